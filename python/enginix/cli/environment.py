@@ -1,0 +1,28 @@
+"""Every environment variable enginix reads, each in one place."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def cache_home() -> Path:
+    """ENGINIX_HOME: where runtimes and built engines are kept."""
+    if home := os.environ.get("ENGINIX_HOME"):
+        return Path(home).expanduser().absolute()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "enginix"
+
+
+def engine_override() -> Path | None:
+    """ENGINIX_ENGINE: the engine directory to serve, whatever the model's name says."""
+    return _path("ENGINIX_ENGINE")
+
+
+def runtime_override(kind: str) -> Path | None:
+    """ENGINIX_RUNTIME_TRITON_CPU and so on: a ready runtime's root; Nix sets it."""
+    return _path("ENGINIX_RUNTIME_" + kind.upper().replace("-", "_"))
+
+
+def _path(name: str) -> Path | None:
+    value = os.environ.get(name)
+    return Path(value).expanduser().absolute() if value else None

@@ -1,0 +1,69 @@
+"""The `enginix` command: finds the subcommand, runs it, turns errors into one line."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from enginix import __version__
+from enginix.errors import EnginixError, UsageError
+
+# Subcommand -> what it does. Its module is enginix.cli.<name>, imported only when asked for, so
+# that `enginix --help` stays fast. A module has `add_arguments(parser)` and `run(args) -> int`.
+COMMANDS = {
+    "models": "list the catalogue",
+    "checkpoint": "inspect and fetch checkpoints",
+    "engine": "build, verify and show engines",
+    "repository": "render Triton's model repository for an engine",
+    "setup": "make an engine kind's runtime environment",
+    "triton": "serve an engine with NVIDIA Triton",
+    "openai": "serve the OpenAI API in front of Triton",
+    "up": "start a whole profile: engine, Triton and gateway",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    args = _parser(arguments).parse_args(arguments)
+    logging.basicConfig(
+        level=logging.DEBUG if args.verbose else logging.INFO,
+        format="%(levelname).1s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    try:
+        return int(args.run(args))
+    except UsageError as error:
+        print(f"enginix: {error}", file=sys.stderr)
+        return 2
+    except EnginixError as error:
+        print(f"enginix: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader has enough (`enginix models | head`). Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="enginix",
+        description="From an NVFP4 checkpoint to an OpenAI endpoint, reproducibly.",
+        epilog="`enginix COMMAND --help` explains a command. Start with: enginix up demo",
+    )
+    parser.add_argument("--version", action="version", version=f"enginix {__version__}")
+    parser.add_argument("-v", "--verbose", action="store_true", help="log what happens inside")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    chosen = next((word for word in arguments if word in COMMANDS), None)
+    for name, text in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        if name == chosen:
+            module = importlib.import_module(f"enginix.cli.{name}")
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
+    return parser

@@ -1,0 +1,49 @@
+"""`enginix models`: the catalogue as a table, or as JSON for scripts."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+
+from rich.console import Console
+from rich.table import Table
+
+from enginix.catalog.load import ModelSpec, load_catalog
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def run(args: argparse.Namespace) -> int:
+    catalog = load_catalog()
+    if args.json:
+        print(json.dumps([asdict(spec) for spec in catalog.values()], indent=2, default=str))
+        return 0
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in ("model", "kind", "GPUs", "VRAM/GPU", "batch", "context", "reasoning", "tools"):
+        table.add_column(heading)
+    for spec in catalog.values():
+        _add_rows(table, spec)
+    console = Console(width=None)
+    console.print(table)
+    console.print()
+    for spec in catalog.values():
+        console.print(f"{spec.name}: {spec.title}. {spec.status}.", style="dim", highlight=False)
+    return 0
+
+
+def _add_rows(table: Table, spec: ModelSpec) -> None:
+    for variant in sorted(spec.variants.values(), key=lambda item: item.tensor_parallel):
+        memory = variant.gpu_memory_gb
+        table.add_row(
+            spec.name,
+            spec.kind,
+            str(variant.tensor_parallel) if memory else "none",
+            f"{memory:g} GB" if memory else "-",
+            str(variant.max_batch_size),
+            str(variant.max_seq_len),
+            spec.chat.reasoning or "-",
+            spec.chat.tools or "-",
+        )

@@ -1,0 +1,190 @@
+"""Everything this package raises on purpose.
+
+EnginixError
+├── UsageError               the command line or the environment is wrong
+├── CatalogError             a catalogue file is wrong
+│   └── ModelUnknown         no model of that name; the nearest names are offered
+├── CheckpointError          what a checkpoint directory holds is not usable
+│   ├── NotACheckpoint       files are missing
+│   ├── CheckpointDamaged    files are there and broken: truncated, inconsistent, wrong hash
+│   └── CheckpointUnsupported  sound, but this engine kind cannot run it
+├── DownloadError            a source could not be fetched
+├── BuildError               no engine came out of a build
+│   └── OutputExists         the output directory is taken
+├── EngineError              an engine directory is not what its manifest promises
+│   ├── NotAnEngine          no manifest
+│   ├── EngineDamaged        files missing, truncated or changed
+│   └── EngineMismatch       sound, but not for this machine or runtime
+├── RuntimeMissing           an engine kind's environment is not set up here
+├── TemplateMismatch         a model repository template and its values do not fit
+├── ProcessError             a child process failed
+│   ├── PortTaken            somebody listens there already
+│   └── StartFailed          a server ended or stayed silent before it was ready
+├── BackendError             the backend could not generate
+│   ├── BackendUnavailable   not reachable, loading, or dead: try again later
+│   ├── BackendTimedOut      no token within the deadline
+│   └── GenerationFailed     the backend answered with an error
+└── RequestError             what a client asked for cannot be done
+    ├── ModelNotFound        the request names no model of this server
+    ├── PromptTooLong        prompt and answer do not fit the context
+    ├── TemplateRefused      the chat template raised its own error
+    └── Overloaded           too many requests at once
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+
+
+class EnginixError(Exception):
+    """Base of all; its text is one sentence for people: found, expected, what to do."""
+
+
+class UsageError(EnginixError):
+    pass
+
+
+class CatalogError(EnginixError):
+    pass
+
+
+class ModelUnknown(CatalogError):
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        known = sorted(known)
+        near = get_close_matches(name, known, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+        super().__init__(f"no model named {name!r} in the catalogue; {hint} (see `enginix models`)")
+
+
+class CheckpointError(EnginixError):
+    pass
+
+
+class NotACheckpoint(CheckpointError):
+    pass
+
+
+class CheckpointDamaged(CheckpointError):
+    pass
+
+
+class CheckpointUnsupported(CheckpointError):
+    pass
+
+
+class DownloadError(EnginixError):
+    pass
+
+
+class BuildError(EnginixError):
+    pass
+
+
+class OutputExists(BuildError):
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path} exists already; name another --out, or pass --replace to build over it"
+        )
+
+
+class EngineError(EnginixError):
+    pass
+
+
+class NotAnEngine(EngineError):
+    def __init__(self, path: Path, why: str = "it holds no manifest.json") -> None:
+        super().__init__(
+            f"{path} is not an enginix engine: {why}; "
+            f"build one with `enginix engine build NAME --out DIR`"
+        )
+
+
+class EngineDamaged(EngineError):
+    pass
+
+
+class EngineMismatch(EngineError):
+    pass
+
+
+class RuntimeMissing(EnginixError):
+    pass
+
+
+class TemplateMismatch(EnginixError):
+    pass
+
+
+class ProcessError(EnginixError):
+    pass
+
+
+class PortTaken(ProcessError):
+    def __init__(self, port: int, flag: str, holder: str | None = None) -> None:
+        by = f" by {holder}" if holder else ""
+        super().__init__(f"port {port} is taken{by}; stop that, or choose another with {flag}")
+
+
+class StartFailed(ProcessError):
+    pass
+
+
+class BackendError(EnginixError):
+    pass
+
+
+class BackendUnavailable(BackendError):
+    pass
+
+
+class BackendTimedOut(BackendError):
+    pass
+
+
+class GenerationFailed(BackendError):
+    pass
+
+
+class RequestError(EnginixError):
+    """A client's mistake: `param` is the request field it is about, `code` OpenAI's short name."""
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+        self.code = code
+
+
+class ModelNotFound(RequestError):
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        super().__init__(
+            f"no model named {name!r} here; this server has {', '.join(sorted(known))}",
+            param="model",
+            code="model_not_found",
+        )
+
+
+class PromptTooLong(RequestError):
+    def __init__(self, prompt_tokens: int, context: int, param: str) -> None:
+        super().__init__(
+            f"the prompt is {prompt_tokens} tokens long and this model's context is {context}; "
+            "shorten the prompt",
+            param=param,
+            code="context_length_exceeded",
+        )
+
+
+class TemplateRefused(RequestError):
+    def __init__(self, words: str) -> None:
+        super().__init__(
+            f"the model's chat template refused these messages: {words}",
+            param="messages",
+            code="invalid_messages",
+        )
+
+
+class Overloaded(RequestError):
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message, code="overloaded")
+        self.retry_after = retry_after

@@ -1,0 +1,188 @@
+"""What an engine promises: `manifest.json`, the one file the build side leaves for the serve side.
+
+It is written last, so a directory without one is a build that did not finish. Nothing in it
+depends on when or where it was made: the same inputs give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from enginix.errors import EngineDamaged, EngineError, NotAnEngine
+
+FILE_NAME = "manifest.json"
+SCHEMA_VERSION = 1
+KINDS = ("tensorrt-llm", "gguf", "llmapi", "vllm")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the weights came from: a hub repository at a revision, or a local directory."""
+
+    repo: str | None
+    revision: str | None
+    files: dict[str, str]
+    """File name -> sha256 of every checkpoint file the engine was made from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quantization:
+    """The quantization the weights have; `algo` None is unquantized (BF16 or FP16)."""
+
+    algo: str | None
+    kv_cache_algo: str | None = None
+    group_size: int | None = None
+    exclude: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Parallelism:
+    tp: int = 1
+    pp: int = 1
+    world_size: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`max_seq_len` counts prompt and answer together; `max_num_tokens` is one step's batch."""
+
+    max_batch_size: int
+    max_seq_len: int
+    max_num_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltWith:
+    enginix: str
+    tensorrt_llm: str | None = None
+    tensorrt: str | None = None
+    cuda: str | None = None
+    gpu_name: str | None = None
+    compute_capability: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """How text becomes a conversation; names of parsers in enginix.chat."""
+
+    reasoning: str | None = None
+    tools: str | None = None
+    thinking_switch: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A prompt and the greedy answer this engine must give, as token ids."""
+
+    prompt_ids: list[int]
+    answer_ids: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    name: str
+    kind: str
+    architecture: str
+    source: Source
+    quantization: Quantization
+    parallelism: Parallelism
+    limits: Limits
+    built_with: BuiltWith
+    files: dict[str, int]
+    """File name -> size in bytes of every file in the engine directory but the manifest."""
+    chat: Chat = field(default_factory=Chat)
+    check: list[Check] = field(default_factory=list)
+    schema_version: int = SCHEMA_VERSION
+
+
+def read_manifest(directory: Path) -> Manifest:
+    path = directory / FILE_NAME
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise NotAnEngine(directory) from None
+    except NotADirectoryError:
+        raise NotAnEngine(directory, "it is not a directory") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise EngineDamaged(f"{path} cannot be read: {error}; build the engine again") from error
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise EngineDamaged(f"{path} is not JSON ({error}); build the engine again") from error
+    found = data.get("schema_version") if isinstance(data, dict) else None
+    if found != SCHEMA_VERSION:
+        raise EngineError(
+            f"{path} has schema version {found!r}, this enginix reads {SCHEMA_VERSION}; "
+            "build the engine again with this version"
+        )
+    manifest = _parse(Manifest, data, str(path))
+    assert isinstance(manifest, Manifest)
+    if manifest.kind not in KINDS:
+        raise EngineDamaged(
+            f"{path}: kind: expected one of {', '.join(KINDS)}, got {manifest.kind!r}"
+        )
+    return manifest
+
+
+def write_manifest(directory: Path, manifest: Manifest) -> None:
+    """Write atomically: a manifest is whole or absent."""
+    path = directory / FILE_NAME
+    partial = path.with_name(f".{FILE_NAME}.partial")
+    with partial.open("w", encoding="utf-8") as file:
+        json.dump(asdict(manifest), file, indent=2, sort_keys=True, ensure_ascii=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def check_files(directory: Path, manifest: Manifest) -> None:
+    """Every promised file is there and has its size; reads no content."""
+    for name, size in manifest.files.items():
+        try:
+            found = (directory / name).stat().st_size
+        except OSError:
+            raise EngineDamaged(
+                f"{directory / name} is missing, the manifest promises {size} bytes; "
+                "build the engine again"
+            ) from None
+        if found != size:
+            raise EngineDamaged(
+                f"{directory / name} has {found} bytes, the manifest promises {size}; "
+                "build the engine again"
+            )
+
+
+def _parse(hint: Any, value: object, where: str) -> Any:
+    """Turn parsed JSON into the dataclass `hint`, naming the path of what does not fit."""
+    if hasattr(hint, "__dataclass_fields__"):
+        if not isinstance(value, Mapping):
+            raise EngineDamaged(f"{where}: expected an object, got {value!r}")
+        hints = get_type_hints(hint)
+        if unknown := value.keys() - hints.keys():
+            raise EngineDamaged(f"{where}: unknown keys {sorted(unknown)}")
+        given = {key: _parse(hints[key], item, f"{where}: {key}") for key, item in value.items()}
+        try:
+            return hint(**given)
+        except TypeError:
+            absent = [item.name for item in fields(hint) if item.name not in given]
+            raise EngineDamaged(f"{where}: keys missing, among {absent}") from None
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is UnionType:
+        if value is None and type(None) in arguments:
+            return None
+        return _parse(arguments[0], value, where)
+    if origin is list and isinstance(value, list):
+        return [_parse(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value)]
+    if origin is dict and isinstance(value, dict):
+        return {key: _parse(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    if origin is None and isinstance(value, hint) and not (hint is int and value is True):
+        return value
+    expected = getattr(origin or hint, "__name__", str(hint))
+    raise EngineDamaged(f"{where}: expected {expected}, got {value!r}")

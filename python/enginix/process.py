@@ -1,0 +1,217 @@
+"""Starts, watches and ends child processes: the only door to them.
+
+A child gets its own session, so its whole group can be signalled, and dies with its parent
+(PR_SET_PDEATHSIG), so that killing an enginix command leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import IO
+
+from enginix.errors import PortTaken, ProcessError
+
+logger = logging.getLogger(__name__)
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+Output = int | IO[bytes] | None
+
+
+def adopt_orphans() -> None:
+    """Make this process the parent of escaped grandchildren, so that `end_tree` finds them."""
+    _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _die_with_parent() -> None:
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+
+
+async def start(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: Output = subprocess.DEVNULL,
+    stdout: Output = None,
+    stderr: Output = None,
+) -> asyncio.subprocess.Process:
+    """Start `argv` in a session of its own; prefer `started`, which also ends it."""
+    try:
+        return await asyncio.create_subprocess_exec(
+            *argv,
+            env=env,
+            cwd=cwd,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
+        )
+    except FileNotFoundError as error:
+        raise ProcessError(f"cannot start {argv[0]!r}: {error.strerror}") from error
+    except PermissionError as error:
+        raise ProcessError(f"cannot start {argv[0]!r}: it is not executable") from error
+
+
+@asynccontextmanager
+async def started(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: Output = subprocess.DEVNULL,
+    stdout: Output = None,
+    stderr: Output = None,
+    grace: float = 10.0,
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A running child that is gone, with all its descendants, when the block ends.
+
+    `grace` is the seconds between SIGTERM and SIGKILL.
+    """
+    child = await start(argv, env=env, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr)
+    try:
+        yield child
+    finally:
+        await asyncio.shield(end_tree(child, grace=grace))
+
+
+async def end_tree(child: asyncio.subprocess.Process, *, grace: float) -> None:
+    """SIGTERM to the child's group, `grace` seconds, then SIGKILL to every descendant left."""
+    family = [child.pid, *descendants(child.pid)]
+    if child.returncode is None:
+        # The group, not the child: MPI ranks and Triton's stubs outlive their parent otherwise.
+        _signal_group(child.pid, signal.SIGTERM)
+        try:
+            await asyncio.wait_for(child.wait(), grace)
+        except TimeoutError:
+            logger.warning("process %d ignored SIGTERM for %g s and is killed", child.pid, grace)
+            family = [child.pid, *descendants(child.pid), *family]
+    _signal_group(child.pid, signal.SIGKILL)
+    for pid in {*family, *descendants(child.pid)}:
+        if pid != child.pid or child.returncode is None:
+            _signal(pid, signal.SIGKILL)
+    await child.wait()
+
+
+def descendants(pid: int) -> list[int]:
+    """Process ids of all children of `pid`, their children, and so on (Linux, from /proc)."""
+    children: dict[int, list[int]] = {}
+    for child, parent in _parents():
+        children.setdefault(parent, []).append(child)
+    found: list[int] = []
+    todo = [pid]
+    while todo:
+        next_ones = children.get(todo.pop(), [])
+        found += next_ones
+        todo += next_ones
+    return found
+
+
+def run(
+    argv: Sequence[str], *, env: Mapping[str, str] | None = None, timeout: float | None = None
+) -> str:
+    """Run a short command to its end and return its output; ProcessError with its last lines."""
+    try:
+        done = subprocess.run(
+            argv,
+            env=env,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise ProcessError(f"cannot start {argv[0]!r}: {error.strerror}") from error
+    except subprocess.TimeoutExpired as error:
+        raise ProcessError(f"{argv[0]} did not finish within {error.timeout:g} s") from error
+    if done.returncode:
+        last = "\n".join(done.stdout.strip().splitlines()[-15:])
+        raise ProcessError(f"{' '.join(argv)} {describe_exit(done.returncode)}:\n{last}")
+    return done.stdout
+
+
+def describe_exit(returncode: int) -> str:
+    """'exited with status 2' or 'was killed by SIGKILL'."""
+    if returncode >= 0:
+        return f"exited with status {returncode}"
+    try:
+        return f"was killed by {signal.Signals(-returncode).name}"
+    except ValueError:
+        return f"was killed by signal {-returncode}"
+
+
+def find_program(name: str, path: str | None = None) -> Path | None:
+    found = shutil.which(name, path=path)
+    return Path(found) if found else None
+
+
+def require_port_free(host: str, port: int, flag: str) -> None:
+    """Raise PortTaken, naming the holder where /proc tells, if `port` cannot be bound."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except PermissionError:
+            raise ProcessError(
+                f"port {port} needs more rights than this user has; choose one above 1023 "
+                f"with {flag}"
+            ) from None
+        except OSError:
+            raise PortTaken(port, flag, port_holder(port)) from None
+
+
+def port_holder(port: int) -> str | None:
+    """'name (pid N)' of the process that listens on `port`, if this user may see it."""
+    inodes = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with contextlib.suppress(OSError):
+            for line in Path(table).read_text().splitlines()[1:]:
+                words = line.split()
+                # st 0A is LISTEN; the local address ends in the port, in hexadecimal.
+                if words[3] == "0A" and int(words[1].rsplit(":", 1)[1], 16) == port:
+                    inodes.add(f"socket:[{words[9]}]")
+    for pid, _ in _parents():
+        with contextlib.suppress(OSError):
+            for fd in Path(f"/proc/{pid}/fd").iterdir():
+                if os.readlink(fd) in inodes:
+                    name = Path(f"/proc/{pid}/comm").read_text().strip()
+                    return f"{name} (pid {pid})"
+    return None
+
+
+def _parents() -> Iterator[tuple[int, int]]:
+    """(pid, parent's pid) of every process."""
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError):
+                stat = Path(f"/proc/{entry}/stat").read_text(errors="replace")
+                # The command name may hold spaces and brackets; fields count from its last one.
+                yield int(entry), int(stat.rpartition(")")[2].split()[1])
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, number)

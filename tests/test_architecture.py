@@ -1,0 +1,122 @@
+"""Holds the code to the map: who may import whom, and which file is a library's only door."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "python" / "enginix"
+
+BASE = {"errors", "process", "manifest", "catalog", "runtimes"}
+BUILD = BASE | {"checkpoint", "engine"}
+SERVE = BASE | {"chat", "triton", "backends"}
+
+# Imports go one way. The build side (checkpoint, engine) and the serve side (chat, triton,
+# backends, gateway, serve) meet in the manifest and nowhere else.
+MAY_IMPORT = {
+    "errors": set(),
+    "process": {"errors"},
+    "manifest": {"errors"},
+    "catalog": {"errors", "manifest"},
+    "runtimes": {"errors", "process"},
+    "checkpoint": BASE,
+    "engine": BASE | {"checkpoint"},
+    "chat": {"errors"},
+    "triton": BASE | {"chat"},
+    "backends": BASE | {"chat", "triton"},
+    "gateway": SERVE,
+    "serve": SERVE,
+    "bench": {"errors", "process"},
+    "cli": BUILD | SERVE | {"gateway", "serve", "bench"},
+}
+
+# Outside library -> the places that may import it.
+ONLY_DOOR = {
+    "fastapi": ("gateway/", "backends/"),
+    "grpc": ("triton/",),
+    "tritonclient": ("triton/",),
+    "hpack": ("triton/",),
+    "subprocess": ("process.py",),
+    "tokenizers": ("chat/",),
+    "jinja2": ("chat/",),
+    "gguf": ("engine/gguf/",),
+    "huggingface_hub": ("checkpoint/download.py",),
+    "tensorrt_llm": ("engine/trtllm/convert.py",),
+    "rich": ("cli/",),
+    "argparse": ("cli/", "engine/trtllm/convert.py"),
+}
+
+
+def python_files() -> list[Path]:
+    # triton/templates is Triton's own code, a link to triton-repo/.
+    return [
+        path
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if "templates" not in path.relative_to(PACKAGE).parts
+    ]
+
+
+MODULES = [str(path.relative_to(PACKAGE)) for path in python_files()]
+
+
+def imported_by(module: str) -> set[str]:
+    tree = ast.parse((PACKAGE / module).read_text(encoding="utf-8"))
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative import"
+            names.add(node.module or "")
+            if node.module == "enginix":
+                names |= {f"enginix.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_what_its_part_may(module: str) -> None:
+    part = module.split("/")[0].removesuffix(".py")
+    ours = {name.split(".")[1] for name in imported_by(module) if name.startswith("enginix.")}
+    assert ours - {part, "__version__"} <= MAY_IMPORT.get(part, set())
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_library_is_imported_only_through_its_door(module: str) -> None:
+    for name in {name.split(".")[0] for name in imported_by(module)} & ONLY_DOOR.keys():
+        assert module.startswith(ONLY_DOOR[name]), f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_only_the_command_line_reads_the_environment(module: str) -> None:
+    text = (PACKAGE / module).read_text(encoding="utf-8")
+    reads = "os.environ" in text or "getenv(" in text
+    assert not reads or module == "cli/environment.py"
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if not name.startswith("cli/")])
+def test_only_the_command_line_prints(module: str) -> None:
+    calls = ast.walk(ast.parse((PACKAGE / module).read_text(encoding="utf-8")))
+    printed = [
+        node.lineno
+        for node in calls
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "print"
+    ]
+    # convert.py runs inside TensorRT-LLM's own Python, where a line of text is its report.
+    assert not printed or module == "engine/trtllm/convert.py"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_module_says_what_it_is_for(module: str) -> None:
+    text = (PACKAGE / module).read_text(encoding="utf-8")
+    assert ast.get_docstring(ast.parse(text)) or not text.strip()
+
+
+def test_the_map_names_every_folder() -> None:
+    page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    folders = {f"{Path(module).parent}/" for module in MODULES if "/" in module}
+    assert not {folder for folder in folders if folder not in page}
