@@ -91,8 +91,11 @@ async def started(
 
 
 async def end_tree(child: asyncio.subprocess.Process, *, grace: float) -> None:
-    """SIGTERM to the child's group, `grace` seconds, then SIGKILL to every descendant left."""
-    family = [child.pid, *descendants(child.pid)]
+    """SIGTERM to the child's group, `grace` seconds, then SIGKILL to every descendant left.
+
+    Returns when all of them are gone.
+    """
+    family = set(descendants(child.pid))
     if child.returncode is None:
         # The group, not the child: MPI ranks and Triton's stubs outlive their parent otherwise.
         _signal_group(child.pid, signal.SIGTERM)
@@ -100,12 +103,29 @@ async def end_tree(child: asyncio.subprocess.Process, *, grace: float) -> None:
             await asyncio.wait_for(child.wait(), grace)
         except TimeoutError:
             logger.warning("process %d ignored SIGTERM for %g s and is killed", child.pid, grace)
-            family = [child.pid, *descendants(child.pid), *family]
+            family |= set(descendants(child.pid))
     _signal_group(child.pid, signal.SIGKILL)
-    for pid in {*family, *descendants(child.pid)}:
-        if pid != child.pid or child.returncode is None:
-            _signal(pid, signal.SIGKILL)
+    await asyncio.gather(*(_kill(pid) for pid in family))
     await child.wait()
+
+
+async def _kill(pid: int) -> None:
+    """SIGKILL a process that is not our child and wait until it is gone."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    gone = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    try:
+        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        loop.add_reader(descriptor, gone.set)
+        await gone.wait()
+    except ProcessLookupError:
+        return
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
 
 
 def descendants(pid: int) -> list[int]:
@@ -205,11 +225,6 @@ def _parents() -> Iterator[tuple[int, int]]:
                 stat = Path(f"/proc/{entry}/stat").read_text(errors="replace")
                 # The command name may hold spaces and brackets; fields count from its last one.
                 yield int(entry), int(stat.rpartition(")")[2].split()[1])
-
-
-def _signal(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

@@ -1,0 +1,115 @@
+"""The manifest is whole or absent, and what does not fit is named by its path."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from enginix.errors import EngineDamaged, EngineError, NotAnEngine
+from enginix.manifest import (
+    BuiltWith,
+    Chat,
+    Check,
+    Limits,
+    Manifest,
+    Parallelism,
+    Quantization,
+    Source,
+    check_files,
+    read_manifest,
+    write_manifest,
+)
+
+MANIFEST = Manifest(
+    name="tiny",
+    kind="gguf",
+    architecture="Qwen3ForCausalLM",
+    source=Source(repo=None, revision=None, files={"config.json": "00" * 32}),
+    quantization=Quantization("NVFP4", "FP8", 16, ["lm_head"]),
+    parallelism=Parallelism(),
+    limits=Limits(max_batch_size=4, max_seq_len=128, max_num_tokens=64),
+    built_with=BuiltWith(enginix="0.1.0"),
+    files={"model.gguf": 3},
+    chat=Chat("think-tags", "hermes-json"),
+    check=[Check([1, 2], [3])],
+)
+
+
+def written(directory: Path, **changes: object) -> Path:
+    data = asdict(MANIFEST) | changes
+    (directory / "manifest.json").write_text(json.dumps(data))
+    return directory
+
+
+def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
+    write_manifest(tmp_path, MANIFEST)
+    assert read_manifest(tmp_path) == MANIFEST
+
+
+def test_writing_leaves_no_other_file(tmp_path: Path) -> None:
+    write_manifest(tmp_path, MANIFEST)
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
+
+
+def test_a_directory_without_manifest_is_no_engine(tmp_path: Path) -> None:
+    with pytest.raises(NotAnEngine, match=r"holds no manifest\.json; build one with"):
+        read_manifest(tmp_path)
+
+
+def test_a_file_is_no_engine(tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").touch()
+    with pytest.raises(NotAnEngine, match="not a directory"):
+        read_manifest(tmp_path / "model.gguf")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b'{"schema_version": 1'])
+def test_half_a_manifest_is_damage(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "manifest.json").write_bytes(content)
+    with pytest.raises(EngineDamaged, match="build the engine again"):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["[]", "null", "3", '{"schema_version": 99}'])
+def test_another_schema_version_names_both(tmp_path: Path, content: str) -> None:
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(EngineError, match="this enginix reads 1"):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"limits": {"max_batch_size": "16"}}, "limits: max_batch_size: expected int, got '16'"),
+        ({"parallelism": {"tp": True}}, "tp: expected int, got True"),
+        ({"source": []}, "source: expected an object"),
+        ({"files": {"a": None}}, r"files\.a: expected int, got None"),
+        ({"check": [{"prompt_ids": [1, "2"], "answer_ids": []}]}, r"prompt_ids\[1\]: expected int"),
+        ({"color": "red"}, r"unknown keys \['color'\]"),
+        ({"limits": {}}, "limits: keys missing"),
+        ({"kind": "onnx"}, "kind: expected one of tensorrt-llm, gguf"),
+    ],
+)
+def test_a_wrong_value_is_named_by_its_path(
+    tmp_path: Path, changes: dict[str, object], words: str
+) -> None:
+    with pytest.raises(EngineDamaged, match=words):
+        read_manifest(written(tmp_path, **changes))
+
+
+def test_a_missing_file_is_found(tmp_path: Path) -> None:
+    with pytest.raises(EngineDamaged, match=r"model\.gguf is missing"):
+        check_files(tmp_path, MANIFEST)
+
+
+def test_a_truncated_file_is_found(tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").write_bytes(b"12")
+    with pytest.raises(EngineDamaged, match="has 2 bytes, the manifest promises 3"):
+        check_files(tmp_path, MANIFEST)
+
+
+def test_whole_files_pass(tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").write_bytes(b"123")
+    check_files(tmp_path, replace(MANIFEST, check=[]))
