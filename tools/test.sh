@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Everything CI runs: format, lint, types, then every test against the real programs.
+# Installs what the tests need and the machine lacks: the CPU runtime and, on Debian or Ubuntu, nix.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PATH=$PWD/.venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1
+
+ruff format --check .
+ruff check .
+mypy
+
+enginix setup triton-cpu
+if ! command -v nix >/dev/null && [[ ! -x .nix/bin/nix ]]; then
+  tools/install-nix.sh .nix || echo "nix could not be installed: the tests that need it are skipped" >&2
+fi
+[[ ! -x .nix/bin/nix ]] || export PATH=$PWD/.nix/bin:$PATH
+
+exec pytest -c tests/pytest.ini tests "$@"
