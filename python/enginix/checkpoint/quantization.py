@@ -123,8 +123,9 @@ def _modelopt(where: str, stated: Mapping[str, Any]) -> QuantizationFound:
     stated_layers = stated.get("quantized_layers") or {}
     if not isinstance(stated_layers, dict):
         raise CheckpointDamaged(f"{where}: quantized_layers: expected an object")
-    groups = _groups(where, stated)
     algo = _algorithm(where, stated.get("quant_algo"))
+    # A mixed checkpoint's groups are of several kinds, and say less than its list of layers.
+    groups = [] if stated_layers else _groups(where, stated)
     if algo is None and (stated_layers or groups):
         algo = MIXED if stated_layers else groups[0].algo
     sizes = [_integer(where, "group_size", stated.get("group_size"))]
@@ -206,6 +207,8 @@ def _group(where: str, group: Mapping[str, Any]) -> Quantization:
     if not isinstance(weights, dict) or not isinstance(inputs, dict | None):
         raise CheckpointDamaged(f"{where}: expected weights and input_activations as objects")
     size = _integer(where, "group_size", weights.get("group_size"))
+    if "quant_algo" in weights:
+        return Quantization(_algorithm(where, weights["quant_algo"]), None, size)
     strategy = weights.get("strategy")
     match (weights.get("type"), weights.get("num_bits"), (inputs or {}).get("num_bits")):
         case ("float", 4, 4):
@@ -283,6 +286,13 @@ def _check_agreement(directory: Path, legacy: QuantizationFound, inline: Quantiz
             raise CheckpointDamaged(
                 f"{directory}: {LEGACY_FILE} and config.json contradict each other about the "
                 f"{what}: {theirs} and {ours}; correct the wrong one"
+            )
+    for name in legacy.layers.keys() & inline.layers.keys():
+        one, other = legacy.layers[name], inline.layers[name]
+        if one != other:
+            raise CheckpointDamaged(
+                f"{directory}: {LEGACY_FILE} and config.json contradict each other about the "
+                f"layer {name}: {one.algo} and {other.algo}; correct the wrong one"
             )
 
 

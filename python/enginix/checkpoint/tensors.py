@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeGuard
 
 from enginix.errors import CheckpointDamaged, NotACheckpoint
 
@@ -149,7 +149,8 @@ def _read_index(path: Path) -> dict[str, str]:
         raise CheckpointDamaged(f"{path}: expected weight_map, an object of tensor: file name")
     for name, shard in weight_map.items():
         # A shard is a file beside its index: nothing here may lead out of the directory.
-        if not isinstance(shard, str) or not shard.isprintable() or Path(shard).name != shard:
+        plain = isinstance(shard, str) and shard.isprintable() and Path(shard).name == shard
+        if not plain or not shard:
             raise CheckpointDamaged(f"{path}: {name!r}: expected a plain file name, got {shard!r}")
     return weight_map
 
@@ -229,7 +230,7 @@ def _check_layout(path: Path, tensors: Iterable[TensorInfo], data_start: int, si
         )
 
 
-def _is_list_of_sizes(value: Any) -> bool:
+def _is_list_of_sizes(value: object) -> TypeGuard[list[int]]:
     return isinstance(value, list) and all(
         type(item) is int and 0 <= item <= MAX_DIMENSION for item in value
     )
