@@ -1,0 +1,28 @@
+"""What the gateway needs of anything that generates token ids."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Protocol
+
+from enginix.triton.request import TokenChunk, TokenRequest
+
+
+class Backend(Protocol):
+    """Generates with one model. Failures are BackendErrors; a bad request is a RequestError."""
+
+    @property
+    def name(self) -> str: ...
+
+    def generate(self, request: TokenRequest) -> AsyncGenerator[list[TokenChunk], None]:
+        """Every item holds all chunks that had arrived; closing it cancels at once.
+
+        Iterate inside `contextlib.aclosing`: leaving the loop alone does not close a generator.
+        """
+        ...
+
+    async def probe(self) -> None:
+        """Return once a token came out; raise BackendError when none did within the deadline."""
+        ...
+
+    async def close(self) -> None: ...

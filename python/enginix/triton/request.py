@@ -1,0 +1,54 @@
+"""What is asked of a model and what comes back: token ids, never text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+@dataclass(frozen=True, slots=True)
+class Guide:
+    """Constrains the answer: `kind` is json, json_schema, regex or ebnf_grammar."""
+
+    kind: str
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is chosen. None is not sent: the model's own default holds."""
+
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    seed: int | None = None
+    repetition_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    min_tokens: int | None = None
+    logit_bias: Mapping[int, float] | None = None
+    guide: Guide | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRequest:
+    """One generation. `end_id` and `stop_ids` end the answer and are not part of it."""
+
+    prompt_ids: Sequence[int]
+    max_tokens: int
+    end_id: int | None = None
+    stop_ids: Sequence[int] = ()
+    sampling: Sampling = field(default_factory=Sampling)
+    logprobs: bool = False
+    request_id: str = ""
+
+
+# A tuple, because one is made for every token: a frozen dataclass costs three times as much.
+class TokenChunk(NamedTuple):
+    """What one message of the model brought. `final` marks the last one, which may be empty."""
+
+    ids: tuple[int, ...]
+    logprobs: tuple[float, ...] | None = None
+    final: bool = False
