@@ -29,8 +29,9 @@ MAY_IMPORT = {
     "backends": BASE | {"chat", "triton"},
     "gateway": SERVE,
     "serve": SERVE,
+    "doctor": BASE | {"triton"},
     "bench": {"errors", "process"},
-    "cli": BUILD | SERVE | {"gateway", "serve", "bench"},
+    "cli": BUILD | SERVE | {"gateway", "serve", "doctor", "bench"},
 }
 
 # Outside library -> the places that may import it.

@@ -23,6 +23,22 @@ def runtime_override(kind: str) -> Path | None:
     return _path("ENGINIX_RUNTIME_" + kind.upper().replace("-", "_"))
 
 
+def hub_token() -> str | None:
+    """HF_TOKEN, or the one `hf auth login` keeps under HF_HOME; never to be printed."""
+    if token := os.environ.get("HF_TOKEN"):
+        return token.strip()
+    home = _path("HF_HOME") or Path("~/.cache/huggingface").expanduser()
+    try:
+        return (home / "token").read_text(encoding="utf-8").strip() or None
+    except OSError:
+        return None
+
+
+def everything() -> dict[str, str]:
+    """A copy of the whole environment, to hand on to a child or to look settings up in."""
+    return dict(os.environ)
+
+
 def _path(name: str) -> Path | None:
     value = os.environ.get(name)
     return Path(value).expanduser().absolute() if value else None

@@ -23,6 +23,7 @@ COMMANDS = {
     "triton": "serve an engine with NVIDIA Triton",
     "openai": "serve the OpenAI API in front of Triton",
     "up": "start a whole profile: engine, Triton and gateway",
+    "doctor": "look at this machine and say what to fix",
 }
 
 

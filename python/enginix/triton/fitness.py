@@ -64,7 +64,7 @@ def _config_misfits(directory: Path, manifest: Manifest) -> list[str]:
             f"config.json is {what} config.json, without {', '.join(sorted(missing))} "
             f"(TensorRT-LLM would say: key 'builder_config' not found); {again}"
         ]
-    found = (config["pretrained_config"].get("quantization") or {}).get("quant_algo")
+    found = _within(_within(config, "pretrained_config"), "quantization").get("quant_algo")
     if found != manifest.quantization.algo:
         return [
             f"config.json says quantization {found}, the checkpoint has "
@@ -112,3 +112,8 @@ def _read_config(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise EngineDamaged(f"{path} cannot be read: {error}; build the engine again") from error
     return config if isinstance(config, dict) else {}
+
+
+def _within(table: dict[str, Any], key: str) -> dict[str, Any]:
+    value = table.get(key)
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,89 @@
+"""`enginix doctor`: looks at the machine, the software and an engine, and says what to fix."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from enginix.catalog.load import Ports
+from enginix.cli import environment
+from enginix.doctor.finding import Finding, Level
+from enginix.doctor.gpu import look_at_gpus
+from enginix.doctor.machine import (
+    look_at_disk,
+    look_at_memlock,
+    look_at_ports,
+    look_at_shared_memory,
+)
+from enginix.doctor.software import (
+    look_at_engine,
+    look_at_nix,
+    look_at_runtime,
+    look_at_tensorrt_llm,
+    look_at_token,
+)
+from enginix.errors import RuntimeMissing
+from enginix.runtimes.find import find_runtime
+from enginix.triton.fitness import Machine
+from enginix.triton.gpus import query_gpus, visible_gpus
+
+MARKS = {Level.GREEN: "✓", Level.YELLOW: "!", Level.RED: "✗"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("engine", nargs="?", type=Path, help="an engine directory to judge, too")
+    parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
+    parser.epilog = "The exit status is 1 when something is red, else 0."
+
+
+def run(args: argparse.Namespace) -> int:
+    findings = _look(args.engine)
+    if args.json:
+        rows = [asdict(finding) | {"level": finding.level.value} for finding in findings]
+        print(json.dumps(rows, indent=2))
+    else:
+        _show(findings)
+    return int(any(finding.level is Level.RED for finding in findings))
+
+
+def _look(engine: Path | None) -> list[Finding]:
+    variables = environment.everything()
+    ports = Ports()
+    findings = [
+        *look_at_gpus(variables),
+        *look_at_tensorrt_llm(Path("/")),
+        *look_at_runtime("triton-cpu", _runtime_root("triton-cpu")),
+        *look_at_nix(getpass.getuser()),
+        *look_at_ports([ports.http, ports.grpc, ports.metrics, ports.gateway]),
+        *look_at_disk([environment.cache_home(), Path("/nix/store")]),
+        *look_at_shared_memory(),
+        *look_at_memlock(),
+        *look_at_token(environment.hub_token()),
+    ]
+    if engine is not None:
+        gpus = visible_gpus(query_gpus(), variables.get("CUDA_VISIBLE_DEVICES"))
+        findings += look_at_engine(engine, Machine(gpus))
+    return findings
+
+
+def _runtime_root(kind: str) -> Path | None:
+    try:
+        override = environment.runtime_override(kind)
+        return find_runtime(kind, environment.cache_home(), override).root
+    except RuntimeMissing:
+        return None
+
+
+def _show(findings: list[Finding]) -> None:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for finding in findings:
+        mark = f"[{finding.level.value}]{MARKS[finding.level]}[/]"
+        fix = f"\n→ {finding.fix}" if finding.fix else ""
+        table.add_row(mark, finding.subject, finding.found + fix)
+    Console().print(table)

@@ -1,0 +1,34 @@
+"""What a look at the machine found: green, yellow or red, and what to do about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Level(Enum):
+    GREEN = "green"
+    YELLOW = "yellow"
+    RED = "red"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`fix` says what to do; empty when there is nothing to do."""
+
+    level: Level
+    subject: str
+    found: str
+    fix: str = ""
+
+
+def green(subject: str, found: str) -> Finding:
+    return Finding(Level.GREEN, subject, found)
+
+
+def yellow(subject: str, found: str, fix: str = "") -> Finding:
+    return Finding(Level.YELLOW, subject, found, fix)
+
+
+def red(subject: str, found: str, fix: str) -> Finding:
+    return Finding(Level.RED, subject, found, fix)
