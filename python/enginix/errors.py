@@ -22,6 +22,7 @@ EnginixError
 │   └── StartFailed          a server ended or stayed silent before it was ready
 ├── BackendError             the backend could not generate
 │   ├── BackendUnavailable   not reachable, loading, or dead: try again later
+│   │   └── NotBegun         lost before anything was generated: safe to ask once more
 │   ├── BackendTimedOut      no token within the deadline
 │   └── GenerationFailed     the backend answered with an error
 └── RequestError             what a client asked for cannot be done
@@ -136,6 +137,10 @@ class BackendError(EnginixError):
 
 
 class BackendUnavailable(BackendError):
+    pass
+
+
+class NotBegun(BackendUnavailable):
     pass
 
 

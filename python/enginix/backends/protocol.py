@@ -21,6 +21,10 @@ class Backend(Protocol):
         """
         ...
 
+    async def supported(self) -> frozenset[str]:
+        """The names of the Sampling fields that this model can follow."""
+        ...
+
     async def probe(self) -> None:
         """Return once a token came out; raise BackendError when none did within the deadline."""
         ...

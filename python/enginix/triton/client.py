@@ -1,0 +1,141 @@
+"""Token generation through Triton: one request, one gRPC stream, chunks of token ids."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+
+from enginix.errors import BackendTimedOut, BackendUnavailable, GenerationFailed, NotBegun
+from enginix.triton.address import Address, parse_addresses
+from enginix.triton.control import TritonControl
+from enginix.triton.dialect import Dialect
+from enginix.triton.grpc_aio import GrpcAioTransport
+from enginix.triton.limits import Limits
+from enginix.triton.messages import Reader, build_request, supported
+from enginix.triton.request import Guide, Sampling, TokenChunk, TokenRequest
+from enginix.triton.transport import Call, Transport
+
+__all__ = ["Guide", "Limits", "Sampling", "TokenChunk", "TokenRequest", "TritonClient"]
+
+TRANSPORTS: dict[str, Callable[[tuple[Address, ...], Limits], Transport]] = {
+    "grpc-aio": GrpcAioTransport,
+}
+DEFAULT_TRANSPORT = "grpc-aio"
+ATTEMPTS = 3
+
+
+class TritonClient:
+    """Generates with one model of one Triton, or of several that serve the same model.
+
+    Belongs to the event loop it was made in. `vocabulary` is the width of the model's logits,
+    needed for logit_bias only.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        model: str = "tensorrt_llm",
+        *,
+        transport: str = DEFAULT_TRANSPORT,
+        limits: Limits | None = None,
+        vocabulary: int | None = None,
+    ) -> None:
+        self.address = address
+        self.model = model
+        self._limits = limits or Limits()
+        self._vocabulary = vocabulary
+        addresses = parse_addresses(address)
+        self._transport = TRANSPORTS[transport](addresses, self._limits)
+        self._controls = [TritonControl(one) for one in addresses]
+        self._dialect: Dialect | None = None
+
+    async def generate(self, request: TokenRequest) -> AsyncGenerator[list[TokenChunk], None]:
+        """Every item holds all chunks that had arrived; closing it cancels at once.
+
+        Iterate inside `contextlib.aclosing`. Raises BackendUnavailable, BackendTimedOut or
+        GenerationFailed; RequestError for an option the model has no tensor for.
+        """
+        message = build_request(request, await self.dialect(), self._vocabulary)
+        call, chunks, reader = await self._begin(message)
+        complete = False
+        try:
+            while chunks:
+                if chunks[-1].final:
+                    complete = True
+                    call.release()
+                yield chunks
+                if complete:
+                    return
+                chunks = reader.read(await self._receive(call, self._limits.next_token))
+            raise GenerationFailed(
+                f"Triton at {self.address} ended the stream before the answer's last token"
+            )
+        finally:
+            if not complete:
+                call.cancel()
+
+    async def dialect(self) -> Dialect:
+        """The model's tensors, asked for once."""
+        if self._dialect is None:
+            self._dialect = await self._ask_dialect()
+        return self._dialect
+
+    async def supported(self) -> frozenset[str]:
+        """The names of the Sampling fields this model can follow."""
+        return supported(await self.dialect())
+
+    @property
+    def control(self) -> TritonControl:
+        """The first server's management calls."""
+        return self._controls[0]
+
+    async def close(self) -> None:
+        await self._transport.close()
+        for control in self._controls:
+            await control.close()
+
+    async def _ask_dialect(self) -> Dialect:
+        for control in self._controls[:-1]:
+            try:
+                return await control.dialect(self.model)
+            except BackendUnavailable:
+                continue
+        return await self._controls[-1].dialect(self.model)
+
+    async def _begin(self, message: bytes) -> tuple[Call, list[TokenChunk], Reader]:
+        """Send the request and wait for its first chunks; again elsewhere while it has none."""
+        until = asyncio.get_running_loop().time() + self._limits.first_token
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return await self._attempt(message, until)
+            except BackendUnavailable as error:
+                self._dialect = None
+                again = isinstance(error, NotBegun) or self._transport.several
+                if attempt == ATTEMPTS or not again:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _attempt(self, message: bytes, until: float) -> tuple[Call, list[TokenChunk], Reader]:
+        try:
+            async with asyncio.timeout_at(until):
+                call = await self._transport.open(message)
+        except TimeoutError:
+            raise self._late(self._limits.first_token) from None
+        reader = Reader()
+        try:
+            left = until - asyncio.get_running_loop().time()
+            return call, reader.read(await self._receive(call, left)), reader
+        except BaseException:
+            call.cancel()
+            raise
+
+    async def _receive(self, call: Call, limit: float) -> list[bytes]:
+        try:
+            return await call.receive(limit)
+        except TimeoutError:
+            raise self._late(limit) from None
+
+    def _late(self, limit: float) -> BackendTimedOut:
+        return BackendTimedOut(
+            f"no token of {self.model!r} from Triton at {self.address} within {limit:.3g} s"
+        )

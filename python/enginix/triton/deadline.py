@@ -1,0 +1,51 @@
+"""A deadline that is moved for every token, at almost no cost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from math import inf
+
+
+class Deadline:
+    """Calls `expired` once when `start`'s seconds pass without `stop`.
+
+    Moving it writes one number. Only the timer, at most once per period, looks whether time is
+    really up, because setting and dropping a timer for each token costs more than the token.
+    """
+
+    __slots__ = ("_due", "_expired", "_loop", "_timer")
+
+    def __init__(self, expired: Callable[[], None]) -> None:
+        self._expired = expired
+        self._loop = asyncio.get_running_loop()
+        self._due = inf
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self, seconds: float) -> None:
+        due = self._due = self._loop.time() + seconds
+        timer = self._timer
+        if timer is None or timer.when() > due:
+            self._arm(due)
+
+    def stop(self) -> None:
+        self._due = inf
+
+    def close(self) -> None:
+        self._due = inf
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _arm(self, due: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if due == inf else self._loop.call_at(due, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._due > self._loop.time():
+            self._arm(self._due)
+        else:
+            self._due = inf
+            self._expired()

@@ -1,0 +1,62 @@
+"""Turns what Triton, gRPC and HTTP/2 say about a failure into this package's errors."""
+
+from __future__ import annotations
+
+from enginix.errors import BackendError, BackendTimedOut, BackendUnavailable, GenerationFailed
+
+# Triton reports these in band, without a status. They say that the model cannot generate at all
+# now, and a restart or the end of loading cures it, unlike an error of one generation.
+NOT_NOW = (
+    "is not healthy",
+    "Request for unknown model",
+    "has no available versions",
+    "is stopping",
+    "Exceeds maximum queue size",
+)
+
+UNAVAILABLE_STATUS = {1: "CANCELLED", 14: "UNAVAILABLE"}
+DEADLINE_EXCEEDED = 4
+STATUS_NAMES = {
+    1: "CANCELLED",
+    2: "UNKNOWN",
+    3: "INVALID_ARGUMENT",
+    4: "DEADLINE_EXCEEDED",
+    5: "NOT_FOUND",
+    6: "ALREADY_EXISTS",
+    7: "PERMISSION_DENIED",
+    8: "RESOURCE_EXHAUSTED",
+    9: "FAILED_PRECONDITION",
+    10: "ABORTED",
+    11: "OUT_OF_RANGE",
+    12: "UNIMPLEMENTED",
+    13: "INTERNAL",
+    14: "UNAVAILABLE",
+    15: "DATA_LOSS",
+    16: "UNAUTHENTICATED",
+}
+
+
+def in_band(text: str) -> BackendError:
+    """The error for a message that Triton put in the stream in place of an answer."""
+    if any(words in text for words in NOT_NOW):
+        return BackendUnavailable(f"Triton cannot run the model now: {text}")
+    return GenerationFailed(f"Triton failed to generate: {text}")
+
+
+def from_status(status: int, message: str, server: str) -> BackendError:
+    """The error for a gRPC status other than OK."""
+    said = f"Triton at {server} answered {STATUS_NAMES.get(status, f'status {status}')}"
+    text = f"{said}: {message}" if message else said
+    if status in UNAVAILABLE_STATUS:
+        return BackendUnavailable(text)
+    if status == DEADLINE_EXCEEDED:
+        return BackendTimedOut(text)
+    if any(words in message for words in NOT_NOW):
+        return BackendUnavailable(text)
+    return GenerationFailed(text)
+
+
+def unreachable(server: str, why: str) -> BackendUnavailable:
+    return BackendUnavailable(
+        f"no Triton at {server}: {why}; start it, or correct the address of its gRPC port"
+    )
