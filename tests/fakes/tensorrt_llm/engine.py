@@ -1,0 +1,71 @@
+"""One rank's engine: the rank checkpoint's tensors, checked by name, in a file of their size."""
+
+import json
+import time
+from pathlib import Path
+
+from . import misbehave
+from .logger import logger
+from .models.decoder import layers_of
+from .models.modeling_utils import PretrainedConfig
+from .version import __version__
+
+PIECE = 1 << 20
+
+
+def parameter_shapes(config: PretrainedConfig) -> dict[str, tuple[int, ...]]:
+    layers = layers_of(config, biased=config.attn_bias)
+    return {name: shape for layer in layers for name, shape in layer.shapes().items()}
+
+
+def load_rank(checkpoint_dir: Path, config: PretrainedConfig) -> list[bytes]:
+    """The bytes an engine keeps, in pieces; the plain block scales stay behind."""
+    path = checkpoint_dir / f"rank{config.mapping.rank}.safetensors"
+    assert path.is_file()
+    raw = path.read_bytes()
+    length = int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8 : 8 + length])
+    if 8 + length + max(entry["data_offsets"][1] for entry in header.values()) != len(raw):
+        raise RuntimeError("Error while deserializing header: incomplete metadata")
+    required = parameter_shapes(config)
+    if missing := required.keys() - header.keys():
+        raise RuntimeError(f"Required but not provided tensors:{missing}")
+    if extra := header.keys() - required.keys():
+        logger.warning(f"Provided but not required tensors: {extra}")
+    for name, shape in required.items():
+        found = tuple(header[name]["shape"])
+        if found != shape:
+            raise RuntimeError(
+                "Encounter error 'The value updated is not the same shape as the original. "
+                f"Updated: {found}, original: {shape}' for parameter '{name}'"
+            )
+    kept = b"".join(
+        raw[8 + length + begin : 8 + length + end]
+        for name, entry in header.items()
+        if name in required and not name.endswith("weights_block_scaling_factor")
+        for begin, end in [entry["data_offsets"]]
+    )
+    piece = max(1, min(PIECE, len(kept) // 4))
+    return [b"ftrt" + bytes(60), *(kept[at : at + piece] for at in range(0, len(kept), piece))]
+
+
+def save(
+    output_dir: Path, pieces: list[bytes], config: PretrainedConfig, build_config: dict, rank: int
+) -> None:
+    is_last = rank == config.mapping.world_size - 1
+    if rank == 0:
+        whole = {
+            "version": __version__,
+            "pretrained_config": config.to_dict(),
+            "build_config": build_config,
+        }
+        (output_dir / "config.json").write_text(json.dumps(whole, indent=4))
+    if is_last and misbehave.MODE == "forget-rank":
+        return
+    path = output_dir / f"rank{rank}.engine"
+    logger.info(f"Serializing engine to {path}...")
+    start = time.time()
+    with path.open("wb") as file:
+        misbehave.write_engine(file, pieces, is_last)
+    passed = time.strftime("%H:%M:%S", time.gmtime(time.time() - start))
+    logger.info(f"Engine serialized. Total time: {passed}")

@@ -1,0 +1,37 @@
+"""Model classes by their Hugging Face architecture, as `tensorrt_llm.models` exports them."""
+
+from .decoder import LLaMAForCausalLM, QWenForCausalLM, Unimitated
+from .modeling_utils import PretrainedConfig, QuantConfig
+
+MODEL_MAP = {
+    "QWenLMHeadModel": Unimitated,
+    "QWenForCausalLM": Unimitated,
+    "Qwen2ForCausalLM": QWenForCausalLM,
+    "Qwen2MoeForCausalLM": QWenForCausalLM,
+    "Qwen3ForCausalLM": QWenForCausalLM,
+    "Qwen3MoeForCausalLM": QWenForCausalLM,
+    "LlamaForCausalLM": LLaMAForCausalLM,
+    "MistralForCausalLM": LLaMAForCausalLM,
+    "MixtralForCausalLM": Unimitated,
+    "Phi3ForCausalLM": Unimitated,
+    "GemmaForCausalLM": Unimitated,
+    "Gemma2ForCausalLM": Unimitated,
+    "Gemma3ForCausalLM": Unimitated,
+    "BaichuanForCausalLM": Unimitated,
+    "BaiChuanForCausalLM": Unimitated,
+    "ChatGLMModel": Unimitated,
+    "ChatGLMForCausalLM": Unimitated,
+    "ChatGLMForConditionalGeneration": Unimitated,
+    "FalconForCausalLM": Unimitated,
+    "GPTForCausalLM": Unimitated,
+    "NemotronForCausalLM": Unimitated,
+    "DeciLMForCausalLM": Unimitated,
+}
+
+__all__ = [
+    "MODEL_MAP",
+    "LLaMAForCausalLM",
+    "PretrainedConfig",
+    "QWenForCausalLM",
+    "QuantConfig",
+]

@@ -1,0 +1,12 @@
+"""The version this stand-in claims to be."""
+
+import os
+import re
+
+__version__ = os.environ.get("TRTLLM_STANDIN_VERSION", "1.2.1")
+
+
+def has_engine_path() -> bool:
+    """1.3.0rc20 was the last release with engines."""
+    numbers = tuple(int(part) for part in re.findall(r"\d+", __version__))
+    return numbers <= (1, 3, 0, 20) and numbers != (1, 3, 0)
