@@ -22,14 +22,20 @@ EnginixError
 │   └── StartFailed          a server ended or stayed silent before it was ready
 ├── BackendError             the backend could not generate
 │   ├── BackendUnavailable   not reachable, loading, or dead: try again later
-│   │   └── NotBegun         lost before anything was generated: safe to ask once more
+│   │   ├── NotBegun         lost before anything was generated: safe to ask once more
+│   │   └── ProtocolBroken   what answers there breaks the rules of HTTP/2
 │   ├── BackendTimedOut      no token within the deadline
 │   └── GenerationFailed     the backend answered with an error
 └── RequestError             what a client asked for cannot be done
     ├── ModelNotFound        the request names no model of this server
     ├── PromptTooLong        prompt and answer do not fit the context
     ├── TemplateRefused      the chat template raised its own error
-    └── Overloaded           too many requests at once
+    ├── TemplateMissing      the model has no chat template
+    ├── NotAuthorized        no API key, or one that is not among the configured ones
+    ├── BodyTooLarge         more bytes than a request may have
+    ├── ResourceNotFound     nothing is stored under that id
+    ├── Overloaded           too many requests at once
+    └── ServerStopping       the server finishes what it has begun and takes nothing new
 """
 
 from __future__ import annotations
@@ -144,6 +150,14 @@ class NotBegun(BackendUnavailable):
     pass
 
 
+class ProtocolBroken(BackendUnavailable):
+    """`code` is the HTTP/2 error code that the other side is told."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class BackendTimedOut(BackendError):
     pass
 
@@ -189,7 +203,45 @@ class TemplateRefused(RequestError):
         )
 
 
+class TemplateMissing(RequestError):
+    def __init__(self) -> None:
+        super().__init__(
+            "this model has no chat template, so it takes no messages; "
+            "send a prompt to /v1/completions",
+            param="messages",
+            code="no_chat_template",
+        )
+
+
 class Overloaded(RequestError):
     def __init__(self, message: str, *, retry_after: float) -> None:
         super().__init__(message, code="overloaded")
+        self.retry_after = retry_after
+
+
+class NotAuthorized(RequestError):
+    def __init__(self, found: str) -> None:
+        super().__init__(
+            f"{found}; send one of this server's API keys as "
+            "`Authorization: Bearer KEY` or `X-API-Key: KEY`",
+            code="invalid_api_key",
+        )
+
+
+class BodyTooLarge(RequestError):
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"the request body is larger than the {limit} bytes this server accepts; "
+            "send less, or start the gateway with a larger --max-body-mb",
+            code="body_too_large",
+        )
+
+
+class ResourceNotFound(RequestError):
+    pass
+
+
+class ServerStopping(RequestError):
+    def __init__(self, *, retry_after: float) -> None:
+        super().__init__("this server is shutting down; ask again", code="shutting_down")
         self.retry_after = retry_after

@@ -1,0 +1,73 @@
+"""What a model says, as it says it: the one vocabulary between chat formats and API dialects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallStart:
+    """Comes once per call, before its arguments; `id` and `name` are never empty."""
+
+    index: int
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallArguments:
+    """A piece of the call's arguments; all pieces of one `index` join to a JSON value."""
+
+    index: int
+    fragment: str
+
+
+Event = Reasoning | Answer | ToolCallStart | ToolCallArguments
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    content: str
+    reasoning: str
+    tool_calls: tuple[ToolCall, ...]
+
+
+def collect(events: Iterable[Event]) -> Message:
+    """The whole message that a stream of events spells: what a non-streamed reply returns."""
+    content: list[str] = []
+    reasoning: list[str] = []
+    starts: dict[int, ToolCallStart] = {}
+    arguments: dict[int, list[str]] = {}
+    for event in events:
+        match event:
+            case Answer(text):
+                content.append(text)
+            case Reasoning(text):
+                reasoning.append(text)
+            case ToolCallStart(index):
+                starts[index], arguments[index] = event, []
+            case ToolCallArguments(index, fragment):
+                arguments[index].append(fragment)
+    calls = (
+        ToolCall(start.id, start.name, "".join(arguments[index]))
+        for index, start in sorted(starts.items())
+    )
+    return Message("".join(content), "".join(reasoning), tuple(calls))

@@ -1,0 +1,115 @@
+"""What each token of a vocabulary contributes to the text: a string, or bytes of one.
+
+Mirrors the decoders of generating models (byte-level BPE, SentencePiece with byte fallback,
+Metaspace) token by token, so that a stream costs one dictionary look-up per token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from enginix.errors import EngineDamaged
+
+
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """How token names spell text; the first token of a text differs where a model marks words."""
+
+    spell: Callable[[str], bytes]
+    spell_first: Callable[[str], bytes] | None = None
+
+
+class Pieces(dict[int, str | bytes]):
+    """Token id -> text, or bytes where they are no whole characters; filled as ids come."""
+
+    def __init__(
+        self,
+        name_of: Callable[[int], str | None],
+        spell: Callable[[str], bytes],
+        dropped: frozenset[str],
+    ) -> None:
+        super().__init__()
+        self._name_of = name_of
+        self._spell = spell
+        self._dropped = dropped
+
+    def __missing__(self, token: int) -> str | bytes:
+        name = self._name_of(token)
+        # Ids outside the vocabulary are not kept: a broken backend must not fill the memory.
+        if name is None:
+            return ""
+        spelled = b"" if name in self._dropped else self._spell(name)
+        try:
+            piece: str | bytes = spelled.decode()
+        except UnicodeDecodeError:
+            piece = spelled
+        self[token] = piece
+        return piece
+
+
+def read_spelling(decoder: Mapping[str, Any] | None) -> Spelling:
+    """The spelling that a tokenizer.json's `decoder` describes."""
+    steps = _steps(decoder)
+    kinds = [step["type"] for step in steps]
+    if kinds == ["ByteLevel"]:
+        return Spelling(spell_bytes)
+    if kinds == ["Metaspace"]:
+        mark = steps[0]["replacement"]
+        keeps = steps[0].get("prepend_scheme", "always") == "never"
+        return Spelling(
+            lambda name: name.replace(mark, " ").encode(),
+            None if keeps else lambda name: name.replace(mark, "").encode(),
+        )
+    strips = kinds[-1:] == ["Strip"] and _strips_one_space(steps.pop())
+    if [step["type"] for step in steps] != ["Replace", "ByteFallback", "Fuse"]:
+        raise EngineDamaged(
+            f"tokenizer.json has the decoder {' + '.join(kinds) or 'None'}; enginix reads "
+            "ByteLevel, Metaspace, and Replace + ByteFallback + Fuse (+ Strip); "
+            "convert the tokenizer to one of these"
+        )
+    old, new = steps[0]["pattern"].get("String"), steps[0]["content"]
+    spell = sentence_piece_speller(old, new)
+    return Spelling(spell, (lambda name: spell(name).removeprefix(b" ")) if strips else None)
+
+
+def _steps(decoder: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
+    if decoder is None:
+        return []
+    return list(decoder["decoders"]) if decoder["type"] == "Sequence" else [decoder]
+
+
+def _strips_one_space(step: Mapping[str, Any]) -> bool:
+    return (step["content"], step["start"], step["stop"]) == (" ", 1, 0)
+
+
+def sentence_piece_speller(old: str, new: str) -> Callable[[str], bytes]:
+    def spell(name: str) -> bytes:
+        if len(name) == 6 and name.startswith("<0x") and name.endswith(">"):
+            try:
+                return bytes.fromhex(name[3:5])
+            except ValueError:
+                pass
+        return name.replace(old, new).encode()
+
+    return spell
+
+
+def spell_bytes(name: str) -> bytes:
+    """Byte-level BPE writes every byte as one printable character; added tokens are plain text."""
+    try:
+        return bytes([BYTES[char] for char in name])
+    except KeyError:
+        return name.encode()
+
+
+def _bytes_by_character() -> dict[str, int]:
+    # GPT-2's table: https://github.com/openai/gpt-2/blob/master/src/encoder.py
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    shifted = {chr(256 + position): byte for position, byte in enumerate(others)}
+    return {chr(byte): byte for byte in printable} | shifted
+
+
+BYTES = _bytes_by_character()

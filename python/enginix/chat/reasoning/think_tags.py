@@ -1,0 +1,54 @@
+"""Reasoning between `<think>` and `</think>`, without the line breaks that surround it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from enginix.chat.blocks import Opening, partial_marker
+from enginix.chat.events import Event, Reasoning
+
+OPEN = "<think>"
+CLOSE = "</think>"
+
+
+class ThinkTags:
+    """A block that ends with `</think>`; one that never ends is reasoning all the same."""
+
+    MARKERS: ClassVar[tuple[str, ...]] = (OPEN, CLOSE)
+
+    __slots__ = ("_begun", "_held", "done", "rest")
+
+    def __init__(self) -> None:
+        self.done = False
+        self.rest = ""
+        self._begun = False
+        self._held = ""
+
+    @classmethod
+    def opening(cls) -> Opening:
+        # Only before the answer: an answer that talks about the tag must not vanish into it.
+        return Opening(OPEN, cls, only_first=True)
+
+    def feed(self, text: str) -> list[Event]:
+        if self._begun and not self._held and "<" not in text and not text[-1:].isspace():
+            return [Reasoning(text)] if text else []
+        text = self._held + text
+        said, tag, self.rest = text.partition(CLOSE)
+        if tag:
+            self.done, self._held = True, ""
+            said = said.rstrip()
+        else:
+            # White space waits too: in front of the closing tag it belongs to the tag.
+            said = text[: len(text) - partial_marker(text, CLOSE)].rstrip()
+            self._held = text[len(said) :]
+        return self._said(said)
+
+    def finish(self) -> list[Event]:
+        held, self._held = self._held.rstrip(), ""
+        return self._said(held)
+
+    def _said(self, text: str) -> list[Event]:
+        if not self._begun:
+            text = text.lstrip()
+            self._begun = bool(text)
+        return [Reasoning(text)] if text else []

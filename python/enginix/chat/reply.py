@@ -1,0 +1,161 @@
+"""Turns the text of a reply into events: reasoning, answer and tool calls in one parser.
+
+Formats are blocks between markers (`chat/blocks.py`); what is outside of all blocks is the answer.
+Any chunking of the same text gives the same message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
+
+from enginix.chat.blocks import Block, Opening, partial_marker
+from enginix.chat.events import Answer, Event
+from enginix.chat.reasoning.think_tags import ThinkTags
+from enginix.chat.tools.calls import Calls
+from enginix.chat.tools.hermes_json import HermesJson
+
+
+class ToolFormat(Protocol):
+    MARKERS: ClassVar[tuple[str, ...]]
+
+    @staticmethod
+    def new_id() -> str: ...
+
+    @staticmethod
+    def openings(calls: Calls) -> tuple[Opening, ...]: ...
+
+
+REASONING: dict[str, type[ThinkTags]] = {"think-tags": ThinkTags}
+TOOLS: dict[str, type[ToolFormat]] = {"hermes-json": HermesJson}
+PARSERS: dict[str, type[ThinkTags] | type[ToolFormat]] = {**REASONING, **TOOLS}
+
+# What the tokenizer must leave in the text whatever the format.
+ALL_MARKERS = frozenset(marker for parser in PARSERS.values() for marker in parser.MARKERS)
+
+
+def reply_parser(
+    reasoning: str | None,
+    tools: str | None,
+    *,
+    starts_inside: bool = False,
+    tools_wanted: bool = False,
+    definitions: Sequence[Mapping[str, Any]] = (),
+    new_id: Callable[[], str] | None = None,
+) -> ReplyParser:
+    """The parser for one reply.
+
+    `starts_inside`: the prompt ended inside the reasoning. `definitions`: the request's `tools`,
+    for formats that need types. `new_id`: where call ids come from, the format's own by default.
+    """
+    openings: list[Opening] = []
+    block: Block | None = None
+    if reasoning:
+        openings.append(REASONING[reasoning].opening())
+        block = REASONING[reasoning]() if starts_inside else None
+    if tools and tools_wanted:
+        calls = Calls(new_id or TOOLS[tools].new_id, definitions)
+        openings += TOOLS[tools].openings(calls)
+    return ReplyParser(openings, block)
+
+
+def markers(reasoning: str | None, tools: str | None) -> frozenset[str]:
+    """The texts these formats are made of; the tokenizer must not drop them as special tokens."""
+    names = [name for name in (reasoning, tools) if name]
+    return frozenset(marker for name in names for marker in PARSERS[name].MARKERS)
+
+
+class ReplyParser:
+    """One reply; `feed` its text as it comes, then `finish` once."""
+
+    __slots__ = ("_block", "_fresh", "_held", "_openings", "_talks", "_triggers", "_trims")
+
+    def __init__(self, openings: Sequence[Opening], block: Block | None = None) -> None:
+        self._openings = openings
+        self._triggers = tuple(sorted({opening.marker[0] for opening in openings}))
+        self._block = block
+        self._held = ""
+        # Nothing but white space since the beginning or since the last block.
+        self._fresh = True
+        # Line breaks behind a block belong to the block.
+        self._trims = False
+        # In the middle of the answer, nothing held: most chunks pass straight through.
+        self._talks = not openings
+
+    def feed(self, text: str) -> list[Event]:
+        if self._talks:
+            for trigger in self._triggers:
+                if trigger in text:
+                    break
+            else:
+                return [Answer(text)] if text else []
+        return self._read(text)
+
+    def finish(self) -> list[Event]:
+        """Release what was held back as a possible marker: it was ordinary text after all."""
+        if self._block:
+            return self._block.finish()
+        held, self._held = self._held, ""
+        return [] if self._trims and self._fresh and held.isspace() else self._say(held)
+
+    def _read(self, text: str) -> list[Event]:
+        events: list[Event] = []
+        while text:
+            text = (
+                self._read_block(text, events) if self._block else self._read_answer(text, events)
+            )
+        self._talks = not (self._block or self._held or self._fresh)
+        return events
+
+    def _read_block(self, text: str, events: list[Event]) -> str:
+        block = self._block
+        assert block is not None
+        said = block.feed(text)
+        events += said
+        if not block.done:
+            return ""
+        self._block = None
+        # A block that was none after all ends as answer text.
+        self._fresh = self._trims = not (said and isinstance(said[-1], Answer))
+        return block.rest
+
+    def _read_answer(self, text: str, events: list[Event]) -> str:
+        text, self._held = self._held + text, ""
+        opening, at = self._find_opening(text)
+        if opening:
+            if not (self._fresh and text[:at].isspace()):
+                events += self._say(text[:at])
+            self._block = opening.begin()
+            return text[at + len(opening.marker) :]
+        cut = len(text) - self._may_open(text)
+        if self._fresh and not text[:cut].strip():
+            cut = 0
+        self._held = text[cut:]
+        events += self._say(text[:cut])
+        return ""
+
+    def _find_opening(self, text: str) -> tuple[Opening | None, int]:
+        found, first = None, len(text)
+        begins = len(text) - len(text.lstrip()) if self._fresh else -1
+        for opening in self._openings:
+            at = text.find(opening.marker, 0, first + len(opening.marker))
+            if 0 <= at < first and (not opening.only_first or at == begins):
+                found, first = opening, at
+        return found, first
+
+    def _may_open(self, text: str) -> int:
+        begins = text.lstrip() if self._fresh else None
+        longest = 0
+        for opening in self._openings:
+            length = partial_marker(text, opening.marker)
+            if not opening.only_first or (begins and opening.marker.startswith(begins)):
+                longest = max(longest, length)
+        return longest
+
+    def _say(self, text: str) -> list[Event]:
+        if self._fresh and self._trims:
+            space = text[: len(text) - len(text.lstrip())]
+            text = text[space.rfind("\n") + 1 :]
+        if text:
+            self._fresh = False
+        return [Answer(text)] if text else []

@@ -1,0 +1,99 @@
+"""Finds stop strings in a stream of text, across chunks, and holds back only a possible one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from enginix.errors import RequestError
+
+
+class StopStrings:
+    """Text in, text before the first stop string out; `matched` names the one that came.
+
+    The one whose last character comes first wins, so that any chunking gives the same text. Every
+    string is followed by its own automaton: the work per character does not grow with what is held.
+    """
+
+    __slots__ = ("_automata", "_begins", "_held", "_idle", "matched")
+
+    def __init__(self, strings: Sequence[str]) -> None:
+        if "" in strings:
+            raise RequestError(
+                "stop holds an empty string, which would end every answer before it begins; "
+                "leave it out",
+                param="stop",
+                code="invalid_stop",
+            )
+        self.matched: str | None = None
+        self._automata = [_Automaton(string) for string in dict.fromkeys(strings)]
+        firsts = "".join(sorted({re.escape(string[0]) for string in strings}))
+        self._begins = re.compile(f"[{firsts}]").search if strings else None
+        self._held = ""
+        self._idle = True
+
+    def feed(self, text: str) -> str:
+        if self._idle and (self._begins is None or self._begins(text) is None):
+            return text
+        return self._follow(text) if self.matched is None else ""
+
+    def finish(self) -> str:
+        held, self._held = self._held, ""
+        return held
+
+    def _follow(self, text: str) -> str:
+        before = len(self._held)
+        text = self._held + text
+        at = before
+        while at < len(text):
+            if not any(automaton.length for automaton in self._automata):
+                at = self._next_begin(text, at)
+            if at == len(text):
+                break
+            char = text[at]
+            at += 1
+            ended = [automaton.string for automaton in self._automata if automaton.step(char)]
+            if ended:
+                self.matched = max(ended, key=len)
+                self._held, self._idle = "", False
+                return text[: at - len(self.matched)]
+        cut = len(text) - max(automaton.length for automaton in self._automata)
+        self._held = text[cut:]
+        self._idle = not self._held
+        return text[:cut]
+
+    def _next_begin(self, text: str, at: int) -> int:
+        assert self._begins is not None
+        found = self._begins(text, at)
+        return found.start() if found else len(text)
+
+
+class _Automaton:
+    """Knuth, Morris and Pratt: how much of the string the text read so far ends with."""
+
+    __slots__ = ("_fallback", "length", "string")
+
+    def __init__(self, string: str) -> None:
+        self.string = string
+        self.length = 0
+        self._fallback = _borders(string)
+
+    def step(self, char: str) -> bool:
+        length = self.length
+        while length and self.string[length] != char:
+            length = self._fallback[length - 1]
+        if self.string[length] == char:
+            length += 1
+        self.length = length
+        return length == len(self.string)
+
+
+def _borders(string: str) -> list[int]:
+    """For every prefix, the length of its longest proper border."""
+    borders = [0] * len(string)
+    for end in range(1, len(string)):
+        length = borders[end - 1]
+        while length and string[length] != string[end]:
+            length = borders[length - 1]
+        borders[end] = length + (string[length] == string[end])
+    return borders

@@ -1,0 +1,191 @@
+"""Renders a conversation with the checkpoint's own chat template, as `transformers` would.
+
+The only door to jinja2. Templates come from the hub and run in its sandbox; whatever goes wrong in
+one is the conversation's fault to its author, so it comes back as TemplateRefused with its words.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from jinja2 import nodes
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from enginix.chat.messages import plain_messages, repaired
+from enginix.chat.reasoning import think_tags
+from enginix.chat.special import read_json, read_special_tokens
+from enginix.errors import EngineDamaged, RequestError, TemplateMissing, TemplateRefused
+
+RESERVED = frozenset(("messages", "tools", "documents", "self"))
+
+
+def starts_inside(prompt: str) -> bool:
+    """Whether the prompt ends inside an open `<think>`, so that the model never writes the tag."""
+    # Only the very end counts: users write the tag too.
+    return prompt[-64:].rstrip().endswith(think_tags.OPEN)
+
+
+class ChatTemplate:
+    """A checkpoint's templates, compiled once; `source` is the one for plain chats."""
+
+    def __init__(
+        self,
+        sources: Mapping[str, str],
+        special_tokens: Mapping[str, str] | None = None,
+        *,
+        now: Callable[[], datetime] = datetime.now,
+    ) -> None:
+        environment = template_environment(now)
+        self.sources = dict(sources)
+        self._special_tokens = dict(special_tokens or {})
+        self._compiled = {
+            name: _compile(environment, name, source) for name, source in self.sources.items()
+        }
+
+    @classmethod
+    def load(cls, directory: Path) -> ChatTemplate:
+        """Read chat_template.jinja, or what tokenizer_config.json holds instead."""
+        return cls(read_sources(directory), read_special_tokens(directory))
+
+    @property
+    def source(self) -> str:
+        """The text of the template for plain chats, empty where there is none."""
+        return self.sources.get("default", "")
+
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+        **variables: Any,
+    ) -> str:
+        """The prompt for `messages`.
+
+        `chat_template_kwargs` are the client's own variables, `variables` ours, such as
+        `enable_thinking` or `add_generation_prompt`.
+        """
+        variables = {**(chat_template_kwargs or {}), **variables}
+        if clash := sorted(RESERVED & variables.keys()):
+            raise RequestError(
+                f"chat_template_kwargs may not set {', '.join(clash)}; "
+                "these are the request's own fields",
+                param="chat_template_kwargs",
+                code="invalid_chat_template_kwargs",
+            )
+        name = "tool_use" if tools and "tool_use" in self._compiled else "default"
+        if name not in self._compiled:
+            raise TemplateMissing
+        plain = plain_messages(messages, self.sources[name])
+        return self._render(self._compiled[name], plain, tools or None, variables)
+
+    def _render(
+        self,
+        template: jinja2.Template,
+        messages: list[dict[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None,
+        variables: Mapping[str, Any],
+    ) -> str:
+        refusal: TemplateRefused | None = None
+        # As it came first: only a template that refuses gets a conversation bent to its rules.
+        for attempt in (messages, *repaired(messages)):
+            try:
+                return template.render(
+                    {
+                        **self._special_tokens,
+                        "add_generation_prompt": True,
+                        "documents": None,
+                        **variables,
+                        "messages": attempt,
+                        "tools": tools,
+                    }
+                )
+            except Exception as error:  # a template can raise anything Python can
+                refusal = refusal or TemplateRefused(_words(error))
+        assert refusal is not None
+        raise refusal
+
+
+def _words(error: Exception) -> str:
+    words = str(error).strip() or "it gave no reason"
+    # The template's own sentence speaks for itself; Python's need their kind.
+    return words if type(error) is jinja2.TemplateError else f"{type(error).__name__}: {words}"
+
+
+def _compile(environment: jinja2.Environment, name: str, source: str) -> jinja2.Template:
+    try:
+        return environment.from_string(source)
+    except jinja2.TemplateSyntaxError as error:
+        raise EngineDamaged(
+            f"the chat template {name!r} is broken in line {error.lineno}: {error.message}; "
+            "correct chat_template.jinja in the checkpoint and build the engine again"
+        ) from error
+
+
+def read_sources(directory: Path) -> dict[str, str]:
+    """Every chat template of a checkpoint by its name; the plain one is `default`."""
+    config = read_json(directory / "tokenizer_config.json").get("chat_template")
+    config = config or read_json(directory / "chat_template.json").get("chat_template")
+    sources = {"default": config} if isinstance(config, str) else {}
+    if isinstance(config, list):
+        sources = {entry["name"]: entry["template"] for entry in config}
+    files = sorted((directory / "additional_chat_templates").glob("*.jinja"))
+    named = [(path.stem, path) for path in files]
+    for name, path in [("default", directory / "chat_template.jinja"), *named]:
+        if path.is_file():
+            sources[name] = path.read_text(encoding="utf-8")
+    return sources
+
+
+def template_environment(now: Callable[[], datetime]) -> jinja2.Environment:
+    """The environment that templates are written for: transformers' chat_template_utils."""
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
+    )
+
+    def strftime_now(format: str) -> str:
+        return now().strftime(format)
+
+    environment.filters["tojson"] = _to_json
+    environment.globals["raise_exception"] = _raise_exception
+    environment.globals["strftime_now"] = strftime_now
+    return environment
+
+
+class _Generation(Extension):
+    """`{% generation %}` marks the assistant's words for training; here it is only its body."""
+
+    tags = {"generation"}  # noqa: RUF012, jinja2 declares it so
+
+    def parse(self, parser: Parser) -> nodes.Node | list[nodes.Node]:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return nodes.Scope(body, lineno=line)
+
+
+def _to_json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    # Jinja's own filter escapes for HTML, which no model was trained on.
+    return json.dumps(
+        value,
+        ensure_ascii=ensure_ascii,
+        indent=indent,
+        separators=separators,
+        sort_keys=sort_keys,
+    )
+
+
+def _raise_exception(message: str) -> str:
+    raise jinja2.TemplateError(message)

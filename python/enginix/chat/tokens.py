@@ -1,0 +1,188 @@
+"""Text to token ids and back; the only door to the `tokenizers` library.
+
+Detokenization does not go through the library: every token's text is looked up once and joined
+here, where UTF-8 split over tokens is held back. At most three bytes ever wait.
+"""
+
+from __future__ import annotations
+
+import json
+from codecs import utf_8_decode
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+
+import tokenizers
+
+from enginix.chat.pieces import Pieces, read_spelling
+from enginix.chat.reply import ALL_MARKERS
+from enginix.chat.special import read_json, read_special_tokens
+from enginix.errors import EngineDamaged
+
+# Longer texts are tokenized without holding the interpreter, so that other streams go on; the way
+# there costs more than it gives for shorter ones.
+LONG_TEXT = 4096
+
+
+class Tokenizer:
+    """One checkpoint's tokenizer; shared by any number of streams and threads.
+
+    `stop_token_ids`: what ends an answer, the main one first."""
+
+    def __init__(
+        self,
+        tokenizer: tokenizers.Tokenizer,
+        *,
+        stop_token_ids: tuple[int, ...] = (),
+        bos_token_id: int | None = None,
+    ) -> None:
+        # Some checkpoints ship a limit here, which would silently cut long prompts.
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self._tokenizer = tokenizer
+        decoder = tokenizer.decoder
+        self._spelling = read_spelling(json.loads(decoder.__getstate__()) if decoder else None)
+        added = tokenizer.get_added_tokens_decoder().values()
+        self._special = frozenset(token.content for token in added if token.special)
+        self._tables: dict[frozenset[str], tuple[Pieces, Pieces | None]] = {}
+        self.stop_token_ids = stop_token_ids
+        self.bos_token_id = bos_token_id
+
+    @classmethod
+    def load(cls, directory: Path) -> Tokenizer:
+        """Read tokenizer.json and what the configuration beside it says of special tokens."""
+        path = directory / "tokenizer.json"
+        if not path.is_file():
+            raise EngineDamaged(
+                f"{path} is missing, and without it no text becomes tokens; build the engine again"
+            )
+        try:
+            tokenizer = tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises no narrower class
+            raise EngineDamaged(
+                f"{path} cannot be read: {error}; build the engine again"
+            ) from error
+        special = read_special_tokens(directory)
+        bos = special.get("bos_token")
+        return cls(
+            tokenizer,
+            stop_token_ids=_stop_token_ids(directory, tokenizer, special.get("eos_token")),
+            bos_token_id=tokenizer.token_to_id(bos) if bos else None,
+        )
+
+    @property
+    def vocabulary_size(self) -> int:
+        return self._tokenizer.get_vocab_size()
+
+    def token_id(self, token: str) -> int | None:
+        return self._tokenizer.token_to_id(token)
+
+    def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
+        """Token ids of `text`, special tokens in it recognised.
+
+        A rendered chat needs nothing added: its template wrote the first token itself. For bare
+        prompts `add_special_tokens` adds what the model was trained to begin with, once.
+        """
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        if len(text) < LONG_TEXT:
+            encoding = self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
+        else:
+            encoding = self._tokenizer.encode_batch_fast(
+                [text], add_special_tokens=add_special_tokens
+            )[0]
+        ids: list[int] = encoding.ids
+        doubled = add_special_tokens and ids[:2] == [self.bos_token_id] * 2
+        return ids[1:] if doubled else ids
+
+    def decode(self, ids: Iterable[int], *, keep: Collection[str] = ()) -> str:
+        """The text of `ids`: byte for byte what a stream of them gives."""
+        stream = self.stream(keep=keep)
+        return stream.feed(list(ids)) + stream.finish()
+
+    def stream(self, *, keep: Collection[str] | None = None, continues: bool = False) -> TextStream:
+        """A new incremental detokenizer.
+
+        `keep`: special tokens that are text here, because a chat format is made of them
+        (`reply.markers`); by default those of every format. All others leave no text.
+        `continues`: the text goes on where a prompt ended, so its first space is its own.
+        """
+        wanted = ALL_MARKERS if keep is None else frozenset(keep)
+        pieces, first = self._table(wanted & self._special)
+        return TextStream(pieces, None if continues else first)
+
+    def bytes_of(self, token: int) -> bytes:
+        """What one token spells, special ones too; empty outside the vocabulary."""
+        piece = self._table(self._special)[0][token]
+        return piece.encode() if isinstance(piece, str) else piece
+
+    def _table(self, kept: frozenset[str]) -> tuple[Pieces, Pieces | None]:
+        table = self._tables.get(kept)
+        if table is None:
+            spelling, dropped = self._spelling, self._special - kept
+            first = spelling.spell_first
+            table = self._tables[kept] = (
+                Pieces(self._name_of, spelling.spell, dropped),
+                Pieces(self._name_of, first, dropped) if first else None,
+            )
+        return table
+
+    def _name_of(self, token: int) -> str | None:
+        # The library raises on what is no unsigned 32-bit number.
+        return self._tokenizer.id_to_token(token) if 0 <= token < 1 << 32 else None
+
+
+class TextStream:
+    """Token ids in, text out; bytes of an unfinished character wait for the rest of it.
+
+    What can never become a character is U+FFFD at once, as if everything were decoded at the end.
+    """
+
+    __slots__ = ("_first", "_pending", "_pieces")
+
+    def __init__(self, pieces: Pieces, first: Pieces | None) -> None:
+        self._pieces = pieces
+        self._first = first
+        self._pending = b""
+
+    def feed(self, ids: Sequence[int]) -> str:
+        if self._first is not None:
+            return self._begin(self._first, ids)
+        text = ""
+        pieces = self._pieces
+        for token in ids:
+            piece = pieces[token]
+            if piece.__class__ is str and not self._pending:
+                text += piece
+            elif piece:
+                text += self._join(piece)
+        return text
+
+    def finish(self) -> str:
+        pending, self._pending = self._pending, b""
+        return pending.decode(errors="replace")
+
+    def _begin(self, first: Pieces, ids: Sequence[int]) -> str:
+        for position, token in enumerate(ids):
+            # Dropped tokens do not count as the first.
+            if self._pieces[token]:
+                self._first = None
+                return self._join(first[token]) + self.feed(ids[position + 1 :])
+        return ""
+
+    def _join(self, piece: str | bytes) -> str:
+        data = self._pending + (piece.encode() if isinstance(piece, str) else piece)
+        text, used = utf_8_decode(data, "replace", False)
+        self._pending = data[used:]
+        return text
+
+
+def _stop_token_ids(
+    directory: Path, tokenizer: tokenizers.Tokenizer, eos_token: str | None
+) -> tuple[int, ...]:
+    declared = read_json(directory / "generation_config.json").get("eos_token_id")
+    ids = declared if isinstance(declared, list) else [declared]
+    if eos_token:
+        ids = [*ids, tokenizer.token_to_id(eos_token)]
+    return tuple(dict.fromkeys(token for token in ids if isinstance(token, int)))

@@ -1,0 +1,40 @@
+"""Numbers and names the calls of one reply, and knows the definitions they refer to."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from enginix.chat.events import ToolCallStart
+
+
+def random_call_id() -> str:
+    return f"call_{secrets.token_hex(12)}"
+
+
+class Calls:
+    """The calls of one reply; `definitions` are the request's `tools`."""
+
+    def __init__(
+        self,
+        new_id: Callable[[], str] = random_call_id,
+        definitions: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        self._new_id = new_id
+        self._definitions = definitions
+        self._count = 0
+
+    def start(self, name: str) -> ToolCallStart:
+        self._count += 1
+        return ToolCallStart(self._count - 1, self._new_id(), name)
+
+    def properties(self, name: str) -> Mapping[str, Any]:
+        """The JSON schemas of a function's parameters by name; empty when it is not known."""
+        for definition in self._definitions:
+            function = definition.get("function", definition)
+            if isinstance(function, Mapping) and function.get("name") == name:
+                schema = function.get("parameters")
+                properties = schema.get("properties") if isinstance(schema, Mapping) else None
+                return properties if isinstance(properties, Mapping) else {}
+        return {}

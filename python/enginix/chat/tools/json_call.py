@@ -1,0 +1,158 @@
+"""Reads one call, `{"name": ..., "arguments": ...}`, and streams its arguments."""
+
+from __future__ import annotations
+
+import json
+from enum import Enum, auto
+
+from enginix.chat.events import Event, ToolCallArguments
+from enginix.chat.tools.calls import Calls
+from enginix.chat.tools.json_value import JsonValue
+
+_ARGUMENTS = frozenset(("arguments", "parameters"))
+_KEYS = _ARGUMENTS | {"name", "type", "id"}
+
+
+class _Expect(Enum):
+    BRACE = auto()
+    KEY_OR_END = auto()
+    COLON = auto()
+    VALUE = auto()
+    COMMA_OR_END = auto()
+
+
+class JsonCall:
+    """`started` once its name and the beginning of its arguments are out; no way back from there.
+
+    With `known_keys_only` an object with a key that no call has is broken: without a marker
+    around it, it is an answer that happens to be JSON.
+    """
+
+    __slots__ = ("_calls", "_expect", "_given", "_index", "_key", "_known_keys_only", "_name",
+                 "_streams", "_text", "_value", "_waiting", "broken", "done")  # fmt: skip
+
+    def __init__(self, calls: Calls, *, known_keys_only: bool = False) -> None:
+        self.done = False
+        self.broken = False
+        self._calls = calls
+        self._known_keys_only = known_keys_only
+        self._expect = _Expect.BRACE
+        self._index: int | None = None
+        self._name: str | None = None
+        self._key: str | None = None
+        self._value: JsonValue | None = None
+        self._text: list[str] = []
+        self._streams = False
+        self._given = False
+        # Arguments written before the name.
+        self._waiting: list[str] = []
+
+    @property
+    def started(self) -> bool:
+        return self._index is not None
+
+    def feed(self, text: str, at: int, events: list[Event]) -> int:
+        """Read `text` from `at`; stops before its end only when `done` or `broken`."""
+        while at < len(text) and not self.done and not self.broken:
+            if self._value:
+                at = self._read_value(self._value, text, at, events)
+            elif text[at] in " \t\r\n":
+                at += 1
+            else:
+                at = self._read_structure(text, at, events)
+        return at
+
+    def cut_off(self) -> list[Event]:
+        """The end of arguments that the model never ended."""
+        closing = self._value.closing() if self._value and self._streams else ""
+        return (
+            [ToolCallArguments(self._index, closing)] if closing and self._index is not None else []
+        )
+
+    def _read_structure(self, text: str, at: int, events: list[Event]) -> int:
+        match self._expect, text[at]:
+            case _Expect.BRACE, "{":
+                self._expect = _Expect.KEY_OR_END
+            case ((_Expect.KEY_OR_END | _Expect.COMMA_OR_END), "}"):
+                self._end(events)
+            case _Expect.COMMA_OR_END, ",":
+                self._expect = _Expect.KEY_OR_END
+            case _Expect.COLON, ":":
+                self._expect = _Expect.VALUE
+            case (_Expect.KEY_OR_END, '"') | (_Expect.VALUE, _):
+                self._value = JsonValue()
+                self._streams = self._key in _ARGUMENTS and text[at] == "{" and not self._given
+                return at
+            case _:
+                self.broken = True
+                return at
+        return at + 1
+
+    def _read_value(self, value: JsonValue, text: str, at: int, events: list[Event]) -> int:
+        piece, at = value.feed(text, at)
+        if self._streams:
+            self._pass_on(piece, events)
+        else:
+            self._text.append(piece)
+        self.broken = value.broken
+        if value.done:
+            self._value = None
+            whole = "".join(self._text)
+            self._text.clear()
+            if self._expect is _Expect.KEY_OR_END:
+                self._end_key(json.loads(whole))
+            else:
+                self._end_value(whole, events)
+        return at
+
+    def _end_key(self, key: str) -> None:
+        self._key = key
+        self._expect = _Expect.COLON
+        self.broken = self._known_keys_only and key not in _KEYS
+
+    def _end_value(self, whole: str, events: list[Event]) -> None:
+        if self._key == "name" and self._name is None:
+            name = json.loads(whole)
+            self.broken = not (isinstance(name, str) and name.strip())
+            self._name = name
+            if self._waiting:
+                self._pass_on("", events)
+        elif self._key in _ARGUMENTS and not self._given:
+            self._given = True
+            if not self._streams:
+                self._pass_on(_arguments(whole), events)
+        self._key, self._streams = None, False
+        self._expect = _Expect.COMMA_OR_END
+
+    def _end(self, events: list[Event]) -> None:
+        if self._name is None:
+            self.broken = True
+            return
+        if not self._given:
+            self._pass_on("{}", events)
+        self.done = True
+
+    def _pass_on(self, piece: str, events: list[Event]) -> None:
+        if self._name is None:
+            self._waiting.append(piece)
+            return
+        if self._index is None:
+            start = self._calls.start(self._name)
+            self._index = start.index
+            events.append(start)
+            piece = "".join(self._waiting) + piece
+        if piece:
+            events.append(ToolCallArguments(self._index, piece))
+
+
+def _arguments(value: str) -> str:
+    """Arguments that are no object as they stand: absent ones, or an object written as a string."""
+    parsed = json.loads(value)
+    if parsed is None:
+        return "{}"
+    if isinstance(parsed, str):
+        try:
+            return parsed if isinstance(json.loads(parsed), dict) else value
+        except ValueError:
+            return value
+    return value

@@ -1,0 +1,92 @@
+"""Reads tool calls written as JSON objects with a name and arguments: the core of most formats.
+
+Objects may come one by one, separated, or in a list. Arguments stream as the model writes them.
+An object that turns out not to be a call before its arguments began comes back as answer text.
+"""
+
+from __future__ import annotations
+
+from enginix.chat.events import Answer, Event
+from enginix.chat.tools.calls import Calls
+from enginix.chat.tools.json_call import JsonCall
+
+_BEFORE_CALLS = " \t\r\n["
+_AFTER_CALLS = " \t\r\n,;]}"
+
+
+class JsonCalls:
+    """The block between `opening` and `closing`; without `closing` it ends where no call follows.
+
+    With `bare` the opening is itself the first brace of a call.
+    """
+
+    __slots__ = ("_bare", "_call", "_calls", "_count", "_held", "_markers", "_raw", "done", "rest")
+
+    def __init__(
+        self, opening: str, closing: str | None, calls: Calls, *, bare: bool = False
+    ) -> None:
+        self.done = False
+        self.rest = ""
+        self._bare = bare
+        self._calls = calls
+        self._call: JsonCall | None = None
+        self._count = 0
+        # Models forget the closing marker and open the next call: that is a separator too.
+        self._markers = [(closing, True)] if closing else []
+        self._markers += [] if bare else [(opening, False)]
+        self._held = opening if bare else ""
+        self._raw = "" if bare else opening
+
+    def feed(self, text: str) -> list[Event]:
+        text, self._held = self._held + text, ""
+        events: list[Event] = []
+        at = 0
+        while at < len(text) and not self.done:
+            at = self._inside(text, at, events) if self._call else self._between(text, at, events)
+        return events
+
+    def finish(self) -> list[Event]:
+        call, raw = self._call, self._raw + self._held
+        if call and call.started:
+            return call.cut_off()
+        # A marker begun after the last call is no text, but what never became a call is.
+        return [Answer(raw)] if call or not self._count else []
+
+    def _between(self, text: str, at: int, events: list[Event]) -> int:
+        for marker, ends in self._markers if self._count else self._markers[-1:]:
+            if text.startswith(marker, at):
+                self._raw += "" if self._count else marker
+                return self._end(text, at + len(marker)) if ends else at + len(marker)
+            if marker.startswith(text[at : at + len(marker)]):
+                self._held = text[at:]
+                return len(text)
+        char = text[at]
+        if char == "{":
+            self._call = JsonCall(self._calls, known_keys_only=self._bare)
+            return at
+        if char in (_AFTER_CALLS if self._count else _BEFORE_CALLS):
+            self._raw += "" if self._count else char
+            return at + 1
+        if not self._count:
+            events.append(Answer(self._raw))
+        return self._end(text, at)
+
+    def _inside(self, text: str, at: int, events: list[Event]) -> int:
+        call = self._call
+        assert call is not None
+        end = call.feed(text, at, events)
+        self._raw = "" if call.started else self._raw + text[at:end]
+        if call.broken and not call.started:
+            events.append(Answer(self._raw))
+            self._call = None
+            return self._end(text, end)
+        if call.broken:
+            events += call.cut_off()
+        if call.broken or call.done:
+            self._call = None
+            self._count += 1
+        return end
+
+    def _end(self, text: str, at: int) -> int:
+        self.done, self.rest = True, text[at:]
+        return len(text)
