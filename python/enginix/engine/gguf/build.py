@@ -1,0 +1,213 @@
+"""The gguf kind's build: checkpoint -> model.gguf beside its tokenizer, losslessly."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+from gguf import GGUFWriter
+
+from enginix import __version__
+from enginix.checkpoint.load import Checkpoint, hash_files, open_checkpoint
+from enginix.engine.build import Build, Job
+from enginix.engine.chat_format import chat_format
+from enginix.engine.gguf.answers import NEW_TOKENS, Generator, compare_answers, record_answers
+from enginix.engine.gguf.hyperparameters import Hyperparameters, read_hyperparameters
+from enginix.engine.gguf.layout import lay_out
+from enginix.engine.gguf.metadata import add_metadata
+from enginix.engine.gguf.parts import GgufTensor
+from enginix.engine.gguf.verify import MODEL_FILE, verify_model
+from enginix.engine.gguf.vocabulary import Vocabulary, add_vocabulary, read_vocabulary
+from enginix.engine.gguf.write import write_gguf
+from enginix.engine.output import require_space
+from enginix.engine.stages import Stage, Stages
+from enginix.errors import CheckpointDamaged, CheckpointUnsupported, UsageError
+from enginix.manifest import BuiltWith, Check, Manifest, Parallelism, Source
+
+# What a server needs beside the weights; never the checkpoint's config.json.
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "generation_config.json",
+)
+
+ALGORITHMS = ("NVFP4", None)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything about a GGUF but its weights."""
+
+    checkpoint: Checkpoint
+    model: Hyperparameters
+    vocabulary: Vocabulary
+    tensors: list[GgufTensor]
+
+    @property
+    def parameters(self) -> int:
+        weights = (tensor for tensor in self.tensors if tensor.name.endswith(".weight"))
+        return sum(prod(tensor.shape) for tensor in weights)
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(tensor.size_bytes for tensor in self.tensors)
+
+
+def gguf_build(job: Job, generator: Generator | None) -> Build:
+    """The build of `job`; `generator` runs the finished engine, None leaves its check undone."""
+    if job.tensor_parallel != 1:
+        raise UsageError(
+            f"tensor parallel {job.tensor_parallel} is not for the gguf kind, which runs in one "
+            "process; leave it out"
+        )
+
+    def build(directory: Path, stages: Stages) -> Manifest:
+        with stages.run("inspect") as stage:
+            plan = read_plan(job.checkpoint)
+            _require_context(job, plan.model)
+            stage.summary = _describe(plan)
+            require_space(directory, plan.size_bytes + _tokenizer_bytes(job.checkpoint))
+        with stages.run("repack") as stage:
+            _write(plan, job.name, directory, stage)
+        with stages.run("hash") as stage:
+            files = hash_files(job.checkpoint)
+            stage.summary = f"sha256 of {len(files)} source files"
+        with stages.run("verify") as stage:
+            stage.summary = verify_model(directory)
+        with stages.run("check") as stage:
+            check = _check(job, directory, generator, stage)
+        return Manifest(
+            name=job.name,
+            kind="gguf",
+            architecture=plan.checkpoint.architecture,
+            source=Source(job.repo, job.revision, files),
+            quantization=plan.checkpoint.quantization,
+            parallelism=Parallelism(),
+            limits=job.limits,
+            built_with=BuiltWith(enginix=__version__),
+            files={},
+            chat=job.chat or chat_format(plan.vocabulary.chat_template),
+            check=check,
+        )
+
+    return build
+
+
+def read_plan(directory: Path) -> Plan:
+    """Read a checkpoint's headers and lay out its GGUF; raises what makes that impossible."""
+    checkpoint = open_checkpoint(directory)
+    _require_known_quantization(checkpoint)
+    model = read_hyperparameters(checkpoint)
+    vocabulary = read_vocabulary(checkpoint, model.vocab_size)
+    return Plan(checkpoint, model, vocabulary, lay_out(checkpoint, model))
+
+
+def _require_known_quantization(checkpoint: Checkpoint) -> None:
+    found = checkpoint.quantization
+    if found.algo in ALGORITHMS and checkpoint.format in ("modelopt", "none"):
+        return
+    raise CheckpointUnsupported(
+        f"{checkpoint.directory} is quantized with {found.algo} (layout: {checkpoint.format}), "
+        "the gguf kind takes ModelOpt's NVFP4, BF16 and FP16; choose another engine kind"
+    )
+
+
+def _require_context(job: Job, model: Hyperparameters) -> None:
+    if job.limits.max_seq_len > model.context:
+        raise CheckpointUnsupported(
+            f"{job.checkpoint}: max_seq_len is {job.limits.max_seq_len}, the model was made for "
+            f"{model.context} positions; ask for no more than that"
+        )
+
+
+def _describe(plan: Plan) -> str:
+    algo = plan.checkpoint.quantization.algo or _plain_dtype(plan)
+    shards = len({tensor.file for tensor in plan.checkpoint.tensors.values()})
+    return (
+        f"{plan.checkpoint.architecture}, {algo}, {plan.parameters / 1e6:,.1f} M parameters "
+        f"in {len(plan.checkpoint.tensors)} tensors and {shards} {_plural('file', shards)}"
+    )
+
+
+def _plural(noun: str, count: int) -> str:
+    return noun if count == 1 else f"{noun}s"
+
+
+def _plain_dtype(plan: Plan) -> str:
+    largest = max(plan.tensors, key=lambda tensor: tensor.size_bytes)
+    return {"F16": "FP16", "F32": "FP32"}.get(largest.type.name, largest.type.name)
+
+
+def _write(plan: Plan, name: str, directory: Path, stage: Stage) -> None:
+    total, done = plan.size_bytes, 0
+    began = time.monotonic()
+
+    def progress(size: int) -> None:
+        nonlocal done
+        done += size
+        stage.progress(done / total)
+
+    def add_key_values(writer: GGUFWriter) -> None:
+        add_metadata(writer, name, plan.model, plan.tensors)
+        add_vocabulary(writer, plan.vocabulary)
+
+    path = directory / MODEL_FILE
+    write_gguf(path, plan.model.architecture, add_key_values, plan.tensors, progress)
+    _copy_tokenizer(plan.checkpoint.directory, directory)
+    size = path.stat().st_size
+    rate = size / max(time.monotonic() - began, 1e-3)
+    stage.summary = f"{len(plan.tensors)} tensors, {size / 1e6:,.1f} MB, {rate / 1e6:,.0f} MB/s"
+
+
+def _copy_tokenizer(source: Path, target: Path) -> None:
+    for name in TOKENIZER_FILES:
+        if (source / name).exists():
+            # The bytes alone: the checkpoint may be in a store where all is read-only.
+            shutil.copyfile(source / name, target / name)
+
+
+def _tokenizer_bytes(source: Path) -> int:
+    files = [source / name for name in TOKENIZER_FILES]
+    return sum(path.stat().st_size for path in files if path.exists())
+
+
+def _check(job: Job, directory: Path, generator: Generator | None, stage: Stage) -> list[Check]:
+    if generator is None:
+        stage.summary = (
+            "not run: no triton-cpu runtime here; make one with `enginix setup triton-cpu`, "
+            "then `enginix engine verify DIR --run`"
+        )
+        return job.check
+    model = directory / MODEL_FILE
+    if job.check:
+        compare_answers(generator, model, job.check)
+        stage.summary = f"{len(job.check)} of {len(job.check)} known answers given"
+        return job.check
+    check = record_answers(generator, model, _prompts(job), _stop_ids(job.checkpoint))
+    stage.summary = f"{len(check)} {_plural('answer', len(check))} recorded"
+    return check
+
+
+def _prompts(job: Job) -> list[list[int]]:
+    """Those that leave room for their answer."""
+    room = job.limits.max_seq_len - NEW_TOKENS
+    return [prompt for prompt in job.prompts if 0 < len(prompt) <= room]
+
+
+def _stop_ids(checkpoint: Path) -> set[int]:
+    """The tokens that end an answer, as generation_config.json has them."""
+    path = checkpoint / "generation_config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return set()
+    except (OSError, ValueError) as error:
+        raise CheckpointDamaged(f"{path} is not readable JSON: {error}") from error
+    found = config.get("eos_token_id") if isinstance(config, dict) else None
+    return {token for token in (found if isinstance(found, list) else [found]) if token is not None}

@@ -1,0 +1,172 @@
+"""Reads a GGUF's header and tensor table, and no weights: is the file what a GGUF says it is?
+
+Written from the format's description and not from the writer, so that one checks the other.
+https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+from enginix.errors import EngineDamaged
+
+VERSION = 3
+ALIGNMENT = 32
+MAX_DIMENSIONS = 4
+STRING, ARRAY = 8, 9
+
+# Value type -> its struct format; 8 is a string and 9 an array.
+SCALARS = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIif?Qqd", strict=True))
+
+# Tensor type -> (values in a block, bytes of a block), for the types enginix writes.
+BLOCKS = {0: (1, 4), 1: (1, 2), 30: (1, 2), 40: (64, 36)}
+TYPE_NAMES = {0: "F32", 1: "F16", 30: "BF16", 40: "NVFP4"}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """`start` is the byte in the file; `shape` has the rows first."""
+
+    name: str
+    shape: tuple[int, ...]
+    type: str
+    start: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class GgufHeader:
+    values: dict[str, str | int | float | bool]
+    """The key values that are no arrays."""
+    arrays: dict[str, int]
+    """Name -> length of those that are."""
+    tensors: list[StoredTensor]
+
+
+def read_header(path: Path) -> GgufHeader:
+    """The header of a whole GGUF; EngineDamaged when the file contradicts it."""
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return _parse(_Cursor(path, data))
+    except ValueError:
+        raise EngineDamaged(f"{path} is empty; build the engine again") from None
+    except OSError as error:
+        raise EngineDamaged(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _parse(cursor: _Cursor) -> GgufHeader:
+    magic = cursor.bytes(4)
+    if magic != b"GGUF":
+        raise cursor.damaged(f"begins with {magic!r}, expected b'GGUF'")
+    if (version := cursor.scalar("I")) != VERSION:
+        raise cursor.damaged(f"has version {version}, expected {VERSION}")
+    tensor_count, value_count = cursor.count(24), cursor.count(12)
+    values: dict[str, str | int | float | bool] = {}
+    arrays: dict[str, int] = {}
+    for _ in range(value_count):
+        name, kind = cursor.string(), cursor.scalar("I")
+        if kind == ARRAY:
+            arrays[name] = cursor.skip_array()
+        else:
+            values[name] = cursor.string() if kind == STRING else cursor.value(kind)
+    tensors = [cursor.tensor() for _ in range(tensor_count)]
+    return GgufHeader(values, arrays, _placed(cursor, tensors))
+
+
+def _placed(cursor: _Cursor, tensors: list[StoredTensor]) -> list[StoredTensor]:
+    """The tensors with their place in the file, each behind the one before and within the file."""
+    data_start = cursor.position + -cursor.position % ALIGNMENT
+    end = 0
+    placed = []
+    for tensor in tensors:
+        if tensor.start != end:
+            raise cursor.damaged(
+                f"has the tensor {tensor.name!r} at {tensor.start}, expected it at {end}"
+            )
+        size = tensor.size_bytes
+        end += size + -size % ALIGNMENT
+        place = data_start + tensor.start
+        placed.append(StoredTensor(tensor.name, tensor.shape, tensor.type, place, size))
+    if data_start + end != cursor.size:
+        raise cursor.damaged(f"has {cursor.size} bytes, its header describes {data_start + end}")
+    if len({tensor.name for tensor in tensors}) != len(tensors):
+        raise cursor.damaged("has two tensors of one name")
+    return placed
+
+
+class _Cursor:
+    """Reads forward through the file; every step stays within it."""
+
+    def __init__(self, path: Path, data: mmap.mmap) -> None:
+        self._path = path
+        self._data = data
+        self.size = len(data)
+        self.position = 0
+
+    def damaged(self, what: str) -> EngineDamaged:
+        return EngineDamaged(f"{self._path} {what}; build the engine again")
+
+    def bytes(self, count: int) -> bytes:
+        start, self.position = self.position, self.position + count
+        if self.position > self.size:
+            raise self.damaged(f"has {self.size} bytes and ends within its header")
+        return self._data[start : self.position]
+
+    def scalar(self, code: str) -> int:
+        (value,) = struct.unpack(f"<{code}", self.bytes(struct.calcsize(f"<{code}")))
+        return int(value)
+
+    def count(self, smallest: int) -> int:
+        """A number of things of at least `smallest` bytes each, that so many bytes can hold."""
+        count = self.scalar("Q")
+        if count * smallest > self.size - self.position:
+            raise self.damaged(f"has {self.size} bytes, too few for the {count} entries it names")
+        return count
+
+    def string(self) -> str:
+        try:
+            return self.bytes(self.count(1)).decode("utf-8")
+        except UnicodeDecodeError:
+            raise self.damaged("has a name that is not UTF-8") from None
+
+    def value(self, kind: int) -> int | float | bool:
+        if kind not in SCALARS:
+            raise self.damaged(f"has a value of the unknown type {kind}")
+        code = f"<{SCALARS[kind]}"
+        value: int | float | bool
+        (value,) = struct.unpack(code, self.bytes(struct.calcsize(code)))
+        return value
+
+    def skip_array(self) -> int:
+        kind = self.scalar("I")
+        if kind == STRING:
+            count = self.count(8)
+            for _ in range(count):
+                self.position += self.count(1)
+            self.bytes(0)
+        elif kind in SCALARS:
+            size = struct.calcsize(f"<{SCALARS[kind]}")
+            count = self.count(size)
+            self.bytes(count * size)
+        else:
+            raise self.damaged(f"has an array of the unknown type {kind}")
+        return count
+
+    def tensor(self) -> StoredTensor:
+        """As the table has it: `start` counts from the first tensor."""
+        name = self.string()
+        dimensions = self.scalar("I")
+        if not 1 <= dimensions <= MAX_DIMENSIONS:
+            raise self.damaged(f"has the tensor {name!r} with {dimensions} dimensions")
+        shape = tuple(self.scalar("Q") for _ in range(dimensions))[::-1]
+        kind, start = self.scalar("I"), self.scalar("Q")
+        if kind not in BLOCKS:
+            raise self.damaged(f"has the tensor {name!r} of type {kind}, which no build writes")
+        values, size = BLOCKS[kind]
+        if shape[-1] % values:
+            raise self.damaged(f"has the tensor {name!r} with rows of {shape[-1]} values")
+        return StoredTensor(name, shape, TYPE_NAMES[kind], start, prod(shape) // values * size)

@@ -1,0 +1,69 @@
+"""Is a directory a whole gguf engine? Reads headers and the tokenizer, no weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from enginix.engine.gguf.header import GgufHeader, read_header
+from enginix.errors import EngineDamaged
+from enginix.manifest import Manifest
+
+MODEL_FILE = "model.gguf"
+ARCHITECTURE = "general.architecture"
+JSON_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "generation_config.json",
+)
+
+
+def verify_model(directory: Path) -> str:
+    """Raise EngineDamaged for a model or tokenizer that cannot be loaded; else a line on both."""
+    path = directory / MODEL_FILE
+    header = read_header(path)
+    _require_one_vocabulary(path, header)
+    for name in JSON_FILES:
+        if name == "tokenizer.json" or (directory / name).exists():
+            _require_json(directory / name)
+    tokens = header.arrays["tokenizer.ggml.tokens"]
+    return f"{len(header.tensors)} tensors within {MODEL_FILE}, {tokens} tokens"
+
+
+def verify_promises(directory: Path, manifest: Manifest) -> None:
+    """Raise EngineDamaged when the model is not the one the manifest speaks of."""
+    header = read_header(directory / MODEL_FILE)
+    types = {tensor.type for tensor in header.tensors}
+    if manifest.quantization.algo == "NVFP4" and "NVFP4" not in types:
+        raise EngineDamaged(
+            f"{directory / MODEL_FILE} holds {', '.join(sorted(types))}, the manifest promises "
+            "NVFP4; build the engine again"
+        )
+    context = header.values.get(f"{header.values[ARCHITECTURE]}.context_length", 0)
+    if isinstance(context, str) or manifest.limits.max_seq_len > context:
+        raise EngineDamaged(
+            f"{directory / MODEL_FILE} has {context} positions, the manifest promises "
+            f"{manifest.limits.max_seq_len}; build the engine again"
+        )
+
+
+def _require_one_vocabulary(path: Path, header: GgufHeader) -> None:
+    architecture = header.values.get(ARCHITECTURE)
+    promised = header.values.get(f"{architecture}.vocab_size")
+    tokens = header.arrays.get("tokenizer.ggml.tokens")
+    rows = next((one.shape[0] for one in header.tensors if one.name == "token_embd.weight"), None)
+    if promised is None or not promised == tokens == rows:
+        raise EngineDamaged(
+            f"{path}: the architecture {architecture} has vocab_size {promised}, {tokens} tokens "
+            f"and an embedding of {rows} rows; expected one number, build the engine again"
+        )
+
+
+def _require_json(path: Path) -> None:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise EngineDamaged(f"{path} cannot be read: {error}; build the engine again") from error
+    if not isinstance(data, dict):
+        raise EngineDamaged(f"{path}: expected a JSON object; build the engine again")

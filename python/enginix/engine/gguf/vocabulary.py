@@ -1,0 +1,251 @@
+"""The tokenizer as a GGUF's key values, from tokenizer.json and tokenizer_config.json alone.
+
+enginix tokenizes outside llama.cpp; this is for llama.cpp's own programs, and tells the token
+engine which tokens end an answer.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gguf import GGUFWriter, TokenType
+
+from enginix.checkpoint.load import Checkpoint
+from enginix.errors import CheckpointDamaged, CheckpointUnsupported, NotACheckpoint
+
+logger = logging.getLogger(__name__)
+
+TOKENIZER_FILE = "tokenizer.json"
+
+_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
+_REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+
+# How a tokenizer splits text before it merges -> llama.cpp's name for that.
+SPLITS = {
+    _WORDS + r"\p{N}" + _REST: "qwen2",
+    _WORDS + r"\p{N}{1,3}" + _REST: "llama-bpe",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    model: str
+    """llama.cpp's name: gpt2 is byte-level BPE, llama is SentencePiece's."""
+    split: str
+    tokens: list[str]
+    types: list[TokenType]
+    merges: list[str] = field(repr=False)
+    scores: list[float] = field(repr=False)
+    """SentencePiece's alone; there the merges follow from them."""
+    special: Mapping[str, int]
+    """bos, eos, pad and unk -> token id, those there are."""
+    adds_bos: bool
+    adds_space: bool
+    chat_template: str | None = field(repr=False)
+
+
+def read_vocabulary(checkpoint: Checkpoint, vocab_size: int) -> Vocabulary:
+    """`vocab_size` is the number of rows of the embedding: a tokenizer names at most as many."""
+    directory = checkpoint.directory
+    tokenizer = _read_object(directory / TOKENIZER_FILE)
+    if tokenizer is None:
+        raise NotACheckpoint(
+            f"{directory} holds no {TOKENIZER_FILE}; save the tokenizer with transformers into it"
+        )
+    settings = _read_object(directory / "tokenizer_config.json") or {}
+    try:
+        return _vocabulary(checkpoint, tokenizer, settings, vocab_size)
+    except (KeyError, TypeError, AttributeError, IndexError, UnicodeEncodeError) as error:
+        raise CheckpointDamaged(
+            f"{directory / TOKENIZER_FILE} is not laid out as the tokenizers library writes it "
+            f"({type(error).__name__}: {error}); download it again"
+        ) from error
+
+
+def add_vocabulary(writer: GGUFWriter, vocabulary: Vocabulary) -> None:
+    writer.add_tokenizer_model(vocabulary.model)
+    writer.add_tokenizer_pre(vocabulary.split)
+    writer.add_token_list(vocabulary.tokens)
+    writer.add_token_types(vocabulary.types)
+    if vocabulary.scores:
+        writer.add_token_scores(vocabulary.scores)
+        writer.add_add_space_prefix(vocabulary.adds_space)
+    else:
+        writer.add_token_merges(vocabulary.merges)
+    add_id = {
+        "bos": writer.add_bos_token_id,
+        "eos": writer.add_eos_token_id,
+        "pad": writer.add_pad_token_id,
+        "unk": writer.add_unk_token_id,
+    }
+    for name, token in vocabulary.special.items():
+        add_id[name](token)
+    writer.add_add_bos_token(vocabulary.adds_bos)
+    writer.add_add_eos_token(False)
+    if vocabulary.chat_template:
+        writer.add_chat_template(vocabulary.chat_template)
+
+
+def _vocabulary(
+    checkpoint: Checkpoint,
+    tokenizer: dict[str, Any],
+    settings: dict[str, Any],
+    vocab_size: int,
+) -> Vocabulary:
+    model = tokenizer["model"]
+    if model.get("type") != "BPE":
+        raise CheckpointUnsupported(
+            f"{checkpoint.directory / TOKENIZER_FILE} is of type {model.get('type')!r:.40}, "
+            "the gguf kind takes BPE; choose another engine kind for this model"
+        )
+    by_text = {**model["vocab"], **{item["content"]: item["id"] for item in _added(tokenizer)}}
+    is_sentencepiece = bool(model.get("byte_fallback"))
+    tokens, types = _tokens(checkpoint.directory, tokenizer, vocab_size)
+    merges = [_pair(merge) for merge in model["merges"]]
+    special = _special_ids(checkpoint, settings, by_text, vocab_size)
+    return Vocabulary(
+        model="llama" if is_sentencepiece else "gpt2",
+        split="default" if is_sentencepiece else _split(checkpoint.directory, tokenizer),
+        tokens=tokens,
+        types=types,
+        merges=[" ".join(part.replace(" ", "Ġ") for part in pair) for pair in merges],
+        scores=_scores(tokens, merges) if is_sentencepiece else [],
+        special=special,
+        adds_bos=_adds_bos(tokenizer, settings, special.get("bos")),
+        adds_space='"Prepend"' in json.dumps(tokenizer.get("normalizer"))
+        or '"prepend_scheme": "first"' in json.dumps(tokenizer.get("pre_tokenizer"))
+        or '"prepend_scheme": "always"' in json.dumps(tokenizer.get("pre_tokenizer")),
+        chat_template=read_chat_template(checkpoint.directory, settings),
+    )
+
+
+def _tokens(
+    directory: Path, tokenizer: dict[str, Any], vocab_size: int
+) -> tuple[list[str], list[TokenType]]:
+    """(text, type) of every id up to `vocab_size`; real embeddings have rows without a token."""
+    tokens = [f"[PAD{index}]" for index in range(vocab_size)]
+    types = [TokenType.UNUSED] * vocab_size
+    unknown = tokenizer["model"].get("unk_token")
+    named = [(text, token, _plain_type(text, unknown)) for text, token in _model_tokens(tokenizer)]
+    for item in _added(tokenizer):
+        kind = TokenType.CONTROL if item["special"] else TokenType.USER_DEFINED
+        if item["content"] == unknown:
+            kind = TokenType.UNKNOWN
+        named.append((item["content"], item["id"], kind))
+    for text, token, kind in named:
+        if not 0 <= token < vocab_size:
+            raise CheckpointDamaged(
+                f"{directory / TOKENIZER_FILE}: the token {text!r:.40} has the id {token}, "
+                f"config.json has vocab_size {vocab_size}; they belong to different models"
+            )
+        text.encode()
+        tokens[token], types[token] = text, kind
+    return tokens, types
+
+
+def _plain_type(text: str, unknown: str | None) -> TokenType:
+    if text == unknown:
+        return TokenType.UNKNOWN
+    is_byte = len(text) == 6 and text.startswith("<0x") and text.endswith(">")
+    return TokenType.BYTE if is_byte else TokenType.NORMAL
+
+
+def _model_tokens(tokenizer: dict[str, Any]) -> list[tuple[str, int]]:
+    return list(tokenizer["model"]["vocab"].items())
+
+
+def _added(tokenizer: dict[str, Any]) -> list[dict[str, Any]]:
+    return tokenizer.get("added_tokens") or []
+
+
+def _pair(merge: str | list[str]) -> tuple[str, str]:
+    # tokenizers writes "a b" up to 0.19, ["a", "b"] since.
+    left, right = merge.split(" ") if isinstance(merge, str) else merge
+    return left, right
+
+
+def _scores(tokens: list[str], merges: list[tuple[str, str]]) -> list[float]:
+    """SentencePiece joins the pair whose result scores best: what was merged first."""
+    ranks: dict[str, int] = {}
+    for rank, (left, right) in enumerate(merges):
+        ranks.setdefault(left + right, rank)
+    return [-float(ranks.get(token, len(merges))) for token in tokens]
+
+
+def _split(directory: Path, tokenizer: dict[str, Any]) -> str:
+    text = json.dumps(tokenizer.get("pre_tokenizer"))
+    for pattern, name in SPLITS.items():
+        if json.dumps(pattern) in text:
+            return name
+    logger.warning(
+        "%s splits text in a way of its own; the engine answers rightly through enginix, while "
+        "llama.cpp's own programs would tokenize it as GPT-2's",
+        directory / TOKENIZER_FILE,
+    )
+    return "default"
+
+
+def _special_ids(
+    checkpoint: Checkpoint,
+    settings: dict[str, Any],
+    by_text: Mapping[str, int],
+    vocab_size: int,
+) -> dict[str, int]:
+    found = {}
+    for name in ("bos", "eos", "pad", "unk"):
+        text = settings.get(f"{name}_token")
+        text = text.get("content") if isinstance(text, dict) else text
+        token = by_text.get(text) if text else None
+        if token is None:
+            token = checkpoint.config.get(f"{name}_token_id")
+            token = token[0] if isinstance(token, list) and token else token
+        if type(token) is int and 0 <= token < vocab_size:
+            found[name] = token
+    return found
+
+
+def _adds_bos(tokenizer: dict[str, Any], settings: dict[str, Any], bos: int | None) -> bool:
+    if isinstance(stated := settings.get("add_bos_token"), bool):
+        return stated
+    # Llama 3 says it only in the tokenizer's template, beside its byte-level processor.
+    outer = tokenizer.get("post_processor") or {}
+    for processor in outer.get("processors") or [outer]:
+        first: dict[str, Any] = next(iter(processor.get("single") or []), {})
+        name = first.get("SpecialToken", {}).get("id")
+        if bos is not None and bos in processor.get("special_tokens", {}).get(name, {}).get(
+            "ids", []
+        ):
+            return True
+    return False
+
+
+def read_chat_template(directory: Path, settings: Mapping[str, Any]) -> str | None:
+    """The template from its own file, or from where older transformers kept it."""
+    path = directory / "chat_template.jinja"
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        found = settings.get("chat_template")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointDamaged(f"{path} cannot be read: {error}") from error
+    if isinstance(found, list):
+        named = {item.get("name"): item.get("template") for item in found if isinstance(item, dict)}
+        found = named.get("default")
+    return found if isinstance(found, str) else None
+
+
+def _read_object(path: Path) -> dict[str, Any] | None:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointDamaged(f"{path} is not readable JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise CheckpointDamaged(f"{path}: expected a JSON object, got {type(data).__name__}")
+    return data

@@ -1,0 +1,172 @@
+"""The output of a build: there whole, or not at all.
+
+A build works in `.NAME.building` beside its output and renames it at the end. `.NAME.lock` is held
+while it lives, so what a killed build left behind is known to be stale, and removed by the next.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from enginix import manifest
+from enginix.errors import BuildError, OutputExists
+
+AT_FDCWD = -100
+RENAME_EXCHANGE = 2
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@contextmanager
+def new_output(out: Path, *, replace: bool) -> Iterator[Path]:
+    """A directory to build in, which becomes `out` when the block ends well and else is removed."""
+    out = Path(os.path.realpath(out))
+    require_free(out, replace=replace)
+    created = _make_parents(out.parent)
+    try:
+        with _building(out) as building:
+            yield building
+            _sync(building)
+            _take_place(building, out)
+            _sync(out.parent)
+    except BaseException:
+        for parent in created:
+            with suppress(OSError):
+                parent.rmdir()
+        raise
+
+
+def require_free(out: Path, *, replace: bool) -> None:
+    """Raise OutputExists unless `out` is absent, empty, or an engine that may be replaced."""
+    if not os.path.lexists(out) or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not replace:
+        raise OutputExists(out)
+    if strange := _not_an_engine(out):
+        raise BuildError(
+            f"{out} is not replaced: {strange}; --replace only removes engines, "
+            "move it away or name another --out"
+        )
+
+
+def require_space(directory: Path, needed: int) -> None:
+    """Raise BuildError unless the disk of `directory` has `needed` bytes free."""
+    free = shutil.disk_usage(directory).free
+    if free < needed:
+        raise BuildError(
+            f"the engine takes {needed / 1e6:,.0f} MB and the disk of {directory.parent} has "
+            f"{free / 1e6:,.0f} MB free; free some space or name an --out elsewhere"
+        )
+
+
+def _not_an_engine(out: Path) -> str | None:
+    """Why removing `out` could lose something that no build makes again."""
+    if not out.is_dir():
+        return "it is not a directory"
+    try:
+        data = json.loads((out / manifest.FILE_NAME).read_text(encoding="utf-8"))
+        promised = {manifest.FILE_NAME, *data["files"]} if data["schema_version"] else set()
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"it holds no {manifest.FILE_NAME} of an engine"
+    found = {str(path.relative_to(out)) for path in out.rglob("*") if not path.is_dir()}
+    if strangers := sorted(found - promised):
+        return f"it holds {strangers[0]}, which belongs to no engine"
+    return None
+
+
+@contextmanager
+def _building(out: Path) -> Iterator[Path]:
+    building = out.with_name(f".{out.name}.building")
+    with _locked(out):
+        try:
+            # Nobody else is building: what is there was left by a build that was killed.
+            _remove(building)
+            building.mkdir()
+            yield building
+        finally:
+            # Gone when it became the output; the old output when it took that one's place.
+            _remove(building)
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    path = out.with_name(f".{out.name}.lock")
+    descriptor = _lock(path, out)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _lock(path: Path, out: Path) -> int:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise BuildError(
+                f"another build of {out} is running; wait for it or name another --out"
+            ) from None
+        if _is_same(descriptor, path):
+            return descriptor
+        # Its owner removed it between our open and our lock.
+        os.close(descriptor)
+
+
+def _is_same(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _remove(directory: Path) -> None:
+    with suppress(FileNotFoundError):
+        shutil.rmtree(directory)
+
+
+def _make_parents(directory: Path) -> list[Path]:
+    """Create what is missing of `directory`; the created ones, innermost first."""
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    directory.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def _take_place(building: Path, out: Path) -> None:
+    try:
+        if out.is_dir() and any(out.iterdir()):
+            _exchange(building, out)
+        else:
+            building.rename(out)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise OutputExists(out) from error
+        raise
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Swap two directories in one step, so that there is a whole engine at every moment."""
+    done = _libc.renameat2(
+        AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE
+    )
+    if done != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(other))
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,54 @@
+"""Holds an engine directory to its manifest: files, headers, and on request its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from enginix.engine.gguf.answers import Generator, compare_answers
+from enginix.engine.gguf.verify import MODEL_FILE, verify_model, verify_promises
+from enginix.engine.stages import Report, Stages
+from enginix.errors import EngineError
+from enginix.manifest import Manifest, check_files, read_manifest
+
+
+def verify_engine(
+    directory: Path, report: Report, *, run: Callable[[], Generator] | None = None
+) -> Manifest:
+    """Raise an EngineError for what is not as promised; with `run`, let it answer its checks."""
+    stages = Stages(report)
+    with stages.run("files") as stage:
+        manifest = read_manifest(directory)
+        check_files(directory, manifest)
+        size = sum(manifest.files.values())
+        stage.summary = f"{len(manifest.files)} files, {size / 1e6:,.1f} MB, as promised"
+    verify = VERIFIERS.get(manifest.kind)
+    if verify:
+        with stages.run("contents") as stage:
+            stage.summary = verify(directory, manifest)
+    if run:
+        with stages.run("answers") as stage:
+            stage.summary = _run_check(directory, manifest, run)
+    return manifest
+
+
+def _verify_gguf(directory: Path, manifest: Manifest) -> str:
+    summary = verify_model(directory)
+    verify_promises(directory, manifest)
+    return summary
+
+
+def _run_check(directory: Path, manifest: Manifest, run: Callable[[], Generator]) -> str:
+    if manifest.kind != "gguf":
+        raise EngineError(
+            f"{directory} is of the kind {manifest.kind}, whose answers cannot be checked from "
+            "here; leave out --run"
+        )
+    if not manifest.check:
+        return "none recorded: build it again where the triton-cpu runtime is"
+    compare_answers(run(), directory / MODEL_FILE, manifest.check)
+    return f"{len(manifest.check)} of {len(manifest.check)} as recorded"
+
+
+# Engine kind -> what its contents are held to; returns one line for people.
+VERIFIERS: dict[str, Callable[[Path, Manifest], str]] = {"gguf": _verify_gguf}
