@@ -1,0 +1,177 @@
+"""The tensors that a linear layer has, by the quantization it is stored in.
+
+A table, because that is all a quantization format is to somebody who checks it: names, types, and
+how many weights share one number.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fnmatch import translate
+
+from enginix.errors import CheckpointDamaged
+from enginix.manifest import Quantization
+
+PLAIN_TYPES = ("BF16", "F16", "F32")
+FLOAT8 = ("F8_E4M3",)
+SCALES = ("F32", "BF16", "F16")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One tensor of a layer: one value for each `rows` x `columns` weights, 0 for all of them."""
+
+    suffix: str
+    dtypes: tuple[str, ...]
+    rows: int
+    columns: int
+    optional: bool = False
+
+    @property
+    def is_scale_of_all(self) -> bool:
+        return not self.rows and not self.columns
+
+    def shape(self, rows: int, columns: int) -> tuple[int, ...]:
+        """The expected shape, without dimensions of one number."""
+        return tuple(
+            -(-size // per) for size, per in ((rows, self.rows), (columns, self.columns)) if per
+        )
+
+
+def _parts(*parts: Part) -> tuple[Part, ...]:
+    return parts
+
+
+PLAIN = _parts(Part("weight", PLAIN_TYPES, 1, 1))
+
+_MODELOPT_NVFP4 = _parts(
+    Part("weight", ("U8",), 1, 2),
+    Part("weight_scale", FLOAT8, 1, 16),
+    Part("weight_scale_2", ("F32",), 0, 0),
+)
+_PACKED_NVFP4 = _parts(
+    Part("weight_packed", ("U8",), 1, 2),
+    Part("weight_scale", FLOAT8, 1, 16),
+    Part("weight_global_scale", ("F32",), 0, 0),
+)
+_FLOAT8_WEIGHT = Part("weight", FLOAT8, 1, 1)
+
+# (format, algorithm) -> the layer's tensors. What is not here is not checked, and said so.
+PARTS: dict[tuple[str, str], tuple[Part, ...]] = {
+    ("modelopt", "NVFP4"): (*_MODELOPT_NVFP4, Part("input_scale", ("F32",), 0, 0)),
+    ("modelopt", "W4A16_NVFP4"): _MODELOPT_NVFP4,
+    ("modelopt", "FP8"): (
+        _FLOAT8_WEIGHT,
+        Part("weight_scale", ("F32",), 0, 0),
+        Part("input_scale", ("F32",), 0, 0),
+    ),
+    ("modelopt", "FP8_PER_CHANNEL_PER_TOKEN"): (
+        _FLOAT8_WEIGHT,
+        Part("weight_scale", SCALES, 1, 0),
+    ),
+    ("modelopt", "FP8_BLOCK_SCALES"): (
+        _FLOAT8_WEIGHT,
+        Part("weight_scale", SCALES, 128, 128),
+    ),
+    ("compressed-tensors", "NVFP4"): (
+        *_PACKED_NVFP4,
+        # Absent when the activations are scaled as they come.
+        Part("input_global_scale", ("F32",), 0, 0, optional=True),
+    ),
+    ("compressed-tensors", "W4A16_NVFP4"): _PACKED_NVFP4,
+    ("compressed-tensors", "FP8"): (
+        _FLOAT8_WEIGHT,
+        Part("weight_scale", SCALES, 0, 0),
+        Part("input_scale", SCALES, 0, 0, optional=True),
+    ),
+    ("compressed-tensors", "FP8_PER_CHANNEL_PER_TOKEN"): (
+        _FLOAT8_WEIGHT,
+        Part("weight_scale", SCALES, 1, 0),
+    ),
+    ("fp8", "FP8_BLOCK_SCALES"): (
+        _FLOAT8_WEIGHT,
+        Part("weight_scale_inv", SCALES, 128, 128),
+    ),
+    ("fp8", "FP8"): (
+        _FLOAT8_WEIGHT,
+        Part("weight_scale_inv", SCALES, 0, 0, optional=True),
+    ),
+}
+
+
+def parts_of(format: str, algorithm: str, quantization: Quantization) -> tuple[Part, ...] | None:
+    """The tensors of a layer; None when enginix does not know how that format stores it."""
+    parts = PARTS.get((format, algorithm))
+    block = quantization.group_size
+    if parts and block and algorithm == "FP8_BLOCK_SCALES":
+        return tuple(
+            replace(part, rows=block, columns=block) if part.columns > 1 else part for part in parts
+        )
+    return parts
+
+
+# Suffixes by which a tensor belongs to a quantized layer, whatever the format.
+QUANTIZED_SUFFIXES = frozenset(
+    part.suffix for parts in PARTS.values() for part in parts if part.suffix != "weight"
+)
+
+
+class StatedAlgorithms:
+    """Layer name -> the algorithm that the checkpoint says the layer is stored in."""
+
+    def __init__(self, quantization: Quantization, layers: Mapping[str, Quantization]) -> None:
+        self._algorithm = quantization.algo
+        self._mixed = {name: each.algo for name, each in layers.items()}
+        self._is_excluded = NamePatterns(quantization.exclude)
+        self._patterns = [
+            # compressed-tensors also targets a class of modules: all that are linear.
+            (NamePatterns(["*" if name == "Linear" else name]), each.algo)
+            for name, each in layers.items()
+            if is_pattern(name) or name == "Linear"
+        ]
+
+    def of(self, name: str) -> str | None:
+        """None for a layer that is not quantized."""
+        if self._algorithm is None or self._is_excluded.match(name):
+            return None
+        if self._algorithm != "MIXED_PRECISION":
+            return self._algorithm
+        for outer in name_and_parents(name):
+            if outer in self._mixed:
+                return self._mixed[outer]
+        return next((algo for pattern, algo in self._patterns if pattern.match(name)), None)
+
+
+class NamePatterns:
+    """Module names as quantization tools write them: exact, a parent, `*`, or `re:` expressions."""
+
+    def __init__(self, patterns: list[str]) -> None:
+        self._exact = {pattern for pattern in patterns if not is_pattern(pattern)}
+        expressions = [
+            pattern.removeprefix("re:") if pattern.startswith("re:") else translate(pattern)
+            for pattern in patterns
+            if is_pattern(pattern)
+        ]
+        try:
+            self._expressions = [re.compile(expression) for expression in expressions]
+        except (re.error, OverflowError, RecursionError) as error:
+            raise CheckpointDamaged(
+                f"the quantization names modules with a wrong expression: {error}"
+            ) from error
+
+    def match(self, name: str) -> bool:
+        if any(outer in self._exact for outer in name_and_parents(name)):
+            return True
+        return any(expression.match(name) for expression in self._expressions)
+
+
+def is_pattern(name: str) -> bool:
+    return name.startswith("re:") or any(mark in name for mark in "*?[")
+
+
+def name_and_parents(name: str) -> list[str]:
+    """'a.b.c' -> ['a.b.c', 'a.b', 'a']: a pattern that names a module means all in it."""
+    words = name.split(".")
+    return [".".join(words[:count]) for count in range(len(words), 0, -1)]
