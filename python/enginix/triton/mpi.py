@@ -1,7 +1,7 @@
 """One tritonserver per rank under Open MPI: the command line, and which rank said what.
 
-TensorRT-LLM's leader mode: rank 0 serves, the others load only `tensorrt_llm` and wait for it. MPI's
-world size must be the engine's tp * pp.
+TensorRT-LLM's leader mode: rank 0 serves, the others load only `tensorrt_llm` and wait for it.
+MPI's world size must be the engine's tp * pp.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 LAST_WORDS = 8
 
 # "[1,2]<stderr>:text" and, since Open MPI 5, "[job-name,2]<stderr>: text".
-TAGGED = re.compile(r"^\[[^\],]*,(\d+)\]<(?:stdout|stderr|stddiag)>: ?(.*)$")
+TAG = re.compile(r"\[[^\[\],]*,(\d+)\]<(?:stdout|stderr|stddiag)>: ?")
 
 # How mpirun names the first rank to end: killed by a signal, or with an exit status.
 NAMED = re.compile(r"process rank (\d+) |Process name: \[\[\d+,\d+\],(\d+)\]")
@@ -46,8 +46,9 @@ class Said:
 
 def parse_line(line: str) -> Said | None:
     """What a rank said; None for a line of mpirun's own."""
-    found = TAGGED.match(line)
-    return Said(int(found[1]), found[2]) if found else None
+    found = TAG.match(line)
+    # A line that reached mpirun in pieces has a tag before each piece.
+    return Said(int(found[1]), TAG.sub("", line)) if found else None
 
 
 class LastWords:
