@@ -30,6 +30,14 @@ class Opening:
     only_first: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class ReasoningFormat:
+    """How a model sets its reasoning apart: the tokens it needs as text, and the block."""
+
+    markers: tuple[str, ...]
+    opening: Opening
+
+
 def partial_marker(text: str, marker: str) -> int:
     """How many characters at the end of `text` may be the beginning of `marker`."""
     for length in range(min(len(marker) - 1, len(text)), 0, -1):

@@ -7,31 +7,29 @@ Any chunking of the same text gives the same message.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
-from enginix.chat.blocks import Block, Opening, partial_marker
+from enginix.chat.blocks import Block, Opening, ReasoningFormat, partial_marker
 from enginix.chat.events import Answer, Event
-from enginix.chat.reasoning.think_tags import ThinkTags
-from enginix.chat.tools.calls import Calls
-from enginix.chat.tools.hermes_json import HermesJson
+from enginix.chat.reasoning.think_tags import THINK_TAGS
+from enginix.chat.tools.calls import Calls, ToolFormat
+from enginix.chat.tools.hermes_json import HERMES_JSON
+from enginix.chat.tools.llama3_json import LLAMA3_JSON
+from enginix.chat.tools.mistral import MISTRAL
+from enginix.chat.tools.nemotron_json import NEMOTRON_JSON
+from enginix.chat.tools.qwen3_xml import QWEN3_XML
 
-
-class ToolFormat(Protocol):
-    MARKERS: ClassVar[tuple[str, ...]]
-
-    @staticmethod
-    def new_id() -> str: ...
-
-    @staticmethod
-    def openings(calls: Calls) -> tuple[Opening, ...]: ...
-
-
-REASONING: dict[str, type[ThinkTags]] = {"think-tags": ThinkTags}
-TOOLS: dict[str, type[ToolFormat]] = {"hermes-json": HermesJson}
-PARSERS: dict[str, type[ThinkTags] | type[ToolFormat]] = {**REASONING, **TOOLS}
-
+REASONING = {"think-tags": THINK_TAGS}
+TOOLS = {
+    "hermes-json": HERMES_JSON,
+    "llama3-json": LLAMA3_JSON,
+    "mistral": MISTRAL,
+    "nemotron-json": NEMOTRON_JSON,
+    "qwen3-xml": QWEN3_XML,
+}
+PARSERS: dict[str, ReasoningFormat | ToolFormat] = {**REASONING, **TOOLS}
 # What the tokenizer must leave in the text whatever the format.
-ALL_MARKERS = frozenset(marker for parser in PARSERS.values() for marker in parser.MARKERS)
+ALL_MARKERS = frozenset(marker for parser in PARSERS.values() for marker in parser.markers)
 
 
 def reply_parser(
@@ -51,8 +49,9 @@ def reply_parser(
     openings: list[Opening] = []
     block: Block | None = None
     if reasoning:
-        openings.append(REASONING[reasoning].opening())
-        block = REASONING[reasoning]() if starts_inside else None
+        opening = REASONING[reasoning].opening
+        openings.append(opening)
+        block = opening.begin() if starts_inside else None
     if tools and tools_wanted:
         calls = Calls(new_id or TOOLS[tools].new_id, definitions)
         openings += TOOLS[tools].openings(calls)
@@ -62,7 +61,7 @@ def reply_parser(
 def markers(reasoning: str | None, tools: str | None) -> frozenset[str]:
     """The texts these formats are made of; the tokenizer must not drop them as special tokens."""
     names = [name for name in (reasoning, tools) if name]
-    return frozenset(marker for name in names for marker in PARSERS[name].MARKERS)
+    return frozenset(marker for name in names for marker in PARSERS[name].markers)
 
 
 class ReplyParser:

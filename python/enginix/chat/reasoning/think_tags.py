@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from enginix.chat.blocks import Opening, partial_marker
+from enginix.chat.blocks import Opening, ReasoningFormat, partial_marker
 from enginix.chat.events import Event, Reasoning
 
 OPEN = "<think>"
@@ -14,8 +12,6 @@ CLOSE = "</think>"
 class ThinkTags:
     """A block that ends with `</think>`; one that never ends is reasoning all the same."""
 
-    MARKERS: ClassVar[tuple[str, ...]] = (OPEN, CLOSE)
-
     __slots__ = ("_begun", "_held", "done", "rest")
 
     def __init__(self) -> None:
@@ -23,11 +19,6 @@ class ThinkTags:
         self.rest = ""
         self._begun = False
         self._held = ""
-
-    @classmethod
-    def opening(cls) -> Opening:
-        # Only before the answer: an answer that talks about the tag must not vanish into it.
-        return Opening(OPEN, cls, only_first=True)
 
     def feed(self, text: str) -> list[Event]:
         if self._begun and not self._held and "<" not in text and not text[-1:].isspace():
@@ -52,3 +43,7 @@ class ThinkTags:
             text = text.lstrip()
             self._begun = bool(text)
         return [Reasoning(text)] if text else []
+
+
+# Only before the answer: an answer that talks about the tag must not vanish into it.
+THINK_TAGS = ReasoningFormat((OPEN, CLOSE), Opening(OPEN, ThinkTags, only_first=True))

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from enginix.chat.blocks import Opening
 from enginix.chat.events import ToolCallStart
 
 
 def random_call_id() -> str:
     return f"call_{secrets.token_hex(12)}"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFormat:
+    """How a model writes its calls: the tokens it needs as text, and the blocks they begin."""
+
+    markers: tuple[str, ...]
+    openings: Callable[[Calls], tuple[Opening, ...]]
+    new_id: Callable[[], str] = random_call_id
 
 
 class Calls:

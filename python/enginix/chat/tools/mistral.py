@@ -1,0 +1,113 @@
+"""Tool calls behind `[TOOL_CALLS]` (Mistral): a JSON list, or one `name[ARGS]{...}` each."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import string
+
+from enginix.chat.blocks import Block, Opening
+from enginix.chat.events import Answer, Event, ToolCallArguments
+from enginix.chat.tools.calls import Calls, ToolFormat
+from enginix.chat.tools.json_calls import JsonCalls
+from enginix.chat.tools.json_value import JsonValue
+
+OPEN = "[TOOL_CALLS]"
+ARGUMENTS = "[ARGS]"
+CALL_ID = "[CALL_ID]"
+
+# The name, its id where the model writes one, and the marker that the tokenizer may have dropped.
+_HEAD = re.compile(r"\s*([\w.:-]+)\s*(?:\[CALL_ID\]\s*\w+\s*)?(?:\[ARGS\]\s*)?(?=\{)", re.ASCII)
+_MAY_BE_HEAD = re.compile(r"\s*[\w.:-]*\s*(?:\[CALL_ID\]\s*\w*\s*)?(?:\[ARGS\]\s*)?", re.ASCII)
+
+
+def openings(calls: Calls) -> tuple[Opening, ...]:
+    return (Opening(OPEN, lambda: MistralCalls(calls)),)
+
+
+def new_id() -> str:
+    # Mistral's templates refuse every id that has not nine letters or digits.
+    return "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(9))
+
+
+MISTRAL = ToolFormat((OPEN, CALL_ID, ARGUMENTS), openings, new_id)
+
+
+class MistralCalls:
+    """Decides by the first character which of the two forms follows."""
+
+    __slots__ = ("_calls", "_form", "_held", "done", "rest")
+
+    def __init__(self, calls: Calls) -> None:
+        self.done = False
+        self.rest = ""
+        self._calls = calls
+        self._held = ""
+        self._form: Block | None = None
+
+    def feed(self, text: str) -> list[Event]:
+        if self._form is None:
+            text, self._held = self._held + text, ""
+            begins = text.lstrip()[:1]
+            if not begins:
+                self._held = text
+                return []
+            is_json = begins in "[{"
+            self._form = JsonCalls(OPEN, None, self._calls) if is_json else NamedCall(self._calls)
+        events = self._form.feed(text)
+        self.done, self.rest = self._form.done, self._form.rest
+        return events
+
+    def finish(self) -> list[Event]:
+        return self._form.finish() if self._form else [Answer(OPEN + self._held)]
+
+
+class NamedCall:
+    """`name[ARGS]{...}`; the next one has its own `[TOOL_CALLS]`."""
+
+    __slots__ = ("_arguments", "_calls", "_held", "_index", "done", "rest")
+
+    def __init__(self, calls: Calls) -> None:
+        self.done = False
+        self.rest = ""
+        self._calls = calls
+        self._held = ""
+        self._index = 0
+        self._arguments: JsonValue | None = None
+
+    def feed(self, text: str) -> list[Event]:
+        if self._arguments:
+            return self._read_arguments(self._arguments, text)
+        text = self._held + text
+        head = _HEAD.match(text)
+        if head is None:
+            return self._wait(text)
+        start = self._calls.start(head.group(1))
+        self._index, self._arguments = start.index, JsonValue()
+        return [start, *self._read_arguments(self._arguments, text[head.end() :])]
+
+    def finish(self) -> list[Event]:
+        if self._arguments is None:
+            return [Answer(OPEN + self._held)]
+        return self._pass_on(self._arguments.closing())
+
+    def _wait(self, text: str) -> list[Event]:
+        begun = _MAY_BE_HEAD.match(text)
+        assert begun is not None
+        tail = text[begun.end() :]
+        if not tail or any(marker.startswith(tail) for marker in (ARGUMENTS, CALL_ID)):
+            self._held = text
+            return []
+        self.done, self.rest = True, tail
+        return [Answer(OPEN + text[: begun.end()])]
+
+    def _read_arguments(self, arguments: JsonValue, text: str) -> list[Event]:
+        piece, at = arguments.feed(text)
+        if arguments.broken:
+            piece += arguments.closing()
+        self.done = arguments.done or arguments.broken
+        self.rest = text[at:]
+        return self._pass_on(piece)
+
+    def _pass_on(self, piece: str) -> list[Event]:
+        return [ToolCallArguments(self._index, piece)] if piece else []

@@ -1,0 +1,189 @@
+"""Tool calls as `<function=name><parameter=key>value</parameter></function>`, usually inside
+`<tool_call>` (Qwen3-Coder, Nemotron 3).
+
+Values carry no types, so the request's definitions say what is a string; those stream as they
+come, everything else waits for its end.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+from enginix.chat.blocks import Opening, partial_marker
+from enginix.chat.events import Answer, Event
+from enginix.chat.tools.calls import Calls, ToolFormat
+from enginix.chat.tools.xml_arguments import XmlArguments, schema_types
+
+OPEN = "<tool_call>"
+CLOSE = "</tool_call>"
+FUNCTION = "<function="
+END_FUNCTION = "</function>"
+PARAMETER = "<parameter="
+END_PARAMETER = "</parameter>"
+
+# What ends a value and how much of it belongs to the end. Models forget the right one; the others
+# count only on a line of their own, because values are often code.
+_VALUE_ENDS = {
+    f"\n{END_PARAMETER}": len(END_PARAMETER) + 1,
+    END_PARAMETER: len(END_PARAMETER),
+    f"\n{PARAMETER}": 1,
+    f"\n{END_FUNCTION}": 1,
+}
+
+
+def openings(calls: Calls) -> tuple[Opening, ...]:
+    return (
+        Opening(OPEN, lambda: XmlCalls(calls, OPEN)),
+        # Models leave the outer tag out now and then.
+        Opening(FUNCTION, lambda: XmlCalls(calls, FUNCTION)),
+    )
+
+
+QWEN3_XML = ToolFormat((OPEN, CLOSE), openings)
+
+
+class _Expect(Enum):
+    FUNCTION = auto()
+    NAME = auto()
+    PARAMETER = auto()
+    KEY = auto()
+    VALUE = auto()
+
+
+class XmlCalls:
+    """The calls in one `<tool_call>`, or calls that began without it."""
+
+    __slots__ = ("_arguments", "_calls", "_count", "_expect", "_held", "_name", "_raw", "done",
+                 "rest")  # fmt: skip
+
+    def __init__(self, calls: Calls, opening: str) -> None:
+        self.done = False
+        self.rest = ""
+        self._calls = calls
+        self._expect = _Expect.NAME if opening == FUNCTION else _Expect.FUNCTION
+        self._raw = opening
+        self._held = ""
+        self._count = 0
+        self._name = ""
+        self._arguments = XmlArguments(0)
+
+    def feed(self, text: str) -> list[Event]:
+        text = self._held + text
+        events: list[Event] = []
+        at: int | None = 0
+        while at is not None and not self.done:
+            self._held = text[at:]
+            at = self._read(text, at, events)
+        return events
+
+    def finish(self) -> list[Event]:
+        if self._expect is _Expect.FUNCTION and self._count:
+            return []
+        if self._expect in (_Expect.FUNCTION, _Expect.NAME):
+            return self._as_text(self._held)
+        return self._arguments.close()
+
+    def _read(self, text: str, at: int, events: list[Event]) -> int | None:
+        """The place after what was understood, or None when it takes more text to go on."""
+        match self._expect:
+            case _Expect.FUNCTION:
+                return self._read_function(text, at, events)
+            case _Expect.PARAMETER:
+                return self._read_parameter(text, at, events)
+            case _Expect.VALUE:
+                return self._read_value(text, at, events)
+            case _:
+                return self._read_name(text, at, events)
+
+    def _read_function(self, text: str, at: int, events: list[Event]) -> int | None:
+        tags = (FUNCTION, CLOSE, OPEN) if self._count else (FUNCTION,)
+        tag, end = _next_tag(text, at, tags)
+        if tag is None:
+            return None
+        if tag == FUNCTION:
+            self._expect = _Expect.NAME
+            self._raw += text[at:end]
+        elif tag == CLOSE:
+            self._end(text, end)
+        elif not tag:
+            events += [] if self._count else self._as_text(text[at:end])
+            self._end(text, end)
+        return end
+
+    def _read_name(self, text: str, at: int, events: list[Event]) -> int | None:
+        end = text.find(">", at)
+        name = text[at : end if end >= 0 else len(text)]
+        if "<" in name or "\n" in name or (end >= 0 and not name.strip()):
+            return self._give_up(text, at, events)
+        if end < 0:
+            return None
+        if self._expect is _Expect.NAME:
+            start = self._calls.start(name.strip())
+            self._name, self._raw = start.name, ""
+            self._count += 1
+            self._arguments = XmlArguments(start.index)
+            events.append(start)
+            self._expect = _Expect.PARAMETER
+        else:
+            key = name.strip()
+            types = schema_types(self._calls.properties(self._name).get(key))
+            self._arguments.begin(key, types)
+            self._expect = _Expect.VALUE
+        return end + 1
+
+    def _read_parameter(self, text: str, at: int, events: list[Event]) -> int | None:
+        tag, end = _next_tag(text, at, (PARAMETER, END_FUNCTION, CLOSE))
+        if tag is None:
+            return None
+        if tag == PARAMETER:
+            self._expect = _Expect.KEY
+            return end
+        events += self._arguments.close()
+        self._expect = _Expect.FUNCTION
+        if tag != END_FUNCTION:
+            self._end(text, end)
+        return end
+
+    def _read_value(self, text: str, at: int, events: list[Event]) -> int | None:
+        if "<" not in text and "\n" not in text:
+            events += self._arguments.feed(text[at:])
+            self._held = ""
+            return None
+        found = [(place, -len(end)) for end in _VALUE_ENDS if (place := text.find(end, at)) >= 0]
+        if not found:
+            cut = len(text) - max(partial_marker(text[at:], end) for end in _VALUE_ENDS)
+            events += self._arguments.feed(text[at:cut])
+            self._held = text[cut:]
+            return None
+        place, length = min(found)
+        events += self._arguments.feed(text[at:place])
+        events += self._arguments.end()
+        self._expect = _Expect.PARAMETER
+        return place + _VALUE_ENDS[text[place : place - length]]
+
+    def _give_up(self, text: str, at: int, events: list[Event]) -> int:
+        if self._expect is _Expect.KEY:
+            events += self._arguments.close()
+            self._end(PARAMETER + text[at:], 0)
+        else:
+            events += self._as_text("")
+            self._end(text, at)
+        return at
+
+    def _as_text(self, more: str) -> list[Event]:
+        return [Answer(self._raw + more)]
+
+    def _end(self, text: str, at: int) -> None:
+        self.done, self.rest = True, text[at:]
+
+
+def _next_tag(text: str, at: int, tags: tuple[str, ...]) -> tuple[str | None, int]:
+    """The tag behind white space and where it ends: "" for other text, None when undecided."""
+    while at < len(text) and text[at].isspace():
+        at += 1
+    for tag in tags:
+        if text.startswith(tag, at):
+            return tag, at + len(tag)
+        if tag.startswith(text[at:]):
+            return None, at
+    return "", at

@@ -1,0 +1,121 @@
+"""Writes untyped parameters as a JSON object, with the help of their JSON schemas."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Mapping
+from typing import NoReturn
+
+from enginix.chat.events import Event, ToolCallArguments
+
+_JSON_TYPES: dict[type, frozenset[str]] = {
+    bool: frozenset(("boolean",)),
+    int: frozenset(("integer", "number")),
+    float: frozenset(("number",)),
+    dict: frozenset(("object",)),
+    list: frozenset(("array",)),
+    type(None): frozenset(("null",)),
+    str: frozenset(("string",)),
+}
+
+
+class XmlArguments:
+    """The arguments of one call as JSON text; `close` makes them whole at every moment."""
+
+    __slots__ = ("_fresh", "_index", "_key", "_quoted", "_streams", "_text", "_types", "_written")
+
+    def __init__(self, index: int) -> None:
+        self._index = index
+        self._written = self._quoted = False
+        self.begin("", frozenset())
+
+    def begin(self, key: str, types: frozenset[str]) -> None:
+        """The value of `key` follows."""
+        self._key = json.dumps(key, ensure_ascii=False)
+        self._types = types
+        self._streams = types == {"string"}
+        self._fresh = True
+        self._text: list[str] = []
+
+    def feed(self, text: str) -> list[Event]:
+        if self._fresh and text:
+            self._fresh = False
+            # The line break behind the tag is layout.
+            text = text.removeprefix("\n")
+        if not self._streams:
+            self._text.append(text)
+        elif text:
+            return self._write(self._open_string() + json.dumps(text, ensure_ascii=False)[1:-1])
+        return []
+
+    def end(self) -> list[Event]:
+        if not self._streams:
+            return self._write(self._introduction() + json_text("".join(self._text), self._types))
+        opening, self._quoted = self._open_string(), False
+        return self._write(opening + '"')
+
+    def close(self) -> list[Event]:
+        quote, self._quoted = '"' if self._quoted else "", False
+        return self._write(quote + ("}" if self._written else "{}"))
+
+    def _open_string(self) -> str:
+        if self._quoted:
+            return ""
+        self._quoted = True
+        return self._introduction() + '"'
+
+    def _introduction(self) -> str:
+        return (", " if self._written else "{") + self._key + ": "
+
+    def _write(self, text: str) -> list[Event]:
+        self._written = True
+        return [ToolCallArguments(self._index, text)]
+
+
+def schema_types(schema: object) -> frozenset[str]:
+    """The JSON types a schema allows; empty when it does not say."""
+    if not isinstance(schema, Mapping):
+        return frozenset()
+    declared = schema.get("type", ())
+    types = {declared} if isinstance(declared, str) else {*map(str, declared)}
+    for choice in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
+        types |= schema_types(choice)
+    if not types:
+        for value in schema.get("enum", ()):
+            types |= _JSON_TYPES.get(type(value), frozenset())
+    return frozenset(types)
+
+
+def json_text(text: str, types: frozenset[str]) -> str:
+    """`text` as JSON of one of `types`, or of what it looks like; a string when nothing fits."""
+    bare = text.strip()
+    # Python's spellings: templates print earlier calls with them.
+    bare = {"True": "true", "False": "false", "None": "null"}.get(bare, bare)
+    for candidate in (bare, _from_python(bare)):
+        found = _json_types(candidate)
+        if found & types or (not types and found and "string" not in found):
+            return candidate
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _json_types(text: str) -> frozenset[str]:
+    try:
+        value = json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return frozenset()
+    return _JSON_TYPES[type(value)]
+
+
+def _from_python(text: str) -> str:
+    """A Python list or dictionary as JSON; empty when it is none."""
+    if text[:1] not in ("{", "["):
+        return ""
+    try:
+        return json.dumps(ast.literal_eval(text), ensure_ascii=False, allow_nan=False)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        return ""
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
