@@ -10,10 +10,21 @@ EnginixError
 │   └── CheckpointUnsupported  sound, but this engine kind cannot run it
 ├── DownloadError            a source could not be fetched
 ├── BuildError               no engine came out of a build
-│   └── OutputExists         the output directory is taken
+│   ├── OutputExists         the output directory is taken
+│   ├── ConversionWrong      a rank checkpoint is not what the checkpoint promises
+│   ├── BuildStalled         no output and no growing file for too long
+│   ├── DeadlinePassed       still busy when its time was over
+│   ├── BuildCrashed         the program ended by itself, with an error
+│   ├── BuildIncomplete      it ended as if all was well, and files are missing or too small
+│   ├── OutOfMemory          killed, as the kernel does when memory runs out
+│   ├── GpuMemoryFull        TensorRT could not get the GPU memory it asked for
+│   ├── DiskFull             no space left where the build writes
+│   ├── NoGpu                the program found no GPU or no driver
+│   └── EnginePathGone       this TensorRT-LLM can no longer build engines
 ├── EngineError              an engine directory is not what its manifest promises
 │   ├── NotAnEngine          no manifest
 │   ├── EngineDamaged        files missing, truncated or changed
+│   ├── QuantizationLost     the engine is not quantized as its checkpoint is
 │   └── EngineMismatch       sound, but not for this machine or runtime
 ├── RuntimeMissing           an engine kind's environment is not set up here
 ├── TemplateMismatch         a model repository template and its values do not fit
@@ -96,6 +107,78 @@ class OutputExists(BuildError):
         )
 
 
+class ConversionWrong(BuildError):
+    pass
+
+
+class BuildStalled(BuildError):
+    def __init__(self, program: str, silence: float, log: Path) -> None:
+        super().__init__(
+            f"{program} printed nothing and wrote nothing for {silence:g} s and was ended; "
+            f"raise --silence-limit if this model really needs longer, its log is {log}"
+        )
+
+
+class DeadlinePassed(BuildError):
+    def __init__(self, program: str, deadline: float, log: Path) -> None:
+        super().__init__(
+            f"{program} was still busy after {deadline:g} s and was ended; "
+            f"raise --deadline if this model really needs longer, its log is {log}"
+        )
+
+
+class BuildCrashed(BuildError):
+    def __init__(self, program: str, how: str, words: str, log: Path) -> None:
+        said = f": {words}" if words else ""
+        super().__init__(f"{program} {how}{said}; its log is {log}")
+
+
+class BuildIncomplete(BuildError):
+    def __init__(self, program: str, what: str, log: Path) -> None:
+        super().__init__(f"{program} ended, but {what}; build again, its log is {log}")
+
+
+class OutOfMemory(BuildError):
+    def __init__(self, program: str, needed: int, total: int, log: Path) -> None:
+        super().__init__(
+            f"{program} was killed (SIGKILL), as Linux does when memory runs out: it needs about "
+            f"{needed / 1e9:.1f} GB, this machine has {total / 1e9:.1f} GB; add memory or swap, "
+            f"or pass --workers 1, its log is {log}"
+        )
+
+
+class GpuMemoryFull(BuildError):
+    def __init__(self, program: str, words: str, log: Path) -> None:
+        super().__init__(
+            f"{program} ran out of GPU memory: {words}; free the GPU, or build for more ranks or "
+            f"smaller limits, its log is {log}"
+        )
+
+
+class DiskFull(BuildError):
+    def __init__(self, program: str, directory: Path, free: int) -> None:
+        super().__init__(
+            f"{program} found no space left in {directory}, which has {free / 1e9:.1f} GB free "
+            "now; free some, or choose another disk with --work-dir and --out"
+        )
+
+
+class NoGpu(BuildError):
+    def __init__(self, program: str, words: str) -> None:
+        super().__init__(
+            f"{program} found no usable NVIDIA GPU ({words}); an engine is built on the kind of "
+            "GPU it runs on: build on such a machine, or choose the gguf kind"
+        )
+
+
+class EnginePathGone(BuildError):
+    def __init__(self, found: str) -> None:
+        super().__init__(
+            f"TensorRT-LLM {found} can no longer build engines; use a version up to 1.3.0rc20, "
+            "or the llmapi kind, which needs no engine"
+        )
+
+
 class EngineError(EnginixError):
     pass
 
@@ -109,6 +192,10 @@ class NotAnEngine(EngineError):
 
 
 class EngineDamaged(EngineError):
+    pass
+
+
+class QuantizationLost(EngineError):
     pass
 
 

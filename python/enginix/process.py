@@ -105,11 +105,11 @@ async def end_tree(child: asyncio.subprocess.Process, *, grace: float) -> None:
             logger.warning("process %d ignored SIGTERM for %g s and is killed", child.pid, grace)
             family |= set(descendants(child.pid))
     _signal_group(child.pid, signal.SIGKILL)
-    await asyncio.gather(*(_kill(pid) for pid in family))
+    await asyncio.gather(*(kill(pid) for pid in family))
     await child.wait()
 
 
-async def _kill(pid: int) -> None:
+async def kill(pid: int) -> None:
     """SIGKILL a process that is not our child and wait until it is gone."""
     try:
         descriptor = os.pidfd_open(pid)

@@ -1,0 +1,188 @@
+"""Converts a checkpoint to rank checkpoints: one process per rank, every tensor compared."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from enginix.checkpoint.load import Checkpoint
+from enginix.engine.trtllm.command import build_environment
+from enginix.engine.trtllm.failures import Ended, available_memory, explain
+from enginix.engine.trtllm.log import LogEvent
+from enginix.engine.trtllm.rank_tensors import RankTensor, check_rank_file
+from enginix.engine.trtllm.watchdog import Patience, Task, watch
+from enginix.errors import BuildIncomplete, ConversionWrong
+
+CONVERTER = Path(__file__).with_name("convert.py")
+"""A program for TensorRT-LLM's Python, never imported here."""
+
+# A rank's tensors are read, post-processed and written: two copies, and TensorRT-LLM itself.
+COPIES = 2.2
+PROGRAM_BYTES = 4_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """What to convert; `tensors` is None where what must come out is not known."""
+
+    checkpoint: Checkpoint
+    ranks: int
+    dtype: str
+    quant_config: dict[str, Any] | None
+    tensors: Mapping[str, RankTensor] | None
+    rank_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a build works, and with whose Python."""
+
+    python: Path
+    environment: Mapping[str, str]
+    directory: Path
+
+    @property
+    def rank_checkpoint(self) -> Path:
+        return self.directory / "rank-checkpoint"
+
+    @property
+    def engine(self) -> Path:
+        return self.directory / "engine"
+
+    @property
+    def logs(self) -> Path:
+        return self.directory / "logs"
+
+
+def rank_memory(conversion: Conversion) -> int:
+    """Bytes of RAM one rank's conversion is estimated to take."""
+    return int(conversion.rank_bytes * COPIES) + PROGRAM_BYTES
+
+
+def at_once(conversion: Conversion, available: int, workers: int | None) -> int:
+    """How many ranks are converted at the same time; one at least."""
+    fitting = max(1, available // rank_memory(conversion))
+    return min(conversion.ranks, fitting, workers or conversion.ranks)
+
+
+async def convert_ranks(
+    conversion: Conversion,
+    place: Place,
+    patience: Patience,
+    workers: int | None,
+    progress: Callable[[float], None],
+) -> list[dict[str, Any]]:
+    """The converter's report of every rank; nothing of theirs is running when this returns."""
+    slots = asyncio.Semaphore(at_once(conversion, available_memory(), workers))
+    done = 0
+
+    async def one(rank: int) -> dict[str, Any]:
+        nonlocal done
+        async with slots:
+            report = await _convert_rank(conversion, place, patience, rank)
+        done += 1
+        progress(done / conversion.ranks)
+        return report
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(rank)) for rank in range(conversion.ranks)]
+    except* Exception as failed:
+        # The first failure ended the other ranks; theirs would say the same or nothing.
+        raise failed.exceptions[0] from None
+    check_config(conversion, place.rank_checkpoint / "config.json")
+    return [task.result() for task in tasks]
+
+
+def check_config(conversion: Conversion, path: Path) -> None:
+    """The numbers TensorRT-LLM read from the checkpoint's config.json are the checkpoint's own."""
+    try:
+        written = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConversionWrong(f"the conversion left no readable {path}: {error}") from error
+    for key, expected in _promised_config(conversion).items():
+        if written.get(key) != expected:
+            raise ConversionWrong(
+                f"TensorRT-LLM took {key} = {written.get(key)!r} from the checkpoint, which says "
+                f"{expected!r}; its transformers is too old for this config.json: state the "
+                "value under its older name there, and nothing was built from it"
+            )
+    stated = conversion.quant_config or {"quant_algo": None, "kv_cache_quant_algo": None}
+    found = written.get("quantization") or {}
+    for key, value in stated.items():
+        if found.get(key) != value:
+            raise ConversionWrong(
+                f"the rank checkpoint says {key} = {found.get(key)!r}, expected {value!r}; "
+                "this TensorRT-LLM ignored its QuantConfig, and nothing was built from it"
+            )
+
+
+def _promised_config(conversion: Conversion) -> dict[str, Any]:
+    """A key transformers does not know is not an error there: it takes a default instead."""
+    config = conversion.checkpoint.config
+    parameters = config.get("rope_parameters")
+    newer = parameters.get("rope_theta") if isinstance(parameters, dict) else None
+    theta = config.get("rope_theta", newer)
+    promised = {
+        "architecture": conversion.checkpoint.architecture,
+        "num_hidden_layers": config.get("num_hidden_layers"),
+        "num_attention_heads": config.get("num_attention_heads"),
+        "rotary_base": theta,
+    }
+    return {key: value for key, value in promised.items() if value is not None}
+
+
+async def _convert_rank(
+    conversion: Conversion, place: Place, patience: Patience, rank: int
+) -> dict[str, Any]:
+    program = f"the conversion of rank {rank}"
+    request, report = _write_request(conversion, place, rank)
+    rank_file = place.rank_checkpoint / f"rank{rank}.safetensors"
+    mark = f"{place.directory}:rank{rank}"
+    task = Task(
+        program=program,
+        argv=[str(place.python), str(CONVERTER), str(request)],
+        environment=build_environment(place.environment, mark),
+        mark=mark,
+        directory=place.directory,
+        log=place.logs / f"convert-rank{rank}.log",
+        files=[rank_file, report],
+        is_complete=report.exists,
+    )
+    outcome = await watch(task, patience, _ignore)
+    # It may fail while it leaves, or not leave: the report is the last thing it writes.
+    if not report.exists():
+        if outcome.returncode:
+            needed = rank_memory(conversion)
+            raise explain(Ended(program, outcome.returncode, outcome.events, task.log, needed))
+        raise BuildIncomplete(program, "wrote no report", task.log)
+    if conversion.tensors is not None:
+        check_rank_file(rank_file, conversion.tensors)
+    said: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
+    return said
+
+
+def _write_request(conversion: Conversion, place: Place, rank: int) -> tuple[Path, Path]:
+    request = place.directory / f"convert-rank{rank}.json"
+    report = place.directory / f"converted-rank{rank}.json"
+    report.unlink(missing_ok=True)
+    text = {
+        "checkpoint": str(conversion.checkpoint.directory.resolve()),
+        "architecture": conversion.checkpoint.architecture,
+        "output": str(place.rank_checkpoint),
+        "report": str(report),
+        "rank": rank,
+        "tensor_parallel": conversion.ranks,
+        "dtype": conversion.dtype,
+        "quantization": conversion.quant_config,
+    }
+    request.write_text(json.dumps(text, indent=2), encoding="utf-8")
+    return request, report
+
+
+def _ignore(event: LogEvent) -> None:
+    """A conversion's warnings are either about nothing or found by comparing its tensors."""

@@ -1,0 +1,94 @@
+"""Why a program of TensorRT-LLM failed: from how it ended and what its log says, to one error."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from enginix.engine.trtllm.log import Banner, Failed, LogEvent
+from enginix.errors import (
+    BuildCrashed,
+    DiskFull,
+    EnginePathGone,
+    EnginixError,
+    GpuMemoryFull,
+    NoGpu,
+    OutOfMemory,
+    RuntimeMissing,
+)
+from enginix.process import describe_exit
+
+KILLED = (-9, 128 + 9)
+
+NO_GPU = re.compile(
+    r"libcuda\.so|libnvidia-ml|no NVIDIA driver|No CUDA GPUs|no CUDA-capable device|No GPU devices"
+    r"|CUDA driver version is insufficient|max_workers must be greater than 0",
+    re.IGNORECASE,
+)
+NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded")
+GPU_MEMORY = re.compile(r"OutOfMemory|CUDA out of memory|cudaErrorMemoryAllocation|out of memory$")
+# A worker of the pool was killed, and the pool's owner is left to report it.
+WORKER_KILLED = re.compile(r"BrokenProcessPool|MemoryError|Cannot allocate memory|std::bad_alloc")
+NO_ENGINES = re.compile(
+    r"No module named '?tensorrt_llm\.(?:commands|models|quantization)"
+    r"|cannot import name 'MODEL_MAP'"
+)
+NO_RUNTIME = re.compile(r"No module named '?tensorrt_llm'?\)?$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a program ended, and what is needed to say why."""
+
+    program: str
+    returncode: int
+    events: Sequence[LogEvent]
+    log: Path
+    memory_needed: int
+    """Bytes of RAM it was estimated to take."""
+
+
+def explain(ended: Ended) -> EnginixError:
+    said = [event.text for event in ended.events if isinstance(event, Failed)]
+    text = "\n".join(said)
+    if NO_RUNTIME.search(text):
+        return RuntimeMissing(
+            f"{ended.program} did not find TensorRT-LLM in its Python; set up the runtime with "
+            "`enginix setup tensorrt-llm`, or name one with ENGINIX_RUNTIME_TENSORRT_LLM"
+        )
+    if NO_ENGINES.search(text):
+        versions = [event.version for event in ended.events if isinstance(event, Banner)]
+        return EnginePathGone(versions[0] if versions else "of this runtime")
+    if NO_GPU.search(text):
+        return NoGpu(ended.program, _first(said, NO_GPU))
+    if NO_SPACE.search(text):
+        return DiskFull(ended.program, ended.log.parent, shutil.disk_usage(ended.log.parent).free)
+    if ended.returncode in KILLED or WORKER_KILLED.search(text):
+        return OutOfMemory(ended.program, ended.memory_needed, total_memory(), ended.log)
+    if GPU_MEMORY.search(text):
+        return GpuMemoryFull(ended.program, _first(said, GPU_MEMORY), ended.log)
+    return BuildCrashed(
+        ended.program, describe_exit(ended.returncode), said[-1] if said else "", ended.log
+    )
+
+
+def total_memory() -> int:
+    return meminfo("MemTotal")
+
+
+def available_memory() -> int:
+    return meminfo("MemAvailable")
+
+
+def meminfo(key: str) -> int:
+    """Bytes, from /proc/meminfo, which counts in kB."""
+    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    line = next(line for line in lines if line.startswith(f"{key}:"))
+    return int(line.split()[1]) * 1024
+
+
+def _first(said: Sequence[str], pattern: re.Pattern[str]) -> str:
+    return next(text for text in said if pattern.search(text))

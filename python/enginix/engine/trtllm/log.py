@@ -1,0 +1,112 @@
+"""Reads TensorRT-LLM's log as it grows: progress, warnings worth showing, errors.
+
+Its lines are `[MM/DD/YYYY-HH:MM:SS] [TRT-LLM] [I] text`; what a library under it prints has no such
+head, and a traceback's last line is the one that matters.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+LINE = re.compile(
+    r"\[\d\d/\d\d/\d{4}-[\d:]{8}\] \[(?:TRT-LLM|TRT)\] \[(?P<level>[A-Z])\] (?P<text>.*)"
+)
+WRITING = re.compile(r"Serializing engine to .*rank(?P<rank>\d+)\.engine")
+BANNER = re.compile(r"\[TensorRT-LLM\] TensorRT.LLM version: (?P<version>\S+)")
+EXCEPTION = re.compile(r"(?:[a-z_]+\.)*[A-Z]\w*(?:Error|Exception|Pool|Interrupt)(?:: .*)?$")
+
+# Printed by every run, whatever is asked for, or about options nobody here sets.
+ALWAYS_SAID = (
+    "--gather_generation_logits is deprecated",
+    "Overriding reduce_fusion to False",
+    "Overriding user_buffer to False",
+    "Implicitly setting",
+    "Failed to infer cluster info",
+    "Parameter was initialized as",
+)
+
+# The last line of a traceback that only says that there was another one before it.
+ECHOES = ("AssertionError: Engine building failed",)
+
+
+@dataclass(frozen=True, slots=True)
+class Banner:
+    """Printed by every process that imports TensorRT-LLM."""
+
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class RankCompiled:
+    """TensorRT has made one rank's engine; which rank, its log does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class RankWriting:
+    rank: int
+
+
+@dataclass(frozen=True, slots=True)
+class RankWritten:
+    """One of the engines is whole on disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class AllBuilt:
+    """The last thing it says; that it also ends does not follow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    text: str
+
+
+LogEvent = Banner | RankCompiled | RankWriting | RankWritten | AllBuilt | Warned | Failed
+
+
+class LogReader:
+    """`feed` takes text as it comes, in pieces of any size."""
+
+    def __init__(self) -> None:
+        self._rest = ""
+
+    def feed(self, text: str) -> list[LogEvent]:
+        *lines, self._rest = re.split(r"[\r\n]", self._rest + text)
+        return [event for line in lines for event in _read(line)]
+
+    def finish(self) -> list[LogEvent]:
+        rest, self._rest = self._rest, ""
+        return _read(rest)
+
+
+def _read(line: str) -> list[LogEvent]:
+    match = LINE.match(line)
+    if not match:
+        return _read_foreign(line.strip())
+    text = match["text"].strip()
+    match match["level"]:
+        case "W" if not any(known in text for known in ALWAYS_SAID):
+            return [Warned(text)]
+        case "E" | "F":
+            return [Failed(text)]
+    if writing := WRITING.match(text):
+        return [RankWriting(int(writing["rank"]))]
+    if text.startswith("Engine generation completed"):
+        return [RankCompiled()]
+    if text.startswith("Engine serialized"):
+        return [RankWritten()]
+    return [AllBuilt()] if text.startswith("Total time of building all engines") else []
+
+
+def _read_foreign(line: str) -> list[LogEvent]:
+    """A line without the head of TensorRT-LLM's own."""
+    if banner := BANNER.match(line):
+        return [Banner(banner["version"])]
+    is_error = EXCEPTION.match(line) or "No module named" in line
+    return [Failed(line)] if is_error and not line.startswith(ECHOES) else []

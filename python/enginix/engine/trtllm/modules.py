@@ -1,0 +1,100 @@
+"""TensorRT-LLM's linear modules of a dense decoder on one rank: names, sources and sizes.
+
+Its names differ from the checkpoint's: q, k and v are one module, and `fc` is the gate projection
+while `gate` is the up projection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from enginix.checkpoint.architecture import FAMILIES, Family, Sizes, read_sizes
+from enginix.checkpoint.load import CONFIG_FILE, Checkpoint
+from enginix.errors import CheckpointUnsupported
+
+NVFP4_BLOCK = 16
+# Block scales are stored in tiles of 128 rows x 4 scales; a rank must hold whole tiles.
+TILE_ROWS = 128
+TILE_SCALES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    """A dense decoder whose tensors in TensorRT-LLM are known."""
+
+    sizes: Sizes
+    query_key_norm: bool = False
+    qkv_bias: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """`sources` are the checkpoint's layers it is made of; sizes are one rank's."""
+
+    name: str
+    sources: tuple[str, ...]
+    rows: int
+    columns: int
+    bias: bool = False
+
+
+def read_decoder(checkpoint: Checkpoint) -> Decoder | None:
+    """None for an architecture whose tensors in TensorRT-LLM are not known here."""
+    family = FAMILIES.get(checkpoint.architecture)
+    if family is None or not is_dense(family):
+        return None
+    if any(checkpoint.config.get(key) is True for key in ("attention_bias", "mlp_bias")):
+        return None
+    sizes = read_sizes(checkpoint.directory / CONFIG_FILE, checkpoint.config)
+    return Decoder(sizes, family.query_key_norm, family.qkv_bias)
+
+
+def is_dense(family: Family) -> bool:
+    return not family.fused and family.experts is None
+
+
+def linear_modules(decoder: Decoder, ranks: int) -> Iterator[Module]:
+    """Every linear module of one rank, the output head last."""
+    sizes = decoder.sizes
+    queries = sizes.heads * sizes.head_size // ranks
+    keys = sizes.kv_heads * sizes.head_size // ranks
+    inner, hidden = sizes.intermediate // ranks, sizes.hidden
+    for index in range(sizes.layers):
+        ours, theirs = f"transformer.layers.{index}", f"model.layers.{index}"
+        qkv = tuple(f"{theirs}.self_attn.{each}_proj" for each in "qkv")
+        yield Module(f"{ours}.attention.qkv", qkv, queries + 2 * keys, hidden, decoder.qkv_bias)
+        yield Module(f"{ours}.attention.dense", (f"{theirs}.self_attn.o_proj",), hidden, queries)
+        for name, source in (("fc", "gate_proj"), ("gate", "up_proj")):
+            yield Module(f"{ours}.mlp.{name}", (f"{theirs}.mlp.{source}",), inner, hidden)
+        yield Module(f"{ours}.mlp.proj", (f"{theirs}.mlp.down_proj",), hidden, inner)
+    # The vocabulary is padded to a multiple of the ranks.
+    yield Module("lm_head", ("lm_head",), -(-sizes.vocabulary // ranks), hidden)
+
+
+def require_ranks(checkpoint: Checkpoint, decoder: Decoder, ranks: int) -> None:
+    """Raise CheckpointUnsupported unless the model divides into that many ranks."""
+    sizes = decoder.sizes
+    numbers = {
+        "attention heads": sizes.heads,
+        "key/value heads": sizes.kv_heads,
+        "intermediate size": sizes.intermediate,
+    }
+    for what, number in numbers.items():
+        if number % ranks:
+            fitting = [each for each in (1, 2, 4, 8) if not number % each]
+            raise CheckpointUnsupported(
+                f"{checkpoint.directory}: {number} {what} do not divide into {ranks} ranks; "
+                f"choose a tensor parallel size among {', '.join(map(str, fitting))}"
+            )
+
+
+def require_tiles(checkpoint: Checkpoint, module: Module) -> None:
+    """Raise CheckpointUnsupported unless one rank's NVFP4 block scales are whole tiles."""
+    scales = module.columns // NVFP4_BLOCK
+    if module.columns % NVFP4_BLOCK or module.rows % TILE_ROWS or scales % TILE_SCALES:
+        raise CheckpointUnsupported(
+            f"{checkpoint.directory}: one rank's part of {module.sources[0]} is {module.rows} x "
+            f"{module.columns}, TensorRT-LLM's NVFP4 layout needs multiples of {TILE_ROWS} x "
+            f"{NVFP4_BLOCK * TILE_SCALES}; use fewer ranks, or the gguf kind"
+        )

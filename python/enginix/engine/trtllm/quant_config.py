@@ -1,0 +1,95 @@
+"""TensorRT-LLM's QuantConfig for a checkpoint, as plain values for the converter.
+
+`from_hugging_face` reads no quantization file: without the right QuantConfig it warns, pads the
+packed weights with zeros, and the engine speaks garbage.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from enginix.checkpoint.load import Checkpoint
+from enginix.engine.trtllm.modules import Decoder, linear_modules
+from enginix.errors import CheckpointDamaged, CheckpointUnsupported
+from enginix.manifest import Quantization
+
+# TensorRT-LLM's own default patterns. A list that is not empty replaces them, so they are repeated.
+NEVER_QUANTIZED = (
+    "*router",
+    "*vocab_embedding",
+    "*position_embedding",
+    "*block_embedding",
+    "*shared_expert_gate",
+    "*fused_a",
+)
+PACKED_TYPES = ("U8", "F8_E4M3")
+GROUP_SIZE = 16
+
+
+def quant_config(checkpoint: Checkpoint, decoder: Decoder | None) -> dict[str, Any] | None:
+    """The keyword arguments of QuantConfig; None where nothing is quantized."""
+    found = checkpoint.quantization
+    if found.algo is None:
+        _require_plain(checkpoint)
+        return None
+    if found.algo != "NVFP4" or checkpoint.format != "modelopt" or decoder is None:
+        raise CheckpointUnsupported(
+            f"{checkpoint.directory} is a {checkpoint.architecture} quantized with {found.algo} "
+            f"(layout: {checkpoint.format}); the tensorrt-llm kind takes dense Llama, Mistral, "
+            "Qwen2 and Qwen3 with ModelOpt's NVFP4: choose the llmapi kind"
+        )
+    if found.kv_cache_algo not in (None, "FP8"):
+        raise CheckpointUnsupported(
+            f"{checkpoint.directory}: the KV cache is {found.kv_cache_algo}, the tensorrt-llm "
+            "kind takes FP8 or none; choose the llmapi kind"
+        )
+    return {
+        "quant_algo": found.algo,
+        "kv_cache_quant_algo": found.kv_cache_algo,
+        "group_size": found.group_size or GROUP_SIZE,
+        "exclude_modules": excluded_modules(checkpoint, decoder),
+    }
+
+
+def excluded_modules(checkpoint: Checkpoint, decoder: Decoder) -> list[str]:
+    """What is not quantized, in TensorRT-LLM's names: the checkpoint's names match nothing there.
+
+    Read from the tensors, which cannot be wrong about themselves as a list of patterns can.
+    """
+    plain = [
+        module.name
+        for module in linear_modules(decoder, ranks=1)
+        if not _is_quantized(checkpoint, module.sources)
+    ]
+    return [*NEVER_QUANTIZED, *plain]
+
+
+def quantization_of(config: dict[str, Any] | None) -> Quantization:
+    """What the QuantConfig of those arguments promises, `exclude` in TensorRT-LLM's names."""
+    if config is None:
+        return Quantization(algo=None)
+    return Quantization(
+        algo=config["quant_algo"],
+        kv_cache_algo=config["kv_cache_quant_algo"],
+        group_size=config["group_size"],
+        exclude=list(config["exclude_modules"]),
+    )
+
+
+def _is_quantized(checkpoint: Checkpoint, sources: tuple[str, ...]) -> bool:
+    found = {f"{source}.weight_scale" in checkpoint.tensors for source in sources}
+    if len(found) > 1:
+        raise CheckpointUnsupported(
+            f"{checkpoint.directory}: {', '.join(sources)} become one module in TensorRT-LLM, "
+            "and only some of them are quantized; choose the llmapi kind"
+        )
+    return found.pop()
+
+
+def _require_plain(checkpoint: Checkpoint) -> None:
+    for tensor in checkpoint.tensors.values():
+        if tensor.dtype in PACKED_TYPES:
+            raise CheckpointDamaged(
+                f"{checkpoint.directory}: {tensor.name} is {tensor.dtype}, and no file says how "
+                "it is quantized; download hf_quant_config.json too"
+            )

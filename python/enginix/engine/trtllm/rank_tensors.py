@@ -1,0 +1,131 @@
+"""What the tensors of a rank checkpoint must be, and whether they are.
+
+TensorRT-LLM only warns about a wrong shape and pads it with zeros; this compares every tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from math import prod
+from pathlib import Path
+
+from enginix.checkpoint.tensors import DTYPE_BITS, read_header
+from enginix.engine.trtllm.modules import NVFP4_BLOCK, Decoder, Module, linear_modules
+from enginix.errors import CheckpointDamaged, ConversionWrong
+from enginix.manifest import Quantization
+
+DTYPES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
+
+PLAIN_SCALES = ".weights_block_scaling_factor"
+"""Kept in the rank checkpoint; the engine holds the interleaved ones instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class RankTensor:
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        return prod(self.shape) * DTYPE_BITS[self.dtype] // 8
+
+    def __str__(self) -> str:
+        return f"{self.dtype} {list(self.shape)}"
+
+
+def rank_tensors(
+    decoder: Decoder, quantization: Quantization, dtype: str, ranks: int
+) -> dict[str, RankTensor]:
+    """Every tensor of one rank; `quantization.exclude` holds TensorRT-LLM's names."""
+    plain = DTYPES[dtype]
+    found = dict(_other_tensors(decoder, quantization, plain))
+    for module in linear_modules(decoder, ranks):
+        if _is_quantized(module.name, quantization):
+            found |= _nvfp4(module)
+        else:
+            found[f"{module.name}.weight"] = RankTensor(plain, (module.rows, module.columns))
+        if module.bias:
+            found[f"{module.name}.bias"] = RankTensor(plain, (module.rows,))
+    return found
+
+
+def engine_bytes(tensors: Mapping[str, RankTensor]) -> int:
+    """What the weights of one rank's engine take; compiled code comes on top."""
+    return sum(
+        tensor.size_bytes for name, tensor in tensors.items() if not name.endswith(PLAIN_SCALES)
+    )
+
+
+def check_rank_file(path: Path, promised: Mapping[str, RankTensor]) -> None:
+    """Raise ConversionWrong unless the file holds exactly the promised tensors."""
+    found = _read_rank_file(path)
+    for what, names in (
+        ("lacks", promised.keys() - found.keys()),
+        ("holds, unasked,", found.keys() - promised.keys()),
+    ):
+        if names:
+            raise ConversionWrong(
+                f"{path.name} {what} {len(names)} tensors, the first is {min(names)}; "
+                "the checkpoint does not suit this TensorRT-LLM, and nothing was built from it"
+            )
+    for name, expected in promised.items():
+        if found[name] != expected:
+            raise ConversionWrong(
+                f"{path.name}: {name} is {found[name]}, the checkpoint promises {expected}; "
+                "TensorRT-LLM padded or converted it wrongly, and nothing was built from it"
+            )
+
+
+def rank_file_bytes(path: Path) -> int:
+    """What an engine made of this rank file must hold at least."""
+    return engine_bytes(_read_rank_file(path))
+
+
+def _read_rank_file(path: Path) -> dict[str, RankTensor]:
+    try:
+        header = read_header(path)
+    except CheckpointDamaged as error:
+        raise ConversionWrong(f"the conversion left no whole rank file: {error}") from error
+    return {name: RankTensor(each.dtype, each.shape) for name, each in header.items()}
+
+
+def _is_quantized(name: str, quantization: Quantization) -> bool:
+    excluded = any(fnmatchcase(name, pattern) for pattern in quantization.exclude)
+    return quantization.algo is not None and not excluded
+
+
+def _nvfp4(module: Module) -> dict[str, RankTensor]:
+    scales = RankTensor("F8_E4M3", (module.rows, module.columns // NVFP4_BLOCK))
+    one = RankTensor("F32", (1,))
+    return {
+        f"{module.name}.weight": RankTensor("U8", (module.rows, module.columns // 2)),
+        f"{module.name}{PLAIN_SCALES}": scales,
+        f"{module.name}{PLAIN_SCALES}_interleaved": scales,
+        f"{module.name}.weights_global_scaling_factor": one,
+        f"{module.name}.activation_global_scaling_factor": one,
+        f"{module.name}.alpha": one,
+    }
+
+
+def _other_tensors(
+    decoder: Decoder, quantization: Quantization, plain: str
+) -> Iterator[tuple[str, RankTensor]]:
+    sizes = decoder.sizes
+    hidden = RankTensor(plain, (sizes.hidden,))
+    yield (
+        "transformer.vocab_embedding.weight",
+        RankTensor(plain, (sizes.vocabulary, sizes.hidden)),
+    )
+    yield "transformer.ln_f.weight", hidden
+    for index in range(sizes.layers):
+        layer = f"transformer.layers.{index}"
+        yield f"{layer}.input_layernorm.weight", hidden
+        yield f"{layer}.post_layernorm.weight", hidden
+        if decoder.query_key_norm:
+            for norm in ("q_layernorm", "k_layernorm"):
+                yield f"{layer}.attention.{norm}.weight", RankTensor(plain, (sizes.head_size,))
+        if quantization.kv_cache_algo == "FP8":
+            for factor in ("kv_cache_scaling_factor", "kv_cache_rcp_scaling_factor"):
+                yield f"{layer}.attention.{factor}", RankTensor("F32", (1,))

@@ -1,0 +1,183 @@
+"""Runs a program of TensorRT-LLM to its end, or ends it: success is judged by files.
+
+`trtllm-build` has been seen to finish its engines and never leave, to die half way with status 0,
+and to fall silent for ever. A `Judge` decides from what one look shows; `watch` looks and acts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+from enginix.engine.trtllm.escaped import end_marked, family, is_open, resident_memory
+from enginix.engine.trtllm.log import LogEvent, LogReader
+from enginix.errors import BuildStalled, DeadlinePassed
+from enginix.process import started
+
+LOOK_EVERY = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds: how long a program may do what."""
+
+    silence: float = 1800.0
+    """Print nothing and write nothing."""
+    deadline: float = 6 * 3600.0
+    settle: float = 0.5
+    """Its files must be whole, closed and unchanged for this long to count as complete."""
+    linger: float = 1.0
+    """Stay after everything is complete."""
+    grace: float = 0.5
+    """Take to leave when told to."""
+
+
+class Verdict(Enum):
+    WAIT = "go on"
+    LEFT = "the program ended by itself"
+    LINGERED = "everything is complete and the program does not leave"
+    STALLED = "nothing moves"
+    LATE = "the deadline passed"
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What one look shows."""
+
+    has_left: bool
+    is_complete: bool
+    """Every file is there, whole as far as one look tells, and nobody writes."""
+    progress: tuple[int, ...]
+    """Sizes of the log and of the files: any change is a sign of life."""
+
+
+class Judge:
+    def __init__(self, patience: Patience, now: float) -> None:
+        self._patience = patience
+        self._began = now
+        self._moved = now
+        self._complete_since: float | None = None
+        self._progress: tuple[int, ...] = ()
+
+    def look(self, now: float, sight: Sight) -> Verdict:
+        if sight.progress != self._progress:
+            self._progress, self._moved = sight.progress, now
+        if not sight.is_complete:
+            self._complete_since = None
+        elif self._complete_since is None:
+            self._complete_since = now
+        if sight.has_left:
+            return Verdict.LEFT
+        if self._is_settled(now):
+            return Verdict.LINGERED
+        if now - self._moved >= self._patience.silence:
+            return Verdict.STALLED
+        return Verdict.LATE if now - self._began >= self._patience.deadline else Verdict.WAIT
+
+    def _is_settled(self, now: float) -> bool:
+        if self._complete_since is None:
+            return False
+        # A last line in the log is no reason to wait longer; a file that changes is.
+        needed = self._patience.settle + self._patience.linger
+        return now - self._complete_since >= needed
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A program to watch: `files` are what it shall leave, `is_complete` says whether it did."""
+
+    program: str
+    argv: Sequence[str]
+    environment: Mapping[str, str]
+    mark: str
+    directory: Path
+    log: Path
+    files: Sequence[Path]
+    is_complete: Callable[[], bool]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """`returncode` None: it had to be ended, with everything complete."""
+
+    returncode: int | None = None
+    peak_memory: int = 0
+    events: list[LogEvent] = field(default_factory=list)
+
+
+async def watch(
+    task: Task,
+    patience: Patience,
+    report: Callable[[LogEvent], None],
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> Outcome:
+    """Run `task` until it leaves or is complete; nothing it started is left in any case."""
+    outcome, reader = Outcome(), LogReader()
+
+    def read(text: str) -> None:
+        for event in reader.feed(text):
+            outcome.events.append(event)
+            report(event)
+
+    await end_marked(task.mark)
+    # A file, not a pipe: an escaped child that holds a pipe open would never let us see its end.
+    with task.log.open("w+b") as log, task.log.open(encoding="utf-8", errors="replace") as tail:
+        try:
+            async with started(
+                task.argv,
+                env=task.environment,
+                cwd=task.directory,
+                stdout=log,
+                stderr=log,
+                grace=patience.grace,
+            ) as child:
+                judge = Judge(patience, clock())
+                while True:
+                    pids = family(child.pid, task.mark)
+                    outcome.peak_memory = max(outcome.peak_memory, resident_memory(pids))
+                    read(tail.read())
+                    verdict = judge.look(clock(), _look(task, pids, child.returncode is not None))
+                    if verdict is not Verdict.WAIT:
+                        break
+                    await _first_of(child.wait(), pause(LOOK_EVERY))
+                outcome.returncode = child.returncode
+        finally:
+            await asyncio.shield(end_marked(task.mark))
+        read(tail.read() + "\n")
+    if verdict is Verdict.STALLED:
+        raise BuildStalled(task.program, patience.silence, task.log)
+    if verdict is Verdict.LATE:
+        raise DeadlinePassed(task.program, patience.deadline, task.log)
+    return outcome
+
+
+def _look(task: Task, pids: set[int], has_left: bool) -> Sight:
+    sizes = (_size(task.log), *(_size(path) for path in task.files))
+    return Sight(
+        has_left=has_left,
+        is_complete=task.is_complete() and not is_open(task.files, pids),
+        progress=sizes,
+    )
+
+
+def _size(path: Path) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return -1
+
+
+async def _first_of(*waits: Awaitable[object]) -> None:
+    tasks = [asyncio.ensure_future(each) for each in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
