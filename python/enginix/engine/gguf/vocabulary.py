@@ -60,7 +60,7 @@ def read_vocabulary(checkpoint: Checkpoint, vocab_size: int) -> Vocabulary:
     settings = _read_object(directory / "tokenizer_config.json") or {}
     try:
         return _vocabulary(checkpoint, tokenizer, settings, vocab_size)
-    except (KeyError, TypeError, AttributeError, IndexError, UnicodeEncodeError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
         raise CheckpointDamaged(
             f"{directory / TOKENIZER_FILE} is not laid out as the tokenizers library writes it "
             f"({type(error).__name__}: {error}); download it again"
@@ -117,9 +117,7 @@ def _vocabulary(
         scores=_scores(tokens, merges) if is_sentencepiece else [],
         special=special,
         adds_bos=_adds_bos(tokenizer, settings, special.get("bos")),
-        adds_space='"Prepend"' in json.dumps(tokenizer.get("normalizer"))
-        or '"prepend_scheme": "first"' in json.dumps(tokenizer.get("pre_tokenizer"))
-        or '"prepend_scheme": "always"' in json.dumps(tokenizer.get("pre_tokenizer")),
+        adds_space=_adds_space(tokenizer),
         chat_template=read_chat_template(checkpoint.directory, settings),
     )
 
@@ -131,7 +129,8 @@ def _tokens(
     tokens = [f"[PAD{index}]" for index in range(vocab_size)]
     types = [TokenType.UNUSED] * vocab_size
     unknown = tokenizer["model"].get("unk_token")
-    named = [(text, token, _plain_type(text, unknown)) for text, token in _model_tokens(tokenizer)]
+    vocab = tokenizer["model"]["vocab"]
+    named = [(text, token, _plain_type(text, unknown)) for text, token in vocab.items()]
     for item in _added(tokenizer):
         kind = TokenType.CONTROL if item["special"] else TokenType.USER_DEFINED
         if item["content"] == unknown:
@@ -143,7 +142,7 @@ def _tokens(
                 f"{directory / TOKENIZER_FILE}: the token {text!r:.40} has the id {token}, "
                 f"config.json has vocab_size {vocab_size}; they belong to different models"
             )
-        text.encode()
+        _require_utf8(text)
         tokens[token], types[token] = text, kind
     return tokens, types
 
@@ -155,10 +154,6 @@ def _plain_type(text: str, unknown: str | None) -> TokenType:
     return TokenType.BYTE if is_byte else TokenType.NORMAL
 
 
-def _model_tokens(tokenizer: dict[str, Any]) -> list[tuple[str, int]]:
-    return list(tokenizer["model"]["vocab"].items())
-
-
 def _added(tokenizer: dict[str, Any]) -> list[dict[str, Any]]:
     return tokenizer.get("added_tokens") or []
 
@@ -166,7 +161,13 @@ def _added(tokenizer: dict[str, Any]) -> list[dict[str, Any]]:
 def _pair(merge: str | list[str]) -> tuple[str, str]:
     # tokenizers writes "a b" up to 0.19, ["a", "b"] since.
     left, right = merge.split(" ") if isinstance(merge, str) else merge
+    _require_utf8(left + right)
     return left, right
+
+
+def _require_utf8(text: str) -> None:
+    """Raise ValueError for half a surrogate pair, which JSON can write and a GGUF cannot hold."""
+    text.encode("utf-8")
 
 
 def _scores(tokens: list[str], merges: list[tuple[str, str]]) -> list[float]:
@@ -217,11 +218,17 @@ def _adds_bos(tokenizer: dict[str, Any], settings: dict[str, Any], bos: int | No
     for processor in outer.get("processors") or [outer]:
         first: dict[str, Any] = next(iter(processor.get("single") or []), {})
         name = first.get("SpecialToken", {}).get("id")
-        if bos is not None and bos in processor.get("special_tokens", {}).get(name, {}).get(
-            "ids", []
-        ):
+        token = processor.get("special_tokens", {}).get(name, {})
+        if bos is not None and bos in token.get("ids", []):
             return True
     return False
+
+
+def _adds_space(tokenizer: dict[str, Any]) -> bool:
+    """Whether text gets a space in front, which SentencePiece's converters write in two ways."""
+    text = json.dumps([tokenizer.get("normalizer"), tokenizer.get("pre_tokenizer")])
+    schemes = ('"prepend_scheme": "first"', '"prepend_scheme": "always"')
+    return '"type": "Prepend"' in text or any(scheme in text for scheme in schemes)
 
 
 def read_chat_template(directory: Path, settings: Mapping[str, Any]) -> str | None:

@@ -26,8 +26,8 @@ Array = npt.NDArray[Any]
 Progress = Callable[[int], None]
 """Called with the number of bytes written since the last call."""
 
-# Half of a core's cache: the passes over a slab then run at its speed, not the memory's.
-SLAB_BYTES = 1 << 20
+# With its copies it stays within a core's cache; four times as much halves the speed.
+SLAB_BYTES = 1 << 18
 
 STORED: dict[str, np.dtype[Any]] = {
     "BF16": np.dtype("<u2"),
