@@ -7,7 +7,7 @@ Any chunking of the same text gives the same message.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from enginix.chat.blocks import Block, Opening, ReasoningFormat, partial_marker
 from enginix.chat.events import Answer, Event
@@ -18,6 +18,9 @@ from enginix.chat.tools.llama3_json import LLAMA3_JSON
 from enginix.chat.tools.mistral import MISTRAL
 from enginix.chat.tools.nemotron_json import NEMOTRON_JSON
 from enginix.chat.tools.qwen3_xml import QWEN3_XML
+from enginix.errors import EngineMismatch
+
+Format = TypeVar("Format")
 
 REASONING = {"think-tags": THINK_TAGS}
 TOOLS = {
@@ -49,19 +52,28 @@ def reply_parser(
     openings: list[Opening] = []
     block: Block | None = None
     if reasoning:
-        opening = REASONING[reasoning].opening
+        opening = _known(reasoning, REASONING).opening
         openings.append(opening)
         block = opening.begin() if starts_inside else None
     if tools and tools_wanted:
-        calls = Calls(new_id or TOOLS[tools].new_id, definitions)
-        openings += TOOLS[tools].openings(calls)
+        format = _known(tools, TOOLS)
+        openings += format.openings(Calls(new_id or format.new_id, definitions))
     return ReplyParser(openings, block)
 
 
 def markers(reasoning: str | None, tools: str | None) -> frozenset[str]:
     """The texts these formats are made of; the tokenizer must not drop them as special tokens."""
     names = [name for name in (reasoning, tools) if name]
-    return frozenset(marker for name in names for marker in PARSERS[name].markers)
+    return frozenset(marker for name in names for marker in _known(name, PARSERS).markers)
+
+
+def _known(name: str, formats: Mapping[str, Format]) -> Format:
+    if name not in formats:
+        raise EngineMismatch(
+            f"the engine speaks the chat format {name!r}, this enginix knows "
+            f"{', '.join(sorted(formats))}; correct `chat` in its catalogue entry"
+        )
+    return formats[name]
 
 
 class ReplyParser:
@@ -82,6 +94,9 @@ class ReplyParser:
         self._talks = not openings
 
     def feed(self, text: str) -> list[Event]:
+        if self._block:
+            said = self._block.feed(text)
+            return said + self._read(self._end_block(said)) if self._block.done else said
         if self._talks:
             for trigger in self._triggers:
                 if trigger in text:
@@ -100,23 +115,22 @@ class ReplyParser:
     def _read(self, text: str) -> list[Event]:
         events: list[Event] = []
         while text:
-            text = (
-                self._read_block(text, events) if self._block else self._read_answer(text, events)
-            )
+            if self._block is None:
+                text = self._read_answer(text, events)
+                continue
+            said = self._block.feed(text)
+            events += said
+            text = self._end_block(said) if self._block.done else ""
         self._talks = not (self._block or self._held or self._fresh)
         return events
 
-    def _read_block(self, text: str, events: list[Event]) -> str:
-        block = self._block
-        assert block is not None
-        said = block.feed(text)
-        events += said
-        if not block.done:
-            return ""
+    def _end_block(self, said: list[Event]) -> str:
+        assert self._block is not None
+        rest = self._block.rest
         self._block = None
         # A block that was none after all ends as answer text.
         self._fresh = self._trims = not (said and isinstance(said[-1], Answer))
-        return block.rest
+        return rest
 
     def _read_answer(self, text: str, events: list[Event]) -> str:
         text, self._held = self._held + text, ""

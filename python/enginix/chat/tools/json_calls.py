@@ -17,13 +17,20 @@ _AFTER_CALLS = " \t\r\n,;]}"
 class JsonCalls:
     """The block between `opening` and `closing`; without `closing` it ends where no call follows.
 
-    With `bare` the opening is itself the first brace of a call.
+    With `bare` the opening is itself the first brace of a call. A `silent` opening is a special
+    token: it stays out of the answer even when no call follows.
     """
 
     __slots__ = ("_bare", "_call", "_calls", "_count", "_held", "_markers", "_raw", "done", "rest")
 
     def __init__(
-        self, opening: str, closing: str | None, calls: Calls, *, bare: bool = False
+        self,
+        opening: str,
+        closing: str | None,
+        calls: Calls,
+        *,
+        bare: bool = False,
+        silent: bool = False,
     ) -> None:
         self.done = False
         self.rest = ""
@@ -35,7 +42,7 @@ class JsonCalls:
         self._markers = [(closing, True)] if closing else []
         self._markers += [] if bare else [(opening, False)]
         self._held = opening if bare else ""
-        self._raw = "" if bare else opening
+        self._raw = "" if bare or silent else opening
 
     def feed(self, text: str) -> list[Event]:
         text, self._held = self._held + text, ""
@@ -50,12 +57,11 @@ class JsonCalls:
         if call and call.started:
             return call.cut_off()
         # A marker begun after the last call is no text, but what never became a call is.
-        return [Answer(raw)] if call or not self._count else []
+        return [Answer(raw)] if raw and (call or not self._count) else []
 
     def _between(self, text: str, at: int, events: list[Event]) -> int:
         for marker, ends in self._markers if self._count else self._markers[-1:]:
             if text.startswith(marker, at):
-                self._raw += "" if self._count else marker
                 return self._end(text, at + len(marker)) if ends else at + len(marker)
             if marker.startswith(text[at : at + len(marker)]):
                 self._held = text[at:]
@@ -67,7 +73,7 @@ class JsonCalls:
         if char in (_AFTER_CALLS if self._count else _BEFORE_CALLS):
             self._raw += "" if self._count else char
             return at + 1
-        if not self._count:
+        if self._raw and not self._count:
             events.append(Answer(self._raw))
         return self._end(text, at)
 

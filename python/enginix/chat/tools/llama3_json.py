@@ -14,7 +14,7 @@ PYTHON_TAG = "<|python_tag|>"
 
 def openings(calls: Calls) -> tuple[Opening, ...]:
     return (
-        Opening(PYTHON_TAG, lambda: JsonCalls(PYTHON_TAG, None, calls)),
+        Opening(PYTHON_TAG, lambda: JsonCalls(PYTHON_TAG, None, calls, silent=True)),
         Opening("{", lambda: JsonCalls("{", None, calls, bare=True), only_first=True),
     )
 

@@ -52,14 +52,16 @@ class MistralCalls:
             if not begins:
                 self._held = text
                 return []
-            is_json = begins in "[{"
-            self._form = JsonCalls(OPEN, None, self._calls) if is_json else NamedCall(self._calls)
+            if begins in "[{":
+                self._form = JsonCalls(OPEN, None, self._calls, silent=True)
+            else:
+                self._form = NamedCall(self._calls)
         events = self._form.feed(text)
         self.done, self.rest = self._form.done, self._form.rest
         return events
 
     def finish(self) -> list[Event]:
-        return self._form.finish() if self._form else [Answer(OPEN + self._held)]
+        return self._form.finish() if self._form else _as_text(self._held)
 
 
 class NamedCall:
@@ -88,7 +90,7 @@ class NamedCall:
 
     def finish(self) -> list[Event]:
         if self._arguments is None:
-            return [Answer(OPEN + self._held)]
+            return _as_text(self._held)
         return self._pass_on(self._arguments.closing())
 
     def _wait(self, text: str) -> list[Event]:
@@ -99,7 +101,7 @@ class NamedCall:
             self._held = text
             return []
         self.done, self.rest = True, tail
-        return [Answer(OPEN + text[: begun.end()])]
+        return _as_text(text[: begun.end()])
 
     def _read_arguments(self, arguments: JsonValue, text: str) -> list[Event]:
         piece, at = arguments.feed(text)
@@ -111,3 +113,10 @@ class NamedCall:
 
     def _pass_on(self, piece: str) -> list[Event]:
         return [ToolCallArguments(self._index, piece)] if piece else []
+
+
+def _as_text(text: str) -> list[Event]:
+    """What was no call after all, without the special tokens around it."""
+    for marker in (ARGUMENTS, CALL_ID):
+        text = text.replace(marker, "")
+    return [Answer(text)] if text else []
