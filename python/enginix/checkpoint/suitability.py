@@ -72,10 +72,10 @@ def _refuse_tensorrt_llm(model: CheckedModel) -> Iterator[str]:
     elif model.algo not in engine_kinds.TENSORRT_LLM_ALGORITHMS:
         yield f"TensorRT-LLM engines are built from NVFP4, FP8 or plain weights, not {model.algo}"
     if model.sizes:
-        yield from undivided(model.sizes, model.ranks)
+        uneven = list(undivided(model.sizes, model.ranks))
         if model.algo:
-            yield from too_many_ranks(model.sizes, model.ranks)
-        yield from broken_tiles(model.layers, model.algorithms, model.ranks)
+            uneven += too_many_ranks(model.sizes, model.ranks)
+        yield from uneven or broken_tiles(model.layers, model.algorithms, model.ranks)
     yield from _unequal_scales(model)
 
 

@@ -59,7 +59,11 @@ def _source(source: str, ranks: int) -> tuple[Path, Limits | None]:
         raise NotACheckpoint(f"there is no directory {source!r}, and {error}") from None
     by_ranks = {variant.tensor_parallel: variant for variant in spec.variants.values()}
     variant = by_ranks.get(ranks)
-    limits = variant and Limits(variant.max_batch_size, variant.max_seq_len, variant.max_num_tokens)
+    limits = (
+        Limits(variant.max_batch_size, variant.max_seq_len, variant.max_num_tokens)
+        if variant
+        else None
+    )
     return find_checkpoint(spec, cache_home()), limits
 
 
@@ -78,10 +82,9 @@ def _as_text(found: Inspection) -> list[str]:
 def _verdict(found: Inspection) -> str:
     what = describe(found.checkpoint)
     if found.damage:
-        return f"not usable: {what}: {len(found.damage)} findings"
+        return f"not usable: {what}: it is damaged or incomplete"
     if not found.usable_by:
-        ranks = found.tensor_parallel
-        return f"not usable: {what}: sound, but no engine kind can run it on {ranks} GPUs"
+        return f"not usable: {what}: sound, but no engine kind runs it on {_gpus(found)}"
     return f"usable: {what}: sound, for {' or '.join(found.usable_by)}"
 
 
@@ -96,9 +99,8 @@ def describe(checkpoint: Checkpoint) -> str:
 
 def _estimates(found: Inspection) -> list[str]:
     limits, numbers = found.limits, found.estimate
-    ranks = found.tensor_parallel
     lines = [
-        f"estimates for {ranks} {'GPU' if ranks == 1 else 'GPUs'}, batch {limits.max_batch_size}, "
+        f"estimates for {_gpus(found)}, batch {limits.max_batch_size}, "
         f"context {limits.max_seq_len}, {limits.max_num_tokens} tokens a step",
         f"  engine       {human_size(numbers.rank_weights)} per rank",
     ]
@@ -113,6 +115,10 @@ def _estimates(found: Inspection) -> list[str]:
         f"  host memory  {human_size(numbers.convert_memory)} for each rank's conversion",
         f"  disk         {human_size(numbers.disk)} for rank checkpoints and engines",
     ]
+
+
+def _gpus(found: Inspection) -> str:
+    return "1 GPU" if found.tensor_parallel == 1 else f"{found.tensor_parallel} GPUs"
 
 
 def human_size(size: int) -> str:

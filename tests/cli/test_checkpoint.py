@@ -1,0 +1,97 @@
+"""`enginix checkpoint inspect` says the verdict first, and scripts can read it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from enginix.catalog.load import DIRECTORY
+from enginix.cli.checkpoint import human_size
+from enginix.cli.main import main
+
+DEMO = DIRECTORY / "demo-checkpoint"
+
+
+def test_a_catalogue_model_is_inspected_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["checkpoint", "inspect", "demo"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == (
+        "usable: Qwen3ForCausalLM, NVFP4, FP8 KV cache, 2.4 MB: sound, for gguf or llmapi or vllm"
+    )
+    assert "gguf          yes" in lines
+    assert "estimates for 1 GPU, batch 16, context 4096, 512 tokens a step" in lines
+
+
+def test_ranks_that_do_not_divide_the_model_are_no_success(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["checkpoint", "inspect", "demo", "--tp", "3"]) == 1
+    assert "sound, but no engine kind runs it on 3 GPUs" in capsys.readouterr().out
+
+
+def test_damage_comes_first_and_is_no_success(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(DEMO, tmp_path, dirs_exist_ok=True)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"vocab_size": 2049}))
+    assert main(["checkpoint", "inspect", str(tmp_path)]) == 1
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith("not usable: Qwen3ForCausalLM")
+    assert "has shape [2048, 192], expected [2049, 192]" in second
+
+
+def test_json_holds_the_same_verdict(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["checkpoint", "inspect", str(DEMO), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["usable"] is True
+    assert found["quantization"]["algo"] == "NVFP4"
+    assert found["kinds"]["gguf"] == {"usable": True, "refusals": [], "doubts": []}
+    assert found["kinds"]["tensorrt-llm"]["usable"] is False
+    assert found["estimate"]["gpu_least"] > 0
+
+
+def test_json_of_what_is_no_checkpoint_is_json_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["checkpoint", "inspect", str(tmp_path), "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["usable"] is False
+    assert "holds no config.json" in found["damage"][0]
+
+
+def test_a_truncated_file_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(DEMO, tmp_path, dirs_exist_ok=True)
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    assert main(["checkpoint", "inspect", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == (
+        f"enginix: {weights} is truncated: found 2420392 bytes, its header describes 2421392; "
+        "download it again\n"
+    )
+
+
+def test_a_word_that_is_neither_directory_nor_model_offers_the_nearest(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["checkpoint", "inspect", "dmo"]) == 1
+    assert "no directory 'dmo', and no model named 'dmo'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ranks", ["0", "-2"])
+def test_ranks_are_at_least_one(ranks: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["checkpoint", "inspect", "demo", f"--tp={ranks}"]) == 2
+    assert "--tp: expected 1 or more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (19_100_000_000, "19.1 GB")],
+)
+def test_sizes_are_for_people(size: int, words: str) -> None:
+    assert human_size(size) == words
