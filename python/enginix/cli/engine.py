@@ -20,6 +20,7 @@ import enginix.triton
 from enginix.catalog.load import ModelSpec, find_model
 from enginix.chat.tokens import Tokenizer
 from enginix.checkpoint.load import read_config
+from enginix.checkpoint.locate import find_checkpoint
 from enginix.cli import environment
 from enginix.cli.stage_lines import StageLines
 from enginix.engine.build import Build, Job, build_engine
@@ -114,12 +115,7 @@ def _job(args: argparse.Namespace) -> tuple[Job, str]:
 
 
 def _catalogue_job(spec: ModelSpec, checkpoint: Path | None, tensor_parallel: int | None) -> Job:
-    directory = checkpoint or spec.source.directory
-    if directory is None:
-        raise UsageError(
-            f"{spec.name} is made from {spec.source.repo}, which is not on this disk; "
-            "download it and pass its directory with --checkpoint"
-        )
+    directory = checkpoint or find_checkpoint(spec, environment.cache_home())
     variant = spec.variant(tensor_parallel)
     return Job(
         name=spec.name,

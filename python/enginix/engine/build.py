@@ -41,9 +41,12 @@ def build_engine(build: Build, out: Path, report: Report, *, replace_it: bool = 
     """Run `build` and put its engine at `out`, or leave everything as it was and raise."""
     try:
         with new_output(out, replace=replace_it) as directory:
-            manifest = build(directory, Stages(report))
-            manifest = replace(manifest, files=sync_files(directory))
-            write_manifest(directory, manifest)
+            stages = Stages(report)
+            manifest = build(directory, stages)
+            with stages.run("store") as stage:
+                manifest = replace(manifest, files=sync_files(directory))
+                write_manifest(directory, manifest)
+                stage.summary = f"{len(manifest.files)} files on the disk, and their manifest"
     except OSError as error:
         # Checkpoints and runtimes have errors of their own: what is left is the output's.
         raise BuildError(

@@ -12,6 +12,7 @@ from pathlib import Path
 from gguf import GGUFWriter
 
 from enginix import __version__
+from enginix.checkpoint.inspect import inspect_checkpoint
 from enginix.checkpoint.load import Checkpoint, hash_files, open_checkpoint
 from enginix.engine.build import Build, Job
 from enginix.engine.chat_format import chat_format
@@ -22,7 +23,7 @@ from enginix.engine.gguf.metadata import add_metadata
 from enginix.engine.gguf.parts import GgufTensor
 from enginix.engine.gguf.verify import MODEL_FILE, verify_model
 from enginix.engine.gguf.vocabulary import Vocabulary, add_vocabulary, read_vocabulary
-from enginix.engine.gguf.write import write_gguf
+from enginix.engine.gguf.write import Progress, write_gguf
 from enginix.engine.output import require_space
 from enginix.engine.stages import Stage, Stages
 from enginix.errors import CheckpointDamaged, CheckpointUnsupported, UsageError
@@ -36,8 +37,6 @@ TOKENIZER_FILES = (
     "chat_template.jinja",
     "generation_config.json",
 )
-
-ALGORITHMS = ("NVFP4", None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,20 +101,10 @@ def gguf_build(job: Job, generator: Generator | None) -> Build:
 def read_plan(directory: Path) -> Plan:
     """Read a checkpoint's headers and lay out its GGUF; raises what makes that impossible."""
     checkpoint = open_checkpoint(directory)
-    _require_known_quantization(checkpoint)
+    inspect_checkpoint(checkpoint).require("gguf")
     model = read_hyperparameters(checkpoint)
     vocabulary = read_vocabulary(checkpoint, model.vocab_size)
     return Plan(checkpoint, model, vocabulary, lay_out(checkpoint, model))
-
-
-def _require_known_quantization(checkpoint: Checkpoint) -> None:
-    found = checkpoint.quantization
-    if found.algo in ALGORITHMS and checkpoint.format in ("modelopt", "none"):
-        return
-    raise CheckpointUnsupported(
-        f"{checkpoint.directory} is quantized with {found.algo} (layout: {checkpoint.format}), "
-        "the gguf kind takes ModelOpt's NVFP4, BF16 and FP16; choose another engine kind"
-    )
 
 
 def _require_context(job: Job, model: Hyperparameters) -> None:
@@ -144,6 +133,16 @@ def _plain_dtype(plan: Plan) -> str:
     return {"F16": "FP16", "F32": "FP32"}.get(largest.type.name, largest.type.name)
 
 
+def write_model(plan: Plan, name: str, path: Path, progress: Progress) -> None:
+    """Write the GGUF of `plan`, which calls itself `name`, to the new file `path`."""
+
+    def add_key_values(writer: GGUFWriter) -> None:
+        add_metadata(writer, name, plan.model, plan.tensors)
+        add_vocabulary(writer, plan.vocabulary)
+
+    write_gguf(path, plan.model.architecture, add_key_values, plan.tensors, progress)
+
+
 def _write(plan: Plan, name: str, directory: Path, stage: Stage) -> None:
     total, done = plan.size_bytes, 0
     began = time.monotonic()
@@ -153,12 +152,8 @@ def _write(plan: Plan, name: str, directory: Path, stage: Stage) -> None:
         done += size
         stage.progress(done / total)
 
-    def add_key_values(writer: GGUFWriter) -> None:
-        add_metadata(writer, name, plan.model, plan.tensors)
-        add_vocabulary(writer, plan.vocabulary)
-
     path = directory / MODEL_FILE
-    write_gguf(path, plan.model.architecture, add_key_values, plan.tensors, progress)
+    write_model(plan, name, path, progress)
     _copy_tokenizer(plan.checkpoint.directory, directory)
     size = path.stat().st_size
     rate = size / max(time.monotonic() - began, 1e-3)

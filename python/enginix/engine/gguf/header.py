@@ -50,10 +50,11 @@ class GgufHeader:
 def read_header(path: Path) -> GgufHeader:
     """The header of a whole GGUF; EngineDamaged when the file contradicts it."""
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return _parse(_Cursor(path, data))
-    except ValueError:
-        raise EngineDamaged(f"{path} is empty; build the engine again") from None
+        with path.open("rb") as file:
+            if not path.stat().st_size:
+                raise EngineDamaged(f"{path} is empty; build the engine again")
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                return _parse(_Cursor(path, data))
     except OSError as error:
         raise EngineDamaged(f"{path} cannot be read: {error.strerror or error}") from error
 
@@ -111,10 +112,14 @@ class _Cursor:
         return EngineDamaged(f"{self._path} {what}; build the engine again")
 
     def bytes(self, count: int) -> bytes:
-        start, self.position = self.position, self.position + count
+        start = self.position
+        self._skip(count)
+        return self._data[start : self.position]
+
+    def _skip(self, count: int) -> None:
+        self.position += count
         if self.position > self.size:
             raise self.damaged(f"has {self.size} bytes and ends within its header")
-        return self._data[start : self.position]
 
     def scalar(self, code: str) -> int:
         (value,) = struct.unpack(f"<{code}", self.bytes(struct.calcsize(f"<{code}")))
@@ -146,12 +151,11 @@ class _Cursor:
         if kind == STRING:
             count = self.count(8)
             for _ in range(count):
-                self.position += self.count(1)
-            self.bytes(0)
+                self._skip(self.count(1))
         elif kind in SCALARS:
             size = struct.calcsize(f"<{SCALARS[kind]}")
             count = self.count(size)
-            self.bytes(count * size)
+            self._skip(count * size)
         else:
             raise self.damaged(f"has an array of the unknown type {kind}")
         return count

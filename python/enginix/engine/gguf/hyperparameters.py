@@ -7,15 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from enginix.checkpoint.engine_kinds import GGUF_ARCHITECTURES
 from enginix.checkpoint.load import Checkpoint
 from enginix.errors import CheckpointDamaged, CheckpointUnsupported
-
-# Architecture as transformers names it -> as llama.cpp does.
-ARCHITECTURES = {
-    "Qwen3ForCausalLM": "qwen3",
-    "Qwen3MoeForCausalLM": "qwen3moe",
-    "LlamaForCausalLM": "llama",
-}
 
 # Type of rotary scaling -> its keys in config.json.
 ROPE_KEYS: dict[str, tuple[str, ...]] = {
@@ -77,11 +71,11 @@ class Hyperparameters:
 
 def read_hyperparameters(checkpoint: Checkpoint) -> Hyperparameters:
     config = _Config(checkpoint)
-    architecture = ARCHITECTURES.get(checkpoint.architecture)
+    architecture = GGUF_ARCHITECTURES.get(checkpoint.architecture)
     if architecture is None:
         raise CheckpointUnsupported(
             f"{checkpoint.directory}: the architecture is {checkpoint.architecture}, the gguf kind "
-            f"runs {', '.join(ARCHITECTURES)}; choose another engine kind for this model"
+            f"runs {', '.join(GGUF_ARCHITECTURES)}; choose another engine kind for this model"
         )
     _refuse_variations(config)
     hidden_size, heads = config.size("hidden_size"), config.size("num_attention_heads")
