@@ -20,10 +20,6 @@ from enginix.errors import BuildIncomplete, ConversionWrong
 CONVERTER = Path(__file__).with_name("convert.py")
 """A program for TensorRT-LLM's Python, never imported here."""
 
-# A rank's tensors are read, post-processed and written: two copies, and TensorRT-LLM itself.
-COPIES = 2.2
-PROGRAM_BYTES = 4_000_000_000
-
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
@@ -34,7 +30,8 @@ class Conversion:
     dtype: str
     quant_config: dict[str, Any] | None
     tensors: Mapping[str, RankTensor] | None
-    rank_bytes: int
+    rank_memory: int
+    """Bytes of RAM one rank's conversion is estimated to take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +55,9 @@ class Place:
         return self.directory / "logs"
 
 
-def rank_memory(conversion: Conversion) -> int:
-    """Bytes of RAM one rank's conversion is estimated to take."""
-    return int(conversion.rank_bytes * COPIES) + PROGRAM_BYTES
-
-
 def at_once(conversion: Conversion, available: int, workers: int | None) -> int:
     """How many ranks are converted at the same time; one at least."""
-    fitting = max(1, available // rank_memory(conversion))
+    fitting = max(1, available // conversion.rank_memory)
     return min(conversion.ranks, fitting, workers or conversion.ranks)
 
 
@@ -157,8 +149,8 @@ async def _convert_rank(
     # It may fail while it leaves, or not leave: the report is the last thing it writes.
     if not report.exists():
         if outcome.returncode:
-            needed = rank_memory(conversion)
-            raise explain(Ended(program, outcome.returncode, outcome.events, task.log, needed))
+            memory = conversion.rank_memory
+            raise explain(Ended(program, outcome.returncode, outcome.events, task.log, memory))
         raise BuildIncomplete(program, "wrote no report", task.log)
     if conversion.tensors is not None:
         check_rank_file(rank_file, conversion.tensors)

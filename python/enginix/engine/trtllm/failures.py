@@ -65,7 +65,7 @@ def explain(ended: Ended) -> EnginixError:
     if NO_GPU.search(text):
         return NoGpu(ended.program, _first(said, NO_GPU))
     if NO_SPACE.search(text):
-        return DiskFull(ended.program, ended.log.parent, shutil.disk_usage(ended.log.parent).free)
+        return DiskFull(ended.program, ended.log.parent, free_space(ended.log.parent))
     if ended.returncode in KILLED or WORKER_KILLED.search(text):
         return OutOfMemory(ended.program, ended.memory_needed, total_memory(), ended.log)
     if GPU_MEMORY.search(text):
@@ -73,6 +73,10 @@ def explain(ended: Ended) -> EnginixError:
     return BuildCrashed(
         ended.program, describe_exit(ended.returncode), said[-1] if said else "", ended.log
     )
+
+
+def free_space(directory: Path) -> int:
+    return shutil.disk_usage(directory).free
 
 
 def total_memory() -> int:

@@ -11,12 +11,8 @@ from dataclasses import dataclass
 
 from enginix.checkpoint.architecture import FAMILIES, Family, Sizes, read_sizes
 from enginix.checkpoint.load import CONFIG_FILE, Checkpoint
-from enginix.errors import CheckpointUnsupported
 
 NVFP4_BLOCK = 16
-# Block scales are stored in tiles of 128 rows x 4 scales; a rank must hold whole tiles.
-TILE_ROWS = 128
-TILE_SCALES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,31 +66,3 @@ def linear_modules(decoder: Decoder, ranks: int) -> Iterator[Module]:
         yield Module(f"{ours}.mlp.proj", (f"{theirs}.mlp.down_proj",), hidden, inner)
     # The vocabulary is padded to a multiple of the ranks.
     yield Module("lm_head", ("lm_head",), -(-sizes.vocabulary // ranks), hidden)
-
-
-def require_ranks(checkpoint: Checkpoint, decoder: Decoder, ranks: int) -> None:
-    """Raise CheckpointUnsupported unless the model divides into that many ranks."""
-    sizes = decoder.sizes
-    numbers = {
-        "attention heads": sizes.heads,
-        "key/value heads": sizes.kv_heads,
-        "intermediate size": sizes.intermediate,
-    }
-    for what, number in numbers.items():
-        if number % ranks:
-            fitting = [each for each in (1, 2, 4, 8) if not number % each]
-            raise CheckpointUnsupported(
-                f"{checkpoint.directory}: {number} {what} do not divide into {ranks} ranks; "
-                f"choose a tensor parallel size among {', '.join(map(str, fitting))}"
-            )
-
-
-def require_tiles(checkpoint: Checkpoint, module: Module) -> None:
-    """Raise CheckpointUnsupported unless one rank's NVFP4 block scales are whole tiles."""
-    scales = module.columns // NVFP4_BLOCK
-    if module.columns % NVFP4_BLOCK or module.rows % TILE_ROWS or scales % TILE_SCALES:
-        raise CheckpointUnsupported(
-            f"{checkpoint.directory}: one rank's part of {module.sources[0]} is {module.rows} x "
-            f"{module.columns}, TensorRT-LLM's NVFP4 layout needs multiples of {TILE_ROWS} x "
-            f"{NVFP4_BLOCK * TILE_SCALES}; use fewer ranks, or the gguf kind"
-        )

@@ -1,0 +1,141 @@
+"""The tensorrt-llm kind's build: inspect, convert, build, verify; each stage kept when it is done.
+
+A work directory holds what the stages leave, so a build that failed or was killed goes on with the
+stage it was in. The engine's own directory gets nothing before everything is verified; only when it
+stands may the work directory be removed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from enginix.engine.build import Build, Job
+from enginix.engine.output import require_space
+from enginix.engine.stages import Stage, Stages
+from enginix.engine.trtllm.building import Building, build_ranks
+from enginix.engine.trtllm.command import BuildSpec
+from enginix.engine.trtllm.conversion import Place, convert_ranks
+from enginix.engine.trtllm.plan import Options, Plan, read_plan
+from enginix.engine.trtllm.rank_tensors import rank_file_bytes
+from enginix.engine.trtllm.verify import describe, read_engine, verify_files, verify_quantization
+from enginix.engine.trtllm.work import Work, open_work
+from enginix.manifest import Manifest
+
+# What a server needs beside the engine; never the checkpoint's config.json, which would hide the
+# engine's own.
+TOKENIZER_PATTERNS = (
+    "tokenizer*.json",
+    "tokenizer.model",
+    "*.tiktoken",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "chat_template.jinja",
+    "chat_template.json",
+    "generation_config.json",
+    "tokenization_*.py",
+)
+
+
+def tensorrt_llm_build(
+    job: Job,
+    options: Options,
+    *,
+    python: Path,
+    environment: Mapping[str, str],
+    work: Path,
+    warn: Callable[[str], None],
+) -> Build:
+    """The build of `job` with the TensorRT-LLM that `python` imports, in the directory `work`."""
+
+    def build(directory: Path, stages: Stages) -> Manifest:
+        place = Place(python, environment, Path(os.path.realpath(work)))
+        with open_work(place.directory) as kept:
+            with stages.run("inspect") as stage:
+                plan = read_plan(job, options, kept)
+                stage.summary = plan.summary()
+                require_space(place.directory, plan.inspection.estimate.disk)
+            with stages.run("convert") as stage:
+                reports = _convert(plan, place, kept, stage)
+            with stages.run("build") as stage:
+                _build(plan, place, kept, stage, warn)
+            with stages.run("verify") as stage:
+                facts = read_engine(place.engine)
+                verify_files(place.engine, facts)
+                verify_quantization(place.engine, facts, plan.inspection.checkpoint.quantization)
+                _collect(place.engine, job.checkpoint, directory)
+                stage.summary = describe(facts)
+        return plan.manifest(reports[0])
+
+    return build
+
+
+def _convert(plan: Plan, place: Place, kept: Work, stage: Stage) -> list[dict[str, Any]]:
+    key = plan.key(place.python)
+    if facts := kept.finished(place.rank_checkpoint.name, key):
+        stage.summary = "kept from the build before"
+        reports: list[dict[str, Any]] = facts["reports"]
+        return reports
+    kept.begin(place.rank_checkpoint.name)
+    options = plan.options
+    reports = asyncio.run(
+        convert_ranks(plan.conversion(), place, options.patience, options.workers, stage.progress)
+    )
+    kept.finish(place.rank_checkpoint.name, key, {"reports": reports})
+    stage.children_memory = max(report["peak_memory"] for report in reports)
+    compared = "every tensor compared" if plan.decoder else "tensors not compared: unknown names"
+    ranks = plan.job.tensor_parallel
+    stage.summary = f"{ranks} rank {'file' if ranks == 1 else 'files'}, {compared}"
+    return reports
+
+
+def _build(plan: Plan, place: Place, kept: Work, stage: Stage, warn: Callable[[str], None]) -> None:
+    spec = BuildSpec(
+        rank_checkpoint=place.rank_checkpoint,
+        output=place.engine,
+        limits=plan.limits,
+        ranks=plan.job.tensor_parallel,
+        quantization=plan.inspection.checkpoint.quantization,
+        max_input_len=plan.options.max_input_len,
+        workers=plan.options.workers,
+        launcher=plan.options.launcher,
+    )
+    key = plan.key(place.python, plan.limits, spec.max_input_len)
+    if kept.finished(place.engine.name, key) is not None:
+        stage.summary = "kept from the build before"
+        return
+    kept.begin(place.engine.name)
+    least = min(rank_file_bytes(path) for path in place.rank_checkpoint.glob("rank*.safetensors"))
+    building = Building(spec, place, least, plan.options.patience)
+    outcome = asyncio.run(build_ranks(building, stage.progress, warn))
+    kept.finish(place.engine.name, key, {})
+    stage.children_memory = outcome.peak_memory
+    size = sum(path.stat().st_size for path in place.engine.iterdir())
+    left = "" if outcome.returncode is not None else ", ended by us: it was done and did not leave"
+    stage.summary = f"{plan.job.tensor_parallel} engines, {size / 1e9:.2f} GB{left}"
+
+
+def _collect(engine: Path, checkpoint: Path, directory: Path) -> None:
+    """Put engine and tokenizer into `directory`; the work directory keeps its files."""
+    for path in sorted(engine.iterdir()):
+        _link_or_copy(path, directory / path.name)
+    for path in sorted(checkpoint.iterdir()):
+        if any(fnmatchcase(path.name, pattern) for pattern in TOKENIZER_PATTERNS):
+            # The bytes alone: the checkpoint may be in a store where all is read-only.
+            shutil.copyfile(path, directory / path.name)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        # Another file system, or one without links.
+        shutil.copyfile(source, target)

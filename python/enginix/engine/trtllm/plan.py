@@ -1,0 +1,140 @@
+"""A build of the tensorrt-llm kind before it begins: what goes in, and what must come out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from enginix import __version__
+from enginix.checkpoint.inspect import Inspection, inspect_checkpoint
+from enginix.checkpoint.load import open_checkpoint
+from enginix.engine.build import Job
+from enginix.engine.chat_format import chat_format
+from enginix.engine.trtllm.conversion import Conversion
+from enginix.engine.trtllm.modules import Decoder, read_decoder
+from enginix.engine.trtllm.quant_config import quant_config, quantization_of
+from enginix.engine.trtllm.rank_tensors import DTYPES, rank_tensors
+from enginix.engine.trtllm.watchdog import Patience
+from enginix.engine.trtllm.work import Work, fingerprint
+from enginix.errors import CheckpointUnsupported
+from enginix.manifest import BuiltWith, Limits, Manifest, Parallelism, Source
+
+# What the converter's report says about its runtime.
+BUILT_WITH = ("tensorrt_llm", "tensorrt", "cuda", "gpu_name", "compute_capability")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What only this kind can be told."""
+
+    dtype: str = "auto"
+    max_input_len: int | None = None
+    workers: int | None = None
+    launcher: Sequence[str] = ()
+    patience: Patience = field(default_factory=Patience)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    job: Job
+    options: Options
+    inspection: Inspection
+    limits: Limits
+    dtype: str
+    quant_config: dict[str, Any] | None
+    decoder: Decoder | None
+    hashes: dict[str, str]
+
+    def conversion(self) -> Conversion:
+        quantization = quantization_of(self.quant_config)
+        ranks = self.job.tensor_parallel
+        return Conversion(
+            checkpoint=self.inspection.checkpoint,
+            ranks=ranks,
+            dtype=self.dtype,
+            quant_config=self.quant_config,
+            tensors=rank_tensors(self.decoder, quantization, self.dtype, ranks)
+            if self.decoder
+            else None,
+            rank_memory=self.inspection.estimate.convert_memory,
+        )
+
+    def key(self, *more: object) -> str:
+        """Of everything a stage's files depend on."""
+        return fingerprint(
+            {
+                "sources": self.hashes,
+                "ranks": self.job.tensor_parallel,
+                "dtype": self.dtype,
+                "quant_config": self.quant_config,
+                "more": [str(each) for each in more],
+            }
+        )
+
+    def summary(self) -> str:
+        needs = self.inspection.estimate
+        algo = self.inspection.checkpoint.quantization.algo or self.dtype
+        return (
+            f"{self.inspection.checkpoint.architecture}, {algo}, about "
+            f"{needs.rank_weights / 1e9:.1f} GB per rank, {needs.gpu_least / 1e9:.1f} GB of GPU "
+            f"memory, {needs.convert_memory / 1e9:.1f} GB of RAM per conversion"
+        )
+
+    def manifest(self, report: Mapping[str, Any]) -> Manifest:
+        checkpoint, job = self.inspection.checkpoint, self.job
+        built_with = {key: report[key] for key in BUILT_WITH}
+        return Manifest(
+            name=job.name,
+            kind="tensorrt-llm",
+            architecture=checkpoint.architecture,
+            source=Source(job.repo, job.revision, self.hashes),
+            quantization=checkpoint.quantization,
+            parallelism=Parallelism(job.tensor_parallel, 1, job.tensor_parallel),
+            limits=self.limits,
+            built_with=BuiltWith(enginix=__version__, **built_with),
+            files={},
+            chat=job.chat or chat_format(_chat_template(job.checkpoint)),
+            check=job.check,
+        )
+
+
+def read_plan(job: Job, options: Options, kept: Work) -> Plan:
+    """Everything that can be refused is refused here, before hours of work."""
+    checkpoint = open_checkpoint(job.checkpoint)
+    inspection = inspect_checkpoint(
+        checkpoint, tensor_parallel=job.tensor_parallel, limits=job.limits
+    )
+    inspection.require("tensorrt-llm")
+    limits = inspection.limits
+    sizes = inspection.sizes
+    if sizes and sizes.context and limits.max_seq_len > sizes.context:
+        raise CheckpointUnsupported(
+            f"{job.checkpoint}: max_seq_len is {limits.max_seq_len}, the model was made for "
+            f"{sizes.context} positions; ask for no more than that"
+        )
+    decoder = read_decoder(checkpoint)
+    return Plan(
+        job=job,
+        options=options,
+        inspection=inspection,
+        limits=limits,
+        dtype=_dtype(options.dtype, checkpoint.config),
+        quant_config=quant_config(checkpoint, decoder),
+        decoder=decoder,
+        hashes=kept.source_hashes(checkpoint.directory),
+    )
+
+
+def _dtype(asked: str, config: Mapping[str, Any]) -> str:
+    """'auto' as TensorRT-LLM means it: the checkpoint's own, and float16 instead of float32."""
+    if asked != "auto":
+        return asked
+    found = str(config.get("torch_dtype") or config.get("dtype") or "float16")
+    return found if found in DTYPES and found != "float32" else "float16"
+
+
+def _chat_template(checkpoint: Path) -> str | None:
+    path = checkpoint / "chat_template.jinja"
+    return path.read_text(encoding="utf-8") if path.exists() else None

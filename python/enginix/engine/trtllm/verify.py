@@ -1,0 +1,205 @@
+"""Is a directory a whole TensorRT-LLM engine, and the one that was asked for? Reads no engine.
+
+Works on any engine directory, also one that was built by hand and has no manifest.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from enginix.checkpoint.architecture import FAMILIES, Sizes
+from enginix.engine.trtllm.modules import Decoder, is_dense
+from enginix.engine.trtllm.quant_config import NEVER_QUANTIZED
+from enginix.engine.trtllm.rank_tensors import DTYPES, engine_bytes, rank_tensors
+from enginix.errors import EngineDamaged, EngineMismatch, QuantizationLost
+from enginix.manifest import Limits, Manifest, Parallelism, Quantization
+
+CONFIG_FILE = "config.json"
+ENGINE_KEYS = ("version", "pretrained_config", "build_config")
+RANK_FILE = re.compile(r"rank(\d+)\.engine")
+
+# An engine holds its weights and little else; a BF16 one in place of NVFP4 is three times as large.
+LEAST_SHARE = 0.9
+MOST_SHARE = 1.25
+CODE_BYTES = 64 * 1024**2
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFacts:
+    """What an engine's config.json says about it."""
+
+    version: str
+    architecture: str
+    dtype: str
+    quantization: Quantization
+    parallelism: Parallelism
+    limits: Limits
+    decoder: Decoder | None
+    """None: an architecture whose size is not known here."""
+
+    @property
+    def rank_files(self) -> list[str]:
+        return [f"rank{rank}.engine" for rank in range(self.parallelism.world_size)]
+
+    @property
+    def rank_bytes(self) -> int | None:
+        """What one rank's weights take; None where that is not known."""
+        known = self.dtype in DTYPES and self.quantization.algo in (None, "NVFP4")
+        if self.decoder is None or not known or self.parallelism.pp != 1:
+            return None
+        ranks = self.parallelism.tp
+        return engine_bytes(rank_tensors(self.decoder, self.quantization, self.dtype, ranks))
+
+
+def read_engine(directory: Path) -> EngineFacts:
+    """Parse config.json; EngineDamaged when it is not one that trtllm-build wrote."""
+    path = directory / CONFIG_FILE
+    data = _read_config(path)
+    config, build = data["pretrained_config"], data["build_config"]
+    mapping, quantization = config.get("mapping"), config.get("quantization")
+    if not isinstance(mapping, dict) or not isinstance(quantization, dict):
+        raise EngineDamaged(f"{path}: pretrained_config has no mapping or quantization")
+    try:
+        return EngineFacts(
+            version=str(data["version"]),
+            architecture=str(config["architecture"]),
+            dtype=str(config["dtype"]),
+            quantization=Quantization(
+                algo=quantization.get("quant_algo"),
+                kv_cache_algo=quantization.get("kv_cache_quant_algo"),
+                group_size=quantization.get("group_size"),
+                exclude=list(quantization.get("exclude_modules") or _default_excluded()),
+            ),
+            parallelism=Parallelism(
+                tp=mapping["tp_size"], pp=mapping["pp_size"], world_size=mapping["world_size"]
+            ),
+            limits=Limits(build["max_batch_size"], build["max_seq_len"], build["max_num_tokens"]),
+            decoder=_decoder(config),
+        )
+    except (KeyError, TypeError) as error:
+        raise EngineDamaged(f"{path}: {error} is missing; build the engine again") from None
+
+
+def verify_files(directory: Path, facts: EngineFacts) -> None:
+    """Every rank's engine is there, and as large as its weights need it to be."""
+    expected = set(facts.rank_files)
+    found = {path.name for path in directory.iterdir() if RANK_FILE.fullmatch(path.name)}
+    if found != expected:
+        raise EngineDamaged(
+            f"{directory} holds {_listed(found)}, expected {_listed(expected)}: "
+            f"{CONFIG_FILE} says {len(expected)} ranks; build the engine again"
+        )
+    weights = facts.rank_bytes or 1
+    for name in facts.rank_files:
+        size = (directory / name).stat().st_size
+        if size < weights * LEAST_SHARE:
+            raise EngineDamaged(
+                f"{directory / name} has {size:,} bytes, its weights alone take {weights:,}; "
+                "it is truncated, build the engine again"
+            )
+
+
+def verify_quantization(directory: Path, facts: EngineFacts, promised: Quantization) -> None:
+    """Raise QuantizationLost unless config.json and the files' sizes say what was promised."""
+    found = facts.quantization
+    pairs: dict[str, tuple[object, object]] = {
+        "quant_algo": (found.algo, promised.algo),
+        "kv_cache_quant_algo": (found.kv_cache_algo, promised.kv_cache_algo),
+    }
+    if promised.algo:
+        pairs["group_size"] = (found.group_size, promised.group_size)
+    for key, (have, want) in pairs.items():
+        if have != want:
+            raise QuantizationLost(
+                f"{directory / CONFIG_FILE}: {key} is {have!r}, the checkpoint's is {want!r}; "
+                "such an engine answers garbage, build it again from the checkpoint"
+            )
+    weights = facts.rank_bytes
+    for name in facts.rank_files:
+        size = (directory / name).stat().st_size
+        if weights and size > weights * MOST_SHARE + CODE_BYTES:
+            raise QuantizationLost(
+                f"{directory / name} has {size / 1e9:.1f} GB, an engine of this model with "
+                f"{promised.algo or 'plain'} weights has about {weights / 1e9:.1f} GB; its "
+                "weights are not quantized, build it again from the checkpoint"
+            )
+
+
+def verify_manifest(directory: Path, manifest: Manifest) -> str:
+    """Hold an engine to its manifest; one line for people."""
+    facts = read_engine(directory)
+    verify_files(directory, facts)
+    verify_quantization(directory, facts, manifest.quantization)
+    for what, have, want in (
+        ("ranks", facts.parallelism, manifest.parallelism),
+        ("limits", facts.limits, manifest.limits),
+        ("architecture", facts.architecture, manifest.architecture),
+    ):
+        if have != want:
+            raise EngineMismatch(
+                f"{directory / CONFIG_FILE} and the manifest differ in {what}: {have} and {want}; "
+                "build the engine again"
+            )
+    return describe(facts)
+
+
+def describe(facts: EngineFacts) -> str:
+    algo = facts.quantization.algo or facts.dtype
+    cache = facts.quantization.kv_cache_algo or facts.dtype
+    ranks = facts.parallelism.world_size
+    return (
+        f"{facts.architecture}, {algo}, {cache} KV cache, {ranks} "
+        f"{'rank' if ranks == 1 else 'ranks'}, TensorRT-LLM {facts.version}"
+    )
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise EngineDamaged(f"{path} is missing; build the engine again") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise EngineDamaged(f"{path} is not readable JSON: {error}") from error
+    if not isinstance(data, dict) or any(key not in data for key in ENGINE_KEYS):
+        # Triton's own words for this are "builder_config not found".
+        raise EngineDamaged(
+            f"{path} is not the one trtllm-build writes: it lacks some of "
+            f"{', '.join(ENGINE_KEYS)}; if a checkpoint's config.json was copied over it, build "
+            "the engine again"
+        )
+    if not all(isinstance(data[key], dict) for key in ENGINE_KEYS[1:]):
+        raise EngineDamaged(f"{path}: expected objects in {' and '.join(ENGINE_KEYS[1:])}")
+    return data
+
+
+def _decoder(config: Mapping[str, Any]) -> Decoder | None:
+    family = FAMILIES.get(config["architecture"])
+    if family is None or not is_dense(family) or config.get("mlp_bias"):
+        return None
+    if bool(config.get("attn_bias")) != family.qkv_bias:
+        return None
+    sizes = Sizes(
+        layers=config["num_hidden_layers"],
+        hidden=config["hidden_size"],
+        heads=config["num_attention_heads"],
+        kv_heads=config["num_key_value_heads"],
+        head_size=config["head_size"],
+        intermediate=config["intermediate_size"],
+        vocabulary=config["vocab_size"],
+        context=config.get("max_position_embeddings") or 0,
+        tied_embeddings=bool(config.get("tie_word_embeddings")),
+    )
+    return Decoder(sizes, family.query_key_norm, family.qkv_bias)
+
+
+def _default_excluded() -> list[str]:
+    return ["*lm_head", *NEVER_QUANTIZED]
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(sorted(names)) or "no engines"

@@ -1,0 +1,129 @@
+"""A build's work directory: which stages are finished, so that a build that died goes on there."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from enginix.checkpoint.load import hash_files, source_files
+from enginix.errors import BuildError
+
+
+class Work:
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def finished(self, stage: str, key: str) -> dict[str, Any] | None:
+        """What `finish` was told, if that stage was done with the same inputs and still stands."""
+        note = _read(self._note(stage))
+        if note.get("key") != key:
+            return None
+        kept = self.directory / stage
+        if any(_size(kept / name) != size for name, size in note["files"].items()):
+            return None
+        facts: dict[str, Any] = note["facts"]
+        return facts
+
+    def begin(self, stage: str) -> Path:
+        """An empty directory for the stage's files."""
+        self._note(stage).unlink(missing_ok=True)
+        directory = self.directory / stage
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir()
+        return directory
+
+    def finish(self, stage: str, key: str, facts: Mapping[str, Any]) -> None:
+        directory = self.directory / stage
+        files = {path.name: path.stat().st_size for path in sorted(directory.iterdir())}
+        _write(self._note(stage), {"key": key, "files": files, "facts": dict(facts)})
+
+    def source_hashes(self, checkpoint: Path) -> dict[str, str]:
+        """sha256 of every source file; read again only when a file has changed."""
+        stamps = {name: _stamp(checkpoint / name) for name in source_files(checkpoint)}
+        path = self.directory / "sources.json"
+        note = _read(path)
+        if note.get("stamps") == stamps:
+            kept: dict[str, str] = note["hashes"]
+            return kept
+        hashes = hash_files(checkpoint)
+        _write(path, {"stamps": stamps, "hashes": hashes})
+        return hashes
+
+    def _note(self, stage: str) -> Path:
+        return self.directory / f"{stage}.json"
+
+
+@contextmanager
+def open_work(directory: Path) -> Iterator[Work]:
+    """The directory, made where it is missing, and held against another build."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "logs").mkdir(exist_ok=True)
+        descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        raise BuildError(
+            f"{directory} cannot be worked in: {error.strerror}; name another with --work-dir"
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            yield Work(directory)
+        finally:
+            _remove_empty(directory)
+    except BlockingIOError:
+        raise BuildError(
+            f"another build works in {directory}; wait for it, or name another with --work-dir"
+        ) from None
+    finally:
+        os.close(descriptor)
+
+
+def discard(directory: Path) -> None:
+    """Remove a work directory whose engine stands; nothing but what a build puts there."""
+    if (directory / "lock").exists():
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _remove_empty(directory: Path) -> None:
+    """A build that was refused before it began leaves nothing."""
+    if not any((directory / "logs").iterdir()) and not any(directory.glob("*.json")):
+        discard(directory)
+
+
+def fingerprint(inputs: Mapping[str, Any]) -> str:
+    """The same for the same inputs; a stage whose inputs changed is done again."""
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+
+
+def _stamp(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        # Absent, or half written when the machine died: then that stage is not finished.
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _write(path: Path, data: Mapping[str, Any]) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(data), encoding="utf-8")
+    partial.replace(path)
