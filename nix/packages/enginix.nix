@@ -1,0 +1,57 @@
+# The `enginix` command: both halves, build side and serve side.
+{
+  lib,
+  python,
+  gguf,
+  tritonclient,
+}:
+let
+  inherit (lib.importTOML ../../python/pyproject.toml) project;
+in
+python.pkgs.buildPythonApplication {
+  pname = "enginix";
+  inherit (project) version;
+  pyproject = true;
+
+  src = lib.fileset.toSource {
+    root = ../..;
+    # The package reaches Triton's files through a link.
+    fileset = lib.fileset.unions [
+      ../../python
+      ../../triton-repo
+    ];
+  };
+  sourceRoot = "source/python";
+
+  build-system = [ python.pkgs.hatchling ];
+
+  dependencies =
+    (with python.pkgs; [
+      fastapi
+      hpack
+      httpx
+      huggingface-hub
+      jinja2
+      numpy
+      orjson
+      prometheus-client
+      rich
+      tokenizers
+      uvicorn
+    ])
+    ++ [
+      gguf
+      tritonclient
+    ]
+    ++ python.pkgs.uvicorn.optional-dependencies.standard
+    ++ tritonclient.optional-dependencies.grpc;
+
+  pythonImportsCheck = [ "enginix.cli.main" ];
+
+  meta = {
+    inherit (project) description;
+    license = lib.licenses.asl20;
+    mainProgram = "enginix";
+    platforms = lib.platforms.linux;
+  };
+}

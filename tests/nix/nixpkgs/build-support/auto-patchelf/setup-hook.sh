@@ -1,0 +1,4 @@
+autoPatchelfCheck() {
+  @interpreter@ -I @program@ "$out" "$libraryPath" ${autoPatchelfIgnoreMissingDeps:-}
+}
+postFixupHooks+=(autoPatchelfCheck)

@@ -1,0 +1,106 @@
+# runCommand, writeShellApplication and their kin, as far as the flake uses them.
+{
+  self,
+  lib,
+  host,
+}:
+{
+  runCommand =
+    name: environment: buildCommand:
+    self.stdenvNoCC.mkDerivation (
+      {
+        inherit name buildCommand;
+        passAsFile = [ "buildCommand" ];
+      }
+      // environment
+    );
+
+  writeTextFile =
+    {
+      name,
+      text,
+      executable ? false,
+      destination ? "",
+      checkPhase ? "",
+      meta ? { },
+      passthru ? { },
+    }:
+    self.runCommand name
+      {
+        inherit text meta passthru;
+        passAsFile = [
+          "buildCommand"
+          "text"
+        ];
+      }
+      ''
+        target=$out${destination}
+        mkdir -p "$(dirname "$target")"
+        cp "$textPath" "$target"
+        ${lib.optionalString executable ''chmod +x "$target"''}
+        ${checkPhase}
+      '';
+
+  writeText = name: text: self.writeTextFile { inherit name text; };
+
+  writeShellApplication =
+    {
+      name,
+      text,
+      runtimeInputs ? [ ],
+      runtimeEnv ? { },
+      meta ? { },
+      passthru ? { },
+    }:
+    self.writeTextFile {
+      inherit name passthru;
+      executable = true;
+      destination = "/bin/${name}";
+      meta = meta // {
+        mainProgram = name;
+      };
+      checkPhase = ''${self.shellcheck}/bin/shellcheck "$target"'';
+      text = ''
+        #!${host.bash}
+        set -o errexit
+        set -o nounset
+        set -o pipefail
+        ${lib.concatLines (
+          lib.mapAttrsToList (key: value: ''
+            ${lib.toShellVar key value}
+            export ${key}
+          '') runtimeEnv
+        )}
+        ${lib.optionalString (runtimeInputs != [ ]) ''export PATH="${lib.makeBinPath runtimeInputs}:$PATH"''}
+
+        ${text}
+      '';
+    };
+
+  linkFarm =
+    name: entries:
+    self.runCommand name { } (
+      lib.concatMapStrings (
+        { name, path }:
+        ''
+          mkdir -p "$out/$(dirname ${lib.escapeShellArg name})"
+          ln -s ${path} "$out"/${lib.escapeShellArg name}
+        ''
+      ) (if lib.isAttrs entries then lib.mapAttrsToList (name: path: { inherit name path; }) entries else entries)
+    );
+
+  mkShellNoCC =
+    {
+      name ? "nix-shell",
+      packages ? [ ],
+      shellHook ? "",
+      env ? { },
+      meta ? { },
+    }:
+    self.stdenvNoCC.mkDerivation {
+      inherit name shellHook env meta;
+      nativeBuildInputs = packages;
+      buildCommand = "export >$out";
+      passAsFile = [ "buildCommand" ];
+    };
+}

@@ -1,0 +1,42 @@
+# The host's programs and libraries under nixpkgs' names, by symlink: exactly those listed.
+{
+  self,
+  lib,
+  host,
+}:
+let
+  # Not mkDerivation: that one's PATH is made of these.
+  links =
+    name: kind: wanted:
+    derivation {
+      inherit name kind wanted;
+      inherit (self) system;
+      inherit (host) path;
+      builder = host.bash;
+      args = [ ./link-from-host.sh ];
+    }
+    // {
+      meta = { };
+      pname = name;
+    };
+in
+{
+  hostTools = name: tools: links name "program" tools // { meta.mainProgram = lib.head tools; };
+  hostLibraries = name: libraries: links name "library" libraries;
+
+  bash = self.hostTools "bash" [
+    "bash"
+    "sh"
+  ];
+  bashInteractive = self.bash;
+  cacert = self.hostTools "cacert" [ "true" ];
+  coreutils = self.hostTools "coreutils" (import ./stdenv/coreutils.nix);
+  findutils = self.hostTools "findutils" [
+    "find"
+    "xargs"
+  ];
+  nixfmt = self.hostTools "nixfmt" [ "nixfmt" ];
+  ruff = self.hostTools "ruff" [ "ruff" ];
+  shellcheck = self.hostTools "shellcheck" [ "shellcheck" ];
+  zlib = self.hostLibraries "zlib" [ "libz.so.1" ];
+}

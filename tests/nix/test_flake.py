@@ -1,0 +1,72 @@
+"""The flake as a whole: it parses, evaluates for every system, and names what the catalogue has."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from nix.on_this_machine import ROOT, Nix
+
+from enginix.catalog.load import load_catalog
+
+NIX_FILES = [
+    ROOT / "flake.nix",
+    *sorted((ROOT / "nix").rglob("*.nix")),
+    *sorted((ROOT / "tests" / "nix").rglob("*.nix")),
+]
+LONGEST_STRING = 15
+
+
+@pytest.mark.parametrize("path", NIX_FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_nix_string_holds_a_program(path: Path) -> None:
+    for text in re.findall(r"''(?!\$)(.*?)''(?![$'\\])", path.read_text(), re.DOTALL):
+        assert text.count("\n") <= LONGEST_STRING, f"move this into a file:\n{text}"
+
+
+@pytest.mark.parametrize("path", NIX_FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_nix_file_says_what_it_is_for(path: Path) -> None:
+    text = path.read_text()
+    assert text.startswith("#") or "description =" in text or path.name in {"coreutils.nix"}
+
+
+@pytest.mark.nix
+def test_every_nix_file_parses(nix: Nix) -> None:
+    for path in NIX_FILES:
+        # Evaluating a function does no more than parse the file and bind its names.
+        nix.run("eval", "--impure", "--expr", f"builtins.typeOf (import {path})")
+
+
+@pytest.mark.nix
+def test_the_flake_checks_for_every_system_and_leaves_its_lock_alone(nix: Nix) -> None:
+    before = (ROOT / "flake.lock").read_bytes()
+    nix.run("flake", "check", "--all-systems", *nix.flake_options)
+    assert (ROOT / "flake.lock").read_bytes() == before
+
+
+@pytest.mark.nix
+@pytest.mark.parametrize("system", ["x86_64-linux", "aarch64-linux"])
+def test_every_model_of_the_catalogue_has_its_packages(nix: Nix, system: str) -> None:
+    names = set(nix.evaluate(f"packages.{system}", "builtins.attrNames"))
+    for model in load_catalog().values():
+        assert f"{model.name}-checkpoint" in names
+        for variant in model.variants.values():
+            ranks = variant.tensor_parallel
+            suffix = f"-tp{ranks}" if ranks > 1 else ""
+            assert {f"{model.name}-engine{suffix}", f"openai-{model.app}{suffix}"} <= names
+
+
+@pytest.mark.nix
+def test_every_package_says_what_it_is(nix: Nix) -> None:
+    about = "builtins.mapAttrs (_: package: package.meta.description or null)"
+    silent = {
+        name for name, text in nix.evaluate("packages.x86_64-linux", about).items() if not text
+    }
+    assert not silent
+
+
+@pytest.mark.nix
+def test_the_package_has_the_version_of_the_python_project(nix: Nix) -> None:
+    project = tomllib.loads((ROOT / "python" / "pyproject.toml").read_text())["project"]
+    assert nix.evaluate("enginix", "package: package.version") == project["version"]
