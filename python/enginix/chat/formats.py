@@ -14,16 +14,19 @@ class Formats(NamedTuple):
 
 
 # The first whose texts all stand in the template is it, so the special ones come first.
-_TOOL_SIGNS: tuple[tuple[str | None, tuple[str, ...]], ...] = (
-    ("qwen3-xml", ("<function=", "<parameter=")),
+_TOOL_SIGNS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("qwen3-xml", ("<tool_call>", "<function=", "<parameter=")),
     ("nemotron-json", ("<TOOLCALL>",)),
     ("mistral", ("[TOOL_CALLS]",)),
-    # GLM writes keys and values as tags inside <tool_call>, which none of our formats reads.
-    (None, ("<tool_call>", "<arg_key>")),
-    ("hermes-json", ("<tool_call>",)),
+    # Others write something else than JSON inside the same tags.
+    ("hermes-json", ("<tool_call>", '"arguments')),
     ("llama3-json", ("<|start_header_id|>", '"parameters"')),
 )
-_THINKING_SWITCH = re.compile(r"\b(?:if|not|and|or|elif)\s+\(*(enable_thinking|thinking)\b")
+_REASONING_SIGNS = (("think-tags", "</think>"), ("think-brackets", "[/THINK]"))
+_THINKING_SWITCH = re.compile(
+    r"\b(?:if|not|and|or|elif)\s+\(*(enable_thinking|thinking)\)*\s*"
+    r"(?:is\b|==|and\b|or\b|else\b|-?%\}|-?\}\})"
+)
 
 
 def detect_formats(template: str) -> Formats:
@@ -31,7 +34,8 @@ def detect_formats(template: str) -> Formats:
     tools = next(
         (name for name, signs in _TOOL_SIGNS if all(sign in template for sign in signs)), None
     )
-    return Formats("think-tags" if "</think>" in template else None, tools)
+    reasoning = next((name for name, sign in _REASONING_SIGNS if sign in template), None)
+    return Formats(reasoning, tools)
 
 
 def detect_thinking_switch(template: str) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -40,7 +40,7 @@ def _plain_message(message: Mapping[str, Any], index: int, template: str) -> Mes
         plain["content"] = ""
     _name_reasoning(plain)
     if calls := plain.get("tool_calls"):
-        plain["tool_calls"] = [_plain_call(call) for call in calls]
+        plain["tool_calls"] = _plain_calls(calls, f"messages[{index}].tool_calls")
     else:
         plain.pop("tool_calls", None)
     return plain
@@ -82,10 +82,18 @@ def _name_reasoning(message: Message) -> None:
         message.setdefault("thinking", found)
 
 
-def _plain_call(call: Any) -> Any:
+def _plain_calls(calls: Any, where: str) -> list[Message]:
+    if not isinstance(calls, Sequence) or not all(isinstance(call, Mapping) for call in calls):
+        raise RequestError(
+            f"{where}: expected a list of calls, got {calls!r}", param=where, code="invalid_message"
+        )
+    return [_plain_call(call) for call in calls]
+
+
+def _plain_call(call: Mapping[str, Any]) -> Message:
     """Templates were trained on arguments as objects; clients send them as JSON text."""
-    if not isinstance(call, Mapping) or not isinstance(call.get("function"), Mapping):
-        return call
+    if not isinstance(call.get("function"), Mapping):
+        return dict(call)
     function = dict(call["function"])
     arguments = function.get("arguments")
     if isinstance(arguments, str):
@@ -95,40 +103,3 @@ def _plain_call(call: Any) -> Any:
     elif arguments is None:
         function["arguments"] = {}
     return {**call, "function": function}
-
-
-def repaired(messages: Sequence[Message]) -> Iterator[list[Message]]:
-    """Ever freer versions of a conversation, for templates that refuse it as it came."""
-    gathered = _merge_neighbours(_systems_first(messages))
-    yield gathered
-    yield _merge_neighbours(_system_into_user(gathered))
-
-
-def _systems_first(messages: Sequence[Message]) -> list[Message]:
-    # Stable: everything else keeps its order.
-    return sorted(messages, key=lambda message: message["role"] != "system")
-
-
-def _merge_neighbours(messages: Sequence[Message]) -> list[Message]:
-    merged: list[Message] = []
-    for message in messages:
-        role = message["role"]
-        if merged and role in ("system", "user", "assistant") and merged[-1]["role"] == role:
-            merged[-1] = _merge(merged[-1], message)
-        else:
-            merged.append(message)
-    return merged
-
-
-def _merge(first: Message, second: Message) -> Message:
-    texts = [text for text in (first["content"], second["content"]) if text]
-    both = {**first, **second, "content": "\n\n".join(texts)}
-    if calls := [*first.get("tool_calls", []), *second.get("tool_calls", [])]:
-        both["tool_calls"] = calls
-    return both
-
-
-def _system_into_user(messages: Sequence[Message]) -> list[Message]:
-    if messages[0]["role"] != "system":
-        return list(messages)
-    return [{**messages[0], "role": "user"}, *messages[1:]]

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from enginix.chat.blocks import Block, Opening, ReasoningFormat, partial_marker
 from enginix.chat.events import Answer, Event
+from enginix.chat.reasoning.think_brackets import THINK_BRACKETS
 from enginix.chat.reasoning.think_tags import THINK_TAGS
 from enginix.chat.tools.calls import Calls, ToolFormat
 from enginix.chat.tools.hermes_json import HERMES_JSON
@@ -22,7 +23,7 @@ from enginix.errors import EngineMismatch
 
 Format = TypeVar("Format")
 
-REASONING = {"think-tags": THINK_TAGS}
+REASONING = {"think-brackets": THINK_BRACKETS, "think-tags": THINK_TAGS}
 TOOLS = {
     "hermes-json": HERMES_JSON,
     "llama3-json": LLAMA3_JSON,
@@ -94,7 +95,7 @@ class ReplyParser:
         self._talks = not openings
 
     def feed(self, text: str) -> list[Event]:
-        if self._block:
+        if self._block is not None:
             said = self._block.feed(text)
             return said + self._read(self._end_block(said)) if self._block.done else said
         if self._talks:

@@ -18,8 +18,9 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from enginix.chat.messages import plain_messages, repaired
-from enginix.chat.reasoning import think_tags
+from enginix.chat.messages import plain_messages
+from enginix.chat.reasoning import think_brackets, think_tags
+from enginix.chat.repair import repaired
 from enginix.chat.special import read_json, read_special_tokens
 from enginix.errors import EngineDamaged, RequestError, TemplateMissing, TemplateRefused
 
@@ -27,9 +28,9 @@ RESERVED = frozenset(("messages", "tools", "documents", "self"))
 
 
 def starts_inside(prompt: str) -> bool:
-    """Whether the prompt ends inside an open `<think>`, so that the model never writes the tag."""
+    """Whether the prompt ends inside open reasoning, so that the model never writes the tag."""
     # Only the very end counts: users write the tag too.
-    return prompt[-64:].rstrip().endswith(think_tags.OPEN)
+    return prompt[-64:].rstrip().endswith((think_tags.OPEN, think_brackets.OPEN))
 
 
 class ChatTemplate:

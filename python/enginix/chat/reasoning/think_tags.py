@@ -1,4 +1,4 @@
-"""Reasoning between `<think>` and `</think>`, without the line breaks that surround it."""
+"""Reasoning between `<think>` and `</think>`, without the white space that surrounds it."""
 
 from __future__ import annotations
 
@@ -10,27 +10,29 @@ CLOSE = "</think>"
 
 
 class ThinkTags:
-    """A block that ends with `</think>`; one that never ends is reasoning all the same."""
+    """A block that ends with its closing tag; one that never ends is reasoning all the same."""
 
-    __slots__ = ("_begun", "_held", "done", "rest")
+    __slots__ = ("_begun", "_close", "_held", "done", "rest")
 
-    def __init__(self) -> None:
+    def __init__(self, close: str = CLOSE) -> None:
         self.done = False
         self.rest = ""
+        self._close = close
         self._begun = False
         self._held = ""
 
     def feed(self, text: str) -> list[Event]:
-        if self._begun and not self._held and "<" not in text and not text[-1:].isspace():
-            return [Reasoning(text)] if text else []
+        plain = self._begun and not self._held and self._close[0] not in text
+        if plain and text and not text[-1].isspace():
+            return [Reasoning(text)]
         text = self._held + text
-        said, tag, self.rest = text.partition(CLOSE)
+        said, tag, self.rest = text.partition(self._close)
         if tag:
             self.done, self._held = True, ""
             said = said.rstrip()
         else:
             # White space waits too: in front of the closing tag it belongs to the tag.
-            said = text[: len(text) - partial_marker(text, CLOSE)].rstrip()
+            said = text[: len(text) - partial_marker(text, self._close)].rstrip()
             self._held = text[len(said) :]
         return self._said(said)
 
