@@ -10,6 +10,7 @@ from enginix.triton.address import Address, parse_addresses
 from enginix.triton.control import TritonControl
 from enginix.triton.dialect import Dialect
 from enginix.triton.grpc_aio import GrpcAioTransport
+from enginix.triton.http2.channel import Http2Transport
 from enginix.triton.limits import Limits
 from enginix.triton.messages import Reader, build_request, supported
 from enginix.triton.request import Guide, Sampling, TokenChunk, TokenRequest
@@ -18,9 +19,10 @@ from enginix.triton.transport import Call, Transport
 __all__ = ["Guide", "Limits", "Sampling", "TokenChunk", "TokenRequest", "TritonClient"]
 
 TRANSPORTS: dict[str, Callable[[tuple[Address, ...], Limits], Transport]] = {
+    "http2": Http2Transport,
     "grpc-aio": GrpcAioTransport,
 }
-DEFAULT_TRANSPORT = "grpc-aio"
+DEFAULT_TRANSPORT = "http2"
 ATTEMPTS = 3
 
 

@@ -14,8 +14,9 @@ NOT_NOW = (
     "Exceeds maximum queue size",
 )
 
-UNAVAILABLE_STATUS = {1: "CANCELLED", 14: "UNAVAILABLE"}
+CANCELLED, UNAVAILABLE = 1, 14
 DEADLINE_EXCEEDED = 4
+PROXY_STATUS = ("429", "502", "503", "504")
 STATUS_NAMES = {
     1: "CANCELLED",
     2: "UNKNOWN",
@@ -47,13 +48,21 @@ def from_status(status: int, message: str, server: str) -> BackendError:
     """The error for a gRPC status other than OK."""
     said = f"Triton at {server} answered {STATUS_NAMES.get(status, f'status {status}')}"
     text = f"{said}: {message}" if message else said
-    if status in UNAVAILABLE_STATUS:
+    if status in (CANCELLED, UNAVAILABLE):
         return BackendUnavailable(text)
     if status == DEADLINE_EXCEEDED:
         return BackendTimedOut(text)
     if any(words in message for words in NOT_NOW):
         return BackendUnavailable(text)
     return GenerationFailed(text)
+
+
+def from_http_status(status: str, server: str) -> BackendError:
+    """The error for an answer that is not gRPC's, as a proxy in between may give."""
+    text = f"{server} answered HTTP status {status or 'none'}, expected gRPC"
+    if status in PROXY_STATUS:
+        return BackendUnavailable(f"{text}; its Triton is not reachable")
+    return GenerationFailed(f"{text}; is this Triton's gRPC port?")
 
 
 def unreachable(server: str, why: str) -> BackendUnavailable:

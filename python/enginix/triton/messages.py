@@ -54,7 +54,8 @@ def build_request(request: TokenRequest, dialect: Dialect, vocabulary: int | Non
         message.outputs.add(name="output_log_probs")
     # Without it a model that ends its answer with an empty response ends it unseen.
     message.parameters["triton_enable_empty_final_response"].bool_param = True
-    return message.SerializeToString()
+    serialized: bytes = message.SerializeToString()
+    return serialized
 
 
 def _tensors(request: TokenRequest, dialect: Dialect, vocabulary: int | None) -> Iterator[Tensor]:

@@ -1,0 +1,60 @@
+"""Finds a server that has frozen: its kernel keeps the connection open for ever."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+# A timer that comes later than this was held up by our own process, which may then have read
+# nothing of what lies in the socket.
+LATE_SECONDS = 1.0
+
+
+class Heartbeat:
+    """Asks for a sign of life after `silence` seconds without a byte; `dead` after `patience` more.
+
+    The connection writes the time of every read into `heard`.
+    """
+
+    def __init__(
+        self,
+        *,
+        ask: Callable[[], None],
+        dead: Callable[[], None],
+        silence: float,
+        patience: float,
+    ) -> None:
+        self._ask = ask
+        self._dead = dead
+        self._silence = silence
+        self._patience = patience
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._asked = False
+        self.heard = self._loop.time()
+
+    def start(self) -> None:
+        """Watch from now on. An idle connection, without streams, is silent by right."""
+        self.stop()
+        self.heard = self._loop.time()
+        self._look_at(self.heard + self._silence, asked=False)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look_at(self, due: float, *, asked: bool) -> None:
+        self._asked = asked
+        self._timer = self._loop.call_at(due, self._look, due)
+
+    def _look(self, due: float) -> None:
+        now = self._loop.time()
+        if now < self.heard + self._silence:
+            self._look_at(self.heard + self._silence, asked=False)
+        elif self._asked and now < due + LATE_SECONDS:
+            self._timer = None
+            self._dead()
+        else:
+            self._ask()
+            self._look_at(now + self._patience, asked=True)
