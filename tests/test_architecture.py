@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "python" / "enginix"
 
-BASE = {"errors", "process", "manifest", "catalog", "runtimes"}
+BASE = {"errors", "process", "readiness", "manifest", "catalog", "runtimes"}
 BUILD = BASE | {"checkpoint", "engine"}
 SERVE = BASE | {"chat", "triton", "backends"}
 
@@ -19,6 +19,7 @@ SERVE = BASE | {"chat", "triton", "backends"}
 MAY_IMPORT = {
     "errors": set(),
     "process": {"errors"},
+    "readiness": set(),
     "manifest": {"errors"},
     "catalog": {"errors", "manifest"},
     "runtimes": {"errors", "process"},

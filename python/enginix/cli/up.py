@@ -25,12 +25,12 @@ from enginix.cli.stage_lines import StageLines
 from enginix.errors import EnginixError
 from enginix.manifest import check_files, read_manifest
 from enginix.process import require_port_free
+from enginix.readiness import answers_ok
 from enginix.runtimes.find import find_recipe
 from enginix.runtimes.make import make_runtime
 from enginix.serve.child import ChildSpec
 from enginix.serve.commands import gateway_command, triton_command
 from enginix.serve.profile import ModelEntry, Profile, load_profile, profile_names
-from enginix.serve.readiness import answers_ok
 from enginix.serve.supervisor import supervised
 
 ENGINIX = [sys.executable, "-m", "enginix"]

@@ -1,0 +1,66 @@
+"""An engine is named by its directory or by its model, and a missing one says how to get it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from enginix.cli.find_engine import find_engine
+from enginix.errors import ModelUnknown, NotAnEngine
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ENGINIX_HOME", str(tmp_path / "enginix"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("ENGINIX_ENGINE", raising=False)
+    return tmp_path
+
+
+def engine(directory: Path) -> Path:
+    directory.mkdir(parents=True)
+    (directory / "manifest.json").touch()
+    return directory
+
+
+def test_a_path_is_taken_as_it_is(tmp_path: Path) -> None:
+    assert find_engine(f"{tmp_path}/mine") == tmp_path / "mine"
+
+
+def test_a_directory_of_that_name_comes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_engine(engine(tmp_path / "demo").name) == tmp_path / "demo"
+
+
+def test_a_built_model_is_found_by_its_name(home: Path) -> None:
+    built = engine(home / "enginix" / "engines" / "demo")
+    assert find_engine("demo") == built
+
+
+def test_a_link_users_already_keep_is_found(home: Path) -> None:
+    linked = engine(home / ".cache" / "trtllm-engines" / "demo")
+    assert find_engine("demo") == linked
+
+
+def test_the_environment_overrides_the_name(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine(home / "enginix" / "engines" / "demo")
+    monkeypatch.setenv("ENGINIX_ENGINE", "/nix/store/some-engine")
+    assert find_engine("demo") == Path("/nix/store/some-engine")
+
+
+def test_an_alias_is_a_name(home: Path) -> None:
+    built = engine(home / "enginix" / "engines" / "demo")
+    assert find_engine("tiny-qwen3") == built
+
+
+def test_a_model_that_is_not_built_says_how() -> None:
+    with pytest.raises(NotAnEngine, match=r"not built yet .*trtllm-engines.*enginix engine build"):
+        find_engine("demo")
+
+
+def test_an_unknown_name_offers_near_ones() -> None:
+    with pytest.raises(ModelUnknown, match="did you mean demo"):
+        find_engine("demmo")
