@@ -8,11 +8,11 @@
   runCommand =
     name: environment: buildCommand:
     self.stdenvNoCC.mkDerivation (
-      {
+      environment
+      // {
         inherit name buildCommand;
-        passAsFile = [ "buildCommand" ];
+        passAsFile = [ "buildCommand" ] ++ environment.passAsFile or [ ];
       }
-      // environment
     );
 
   writeTextFile =
@@ -28,10 +28,7 @@
     self.runCommand name
       {
         inherit text meta passthru;
-        passAsFile = [
-          "buildCommand"
-          "text"
-        ];
+        passAsFile = [ "text" ];
       }
       ''
         target=$out${destination}

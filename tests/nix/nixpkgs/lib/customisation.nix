@@ -41,7 +41,9 @@ lib: rec {
     if missing == [ ] then
       makeOverridable f given
     else
-      throw "callPackage ${toString file}: nixpkgs has no ${lib.concatStringsSep ", " missing}";
+      throw "${
+        if lib.isFunction file then "a function" else toString file
+      } wants what nixpkgs does not have: ${toString missing}";
 
   makeScope =
     newScope: f:
