@@ -1,0 +1,32 @@
+"""How busy the model is, on Triton's metrics page under TensorRT-LLM's names."""
+
+from __future__ import annotations
+
+import triton_python_backend_utils as pb_utils
+from token_engine import Load
+
+
+class Gauges:
+    """nv_trt_llm_request_metrics; setting a value costs a call to Triton, so only changes are."""
+
+    def __init__(self, model: str, version: str, slots: int) -> None:
+        self._family = pb_utils.MetricFamily(
+            name="nv_trt_llm_request_metrics",
+            description="TRT LLM request metrics",
+            kind=pb_utils.MetricFamily.GAUGE,
+        )
+        self._gauges = {
+            kind: self._family.Metric(
+                labels={"request_type": kind, "model": model, "version": version}
+            )
+            for kind in ("active", "waiting", "max")
+        }
+        self._gauges["max"].set(slots)
+        self._shown = Load(0, 0)
+
+    def show(self, load: Load) -> None:
+        if load.active != self._shown.active:
+            self._gauges["active"].set(load.active)
+        if load.waiting != self._shown.waiting:
+            self._gauges["waiting"].set(load.waiting)
+        self._shown = load

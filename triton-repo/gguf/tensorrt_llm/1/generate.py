@@ -1,0 +1,69 @@
+"""Answers prompts greedily, as a program: one JSON object a line in, one a line out, in order.
+
+usage: python generate.py --model model.gguf [--threads N] [--parallel N] [--context N]
+in:    {"prompt_ids": [1, 2], "max_tokens": 16, "stop_ids": [2]}
+out:   {"ids": [3, 4]}
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from concurrent.futures import Future
+from pathlib import Path
+
+from llama_cpp import LlamaError
+from threads import default_threads
+from token_engine import Output, Request, TokenEngine
+
+
+def main() -> int:
+    args = _parser().parse_args()
+    try:
+        engine = TokenEngine(
+            args.model,
+            parallel=args.parallel,
+            context=args.context,
+            threads=args.threads or default_threads(),
+        )
+        try:
+            for answer in [_start(engine, line) for line in sys.stdin if line.strip()]:
+                print(json.dumps({"ids": answer.result()}), flush=True)
+        finally:
+            engine.close()
+    except LlamaError as error:
+        print(f"generate.py: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--threads", type=int, default=0, help="default: one for each core")
+    parser.add_argument("--parallel", type=int, default=1, help="prompts answered at a time")
+    parser.add_argument("--context", type=int, default=4096, help="tokens of prompt and answer")
+    return parser
+
+
+def _start(engine: TokenEngine, line: str) -> Future[list[int]]:
+    task = json.loads(line)
+    answer: Future[list[int]] = Future()
+    ids: list[int] = []
+
+    def deliver(output: Output) -> None:
+        ids.extend(sampled.token for sampled in output.tokens)
+        if output.error:
+            answer.set_exception(LlamaError(output.error))
+        elif output.final:
+            answer.set_result(ids)
+
+    stop_words = [[token] for token in task.get("stop_ids", [])]
+    request = Request(task["prompt_ids"], task["max_tokens"], stop_words)
+    engine.start(engine.generation(request, deliver))
+    return answer
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,171 @@
+"""A model loaded into llama.cpp, with a context of several sequences and one batch."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Sequence
+from ctypes import POINTER, c_int8, c_int32
+from pathlib import Path
+
+import numpy as np
+from llama_cpp import Batch, LlamaError, load_library
+from sampling import Sampler, Sampling
+from stop_words import Sampled
+
+# Prompt tokens read in one step: more would hold up the answers of the other sequences.
+BATCH_TOKENS = 512
+
+
+class TokenBatch:
+    """llama.cpp's batch over arrays of ours, filled in slices."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.size = 0
+        self.outputs: dict[int, int] = {}
+        """Entry whose logits were asked for -> its row among all logits."""
+        self._tokens = np.zeros(capacity, np.int32)
+        self._positions = np.zeros(capacity, np.int32)
+        self._sequences = np.zeros(capacity, np.int32)
+        self._counts = np.ones(capacity, np.int32)
+        self._wanted = np.zeros(capacity, np.int8)
+        address, step = self._sequences.ctypes.data, self._sequences.itemsize
+        self._pointers = np.arange(capacity, dtype=np.uint64) * step + address
+        self._batch = Batch(
+            token=_pointer(self._tokens, c_int32),
+            pos=_pointer(self._positions, c_int32),
+            n_seq_id=_pointer(self._counts, c_int32),
+            seq_id=_pointer(self._pointers, POINTER(c_int32)),
+            logits=_pointer(self._wanted, c_int8),
+        )
+
+    @property
+    def space(self) -> int:
+        return self.capacity - self.size
+
+    def clear(self) -> None:
+        self.size = 0
+        self.outputs.clear()
+
+    def add(self, sequence: int, position: int, tokens: Sequence[int], sample: bool) -> int | None:
+        """The entry to sample from, if asked to `sample` after these tokens."""
+        start, self.size = self.size, self.size + len(tokens)
+        part = slice(start, self.size)
+        self._tokens[part] = tokens
+        self._positions[part] = range(position, position + len(tokens))
+        self._sequences[part] = sequence
+        self._wanted[part] = 0
+        if not sample:
+            return None
+        last = self.size - 1
+        self._wanted[last] = 1
+        self.outputs[last] = len(self.outputs)
+        return last
+
+    def as_parameter(self) -> Batch:
+        self._batch.n_tokens = self.size
+        return self._batch
+
+
+class LlamaModel:
+    """Belongs to one thread, but for `check_request` and `sampler`."""
+
+    def __init__(self, path: Path, *, parallel: int, context: int, threads: int) -> None:
+        self._library = load_library()
+        self._parallel = parallel
+        self._model = self._load(path)
+        self.batch = TokenBatch(max(BATCH_TOKENS, parallel))
+        self._context = self._make_context(parallel, context, threads)
+        self._memory = self._library.llama_get_memory(self._context)
+        self.vocabulary = self._library.llama_model_get_vocab(self._model)
+        self.vocabulary_size: int = self._library.llama_vocab_n_tokens(self.vocabulary)
+        # llama.cpp rounds a context up; the engine's promise is the exact number.
+        self.context = min(context, self._library.llama_n_ctx_seq(self._context))
+        self._logits = np.empty((0, 0), np.float32)
+        self._logits_address = 0
+
+    def check_request(self, prompt_ids: Sequence[int], max_tokens: int) -> int:
+        """How many tokens the answer may have; LlamaError if there can be no answer."""
+        if not prompt_ids:
+            raise LlamaError("the prompt is empty; expected at least one token")
+        if max_tokens < 1:
+            raise LlamaError(f"max_tokens is {max_tokens}; expected at least 1")
+        if min(prompt_ids) < 0 or max(prompt_ids) >= self.vocabulary_size:
+            raise LlamaError(
+                f"the prompt holds token ids from {min(prompt_ids)} to {max(prompt_ids)}; "
+                f"this model has 0 to {self.vocabulary_size - 1}"
+            )
+        if len(prompt_ids) >= self.context:
+            raise LlamaError(
+                f"the prompt has {len(prompt_ids)} tokens, and prompt and answer together may have "
+                f"{self.context}; shorten the prompt"
+            )
+        return min(max_tokens, self.context - len(prompt_ids))
+
+    def sampler(
+        self, sampling: Sampling, prompt_ids: Sequence[int], ends: frozenset[int]
+    ) -> Sampler:
+        if sampling.bias is not None and len(sampling.bias) != self.vocabulary_size:
+            raise LlamaError(
+                f"embedding_bias has {len(sampling.bias)} values, expected one for each of the "
+                f"{self.vocabulary_size} tokens"
+            )
+        return Sampler(self._library, self.vocabulary_size, sampling, prompt_ids, ends)
+
+    def forget(self, sequence: int, keep: int) -> bool:
+        """Drop what the sequence has seen after `keep` tokens; False when it had to drop all."""
+        if self._library.llama_memory_seq_rm(self._memory, sequence, keep, -1):
+            return True
+        self._library.llama_memory_seq_rm(self._memory, sequence, -1, -1)
+        return False
+
+    def decode(self) -> int:
+        """0, or llama.cpp's code for what went wrong."""
+        code: int = self._library.llama_decode(self._context, self.batch.as_parameter())
+        return code
+
+    def sample(self, sampler: Sampler, place: int) -> Sampled:
+        row = self._all_logits()[self.batch.outputs[place]]
+        return sampler.sample(self._context, place, row)
+
+    def close(self) -> None:
+        self._library.llama_free(self._context)
+        self._library.llama_model_free(self._model)
+
+    def _load(self, path: Path) -> int:
+        parameters = self._library.llama_model_default_params()
+        parameters.n_gpu_layers = 0
+        model: int | None = self._library.llama_model_load_from_file(os.fsencode(path), parameters)
+        if not model:
+            raise LlamaError(f"llama.cpp cannot load {path}; is it a whole GGUF file?")
+        return model
+
+    def _make_context(self, parallel: int, context: int, threads: int) -> int:
+        parameters = self._library.llama_context_default_params()
+        parameters.n_ctx = context * parallel
+        parameters.n_seq_max = parallel
+        parameters.n_batch = parameters.n_ubatch = self.batch.capacity
+        parameters.n_threads = parameters.n_threads_batch = threads
+        parameters.no_perf = True
+        made: int | None = self._library.llama_init_from_model(self._model, parameters)
+        if not made:
+            raise LlamaError(
+                f"llama.cpp cannot make a context of {parallel} x {context} tokens; "
+                "is there memory for it? A smaller one: --parallel or --context"
+            )
+        return made
+
+    def _all_logits(self) -> np.ndarray:
+        """The rows of the last step; the buffer stays where it is until it has to grow."""
+        address = self._library.llama_get_logits(self._context)
+        if address != self._logits_address:
+            size = self._parallel * self.vocabulary_size
+            values = (ctypes.c_float * size).from_address(address)
+            self._logits = np.frombuffer(values, np.float32).reshape(self._parallel, -1)
+            self._logits_address = address
+        return self._logits
+
+
+def _pointer(array: np.ndarray, kind: type) -> ctypes._Pointer:
+    return ctypes.cast(array.ctypes.data, POINTER(kind))

@@ -1,0 +1,76 @@
+"""Triton's `tensorrt_llm` model for GGUF engines: llama.cpp behind TensorRT-LLM's tensors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from gauges import Gauges
+from llama_cpp import LlamaError
+from request_tensors import read_asked, read_request, scalar
+from responses import FINAL, Reply, Senders, send_error
+from running import Running
+from threads import default_threads
+from token_engine import Output, TokenEngine
+
+
+class TritonPythonModel:
+    def initialize(self, args: dict[str, str]) -> None:
+        parameters = {
+            name: value["string_value"]
+            for name, value in json.loads(args["model_config"])["parameters"].items()
+        }
+        self._exclude_prompt = parameters["exclude_input_in_output"] == "true"
+        parallel = int(parameters["parallel"])
+        self._engine = TokenEngine(
+            Path(parameters["gpt_model_path"]) / "model.gguf",
+            parallel=parallel,
+            context=int(parameters["context"]),
+            threads=int(parameters["threads"]) or default_threads(),
+        )
+        self._gauges = Gauges(args["model_name"], args["model_version"], parallel)
+        self._senders = Senders(int(parameters["sender_threads"]))
+        period = int(parameters["cancellation_check_period_ms"]) / 1000
+        self._running = Running(period, self._engine.cancel, self._show_load)
+
+    def execute(self, requests: list[Any]) -> None:
+        for request in requests:
+            sender = request.get_response_sender()
+            try:
+                self._start(request, sender)
+            except LlamaError as error:
+                send_error(sender, str(error))
+
+    def finalize(self) -> None:
+        self._running.close()
+        self._engine.close()
+        self._senders.close()
+
+    def _start(self, request: Any, sender: Any) -> None:
+        if scalar(request, "stop", False):
+            self._stop(request.request_id(), sender)
+            return
+        asked = read_asked(request, exclude_prompt=self._exclude_prompt)
+        wanted = read_request(request)
+        reply = Reply(sender, request.request_id(), asked, wanted.prompt_ids)
+        queue = self._senders.queue()
+
+        def deliver(output: Output) -> None:
+            queue.put((reply, output))
+            if output.final:
+                self._running.remove(generation)
+
+        generation = self._engine.generation(wanted, deliver)
+        # Known before it can end.
+        self._running.add(generation, reply)
+        self._engine.start(generation)
+
+    def _stop(self, request_id: str, sender: Any) -> None:
+        if not request_id:
+            raise LlamaError("stop needs the id of the request that is to be stopped")
+        self._running.stop(request_id)
+        sender.send(flags=FINAL)
+
+    def _show_load(self) -> None:
+        self._gauges.show(self._engine.load())

@@ -1,0 +1,114 @@
+"""Reads a Triton request with TensorRT-LLM's tensor names into what the token engine takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+from llama_cpp import LlamaError
+from sampling import Sampling
+from token_engine import Request
+
+# Sampling field -> tensor.
+SCALARS = {
+    "temperature": "temperature",
+    "top_k": "runtime_top_k",
+    "top_p": "runtime_top_p",
+    "min_p": "runtime_min_p",
+    "seed": "seed",
+    "repetition_penalty": "repetition_penalty",
+    "presence_penalty": "presence_penalty",
+    "frequency_penalty": "frequency_penalty",
+    "min_tokens": "min_tokens",
+    "logprobs": "return_log_probs",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How the answer is wanted."""
+
+    streaming: bool
+    with_prompt: bool
+    logprobs: bool
+    outputs: frozenset[str]
+
+
+def scalar(request: Any, name: str, default: Any = None) -> Any:
+    tensor = pb_utils.get_input_tensor_by_name(request, name)
+    if tensor is None:
+        return default
+    values = tensor.as_numpy()
+    if values.size != 1:
+        raise LlamaError(f"{name} has {values.size} values, expected 1")
+    return values.reshape(-1)[0].item()
+
+
+def read_asked(request: Any, *, exclude_prompt: bool) -> Asked:
+    streaming = bool(scalar(request, "streaming", False))
+    excluded = bool(scalar(request, "exclude_input_in_output", exclude_prompt))
+    return Asked(
+        streaming=streaming,
+        with_prompt=not excluded and not streaming,
+        logprobs=bool(scalar(request, "return_log_probs", False)),
+        outputs=frozenset(request.requested_output_names()),
+    )
+
+
+def read_request(request: Any) -> Request:
+    """Raises LlamaError, which says what is wrong with which tensor."""
+    ids = _row(request, "input_ids")
+    if ids is None:
+        raise LlamaError("input_ids is missing; this model takes token ids")
+    length = scalar(request, "input_lengths", len(ids))
+    if not 0 <= length <= len(ids):
+        raise LlamaError(f"input_lengths is {length}, but input_ids has {len(ids)} tokens")
+    _refuse_beams(request)
+    return Request(
+        prompt_ids=ids[:length].tolist(),
+        max_tokens=scalar(request, "request_output_len"),
+        stop_words=_stop_words(request),
+        sampling=_sampling(request),
+    )
+
+
+def _refuse_beams(request: Any) -> None:
+    for name in ("beam_width", "num_return_sequences"):
+        if (found := scalar(request, name, 1)) != 1:
+            raise LlamaError(f"{name} is {found}; this engine gives one answer to a request")
+
+
+def _sampling(request: Any) -> Sampling:
+    given = {field: scalar(request, tensor) for field, tensor in SCALARS.items()}
+    return Sampling(
+        bias=_row(request, "embedding_bias"),
+        **{field: value for field, value in given.items() if value is not None},
+    )
+
+
+def _stop_words(request: Any) -> list[list[int]]:
+    words = _words(request, "stop_words_list")
+    end_id = scalar(request, "end_id", -1)
+    return [*words, [end_id]] if end_id >= 0 else words
+
+
+def _words(request: Any, name: str) -> list[list[int]]:
+    """Row 0 has all words' ids one after the other, row 1 where each ends, filled up with -1."""
+    tensor = pb_utils.get_input_tensor_by_name(request, name)
+    if tensor is None:
+        return []
+    rows = tensor.as_numpy()
+    if rows.shape[:-1] != (1, 2):
+        raise LlamaError(f"{name} has the shape {list(rows.shape)}, expected [1, 2, N]")
+    ids, ends = rows[0].tolist()
+    ends = [end for end in ends if end > 0]
+    if ends != sorted(ends) or any(end > len(ids) for end in ends):
+        raise LlamaError(f"{name}: row 1 says words end at {ends}, row 0 has {len(ids)} ids")
+    return [ids[start:end] for start, end in zip([0, *ends], ends, strict=False) if end > start]
+
+
+def _row(request: Any, name: str) -> np.ndarray | None:
+    tensor = pb_utils.get_input_tensor_by_name(request, name)
+    return None if tensor is None else tensor.as_numpy().reshape(-1)

@@ -1,0 +1,240 @@
+"""Generates token ids with llama.cpp for many requests at once; it knows nothing about text.
+
+One thread owns llama.cpp. It decodes all running requests in one batch, step by step (continuous
+batching): requests join and leave between any two steps. A long prompt is read in chunks, so that
+it does not hold up the others, and what a sequence still remembers of a prompt is not read again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import NamedTuple
+
+from llama_cpp import LlamaError
+from llama_model import LlamaModel
+from sampling import Sampler, Sampling
+from stop_words import Sampled, StopWords
+
+GREEDY = Sampling()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """`stop_words` end the answer and are no part of it; a word is one token id or several."""
+
+    prompt_ids: Sequence[int]
+    max_tokens: int
+    stop_words: Sequence[Sequence[int]] = ()
+    sampling: Sampling = GREEDY
+
+
+class Output(NamedTuple):
+    """A piece of an answer. The last one is `final` and may be empty, or be an error."""
+
+    tokens: Sequence[Sampled]
+    final: bool = False
+    error: str | None = None
+
+
+Deliver = Callable[[Output], None]
+
+
+class Generation:
+    """A request on its way; `deliver` is called on the engine's thread and must not block."""
+
+    __slots__ = ("deliver", "left", "request", "sampler", "stop_words")
+
+    def __init__(self, request: Request, deliver: Deliver, sampler: Sampler, left: int) -> None:
+        self.request = request
+        self.deliver = deliver
+        self.sampler = sampler
+        self.stop_words = StopWords(request.stop_words)
+        self.left = left
+
+
+class Slot:
+    """One of llama.cpp's sequences: the tokens it has seen, and who uses it now."""
+
+    __slots__ = ("generation", "number", "seen", "unread")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.seen: list[int] = []
+        self.unread: list[int] = []
+        self.generation: Generation | None = None
+
+    def shared_with(self, prompt: Sequence[int]) -> int:
+        """How many tokens at the start of `prompt` this sequence has seen."""
+        pairs = zip(self.seen, prompt, strict=False)
+        return next(
+            (place for place, (mine, theirs) in enumerate(pairs) if mine != theirs),
+            min(len(self.seen), len(prompt)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How many requests are being answered, and how many wait for a sequence."""
+
+    active: int
+    waiting: int
+
+
+class TokenEngine:
+    """Thread-safe. `parallel` requests run at a time, each with up to `context` tokens."""
+
+    def __init__(self, model_path: Path, *, parallel: int, context: int, threads: int) -> None:
+        self.model = LlamaModel(model_path, parallel=parallel, context=context, threads=threads)
+        self._slots = [Slot(number) for number in range(parallel)]
+        self._waiting: deque[Generation] = deque()
+        # Everything that changes the engine happens on its thread; others post it here.
+        self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._is_open = True
+        self._broken: str | None = None
+        self._thread = threading.Thread(target=self._run, name="token-engine", daemon=True)
+        self._thread.start()
+
+    def generation(self, request: Request, deliver: Deliver) -> Generation:
+        """Raises LlamaError for a request that cannot be answered."""
+        if self._broken:
+            raise LlamaError(f"the engine has failed before and cannot go on: {self._broken}")
+        left = self.model.check_request(request.prompt_ids, request.max_tokens)
+        return Generation(request, deliver, self._sampler(request), left)
+
+    def start(self, generation: Generation) -> None:
+        self._inbox.put(lambda: self._waiting.append(generation))
+
+    def cancel(self, generation: Generation) -> None:
+        """End it before the next step, with an empty final output; harmless when it has ended."""
+        self._inbox.put(lambda: self._cancel(generation))
+
+    def load(self) -> Load:
+        return Load(
+            active=sum(slot.generation is not None for slot in self._slots),
+            waiting=len(self._waiting),
+        )
+
+    def close(self) -> None:
+        """End what is running, as if cancelled, and free the model."""
+        self._inbox.put(self._close)
+        self._thread.join()
+        self.model.close()
+
+    def _sampler(self, request: Request) -> Sampler:
+        ends = frozenset(word[0] for word in request.stop_words if len(word) == 1)
+        return self.model.sampler(request.sampling, request.prompt_ids, ends)
+
+    def _run(self) -> None:
+        try:
+            while self._is_open:
+                self._read_inbox()
+                self._admit()
+                self._step()
+        except Exception as error:
+            # Without this the requests would wait for ever, on a server that looks healthy.
+            self._broken = f"{type(error).__name__}: {error}"
+            self._fail_all(self._broken)
+            raise
+
+    def _read_inbox(self) -> None:
+        idle = not self._waiting and not any(slot.generation for slot in self._slots)
+        while idle or not self._inbox.empty():
+            self._inbox.get()()
+            idle = False
+
+    def _admit(self) -> None:
+        while self._waiting and (free := [slot for slot in self._slots if not slot.generation]):
+            generation = self._waiting.popleft()
+            prompt = generation.request.prompt_ids
+            slot = max(free, key=lambda slot: slot.shared_with(prompt))
+            # The last token is always read again: its logits are where the answer begins.
+            known = min(slot.shared_with(prompt), len(prompt) - 1)
+            known = known if self.model.forget(slot.number, known) else 0
+            slot.seen, slot.unread = list(prompt[:known]), list(prompt[known:])
+            slot.generation = generation
+
+    def _step(self) -> None:
+        """Read a batch of unread tokens, and sample for each sequence that has read all of its."""
+        batch = self.model.batch
+        batch.clear()
+        read = []
+        # Answers before prompts: they need one token each and somebody is reading them.
+        for slot in sorted(self._slots, key=lambda slot: len(slot.unread)):
+            if slot.unread and batch.space:
+                taken = slot.unread[: batch.space]
+                place = batch.add(
+                    slot.number, len(slot.seen), taken, len(taken) == len(slot.unread)
+                )
+                read.append((slot, taken, place))
+        if not read:
+            return
+        code = self.model.decode()
+        for slot, taken, place in read:
+            if code:
+                self._fail(slot, f"llama.cpp could not decode the request (code {code})")
+            else:
+                slot.seen += taken
+                del slot.unread[: len(taken)]
+                if place is not None:
+                    self._continue(slot, place)
+
+    def _continue(self, slot: Slot, place: int) -> None:
+        generation = slot.generation
+        assert generation is not None, "a slot with unread tokens has a generation"
+        sampled = self.model.sample(generation.sampler, place)
+        generation.left -= 1
+        tokens = generation.stop_words.feed(sampled)
+        if generation.stop_words.matched:
+            self._end(slot, Output(tokens, final=True))
+        elif not generation.left:
+            self._end(slot, Output([*tokens, *generation.stop_words.finish()], final=True))
+        else:
+            slot.unread.append(sampled.token)
+            if tokens:
+                generation.deliver(Output(tokens))
+
+    def _end(self, slot: Slot, output: Output) -> None:
+        generation = slot.generation
+        assert generation is not None, "only a slot in use ends"
+        slot.generation = None
+        slot.unread.clear()
+        generation.sampler.close()
+        generation.deliver(output)
+
+    def _fail(self, slot: Slot, error: str) -> None:
+        # What llama.cpp has kept of this step is unknown.
+        self.model.forget(slot.number, 0)
+        slot.seen.clear()
+        self._end(slot, Output((), final=True, error=error))
+
+    def _fail_all(self, error: str) -> None:
+        for generation in self._drop_all():
+            generation.deliver(Output((), final=True, error=error))
+
+    def _drop_all(self) -> list[Generation]:
+        running = [slot.generation for slot in self._slots if slot.generation]
+        for slot in self._slots:
+            slot.generation = None
+        waiting, self._waiting = self._waiting, deque()
+        return [*running, *waiting]
+
+    def _cancel(self, generation: Generation) -> None:
+        for slot in self._slots:
+            if slot.generation is generation:
+                self._end(slot, Output((), final=True))
+                return
+        if generation in self._waiting:
+            self._waiting.remove(generation)
+            generation.sampler.close()
+            generation.deliver(Output((), final=True))
+
+    def _close(self) -> None:
+        self._is_open = False
+        for generation in self._drop_all():
+            generation.sampler.close()
+            generation.deliver(Output((), final=True))
