@@ -21,16 +21,17 @@ from enginix.catalog.load import ModelSpec, find_model
 from enginix.chat.tokens import Tokenizer
 from enginix.checkpoint.load import read_config
 from enginix.checkpoint.locate import find_checkpoint
-from enginix.cli import environment
+from enginix.cli import engine_trtllm, environment
 from enginix.cli.stage_lines import StageLines
 from enginix.engine.build import Build, Job, build_engine
 from enginix.engine.gguf.answers import Generator
 from enginix.engine.stages import Report
 from enginix.engine.verify import verify_engine
-from enginix.errors import EnginixError, RuntimeMissing, UsageError
+from enginix.errors import BuildError, EnginixError, RuntimeMissing, UsageError
 from enginix.manifest import Limits, Manifest, check_files, read_manifest
 from enginix.runtimes.find import find_runtime
 
+RUNTIME = "triton-cpu"
 GENERATE = Path("gguf", "tensorrt_llm", "1", "generate.py")
 
 # What a checkpoint without known answers is asked; the answers become its manifest's check.
@@ -44,6 +45,9 @@ QUESTIONS = (
 # For a checkpoint outside the catalogue: a KV cache that fits a small machine.
 SMALL = Limits(max_batch_size=8, max_seq_len=4096, max_num_tokens=512)
 
+Builder = Callable[[Job, Path, argparse.Namespace | None], Build]
+"""Makes the build of a job that ends at a path; the arguments are None when `up` asks for it."""
+
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -54,15 +58,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     build.add_argument("--checkpoint", type=Path, metavar="DIR", help="a checkpoint on this disk")
     build.add_argument("--name", help="the model's name, for a checkpoint outside the catalogue")
     build.add_argument("--kind", choices=sorted(BUILDERS), help="the kind of engine")
-    build.add_argument("--out", type=Path, metavar="DIR", help="where to put the engine")
+    build.add_argument(
+        "--out", "--output", type=Path, metavar="DIR", help="where to put the engine"
+    )
     build.add_argument("--replace", action="store_true", help="build over an engine that is there")
-    build.add_argument("--tensor-parallel", type=int, metavar="N", help="GPUs to split it over")
+    build.add_argument(
+        "--tensor-parallel",
+        "--tp",
+        "--tp-size",
+        type=int,
+        metavar="N",
+        help="GPUs to split it over",
+    )
     build.add_argument("--max-batch-size", type=int, metavar="N", help="requests at a time")
     build.add_argument("--max-seq-len", type=int, metavar="N", help="tokens of one conversation")
+    engine_trtllm.add_arguments(build)
     build.set_defaults(action=_build)
     verify = commands.add_parser("verify", help="hold an engine to its manifest")
     verify.add_argument("directory", type=Path, metavar="DIR")
-    verify.add_argument("--run", action="store_true", help="let it answer its recorded checks")
+    verify.add_argument(
+        "--checkpoint", type=Path, metavar="DIR", help="what an engine built by hand was built from"
+    )
+    verify.add_argument(
+        "--run", dest="run_check", action="store_true", help="let it answer its recorded checks"
+    )
     verify.set_defaults(action=_verify)
     show = commands.add_parser("show", help="say what an engine is")
     show.add_argument("directory", type=Path, metavar="DIR")
@@ -80,7 +99,28 @@ def build_model(
 ) -> Manifest:
     """Build the catalogue's `spec`, whose checkpoint is on this disk, at `out`."""
     job = _catalogue_job(spec, checkpoint=None, tensor_parallel=None)
-    return build_engine(_builder(spec.kind)(job), out, report, replace_it=replace_it)
+    return _run(job, spec.kind, out, report, replace_it=replace_it)
+
+
+def _run(
+    job: Job,
+    kind: str,
+    out: Path,
+    report: Report,
+    args: argparse.Namespace | None = None,
+    *,
+    replace_it: bool,
+) -> Manifest:
+    try:
+        build = _builder(kind)(job, out, args)
+        manifest = build_engine(build, out, report, replace_it=replace_it)
+    except BuildError:
+        if kind == engine_trtllm.KIND:
+            engine_trtllm.after_failure(out, args)
+        raise
+    if kind == engine_trtllm.KIND:
+        engine_trtllm.after_build(out, args)
+    return manifest
 
 
 def _build(args: argparse.Namespace) -> int:
@@ -89,7 +129,7 @@ def _build(args: argparse.Namespace) -> int:
     lines = StageLines()
     with _terminated_as_exit():
         try:
-            manifest = build_engine(_builder(kind)(job), out, lines, replace_it=args.replace)
+            manifest = _run(job, kind, out, lines, args, replace_it=args.replace)
         finally:
             lines.clear()
     size = sum(manifest.files.values())
@@ -105,6 +145,8 @@ def _job(args: argparse.Namespace) -> tuple[Job, str]:
         spec = find_model(args.model)
         job = _catalogue_job(spec, args.checkpoint, args.tensor_parallel)
         return replace(job, limits=_limits(args, job.limits)), args.kind or spec.kind
+    if args.source:
+        return _source_job(args)
     if not args.checkpoint:
         raise UsageError(
             "nothing to build; name a model of the catalogue (`enginix models`) or a --checkpoint"
@@ -112,6 +154,13 @@ def _job(args: argparse.Namespace) -> tuple[Job, str]:
     if not args.out and not args.name:
         raise UsageError("a checkpoint needs a place for its engine; add --out DIR or --name NAME")
     return _checkpoint_job(args), args.kind or "gguf"
+
+
+def _source_job(args: argparse.Namespace) -> tuple[Job, str]:
+    if args.checkpoint:
+        raise UsageError("--model and --checkpoint both say what to build; leave one out")
+    job = engine_trtllm.source_job(args)
+    return replace(job, limits=_limits(args, job.limits)), args.kind or engine_trtllm.KIND
 
 
 def _catalogue_job(spec: ModelSpec, checkpoint: Path | None, tensor_parallel: int | None) -> Job:
@@ -135,15 +184,16 @@ def _checkpoint_job(args: argparse.Namespace) -> Job:
     name = str(args.name or config.get("model_type"))
     if not NAME.fullmatch(name):
         raise UsageError(f"--name: expected letters, digits, '.', '_' and '-', got {name!r}")
+    small = engine_trtllm.LIMITS if args.kind == engine_trtllm.KIND else SMALL
     context = config.get("max_position_embeddings")
-    most = context if isinstance(context, int) and context > 0 else SMALL.max_seq_len
-    limits = replace(SMALL, max_seq_len=min(SMALL.max_seq_len, most))
+    most = context if isinstance(context, int) and context > 0 else small.max_seq_len
+    limits = replace(small, max_seq_len=min(small.max_seq_len, most))
     return Job(
         name=name,
         checkpoint=args.checkpoint,
         limits=_limits(args, limits),
         tensor_parallel=args.tensor_parallel or 1,
-        prompts=_prompts(args.checkpoint),
+        prompts=[] if args.kind == engine_trtllm.KIND else _prompts(args.checkpoint),
     )
 
 
@@ -156,13 +206,12 @@ def _limits(args: argparse.Namespace, limits: Limits) -> Limits:
         if value is not None and value < 1:
             raise UsageError(f"{flag}: expected at least 1, got {value}")
     return replace(
-        limits,
+        engine_trtllm.length_limits(args, limits),
         max_batch_size=args.max_batch_size or limits.max_batch_size,
-        max_seq_len=args.max_seq_len or limits.max_seq_len,
     )
 
 
-def _builder(kind: str) -> Callable[[Job], Build]:
+def _builder(kind: str) -> Builder:
     if kind not in BUILDERS:
         raise UsageError(f"engines of the kind {kind} are not built here; got {sorted(BUILDERS)}")
     return BUILDERS[kind]
@@ -176,32 +225,39 @@ def _prompts(checkpoint: Path) -> list[list[int]]:
     return [tokenizer.encode(question) for question in QUESTIONS]
 
 
-def _gguf(job: Job) -> Build:
+def _gguf(job: Job, out: Path, args: argparse.Namespace | None) -> Build:
     # Imports numpy and gguf, which `verify` and `show` do without.
     from enginix.engine.gguf.build import gguf_build
 
     try:
-        return gguf_build(job, _generator())
+        generator = _generator()
     except RuntimeMissing:
-        return gguf_build(job, None)
+        # One that was named and is not there is a mistake; none at all is only a check less.
+        if environment.runtime_override(RUNTIME):
+            raise
+        generator = None
+    return gguf_build(job, generator)
 
 
 def _generator() -> Generator:
     """The token engine in its runtime; RuntimeMissing when that is not set up."""
-    kind = "triton-cpu"
-    runtime = find_runtime(kind, environment.cache_home(), environment.runtime_override(kind))
+    override = environment.runtime_override(RUNTIME)
+    runtime = find_runtime(RUNTIME, environment.cache_home(), override)
     templates = Path(enginix.triton.__file__).parent / "templates"
     return Generator(
-        python=runtime.root / "bin" / "python",
+        python=runtime.python,
         program=templates / GENERATE,
         threads=len(os.sched_getaffinity(0)),
     )
 
 
 def _verify(args: argparse.Namespace) -> int:
+    if args.checkpoint or engine_trtllm.is_without_manifest(args.directory):
+        print(engine_trtllm.verify_without_manifest(args.directory, args.checkpoint))
+        return 0
     lines = StageLines()
     try:
-        manifest = verify_engine(args.directory, lines, run=_generator if args.run else None)
+        manifest = verify_engine(args.directory, lines, run=_generator if args.run_check else None)
     finally:
         lines.clear()
     print(f"{args.directory}: {manifest.name}, kind {manifest.kind}, is as its manifest promises")
@@ -281,4 +337,4 @@ def _terminated_as_exit() -> Iterator[None]:
 
 
 # Engine kind -> its build. A kind is added with one line here and one in engine/verify.py.
-BUILDERS: dict[str, Callable[[Job], Build]] = {"gguf": _gguf}
+BUILDERS: dict[str, Builder] = {"gguf": _gguf, engine_trtllm.KIND: engine_trtllm.builder}

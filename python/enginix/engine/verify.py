@@ -8,6 +8,7 @@ from pathlib import Path
 from enginix.engine.gguf.answers import Generator, compare_answers
 from enginix.engine.gguf.verify import MODEL_FILE, verify_model, verify_promises
 from enginix.engine.stages import Report, Stages
+from enginix.engine.trtllm.verify import verify_manifest
 from enginix.errors import EngineError
 from enginix.manifest import Manifest, check_files, read_manifest
 
@@ -51,4 +52,7 @@ def _run_check(directory: Path, manifest: Manifest, run: Callable[[], Generator]
 
 
 # Engine kind -> what its contents are held to; returns one line for people.
-VERIFIERS: dict[str, Callable[[Path, Manifest], str]] = {"gguf": _verify_gguf}
+VERIFIERS: dict[str, Callable[[Path, Manifest], str]] = {
+    "gguf": _verify_gguf,
+    "tensorrt-llm": verify_manifest,
+}

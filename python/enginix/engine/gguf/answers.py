@@ -94,6 +94,9 @@ def _argv(generator: Generator, model: Path, questions: Sequence[Question]) -> l
     is_small = model.stat().st_size < SMALL_MODEL_BYTES
     return [
         str(generator.python),
+        # The caller's PYTHONPATH and user packages would shadow the runtime's own.
+        "-E",
+        "-s",
         str(generator.program),
         "--model",
         str(model),
