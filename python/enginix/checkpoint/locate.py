@@ -24,13 +24,17 @@ def find_checkpoint(spec: ModelSpec, home: Path) -> Path:
         return source.directory
     if source.repo is None:
         raise CatalogError(f"{spec.name}: source: expected a repo or a directory, got neither")
-    for directory in _fetched(home, source):
-        if directory.is_dir():
-            return directory
+    if found := find_fetched(home, source):
+        return found
     raise NotACheckpoint(
         f"the checkpoint of {spec.name}, {source.repo}, is not on this machine; get it with "
         f"`enginix checkpoint fetch {spec.name}`"
     )
+
+
+def find_fetched(home: Path, source: SourceSpec) -> Path | None:
+    """Where `enginix checkpoint fetch` has put a repository, if it has."""
+    return next((path for path in _fetched(home, source) if path.is_dir()), None)
 
 
 def _fetched(home: Path, source: SourceSpec) -> list[Path]:

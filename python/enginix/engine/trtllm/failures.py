@@ -56,8 +56,8 @@ def explain(ended: Ended) -> EnginixError:
     text = "\n".join(said)
     if NO_RUNTIME.search(text):
         return RuntimeMissing(
-            f"{ended.program} did not find TensorRT-LLM in its Python; set up the runtime with "
-            "`enginix setup tensorrt-llm`, or name one with ENGINIX_RUNTIME_TENSORRT_LLM"
+            f"{ended.program} did not find TensorRT-LLM in its Python; set "
+            "ENGINIX_RUNTIME_TENSORRT_LLM to the directory whose bin/python imports it"
         )
     if NO_ENGINES.search(text):
         versions = [event.version for event in ended.events if isinstance(event, Banner)]

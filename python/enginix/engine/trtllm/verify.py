@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from enginix.checkpoint.architecture import FAMILIES, Sizes
+from enginix.checkpoint.load import open_checkpoint
 from enginix.engine.trtllm.modules import Decoder, is_dense
 from enginix.engine.trtllm.quant_config import NEVER_QUANTIZED
 from enginix.engine.trtllm.rank_tensors import DTYPES, engine_bytes, rank_tensors
@@ -146,6 +147,22 @@ def verify_manifest(directory: Path, manifest: Manifest) -> str:
                 "build the engine again"
             )
     return describe(facts)
+
+
+def verify_by_hand(directory: Path, checkpoint: Path | None) -> None:
+    """Hold an engine without a manifest to itself, and to the checkpoint it should be of."""
+    facts = read_engine(directory)
+    verify_files(directory, facts)
+    promised = facts.quantization
+    if checkpoint:
+        found = open_checkpoint(checkpoint)
+        if found.architecture != facts.architecture:
+            raise EngineMismatch(
+                f"{directory} is an engine of a {facts.architecture}, {checkpoint} holds a "
+                f"{found.architecture}; name the checkpoint it was built from"
+            )
+        promised = found.quantization
+    verify_quantization(directory, facts, promised)
 
 
 def describe(facts: EngineFacts) -> str:
