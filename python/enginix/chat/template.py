@@ -132,17 +132,36 @@ def _compile(environment: jinja2.Environment, name: str, source: str) -> jinja2.
 
 def read_sources(directory: Path) -> dict[str, str]:
     """Every chat template of a checkpoint by its name; the plain one is `default`."""
-    config = read_json(directory / "tokenizer_config.json").get("chat_template")
-    config = config or read_json(directory / "chat_template.json").get("chat_template")
-    sources = {"default": config} if isinstance(config, str) else {}
-    if isinstance(config, list):
-        sources = {entry["name"]: entry["template"] for entry in config}
+    sources: dict[str, str] = {}
+    for name in ("chat_template.json", "tokenizer_config.json"):
+        sources |= _named_sources(read_json(directory / name).get("chat_template"), name)
     files = sorted((directory / "additional_chat_templates").glob("*.jinja"))
     named = [(path.stem, path) for path in files]
     for name, path in [("default", directory / "chat_template.jinja"), *named]:
         if path.is_file():
-            sources[name] = path.read_text(encoding="utf-8")
+            sources[name] = _read_text(path)
     return sources
+
+
+def _named_sources(config: Any, where: str) -> dict[str, str]:
+    """What a configuration's `chat_template` holds: nothing, one text, or a list with names."""
+    if config is None:
+        return {}
+    entries = [{"name": "default", "template": config}] if isinstance(config, str) else config
+    try:
+        return {str(entry["name"]): str(entry["template"]) for entry in entries}
+    except (TypeError, KeyError):
+        raise EngineDamaged(
+            f"{where}: chat_template: expected a text or a list of names and templates, "
+            f"got {config!r:.80}; correct it in the checkpoint and build the engine again"
+        ) from None
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise EngineDamaged(f"{path} cannot be read: {error}; build the engine again") from error
 
 
 def template_environment(now: Callable[[], datetime]) -> jinja2.Environment:

@@ -185,4 +185,4 @@ def _stop_token_ids(
     ids = declared if isinstance(declared, list) else [declared]
     if eos_token:
         ids = [*ids, tokenizer.token_to_id(eos_token)]
-    return tuple(dict.fromkeys(token for token in ids if isinstance(token, int)))
+    return tuple(dict.fromkeys(token for token in ids if type(token) is int))
