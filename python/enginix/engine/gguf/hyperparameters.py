@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,6 +108,9 @@ class _Config:
         value = self._values.get(key)
         return default if value is None else value
 
+    def values(self) -> Iterable[object]:
+        return self._values.values()
+
     def size(self, *keys: str, default: int | None = None) -> int:
         """The positive integer under the first of `keys` that is there."""
         value = next((found for key in keys if (found := self.get(key)) is not None), default)
@@ -146,6 +149,8 @@ def _rope(config: _Config) -> Rope:
     # transformers 5 writes rope_parameters with rope_theta inside; 4 writes rope_theta beside
     # rope_scaling, whose rope_type was once called type.
     table = config.table("rope_parameters" if config.get("rope_parameters") else "rope_scaling")
+    if any(isinstance(value, dict) for value in table.values()):
+        raise config.unsupported("rotary embeddings for each type of layer")
     kind = table.get("rope_type", table.get("type", "default"))
     if not isinstance(kind, str) or kind not in ROPE_KEYS:
         raise config.unsupported(f"rotary embeddings of type {kind!r:.40}")
