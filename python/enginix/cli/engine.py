@@ -54,6 +54,30 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(metavar="ACTION", required=True)
     build = commands.add_parser("build", help="build an engine from a checkpoint")
+    _add_job_arguments(build)
+    build.add_argument(
+        "--rank-checkpoint", type=Path, metavar="DIR", help="what `engine convert` has made"
+    )
+    build.set_defaults(action=_build)
+    convert = commands.add_parser("convert", help="only the first half of a tensorrt-llm build")
+    _add_job_arguments(convert)
+    convert.set_defaults(action=_convert)
+    verify = commands.add_parser("verify", help="hold an engine to its manifest")
+    verify.add_argument("directory", type=Path, metavar="DIR")
+    verify.add_argument(
+        "--checkpoint", type=Path, metavar="DIR", help="what an engine built by hand was built from"
+    )
+    verify.add_argument(
+        "--run", dest="run_check", action="store_true", help="let it answer its recorded checks"
+    )
+    verify.set_defaults(action=_verify)
+    show = commands.add_parser("show", help="say what an engine is")
+    show.add_argument("directory", type=Path, metavar="DIR")
+    show.add_argument("--json", action="store_true", help="print the manifest as JSON")
+    show.set_defaults(action=_show)
+
+
+def _add_job_arguments(build: argparse.ArgumentParser) -> None:
     build.add_argument("model", nargs="?", metavar="NAME", help="a model of the catalogue")
     build.add_argument("--checkpoint", type=Path, metavar="DIR", help="a checkpoint on this disk")
     build.add_argument("--name", help="the model's name, for a checkpoint outside the catalogue")
@@ -73,20 +97,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     build.add_argument("--max-batch-size", type=int, metavar="N", help="requests at a time")
     build.add_argument("--max-seq-len", type=int, metavar="N", help="tokens of one conversation")
     engine_trtllm.add_arguments(build)
-    build.set_defaults(action=_build)
-    verify = commands.add_parser("verify", help="hold an engine to its manifest")
-    verify.add_argument("directory", type=Path, metavar="DIR")
-    verify.add_argument(
-        "--checkpoint", type=Path, metavar="DIR", help="what an engine built by hand was built from"
-    )
-    verify.add_argument(
-        "--run", dest="run_check", action="store_true", help="let it answer its recorded checks"
-    )
-    verify.set_defaults(action=_verify)
-    show = commands.add_parser("show", help="say what an engine is")
-    show.add_argument("directory", type=Path, metavar="DIR")
-    show.add_argument("--json", action="store_true", help="print the manifest as JSON")
-    show.set_defaults(action=_show)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -134,6 +144,23 @@ def _build(args: argparse.Namespace) -> int:
             lines.clear()
     size = sum(manifest.files.values())
     print(f"{out}: {manifest.name}, kind {manifest.kind}, {size / 1e6:,.1f} MB")
+    return 0
+
+
+def _convert(args: argparse.Namespace) -> int:
+    if args.kind not in (None, engine_trtllm.KIND):
+        raise UsageError(f"only {engine_trtllm.KIND} has rank checkpoints, not {args.kind}")
+    args.kind = engine_trtllm.KIND
+    job, _ = _job(args)
+    if not args.out:
+        raise UsageError("a rank checkpoint needs a place; add --out DIR")
+    lines = StageLines()
+    with _terminated_as_exit():
+        try:
+            engine_trtllm.convert(job, args.out, lines, args)
+        finally:
+            lines.clear()
+    print(f"{args.out}: rank checkpoint of {job.name}")
     return 0
 
 

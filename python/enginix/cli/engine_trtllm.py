@@ -14,7 +14,8 @@ from enginix.checkpoint.load import read_config
 from enginix.checkpoint.locate import find_fetched
 from enginix.cli import environment
 from enginix.engine.build import Build, Job
-from enginix.engine.trtllm.build import tensorrt_llm_build
+from enginix.engine.stages import Report
+from enginix.engine.trtllm.build import Workshop, convert_checkpoint, tensorrt_llm_build
 from enginix.engine.trtllm.plan import Options
 from enginix.engine.trtllm.verify import describe, read_engine, verify_by_hand
 from enginix.engine.trtllm.watchdog import Patience
@@ -109,12 +110,21 @@ def require_type(model_type: str, directory: Path, config: Mapping[str, object])
 
 
 def builder(job: Job, out: Path, args: argparse.Namespace | None) -> Build:
-    return tensorrt_llm_build(
-        job,
-        _options(args) if args else Options(),
+    return tensorrt_llm_build(job, _options(args) if args else Options(), workshop(out, args))
+
+
+def convert(job: Job, out: Path, report: Report, args: argparse.Namespace) -> None:
+    """Put a rank checkpoint at `out`."""
+    options = _options(args)
+    convert_checkpoint(job, options, workshop(out, args), out, report, replace_it=args.replace)
+    after_build(out, args)
+
+
+def workshop(out: Path, args: argparse.Namespace | None) -> Workshop:
+    return Workshop(
         python=find_python(),
         environment=environment.everything(),
-        work=work_directory(out, args),
+        directory=work_directory(out, args),
         warn=lambda text: print(f"trtllm-build warns: {text}", file=sys.stderr),
     )
 
@@ -189,5 +199,6 @@ def _options(args: argparse.Namespace) -> Options:
         dtype=args.dtype,
         max_input_len=args.max_input_len,
         workers=args.workers,
+        rank_checkpoint=getattr(args, "rank_checkpoint", None),
         patience=Patience(silence=args.silence_limit, deadline=args.deadline),
     )

@@ -11,19 +11,27 @@ import asyncio
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from enginix.engine.build import Build, Job
-from enginix.engine.output import require_space
-from enginix.engine.stages import Stage, Stages
+from enginix.engine.output import new_output, require_space
+from enginix.engine.stages import Report, Stage, Stages
 from enginix.engine.trtllm.building import Building, build_ranks
 from enginix.engine.trtllm.command import BuildSpec
 from enginix.engine.trtllm.conversion import Place, convert_ranks
 from enginix.engine.trtllm.plan import Options, Plan, read_plan
+from enginix.engine.trtllm.rank_checkpoint import Converted, read_rank_checkpoint, write_note
 from enginix.engine.trtllm.rank_tensors import rank_file_bytes
-from enginix.engine.trtllm.verify import describe, read_engine, verify_files, verify_quantization
+from enginix.engine.trtllm.verify import (
+    counted,
+    describe,
+    read_engine,
+    verify_files,
+    verify_quantization,
+)
 from enginix.engine.trtllm.work import Work, open_work
 from enginix.manifest import Manifest
 
@@ -45,37 +53,71 @@ TOKENIZER_PATTERNS = (
 )
 
 
-def tensorrt_llm_build(
-    job: Job,
-    options: Options,
-    *,
-    python: Path,
-    environment: Mapping[str, str],
-    work: Path,
-    warn: Callable[[str], None],
-) -> Build:
-    """The build of `job` with the TensorRT-LLM that `python` imports, in the directory `work`."""
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """With which Python a build works, and where."""
+
+    python: Path
+    environment: Mapping[str, str]
+    directory: Path
+    """Keeps what finished stages leave; see `work.discard`."""
+    warn: Callable[[str], None]
+    """Takes what TensorRT-LLM warns about, where it is worth reading."""
+
+    @property
+    def place(self) -> Place:
+        return Place(self.python, self.environment, Path(os.path.realpath(self.directory)))
+
+
+def tensorrt_llm_build(job: Job, options: Options, workshop: Workshop) -> Build:
+    """The build of `job` with the TensorRT-LLM that the workshop's Python imports."""
 
     def build(directory: Path, stages: Stages) -> Manifest:
-        place = Place(python, environment, Path(os.path.realpath(work)))
+        place = workshop.place
         with open_work(place.directory) as kept:
-            with stages.run("inspect") as stage:
-                plan = read_plan(job, options, kept)
-                stage.summary = plan.summary()
-                require_space(place.directory, plan.inspection.estimate.disk)
-            with stages.run("convert") as stage:
-                reports = _convert(plan, place, kept, stage)
+            plan = _inspect(job, options, place, kept, stages)
+            converted = _converted(plan, place, kept, stages)
             with stages.run("build") as stage:
-                _build(plan, place, kept, stage, warn)
+                _build(plan, converted, place, kept, stage, workshop.warn)
             with stages.run("verify") as stage:
                 facts = read_engine(place.engine)
                 verify_files(place.engine, facts)
                 verify_quantization(place.engine, facts, plan.inspection.checkpoint.quantization)
                 _collect(place.engine, job.checkpoint, directory)
                 stage.summary = describe(facts)
-        return plan.manifest(reports[0])
+        return plan.manifest(converted.reports[0])
 
     return build
+
+
+def convert_checkpoint(
+    job: Job, options: Options, workshop: Workshop, out: Path, report: Report, *, replace_it: bool
+) -> None:
+    """Only the first half of a build: a rank checkpoint at `out`, whole or absent."""
+    stages, place = Stages(report), workshop.place
+    with new_output(out, replace=replace_it) as directory, open_work(place.directory) as kept:
+        plan = _inspect(job, options, place, kept, stages)
+        converted = _converted(plan, place, kept, stages)
+        for path in sorted(converted.directory.iterdir()):
+            _link_or_copy(path, directory / path.name)
+        write_note(directory, plan, converted.reports)
+
+
+def _inspect(job: Job, options: Options, place: Place, kept: Work, stages: Stages) -> Plan:
+    with stages.run("inspect") as stage:
+        plan = read_plan(job, options, kept)
+        stage.summary = plan.summary()
+        require_space(place.directory, plan.inspection.estimate.disk)
+    return plan
+
+
+def _converted(plan: Plan, place: Place, kept: Work, stages: Stages) -> Converted:
+    with stages.run("convert") as stage:
+        if plan.options.rank_checkpoint:
+            converted = read_rank_checkpoint(plan.options.rank_checkpoint, plan)
+            stage.summary = f"{plan.options.rank_checkpoint}, compared again"
+            return converted
+        return Converted(place.rank_checkpoint, _convert(plan, place, kept, stage))
 
 
 def _convert(plan: Plan, place: Place, kept: Work, stage: Stage) -> list[dict[str, Any]]:
@@ -92,14 +134,20 @@ def _convert(plan: Plan, place: Place, kept: Work, stage: Stage) -> list[dict[st
     kept.finish(place.rank_checkpoint.name, key, {"reports": reports})
     stage.children_memory = max(report["peak_memory"] for report in reports)
     compared = "every tensor compared" if plan.decoder else "tensors not compared: unknown names"
-    ranks = plan.job.tensor_parallel
-    stage.summary = f"{ranks} rank {'file' if ranks == 1 else 'files'}, {compared}"
+    stage.summary = f"{counted(len(reports), 'rank file')}, {compared}"
     return reports
 
 
-def _build(plan: Plan, place: Place, kept: Work, stage: Stage, warn: Callable[[str], None]) -> None:
+def _build(
+    plan: Plan,
+    converted: Converted,
+    place: Place,
+    kept: Work,
+    stage: Stage,
+    warn: Callable[[str], None],
+) -> None:
     spec = BuildSpec(
-        rank_checkpoint=place.rank_checkpoint,
+        rank_checkpoint=converted.directory,
         output=place.engine,
         limits=plan.limits,
         ranks=plan.job.tensor_parallel,
@@ -113,14 +161,14 @@ def _build(plan: Plan, place: Place, kept: Work, stage: Stage, warn: Callable[[s
         stage.summary = "kept from the build before"
         return
     kept.begin(place.engine.name)
-    least = min(rank_file_bytes(path) for path in place.rank_checkpoint.glob("rank*.safetensors"))
+    least = min(rank_file_bytes(path) for path in converted.rank_files())
     building = Building(spec, place, least, plan.options.patience)
     outcome = asyncio.run(build_ranks(building, stage.progress, warn))
     kept.finish(place.engine.name, key, {})
     stage.children_memory = outcome.peak_memory
     size = sum(path.stat().st_size for path in place.engine.iterdir())
     left = "" if outcome.returncode is not None else ", ended by us: it was done and did not leave"
-    stage.summary = f"{plan.job.tensor_parallel} engines, {size / 1e9:.2f} GB{left}"
+    stage.summary = f"{counted(spec.ranks, 'engine')}, {size / 1e9:.2f} GB{left}"
 
 
 def _collect(engine: Path, checkpoint: Path, directory: Path) -> None:

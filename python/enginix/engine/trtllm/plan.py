@@ -33,6 +33,8 @@ class Options:
     max_input_len: int | None = None
     workers: int | None = None
     launcher: Sequence[str] = ()
+    rank_checkpoint: Path | None = None
+    """Made before by `convert_checkpoint`; None makes it on the way."""
     patience: Patience = field(default_factory=Patience)
 
 

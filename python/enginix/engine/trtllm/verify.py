@@ -168,11 +168,12 @@ def verify_by_hand(directory: Path, checkpoint: Path | None) -> None:
 def describe(facts: EngineFacts) -> str:
     algo = facts.quantization.algo or facts.dtype
     cache = facts.quantization.kv_cache_algo or facts.dtype
-    ranks = facts.parallelism.world_size
-    return (
-        f"{facts.architecture}, {algo}, {cache} KV cache, {ranks} "
-        f"{'rank' if ranks == 1 else 'ranks'}, TensorRT-LLM {facts.version}"
-    )
+    ranks = counted(facts.parallelism.world_size, "rank")
+    return f"{facts.architecture}, {algo}, {cache} KV cache, {ranks}, TensorRT-LLM {facts.version}"
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def discard(directory: Path) -> None:
 
 def _remove_empty(directory: Path) -> None:
     """A build that was refused before it began leaves nothing."""
-    if not any((directory / "logs").iterdir()) and not any(directory.glob("*.json")):
+    if not any((directory / "logs").iterdir()):
         discard(directory)
 
 

@@ -1,5 +1,6 @@
 """Model classes by their Hugging Face architecture, as `tensorrt_llm.models` exports them."""
 
+from ..version import has_engine_path
 from .decoder import LLaMAForCausalLM, QWenForCausalLM, Unimitated
 from .modeling_utils import PretrainedConfig, QuantConfig
 
@@ -27,6 +28,10 @@ MODEL_MAP = {
     "NemotronForCausalLM": Unimitated,
     "DeciLMForCausalLM": Unimitated,
 }
+
+if not has_engine_path():
+    # The package is still there, and has lost what made engines.
+    del MODEL_MAP
 
 __all__ = [
     "MODEL_MAP",

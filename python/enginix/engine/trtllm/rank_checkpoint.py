@@ -1,0 +1,60 @@
+"""A rank checkpoint that stands by itself: made once, built from as often as needed.
+
+`conversion.json` beside TensorRT-LLM's own files says what it was made from, so that it is not
+taken for another's, and what the converter reported.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from enginix.engine.trtllm.conversion import check_config
+from enginix.engine.trtllm.plan import Plan
+from enginix.engine.trtllm.rank_tensors import check_rank_file
+from enginix.errors import ConversionWrong
+
+NOTE = "conversion.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """Where the rank files are, and the converter's report of each rank."""
+
+    directory: Path
+    reports: list[dict[str, Any]]
+
+    def rank_files(self) -> list[Path]:
+        return [self.directory / f"rank{rank}.safetensors" for rank in range(len(self.reports))]
+
+
+def write_note(directory: Path, plan: Plan, reports: list[dict[str, Any]]) -> None:
+    text = json.dumps({"key": plan.key(), "reports": reports}, indent=2, sort_keys=True)
+    (directory / NOTE).write_text(text + "\n", encoding="utf-8")
+
+
+def read_rank_checkpoint(directory: Path, plan: Plan) -> Converted:
+    """Raise ConversionWrong unless the directory is the whole rank checkpoint of `plan`."""
+    path = directory / NOTE
+    try:
+        note = json.loads(path.read_text(encoding="utf-8"))
+        key, reports = note["key"], note["reports"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConversionWrong(
+            f"{directory} is not a rank checkpoint of enginix: {path.name} cannot be read "
+            f"({error}); make one with `enginix engine convert`"
+        ) from error
+    if key != plan.key():
+        raise ConversionWrong(
+            f"{directory} was made from another checkpoint, or for other ranks or another dtype; "
+            "make it again with `enginix engine convert` and the same options"
+        )
+    converted = Converted(directory.resolve(), reports)
+    conversion = plan.conversion()
+    for file in converted.rank_files():
+        if conversion.tensors is not None:
+            check_rank_file(file, conversion.tensors)
+    check_config(conversion, directory / "config.json")
+    return converted
