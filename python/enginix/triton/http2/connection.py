@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable
+from typing import cast
 
 from enginix.errors import BackendError, BackendUnavailable, NotBegun, ProtocolBroken
 from enginix.triton.http2.frames import (
@@ -169,8 +170,8 @@ class Connection(asyncio.Protocol):
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are of no asyncio class.
+        self._transport = cast(asyncio.Transport, transport)
         settings = client_settings(self._limits.window_bytes, MAX_HEADER_BYTES)
         self._write(PREFACE + settings + window_update(0, CONNECTION_WINDOW - DEFAULT_WINDOW))
 
