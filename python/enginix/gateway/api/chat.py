@@ -1,0 +1,109 @@
+"""/v1/chat/completions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from enginix.errors import RequestError
+from enginix.gateway.api.chat_reply import ChatDocument, ChatStream
+from enginix.gateway.body import read
+from enginix.gateway.conversation import Conversation, Options, chat_ask
+from enginix.gateway.document import WholeReply
+from enginix.gateway.guides import guide_of
+from enginix.gateway.models import ServedModel
+from enginix.gateway.openapi import described
+from enginix.gateway.parameters import (
+    check_stream_options,
+    refuse,
+    stop_strings,
+    unsupported,
+)
+from enginix.gateway.sampling import sampling_of
+from enginix.gateway.schema.chat import ChatRequest, NamedTool
+from enginix.gateway.sse import EventStream
+from enginix.gateway.state import gateway_of, note_prompt
+
+router = APIRouter(tags=["OpenAI"])
+
+IMPOSSIBLE = {
+    "functions": "send tools instead",
+    "function_call": "send tool_choice instead",
+    "audio": "this model writes text",
+    "use_beam_search": "answers are sampled",
+    "prompt_logprobs": "the engine returns log probabilities of the answer only",
+    "top_logprobs": "the engine returns the chosen token's log probability only; "
+    "send logprobs without it",
+}
+
+
+@router.post("/v1/chat/completions", **described(ChatRequest, streams=True))
+async def create_chat_completion(request: Request) -> Response:
+    """Answer a conversation, streamed or whole."""
+    gateway = gateway_of(request)
+    chat = await read(request, ChatRequest)
+    model = gateway.models.find(chat.model)
+    check(chat)
+    options = options_of(chat, model)
+    conversation = conversation_of(chat, guided=options.sampling.guide is not None)
+    note_prompt(request, conversation.messages)
+    ask = await chat_ask("chatcmpl-", model, conversation, options, gateway.settings.request)
+    if chat.stream:
+        return EventStream(gateway, ask, ChatStream(ask, chat.stream_options))
+    return WholeReply(gateway, ask, ChatDocument(ask))
+
+
+def check(chat: ChatRequest) -> None:
+    refuse(chat, IMPOSSIBLE)
+    check_stream_options(chat.stream_options, chat.stream)
+    if chat.best_of not in (None, chat.n or 1):
+        raise unsupported("best_of", "ask for n answers and choose")
+    if chat.modalities and chat.modalities != ["text"]:
+        raise unsupported("modalities", "this model writes text")
+
+
+def options_of(chat: ChatRequest, model: ServedModel) -> Options:
+    return Options(
+        sampling=sampling_of(chat, model.defaults, guide_of(chat)),
+        choices=chat.n or 1,
+        max_tokens=chat.max_completion_tokens or chat.max_tokens,
+        stop=stop_strings(chat.stop),
+        stop_token_ids=tuple(chat.stop_token_ids or ()),
+        ignore_end=bool(chat.ignore_eos),
+        logprobs=bool(chat.logprobs),
+    )
+
+
+def conversation_of(chat: ChatRequest, *, guided: bool) -> Conversation:
+    tools = tuple(tool.model_dump(exclude_unset=True) for tool in chat.tools or ())
+    choice = chat.tool_choice
+    name = choice.function.name if isinstance(choice, NamedTool) else None
+    must_call = name is not None or choice == "required"
+    if must_call:
+        check_choice(name, [tool.function.name for tool in chat.tools or ()])
+    return Conversation(
+        messages=[message.model_dump(exclude_unset=True) for message in chat.messages],
+        tools=() if choice == "none" else tools,
+        must_call=must_call,
+        must_call_name=name,
+        one_call=chat.parallel_tool_calls is False or name is not None,
+        effort=chat.reasoning_effort,
+        guided=guided,
+        template_variables=chat.chat_template_kwargs or {},
+    )
+
+
+def check_choice(name: str | None, known: Sequence[str]) -> None:
+    """What must be called must be there."""
+    if not known:
+        raise RequestError(
+            "tool_choice asks for a call and there are no tools; send tools", param="tool_choice"
+        )
+    if name is not None and name not in known:
+        raise RequestError(
+            f"tool_choice names {name!r}; the request's tools are {', '.join(known)}",
+            param="tool_choice.function.name",
+        )

@@ -1,0 +1,196 @@
+"""Chat completions as bytes: chunks of a stream, or the whole of it.
+
+A chunk is constant but for its delta, so everything around it is made once per choice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from enginix.chat.events import Answer, Event, Reasoning, ToolCallArguments, ToolCallStart
+from enginix.gateway.ask import Ask, Finished, Logprobs, ReplyEvent, TokenLogprob, Usage
+from enginix.gateway.document import WholeChoice
+from enginix.gateway.errors import Failure, openai_error
+from enginix.gateway.models import ServedModel
+from enginix.gateway.schema.fields import StreamOptions
+
+DONE = b"data: [DONE]\n\n"
+dumps = orjson.dumps
+
+
+class ChatStream:
+    """chat.completion.chunk after chat.completion.chunk."""
+
+    def __init__(self, ask: Ask, options: StreamOptions | None = None) -> None:
+        self._head = head(ask, "chat.completion.chunk")
+        self._with_usage = options is not None and options.include_usage
+        # OpenAI sends the field with every chunk once it was asked for.
+        tail = b',"usage":null}\n\n' if self._with_usage else b"}\n\n"
+        self._choices = [
+            ChoiceChunks(self._head, index, tail, ask.model) for index in range(len(ask.requests))
+        ]
+
+    def begin(self) -> bytes:
+        return b"".join(choice.role for choice in self._choices)
+
+    def encode(self, choice: int, events: Sequence[ReplyEvent]) -> bytes:
+        chunks = self._choices[choice]
+        if len(events) == 1:
+            return chunks.encode(events[0])
+        return b"".join([chunks.encode(event) for event in events])
+
+    def end(self, usage: Usage) -> bytes:
+        if not self._with_usage:
+            return DONE
+        return b'%b,"choices":[],"usage":%b}\n\n%b' % (self._head, dumps(usage_of(usage)), DONE)
+
+    def fail(self, failure: Failure) -> bytes:
+        return b"data: %b\n\n" % openai_error(failure)
+
+
+class ChoiceChunks:
+    """The chunks of one choice."""
+
+    def __init__(self, head: bytes, index: int, tail: bytes, model: ServedModel) -> None:
+        self._before = before = b'%b,"choices":[{"index":%d,"delta":{' % (head, index)
+        self._tail = tail
+        self._after = after = b'},"logprobs":null,"finish_reason":null}]%b' % tail
+        self.role = b'%b"role":"assistant","content":""%b' % (before, after)
+        self._answer = before + b'"content":'
+        self._reasoning = before + b'"reasoning_content":'
+        self._call = before + b'"tool_calls":['
+        self._model = model
+        self._logprobs: tuple[TokenLogprob, ...] = ()
+
+    def encode(self, event: ReplyEvent) -> bytes:
+        kind = event.__class__
+        if kind is Answer and not self._logprobs:
+            return self._answer + dumps(event.text) + self._after  # type: ignore[union-attr]
+        if kind is Reasoning and not self._logprobs:
+            return self._reasoning + dumps(event.text) + self._after  # type: ignore[union-attr]
+        return self._encode_other(event)
+
+    def _encode_other(self, event: ReplyEvent) -> bytes:
+        match event:
+            case Logprobs(tokens):
+                # They belong to the text that comes next, which may be tokens away.
+                self._logprobs += tokens
+                return b""
+            case Finished(reason):
+                logprobs = self._take_logprobs()
+                return b'%b},"logprobs":%b,"finish_reason":"%b"}]%b' % (
+                    self._before, logprobs, reason.encode(), self._tail,
+                )  # fmt: skip
+        return self._delta(event)
+
+    def _delta(self, event: Event) -> bytes:
+        match event:
+            case Answer(text):
+                delta = self._answer + dumps(text)
+            case Reasoning(text):
+                delta = self._reasoning + dumps(text)
+            case ToolCallStart(index, id, name):
+                function = {"name": name, "arguments": ""}
+                call = {"index": index, "id": id, "type": "function", "function": function}
+                delta = self._call + dumps(call) + b"]"
+            case ToolCallArguments(index, fragment):
+                delta = b'%b{"index":%d,"function":{"arguments":%b}}]' % (
+                    self._call, index, dumps(fragment),
+                )  # fmt: skip
+        if not self._logprobs:
+            return delta + self._after
+        logprobs = self._take_logprobs()
+        return b'%b},"logprobs":%b,"finish_reason":null}]%b' % (delta, logprobs, self._tail)
+
+    def _take_logprobs(self) -> bytes:
+        tokens, self._logprobs = self._logprobs, ()
+        return dumps(logprobs_of(tokens, self._model)) if tokens else b"null"
+
+
+class ChatDocument:
+    """One chat.completion."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+
+    def document(self, choices: Sequence[WholeChoice], usage: Usage) -> dict[str, Any]:
+        return {
+            "id": self._ask.id,
+            "object": "chat.completion",
+            "created": int(time.time()),
+            "model": self._ask.model.name,
+            "system_fingerprint": fingerprint(self._ask.model),
+            "choices": [self._choice(index, choice) for index, choice in enumerate(choices)],
+            "usage": usage_of(usage),
+        }
+
+    def _choice(self, index: int, choice: WholeChoice) -> dict[str, Any]:
+        said = choice.message
+        message: dict[str, Any] = {
+            "role": "assistant",
+            "content": said.content or (None if said.tool_calls else ""),
+            "refusal": None,
+        }
+        if said.reasoning:
+            message["reasoning_content"] = said.reasoning
+        if said.tool_calls:
+            message["tool_calls"] = [
+                {
+                    "id": call.id,
+                    "type": "function",
+                    "function": {"name": call.name, "arguments": call.arguments},
+                }
+                for call in said.tool_calls
+            ]
+        logprobs = logprobs_of(choice.logprobs, self._ask.model) if choice.logprobs else None
+        return {
+            "index": index,
+            "message": message,
+            "logprobs": logprobs,
+            "finish_reason": choice.finished.reason,
+        }
+
+
+def head(ask: Ask, object: str) -> bytes:
+    """What every chunk of a stream begins with."""
+    fields = {
+        "id": ask.id,
+        "object": object,
+        "created": int(time.time()),
+        "model": ask.model.name,
+        "system_fingerprint": fingerprint(ask.model),
+    }
+    return b"data: " + dumps(fields).removesuffix(b"}")
+
+
+def fingerprint(model: ServedModel) -> str:
+    """What produced the answer, as far as it can change it."""
+    return f"{model.manifest.kind}-{model.manifest.built_with.enginix}"
+
+
+def usage_of(usage: Usage) -> dict[str, Any]:
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens,
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }
+
+
+def logprobs_of(tokens: Sequence[TokenLogprob], model: ServedModel) -> dict[str, Any]:
+    content = []
+    for token, logprob in tokens:
+        spelled = model.tokenizer.bytes_of(token)
+        content.append(
+            {
+                "token": spelled.decode(errors="replace"),
+                "logprob": logprob,
+                "bytes": list(spelled),
+                "top_logprobs": [],
+            }
+        )
+    return {"content": content, "refusal": None}

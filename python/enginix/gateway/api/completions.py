@@ -1,0 +1,135 @@
+"""/v1/completions: bare text in, bare text out, no chat template."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from enginix.errors import RequestError
+from enginix.gateway.api.completions_reply import CompletionDocument, CompletionStream
+from enginix.gateway.ask import ReplyFormat
+from enginix.gateway.body import read
+from enginix.gateway.conversation import LONG_CONVERSATION, Options, Prompt, ask_for
+from enginix.gateway.document import WholeReply
+from enginix.gateway.guides import guide_of
+from enginix.gateway.models import ServedModel
+from enginix.gateway.openapi import described
+from enginix.gateway.parameters import check_stream_options, refuse, stop_strings, unsupported
+from enginix.gateway.sampling import sampling_of
+from enginix.gateway.schema.completions import CompletionRequest
+from enginix.gateway.sse import EventStream
+from enginix.gateway.state import gateway_of, note_prompt
+
+router = APIRouter(tags=["OpenAI"])
+
+IMPOSSIBLE = {
+    "suffix": "this model writes on, it does not fill in",
+    "use_beam_search": "answers are sampled",
+    "prompt_logprobs": "the engine returns log probabilities of the answer only",
+}
+FORMAT = ReplyFormat(continues=True)
+
+
+@router.post("/v1/completions", **described(CompletionRequest, streams=True))
+async def create_completion(request: Request) -> Response:
+    """Write on from one prompt or several."""
+    gateway = gateway_of(request)
+    completion = await read(request, CompletionRequest)
+    model = gateway.models.find(completion.model)
+    check(completion)
+    note_prompt(request, completion.prompt)
+    prompts = await prompts_of(completion, model)
+    options = options_of(completion, model)
+    ask = await ask_for("cmpl-", model, prompts, options, gateway.settings.request)
+    echoes = echoes_of(completion, model, prompts)
+    if completion.stream:
+        stream = CompletionStream(ask, completion.stream_options, echoes)
+        return EventStream(gateway, ask, stream)
+    return WholeReply(gateway, ask, CompletionDocument(ask, echoes))
+
+
+def check(completion: CompletionRequest) -> None:
+    refuse(completion, IMPOSSIBLE)
+    check_stream_options(completion.stream_options, completion.stream)
+    if completion.best_of not in (None, completion.n or 1):
+        raise unsupported("best_of", "ask for n answers and choose")
+    if completion.logprobs:
+        raise unsupported(
+            "logprobs", "the engine returns the chosen token's log probability only; send 0"
+        )
+    if completion.echo and completion.logprobs is not None:
+        raise unsupported("echo", "prompts have no log probabilities; leave one of the two out")
+
+
+async def prompts_of(completion: CompletionRequest, model: ServedModel) -> list[Prompt]:
+    asked = completion.prompt
+    if not asked:
+        raise RequestError("prompt is empty; send at least one character", param="prompt")
+    texts: list[str] = []
+    prompts: list[Prompt] = []
+    for place, item in enumerate(_each(asked)):
+        if isinstance(item, str):
+            texts.append(item)
+        else:
+            where = "prompt" if item is asked else f"prompt[{place}]"
+            prompts.append(_token_prompt(item, model, where))
+    if sum(map(len, texts)) > LONG_CONVERSATION:
+        return await asyncio.to_thread(_text_prompts, texts, model)
+    return prompts or _text_prompts(texts, model)
+
+
+def _each(asked: str | list[str] | list[int] | list[list[int]]) -> Iterator[str | list[int]]:
+    """One prompt is one text or one list of token ids."""
+    if isinstance(asked, str):
+        yield asked
+    elif isinstance(asked[0], int):
+        yield asked
+    else:
+        yield from asked
+
+
+def options_of(completion: CompletionRequest, model: ServedModel) -> Options:
+    return Options(
+        sampling=sampling_of(completion, model.defaults, guide_of(completion)),
+        choices=completion.n or 1,
+        max_tokens=completion.max_tokens,
+        stop=stop_strings(completion.stop),
+        stop_token_ids=tuple(completion.stop_token_ids or ()),
+        ignore_end=bool(completion.ignore_eos),
+        logprobs=completion.logprobs is not None,
+    )
+
+
+def echoes_of(
+    completion: CompletionRequest, model: ServedModel, prompts: list[Prompt]
+) -> list[str]:
+    """What each choice's text begins with."""
+    if not completion.echo:
+        return []
+    texts = [model.tokenizer.decode(prompt.ids) for prompt in prompts]
+    return [text for text in texts for _ in range(completion.n or 1)]
+
+
+def _text_prompts(texts: list[str], model: ServedModel) -> list[Prompt]:
+    encode = model.tokenizer.encode
+    prompts = [Prompt(encode(text, add_special_tokens=True), FORMAT, "prompt") for text in texts]
+    if not all(prompt.ids for prompt in prompts):
+        raise RequestError("prompt is empty; send at least one character", param="prompt")
+    return prompts
+
+
+def _token_prompt(ids: list[int], model: ServedModel, where: str) -> Prompt:
+    size = model.tokenizer.vocabulary_size
+    if not ids:
+        raise RequestError(f"{where} is empty; send at least one token", param=where)
+    for place, token in enumerate(ids):
+        if not 0 <= token < size:
+            raise RequestError(
+                f"{where}[{place}]: {token} is no token of this model, whose ids end at {size - 1}",
+                param=f"{where}[{place}]",
+            )
+    return Prompt(ids, FORMAT, where)

@@ -1,0 +1,120 @@
+"""Text completions as bytes: chunks of a stream, or the whole of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from enginix.chat.events import Answer
+from enginix.gateway.api.chat_reply import DONE, fingerprint, head, usage_of
+from enginix.gateway.ask import Ask, Finished, Logprobs, ReplyEvent, TokenLogprob, Usage
+from enginix.gateway.document import WholeChoice
+from enginix.gateway.errors import Failure, openai_error
+from enginix.gateway.models import ServedModel
+from enginix.gateway.schema.fields import StreamOptions
+
+dumps = orjson.dumps
+
+
+class CompletionStream:
+    """text_completion after text_completion."""
+
+    def __init__(
+        self, ask: Ask, options: StreamOptions | None = None, echoes: Sequence[str] = ()
+    ) -> None:
+        self._head = head(ask, "text_completion")
+        self._with_usage = options is not None and options.include_usage
+        tail = b',"usage":null}\n\n' if self._with_usage else b"}\n\n"
+        self._choices = [
+            ChoiceChunks(self._head, index, tail, ask.model) for index in range(len(ask.requests))
+        ]
+        self._echoes = echoes
+
+    def begin(self) -> bytes:
+        return b"".join(
+            choice.encode(Answer(echo))
+            for choice, echo in zip(self._choices, self._echoes, strict=False)
+        )
+
+    def encode(self, choice: int, events: Sequence[ReplyEvent]) -> bytes:
+        chunks = self._choices[choice]
+        return b"".join([chunks.encode(event) for event in events])
+
+    def end(self, usage: Usage) -> bytes:
+        if not self._with_usage:
+            return DONE
+        return b'%b,"choices":[],"usage":%b}\n\n%b' % (self._head, dumps(usage_of(usage)), DONE)
+
+    def fail(self, failure: Failure) -> bytes:
+        return b"data: %b\n\n" % openai_error(failure)
+
+
+class ChoiceChunks:
+    def __init__(self, head: bytes, index: int, tail: bytes, model: ServedModel) -> None:
+        self._before = b'%b,"choices":[{"index":%d,"text":' % (head, index)
+        self._tail = tail
+        self._after = b',"logprobs":null,"finish_reason":null}]%b' % tail
+        self._model = model
+        self._logprobs: tuple[TokenLogprob, ...] = ()
+        self._offset = 0
+
+    def encode(self, event: ReplyEvent) -> bytes:
+        if event.__class__ is Answer and not self._logprobs:
+            return self._before + dumps(event.text) + self._after
+        match event:
+            case Logprobs(tokens):
+                self._logprobs += tokens
+            case Answer(text):
+                return self._chunk(text, b"null")
+            case Finished(reason):
+                return self._chunk("", b'"%b"' % reason.encode())
+        return b""
+
+    def _chunk(self, text: str, reason: bytes) -> bytes:
+        tokens, self._logprobs = self._logprobs, ()
+        logprobs = dumps(logprobs_of(tokens, self._model)) if tokens else b"null"
+        return b'%b%b,"logprobs":%b,"finish_reason":%b}]%b' % (
+            self._before, dumps(text), logprobs, reason, self._tail,
+        )  # fmt: skip
+
+
+class CompletionDocument:
+    """One text_completion."""
+
+    def __init__(self, ask: Ask, echoes: Sequence[str] = ()) -> None:
+        self._ask = ask
+        self._echoes = echoes
+
+    def document(self, choices: Sequence[WholeChoice], usage: Usage) -> dict[str, Any]:
+        return {
+            "id": self._ask.id,
+            "object": "text_completion",
+            "created": int(time.time()),
+            "model": self._ask.model.name,
+            "system_fingerprint": fingerprint(self._ask.model),
+            "choices": [self._choice(index, choice) for index, choice in enumerate(choices)],
+            "usage": usage_of(usage),
+        }
+
+    def _choice(self, index: int, choice: WholeChoice) -> dict[str, Any]:
+        echo = self._echoes[index] if self._echoes else ""
+        logprobs = logprobs_of(choice.logprobs, self._ask.model) if choice.logprobs else None
+        return {
+            "index": index,
+            "text": echo + choice.message.content,
+            "logprobs": logprobs,
+            "finish_reason": choice.finished.reason,
+        }
+
+
+def logprobs_of(tokens: Sequence[TokenLogprob], model: ServedModel) -> dict[str, Any]:
+    spelled = [model.tokenizer.bytes_of(token).decode(errors="replace") for token, _ in tokens]
+    return {
+        "tokens": spelled,
+        "token_logprobs": [logprob for _, logprob in tokens],
+        "top_logprobs": None,
+        "text_offset": [sum(map(len, spelled[:place])) for place in range(len(spelled))],
+    }

@@ -1,0 +1,60 @@
+"""Is it alive, may it be asked, does anything come out: /livez, /readyz, /health; and /metrics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from enginix import __version__
+from enginix.gateway.gateway import Gateway
+from enginix.gateway.state import gateway_of
+
+router = APIRouter(tags=["Operation"])
+
+
+@router.get("/livez")
+async def show_liveness() -> dict[str, str]:
+    """The process answers; it says nothing about the models."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz")
+async def show_readiness(request: Request) -> Response:
+    """Send requests here: tokens come out, and the server is not stopping."""
+    gateway = gateway_of(request)
+    if gateway.stopping:
+        return JSONResponse({"status": "stopping"}, 503, {"Retry-After": "5"})
+    return await health_response(gateway)
+
+
+@router.get("/health")
+async def show_health(request: Request) -> Response:
+    """Green only while tokens come out of every model."""
+    return await health_response(gateway_of(request))
+
+
+@router.get("/version")
+async def show_version() -> dict[str, str]:
+    return {"version": __version__}
+
+
+@router.get("/metrics")
+async def show_metrics(request: Request) -> Response:
+    """Prometheus' text format."""
+    body = await run_in_threadpool(gateway_of(request).metrics.exposition)
+    return Response(body, media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+async def health_response(gateway: Gateway) -> Response:
+    models: dict[str, Any] = {}
+    for name, lane in gateway.lanes.items():
+        health = await lane.liveness.health()
+        models[name] = {"ok": health.ok, "reason": health.reason}
+    ok = all(model["ok"] for model in models.values())
+    body = {"status": "ok" if ok else "failing", "models": models}
+    return JSONResponse(body, 200 if ok else 503)

@@ -1,0 +1,45 @@
+"""/v1/status: what the page at / shows, and what an operator asks first."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+
+from enginix import __version__
+from enginix.gateway.api.models import entry
+from enginix.gateway.gateway import Lane
+from enginix.gateway.state import gateway_of
+
+router = APIRouter(tags=["Operation"])
+
+
+@router.get("/v1/status")
+async def show_status(request: Request) -> dict[str, Any]:
+    """Every model with its health, its load and its engine."""
+    gateway = gateway_of(request)
+    return {
+        "version": __version__,
+        "uptime_seconds": round(time.time() - gateway.started, 1),
+        "stopping": gateway.stopping,
+        "models": [await lane_status(lane) for lane in gateway.lanes.values()],
+    }
+
+
+async def lane_status(lane: Lane) -> dict[str, Any]:
+    health = await lane.liveness.health()
+    manifest = lane.model.manifest
+    return {
+        **entry(lane.model),
+        "state": "loaded" if health.ok else "error",
+        "reason": health.reason,
+        "running": lane.admission.running,
+        "waiting": lane.admission.waiting,
+        "architecture": manifest.architecture,
+        "limits": {
+            "max_batch_size": manifest.limits.max_batch_size,
+            "max_seq_len": manifest.limits.max_seq_len,
+        },
+    }

@@ -1,0 +1,59 @@
+"""/tokenize and /detokenize: the model's own tokenizer, without the model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+
+from enginix.errors import RequestError
+from enginix.gateway.body import read
+from enginix.gateway.models import ServedModel
+from enginix.gateway.openapi import described
+from enginix.gateway.schema.tokenize import DetokenizeRequest, TokenizeRequest
+from enginix.gateway.state import gateway_of
+
+router = APIRouter(tags=["Tokens"])
+
+
+@router.post("/tokenize", **described(TokenizeRequest))
+async def tokenize(request: Request) -> dict[str, Any]:
+    """Token ids of a text, or of messages as the model would see them."""
+    asked = await read(request, TokenizeRequest)
+    model = gateway_of(request).models.find(asked.model)
+    ids = await run_in_threadpool(token_ids, asked, model)
+    answer: dict[str, Any] = {
+        "count": len(ids),
+        "max_model_len": model.context,
+        "tokens": ids,
+    }
+    if asked.return_token_strs:
+        spelled = (model.tokenizer.bytes_of(token) for token in ids)
+        answer["token_strs"] = [text.decode(errors="replace") for text in spelled]
+    return answer
+
+
+@router.post("/detokenize", **described(DetokenizeRequest))
+async def detokenize(request: Request) -> dict[str, Any]:
+    """The text of token ids, special tokens included."""
+    asked = await read(request, DetokenizeRequest)
+    model = gateway_of(request).models.find(asked.model)
+    spelled = b"".join(model.tokenizer.bytes_of(token) for token in asked.tokens)
+    return {"prompt": spelled.decode(errors="replace")}
+
+
+def token_ids(asked: TokenizeRequest, model: ServedModel) -> list[int]:
+    if (asked.prompt is None) == (asked.messages is None):
+        raise RequestError("expected either prompt or messages", param="prompt")
+    if asked.messages is None:
+        assert asked.prompt is not None, "one of the two is there"
+        return model.tokenizer.encode(asked.prompt, add_special_tokens=asked.add_special_tokens)
+    text = model.template.render(
+        [message.model_dump(exclude_unset=True) for message in asked.messages],
+        [tool.model_dump(exclude_unset=True) for tool in asked.tools or ()] or None,
+        chat_template_kwargs=asked.chat_template_kwargs,
+        add_generation_prompt=asked.add_generation_prompt,
+    )
+    return model.tokenizer.encode(text)

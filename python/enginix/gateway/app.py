@@ -1,0 +1,76 @@
+"""The application: every route, what surrounds them, and how they begin and end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from enginix import __version__
+from enginix.errors import EnginixError
+from enginix.gateway.api import chat, completions, health, models, page, status, tokenize
+from enginix.gateway.errors import is_internal
+from enginix.gateway.gateway import Gateway
+from enginix.gateway.middleware import Authorization, RequestLog, failure_response
+from enginix.gateway.models import ServedModel
+from enginix.gateway.openapi import add_schemas
+from enginix.gateway.schema.chat import ChatRequest
+from enginix.gateway.schema.completions import CompletionRequest
+from enginix.gateway.schema.tokenize import DetokenizeRequest, TokenizeRequest
+from enginix.gateway.settings import Settings
+from enginix.gateway.state import record_of
+
+ROUTERS = (chat, completions, models, tokenize, health, status, page)
+SCHEMAS: list[type[BaseModel]] = [
+    ChatRequest,
+    CompletionRequest,
+    TokenizeRequest,
+    DetokenizeRequest,
+]
+
+
+def create_app(
+    open_models: Callable[[], Sequence[ServedModel]],
+    settings: Settings | None = None,
+    *,
+    metrics_directory: str | None = None,
+) -> FastAPI:
+    """An application; `open_models` is called in its event loop, where backends belong."""
+    settings = settings or Settings()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        gateway = Gateway(open_models(), settings, metrics_directory=metrics_directory)
+        app.state.gateway = gateway
+        try:
+            yield
+        finally:
+            await gateway.close()
+
+    app = FastAPI(title="enginix", version=__version__, lifespan=lifespan)
+    for module in ROUTERS:
+        app.include_router(module.router)
+    for kind in (EnginixError, HTTPException, ClientDisconnect):
+        app.add_exception_handler(kind, answer_failure)
+    # The last one added is the outermost.
+    app.add_middleware(Authorization, keys=sorted(settings.api_keys))
+    app.add_middleware(RequestLog)
+    add_schemas(app, SCHEMAS)
+    return app
+
+
+async def answer_failure(request: Request, error: Exception) -> Response:
+    """Every error on purpose becomes its status and envelope here, and nowhere else."""
+    if isinstance(error, ClientDisconnect):
+        record_of(request).client_left = True
+        return Response(status_code=400)
+    if isinstance(error, EnginixError):
+        record_of(request).error = type(error).__name__
+        if is_internal(error):
+            raise error
+    return failure_response(error, request.url.path)

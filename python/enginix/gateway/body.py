@@ -1,0 +1,145 @@
+"""Reads a request's body: bounded, JSON, and of the shape its schema says, or a RequestError."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import orjson
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+from starlette.requests import ClientDisconnect, Request
+
+from enginix.errors import BodyTooLarge, RequestError
+from enginix.gateway.state import gateway_of
+
+# Larger bodies are parsed beside the event loop, so that running streams go on.
+LARGE_BODY = 128 << 10
+
+Schema = TypeVar("Schema", bound=BaseModel)
+
+# pydantic's name of a mistake -> what was expected.
+EXPECTED = {
+    "string_type": "a string",
+    "int_type": "an integer",
+    "int_from_float": "an integer",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "an object",
+    "model_type": "an object",
+    "model_attributes_type": "an object",
+    "none_required": "null",
+}
+
+
+async def read(request: Request, schema: type[Schema]) -> Schema:
+    """The body as `schema`; raises RequestError naming the path of what does not fit."""
+    body = await read_bytes(request)
+    if len(body) > LARGE_BODY:
+        return await asyncio.to_thread(parse, body, schema)
+    return parse(body, schema)
+
+
+async def read_bytes(request: Request) -> bytes:
+    limit = gateway_of(request).settings.request.body_bytes
+    if _announced(request) > limit:
+        raise BodyTooLarge(limit)
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise BodyTooLarge(limit)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def parse(body: bytes, schema: type[Schema]) -> Schema:
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise RequestError(f"the body is not JSON: {error}", code="invalid_json") from None
+    try:
+        return schema.model_validate(data)
+    except ValidationError as error:
+        raise _mistake(error.errors(include_url=False), data) from None
+
+
+def _announced(request: Request) -> int:
+    length = request.headers.get("content-length", "")
+    return int(length) if length.isdigit() and len(length) < 20 else 0
+
+
+def _mistake(errors: Sequence[ErrorDetails], data: object) -> RequestError:
+    """One sentence about the mistake that lies deepest: its branch of a union came furthest."""
+    paths = [_path(error["loc"], data) for error in errors]
+    deepest = max(paths, key=len)
+    here = [error for error, path in zip(errors, paths, strict=True) if path == deepest]
+    path = _spell(deepest)
+    words = " or ".join(dict.fromkeys(_words(error) for error in here))
+    if all(error["type"] == "missing" for error in here):
+        return RequestError(f"{path} is missing", param=path, code="missing_required_parameter")
+    found = _found(here[0]["input"])
+    return RequestError(
+        f"{path or 'the body'}: expected {words}, got {found}",
+        param=path or None,
+        code="invalid_type" if here[0]["type"] in EXPECTED else "invalid_value",
+    )
+
+
+def _path(location: Sequence[int | str], data: Any) -> tuple[int | str, ...]:
+    """The steps that lead through `data`; the others are pydantic's names for union branches."""
+    path: list[int | str] = []
+    for place, step in enumerate(location):
+        try:
+            data = data[step]
+        except (KeyError, IndexError, TypeError):
+            # What is missing is the last step of all.
+            if not isinstance(data, dict) or place + 1 < len(location):
+                continue
+            data = None
+        path.append(step)
+    return tuple(path)
+
+
+def _spell(path: Sequence[int | str]) -> str:
+    """messages[0].content"""
+    text = ""
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}"
+    return text.removeprefix(".")
+
+
+def _words(error: ErrorDetails) -> str:
+    kind, facts = error["type"], error.get("ctx", {})
+    match kind:
+        case "literal_error":
+            return str(facts["expected"])
+        case "greater_than_equal":
+            return f"at least {facts['ge']:g}"
+        case "greater_than":
+            return f"more than {facts['gt']:g}"
+        case "less_than_equal":
+            return f"at most {facts['le']:g}"
+        case "too_short":
+            return f"at least {facts['min_length']} of them"
+        case "value_error":
+            return str(facts["error"])
+    return EXPECTED.get(kind) or error["msg"]
+
+
+def _found(value: object) -> str:
+    match value:
+        case None | bool() | int() | float():
+            return orjson.dumps(value).decode()
+        case str():
+            return repr(value if len(value) <= 40 else value[:40] + "…")
+        case list():
+            return "a list" if value else "an empty list"
+    return "an object"
+
+
+__all__ = ["ClientDisconnect", "parse", "read", "read_bytes"]

@@ -1,0 +1,55 @@
+"""How a model samples when a client says nothing: what its makers recommend."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from enginix.errors import EngineDamaged
+
+FILE_NAME = "generation_config.json"
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingDefaults:
+    """OpenAI's defaults, where generation_config.json has no other wish."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+
+
+def read_sampling_defaults(engine: Path) -> SamplingDefaults:
+    path = engine / FILE_NAME
+    if not path.is_file():
+        return SamplingDefaults()
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return _defaults(data)
+    except (ValueError, TypeError, AttributeError, OSError) as error:
+        raise EngineDamaged(f"{path} cannot be read: {error}; build the engine again") from error
+
+
+def _defaults(data: dict[str, object]) -> SamplingDefaults:
+    if data.get("do_sample") is False:
+        return SamplingDefaults(temperature=0.0)
+    plain = SamplingDefaults()
+
+    def number(name: str, default: float) -> float:
+        value = data.get(name)
+        if value is None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise TypeError(f"{name}: expected a number, got {value!r}")
+        return value
+
+    return SamplingDefaults(
+        temperature=number("temperature", plain.temperature),
+        top_p=number("top_p", plain.top_p),
+        top_k=int(number("top_k", plain.top_k)),
+        min_p=number("min_p", plain.min_p),
+        repetition_penalty=number("repetition_penalty", plain.repetition_penalty),
+    )

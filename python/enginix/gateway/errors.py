@@ -1,0 +1,165 @@
+"""Turns every exception into what a client sees: one status table, one envelope per dialect."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import orjson
+from starlette.exceptions import HTTPException
+
+from enginix.errors import (
+    BackendError,
+    BackendTimedOut,
+    BackendUnavailable,
+    BodyTooLarge,
+    BuildError,
+    CatalogError,
+    CheckpointError,
+    DownloadError,
+    EngineError,
+    EnginixError,
+    GenerationFailed,
+    ModelNotFound,
+    NotAuthorized,
+    Overloaded,
+    ProcessError,
+    RequestError,
+    ResourceNotFound,
+    RuntimeMissing,
+    ServerStopping,
+    TemplateMismatch,
+    UsageError,
+)
+
+# An exception's status is that of its nearest ancestor here.
+STATUS: dict[type[EnginixError], int] = {
+    RequestError: 400,
+    NotAuthorized: 401,
+    ModelNotFound: 404,
+    ResourceNotFound: 404,
+    BodyTooLarge: 413,
+    Overloaded: 429,
+    BackendError: 502,
+    GenerationFailed: 502,
+    BackendUnavailable: 503,
+    ServerStopping: 503,
+    BackendTimedOut: 504,
+}
+
+# No request can cause these; if one arrives all the same, the fault is ours.
+INTERNAL: frozenset[type[EnginixError]] = frozenset(
+    {
+        UsageError,
+        CatalogError,
+        CheckpointError,
+        DownloadError,
+        BuildError,
+        EngineError,
+        RuntimeMissing,
+        TemplateMismatch,
+        ProcessError,
+    }
+)
+
+# OpenAI's and Anthropic's words for a status; 500 stands for all that are not here.
+OPENAI_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    404: "invalid_request_error",
+    405: "invalid_request_error",
+    413: "invalid_request_error",
+    429: "rate_limit_error",
+    500: "server_error",
+    503: "service_unavailable_error",
+    504: "timeout_error",
+}
+ANTHROPIC_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    500: "api_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+
+RETRY_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error as a client is told it, in no dialect yet."""
+
+    status: int
+    message: str
+    param: str | None = None
+    code: str | None = None
+    retry_after: float | None = None
+
+    def headers(self) -> dict[str, str]:
+        headers = {}
+        if self.retry_after is not None:
+            headers["Retry-After"] = str(max(1, math.ceil(self.retry_after)))
+        if self.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
+        return headers
+
+
+def failure_of(error: BaseException) -> Failure:
+    """What a client is told about `error`; an unforeseen one says nothing of its inside."""
+    match error:
+        case EnginixError():
+            return _expected(error)
+        case HTTPException():
+            return Failure(error.status_code, str(error.detail))
+    return Failure(500, "the gateway failed on this request; its log says why, by the request id")
+
+
+def is_internal(error: BaseException) -> bool:
+    """Whether the error is the gateway's own fault, and belongs into its log with a traceback."""
+    return failure_of(error).status == 500
+
+
+def _expected(error: EnginixError) -> Failure:
+    status = next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+    match error:
+        case Overloaded() | ServerStopping():
+            return Failure(status, str(error), None, error.code, error.retry_after)
+        case RequestError():
+            return Failure(status, str(error), error.param, error.code)
+        case BackendUnavailable():
+            return Failure(status, str(error), None, "backend_unavailable", RETRY_SECONDS)
+        case BackendTimedOut():
+            return Failure(status, str(error), None, "backend_timed_out")
+    return Failure(status, str(error), None, "backend_error" if status == 502 else None)
+
+
+def openai_error(failure: Failure) -> bytes:
+    return orjson.dumps(
+        {
+            "error": {
+                "message": failure.message,
+                "type": OPENAI_TYPES.get(failure.status, OPENAI_TYPES[500]),
+                "param": failure.param,
+                "code": failure.code,
+            }
+        }
+    )
+
+
+def anthropic_error(failure: Failure) -> bytes:
+    message = f"{failure.param}: {failure.message}" if failure.param else failure.message
+    kind = ANTHROPIC_TYPES.get(failure.status, ANTHROPIC_TYPES[500])
+    return orjson.dumps({"type": "error", "error": {"type": kind, "message": message}})
+
+
+def speaks_anthropic(path: str) -> bool:
+    return path == "/v1/messages" or path.startswith("/v1/messages/")
+
+
+def error_body(failure: Failure, path: str) -> bytes:
+    """The body of an error in the dialect of the route that was asked."""
+    return anthropic_error(failure) if speaks_anthropic(path) else openai_error(failure)

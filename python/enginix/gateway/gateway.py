@@ -1,0 +1,100 @@
+"""One gateway: its models, who may use them now, and what is known of their health."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+
+from enginix.errors import BackendError, ServerStopping
+from enginix.gateway.admission import Admission
+from enginix.gateway.ask import Ask
+from enginix.gateway.generation import Replies, generate
+from enginix.gateway.liveness import Liveness
+from enginix.gateway.metrics import Metrics
+from enginix.gateway.models import Models, ServedModel
+from enginix.gateway.record import RequestRecord, TokenTimes
+from enginix.gateway.settings import Settings
+
+RETRY_SECONDS = 5.0
+
+
+class Lane:
+    """A model at work: its slots, and whether it lives."""
+
+    def __init__(self, model: ServedModel, settings: Settings) -> None:
+        self.model = model
+        self.admission = Admission(model.name, settings.load.running, settings.load.waiting)
+        self.liveness = Liveness(model.backend.probe)
+
+
+class Gateway:
+    """Belongs to the event loop it was made in; `close` it there."""
+
+    def __init__(
+        self,
+        models: Sequence[ServedModel],
+        settings: Settings,
+        *,
+        metrics_directory: str | None = None,
+    ) -> None:
+        self.models = Models(models)
+        self.settings = settings
+        self.lanes = {model.name: Lane(model, settings) for model in models}
+        self.metrics = Metrics(tuple(self.lanes), metrics_directory)
+        self.started = time.time()
+        self.stopping = False
+        """New work is refused; what runs goes on."""
+
+    @property
+    def busy(self) -> int:
+        """How many requests run or wait."""
+        admissions = [lane.admission for lane in self.lanes.values()]
+        return sum(admission.running + admission.waiting for admission in admissions)
+
+    @asynccontextmanager
+    async def replies(self, ask: Ask, record: RequestRecord) -> AsyncIterator[Replies]:
+        """The events of `ask`, once it is its turn; leaving the block cancels what still runs."""
+        if self.stopping:
+            raise ServerStopping(retry_after=RETRY_SECONDS)
+        lane = self.lanes[ask.model.name]
+        record.model, record.prompt_tokens = ask.model.name, ask.prompt_tokens
+        async with self._turn(lane, record):
+            times = [TokenTimes(lane.liveness, self._reporter(lane)) for _ in ask.requests]
+            try:
+                async with aclosing(generate(ask, times)) as replies:
+                    yield replies
+            except BackendError as error:
+                lane.liveness.failed(error)
+                raise
+            finally:
+                _note(times, record)
+
+    async def close(self) -> None:
+        for lane in self.lanes.values():
+            await lane.liveness.close()
+            await lane.model.backend.close()
+
+    @asynccontextmanager
+    async def _turn(self, lane: Lane, record: RequestRecord) -> AsyncIterator[None]:
+        waiting = self.metrics.waiting.labels(lane.model.name)
+        running = self.metrics.running.labels(lane.model.name)
+        since = time.monotonic()
+        async with AsyncExitStack() as held:
+            with waiting.track_inprogress():
+                await held.enter_async_context(lane.admission.slot())
+            record.queued = time.monotonic() - since
+            held.enter_context(running.track_inprogress())
+            yield
+
+    def _reporter(self, lane: Lane) -> Callable[[TokenTimes], None]:
+        return lambda times: self.metrics.report_tokens(lane.model.name, times)
+
+
+def _note(times: Sequence[TokenTimes], record: RequestRecord) -> None:
+    firsts = [each.first for each in times if each.first is not None]
+    if firsts:
+        record.first_token = min(firsts) - record.started
+    for each in times:
+        record.completion_tokens += each.total
+        each.flush()

@@ -1,0 +1,187 @@
+"""From token requests to the one event stream that feeds every API dialect."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from enginix.chat.events import Event, Reasoning, ToolCallStart
+from enginix.chat.reply import markers, reply_parser
+from enginix.chat.stop import StopStrings
+from enginix.chat.stream import ReplyStream
+from enginix.errors import GenerationFailed
+from enginix.gateway.ask import (
+    Ask,
+    Finished,
+    FinishReason,
+    Logprobs,
+    ReplyEvent,
+    ReplyFormat,
+    TokenLogprob,
+)
+from enginix.gateway.models import ServedModel
+from enginix.gateway.record import TokenTimes
+from enginix.triton.request import TokenChunk, TokenRequest
+
+# A choice's number and what happened to it; every item is one arrival, never merged by a timer.
+Replies = AsyncGenerator[tuple[int, list[ReplyEvent]], None]
+
+
+def generate(ask: Ask, times: Sequence[TokenTimes]) -> Replies:
+    """All choices of `ask` as they come; `times` has one clock for each. Use `aclosing`."""
+    if len(ask.requests) == 1:
+        return _choice(ask, 0, times[0])
+    return _choices(ask, times)
+
+
+async def _choice(ask: Ask, index: int, times: TokenTimes) -> Replies:
+    choice = Choice(ask.model, ask.format, ask.requests[index])
+    async with aclosing(ask.model.backend.generate(ask.requests[index])) as arrivals:
+        async for chunks in arrivals:
+            before = choice.tokens
+            events = choice.read(chunks)
+            if choice.tokens != before:
+                times.arrived(choice.tokens - before)
+            if choice.done:
+                # Before the client is told: its reading must not hold the model's slot.
+                await arrivals.aclose()
+            if events:
+                yield index, events
+            if choice.done:
+                return
+    raise GenerationFailed(
+        f"{ask.model.backend.name} ended its answer without saying that it was over"
+    )
+
+
+async def _choices(ask: Ask, times: Sequence[TokenTimes]) -> Replies:
+    # As many places as choices: a reader that stops stops the choices too.
+    queue: asyncio.Queue[tuple[int, list[ReplyEvent] | BaseException | None]]
+    queue = asyncio.Queue(len(ask.requests))
+
+    async def pump(index: int) -> None:
+        try:
+            async with aclosing(_choice(ask, index, times[index])) as replies:
+                async for item in replies:
+                    await queue.put(item)
+            await queue.put((index, None))
+        except Exception as error:
+            await queue.put((index, error))
+
+    pumps = [asyncio.create_task(pump(index)) for index in range(len(ask.requests))]
+    try:
+        left = len(pumps)
+        while left:
+            index, item = await queue.get()
+            if item is None:
+                left -= 1
+            elif isinstance(item, BaseException):
+                raise item
+            else:
+                yield index, item
+    finally:
+        for task in pumps:
+            task.cancel()
+        await asyncio.wait(pumps)
+
+
+class Choice:
+    """One choice of a reply, from its token chunks; knows when it is over and why."""
+
+    __slots__ = (
+        "_begun",
+        "_called",
+        "_most_tokens",
+        "_one_call",
+        "_reasons",
+        "_reply",
+        "_tools",
+        "done",
+        "reasoning_tokens",
+        "tokens",
+    )
+
+    def __init__(self, model: ServedModel, format: ReplyFormat, request: TokenRequest) -> None:
+        self._reply, self._begun = reply_stream(model, format)
+        self._most_tokens = request.max_tokens
+        self._tools = bool(format.definitions)
+        self._one_call = format.one_call
+        self._called = False
+        self._reasons = format.starts_inside
+        self.done = False
+        self.tokens = 0
+        self.reasoning_tokens = 0
+
+    def read(self, chunks: Sequence[TokenChunk]) -> list[ReplyEvent]:
+        events: list[ReplyEvent] = []
+        if self._begun:
+            events += self._begun
+            self._begun = []
+            self._look_for_calls(events)
+        for ids, logprobs, final in chunks:
+            if ids:
+                self._read_tokens(ids, logprobs, events)
+            if final and not self.done:
+                self._finish("length" if self.tokens >= self._most_tokens else "stop", events)
+            if self.done:
+                break
+        return events
+
+    def _read_tokens(
+        self, ids: tuple[int, ...], logprobs: tuple[float, ...] | None, events: list[ReplyEvent]
+    ) -> None:
+        self.tokens += len(ids)
+        said = self._reply.feed(ids)
+        if logprobs is not None:
+            events.append(Logprobs(tuple(map(TokenLogprob, ids, logprobs))))
+        if said:
+            self._reasons = said[-1].__class__ is Reasoning
+            before = len(events)
+            events += said
+            if self._tools:
+                self._look_for_calls(events, before)
+        if self._reasons:
+            self.reasoning_tokens += len(ids)
+        if not self.done and self._reply.stopped_by is not None:
+            self._finish("stop", events)
+
+    def _look_for_calls(self, events: list[ReplyEvent], start: int = 0) -> None:
+        for place in range(start, len(events)):
+            if isinstance(events[place], ToolCallStart):
+                if self._one_call and self._called:
+                    del events[place:]
+                    self._end("stop", events)
+                    return
+                self._called = True
+
+    def _finish(self, reason: FinishReason, events: list[ReplyEvent]) -> None:
+        before = len(events)
+        events += self._reply.finish()
+        if self._tools:
+            self._look_for_calls(events, before)
+        if not self.done:
+            self._end(reason, events)
+
+    def _end(self, reason: FinishReason, events: list[ReplyEvent]) -> None:
+        self.done = True
+        if reason == "stop" and self._called:
+            reason = "tool_calls"
+        events.append(Finished(reason, self.tokens, self.reasoning_tokens, self._reply.stopped_by))
+
+
+def reply_stream(model: ServedModel, format: ReplyFormat) -> tuple[ReplyStream, list[Event]]:
+    """The reader of one reply, and what its begun words say already."""
+    tools = format.tools if format.definitions else None
+    text = model.tokenizer.stream(
+        keep=markers(format.reasoning, tools), continues=format.continues or bool(format.begun)
+    )
+    parser = reply_parser(
+        format.reasoning,
+        tools,
+        starts_inside=format.starts_inside,
+        tools_wanted=tools is not None,
+        definitions=format.definitions,
+    )
+    begun = parser.feed(format.begun) if format.begun else []
+    return ReplyStream(text, StopStrings(format.stop), parser), begun

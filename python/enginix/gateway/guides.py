@@ -1,0 +1,69 @@
+"""What an answer must look like: OpenAI's response_format and the extensions of local servers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from enginix.errors import RequestError
+from enginix.gateway.schema.chat import GuidedFields, ResponseFormat
+from enginix.triton.request import Guide
+
+
+def guide_of(fields: GuidedFields) -> Guide | None:
+    """The one guide a request asks for; None for free text."""
+    asked = {
+        name: make(value)
+        for name, make in MAKERS.items()
+        if (value := getattr(fields, name)) is not None
+    }
+    guides = {name: guide for name, guide in asked.items() if guide is not None}
+    if len(guides) > 1:
+        raise RequestError(
+            f"{' and '.join(guides)} each say what the answer must look like; send one of them",
+            param=next(iter(guides)),
+            code="invalid_value",
+        )
+    return next(iter(guides.values()), None)
+
+
+def _format_guide(format: ResponseFormat) -> Guide | None:
+    match format.type:
+        case "text":
+            return None
+        case "json_object":
+            return Guide("json")
+        case "json_schema":
+            schema = format.json_schema.schema_ if format.json_schema else None
+            return _schema_guide(_needed(schema, "response_format.json_schema.schema"))
+        case "regex":
+            return Guide("regex", _needed(format.pattern, "response_format.pattern"))
+        case "grammar":
+            return Guide("ebnf_grammar", _needed(format.grammar, "response_format.grammar"))
+
+
+def _schema_guide(schema: str | dict[str, Any] | bool) -> Guide:
+    text = schema if isinstance(schema, str) else orjson.dumps(schema).decode()
+    return Guide("json_schema", text)
+
+
+def _choice_guide(choices: list[str]) -> Guide:
+    return Guide("regex", "|".join(f"({re.escape(choice)})" for choice in choices))
+
+
+MAKERS: dict[str, Callable[[Any], Guide | None]] = {
+    "response_format": _format_guide,
+    "guided_json": _schema_guide,
+    "guided_regex": lambda pattern: Guide("regex", pattern),
+    "guided_grammar": lambda grammar: Guide("ebnf_grammar", grammar),
+    "guided_choice": _choice_guide,
+}
+
+
+def _needed(value: Any, where: str) -> Any:
+    if value is None:
+        raise RequestError(f"{where} is missing", param=where, code="missing_required_parameter")
+    return value

@@ -1,0 +1,80 @@
+"""What is known of one HTTP request, gathered while it runs: for its log line and the metrics."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+# Seconds between two tokens: the upper ends of the histogram's buckets.
+GAP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+# A long answer's tokens show up in the metrics this often.
+REPORT_SECONDS = 1.0
+
+
+class Pulse(Protocol):
+    """Where the time of the last token is told, whosever it was."""
+
+    last_token: float
+
+
+@dataclass(slots=True)
+class TokenTimes:
+    """When the tokens of one choice came; `arrived` is called for every batch of them."""
+
+    pulse: Pulse
+    report: Callable[[TokenTimes], None]
+    clock: Callable[[], float] = time.monotonic
+    first: float | None = None
+    last: float = 0.0
+    total: int = 0
+    tokens: int = 0
+    """Since the last report, as are the gaps."""
+    gaps: list[int] = field(default_factory=lambda: [0] * (len(GAP_BUCKETS) + 1))
+    gap_seconds: float = 0.0
+    _reported: float = 0.0
+
+    def arrived(self, tokens: int) -> None:
+        now = self.pulse.last_token = self.clock()
+        self.tokens += tokens
+        self.total += tokens
+        if self.first is None:
+            self.first = self.last = self._reported = now
+            return
+        # What came together shares the time since the arrival before.
+        since = now - self.last
+        self.gaps[bisect_left(GAP_BUCKETS, since / tokens)] += tokens
+        self.gap_seconds += since
+        self.last = now
+        if now - self._reported > REPORT_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand over what was counted since the last time."""
+        self.report(self)
+        self.tokens = 0
+        self.gaps = [0] * len(self.gaps)
+        self.gap_seconds = 0.0
+        self._reported = self.last
+
+
+@dataclass(slots=True)
+class RequestRecord:
+    id: str
+    started: float
+    model: str | None = None
+    status: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    queued: float | None = None
+    """Seconds in the queue; None when the request never got out of it."""
+    first_token: float | None = None
+    """Seconds from the request to its first token."""
+    finish_reasons: list[str] = field(default_factory=list)
+    client_left: bool = False
+    error: str | None = None
+    """The class of what went wrong."""
+    prompt: object = None
+    """Kept only when the operator wants prompts in the log."""

@@ -1,0 +1,118 @@
+"""The body of /v1/chat/completions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from enginix.gateway.schema.fields import (
+    Integer,
+    Positive,
+    SamplingFields,
+    Schema,
+    StreamOptions,
+)
+
+Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+
+
+class Part(Schema):
+    """A piece of a message; which types a model can read is not the schema's to say."""
+
+    type: str
+    text: str | None = None
+    refusal: str | None = None
+
+
+class FunctionCall(Schema):
+    name: str
+    arguments: str | dict[str, Any] = ""
+
+
+class ToolCall(Schema):
+    id: str | None = None
+    type: str = "function"
+    function: FunctionCall
+
+
+class ChatMessage(Schema):
+    role: Role
+    content: str | list[Part] | None = None
+    name: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    thinking: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
+
+
+class Function(Schema):
+    name: Annotated[str, Field(min_length=1)]
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class Tool(Schema):
+    type: Literal["function"]
+    function: Function
+
+
+class NamedFunction(Schema):
+    name: str
+
+
+class NamedTool(Schema):
+    type: Literal["function"]
+    function: NamedFunction
+
+
+class JsonSchema(Schema):
+    name: str | None = None
+    schema_: Annotated[dict[str, Any] | bool | None, Field(alias="schema")] = None
+    strict: bool | None = None
+
+
+class ResponseFormat(Schema):
+    type: Literal["text", "json_object", "json_schema", "regex", "grammar"]
+    json_schema: JsonSchema | None = None
+    pattern: str | None = None
+    grammar: str | None = None
+
+
+class GuidedFields(Schema):
+    """Ways to say what the answer must look like."""
+
+    response_format: ResponseFormat | None = None
+    guided_json: str | dict[str, Any] | None = None
+    guided_regex: str | None = None
+    guided_grammar: str | None = None
+    guided_choice: Annotated[list[str], Field(min_length=1)] | None = None
+
+
+class ChatRequest(SamplingFields, GuidedFields):
+    model: str | None = None
+    messages: list[ChatMessage]
+    n: Positive | None = None
+    stop: str | list[str] | None = None
+    max_tokens: Positive | None = None
+    max_completion_tokens: Positive | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[Integer, Field(ge=0, le=20)] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    tools: list[Tool] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning_effort: Effort | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    # Known and impossible here: refused by name instead of being ignored.
+    functions: Any = None
+    function_call: Any = None
+    audio: Any = None
+    modalities: list[str] | None = None
+    best_of: Integer | None = None
+    use_beam_search: bool | None = None
+    prompt_logprobs: Any = None

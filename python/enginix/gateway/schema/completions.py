@@ -1,0 +1,33 @@
+"""The body of /v1/completions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from enginix.gateway.schema.chat import GuidedFields
+from enginix.gateway.schema.fields import (
+    Integer,
+    NotNegative,
+    Positive,
+    SamplingFields,
+    StreamOptions,
+)
+
+
+class CompletionRequest(SamplingFields, GuidedFields):
+    model: str | None = None
+    prompt: str | list[str] | list[Integer] | list[list[Integer]]
+    n: Positive | None = None
+    best_of: Positive | None = None
+    stop: str | list[str] | None = None
+    max_tokens: NotNegative | None = None
+    logprobs: Annotated[Integer, Field(ge=0)] | None = None
+    echo: bool | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    # Known and impossible here: refused by name instead of being ignored.
+    suffix: str | None = None
+    use_beam_search: bool | None = None
+    prompt_logprobs: Any = None

@@ -1,0 +1,47 @@
+"""Building blocks of every request schema: strict types, bounds, and what is ignored."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+class Schema(BaseModel):
+    """Unknown fields are ignored, as OpenAI does; known ones must have their type."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
+
+
+def _whole(value: Any) -> Any:
+    # JavaScript and Lua clients write 100.0 for 100.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Integer = Annotated[int, BeforeValidator(_whole)]
+Positive = Annotated[Integer, Field(ge=1)]
+NotNegative = Annotated[Integer, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+
+
+class StreamOptions(Schema):
+    include_usage: bool = False
+    continuous_usage_stats: bool = False
+
+
+class SamplingFields(Schema):
+    """How the next token is chosen: OpenAI's fields and the common extensions of local servers."""
+
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[Integer, Field(ge=-1)] | None = None
+    min_p: Fraction | None = None
+    seed: Integer | None = None
+    repetition_penalty: Annotated[float, Field(gt=0)] | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    logit_bias: dict[str, float] | None = None
+    min_tokens: NotNegative | None = None
+    ignore_eos: bool | None = None
+    stop_token_ids: list[Integer] | None = None

@@ -1,0 +1,26 @@
+"""The bodies of /tokenize and /detokenize."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from enginix.gateway.schema.chat import ChatMessage, Tool
+from enginix.gateway.schema.fields import Integer, Schema
+
+
+class TokenizeRequest(Schema):
+    """Either a prompt or messages."""
+
+    model: str | None = None
+    prompt: str | None = None
+    messages: list[ChatMessage] | None = None
+    tools: list[Tool] | None = None
+    add_special_tokens: bool = True
+    add_generation_prompt: bool = True
+    chat_template_kwargs: dict[str, Any] | None = None
+    return_token_strs: bool = False
+
+
+class DetokenizeRequest(Schema):
+    model: str | None = None
+    tokens: list[Integer]

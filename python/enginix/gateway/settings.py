@@ -1,0 +1,40 @@
+"""What an operator decides about a gateway, parsed once and passed down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class RequestLimits:
+    """What one request may ask for."""
+
+    body_bytes: int = 16 << 20
+    messages: int = 4096
+    choices: int = 16
+    stop_strings: int = 64
+    max_tokens: int | None = None
+    """The most tokens one answer may have; None leaves it to the context."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadLimits:
+    """How much happens at once, per model and worker process. Seconds are floats."""
+
+    running: int = 1024
+    waiting: int = 1024
+    keep_awake: float = 10.0
+    """Without a first token for this long, the stream begins with a comment, for proxies' sake."""
+    stalled_reader: float = 60.0
+    """A client that takes nothing for this long is gone."""
+    drain: float = 30.0
+    """What running answers get to finish after SIGTERM."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    request: RequestLimits = field(default_factory=RequestLimits)
+    load: LoadLimits = field(default_factory=LoadLimits)
+    api_keys: frozenset[str] = frozenset()
+    """Empty: everybody may ask."""
+    log_prompts: bool = False

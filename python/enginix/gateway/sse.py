@@ -1,0 +1,145 @@
+"""A reply as server-sent events: bytes out as tokens come in, and an end when the client leaves.
+
+Reading and writing alternate, so a client that reads slowly slows its own generation down and
+nothing piles up here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Protocol
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from enginix.errors import EnginixError
+from enginix.gateway.ask import Ask, Finished, ReplyEvent, Usage
+from enginix.gateway.disconnect import unless_client_leaves
+from enginix.gateway.errors import Failure, failure_of
+from enginix.gateway.gateway import Gateway
+from enginix.gateway.generation import Replies
+from enginix.gateway.record import RequestRecord
+from enginix.gateway.state import record_in
+
+logger = logging.getLogger(__name__)
+
+HEADERS = {
+    "Cache-Control": "no-cache",
+    # Without it nginx and its like gather the events of a whole answer.
+    "X-Accel-Buffering": "no",
+}
+STILL_WAITING = b": waiting for the first token\n\n"
+
+
+class StreamEncoder(Protocol):
+    """One dialect's events as bytes. `encode` is called for every token: it must be cheap."""
+
+    def begin(self) -> bytes: ...
+
+    def encode(self, choice: int, events: Sequence[ReplyEvent]) -> bytes: ...
+
+    def end(self, usage: Usage) -> bytes: ...
+
+    def fail(self, failure: Failure) -> bytes:
+        """What a client is told when it cannot be told by a status any more."""
+        ...
+
+
+class EventStream(Response):
+    """Asks and answers while it is being sent."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, gateway: Gateway, ask: Ask, encoder: StreamEncoder) -> None:
+        super().__init__(headers=HEADERS)
+        del self.headers["content-length"]
+        self._gateway = gateway
+        self._ask = ask
+        self._encoder = encoder
+        self._begun = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        record = record_in(scope)
+        stayed = await unless_client_leaves(receive, self._answer(send, record))
+        record.client_left = not stayed
+
+    async def _answer(self, send: Send, record: RequestRecord) -> None:
+        try:
+            async with self._gateway.replies(self._ask, record) as replies:
+                last = await self._pass_on(replies, send, record)
+        except Exception as error:
+            record.error = type(error).__name__
+            if not self._begun:
+                raise
+            if not isinstance(error, EnginixError):
+                logger.exception("request %s failed in mid-stream", record.id)
+            last = self._encoder.fail(failure_of(error))
+        await send({"type": "http.response.body", "body": last, "more_body": False})
+
+    async def _pass_on(self, replies: Replies, send: Send, record: RequestRecord) -> bytes:
+        """Send everything but the last bytes, which it returns."""
+        encode = self._encoder.encode
+        tally = UsageTally(self._ask)
+        choice, events = await self._first(replies, send)
+        await self._begin(send)
+        begin = self._encoder.begin()
+        await send(
+            {
+                "type": "http.response.body",
+                "body": begin + encode(choice, events),
+                "more_body": True,
+            }
+        )
+        tally.read(events)
+        async for choice, events in replies:
+            body = encode(choice, events)
+            if body:
+                await send({"type": "http.response.body", "body": body, "more_body": True})
+            if events[-1].__class__ is Finished:
+                tally.read(events)
+        record.finish_reasons = tally.finish_reasons
+        return self._encoder.end(tally.usage)
+
+    async def _first(self, replies: Replies, send: Send) -> tuple[int, list[ReplyEvent]]:
+        """The first events; a comment now and then while they do not come."""
+        waiting = asyncio.ensure_future(anext(replies))
+        try:
+            while not waiting.done():
+                await asyncio.wait({waiting}, timeout=self._gateway.settings.load.keep_awake)
+                if not waiting.done():
+                    await self._begin(send)
+                    body = {"type": "http.response.body", "body": STILL_WAITING, "more_body": True}
+                    await send(body)
+            return waiting.result()
+        finally:
+            if not waiting.done():
+                waiting.cancel()
+                await asyncio.wait({waiting})
+
+    async def _begin(self, send: Send) -> None:
+        if not self._begun:
+            self._begun = True
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+
+
+class UsageTally:
+    """Adds up what the choices' last events say."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._prompt_tokens = ask.prompt_tokens
+        self._completion_tokens = 0
+        self._reasoning_tokens = 0
+        self.finish_reasons: list[str] = []
+
+    def read(self, events: Sequence[ReplyEvent]) -> None:
+        last = events[-1] if events else None
+        if isinstance(last, Finished):
+            self._completion_tokens += last.completion_tokens
+            self._reasoning_tokens += last.reasoning_tokens
+            self.finish_reasons.append(last.reason)
+
+    @property
+    def usage(self) -> Usage:
+        return Usage(self._prompt_tokens, self._completion_tokens, self._reasoning_tokens)

@@ -1,0 +1,113 @@
+"""A backend that says what it is told to say, token by token, and remembers what it was asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+
+from enginix.errors import BackendError
+from enginix.triton.request import TokenChunk, TokenRequest
+
+EVERYTHING = frozenset(
+    {
+        "temperature",
+        "top_k",
+        "top_p",
+        "min_p",
+        "seed",
+        "repetition_penalty",
+        "presence_penalty",
+        "frequency_penalty",
+        "min_tokens",
+        "logit_bias",
+        "guide",
+    }
+)
+
+
+class FakeBackend:
+    """Its replies in turn, the last one again and again.
+
+    `stops_at`: after that many tokens it says nothing until `go` is set. `fails_at`: after that
+    many tokens `error` is raised. `together`: how many tokens arrive at once.
+    """
+
+    name = "fake"
+
+    def __init__(
+        self,
+        *replies: Sequence[int],
+        supported: frozenset[str] = EVERYTHING,
+        stops_at: int | None = None,
+        fails_at: int | None = None,
+        error: BackendError | None = None,
+        together: int = 1,
+    ) -> None:
+        self.replies = replies or ((),)
+        self.supports = supported
+        self.stops_at = stops_at
+        self.fails_at = fails_at
+        self.error = error
+        self.together = together
+        self.asked: list[TokenRequest] = []
+        self.produced = 0
+        self.running = 0
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self.stuck = asyncio.Event()
+        self.go = asyncio.Event()
+        self.probes = 0
+        self.probe_error: BackendError | None = None
+        self.closed = False
+
+    async def generate(self, request: TokenRequest) -> AsyncGenerator[list[TokenChunk], None]:
+        reply = self.replies[min(len(self.asked), len(self.replies) - 1)]
+        self.asked.append(request)
+        self.running += 1
+        self.idle.clear()
+        try:
+            ends = {request.end_id, *request.stop_ids}
+            ids = [token for token in _until(reply, ends)][: request.max_tokens]
+            for start in range(0, len(ids), self.together):
+                await self._pause(start)
+                batch = ids[start : start + self.together]
+                self.produced += len(batch)
+                yield [self._chunk(token, request) for token in batch]
+            await self._pause(len(ids))
+            yield [TokenChunk((), () if request.logprobs else None, True)]
+        finally:
+            self.running -= 1
+            if not self.running:
+                self.idle.set()
+
+    async def supported(self) -> frozenset[str]:
+        return self.supports
+
+    async def probe(self) -> None:
+        self.probes += 1
+        if self.probe_error:
+            raise self.probe_error
+
+    async def close(self) -> None:
+        self.closed = True
+
+    async def _pause(self, at: int) -> None:
+        # Every token is a turn of the event loop, as it is with a real one.
+        await asyncio.sleep(0)
+        if self.error is not None and self.fails_at == at:
+            raise self.error
+        if self.stops_at == at:
+            self.stuck.set()
+            await self.go.wait()
+
+    def _chunk(self, token: int, request: TokenRequest) -> TokenChunk:
+        return TokenChunk((token,), (-0.5,) if request.logprobs else None)
+
+
+def _until(reply: Sequence[int], ends: set[int | None]) -> list[int]:
+    ids = []
+    for token in reply:
+        if token in ends:
+            break
+        ids.append(token)
+    return ids
