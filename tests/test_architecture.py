@@ -40,6 +40,7 @@ ONLY_DOOR = {
     "fastapi": ("gateway/", "backends/"),
     "grpc": ("triton/",),
     "tritonclient": ("triton/",),
+    "google": ("triton/",),
     "hpack": ("triton/",),
     "subprocess": ("process.py",),
     "tokenizers": ("chat/",),

@@ -35,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         format="%(levelname).1s %(name)s: %(message)s",
         stream=sys.stderr,
     )
+    # One line a request: of use to nobody but httpx's own authors.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         return int(args.run(args))
     except UsageError as error:

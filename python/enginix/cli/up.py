@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import shlex
-import signal
 import sys
 import time
-from collections.abc import Coroutine
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +18,7 @@ from enginix.checkpoint.load import hash_files
 from enginix.cli import environment
 from enginix.cli.engine import build_model
 from enginix.cli.hello import say_hello
+from enginix.cli.signals import run_until_signalled
 from enginix.cli.stage_lines import StageLines
 from enginix.errors import EnginixError
 from enginix.manifest import check_files, read_manifest
@@ -59,7 +57,9 @@ def run(args: argparse.Namespace) -> int:
     _require_ports(profile)
     for entry in profile.models:
         _prepare(find_model(entry.name))
-    return asyncio.run(_until_signalled(_serve(profile)))
+    if run_until_signalled(_serve(profile)):
+        console.print("\nstopped; nothing is left running")
+    return 0
 
 
 def _overridden(profile: Profile, args: argparse.Namespace) -> Profile:
@@ -164,19 +164,6 @@ def _tell_where(profile: Profile, url: str) -> None:
     _tell("triton", f"http://127.0.0.1:{profile.models[0].http_port}/v2")
     _tell("logs", str(environment.cache_home() / "logs" / profile.name))
     console.print("\nCtrl-C stops everything.")
-
-
-async def _until_signalled(work: Coroutine[None, None, None]) -> int:
-    """Run `work` until it fails or somebody wants it to end; then it has cleaned up."""
-    task = asyncio.ensure_future(work)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, task.cancel)
-    try:
-        await task
-    except asyncio.CancelledError:
-        console.print("\nstopped; nothing is left running")
-    return 0
 
 
 def _reachable(host: str) -> str:

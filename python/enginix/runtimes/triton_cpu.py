@@ -48,6 +48,8 @@ def environment(runtime: Runtime, base: Mapping[str, str]) -> dict[str, str]:
         "PATH": f"{runtime.root / 'bin'}:{base.get('PATH', '')}",
         "LD_LIBRARY_PATH": ":".join(filter(None, [libraries, base.get("LD_LIBRARY_PATH")])),
         "PYTHONDONTWRITEBYTECODE": "1",
+        # Threads that spin while they wait take the cores from everything else on the machine.
+        "OMP_WAIT_POLICY": base.get("OMP_WAIT_POLICY", "passive"),
     }
     without_python = {
         key: value for key, value in base.items() if key not in {"PYTHONPATH", "PYTHONHOME"}

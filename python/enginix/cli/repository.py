@@ -1,0 +1,30 @@
+"""`enginix repository render ENGINE --out DIR`: the model repository, to read or to serve."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from enginix.cli.find_engine import find_engine
+from enginix.errors import OutputExists
+from enginix.manifest import check_files, read_manifest
+from enginix.triton.repository import RenderOptions, render_repository
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(metavar="ACTION", required=True)
+    render = commands.add_parser("render", help="fill the templates from an engine's manifest")
+    render.add_argument("engine", metavar="ENGINE|NAME", help="an engine directory, or a model")
+    render.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new directory")
+    render.add_argument("--threads", type=int, default=0, help="for gguf engines (one a core)")
+
+
+def run(args: argparse.Namespace) -> int:
+    engine = find_engine(args.engine)
+    manifest = read_manifest(engine)
+    check_files(engine, manifest)
+    if args.out.exists():
+        raise OutputExists(args.out)
+    render_repository(engine, manifest, args.out, RenderOptions(threads=args.threads))
+    print(f"{args.out}: {', '.join(sorted(path.name for path in args.out.iterdir()))}")
+    return 0

@@ -1,0 +1,98 @@
+"""Renders Triton's model repository for one engine, from triton-repo/ and the engine's manifest.
+
+Both kinds of mistake are refused: a hole nobody fills, and a value no hole takes. (NVIDIA's own
+filler leaves holes, which surface as Triton's parse errors, or not at all.)
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from enginix.errors import EngineMismatch, TemplateMismatch
+from enginix.manifest import Manifest
+
+TEMPLATES = Path(__file__).parent / "templates"
+CONFIG = "config.pbtxt"
+
+
+@dataclass(frozen=True, slots=True)
+class RenderOptions:
+    """`threads` 0 lets the model choose: one for each physical core it may use."""
+
+    threads: int = 0
+
+
+def render_repository(
+    engine: Path, manifest: Manifest, out: Path, options: RenderOptions | None = None
+) -> None:
+    """Write the repository for `engine` into `out`, which must be empty or not exist."""
+    templates = TEMPLATES / manifest.kind
+    if not templates.is_dir():
+        served = ", ".join(sorted(path.name for path in TEMPLATES.iterdir() if path.is_dir()))
+        raise EngineMismatch(
+            f"engines of kind {manifest.kind} are not served by Triton; those it serves: {served}"
+        )
+    values = repository_values(engine, manifest, options or RenderOptions())
+    configs = {path.parent.name: path.read_text() for path in templates.glob(f"*/{CONFIG}")}
+    rendered = render_configs(configs, values)
+    for model, text in rendered.items():
+        _copy_model(templates / model, out / model)
+        (out / model / CONFIG).write_text(text, encoding="utf-8")
+
+
+def repository_values(engine: Path, manifest: Manifest, options: RenderOptions) -> dict[str, str]:
+    """What fills the holes of the kind's templates."""
+    limits = manifest.limits
+    return {
+        "engine_dir": str(engine.absolute()),
+        # An engine carries its tokenizer.
+        "tokenizer_dir": str(engine.absolute()),
+        "parallel": str(limits.max_batch_size),
+        "context": str(limits.max_seq_len),
+        "threads": str(options.threads),
+    }
+
+
+def render_configs(configs: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
+    """Model name -> its configuration, every hole filled and accepted by Triton's own schema."""
+    templates = {model: Template(text) for model, text in configs.items()}
+    holes = {hole for template in templates.values() for hole in template.get_identifiers()}
+    if missing := holes - values.keys():
+        raise TemplateMismatch(f"no value for {', '.join(sorted(missing))}")
+    if unused := values.keys() - holes:
+        raise TemplateMismatch(f"no template has a hole named {', '.join(sorted(unused))}")
+    quoted = {key: _quoted(value) for key, value in values.items()}
+    rendered = {model: template.substitute(quoted) for model, template in templates.items()}
+    for model, text in rendered.items():
+        check_config(model, text)
+    return rendered
+
+
+def check_config(model: str, text: str) -> None:
+    """Hold a configuration to Triton's protobuf schema."""
+    config = model_config_pb2.ModelConfig()
+    try:
+        text_format.Parse(text, config)
+    except text_format.ParseError as error:
+        raise TemplateMismatch(f"{model}/{CONFIG} is not what Triton reads: {error}") from error
+    if config.name != model:
+        raise TemplateMismatch(f"{model}/{CONFIG} names its model {config.name!r}")
+
+
+def _quoted(value: str) -> str:
+    """Safe between the double quotes of a protobuf text string."""
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _copy_model(source: Path, target: Path) -> None:
+    # Triton wants a version directory even in a model without code; git keeps no empty ones.
+    (target / "1").mkdir(parents=True)
+    for path in sorted((source / "1").glob("*.py")):
+        shutil.copyfile(path, target / "1" / path.name)
