@@ -1,0 +1,347 @@
+"""Fetches a checkpoint from the Hugging Face hub: pinned, parallel, resumed, every file checked.
+
+huggingface_hub says what a revision holds. The bytes are our own transfer's, because its downloads
+begin again from zero after a broken connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import fcntl
+import hashlib
+import shutil
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote
+
+import httpx
+from huggingface_hub import HfApi
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+# Its HTTP library changed twice (requests, httpx, httpx2); this is whichever it has.
+from huggingface_hub.errors import HTTPError as HubTransportError  # type: ignore[attr-defined]
+
+from enginix import __version__
+from enginix.checkpoint.load import SOURCE_PATTERNS
+from enginix.checkpoint.partial import PartialFile
+from enginix.checkpoint.transfer import (
+    PIECE_SIZE,
+    Received,
+    RemoteFile,
+    Retrying,
+    Transfer,
+    first_error,
+)
+from enginix.errors import DownloadError
+
+DEFAULT_ENDPOINT = "https://huggingface.co"
+DEFAULT_INCLUDE = (*SOURCE_PATTERNS, "model*.safetensors")
+CONNECTIONS = 8
+# A file whose hash is wrong this many times is wrong on the server.
+ATTEMPTS = 3
+INCOMPLETE = ".incomplete"
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """Where to ask, and as whom."""
+
+    endpoint: str = DEFAULT_ENDPOINT
+    token: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a repository holds at one revision, as far as it is wanted."""
+
+    repo: str
+    revision: str
+    files: tuple[RemoteFile, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(file.size for file in self.files)
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """`have` of the listing's bytes were there already."""
+
+    listing: Listing
+    have: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checking:
+    """A file that was there before is read, to see whether it is whole."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A file is there, and its hash is right."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """A file's hash is wrong, and its `lost` bytes are fetched again."""
+
+    name: str
+    why: str
+    lost: int
+
+
+Event = Began | Received | Retrying | Checking | Checked | Damaged
+
+
+def list_files(hub: Hub, repo: str, revision: str, include: Sequence[str] = ()) -> Listing:
+    """Ask the hub what `repo` holds at `revision` (a branch, a tag or a commit)."""
+    try:
+        info = HfApi(endpoint=hub.endpoint, token=hub.token or False).model_info(
+            repo, revision=revision, files_metadata=True, timeout=30
+        )
+    except (HubTransportError, OSError, ValueError) as error:
+        raise _explained(error, hub, repo, revision) from error
+    assert info.sha is not None, "model_info answers one revision"
+    patterns = tuple(include) or DEFAULT_INCLUDE
+    files = []
+    for sibling in info.siblings or []:
+        name = sibling.rfilename
+        if not any(fnmatchcase(name, pattern) for pattern in patterns):
+            continue
+        if sibling.size is None or not _is_plain(name):
+            raise DownloadError(f"{repo} lists {name!r}, which is not a file that can be fetched")
+        url = f"{hub.endpoint.rstrip('/')}/{repo}/resolve/{info.sha}/{quote(name)}"
+        sha256 = sibling.lfs.sha256 if sibling.lfs else None
+        files.append(RemoteFile(name, sibling.size, url, sha256, sibling.blob_id))
+    if not files:
+        raise DownloadError(
+            f"{repo} holds none of {', '.join(patterns[-3:])} at {revision}; name what it does "
+            f"hold with --include, its files are listed at {hub.endpoint}/{repo}/tree/{info.sha}"
+        )
+    return Listing(repo, info.sha, tuple(sorted(files, key=lambda file: -file.size)))
+
+
+async def fetch_files(
+    hub: Hub,
+    listing: Listing,
+    directory: Path,
+    said: Callable[[Event], None],
+    *,
+    connections: int = CONNECTIONS,
+    piece_size: int = PIECE_SIZE,
+    silence: float = 30.0,
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    free_bytes: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
+) -> None:
+    """Make `directory` hold every file of the listing, each with the right hash.
+
+    A directory that does not exist appears whole or not at all; one that does is repaired.
+    `silence` is how many seconds a connection may say nothing.
+    """
+    work = work_directory(directory)
+    with _writing(work), _locked(work / INCOMPLETE):
+        wanted = [file for file in listing.files if not await _is_there(file, work, said)]
+        with _partials(work, wanted, piece_size) as partials:
+            missing = sum(file.size for file in wanted) - sum(each.received for each in partials)
+            _require_space(work, missing, free_bytes(work))
+            said(Began(listing, listing.size_bytes - missing))
+            async with (
+                _client(hub, connections, silence) as client,
+                first_error(),
+                asyncio.TaskGroup() as tasks,
+            ):
+                transfer = Transfer(client, said, connections=connections, pause=pause)
+                for file, partial in zip(wanted, partials, strict=True):
+                    tasks.create_task(_fetch_file(transfer, file, partial, work, said))
+        shutil.rmtree(work / INCOMPLETE)
+        if work != directory:
+            work.rename(directory)
+
+
+def work_directory(directory: Path) -> Path:
+    """Where the files arrive: beside a directory that does not exist yet, in one that does."""
+    return directory if directory.exists() else directory.with_name(directory.name + ".partial")
+
+
+def check_file(path: Path, remote: RemoteFile) -> str | None:
+    """What is wrong with a fetched file, or None; reads all of it."""
+    size = path.stat().st_size
+    if size != remote.size:
+        return f"it has {size} bytes, expected {remote.size}"
+    with path.open("rb") as file:
+        if remote.sha256 is not None:
+            kind, expected = "sha256", remote.sha256
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        elif remote.git_oid is not None:
+            # What git calls a file's name: the SHA-1 of a small header and the content.
+            kind, expected = "git hash", remote.git_oid
+            digest = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+            digest.update(file.read())
+            found = digest.hexdigest()
+        else:
+            return None
+    return None if found == expected else f"its {kind} is {found}, expected {expected}"
+
+
+async def _is_there(file: RemoteFile, work: Path, said: Callable[[Event], None]) -> bool:
+    path = work / file.name
+    if not path.exists():
+        return False
+    said(Checking(file.name))
+    why = await asyncio.to_thread(check_file, path, file)
+    said(Damaged(file.name, why, 0) if why else Checked(file.name))
+    return why is None
+
+
+async def _fetch_file(
+    transfer: Transfer,
+    file: RemoteFile,
+    partial: PartialFile,
+    work: Path,
+    said: Callable[[Event], None],
+) -> None:
+    for _ in range(ATTEMPTS):
+        await transfer.fetch(file, partial)
+        why = await asyncio.to_thread(check_file, partial.path, file)
+        if why is None:
+            partial.move_to(work / file.name)
+            said(Checked(file.name))
+            return
+        partial.forget()
+        said(Damaged(file.name, why, file.size))
+    raise DownloadError(
+        f"{file.name} came damaged {ATTEMPTS} times: {why}; the server or something on the way "
+        "to it changes the file, try another network or HF_ENDPOINT"
+    )
+
+
+def _client(hub: Hub, connections: int, silence: float) -> httpx.AsyncClient:
+    # identity: a compressed body has other bytes than the ranges that were asked for.
+    headers = {"User-Agent": f"enginix/{__version__}", "Accept-Encoding": "identity"}
+    if hub.token:
+        headers["Authorization"] = f"Bearer {hub.token}"
+    return httpx.AsyncClient(
+        headers=headers,
+        follow_redirects=True,
+        timeout=httpx.Timeout(silence, connect=min(silence, 10.0), pool=None),
+        limits=httpx.Limits(max_connections=connections),
+    )
+
+
+@contextmanager
+def _writing(work: Path) -> Iterator[None]:
+    """Say what cannot be written, and leave no empty directory where nothing came."""
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise DownloadError(
+                f"the disk of {work} is full; make room and run the same command again, it goes "
+                "on where it stopped"
+            ) from error
+        raise DownloadError(
+            f"cannot write {error.filename or work}: {error.strerror or error}; "
+            "name another directory with --out"
+        ) from error
+
+
+@contextmanager
+def _locked(incomplete: Path) -> Iterator[None]:
+    """Two downloads into one directory would write each other's files."""
+    incomplete.mkdir(exist_ok=True)
+    with (incomplete / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DownloadError(
+                f"another enginix is fetching into {incomplete.parent}; wait for it, or end it"
+            ) from None
+        yield
+
+
+@contextmanager
+def _partials(
+    work: Path, files: Sequence[RemoteFile], piece_size: int
+) -> Iterator[list[PartialFile]]:
+    """The files' arriving parts, open; removed again when not one byte came."""
+    partials: list[PartialFile] = []
+    with ExitStack() as stack:
+        for file in files:
+            identity = file.sha256 or file.git_oid or file.url
+            path = work / INCOMPLETE / file.name
+            partials.append(stack.enter_context(PartialFile(path, file.size, identity, piece_size)))
+        try:
+            yield partials
+        except DownloadError:
+            if not any(partial.received for partial in partials):
+                shutil.rmtree(work / INCOMPLETE)
+                if not any(work.iterdir()):
+                    work.rmdir()
+            raise
+
+
+def _require_space(work: Path, missing: int, free: int) -> None:
+    if missing > free:
+        raise DownloadError(
+            f"{missing / 1e9:.1f} GB are still to come and {work} has {free / 1e9:.1f} GB free; "
+            f"make {(missing - free) / 1e9:.1f} GB of room, or name another directory with --out"
+        )
+
+
+def _is_plain(name: str) -> bool:
+    """Whether a file name from the hub stays inside the directory it is put into."""
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
+
+
+def _explained(error: Exception, hub: Hub, repo: str, revision: str) -> DownloadError:
+    page = f"{hub.endpoint.rstrip('/')}/{repo}"
+    status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
+    match error:
+        case GatedRepoError():
+            return DownloadError(
+                f"{repo} is gated: accept its terms at {page}, then pass a token of that account "
+                "in HF_TOKEN"
+            )
+        case RevisionNotFoundError():
+            return DownloadError(
+                f"{repo} has no revision {revision!r}; its branches and tags are at {page}/refs"
+            )
+        case RepositoryNotFoundError():
+            seen = "this HF_TOKEN may not see it" if hub.token else "it is private"
+            return DownloadError(
+                f"there is no model repository {repo} at {hub.endpoint}, or {seen}; check the "
+                "name, and pass a token in HF_TOKEN for a private one"
+            )
+        case HfHubHTTPError() if status in (401, 403):
+            return DownloadError(
+                f"{hub.endpoint} refused the token in HF_TOKEN ({status}); make a new one at "
+                f"{hub.endpoint}/settings/tokens, or unset it"
+            )
+        case HfHubHTTPError():
+            return DownloadError(f"{hub.endpoint} answered {status} about {repo}; try again later")
+        case HFValidationError():
+            return DownloadError(
+                f"{repo!r} is no repository name; expected one such as nvidia/Qwen3-32B-NVFP4"
+            )
+        case _:
+            return DownloadError(
+                f"{hub.endpoint} cannot be reached or does not speak the hub's language "
+                f"({error}); check the network and HF_ENDPOINT, or pass --offline to use what is "
+                "on this machine"
+            )
