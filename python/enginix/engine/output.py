@@ -35,7 +35,7 @@ def new_output(out: Path, *, replace: bool) -> Iterator[Path]:
         with _building(out) as building:
             yield building
             _sync(building)
-            _take_place(building, out)
+            _take_place(building, out, replace=replace)
             _sync(out.parent)
     except BaseException:
         for parent in created:
@@ -142,7 +142,9 @@ def _make_parents(directory: Path) -> list[Path]:
     return missing
 
 
-def _take_place(building: Path, out: Path) -> None:
+def _take_place(building: Path, out: Path, *, replace: bool) -> None:
+    # Hours may have passed, and something else may have come there.
+    require_free(out, replace=replace)
     try:
         if out.is_dir() and any(out.iterdir()):
             _exchange(building, out)

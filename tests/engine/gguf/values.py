@@ -1,6 +1,6 @@
 """The numbers a checkpoint and a GGUF stand for, each decoded from its format's description alone.
 
-Nothing of enginix is used here, so that it can be held against this. Slow, and plain.
+Nothing of enginix is used here, so that it can be held against this.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import numpy as np
 from gguf import GGUFReader
 
 # OCP Microscaling Formats, 5.3.3: FP4 is one sign, two exponent and one mantissa bit, bias 1.
-FP4 = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0]
-FP4 += [-value for value in FP4]
+POSITIVE = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0]
+FP4 = np.array(POSITIVE + [-value for value in POSITIVE], np.float32)
 
 
 def e4m3(code: int) -> float:
@@ -48,11 +48,10 @@ def modelopt_nvfp4(weights: np.ndarray, scales: np.ndarray) -> np.ndarray:
     """Byte i of a row holds the values 2i, in its low nibble, and 2i + 1; 16 share a scale."""
     rows, half = weights.shape
     values = np.empty((rows, 2 * half), np.float32)
-    for row in range(rows):
-        for byte in range(half):
-            scale = E4M3[scales[row, byte // 8]]
-            values[row, 2 * byte] = FP4[weights[row, byte] & 15] * scale
-            values[row, 2 * byte + 1] = FP4[weights[row, byte] >> 4] * scale
+    for byte in range(half):
+        scale = E4M3[scales[:, byte // 8]]
+        values[:, 2 * byte] = FP4[weights[:, byte] & 15] * scale
+        values[:, 2 * byte + 1] = FP4[weights[:, byte] >> 4] * scale
     return values
 
 
@@ -76,15 +75,15 @@ def gguf_values(path: Path) -> dict[str, np.ndarray]:
 
 def ggml_nvfp4(data: bytes) -> np.ndarray:
     """block_nvfp4: four scales, then for each 8 bytes whose low nibbles are the first 8 values."""
-    values = []
-    for start in range(0, len(data), 36):
-        block = data[start : start + 36]
-        for group in range(4):
-            codes = block[4 + 8 * group : 12 + 8 * group]
-            scale = E4M3[block[group]]
-            values += [FP4[code & 15] * scale for code in codes]
-            values += [FP4[code >> 4] * scale for code in codes]
-    return np.array(values, np.float32)
+    blocks = np.frombuffer(data, np.uint8).reshape(-1, 36)
+    values = np.empty((len(blocks), 64), np.float32)
+    for group in range(4):
+        scale = E4M3[blocks[:, group]]
+        for byte in range(8):
+            codes = blocks[:, 4 + 8 * group + byte]
+            values[:, 16 * group + byte] = FP4[codes & 15] * scale
+            values[:, 16 * group + 8 + byte] = FP4[codes >> 4] * scale
+    return values.ravel()
 
 
 def ggml_rotary_order(values: np.ndarray, heads: int) -> np.ndarray:
