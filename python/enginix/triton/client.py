@@ -68,10 +68,12 @@ class TritonClient:
                 yield chunks
                 if complete:
                     return
-                chunks = reader.read(await self._receive(call, self._limits.next_token))
+                chunks = reader.read(await call.receive(self._limits.next_token))
             raise GenerationFailed(
                 f"Triton at {self.address} ended the stream before the answer's last token"
             )
+        except TimeoutError:
+            raise self._late(self._limits.next_token) from None
         finally:
             if not complete:
                 call.cancel()
@@ -118,24 +120,19 @@ class TritonClient:
         raise AssertionError("the last attempt returns or raises")
 
     async def _attempt(self, message: bytes, until: float) -> tuple[Call, list[TokenChunk], Reader]:
+        call = None
         try:
             async with asyncio.timeout_at(until):
                 call = await self._transport.open(message)
-        except TimeoutError:
-            raise self._late(self._limits.first_token) from None
-        reader = Reader()
-        try:
+            reader = Reader()
             left = until - asyncio.get_running_loop().time()
-            return call, reader.read(await self._receive(call, left)), reader
-        except BaseException:
-            call.cancel()
+            return call, reader.read(await call.receive(left)), reader
+        except BaseException as error:
+            if call is not None:
+                call.cancel()
+            if isinstance(error, TimeoutError):
+                raise self._late(self._limits.first_token) from None
             raise
-
-    async def _receive(self, call: Call, limit: float) -> list[bytes]:
-        try:
-            return await call.receive(limit)
-        except TimeoutError:
-            raise self._late(limit) from None
 
     def _late(self, limit: float) -> BackendTimedOut:
         return BackendTimedOut(
