@@ -67,7 +67,7 @@ class FakeBackend:
         self.idle.clear()
         try:
             ends = {request.end_id, *request.stop_ids}
-            ids = [token for token in _until(reply, ends)][: request.max_tokens]
+            ids = _until(reply, ends)[: request.max_tokens]
             for start in range(0, len(ids), self.together):
                 await self._pause(start)
                 batch = ids[start : start + self.together]

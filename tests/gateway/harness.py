@@ -93,15 +93,21 @@ async def server(
         # Its own shutdown waits for clocks; here everybody has left.
         for part in uvicorn_server.servers:
             part.close()
-        while uvicorn_server.server_state.connections or uvicorn_server.server_state.tasks:
-            await asyncio.sleep(0)
+        await asyncio.gather(*uvicorn_server.server_state.tasks)
+        for connection in list(uvicorn_server.server_state.connections):
+            connection.shutdown()
         await uvicorn_server.lifespan.shutdown()
+
+
+NONE: Mapping[str, str] = {}
 
 
 class Call:
     """One request driven by hand, so that a client can leave whenever it likes."""
 
-    def __init__(self, app: FastAPI, path: str, body: Any, headers: Mapping[str, str] = {}) -> None:  # noqa: B006
+    def __init__(
+        self, app: FastAPI, path: str, body: Any, headers: Mapping[str, str] = NONE
+    ) -> None:
         self._app = app
         self._inbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         content = body if isinstance(body, bytes) else json.dumps(body).encode()

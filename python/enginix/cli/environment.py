@@ -34,6 +34,27 @@ def hub_token() -> str | None:
         return None
 
 
+def hub_endpoint() -> str | None:
+    """HF_ENDPOINT: a mirror of the hub to fetch from."""
+    return os.environ.get("HF_ENDPOINT") or None
+
+
+def api_keys() -> frozenset[str]:
+    """ENGINIX_API_KEYS: who may ask the gateway, separated by commas; never to be printed."""
+    keys = os.environ.get("ENGINIX_API_KEYS", "").split(",")
+    return frozenset(key.strip() for key in keys if key.strip())
+
+
+def metrics_directory() -> str | None:
+    """PROMETHEUS_MULTIPROC_DIR: where the gateway's processes share their metrics."""
+    return os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+
+
+def with_metrics_directory(directory: str) -> dict[str, str]:
+    """The environment of a process that shares its metrics there."""
+    return {**os.environ, "PROMETHEUS_MULTIPROC_DIR": directory}
+
+
 def everything() -> dict[str, str]:
     """A copy of the whole environment, to hand on to a child or to look settings up in."""
     return dict(os.environ)

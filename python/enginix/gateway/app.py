@@ -44,11 +44,12 @@ def create_app(
     settings = settings or Settings()
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Gateway]]:
         gateway = Gateway(open_models(), settings, metrics_directory=metrics_directory)
         app.state.gateway = gateway
         try:
-            yield
+            # The server looks there for what still runs when it is told to end.
+            yield {"gateway": gateway}
         finally:
             await gateway.close()
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from typing import Any
 
 from enginix.errors import BackendError, ServerStopping
 from enginix.gateway.admission import Admission
@@ -45,12 +47,20 @@ class Gateway:
         self.started = time.time()
         self.stopping = False
         """New work is refused; what runs goes on."""
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._interrupted = False
 
     @property
     def busy(self) -> int:
         """How many requests run or wait."""
         admissions = [lane.admission for lane in self.lanes.values()]
         return sum(admission.running + admission.waiting for admission in admissions)
+
+    def interrupt(self) -> None:
+        """End what still runs; its clients are told why."""
+        self.stopping = self._interrupted = True
+        for task in self._tasks:
+            task.cancel()
 
     @asynccontextmanager
     async def replies(self, ask: Ask, record: RequestRecord) -> AsyncIterator[Replies]:
@@ -59,7 +69,7 @@ class Gateway:
             raise ServerStopping(retry_after=RETRY_SECONDS)
         lane = self.lanes[ask.model.name]
         record.model, record.prompt_tokens = ask.model.name, ask.prompt_tokens
-        async with self._turn(lane, record):
+        async with self._interruptible(), self._turn(lane, record):
             times = [TokenTimes(lane.liveness, self._reporter(lane)) for _ in ask.requests]
             try:
                 async with aclosing(generate(ask, times)) as replies:
@@ -74,6 +84,20 @@ class Gateway:
         for lane in self.lanes.values():
             await lane.liveness.close()
             await lane.model.backend.close()
+
+    @asynccontextmanager
+    async def _interruptible(self) -> AsyncIterator[None]:
+        task = asyncio.current_task()
+        assert task is not None, "it runs in a coroutine"
+        self._tasks.add(task)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not self._interrupted or task.uncancel() > 0:
+                raise
+            raise ServerStopping(retry_after=RETRY_SECONDS) from None
+        finally:
+            self._tasks.discard(task)
 
     @asynccontextmanager
     async def _turn(self, lane: Lane, record: RequestRecord) -> AsyncIterator[None]:

@@ -9,12 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from enginix.gateway.record import GAP_BUCKETS, RequestRecord, TokenTimes
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 CLIENT_LEFT = 499
+
+
+def forget_worker(pid: int, directory: str) -> None:
+    """A process that died counts no running requests any more."""
+    mark_process_dead(pid, directory)  # type: ignore[no-untyped-call]
 
 
 class BucketHistogram(Histogram):

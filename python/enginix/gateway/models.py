@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from enginix.backends.protocol import Backend
 from enginix.catalog.load import load_catalog
+from enginix.chat.reply import markers
 from enginix.chat.template import ChatTemplate
 from enginix.chat.tokens import Tokenizer
 from enginix.errors import ModelNotFound, RequestError
@@ -39,18 +41,23 @@ class ServedModel:
         return self.manifest.limits.max_seq_len
 
 
-def open_model(engine: Path, backend: Backend) -> ServedModel:
-    """Read what the engine directory says of its model; no weights."""
+def read_model(engine: Path) -> Callable[[Backend], ServedModel]:
+    """Read what an engine directory says of its model, no weights; bind it to a backend later.
+
+    In two steps, because files are read before the event loop runs and backends belong to one.
+    """
     manifest = read_manifest(engine)
     spec = load_catalog().get(manifest.name)
-    return ServedModel(
-        manifest=manifest,
-        tokenizer=Tokenizer.load(engine),
-        template=ChatTemplate.load(engine),
-        defaults=read_sampling_defaults(engine),
-        backend=backend,
-        aliases=tuple(spec.aliases) if spec else (),
-    )
+    parts: dict[str, Any] = {
+        "manifest": manifest,
+        "tokenizer": Tokenizer.load(engine),
+        "template": ChatTemplate.load(engine),
+        "defaults": read_sampling_defaults(engine),
+        "aliases": tuple(spec.aliases) if spec else (),
+    }
+    # Says now, not on the first request, that a format is not known.
+    markers(manifest.chat.reasoning, manifest.chat.tools)
+    return lambda backend: ServedModel(backend=backend, **parts)
 
 
 class Models:

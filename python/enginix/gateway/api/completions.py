@@ -84,9 +84,7 @@ async def prompts_of(completion: CompletionRequest, model: ServedModel) -> list[
 
 def _each(asked: str | list[str] | list[int] | list[list[int]]) -> Iterator[str | list[int]]:
     """One prompt is one text or one list of token ids."""
-    if isinstance(asked, str):
-        yield asked
-    elif isinstance(asked[0], int):
+    if isinstance(asked, str) or isinstance(asked[0], int):
         yield asked
     else:
         yield from asked

@@ -1,0 +1,172 @@
+"""`enginix openai ENGINE`: serve the OpenAI API in front of Triton."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from ipaddress import ip_address
+from pathlib import Path
+
+from enginix.backends.triton import TritonBackend
+from enginix.catalog.load import Ports
+from enginix.cli import environment
+from enginix.cli.find_engine import find_engine
+from enginix.cli.openai_workers import run_workers
+from enginix.errors import UsageError
+from enginix.gateway.app import create_app
+from enginix.gateway.models import ServedModel, read_model
+from enginix.gateway.server import listen, serve
+from enginix.gateway.settings import LoadLimits, RequestLimits, Settings
+from enginix.process import require_port_free
+from enginix.triton.address import parse_addresses
+from enginix.triton.client import DEFAULT_TRANSPORT, TRANSPORTS, TritonClient
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    ports, request, load = Ports(), RequestLimits(), LoadLimits()
+    add = parser.add_argument
+    add("engine", metavar="ENGINE|NAME", help="an engine directory, or a model of the catalogue")
+    add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    add("--port", type=int, default=ports.gateway, help="%(default)s")
+    add(
+        "--triton",
+        default=f"127.0.0.1:{ports.grpc}",
+        metavar="HOST:PORT",
+        help="Triton's gRPC address, or several separated by commas (%(default)s)",
+    )
+    add("--transport", choices=sorted(TRANSPORTS), default=DEFAULT_TRANSPORT, help="%(default)s")
+    add("--workers", type=int, default=1, help="processes that share the port (%(default)s)")
+    add(
+        "--api-keys",
+        type=Path,
+        metavar="FILE",
+        help="one key a line; also ENGINIX_API_KEYS. Without keys everybody may ask",
+    )
+    limits = parser.add_argument_group("limits")
+    add = limits.add_argument
+    add("--max-running", type=int, default=load.running, help="answers at once (%(default)s)")
+    add("--max-waiting", type=int, default=load.waiting, help="requests in line (%(default)s)")
+    add("--max-tokens", type=int, default=request.max_tokens, help="for one answer (the context)")
+    add("--max-body-mb", type=float, default=request.body_bytes / 2**20, help="%(default)g")
+    add(
+        "--drain-seconds",
+        type=float,
+        default=load.drain,
+        help="what running answers get to finish on SIGTERM (%(default)g)",
+    )
+    log = parser.add_argument_group("log")
+    log.add_argument("--no-access-log", action="store_true", help="no line of JSON per request")
+    log.add_argument("--log-prompts", action="store_true", help="with the texts of the requests")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+
+
+def run(args: argparse.Namespace) -> int:
+    settings = settings_of(args)
+    parse_addresses(args.triton)
+    engine = find_engine(args.engine)
+    bind = read_model(engine)
+    if args.worker:
+        serve_worker(args, bind, settings, environment.metrics_directory())
+        return 0
+    require_port_free(args.host, args.port, "--port")
+    warn_when_open(args.host, settings)
+    if args.workers > 1:
+        where = address(args.host, args.port)
+        run_workers(sys.argv[1:], where, args.workers, settings.load.drain)
+        return 0
+    serve_worker(args, bind, settings, None)
+    return 0
+
+
+def serve_worker(
+    args: argparse.Namespace,
+    bind: Callable[[TritonBackend], ServedModel],
+    settings: Settings,
+    metrics_directory: str | None,
+) -> None:
+    """Serve in this process, until a signal."""
+
+    def open_models() -> Sequence[ServedModel]:
+        client = TritonClient(args.triton, transport=args.transport)
+        return [bind(TritonBackend(f"Triton at {args.triton}", client))]
+
+    log_requests(not args.no_access_log)
+    app = create_app(open_models, settings, metrics_directory=metrics_directory)
+    listener = listen(
+        args.host,
+        args.port,
+        shared=args.worker,
+        stalled_reader=settings.load.stalled_reader,
+    )
+    host, port = listener.getsockname()[:2]
+    if not args.worker:
+        print(address(host, port), flush=True)
+    serve(app, listener, settings.load.drain)
+
+
+def address(host: str, port: int) -> str:
+    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return f"The OpenAI API is at http://{place}/v1, its page at http://{place}/"
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    for name in ("workers", "max_running", "max_tokens", "max_body_mb"):
+        value = getattr(args, name)
+        if value is not None and value <= 0:
+            flag = "--" + name.replace("_", "-")
+            raise UsageError(f"{flag} is {value:g}; expected more than 0")
+    keys = environment.api_keys() | (read_keys(args.api_keys) if args.api_keys else frozenset())
+    return Settings(
+        request=RequestLimits(body_bytes=int(args.max_body_mb * 2**20), max_tokens=args.max_tokens),
+        load=LoadLimits(
+            running=args.max_running,
+            waiting=max(0, args.max_waiting),
+            drain=args.drain_seconds,
+        ),
+        api_keys=keys,
+        log_prompts=args.log_prompts,
+    )
+
+
+def read_keys(path: Path) -> frozenset[str]:
+    """One key a line; empty lines and those that begin with # are none."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--api-keys {path} cannot be read: {error}") from None
+    keys = frozenset(line.strip() for line in lines if line.strip() and line[0] != "#")
+    if not keys:
+        # An empty file would open the server to everybody, which nobody means by naming one.
+        raise UsageError(f"--api-keys {path} holds no key; write one on each line")
+    return keys
+
+
+def warn_when_open(host: str, settings: Settings) -> None:
+    if settings.api_keys or is_loopback(host):
+        return
+    logger.warning(
+        "listening on %s without API keys: everybody who reaches this machine may ask; "
+        "give --api-keys FILE or listen on 127.0.0.1",
+        host,
+    )
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def log_requests(wanted: bool) -> None:
+    """Requests go to standard output as they are, one line of JSON each."""
+    access = logging.getLogger("enginix.access")
+    access.propagate = False
+    access.setLevel(logging.INFO if wanted else logging.WARNING)
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    access.addHandler(handler)

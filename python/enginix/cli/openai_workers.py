@@ -1,0 +1,47 @@
+"""Several gateway processes on one port: started, kept running, and ended together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Sequence
+from tempfile import TemporaryDirectory
+
+from enginix.cli import environment
+from enginix.cli.signals import run_until_signalled
+from enginix.gateway.metrics import forget_worker
+from enginix.process import describe_exit, started
+
+logger = logging.getLogger(__name__)
+
+RESTART_SECONDS = 1.0
+# Over what running answers get to finish.
+GRACE_SECONDS = 5.0
+
+
+def run_workers(arguments: Sequence[str], where: str, workers: int, drain_seconds: float) -> None:
+    """Run `enginix ARGUMENTS --worker` that often until a signal; start again what dies."""
+    command = [sys.executable, "-m", "enginix", *arguments, "--worker"]
+    grace = drain_seconds + GRACE_SECONDS
+    with TemporaryDirectory(prefix="enginix-metrics-") as metrics:
+        print(f"{where} ({workers} processes)", flush=True)
+        run_until_signalled(_keep_all_running(command, metrics, workers, grace))
+
+
+async def _keep_all_running(
+    command: Sequence[str], metrics: str, workers: int, grace: float
+) -> None:
+    async with asyncio.TaskGroup() as group:
+        for _ in range(workers):
+            group.create_task(_keep_running(command, metrics, grace))
+
+
+async def _keep_running(command: Sequence[str], metrics: str, grace: float) -> None:
+    variables = environment.with_metrics_directory(metrics)
+    while True:
+        async with started(command, env=variables, grace=grace) as worker:
+            status = await worker.wait()
+        forget_worker(worker.pid, metrics)
+        logger.error("a worker %s and is started again", describe_exit(status))
+        await asyncio.sleep(RESTART_SECONDS)

@@ -1,0 +1,90 @@
+"""Serves an application with uvicorn, and ends it so that no answer breaks off.
+
+After the first SIGTERM or SIGINT new requests get a 503 while running answers finish; when the
+last is done, or the time for it is up, the server ends. A second signal ends it at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from enginix.gateway.gateway import Gateway
+
+logger = logging.getLogger(__name__)
+
+# What a broken-off stream's last event gets to be sent.
+LAST_WORDS_SECONDS = 2
+
+
+class DrainingServer(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, drain_seconds: float) -> None:
+        super().__init__(config)
+        self._drain_seconds = drain_seconds
+        self._deadline: float | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._deadline is not None:
+            # Not to the parent: it would remember the signal and die of it after a clean end.
+            self.should_exit = self.force_exit = True
+            return
+        self._deadline = time.monotonic() + self._drain_seconds
+        gateway = self._gateway()
+        if gateway is None:
+            self.should_exit = True
+            return
+        gateway.stopping = True
+        if gateway.busy:
+            logger.info("%d requests are finishing; a second signal ends them", gateway.busy)
+
+    async def on_tick(self, counter: int) -> bool:
+        gateway = self._gateway()
+        if self._deadline is not None and gateway is not None:
+            if not gateway.busy:
+                self.should_exit = True
+            elif time.monotonic() > self._deadline:
+                logger.warning("%d requests are ended unfinished", gateway.busy)
+                gateway.interrupt()
+                self.should_exit = True
+        return await super().on_tick(counter)
+
+    def _gateway(self) -> Gateway | None:
+        return self.lifespan.state.get("gateway") if self.started else None
+
+
+def serve(app: FastAPI, listener: socket.socket, drain_seconds: float) -> None:
+    """Serve until a signal."""
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=LAST_WORDS_SECONDS,
+    )
+    DrainingServer(config, drain_seconds).run([listener])
+
+
+def listen(host: str, port: int, *, shared: bool, stalled_reader: float) -> socket.socket:
+    """A listening socket whose connections die when their client takes nothing any more.
+
+    `shared`: several processes listen on the same port.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.create_server((host, port), family=family, backlog=2048, reuse_port=shared)
+    # The kernel knows best who does not read: a full window, or a machine that is gone. Accepted
+    # connections inherit all of this.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(stalled_reader * 1000))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
+    return listener
