@@ -1,4 +1,4 @@
-"""llama.cpp's C API, as the xllamacpp wheel exports it: structures, signatures, nothing else.
+"""The C APIs of llama.cpp and llguidance, as the xllamacpp wheel exports them: nothing else.
 
 The structures are those of one exact release; `load_library` refuses any other, because a wrong
 layout would not fail but compute nonsense.
@@ -144,6 +144,13 @@ SIGNATURES = {
     "llama_sampler_init_min_p": (c_void_p, [c_float, c_size_t]),
     "llama_sampler_init_penalties": (c_void_p, [c_int32, c_int32, c_float, c_float, c_float]),
     "llama_sampler_init_grammar": (c_void_p, [c_void_p, c_char_p, c_char_p]),
+    "llg_new_tokenizer": (c_void_p, [c_void_p, c_char_p, c_size_t]),
+    "llg_constraint_init_set_defaults": (None, [c_void_p, c_void_p]),
+    "llg_new_matcher": (c_void_p, [c_void_p, c_char_p, c_char_p]),
+    "llg_free_matcher": (None, [c_void_p]),
+    "llg_matcher_get_error": (c_char_p, [c_void_p]),
+    "llg_matcher_compute_mask_into": (c_int32, [c_void_p, c_void_p, c_size_t]),
+    "llg_matcher_consume_token": (c_int32, [c_void_p, c_uint32]),
 }
 
 # What the structures read as when they fit: defaults of llama.cpp that no other layout shows.

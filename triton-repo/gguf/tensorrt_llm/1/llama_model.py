@@ -9,12 +9,15 @@ from ctypes import POINTER, c_int8, c_int32
 from pathlib import Path
 
 import numpy as np
+from guides import GRAMMAR, KINDS, Guides, Vocabulary
 from llama_cpp import Batch, LlamaError, load_library
-from sampling import Sampler, Sampling
+from sampling import Chain, Sampler, Sampling, check_sampling
 from stop_words import Sampled
 
 # Prompt tokens read in one step: more would hold up the answers of the other sequences.
 BATCH_TOKENS = 512
+# The longest token: one of Qwen's is a line of 128 spaces.
+PIECE_BYTES = 1024
 
 
 class TokenBatch:
@@ -69,7 +72,7 @@ class TokenBatch:
 
 
 class LlamaModel:
-    """Belongs to one thread, but for `check_request` and `sampler`."""
+    """Belongs to one thread, but for `check_request`, `sampler` and `spell`."""
 
     def __init__(self, path: Path, *, parallel: int, context: int, threads: int) -> None:
         self._library = load_library()
@@ -82,6 +85,15 @@ class LlamaModel:
         self.vocabulary_size: int = self._library.llama_vocab_n_tokens(self.vocabulary)
         # llama.cpp rounds a context up; the engine's promise is the exact number.
         self.context = min(context, self._library.llama_n_ctx_seq(self._context))
+        self._spelled: dict[int, bytes] = {}
+        self.ends = tuple(
+            token
+            for token in range(self.vocabulary_size)
+            if self._library.llama_vocab_is_eog(self.vocabulary, token)
+        )
+        self._guides = Guides(
+            self._library, Vocabulary(self.vocabulary_size, self.spell, self.ends)
+        )
         self._logits = np.empty((0, 0), np.float32)
         self._logits_address = 0
 
@@ -106,12 +118,34 @@ class LlamaModel:
     def sampler(
         self, sampling: Sampling, prompt_ids: Sequence[int], ends: frozenset[int]
     ) -> Sampler:
-        if sampling.bias is not None and len(sampling.bias) != self.vocabulary_size:
-            raise LlamaError(
-                f"embedding_bias has {len(sampling.bias)} values, expected one for each of the "
-                f"{self.vocabulary_size} tokens"
-            )
-        return Sampler(self._library, self.vocabulary_size, sampling, prompt_ids, ends)
+        """Raises LlamaError for options that cannot be followed."""
+        check_sampling(sampling, self.vocabulary_size)
+        if sampling.guide is None:
+            return Sampler(self._chain(sampling, prompt_ids), sampling, ends)
+        if not self.ends:
+            raise LlamaError("this model has no end token, so a guided answer could not end")
+        kind, text = sampling.guide
+        if kind == GRAMMAR:
+            chain = self._chain(sampling, prompt_ids, grammar=text)
+            return Sampler(chain, sampling, ends)
+        if kind not in KINDS:
+            known = ", ".join(sorted([*KINDS, GRAMMAR]))
+            raise LlamaError(f"guided_decoding_guide_type is {kind!r}; expected one of {known}")
+        guide = self._guides.make(kind, text)
+        return Sampler(self._chain(sampling, prompt_ids), sampling, ends, guide)
+
+    def _chain(
+        self, sampling: Sampling, prompt_ids: Sequence[int], grammar: str | None = None
+    ) -> Chain | None:
+        if sampling.is_greedy and not sampling.has_penalties and grammar is None:
+            return None
+        return Chain(self._library, self.vocabulary, sampling, prompt_ids, grammar)
+
+    def spell(self, token: int) -> bytes:
+        """The bytes of a token's text; none for a control token."""
+        if token not in self._spelled:
+            self._spelled[token] = self._spell(token)
+        return self._spelled[token]
 
     def forget(self, sequence: int, keep: int) -> bool:
         """Drop what the sequence has seen after `keep` tokens; False when it had to drop all."""
@@ -132,6 +166,15 @@ class LlamaModel:
     def close(self) -> None:
         self._library.llama_free(self._context)
         self._library.llama_model_free(self._model)
+
+    def _spell(self, token: int) -> bytes:
+        if self._library.llama_vocab_is_control(self.vocabulary, token):
+            return b""
+        text = ctypes.create_string_buffer(PIECE_BYTES)
+        size = self._library.llama_token_to_piece(
+            self.vocabulary, token, text, PIECE_BYTES, 0, True
+        )
+        return text.raw[: max(size, 0)]
 
     def _load(self, path: Path) -> int:
         parameters = self._library.llama_model_default_params()

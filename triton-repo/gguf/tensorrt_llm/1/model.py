@@ -53,7 +53,9 @@ class TritonPythonModel:
             return
         asked = read_asked(request, exclude_prompt=self._exclude_prompt)
         wanted = read_request(request)
-        reply = Reply(sender, request.request_id(), asked, wanted.prompt_ids)
+        reply = Reply(
+            sender, request.request_id(), asked, wanted.prompt_ids, self._engine.model.spell
+        )
         queue = self._senders.queue()
 
         def deliver(output: Output) -> None:

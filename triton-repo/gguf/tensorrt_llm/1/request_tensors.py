@@ -24,6 +24,7 @@ SCALARS = {
     "min_tokens": "min_tokens",
     "logprobs": "return_log_probs",
 }
+GUIDE = "guided_decoding_guide"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,8 @@ class Asked:
     streaming: bool
     with_prompt: bool
     logprobs: bool
+    input_count: bool
+    output_count: bool
     outputs: frozenset[str]
 
 
@@ -43,7 +46,8 @@ def scalar(request: Any, name: str, default: Any = None) -> Any:
     values = tensor.as_numpy()
     if values.size != 1:
         raise LlamaError(f"{name} has {values.size} values, expected 1")
-    return values.reshape(-1)[0].item()
+    value = values.reshape(-1)[0]
+    return value if isinstance(value, bytes) else value.item()
 
 
 def read_asked(request: Any, *, exclude_prompt: bool) -> Asked:
@@ -53,6 +57,8 @@ def read_asked(request: Any, *, exclude_prompt: bool) -> Asked:
         streaming=streaming,
         with_prompt=not excluded and not streaming,
         logprobs=bool(scalar(request, "return_log_probs", False)),
+        input_count=bool(scalar(request, "return_num_input_tokens", False)),
+        output_count=bool(scalar(request, "return_num_output_tokens", False)),
         outputs=frozenset(request.requested_output_names()),
     )
 
@@ -82,10 +88,34 @@ def _refuse_beams(request: Any) -> None:
 
 def _sampling(request: Any) -> Sampling:
     given = {field: scalar(request, tensor) for field, tensor in SCALARS.items()}
+    bias = _row(request, "embedding_bias")
     return Sampling(
-        bias=_row(request, "embedding_bias"),
+        bias=bias if bias is not None and bias.size else None,
+        bad_words=_words(request, "bad_words_list"),
+        guide=_guide(request),
         **{field: value for field, value in given.items() if value is not None},
     )
+
+
+def _guide(request: Any) -> tuple[str, str] | None:
+    kind, text = _text(request, "guided_decoding_guide_type"), _text(request, GUIDE)
+    if kind is None:
+        if text is not None:
+            raise LlamaError(f"{GUIDE} is there without a guided_decoding_guide_type")
+        return None
+    if text is None and kind != "json":
+        raise LlamaError(f"a guide of the type {kind} needs a {GUIDE}")
+    return kind, text or ""
+
+
+def _text(request: Any, name: str) -> str | None:
+    found = scalar(request, name)
+    if found is None:
+        return None
+    try:
+        return str(found.decode())
+    except UnicodeDecodeError as error:
+        raise LlamaError(f"{name} is not UTF-8: {error}") from error
 
 
 def _stop_words(request: Any) -> list[list[int]]:

@@ -7,7 +7,7 @@ and decoding does not wait at all. One request's responses all go through one th
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle
 from queue import SimpleQueue
 from typing import Any
@@ -17,6 +17,7 @@ import triton_python_backend_utils as pb_utils
 from request_tensors import Asked
 from stop_words import Sampled
 from token_engine import Output
+from whole_characters import WholeCharacters
 
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 Queue = SimpleQueue["tuple[Reply, Output] | None"]
@@ -59,12 +60,18 @@ class Reply:
     """The answer to one request. Not streamed, it is one response with everything."""
 
     def __init__(
-        self, sender: Any, request_id: str, asked: Asked, prompt_ids: Sequence[int]
+        self,
+        sender: Any,
+        request_id: str,
+        asked: Asked,
+        prompt_ids: Sequence[int],
+        spell: Callable[[int], bytes],
     ) -> None:
         self.request_id = request_id
         self._sender = sender
         self._asked = asked
         self._prompt_ids = prompt_ids
+        self._text = WholeCharacters(spell)
         self._collected: list[Sampled] = []
         self._cumulative = 0.0
         self._ended = False
@@ -89,7 +96,7 @@ class Reply:
                 self._send(self._collected, prompt, final=True)
 
     def _send(self, tokens: Sequence[Sampled], prompt: Sequence[int], *, final: bool) -> None:
-        response = pb_utils.InferenceResponse(self._tensors(tokens, prompt))
+        response = pb_utils.InferenceResponse(list(self._tensors(tokens, prompt, final)))
         if not final:
             self._sender.send(response)
             return
@@ -97,18 +104,27 @@ class Reply:
             self._ended = True
             self._sender.send(response, flags=FINAL)
 
-    def _tensors(self, tokens: Sequence[Sampled], prompt: Sequence[int]) -> list[Any]:
+    def _tensors(
+        self, tokens: Sequence[Sampled], prompt: Sequence[int], final: bool
+    ) -> Iterator[Any]:
+        asked = self._asked
         ids = [*prompt, *(sampled.token for sampled in tokens)]
-        tensors = [_tensor("output_ids", [[ids]], np.int32)]
-        outputs = self._asked.outputs
-        if "sequence_length" in outputs:
-            tensors.append(_tensor("sequence_length", [[len(ids)]], np.int32))
-        if self._asked.logprobs:
+        yield _tensor("output_ids", [[ids]], np.int32)
+        if "sequence_length" in asked.outputs:
+            yield _tensor("sequence_length", [[len(ids)]], np.int32)
+        if "text_ids" in asked.outputs:
+            part = self._text.feed(ids, final=final)
+            yield _tensor("text_ids", [[part.ids]], np.int32)
+            yield _tensor("text_context_ids", [part.context_ids], np.int32)
+        if asked.logprobs:
             logprobs = [sampled.logprob for sampled in tokens]
             self._cumulative += sum(logprobs)
-            tensors.append(_tensor("output_log_probs", [[logprobs]], np.float32))
-            tensors.append(_tensor("cum_log_probs", [[self._cumulative]], np.float32))
-        return tensors
+            yield _tensor("output_log_probs", [[logprobs]], np.float32)
+            yield _tensor("cum_log_probs", [[self._cumulative]], np.float32)
+        if asked.input_count:
+            yield _tensor("num_input_tokens", [[len(self._prompt_ids)]], np.int32)
+        if asked.output_count:
+            yield _tensor("num_output_tokens", [[len(tokens)]], np.int32)
 
 
 def send_error(sender: Any, text: str) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import secrets
+from collections import deque
 from collections.abc import Iterator, Sequence
 from ctypes import CDLL
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
-from llama_cpp import ChainParams
+from guides import Guide
+from llama_cpp import ChainParams, LlamaError
 from stop_words import Sampled
 
 # Far below any logit, and finite: where a grammar allows nothing else, the token may still come.
@@ -18,6 +21,19 @@ ONE_AT_LEAST = 1
 ANY_SEED = 0xFFFF_FFFF
 # Tokens back to which a penalty looks.
 PENALTY_WINDOW = 65536
+HIGHEST = float(np.finfo(np.float32).max)
+
+# Option, lowest and highest value.
+RANGES = (
+    ("temperature", 0.0, HIGHEST),
+    ("top_k", 0, inf),
+    ("top_p", 0.0, 1.0),
+    ("min_p", 0.0, 1.0),
+    ("repetition_penalty", 1e-3, 1e3),
+    ("presence_penalty", -HIGHEST, HIGHEST),
+    ("frequency_penalty", -HIGHEST, HIGHEST),
+    ("min_tokens", 0, inf),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +50,10 @@ class Sampling:
     frequency_penalty: float = 0.0
     min_tokens: int = 0
     bias: np.ndarray | None = None
-    """Added to the logits: one value for each token of the vocabulary."""
+    """Added to the logits: one value for each token, from the first on."""
+    bad_words: Sequence[Sequence[int]] = ()
+    guide: tuple[str, str] | None = None
+    """What kind of guide, and the guide."""
     logprobs: bool = False
 
     @property
@@ -52,44 +71,134 @@ class Sampling:
         )
 
 
+def check_sampling(sampling: Sampling, vocabulary_size: int) -> None:
+    """Raise LlamaError for a value that has no meaning."""
+    for name, lowest, highest in RANGES:
+        value = getattr(sampling, name)
+        # Written so that NaN is refused.
+        if value is not None and not lowest <= value <= highest:
+            raise LlamaError(f"{name} is {value:g}; expected {lowest:g} to {highest:g}")
+    bias = sampling.bias
+    if bias is None:
+        return
+    if len(bias) > vocabulary_size:
+        raise LlamaError(
+            f"embedding_bias has {len(bias)} values, this model {vocabulary_size} tokens"
+        )
+    if np.isnan(bias).any():
+        raise LlamaError("embedding_bias holds a value that is not a number")
+
+
 class Sampler:
     """One request's state: penalties remember its tokens, the seed's stream moves on."""
 
     def __init__(
         self,
-        library: CDLL,
-        vocabulary_size: int,
+        chain: Chain | None,
         sampling: Sampling,
-        prompt_ids: Sequence[int],
         ends: frozenset[int],
+        guide: Guide | None = None,
     ) -> None:
-        self._library = library
+        self._chain = chain
         self._sampling = sampling
-        self._ends = np.fromiter(ends, np.int64) if sampling.min_tokens and ends else None
+        self._guide = guide
+        self._bias = None
+        if sampling.bias is not None:
+            self._bias = np.clip(sampling.bias, FORBIDDEN, -FORBIDDEN)
+        self._ends = np.fromiter(ends, np.int64)
+        self._bad_words = BadWords(sampling.bad_words) if sampling.bad_words else None
         self._count = 0
-        self._chain = None
-        if not sampling.is_greedy or sampling.has_penalties:
-            self._chain = _chain(library, vocabulary_size, sampling, prompt_ids)
 
     def sample(self, context: int, place: int, logits: np.ndarray) -> Sampled:
-        """The next token; `logits` is llama.cpp's own row for the batch entry `place`."""
-        sampling = self._sampling
-        if sampling.bias is not None:
-            logits += sampling.bias
-        if self._ends is not None and self._count < sampling.min_tokens:
-            logits[self._ends] = FORBIDDEN
-        self._count += 1
+        """The next token; `logits` is llama.cpp's own row for the batch entry `place`.
+
+        Raises LlamaError where a guide cannot be followed.
+        """
+        self._constrain(logits)
         # The chain copies the whole vocabulary into its own form: too dear for a maximum.
-        if self._chain is None:
-            token = int(logits.argmax())
-        else:
-            token = self._library.llama_sampler_sample(self._chain, context, place)
-        return Sampled(token, _logprob(logits, token) if sampling.logprobs else None)
+        token = int(logits.argmax()) if self._chain is None else self._chain.sample(context, place)
+        self._count += 1
+        if self._guide is not None:
+            self._guide.accept(token)
+        if self._bad_words is not None:
+            self._bad_words.accept(token)
+        return Sampled(token, _logprob(logits, token) if self._sampling.logprobs else None)
 
     def close(self) -> None:
         if self._chain is not None:
-            self._library.llama_sampler_free(self._chain)
-            self._chain = None
+            self._chain.close()
+        if self._guide is not None:
+            self._guide.close()
+
+    def _constrain(self, logits: np.ndarray) -> None:
+        if self._bias is not None:
+            logits[: len(self._bias)] += self._bias
+        if self._count < self._sampling.min_tokens:
+            logits[self._ends] = FORBIDDEN
+        if self._bad_words is not None:
+            logits[self._bad_words.next()] = FORBIDDEN
+        if self._guide is not None:
+            self._guide.constrain(logits)
+
+
+class BadWords:
+    """Sequences of tokens that must not come: their last token may not follow the others."""
+
+    def __init__(self, words: Sequence[Sequence[int]]) -> None:
+        self._words = [tuple(word) for word in words]
+        longest = max(len(word) for word in self._words)
+        self._tail: deque[int] = deque(maxlen=max(longest - 1, 1))
+
+    def accept(self, token: int) -> None:
+        self._tail.append(token)
+
+    def next(self) -> list[int]:
+        tail = tuple(self._tail)
+        return [
+            word[-1] for word in self._words if len(word) == 1 or tail[1 - len(word) :] == word[:-1]
+        ]
+
+
+class Chain:
+    """llama.cpp's samplers, in a row."""
+
+    def __init__(
+        self,
+        library: CDLL,
+        vocabulary: int,
+        sampling: Sampling,
+        prompt_ids: Sequence[int],
+        grammar: str | None,
+    ) -> None:
+        self._library = library
+        self._chain: int = library.llama_sampler_chain_init(ChainParams(True))
+        for link in _penalties(library, vocabulary, sampling, prompt_ids):
+            self._add(link)
+        if grammar is not None:
+            self._add(self._grammar(vocabulary, grammar))
+        for link in _choices(library, sampling):
+            self._add(link)
+
+    def sample(self, context: int, place: int) -> int:
+        token: int = self._library.llama_sampler_sample(self._chain, context, place)
+        return token
+
+    def close(self) -> None:
+        self._library.llama_sampler_free(self._chain)
+
+    def _add(self, link: int) -> None:
+        self._library.llama_sampler_chain_add(self._chain, link)
+
+    def _grammar(self, vocabulary: int, grammar: str) -> int:
+        link: int | None = self._library.llama_sampler_init_grammar(
+            vocabulary, grammar.encode(), b"root"
+        )
+        if not link:
+            self.close()
+            raise LlamaError(
+                "the guide is no usable ebnf_grammar; expected GBNF rules, of which one is `root`"
+            )
+        return link
 
 
 def _logprob(logits: np.ndarray, token: int) -> float:
@@ -98,44 +207,38 @@ def _logprob(logits: np.ndarray, token: int) -> float:
     return float(logits[token]) - highest - math.log(total)
 
 
-def _chain(
-    library: CDLL, vocabulary_size: int, sampling: Sampling, prompt_ids: Sequence[int]
-) -> int:
-    chain: int = library.llama_sampler_chain_init(ChainParams(True))
-    add = library.llama_sampler_chain_add
-    for link in _penalties(library, vocabulary_size, sampling, prompt_ids):
-        add(chain, link)
+def _choices(library: CDLL, sampling: Sampling) -> Iterator[int]:
     if sampling.is_greedy:
-        add(chain, library.llama_sampler_init_greedy())
-        return chain
+        yield library.llama_sampler_init_greedy()
+        return
     # The temperature comes before top_p and min_p, as in TensorRT-LLM; llama.cpp's own programs
     # apply it last. It does not change the order that top_k looks at, which is cheaper first.
     if sampling.top_k > 0:
-        add(chain, library.llama_sampler_init_top_k(sampling.top_k))
+        yield library.llama_sampler_init_top_k(sampling.top_k)
     if sampling.temperature is not None:
-        add(chain, library.llama_sampler_init_temp(sampling.temperature))
+        yield library.llama_sampler_init_temp(sampling.temperature)
     if sampling.top_p < 1.0:
-        add(chain, library.llama_sampler_init_top_p(sampling.top_p, ONE_AT_LEAST))
+        yield library.llama_sampler_init_top_p(sampling.top_p, ONE_AT_LEAST)
     if sampling.min_p > 0.0:
-        add(chain, library.llama_sampler_init_min_p(sampling.min_p, ONE_AT_LEAST))
-    add(chain, library.llama_sampler_init_dist(_seed(sampling.seed)))
-    return chain
+        yield library.llama_sampler_init_min_p(sampling.min_p, ONE_AT_LEAST)
+    yield library.llama_sampler_init_dist(_seed(sampling.seed))
 
 
 def _penalties(
-    library: CDLL, vocabulary_size: int, sampling: Sampling, prompt_ids: Sequence[int]
+    library: CDLL, vocabulary: int, sampling: Sampling, prompt_ids: Sequence[int]
 ) -> Iterator[int]:
     """A repetition counts from the prompt on, presence and frequency from the answer on."""
+    size = library.llama_vocab_n_tokens(vocabulary)
     if sampling.repetition_penalty != 1.0:
         link: int = library.llama_sampler_init_penalties(
-            vocabulary_size, PENALTY_WINDOW, sampling.repetition_penalty, 0.0, 0.0
+            size, PENALTY_WINDOW, sampling.repetition_penalty, 0.0, 0.0
         )
         for token in prompt_ids[-PENALTY_WINDOW:]:
             library.llama_sampler_accept(link, token)
         yield link
     if sampling.presence_penalty != 0.0 or sampling.frequency_penalty != 0.0:
         yield library.llama_sampler_init_penalties(
-            vocabulary_size,
+            size,
             PENALTY_WINDOW,
             1.0,
             sampling.frequency_penalty,

@@ -49,11 +49,18 @@ class Generation:
 
     __slots__ = ("deliver", "left", "request", "sampler", "stop_words")
 
-    def __init__(self, request: Request, deliver: Deliver, sampler: Sampler, left: int) -> None:
+    def __init__(
+        self,
+        request: Request,
+        deliver: Deliver,
+        sampler: Sampler,
+        stop_words: Sequence[Sequence[int]],
+        left: int,
+    ) -> None:
         self.request = request
         self.deliver = deliver
         self.sampler = sampler
-        self.stop_words = StopWords(request.stop_words)
+        self.stop_words = StopWords(stop_words)
         self.left = left
 
 
@@ -104,7 +111,13 @@ class TokenEngine:
         if self._broken:
             raise LlamaError(f"the engine has failed before and cannot go on: {self._broken}")
         left = self.model.check_request(request.prompt_ids, request.max_tokens)
-        return Generation(request, deliver, self._sampler(request), left)
+        stop_words = [word for word in request.stop_words if word]
+        if request.sampling.guide is not None:
+            # A guide that is fulfilled allows nothing but an end, whichever was asked for.
+            stop_words += [[token] for token in self.model.ends]
+        ends = frozenset(word[0] for word in stop_words if len(word) == 1)
+        sampler = self.model.sampler(request.sampling, request.prompt_ids, ends)
+        return Generation(request, deliver, sampler, stop_words, left)
 
     def start(self, generation: Generation) -> None:
         self._inbox.put(lambda: self._waiting.append(generation))
@@ -124,10 +137,6 @@ class TokenEngine:
         self._inbox.put(self._close)
         self._thread.join()
         self.model.close()
-
-    def _sampler(self, request: Request) -> Sampler:
-        ends = frozenset(word[0] for word in request.stop_words if len(word) == 1)
-        return self.model.sampler(request.sampling, request.prompt_ids, ends)
 
     def _run(self) -> None:
         try:
@@ -186,7 +195,11 @@ class TokenEngine:
     def _continue(self, slot: Slot, place: int) -> None:
         generation = slot.generation
         assert generation is not None, "a slot with unread tokens has a generation"
-        sampled = self.model.sample(generation.sampler, place)
+        try:
+            sampled = self.model.sample(generation.sampler, place)
+        except LlamaError as error:
+            self._end(slot, Output((), final=True, error=str(error)))
+            return
         generation.left -= 1
         tokens = generation.stop_words.feed(sampled)
         if generation.stop_words.matched:

@@ -1,0 +1,153 @@
+"""Keeps an answer to a JSON schema, a regular expression or a grammar while it is being generated.
+
+The work is done by llguidance, which the xllamacpp wheel has compiled in: it says which tokens may
+come next. Grammars in GBNF, llama.cpp's own notation, are a sampler of llama.cpp instead.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+from collections.abc import Callable
+from ctypes import CDLL, Structure, c_bool, c_char_p, c_uint32, c_void_p
+from dataclasses import dataclass, field
+
+import numpy as np
+from llama_cpp import LlamaError
+
+# TensorRT-LLM's name of a guide -> llguidance's name of a constraint.
+KINDS = {"json": "json_schema", "json_schema": "json_schema", "regex": "regex"}
+GRAMMAR = "ebnf_grammar"
+
+ANY_OBJECT = '{"type": "object"}'
+# Without a limit a small model that has begun with spaces never ends them.
+JSON_OPTIONS = {"whitespace_pattern": r"(\n {0,20}| )?"}
+
+MESSAGE_BYTES = 2000
+# Larger than llguidance's structure, which it fills by itself.
+INIT_BYTES = 512
+# What llguidance knows a special token by: no text can contain it.
+SPECIAL = b"\xff"
+
+
+class TokenizerInit(Structure):
+    _fields_ = (
+        ("vocab_size", c_uint32),
+        ("tok_eos", c_uint32),
+        ("token_lens", c_void_p),
+        ("token_bytes", c_char_p),
+        ("tokenizer_json", c_char_p),
+        ("tokenize_assumes_string", c_bool),
+        ("tokenize_fn", c_void_p),
+        ("use_approximate_greedy_tokenize_fn", c_bool),
+        ("tokenize_user_data", c_void_p),
+        ("slices", c_void_p),
+        ("reserved", c_void_p * 8),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """`spell` gives a token's bytes, and nothing for a control token; `ends` end an answer."""
+
+    size: int
+    spell: Callable[[int], bytes]
+    ends: tuple[int, ...]
+
+
+class Guide:
+    """The constraint on one answer."""
+
+    def __init__(self, library: CDLL, matcher: int, vocabulary: Vocabulary) -> None:
+        self._library = library
+        self._matcher = matcher
+        self._ends = np.array(vocabulary.ends)
+        self._size = vocabulary.size
+        self._mask = np.zeros((vocabulary.size + 31) // 32, np.uint32)
+
+    def constrain(self, logits: np.ndarray) -> None:
+        """Make impossible what may not come next."""
+        code = self._library.llg_matcher_compute_mask_into(
+            self._matcher, self._mask.ctypes.data, self._mask.nbytes
+        )
+        if code:
+            raise self._error("the guide cannot be followed any further")
+        bits = np.unpackbits(self._mask.view(np.uint8), count=self._size, bitorder="little")
+        allowed = bits.view(np.bool_)
+        # llguidance knows one end token; any of the model's will do.
+        allowed[self._ends] = allowed[self._ends[0]]
+        logits[~allowed] = -np.inf
+
+    def accept(self, token: int) -> None:
+        if token not in self._ends and self._library.llg_matcher_consume_token(
+            self._matcher, token
+        ):
+            raise self._error(f"the guide did not expect token {token}")
+
+    def close(self) -> None:
+        self._library.llg_free_matcher(self._matcher)
+
+    def _error(self, what: str) -> LlamaError:
+        words = self._library.llg_matcher_get_error(self._matcher) or b""
+        return LlamaError(f"{what}: {words.decode(errors='replace').strip()}")
+
+
+@dataclass(slots=True)
+class Guides:
+    """Makes guides for one model. Its vocabulary is prepared when the first guide is asked for."""
+
+    library: CDLL
+    vocabulary: Vocabulary
+    _init: ctypes.Array[ctypes.c_char] | None = field(default=None, init=False)
+
+    def make(self, kind: str, text: str) -> Guide:
+        """Raises LlamaError, with llguidance's own words, for a text that is no such guide."""
+        if self._init is None:
+            self._init = self._prepare()
+        constraint = _json_constraint(kind, text) if KINDS[kind] == "json_schema" else text
+        matcher = self.library.llg_new_matcher(
+            ctypes.addressof(self._init), KINDS[kind].encode(), constraint.encode()
+        )
+        if words := self.library.llg_matcher_get_error(matcher):
+            self.library.llg_free_matcher(matcher)
+            raise LlamaError(f"the guide is no usable {kind}: {_one_line(words)}")
+        return Guide(self.library, matcher, self.vocabulary)
+
+    def _prepare(self) -> ctypes.Array[ctypes.c_char]:
+        spelled = [self._spell(token) for token in range(self.vocabulary.size)]
+        lengths = np.array([len(word) for word in spelled], np.uint32)
+        message = ctypes.create_string_buffer(MESSAGE_BYTES)
+        settings = TokenizerInit(
+            vocab_size=self.vocabulary.size,
+            tok_eos=self.vocabulary.ends[0],
+            token_lens=lengths.ctypes.data,
+            token_bytes=b"".join(spelled),
+            use_approximate_greedy_tokenize_fn=True,
+        )
+        tokenizer = self.library.llg_new_tokenizer(
+            ctypes.addressof(settings), message, MESSAGE_BYTES
+        )
+        if not tokenizer:
+            raise LlamaError(
+                f"this model's vocabulary cannot be guided: {_one_line(message.value)}"
+            )
+        init = ctypes.create_string_buffer(INIT_BYTES)
+        self.library.llg_constraint_init_set_defaults(ctypes.addressof(init), tokenizer)
+        return init
+
+    def _spell(self, token: int) -> bytes:
+        return self.vocabulary.spell(token) or SPECIAL + str(token).encode()
+
+
+def _json_constraint(kind: str, text: str) -> str:
+    try:
+        schema = json.loads(text if kind == "json_schema" else ANY_OBJECT)
+    except json.JSONDecodeError as error:
+        raise LlamaError(f"the guide is no usable json_schema: it is not JSON: {error}") from error
+    if not isinstance(schema, dict):
+        raise LlamaError(f"the guide is no usable json_schema: expected an object, got {schema!r}")
+    return json.dumps({"x-guidance": JSON_OPTIONS, **schema})
+
+
+def _one_line(words: bytes) -> str:
+    return " ".join(words.decode(errors="replace").split())
