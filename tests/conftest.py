@@ -1,0 +1,142 @@
+"""The real runtime, the demo engine and a real Triton: made once, used by several folders."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import PIPE, STDOUT
+from typing import Any
+
+import pytest
+
+from enginix.cli import environment
+from enginix.errors import RuntimeMissing
+from enginix.runtimes.find import find_runtime
+from enginix.runtimes.runtime import Runtime
+
+RECORDINGS = Path(__file__).parent / "recordings"
+
+
+@dataclass(frozen=True)
+class RunningTriton:
+    """A real tritonserver that serves the demo engine."""
+
+    http: str
+    grpc: str
+    metrics: str
+    pid: int
+    engine: Path
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports nobody listens on at the moment, all different."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [server.getsockname()[1] for server in sockets]
+    for server in sockets:
+        server.close()
+    return ports
+
+
+@pytest.fixture(scope="session")
+def runtime() -> Runtime:
+    try:
+        return find_runtime(
+            "triton-cpu", environment.cache_home(), environment.runtime_override("triton-cpu")
+        )
+    except RuntimeMissing as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def evals() -> list[dict[str, Any]]:
+    """284 conversations with their prompts and the exact greedy answers of the demo model."""
+    found = json.loads((RECORDINGS / "demo-evals.json").read_text(encoding="utf-8"))
+    assert isinstance(found, list)
+    return found
+
+
+@pytest.fixture(scope="session")
+def demo_engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("engines") / "demo"
+    command = [sys.executable, "-m", "enginix", "engine", "build", "demo", f"--out={out}"]
+    subprocess.run(command, check=True, capture_output=True)
+    return out
+
+
+@pytest.fixture(scope="session")
+def triton_server(runtime: Runtime, demo_engine: Path) -> Iterator[RunningTriton]:
+    with running_triton(demo_engine) as server:
+        yield server
+
+
+@contextmanager
+def running_triton(engine: Path) -> Iterator[RunningTriton]:
+    """A Triton of a test's own, for tests that kill it."""
+    http, grpc, metrics = free_ports(3)
+    command = [
+        *(sys.executable, "-m", "enginix", "triton", str(engine), "--threads=1"),
+        *(f"--http-port={http}", f"--grpc-port={grpc}", f"--metrics-port={metrics}"),
+        "--exit-timeout=1",
+    ]
+    child = subprocess.Popen(command, stdout=PIPE, stderr=STDOUT, text=True, start_new_session=True)
+    log = Log(child)
+    try:
+        assert log.says("Triton serves"), log.text()
+        yield RunningTriton(
+            http=f"http://127.0.0.1:{http}",
+            grpc=f"127.0.0.1:{grpc}",
+            metrics=f"http://127.0.0.1:{metrics}",
+            pid=child.pid,
+            engine=engine,
+        )
+    finally:
+        child.terminate()
+        child.wait()
+        log.close()
+
+
+class Log:
+    """What a child prints, read as it comes: a full pipe would stop the child."""
+
+    def __init__(self, child: subprocess.Popen[str]) -> None:
+        self._child = child
+        self._lines: list[str] = []
+        self._changed = threading.Condition()
+        self._ended = False
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def says(self, words: str, patience: float = 120.0) -> bool:
+        """Wait until a line holds `words`; False when the child ends, or the time, before."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or self._has(words), patience)
+            return self._has(words)
+
+    def close(self) -> None:
+        """After the child's end: nobody writes any more."""
+        self._reader.join()
+        assert self._child.stdout is not None
+        self._child.stdout.close()
+
+    def text(self) -> str:
+        return "".join(self._lines)
+
+    def _has(self, words: str) -> bool:
+        return any(words in line for line in self._lines)
+
+    def _read(self) -> None:
+        assert self._child.stdout is not None
+        for line in self._child.stdout:
+            with self._changed:
+                self._lines.append(line)
+                self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()

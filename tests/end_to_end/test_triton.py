@@ -1,0 +1,32 @@
+"""The real Triton serves the demo engine, and goes without a trace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from enginix.process import descendants
+from tests.conftest import RunningTriton, running_triton
+
+pytestmark = pytest.mark.triton
+
+PROMPT = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
+
+
+def test_curl_gets_text_from_the_ensemble(triton_server: RunningTriton) -> None:
+    answer = httpx.post(
+        f"{triton_server.http}/v2/models/ensemble/generate",
+        json={"text_input": PROMPT, "max_tokens": 50},
+    )
+    assert "The capital of France is Paris." in answer.json()["text_output"]
+
+
+def test_a_stopped_server_leaves_nothing(runtime: object, demo_engine: Path) -> None:
+    with running_triton(demo_engine) as server:
+        family = [server.pid, *descendants(server.pid)]
+    assert len(family) > 1
+    assert not [pid for pid in family if Path(f"/proc/{pid}").exists()]
+    left = [*Path("/dev/shm").glob(f"enginix-triton-{server.pid}-*")]
+    assert not left
