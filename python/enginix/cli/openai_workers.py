@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from collections.abc import Sequence
 from tempfile import TemporaryDirectory
 
 from enginix.cli import environment
+from enginix.cli.own_command import own_command
 from enginix.cli.signals import run_until_signalled
 from enginix.gateway.metrics import forget_worker
 from enginix.process import describe_exit, started
@@ -22,7 +22,7 @@ GRACE_SECONDS = 5.0
 
 def run_workers(arguments: Sequence[str], where: str, workers: int, drain_seconds: float) -> None:
     """Run `enginix ARGUMENTS --worker` that often until a signal; start again what dies."""
-    command = [sys.executable, "-m", "enginix", *arguments, "--worker"]
+    command = [*own_command(), *arguments, "--worker"]
     grace = drain_seconds + GRACE_SECONDS
     with TemporaryDirectory(prefix="enginix-metrics-") as metrics:
         print(f"{where} ({workers} processes)", flush=True)

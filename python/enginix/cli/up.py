@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 import time
 from dataclasses import replace
 from functools import partial
@@ -18,6 +17,7 @@ from enginix.checkpoint.load import hash_files
 from enginix.cli import environment
 from enginix.cli.engine import build_model
 from enginix.cli.hello import say_hello
+from enginix.cli.own_command import own_command
 from enginix.cli.signals import run_until_signalled
 from enginix.cli.stage_lines import StageLines
 from enginix.errors import EnginixError
@@ -31,7 +31,6 @@ from enginix.serve.commands import gateway_command, triton_command
 from enginix.serve.profile import ModelEntry, Profile, load_profile, profile_names
 from enginix.serve.supervisor import supervised
 
-ENGINIX = [sys.executable, "-m", "enginix"]
 RUNTIME = "triton-cpu"
 
 console = Console(highlight=False, soft_wrap=True)
@@ -127,7 +126,7 @@ def _children(profile: Profile) -> list[ChildSpec]:
         _triton(entry, logs),
         ChildSpec(
             "gateway",
-            gateway_command(ENGINIX, gateway, entry, _engine(entry.name)),
+            gateway_command(own_command(), gateway, entry, _engine(entry.name)),
             logs / "gateway.log",
             partial(answers_ok, f"http://{_reachable(gateway.host)}:{gateway.port}/health"),
         ),
@@ -137,7 +136,7 @@ def _children(profile: Profile) -> list[ChildSpec]:
 def _triton(entry: ModelEntry, logs: Path) -> ChildSpec:
     return ChildSpec(
         "triton",
-        triton_command(ENGINIX, entry, _engine(entry.name)),
+        triton_command(own_command(), entry, _engine(entry.name)),
         logs / f"triton-{entry.name}.log",
         partial(answers_ok, f"http://127.0.0.1:{entry.http_port}/v2/health/ready"),
     )
