@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from enginix.catalog.load import DIRECTORY
-from enginix.cli.checkpoint import human_size
 from enginix.cli.main import main
+from enginix.cli.sizes import human_size
 
 DEMO = DIRECTORY / "demo-checkpoint"
 

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
 import httpx
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -43,6 +43,9 @@ from enginix.checkpoint.transfer import (
     first_error,
 )
 from enginix.errors import DownloadError
+
+# Otherwise it asks the hub, once a day and uninvited, about the programs that may be calling it.
+constants.HF_HUB_DISABLE_TELEMETRY = True
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 DEFAULT_INCLUDE = (*SOURCE_PATTERNS, "model*.safetensors")

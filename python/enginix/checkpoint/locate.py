@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from enginix.catalog.load import ModelSpec, SourceSpec
+from enginix.catalog.load import ModelSpec
 from enginix.errors import CatalogError, NotACheckpoint
 
 
@@ -24,28 +24,24 @@ def find_checkpoint(spec: ModelSpec, home: Path) -> Path:
         return source.directory
     if source.repo is None:
         raise CatalogError(f"{spec.name}: source: expected a repo or a directory, got neither")
-    if found := find_fetched(home, source):
-        return found
-    raise NotACheckpoint(
-        f"the checkpoint of {spec.name}, {source.repo}, is not on this machine; get it with "
-        f"`enginix checkpoint fetch {spec.name}`"
-    )
+    directory = find_fetched(home, source.repo, source.revision)
+    if directory is None:
+        raise NotACheckpoint(
+            f"the checkpoint of {spec.name}, {source.repo}, is not on this machine; get it with "
+            f"`enginix checkpoint fetch {spec.name}`"
+        )
+    return directory
 
 
-def find_fetched(home: Path, source: SourceSpec) -> Path | None:
-    """Where `enginix checkpoint fetch` has put a repository, if it has."""
-    return next((path for path in _fetched(home, source) if path.is_dir()), None)
-
-
-def _fetched(home: Path, source: SourceSpec) -> list[Path]:
-    assert source.repo is not None
-    if source.revision is not None:
-        return [fetched_directory(home, source.repo, source.revision)]
-    # Without a pinned revision the newest that was fetched is meant.
-    prefix = f"{source.repo.replace('/', '--')}@"
+def find_fetched(home: Path, repo: str, revision: str | None) -> Path | None:
+    """Where a repository's files are at that revision; at any, the newest, when it is None."""
+    if revision is not None:
+        directory = fetched_directory(home, repo, revision)
+        return directory if directory.is_dir() else None
+    prefix = f"{repo.replace('/', '--')}@"
     found = [
         path
         for path in checkpoint_home(home).glob("*@*")
         if path.name.startswith(prefix) and not path.name.endswith(".partial")
     ]
-    return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)

@@ -1,159 +1,51 @@
-"""`enginix checkpoint inspect`: what a checkpoint is, and what can be made of it."""
+"""`enginix checkpoint`: inspect one, fetch one from the hub, lock one in the catalogue."""
 
 from __future__ import annotations
 
 import argparse
-import json
-from dataclasses import asdict
+import importlib
 from pathlib import Path
 
-from enginix.catalog.load import find_model
-from enginix.checkpoint.inspect import Inspection, inspect_checkpoint
-from enginix.checkpoint.load import Checkpoint, open_checkpoint
-from enginix.checkpoint.locate import find_checkpoint
-from enginix.cli.environment import cache_home
-from enginix.errors import CheckpointError, ModelUnknown, NotACheckpoint, UsageError
-from enginix.manifest import Limits
+from enginix.catalog.load import DIRECTORY
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    inspect = actions.add_parser("inspect", help="say whether it is sound, and who can run it")
-    inspect.add_argument("source", metavar="DIR|NAME", help="a checkpoint, or a catalogue model")
-    inspect.add_argument(
-        "--tp", type=int, default=1, metavar="N", help="GPUs to divide the model among"
-    )
-    inspect.add_argument("--json", action="store_true", help="print JSON, for scripts")
-    inspect.set_defaults(action=_inspect)
+    _add_inspect(actions.add_parser("inspect", help="say whether it is sound, and who can run it"))
+    _add_fetch(actions.add_parser("fetch", help="get one from the Hugging Face hub"))
+    _add_lock(actions.add_parser("lock", help="pin a catalogue model's revision and Nix hash"))
 
 
 def run(args: argparse.Namespace) -> int:
-    return int(args.action(args))
+    # The hub's library takes a second to import, and `inspect` does not need it.
+    module = importlib.import_module(f"enginix.cli.{args.module}")
+    return int(getattr(module, args.function)(args))
 
 
-def _inspect(args: argparse.Namespace) -> int:
-    if args.tp < 1:
-        raise UsageError(f"--tp: expected 1 or more, got {args.tp}")
-    try:
-        directory, limits = _source(args.source, args.tp)
-        found = inspect_checkpoint(
-            open_checkpoint(directory), tensor_parallel=args.tp, limits=limits
-        )
-    except CheckpointError as error:
-        if not args.json:
-            raise
-        print(json.dumps({"usable": False, "damage": [str(error)]}, indent=2))
-        return 1
-    print(json.dumps(_as_json(found), indent=2) if args.json else "\n".join(_as_text(found)))
-    return 0 if found.usable_by else 1
-
-
-def _source(source: str, ranks: int) -> tuple[Path, Limits | None]:
-    """The directory meant, and the limits of the catalogue's variant where there is one."""
-    path = Path(source)
-    if path.is_dir() or "/" in source:
-        return path, None
-    try:
-        spec = find_model(source)
-    except ModelUnknown as error:
-        raise NotACheckpoint(f"there is no directory {source!r}, and {error}") from None
-    by_ranks = {variant.tensor_parallel: variant for variant in spec.variants.values()}
-    variant = by_ranks.get(ranks)
-    limits = (
-        Limits(variant.max_batch_size, variant.max_seq_len, variant.max_num_tokens)
-        if variant
-        else None
+def _add_inspect(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="DIR|NAME", help="a checkpoint, or a catalogue model")
+    parser.add_argument(
+        "--tp", type=int, default=1, metavar="N", help="GPUs to divide the model among"
     )
-    return find_checkpoint(spec, cache_home()), limits
+    parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
+    parser.set_defaults(module="checkpoint_inspect", function="run")
 
 
-def _as_text(found: Inspection) -> list[str]:
-    lines = [_verdict(found), *(f"  {sentence}" for sentence in found.damage), ""]
-    for kind, verdict in found.kinds.items():
-        word = "no" if found.refusals(kind) else "unsure" if verdict.doubts else "yes"
-        lines.append(f"{kind:<13} {word}")
-        lines += [f"  {sentence}" for sentence in (*verdict.refusals, *verdict.doubts)]
-    lines += ["", *_estimates(found)]
-    if found.notes:
-        lines += ["", "notes", *(f"  {sentence}" for sentence in found.notes)]
-    return lines
+def _add_fetch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="REPO|NAME", help="org/name at the hub, or a model")
+    parser.add_argument("--revision", help="branch, tag or commit; default: the catalogue's")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="default: enginix' own cache")
+    parser.add_argument(
+        "--include", nargs="+", default=[], metavar="PATTERN", help="files to get, such as '*.md'"
+    )
+    parser.add_argument("--offline", action="store_true", help="only use what is on this machine")
+    parser.set_defaults(module="checkpoint_fetch", function="fetch")
 
 
-def _verdict(found: Inspection) -> str:
-    what = describe(found.checkpoint)
-    if found.damage:
-        return f"not usable: {what}: it is damaged or incomplete"
-    if not found.usable_by:
-        return f"not usable: {what}: sound, but no engine kind runs it on {_gpus(found)}"
-    return f"usable: {what}: sound, for {' or '.join(found.usable_by)}"
-
-
-def describe(checkpoint: Checkpoint) -> str:
-    """'Qwen3ForCausalLM, NVFP4, FP8 KV cache, 2.4 MB'."""
-    quantization = checkpoint.quantization
-    size = sum(tensor.size_bytes for tensor in checkpoint.tensors.values())
-    cache = f", {quantization.kv_cache_algo} KV cache" if quantization.kv_cache_algo else ""
-    weights = quantization.algo or "not quantized"
-    return f"{checkpoint.architecture}, {weights}{cache}, {human_size(size)}"
-
-
-def _estimates(found: Inspection) -> list[str]:
-    limits, numbers = found.limits, found.estimate
-    lines = [
-        f"estimates for {_gpus(found)}, batch {limits.max_batch_size}, "
-        f"context {limits.max_seq_len}, {limits.max_num_tokens} tokens a step",
-        f"  engine       {human_size(numbers.rank_weights)} per rank",
-    ]
-    if numbers.kv_cache_per_token is not None:
-        lines += [
-            f"  KV cache     {human_size(round(numbers.kv_cache_per_token))} per token and rank",
-            f"  GPU memory   {human_size(numbers.gpu_least)} per GPU with one full sequence, "
-            f"{human_size(numbers.gpu_most)} with {limits.max_batch_size}",
-        ]
-    return [
-        *lines,
-        f"  host memory  {human_size(numbers.convert_memory)} for each rank's conversion",
-        f"  disk         {human_size(numbers.disk)} for rank checkpoints and engines",
-    ]
-
-
-def _gpus(found: Inspection) -> str:
-    return "1 GPU" if found.tensor_parallel == 1 else f"{found.tensor_parallel} GPUs"
-
-
-def human_size(size: int) -> str:
-    """Decimal units, as the hub and GPU makers use them: '19.1 GB'."""
-    number = float(size)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if number < 1000:
-            return f"{number:.0f} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"
-        number /= 1000
-    return f"{number:.1f} TB"
-
-
-def _as_json(found: Inspection) -> dict[str, object]:
-    return {
-        "usable": bool(found.usable_by),
-        "directory": str(found.checkpoint.directory),
-        "architecture": found.checkpoint.architecture,
-        "quantization": asdict(found.checkpoint.quantization),
-        "format": found.checkpoint.format,
-        "tensors": len(found.checkpoint.tensors),
-        "tensor_parallel": found.tensor_parallel,
-        "limits": asdict(found.limits),
-        "damage": found.damage,
-        "kinds": {
-            kind: {
-                "usable": kind in found.usable_by,
-                "refusals": found.refusals(kind),
-                "doubts": verdict.doubts,
-            }
-            for kind, verdict in found.kinds.items()
-        },
-        "notes": found.notes,
-        "estimate": {
-            **asdict(found.estimate),
-            "gpu_least": found.estimate.gpu_least,
-            "gpu_most": found.estimate.gpu_most,
-        },
-    }
+def _add_lock(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="a catalogue model")
+    parser.add_argument("--revision", help="lock this one; default: the pinned one, or main")
+    parser.add_argument(
+        "--catalog", type=Path, default=DIRECTORY, metavar="DIR", help="where the TOML files are"
+    )
+    parser.set_defaults(module="checkpoint_fetch", function="lock")

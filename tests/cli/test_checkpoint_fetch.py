@@ -1,0 +1,219 @@
+"""`enginix checkpoint fetch` and `lock`, as the real command against a hub on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fakes.hub import Fault, Hub, Repo
+
+from enginix.catalog.load import DIRECTORY, load_model
+from enginix.checkpoint.nar import nar_hash
+
+DEMO = DIRECTORY / "demo-checkpoint"
+FILES = {path.name: path.read_bytes() for path in DEMO.iterdir()}
+BIG = random.Random(2).randbytes(30_000_000)
+ENGINIX = [sys.executable, "-m", "enginix", "checkpoint"]
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    repos = {
+        "org/demo": Repo({**FILES, "README.md": b"# demo"}),
+        "org/big": Repo({"model.safetensors": BIG, "config.json": b"{}"}),
+    }
+    with Hub(repos) as hub:
+        yield hub
+
+
+@pytest.fixture
+def environment(hub: Hub, tmp_path: Path) -> dict[str, str]:
+    return os.environ | {
+        "HF_ENDPOINT": hub.url,
+        "HF_TOKEN": "hf_good",
+        "HF_HOME": str(tmp_path / "hf"),
+        "ENGINIX_HOME": str(tmp_path / "home"),
+    }
+
+
+def run(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*ENGINIX, *words], env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_a_repository_is_fetched_and_its_directory_printed(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    done = run(environment, "fetch", "org/demo")
+    assert (done.returncode, done.stderr.count("\n")) == (0, 1)
+    directory = Path(done.stdout.strip())
+    assert directory == tmp_path / "home/checkpoints/org--demo@0123456789ab"
+    assert {path.name: path.read_bytes() for path in directory.iterdir()} == FILES
+    assert "fetching org/demo at 0123456789ab: 11 files, 2.6 MB" in done.stderr
+    assert run(environment, "inspect", str(directory)).returncode == 0
+
+
+def test_kill_9_in_the_middle_costs_no_byte(
+    hub: Hub, environment: dict[str, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    hub.break_next("model.safetensors", Fault(silent_after=20_000_000))
+    command = [*ENGINIX, "fetch", "org/big", "--out", str(out)]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as child:
+        assert hub.fell_silent.wait(30)
+        journal = tmp_path / "out.partial/.incomplete/model.safetensors.journal"
+        while count_in(journal) < 20_000_000:
+            assert child.poll() is None
+        child.send_signal(signal.SIGKILL)
+    assert not out.exists()
+
+    hub.requests.clear()
+    done = run(environment, "fetch", "org/big", "--out", str(out))
+    assert done.returncode == 0
+    assert hub.ranges_of("model.safetensors") == [(20_000_000, len(BIG) - 1)]
+    assert (out / "model.safetensors").read_bytes() == BIG
+    assert "20.0 MB of them here already" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir() if "out" in path.name) == ["out"]
+
+
+def count_in(journal: Path) -> int:
+    """How far the journal says its only piece has come; none before there is one."""
+    content = journal.read_bytes() if journal.exists() else b""
+    return int.from_bytes(content[32:40], "little")
+
+
+def test_control_c_says_how_to_go_on(hub: Hub, environment: dict[str, str], tmp_path: Path) -> None:
+    hub.break_next("model.safetensors", Fault(silent_after=1000))
+    command = [*ENGINIX, "fetch", "org/big", "--out", str(tmp_path / "out")]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as child:
+        assert hub.fell_silent.wait(30)
+        child.send_signal(signal.SIGINT)
+        _, errors = child.communicate(timeout=20)
+    assert child.returncode == 130
+    assert "the same command goes on there" in errors
+    assert "Traceback" not in errors
+
+
+def test_a_terminal_gets_a_bar_with_rate_and_time(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    ours, theirs = pty.openpty()
+    command = [*ENGINIX, "fetch", "org/big", "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, env=environment | {"TERM": "xterm"}, stderr=theirs, check=False)
+    os.close(theirs)
+    shown = read_all(ours)
+    assert done.returncode == 0
+    assert "org/big" in shown
+    assert "30.0/30.0 MB" in shown
+
+
+def read_all(terminal: int) -> str:
+    """What was written to a terminal whose other end is closed; Linux says EIO at its end."""
+    shown = b""
+    while True:
+        try:
+            shown += os.read(terminal, 65536)
+        except OSError:
+            os.close(terminal)
+            return shown.decode()
+
+
+def test_offline_uses_what_was_fetched(hub: Hub, environment: dict[str, str]) -> None:
+    first = run(environment, "fetch", "org/demo").stdout
+    hub.requests.clear()
+    again = run(environment, "fetch", "org/demo", "--offline")
+    assert (again.returncode, again.stdout) == (0, first)
+    assert hub.requests == []
+
+
+def test_offline_without_the_files_says_so(environment: dict[str, str]) -> None:
+    done = run(environment, "fetch", "org/demo", "--offline")
+    assert done.returncode == 1
+    assert "org/demo is not on this machine, and --offline forbids" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "message"),
+    [
+        (["org/none"], 1, "there is no model repository org/none"),
+        (["org/demo", "--revision", "v9"], 1, "org/demo has no revision 'v9'"),
+        (["demo"], 2, "demo is shipped with enginix"),
+        (["dmeo"], 1, "no model named 'dmeo' in the catalogue; did you mean demo?"),
+        (["org/demo", "--include", "*.gguf"], 1, "holds none of *.gguf at main"),
+    ],
+)
+def test_what_cannot_be_fetched_is_one_sentence(
+    environment: dict[str, str], tmp_path: Path, words: list[str], status: int, message: str
+) -> None:
+    done = run(environment, "fetch", *words)
+    assert done.returncode == status
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "home").exists()
+
+
+def test_neither_token_nor_signed_addresses_are_ever_shown(
+    hub: Hub, environment: dict[str, str]
+) -> None:
+    command = [sys.executable, "-m", "enginix", "--verbose", "checkpoint", "fetch", "org/demo"]
+    for status in (None, 403, 500):
+        hub.heal()
+        hub.break_next("model.safetensors", Fault(status=status))
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert "hf_good" not in done.stderr + done.stdout
+        assert "signature" not in done.stderr + done.stdout
+
+
+def catalog_of(tmp_path: Path) -> Path:
+    catalog = tmp_path / "catalog"
+    catalog.mkdir()
+    text = (DIRECTORY / "demo.toml").read_text()
+    text = text.replace('directory = "demo-checkpoint"', 'repo = "org/demo"  # at the hub')
+    (catalog / "tiny.toml").write_text(text)
+    return catalog
+
+
+def test_lock_writes_revision_and_hash_into_the_catalogue(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    catalog = catalog_of(tmp_path)
+    done = run(environment, "lock", "tiny", "--catalog", str(catalog))
+    assert done.returncode == 0
+    source = load_model(catalog / "tiny.toml").source
+    assert source.revision == "0123456789abcdef0123456789abcdef01234567"
+    assert source.nar_hash == nar_hash(DEMO)
+    assert 'repo = "org/demo"  # at the hub\n' in (catalog / "tiny.toml").read_text()
+
+
+def test_lock_refuses_a_directory_with_something_else_in_it(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    catalog = catalog_of(tmp_path)
+    directory = Path(run(environment, "fetch", "org/demo").stdout.strip())
+    (directory / "notes.txt").write_text("mine")
+    done = run(environment, "lock", "tiny", "--catalog", str(catalog))
+    assert done.returncode == 1
+    assert "holds notes.txt, which is not among the files of org/demo" in done.stderr
+    assert load_model(catalog / "tiny.toml").source.nar_hash is None
+
+
+def test_lock_of_a_shipped_model_is_a_mistake(environment: dict[str, str]) -> None:
+    done = run(environment, "lock", "demo")
+    assert done.returncode == 2
+    assert "has no revision to lock" in done.stderr
+
+
+def test_inspect_of_a_fetched_catalogue_model_finds_it(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    done = run(environment, "inspect", "demo", "--json")
+    assert json.loads(done.stdout)["usable"] is True

@@ -1,0 +1,71 @@
+"""A log of a download is short, and says how far, how fast and how long still."""
+
+from __future__ import annotations
+
+import io
+
+from enginix.checkpoint.download import Began, Damaged, Listing
+from enginix.checkpoint.transfer import Received, RemoteFile, Retrying
+from enginix.cli.download_view import LogLines
+
+FILE = RemoteFile("model.safetensors", 2_000_000_000, "http://hub/file")
+LISTING = Listing("org/big", "0123456789abcdef", (FILE,))
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def lines_of(stream: io.StringIO) -> list[str]:
+    return stream.getvalue().splitlines()
+
+
+def test_a_line_comes_at_most_every_ten_seconds() -> None:
+    clock, stream = Clock(), io.StringIO()
+    said = LogLines(stream, clock)
+    said(Began(LISTING, have=0))
+    for _ in range(100):
+        clock.now += 0.25
+        said(Received(FILE.name, 10_000_000))
+    assert lines_of(stream) == [
+        "fetching org/big at 0123456789ab: 1 files, 2.0 GB",
+        " 20 %  400.0 MB of 2.0 GB, 40.0 MB/s, 40 s left",
+        " 40 %  800.0 MB of 2.0 GB, 40.0 MB/s, 30 s left",
+    ]
+
+
+def test_what_was_there_before_is_not_counted_as_speed() -> None:
+    clock, stream = Clock(), io.StringIO()
+    said = LogLines(stream, clock)
+    said(Began(LISTING, have=1_000_000_000))
+    clock.now += 10
+    said(Received(FILE.name, 100_000_000))
+    assert lines_of(stream)[1] == " 55 %  1.1 GB of 2.0 GB, 10.0 MB/s, 90 s left"
+
+
+def test_a_damaged_file_is_always_said_and_counts_back() -> None:
+    clock, stream = Clock(), io.StringIO()
+    said = LogLines(stream, clock)
+    said(Began(LISTING, have=0))
+    said(Received(FILE.name, FILE.size))
+    said(Damaged(FILE.name, "its sha256 is a, expected b", FILE.size))
+    clock.now += 10
+    said(Received(FILE.name, 20_000_000))
+    assert lines_of(stream)[1:] == [
+        "model.safetensors: its sha256 is a, expected b; it is fetched again",
+        "  1 %  20.0 MB of 2.0 GB, 2.0 MB/s, 990 s left",
+    ]
+
+
+def test_many_retries_are_one_line() -> None:
+    clock, stream = Clock(), io.StringIO()
+    said = LogLines(stream, clock)
+    said(Began(LISTING, have=0))
+    for _ in range(50):
+        clock.now += 0.3
+        said(Retrying(FILE.name, "the connection broke", 0.5))
+    assert len(lines_of(stream)) == 2
