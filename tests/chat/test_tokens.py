@@ -20,7 +20,13 @@ TOKENIZER = Tokenizer.load(DEMO)
 VOCABULARY = REFERENCE.get_vocab_size()
 FAMILY = "👨‍👩‍👧‍👦🏳️‍🌈é\u0301 naïve 你好 👋"
 
+BYTE_TOKENS = {TOKENIZER.bytes_of(token): token for token in range(300)}
+
 any_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+
+
+def byte_token(byte: int) -> int:
+    return BYTE_TOKENS[bytes([byte])]
 
 
 def streamed(ids: list[int], chunk: int = 1) -> str:
@@ -46,10 +52,6 @@ def test_any_ids_give_what_decoding_all_at_once_gives(ids: list[int], chunk: int
 def test_any_bytes_give_what_decoding_all_at_once_gives(data: bytes) -> None:
     ids = [byte_token(byte) for byte in data]
     assert streamed(ids) == REFERENCE.decode(ids)
-
-
-def byte_token(byte: int) -> int:
-    return next(token for token in range(300) if TOKENIZER.bytes_of(token) == bytes([byte]))
 
 
 def test_no_replacement_character_is_sent_for_a_split_emoji() -> None:
