@@ -1,0 +1,149 @@
+"""A build is judged by the files it leaves; every way to fail has its own words."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from engine.trtllm.conftest import PATIENCE
+
+from enginix.engine.trtllm.building import missing
+from enginix.engine.trtllm.escaped import marked
+from enginix.engine.trtllm.watchdog import Outcome
+from enginix.errors import (
+    BuildCrashed,
+    BuildIncomplete,
+    BuildStalled,
+    DiskFull,
+    GpuMemoryFull,
+    NoGpu,
+    OutOfMemory,
+)
+from enginix.process import find_program
+
+RunBuild = Callable[..., Outcome]
+
+# The bar: from the moment the engine is complete to the moment the command has returned.
+SECONDS_TO_RETURN = 3.0
+
+needs_mpirun = pytest.mark.skipif(
+    find_program("mpirun") is None, reason="needs mpirun (Debian: openmpi-bin)"
+)
+MPIRUN = ("mpirun", "--allow-run-as-root", "--oversubscribe", "-n", "1")
+
+
+def since_complete(engine: Path) -> float:
+    """Seconds since the last of the engine's files was written."""
+    return time.time() - max(path.stat().st_mtime for path in engine.iterdir())
+
+
+def is_alone(tmp_path: Path) -> bool:
+    return not marked(f"{tmp_path}:build")
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_a_build_leaves_an_engine_for_every_rank(
+    run_build: RunBuild, tmp_path: Path, ranks: int
+) -> None:
+    assert run_build(ranks=ranks).returncode == 0
+    names = {path.name for path in (tmp_path / "engine").iterdir()}
+    assert names == {"config.json", *(f"rank{rank}.engine" for rank in range(ranks))}
+
+
+def test_the_timing_cache_stays_in_the_work_directory(run_build: RunBuild, tmp_path: Path) -> None:
+    run_build(ranks=1)
+    assert (tmp_path / "model.cache").exists()
+
+
+def test_an_engine_that_is_done_returns_within_three_seconds_though_its_builder_stays(
+    run_build: RunBuild, tmp_path: Path
+) -> None:
+    seconds = []
+    for _ in range(5):
+        outcome = run_build(mode="hang-after-success")
+        seconds.append(since_complete(tmp_path / "engine"))
+        assert outcome.returncode is None
+        assert is_alone(tmp_path)
+    assert statistics.median(seconds) <= SECONDS_TO_RETURN, seconds
+
+
+@needs_mpirun
+def test_the_same_holds_under_open_mpi(run_build: RunBuild, tmp_path: Path) -> None:
+    outcome = run_build(mode="hang-after-success", launcher=MPIRUN)
+    assert since_complete(tmp_path / "engine") <= SECONDS_TO_RETURN
+    assert outcome.returncode is None
+    assert is_alone(tmp_path)
+
+
+@needs_mpirun
+def test_a_build_that_goes_well_under_open_mpi_is_not_disturbed(run_build: RunBuild) -> None:
+    assert run_build(launcher=MPIRUN).returncode == 0
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_build_that_falls_silent_is_ended(
+    run_build: RunBuild, tmp_path: Path, ranks: int
+) -> None:
+    with pytest.raises(BuildStalled, match=r"for 2 s and was ended.*build\.log"):
+        run_build(mode="hang-halfway", ranks=ranks, patience=replace(PATIENCE, silence=2))
+    assert is_alone(tmp_path)
+
+
+def test_a_build_that_is_only_slow_is_left_alone(run_build: RunBuild) -> None:
+    patience = replace(PATIENCE, silence=2)
+    assert run_build(mode="grow-slowly", pause="0.8", ranks=1, patience=patience).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("mode", "ranks", "error", "words"),
+    [
+        ("crash", 1, BuildCrashed, r"exited with status 1: RuntimeError: .*any implementation"),
+        ("crash", 2, BuildCrashed, r"exited with status 1: RuntimeError: .*any implementation"),
+        ("forget-rank", 2, BuildIncomplete, r"ended, but rank1\.engine is not there"),
+        ("truncate-rank", 1, BuildIncomplete, r"rank0\.engine has \d+ bytes, its weights alone"),
+        ("truncate-rank", 2, BuildIncomplete, r"rank1\.engine has \d+ bytes, its weights alone"),
+        ("kill-self", 1, OutOfMemory, r"needs about 4\.0 GB, this machine has [\d.]+ GB"),
+        ("kill-worker", 2, OutOfMemory, r"needs about 8\.0 GB, this machine has [\d.]+ GB"),
+        ("fill-disk", 1, DiskFull, r"no space left in .*choose another disk with --work-dir"),
+        ("fill-disk", 2, DiskFull, r"no space left in .*choose another disk with --work-dir"),
+        ("gpu-memory", 1, GpuMemoryFull, r"OutOfMemory \(Requested size was \d+ bytes"),
+        ("no-driver", 1, NoGpu, r"libcuda\.so\.1"),
+    ],
+)
+def test_every_failure_has_its_own_words(
+    run_build: RunBuild, tmp_path: Path, mode: str, ranks: int, error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        run_build(mode=mode, ranks=ranks)
+    assert is_alone(tmp_path)
+    assert (tmp_path / "logs" / "build.log").stat().st_size
+
+
+def test_a_machine_without_a_gpu_is_told_so(run_build: RunBuild) -> None:
+    with pytest.raises(NoGpu, match=r"or choose the gguf kind"):
+        run_build(gpus="0")
+
+
+def test_a_crash_after_everything_was_written_is_no_failure(
+    run_build: RunBuild, tmp_path: Path, python: Path
+) -> None:
+    # MPI has been seen to abort while it leaves.
+    wrapper = tmp_path / "python"
+    wrapper.write_text(f'#!/bin/sh\n{python} "$@"\nexit 134\n')
+    wrapper.chmod(0o755)
+    assert run_build(ranks=1, program=wrapper).returncode == 134
+
+
+def test_a_status_of_success_is_not_believed_without_config_json(tmp_path: Path) -> None:
+    (tmp_path / "rank0.engine").write_bytes(bytes(100))
+    engines, config = [tmp_path / "rank0.engine"], tmp_path / "config.json"
+    assert missing(engines, config, 100) == "config.json is not there"
+    config.write_text('{"model_type": "qwen3"}')
+    assert missing(engines, config, 100) == "config.json has no version"
+    config.write_text('{"version": "1", "pretrained_config": {}, "build_config": {}}')
+    assert missing(engines, config, 100) is None
+    assert missing(engines, config, 1000) is not None

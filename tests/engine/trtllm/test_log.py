@@ -1,0 +1,82 @@
+"""TensorRT-LLM's log becomes events, whatever the pieces it arrives in."""
+
+from __future__ import annotations
+
+import pytest
+
+from enginix.engine.trtllm.log import (
+    AllBuilt,
+    Banner,
+    Failed,
+    LogEvent,
+    LogReader,
+    RankCompiled,
+    RankWriting,
+    RankWritten,
+    Warned,
+)
+
+LOG = """\
+[TensorRT-LLM] TensorRT LLM version: 1.2.1
+[03/12/2026-10:21:00] [TRT-LLM] [W] Option --gather_generation_logits is deprecated, a build flag \
+is not required anymore. Use --output_generation_logits at runtime instead.
+[03/12/2026-10:21:01] [TRT-LLM] [I] Set PluginConfig.gemm_plugin to nvfp4.
+[03/12/2026-10:21:01] [TRT-LLM] [W] lm_head.weight is going to be padded by [0, 0, 0, 2].
+[03/12/2026-10:21:08] [TRT] [I] Engine generation completed in 35.9738 seconds.
+[03/12/2026-10:21:09] [TRT-LLM] [I] Total time of building Unnamed Network 0: 00:00:36
+[03/12/2026-10:21:09] [TRT-LLM] [I] Serializing engine to /work/engine/rank0.engine...
+[03/12/2026-10:21:11] [TRT-LLM] [I] Engine serialized. Total time: 00:00:02
+[03/12/2026-10:21:11] [TRT-LLM] [I] Total time of building all engines: 00:00:41
+"""
+EVENTS = [
+    Banner("1.2.1"),
+    Warned("lm_head.weight is going to be padded by [0, 0, 0, 2]."),
+    RankCompiled(),
+    RankWriting(0),
+    RankWritten(),
+    AllBuilt(),
+]
+
+
+def read(text: str, size: int = 10_000) -> list[LogEvent]:
+    reader = LogReader()
+    pieces = [text[at : at + size] for at in range(0, len(text), size)]
+    return [event for piece in pieces for event in reader.feed(piece)] + reader.finish()
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 80, 10_000])
+def test_a_log_means_the_same_in_pieces_of_any_size(size: int) -> None:
+    assert read(LOG, size) == EVENTS
+
+
+def test_an_error_is_known_by_its_level() -> None:
+    assert read("[03/12/2026-10:21:08] [TRT] [E] Error Code 10: no tactic\n") == [
+        Failed("Error Code 10: no tactic")
+    ]
+
+
+def test_a_traceback_is_its_last_line() -> None:
+    text = 'Traceback (most recent call last):\n  File "x.py", line 1\nRuntimeError: no way\n'
+    assert read(text) == [Failed("RuntimeError: no way")]
+
+
+def test_the_pool_that_lost_a_worker_is_an_error() -> None:
+    line = "concurrent.futures.process.BrokenProcessPool: A process was terminated abruptly"
+    assert read(line) == [Failed(line)]
+
+
+def test_that_the_build_failed_does_not_hide_why() -> None:
+    text = (
+        "OSError: [Errno 28] No space left on device\n"
+        "AssertionError: Engine building failed, please check error log.\n"
+    )
+    assert read(text) == [Failed("OSError: [Errno 28] No space left on device")]
+
+
+def test_a_progress_bar_is_no_event() -> None:
+    assert read("\r1it [00:00, 9.9it/s]\r370it [00:28, 12.95it/s]\n") == []
+
+
+def test_a_missing_module_is_an_error_without_a_traceback() -> None:
+    line = "/usr/bin/python: No module named tensorrt_llm.commands.build"
+    assert read(line) == [Failed(line)]
