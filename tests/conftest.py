@@ -15,6 +15,7 @@ from subprocess import PIPE, STDOUT
 from typing import Any
 
 import pytest
+from fakes.token_triton import TokenTriton, token_triton
 
 from enginix.cli import environment
 from enginix.errors import RuntimeMissing
@@ -73,6 +74,13 @@ def demo_engine(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def triton_server(runtime: Runtime, demo_engine: Path) -> Iterator[RunningTriton]:
     with running_triton(demo_engine) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def token_server(runtime: Runtime) -> Iterator[TokenTriton]:
+    """A real Triton with the token model; a test that harms it starts its own."""
+    with token_triton(runtime) as server:
         yield server
 
 

@@ -30,7 +30,7 @@ class TritonClient:
     """Generates with one model of one Triton, or of several that serve the same model.
 
     Belongs to the event loop it was made in. `vocabulary` is the width of the model's logits,
-    needed for logit_bias only.
+    needed for logit_bias only. A `dialect` that is given is not asked for.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class TritonClient:
         transport: str = DEFAULT_TRANSPORT,
         limits: Limits | None = None,
         vocabulary: int | None = None,
+        dialect: Dialect | None = None,
     ) -> None:
         self.address = address
         self.model = model
@@ -49,7 +50,7 @@ class TritonClient:
         addresses = parse_addresses(address)
         self._transport = TRANSPORTS[transport](addresses, self._limits)
         self._controls = [TritonControl(one) for one in addresses]
-        self._dialect: Dialect | None = None
+        self._given = self._dialect = dialect
 
     async def generate(self, request: TokenRequest) -> AsyncGenerator[list[TokenChunk], None]:
         """Every item holds all chunks that had arrived; closing it cancels at once.
@@ -113,7 +114,8 @@ class TritonClient:
             try:
                 return await self._attempt(message, until)
             except BackendUnavailable as error:
-                self._dialect = None
+                # The model that comes back may be a newer one.
+                self._dialect = self._given
                 again = isinstance(error, NotBegun) or self._transport.several
                 if attempt == ATTEMPTS or not again:
                     raise
