@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import httpx
@@ -32,7 +32,7 @@ async def say_hello(console: Console, url: str, model: str, question: str) -> No
         raise BackendError(f"{url} gave no answer to {question!r}; see its log")
 
 
-async def _deltas(url: str, model: str, question: str) -> AsyncIterator[tuple[str, str]]:
+async def _deltas(url: str, model: str, question: str) -> AsyncGenerator[tuple[str, str], None]:
     body = {
         "model": model,
         "messages": [{"role": "user", "content": question}],

@@ -96,5 +96,5 @@ class Child:
 
     def _become(self, state: State) -> None:
         if state is not self.state:
-            logger.info("%s: %s -> %s", self.spec.name, self.state.value, state.value)
+            logger.debug("%s: %s -> %s", self.spec.name, self.state.value, state.value)
         self.state = state
