@@ -29,8 +29,6 @@ from enginix.engine.trtllm.verify import (
     counted,
     describe,
     read_engine,
-    verify_files,
-    verify_quantization,
 )
 from enginix.engine.trtllm.work import Work, open_work
 from enginix.manifest import Manifest
@@ -81,8 +79,7 @@ def tensorrt_llm_build(job: Job, options: Options, workshop: Workshop) -> Build:
                 _build(plan, converted, place, kept, stage, workshop.warn)
             with stages.run("verify") as stage:
                 facts = read_engine(place.engine)
-                verify_files(place.engine, facts)
-                verify_quantization(place.engine, facts, plan.inspection.checkpoint.quantization)
+                verify_engine(place.engine, facts, plan.inspection.checkpoint.quantization)
                 _collect(place.engine, job.checkpoint, directory)
                 stage.summary = describe(facts)
         return plan.manifest(converted.reports[0])

@@ -86,56 +86,18 @@ def read_engine(directory: Path) -> EngineFacts:
         raise EngineDamaged(f"{path}: {error} is missing; build the engine again") from None
 
 
-def verify_files(directory: Path, facts: EngineFacts) -> None:
-    """Every rank's engine is there, and as large as its weights need it to be."""
-    expected = set(facts.rank_files)
-    found = {path.name for path in directory.iterdir() if RANK_FILE.fullmatch(path.name)}
-    if found != expected:
-        raise EngineDamaged(
-            f"{directory} holds {_listed(found)}, expected {_listed(expected)}: "
-            f"{CONFIG_FILE} says {len(expected)} ranks; build the engine again"
-        )
-    weights = facts.rank_bytes or 1
+def verify_engine(directory: Path, facts: EngineFacts, promised: Quantization) -> None:
+    """Raise an EngineError unless config.json and every rank's file are what was promised."""
+    _require_quantization(directory, facts, promised)
+    _require_rank_files(directory, facts)
     for name in facts.rank_files:
-        size = (directory / name).stat().st_size
-        if size < weights * LEAST_SHARE:
-            raise EngineDamaged(
-                f"{directory / name} has {size:,} bytes, its weights alone take {weights:,}; "
-                "it is truncated, build the engine again"
-            )
-
-
-def verify_quantization(directory: Path, facts: EngineFacts, promised: Quantization) -> None:
-    """Raise QuantizationLost unless config.json and the files' sizes say what was promised."""
-    found = facts.quantization
-    pairs: dict[str, tuple[object, object]] = {
-        "quant_algo": (found.algo, promised.algo),
-        "kv_cache_quant_algo": (found.kv_cache_algo, promised.kv_cache_algo),
-    }
-    if promised.algo:
-        pairs["group_size"] = (found.group_size, promised.group_size)
-    for key, (have, want) in pairs.items():
-        if have != want:
-            raise QuantizationLost(
-                f"{directory / CONFIG_FILE}: {key} is {have!r}, the checkpoint's is {want!r}; "
-                "such an engine answers garbage, build it again from the checkpoint"
-            )
-    weights = facts.rank_bytes
-    for name in facts.rank_files:
-        size = (directory / name).stat().st_size
-        if weights and size > weights * MOST_SHARE + CODE_BYTES:
-            raise QuantizationLost(
-                f"{directory / name} has {size / 1e9:.1f} GB, an engine of this model with "
-                f"{promised.algo or 'plain'} weights has about {weights / 1e9:.1f} GB; its "
-                "weights are not quantized, build it again from the checkpoint"
-            )
+        _require_size(directory / name, facts)
 
 
 def verify_manifest(directory: Path, manifest: Manifest) -> str:
     """Hold an engine to its manifest; one line for people."""
     facts = read_engine(directory)
-    verify_files(directory, facts)
-    verify_quantization(directory, facts, manifest.quantization)
+    verify_engine(directory, facts, manifest.quantization)
     for what, have, want in (
         ("ranks", facts.parallelism, manifest.parallelism),
         ("limits", facts.limits, manifest.limits),
@@ -152,7 +114,6 @@ def verify_manifest(directory: Path, manifest: Manifest) -> str:
 def verify_by_hand(directory: Path, checkpoint: Path | None) -> None:
     """Hold an engine without a manifest to itself, and to the checkpoint it should be of."""
     facts = read_engine(directory)
-    verify_files(directory, facts)
     promised = facts.quantization
     if checkpoint:
         found = open_checkpoint(checkpoint)
@@ -162,7 +123,7 @@ def verify_by_hand(directory: Path, checkpoint: Path | None) -> None:
                 f"{found.architecture}; name the checkpoint it was built from"
             )
         promised = found.quantization
-    verify_quantization(directory, facts, promised)
+    verify_engine(directory, facts, promised)
 
 
 def describe(facts: EngineFacts) -> str:
@@ -193,6 +154,48 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not all(isinstance(data[key], dict) for key in ENGINE_KEYS[1:]):
         raise EngineDamaged(f"{path}: expected objects in {' and '.join(ENGINE_KEYS[1:])}")
     return data
+
+
+def _require_quantization(directory: Path, facts: EngineFacts, promised: Quantization) -> None:
+    found = facts.quantization
+    pairs: dict[str, tuple[object, object]] = {
+        "quant_algo": (found.algo, promised.algo),
+        "kv_cache_quant_algo": (found.kv_cache_algo, promised.kv_cache_algo),
+    }
+    if promised.algo:
+        pairs["group_size"] = (found.group_size, promised.group_size)
+    for key, (have, want) in pairs.items():
+        if have != want:
+            raise QuantizationLost(
+                f"{directory / CONFIG_FILE}: {key} is {have!r}, the checkpoint's is {want!r}; "
+                "such an engine answers garbage, build it again from the checkpoint"
+            )
+
+
+def _require_rank_files(directory: Path, facts: EngineFacts) -> None:
+    expected = set(facts.rank_files)
+    found = {path.name for path in directory.iterdir() if RANK_FILE.fullmatch(path.name)}
+    if found != expected:
+        raise EngineDamaged(
+            f"{directory} holds {_listed(found)}, expected {_listed(expected)}: "
+            f"{CONFIG_FILE} says {counted(len(expected), 'rank')}; build the engine again"
+        )
+
+
+def _require_size(path: Path, facts: EngineFacts) -> None:
+    """As large as its weights need it to be, and not as large as plain weights would."""
+    size, weights = path.stat().st_size, facts.rank_bytes or 0
+    if size == 0 or size < weights * LEAST_SHARE:
+        raise EngineDamaged(
+            f"{path} has {size:,} bytes, its weights alone take {weights:,}; it is truncated, "
+            "build the engine again"
+        )
+    if weights and size > weights * MOST_SHARE + CODE_BYTES:
+        raise QuantizationLost(
+            f"{path} has {size / 1e9:.1f} GB, an engine of this model with "
+            f"{facts.quantization.algo or 'plain'} weights has about {weights / 1e9:.1f} GB; its "
+            "weights are not quantized, build it again from the checkpoint"
+        )
 
 
 def _decoder(config: Mapping[str, Any]) -> Decoder | None:

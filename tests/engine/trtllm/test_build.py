@@ -1,0 +1,196 @@
+"""A build goes on where it died, puts an engine in its place whole, and else changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from engine.trtllm.conftest import Bench, job_of, surroundings
+
+from enginix.engine.build import build_engine
+from enginix.engine.stages import StageFinished
+from enginix.engine.trtllm.build import Workshop, tensorrt_llm_build
+from enginix.engine.trtllm.escaped import marked
+from enginix.engine.trtllm.plan import Options
+from enginix.engine.trtllm.work import discard, open_work
+from enginix.errors import BuildCrashed, BuildError, CheckpointUnsupported, OutputExists
+from enginix.manifest import Parallelism, check_files, read_manifest
+from enginix.process import started
+
+STAGES = ["inspect", "convert", "build", "verify"]
+KEPT = "kept from the build before"
+
+
+def test_an_engine_has_its_ranks_its_tokenizer_and_a_manifest(bench: Bench) -> None:
+    manifest = bench.build(ranks=2)
+    assert set(manifest.files) == {
+        "rank0.engine",
+        "rank1.engine",
+        "config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "generation_config.json",
+        "chat_template.jinja",
+    }
+    check_files(bench.out, read_manifest(bench.out))
+
+
+def test_the_config_json_is_the_engines_and_never_the_checkpoints(bench: Bench) -> None:
+    bench.build(ranks=1)
+    config = json.loads((bench.out / "config.json").read_text())
+    assert set(config) == {"version", "pretrained_config", "build_config"}
+
+
+def test_the_manifest_says_what_was_asked_for_and_what_it_was_built_with(bench: Bench) -> None:
+    manifest = bench.build(ranks=2)
+    assert manifest.kind == "tensorrt-llm"
+    assert manifest.parallelism == Parallelism(tp=2, pp=1, world_size=2)
+    assert manifest.quantization.algo == "NVFP4"
+    assert manifest.quantization.kv_cache_algo == "FP8"
+    assert manifest.built_with.tensorrt_llm == "1.2.1"
+    assert "model.safetensors" in manifest.source.files
+
+
+def test_the_same_checkpoint_gives_the_same_manifest(bench: Bench, tmp_path: Path) -> None:
+    first = bench.build(ranks=1)
+    other = Bench(tmp_path / "other", bench.python, bench.checkpoint)
+    assert other.build(ranks=1) == first
+
+
+def test_every_stage_says_what_came_of_it(bench: Bench) -> None:
+    bench.build(ranks=2)
+    finished = [each.name for each in bench.events if isinstance(each, StageFinished)]
+    assert finished[:4] == STAGES
+    assert bench.summary("convert") == "2 rank files, every tensor compared"
+    assert bench.summary("verify").startswith("Qwen3ForCausalLM, NVFP4, FP8 KV cache, 2 ranks")
+
+
+def test_a_plain_model_is_built_in_the_type_that_is_asked_for(
+    bench: Bench, plain_checkpoint: Path
+) -> None:
+    manifest = bench.build(ranks=1, checkpoint=plain_checkpoint, dtype="float16")
+    assert manifest.quantization.algo is None
+    config = json.loads((bench.out / "config.json").read_text())["pretrained_config"]
+    assert config["dtype"] == "float16"
+
+
+def test_a_failed_build_goes_on_with_the_stage_it_failed_in(bench: Bench) -> None:
+    with pytest.raises(BuildCrashed):
+        bench.build(environment=surroundings(mode="crash"))
+    assert not bench.out.exists()
+    bench.build()
+    assert bench.summary("convert") == KEPT
+    assert bench.summary("build").startswith("2 engines")
+
+
+def test_finished_engines_are_kept_too(bench: Bench) -> None:
+    bench.build()
+    bench.build(replace_it=True)
+    assert bench.summary("convert") == bench.summary("build") == KEPT
+
+
+def test_another_number_of_ranks_begins_anew(bench: Bench) -> None:
+    bench.build(ranks=1)
+    bench.build(ranks=2, replace_it=True)
+    assert KEPT not in (bench.summary("convert"), bench.summary("build"))
+
+
+def test_a_kept_file_that_was_truncated_is_made_again(bench: Bench) -> None:
+    bench.build(ranks=1)
+    rank_file = bench.work / "rank-checkpoint" / "rank0.safetensors"
+    rank_file.write_bytes(rank_file.read_bytes()[:-1])
+    bench.build(ranks=1, replace_it=True)
+    assert bench.summary("convert") != KEPT
+
+
+BUILD = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from engine.trtllm.conftest import Bench, PATIENCE
+bench = Bench(Path(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4]))
+bench.build(environment=dict(os.environ))
+"""
+TESTS = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("mode", "killed_at", "kept"),
+    [
+        ("", "convert-rank1.json", []),
+        ("hang-halfway", "engine/rank0.engine", ["convert"]),
+        ("hang-after-success", "engine/rank1.engine", ["convert"]),
+    ],
+)
+def test_a_build_that_is_killed_leaves_nothing_but_its_finished_stages(
+    bench: Bench, mode: str, killed_at: str, kept: list[str]
+) -> None:
+    asyncio.run(kill_when(bench, mode, bench.work / killed_at))
+    assert not bench.out.exists()
+    bench.build()
+    assert [stage for stage in STAGES if bench.summary(stage) == KEPT] == kept
+    check_files(bench.out, read_manifest(bench.out))
+    # Also what the killed build had started and could not end any more.
+    assert not marked(f"{bench.work}:build")
+    assert not {path.name for path in bench.directory.iterdir()} - {"engine", "work"}
+
+
+async def kill_when(bench: Bench, mode: str, appears: Path) -> None:
+    """Build in a process of its own, and kill that as soon as a file is there."""
+    paths = (TESTS, bench.directory, bench.python, bench.checkpoint)
+    argv = [sys.executable, "-c", BUILD, *map(str, paths)]
+    async with started(argv, env=surroundings(mode=mode)) as child:
+        while not appears.exists():
+            assert child.returncode is None
+            await asyncio.sleep(0)
+        os.kill(child.pid, signal.SIGKILL)
+        await child.wait()
+
+
+def test_an_output_that_exists_is_not_touched(bench: Bench) -> None:
+    bench.out.mkdir()
+    (bench.out / "thesis.txt").write_text("mine")
+    with pytest.raises(OutputExists, match="--replace"):
+        bench.build()
+    assert [path.name for path in bench.out.iterdir()] == ["thesis.txt"]
+
+
+def test_an_engine_is_replaced_only_by_a_whole_one(bench: Bench) -> None:
+    bench.build(ranks=1)
+    before = (bench.out / "manifest.json").read_bytes()
+    with pytest.raises(BuildError):
+        bench.build(ranks=2, replace_it=True, environment=surroundings(mode="forget-rank"))
+    assert (bench.out / "manifest.json").read_bytes() == before
+    check_files(bench.out, read_manifest(bench.out))
+
+
+def test_two_builds_do_not_share_a_work_directory(bench: Bench) -> None:
+    with open_work(bench.work), pytest.raises(BuildError, match="another build works in"):
+        bench.build()
+
+
+def test_a_context_longer_than_the_models_is_refused(bench: Bench, checkpoint: Path) -> None:
+    job = job_of(checkpoint, 1)
+    assert job.limits is not None
+    long = replace(job, limits=replace(job.limits, max_seq_len=5000))
+    workshop = Workshop(bench.python, {}, bench.work, print)
+    with pytest.raises(CheckpointUnsupported, match="made for 4096 positions"):
+        build_engine(tensorrt_llm_build(long, Options(), workshop), bench.out, print)
+
+
+def test_a_refused_build_leaves_no_work_directory(bench: Bench) -> None:
+    with pytest.raises(CheckpointUnsupported):
+        bench.build(ranks=3)
+    assert not list(bench.directory.iterdir())
+
+
+def test_only_a_work_directory_is_discarded(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    discard(tmp_path)
+    assert (tmp_path / "thesis.txt").exists()

@@ -1,0 +1,187 @@
+"""An engine that is not what it should be is refused, also one that was built by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engine.trtllm.conftest import Bench, surroundings
+
+from enginix.engine.trtllm.verify import (
+    CODE_BYTES,
+    read_engine,
+    verify_by_hand,
+    verify_engine,
+    verify_manifest,
+)
+from enginix.errors import EngineDamaged, EngineMismatch, QuantizationLost
+from enginix.manifest import Manifest, Quantization, read_manifest
+from enginix.process import run
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory, python: Path, checkpoint: Path) -> Path:
+    bench = Bench(tmp_path_factory.mktemp("built"), python, checkpoint)
+    bench.build(ranks=2)
+    return bench.out
+
+
+@pytest.fixture
+def engine(tmp_path: Path, built: Path) -> Path:
+    return shutil.copytree(built, tmp_path / "engine")
+
+
+def change_config(engine: Path, *path: str, value: object) -> None:
+    config = json.loads((engine / "config.json").read_text())
+    inner: dict[str, Any] = config
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    (engine / "config.json").write_text(json.dumps(config))
+
+
+def test_a_whole_engine_is_described(engine: Path) -> None:
+    assert verify_manifest(engine, read_manifest(engine)) == (
+        "Qwen3ForCausalLM, NVFP4, FP8 KV cache, 2 ranks, TensorRT-LLM 1.2.1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("quant_algo", None),
+        ("quant_algo", "FP8"),
+        ("kv_cache_quant_algo", None),
+        ("group_size", 128),
+    ],
+)
+def test_a_quantization_that_is_not_the_checkpoints_is_refused(
+    engine: Path, key: str, value: object
+) -> None:
+    change_config(engine, "pretrained_config", "quantization", key, value=value)
+    with pytest.raises(QuantizationLost, match=rf"{key} is {value!r}, the checkpoint's is"):
+        verify_manifest(engine, read_manifest(engine))
+
+
+def test_an_engine_as_large_as_a_plain_one_is_refused(engine: Path) -> None:
+    # Its config.json says NVFP4, and its weights are not: the file alone tells.
+    os.truncate(engine / "rank1.engine", 2_000_000 + CODE_BYTES)
+    with pytest.raises(QuantizationLost, match=r"rank1\.engine has 0\.1 GB.*are not quantized"):
+        verify_by_hand(engine, None)
+
+
+def test_sizes_of_a_real_model_are_judged_by_its_numbers(engine: Path, tmp_path: Path) -> None:
+    # Qwen3-32B on two ranks: three times the size is the known symptom of lost quantization.
+    numbers = {
+        "num_hidden_layers": 64, "hidden_size": 5120, "num_attention_heads": 64,
+        "num_key_value_heads": 8, "head_size": 128, "intermediate_size": 25600,
+        "vocab_size": 151936,
+    }  # fmt: skip
+    for key, value in numbers.items():
+        change_config(engine, "pretrained_config", key, value=value)
+    facts = read_engine(engine)
+    assert facts.rank_bytes == pytest.approx(10.9e9, rel=0.02)
+    for name in facts.rank_files:
+        os.truncate(engine / name, 11_200_000_000)
+    verify_engine(engine, facts, Quantization("NVFP4", "FP8", 16))
+    os.truncate(engine / "rank0.engine", 33_000_000_000)
+    with pytest.raises(QuantizationLost, match=r"33\.0 GB.*has about 11\.\d GB"):
+        verify_engine(engine, facts, Quantization("NVFP4", "FP8", 16))
+
+
+def test_a_missing_rank_is_named(engine: Path) -> None:
+    (engine / "rank1.engine").unlink()
+    with pytest.raises(EngineDamaged, match=r"holds rank0\.engine, expected rank0\.engine, rank1"):
+        verify_by_hand(engine, None)
+
+
+def test_a_rank_too_many_is_named(engine: Path) -> None:
+    shutil.copy(engine / "rank1.engine", engine / "rank2.engine")
+    with pytest.raises(EngineDamaged, match=r"config\.json says 2 ranks"):
+        verify_by_hand(engine, None)
+
+
+def test_a_truncated_rank_is_refused(engine: Path) -> None:
+    os.truncate(engine / "rank0.engine", 500_000)
+    with pytest.raises(EngineDamaged, match=r"500,000 bytes, its weights alone take 754,312"):
+        verify_by_hand(engine, None)
+
+
+def test_a_checkpoints_config_over_the_engines_is_recognized(
+    engine: Path, checkpoint: Path
+) -> None:
+    shutil.copy(checkpoint / "config.json", engine / "config.json")
+    with pytest.raises(EngineDamaged, match=r"a checkpoint's config\.json was copied over it"):
+        verify_by_hand(engine, None)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 1}', "\xff"])
+def test_a_config_that_says_nothing_is_refused(engine: Path, text: str) -> None:
+    (engine / "config.json").write_text(text, encoding="latin-1")
+    with pytest.raises(EngineDamaged):
+        read_engine(engine)
+
+
+@pytest.mark.parametrize("key", ["mapping", "quantization", "dtype", "num_hidden_layers"])
+def test_a_config_with_a_hole_names_it(engine: Path, key: str) -> None:
+    config = json.loads((engine / "config.json").read_text())
+    del config["pretrained_config"][key]
+    (engine / "config.json").write_text(json.dumps(config))
+    with pytest.raises(EngineDamaged, match=key):
+        read_engine(engine)
+
+
+def changed(manifest: Manifest, **fields: object) -> Manifest:
+    return replace(manifest, **fields)
+
+
+@pytest.mark.parametrize(
+    ("what", "change"),
+    [
+        ("ranks", lambda one: changed(one, parallelism=replace(one.parallelism, tp=4))),
+        ("limits", lambda one: changed(one, limits=replace(one.limits, max_batch_size=9))),
+        ("architecture", lambda one: changed(one, architecture="LlamaForCausalLM")),
+    ],
+)
+def test_a_manifest_of_another_engine_is_refused(
+    engine: Path, what: str, change: Callable[[Manifest], Manifest]
+) -> None:
+    with pytest.raises(EngineMismatch, match=f"differ in {what}"):
+        verify_manifest(engine, change(read_manifest(engine)))
+
+
+def build_by_hand(
+    python: Path, checkpoint: Path, tmp_path: Path, environment: Mapping[str, str]
+) -> Path:
+    """What recipes do that pass no QuantConfig: it builds, and speaks garbage."""
+    (tmp_path / "ranks").mkdir()
+    program = (
+        "import sys; from tensorrt_llm.models import MODEL_MAP\n"
+        "model = MODEL_MAP['Qwen3ForCausalLM'].from_hugging_face(sys.argv[1])\n"
+        "model.save_checkpoint(sys.argv[2])"
+    )
+    run([str(python), "-c", program, str(checkpoint), str(tmp_path / "ranks")], env=environment)
+    words = ["--checkpoint_dir", str(tmp_path / "ranks"), "--output_dir", str(tmp_path / "engine")]
+    words += ["--output_timing_cache", str(tmp_path / "model.cache")]
+    run([str(python), "-m", "tensorrt_llm.commands.build", *words], env=environment)
+    return tmp_path / "engine"
+
+
+def test_garbage_built_by_hand_is_told_by_its_checkpoint(
+    python: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    engine = build_by_hand(python, checkpoint, tmp_path, surroundings())
+    verify_by_hand(engine, None)
+    with pytest.raises(QuantizationLost, match="quant_algo is None, the checkpoint's is 'NVFP4'"):
+        verify_by_hand(engine, checkpoint)
+
+
+def test_the_checkpoint_of_another_model_is_not_taken(engine: Path, plain_checkpoint: Path) -> None:
+    with pytest.raises(EngineMismatch, match="an engine of a Qwen3ForCausalLM"):
+        verify_by_hand(engine, plain_checkpoint)
