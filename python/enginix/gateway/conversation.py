@@ -143,6 +143,7 @@ async def ask_for(
 ) -> Ask:
     """The Ask of prompts, each answered `options.choices` times."""
     check_limits(options, limits)
+    check_choices(len(prompts), options.choices, limits)
     supported = await model.backend.supported()
     check_supported(options.sampling, supported)
     identity = f"{prefix}{uuid4().hex}"
@@ -153,12 +154,6 @@ async def ask_for(
         for place, prompt in enumerate(prompts)
         for choice in range(options.choices)
     )
-    if len(requests) > limits.choices:
-        raise RequestError(
-            f"n: {len(requests)} answers were asked for, this server gives at most "
-            f"{limits.choices} at once",
-            param="n",
-        )
     return Ask(
         id=identity,
         model=model,
@@ -179,6 +174,15 @@ def check_limits(options: Options, limits: RequestLimits) -> None:
         raise RequestError(
             f"max_tokens: {options.max_tokens} asked for, this server gives at most {most}",
             param="max_tokens",
+        )
+
+
+def check_choices(prompts: int, choices: int, limits: RequestLimits) -> None:
+    if prompts * choices > limits.choices:
+        raise RequestError(
+            f"{prompts * choices} answers were asked for, this server gives at most "
+            f"{limits.choices} at once",
+            param="n" if choices > 1 else "prompt",
         )
 
 

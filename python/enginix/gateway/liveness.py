@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 # A token or a probe's answer speaks for the model this long.
 FRESH_SECONDS = 5.0
+# A bad answer is old much sooner: who waits for a model to come up wants to know at once.
+BAD_SECONDS = 0.25
 # Who asks for health waits no longer; the probe itself goes on.
 ANSWER_SECONDS = 1.5
 
@@ -61,7 +63,7 @@ class Liveness:
         now = self._clock()
         if now - self.last_token <= self._fresh:
             return Health(True, "tokens are coming out")
-        if now - self._probed_at <= self._fresh:
+        if now - self._probed_at <= (self._fresh if self._probed.ok else BAD_SECONDS):
             return self._probed
         probing = self._probing or self._start_probe()
         done, _ = await asyncio.wait({probing}, timeout=self._patience)

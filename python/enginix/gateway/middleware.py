@@ -27,6 +27,8 @@ access = logging.getLogger("enginix.access")
 # Whatever a client sends comes back in a header and stands in the log.
 SOUND_ID = re.compile(r"[!-~]{1,128}")
 GUARDED = ("/v1/", "/tokenize", "/detokenize")
+# Asked every few seconds by machines: in the log only when the answer is bad.
+OFTEN = frozenset({"/livez", "/readyz", "/health", "/metrics"})
 
 
 class RequestLog:
@@ -61,6 +63,8 @@ class RequestLog:
         seconds = time.monotonic() - record.started
         route = getattr(scope.get("route"), "path", "unknown")
         gateway_in(scope).metrics.finished(record, route, seconds)
+        if scope["path"] in OFTEN and record.status < 400:
+            return
         if access.isEnabledFor(logging.INFO):
             access.info("%s", orjson.dumps(log_entry(scope, record, seconds)).decode())
 

@@ -13,7 +13,7 @@ from enginix.errors import RequestError
 from enginix.gateway.api.completions_reply import CompletionDocument, CompletionStream
 from enginix.gateway.ask import ReplyFormat
 from enginix.gateway.body import read
-from enginix.gateway.conversation import LONG_CONVERSATION, Options, Prompt, ask_for
+from enginix.gateway.conversation import LONG_CONVERSATION, Options, Prompt, ask_for, check_choices
 from enginix.gateway.document import WholeReply
 from enginix.gateway.guides import guide_of
 from enginix.gateway.models import ServedModel
@@ -41,6 +41,8 @@ async def create_completion(request: Request) -> Response:
     completion = await read(request, CompletionRequest)
     model = gateway.models.find(completion.model)
     check(completion)
+    # Before any of them is tokenized: there may be a million.
+    check_choices(count_prompts(completion.prompt), completion.n or 1, gateway.settings.request)
     note_prompt(request, completion.prompt)
     prompts = await prompts_of(completion, model)
     options = options_of(completion, model)
@@ -80,6 +82,11 @@ async def prompts_of(completion: CompletionRequest, model: ServedModel) -> list[
     if sum(map(len, texts)) > LONG_CONVERSATION:
         return await asyncio.to_thread(_text_prompts, texts, model)
     return prompts or _text_prompts(texts, model)
+
+
+def count_prompts(asked: str | list[str] | list[int] | list[list[int]]) -> int:
+    several = isinstance(asked, list) and not (asked and isinstance(asked[0], int))
+    return len(asked) if several else 1
 
 
 def _each(asked: str | list[str] | list[int] | list[list[int]]) -> Iterator[str | list[int]]:

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fakes.backend import FakeBackend
+from gateway.harness import events, ids, served, server
+
+
+async def complete(backend: FakeBackend, **body: Any) -> dict[str, Any]:
+    async with server(served(backend)) as client:
+        response = await client.post("/v1/completions", json={"prompt": "Once", **body})
+        assert response.status_code == 200, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
+
+
+async def test_text_is_written_on() -> None:
+    reply = ids(" upon a time")
+    answer = await complete(FakeBackend(reply))
+    assert answer["choices"][0]["text"] == " upon a time"
+    assert answer["usage"]["completion_tokens"] == len(reply)
+
+
+async def test_markup_is_only_text_here() -> None:
+    answer = await complete(FakeBackend(ids("<think>\nhm\n</think>")))
+    assert "hm" in answer["choices"][0]["text"]
+
+
+async def test_echo_begins_with_the_prompt() -> None:
+    answer = await complete(FakeBackend(ids(" upon a time")), echo=True)
+    assert answer["choices"][0]["text"] == "Once upon a time"
+
+
+async def test_a_list_of_prompts_gives_a_choice_for_each() -> None:
+    backend = FakeBackend(ids("1"), ids("2"))
+    answer = await complete(backend, prompt=["One", "Two"], n=2)
+    assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2, 3]
+    assert [list(request.prompt_ids) for request in backend.asked] == [
+        ids("One"),
+        ids("One"),
+        ids("Two"),
+        ids("Two"),
+    ]
+
+
+@pytest.mark.parametrize("prompt", [[5, 6, 7], [[5, 6, 7]]])
+async def test_token_ids_are_taken_as_they_are(prompt: Any) -> None:
+    backend = FakeBackend(ids("Hello"))
+    await complete(backend, prompt=prompt)
+    assert list(backend.asked[0].prompt_ids) == [5, 6, 7]
+
+
+async def test_a_stream_spells_the_whole_text() -> None:
+    async with server(served(FakeBackend(ids(" upon a 你好 time")))) as client:
+        response = await client.post(
+            "/v1/completions", json={"prompt": "Once", "stream": True, "echo": True}
+        )
+    chunks = events(response.text)
+    text = "".join(chunk["choices"][0]["text"] for chunk in chunks[:-1])
+    assert text == "Once upon a 你好 time"
+    assert chunks[-2]["choices"][0]["finish_reason"] == "stop"
+    assert chunks[-1] == "[DONE]"
+
+
+async def test_log_probabilities_come_with_their_places() -> None:
+    answer = await complete(FakeBackend(ids("One two")), logprobs=0)
+    logprobs = answer["choices"][0]["logprobs"]
+    assert "".join(logprobs["tokens"]) == "One two"
+    assert logprobs["text_offset"][0] == 0
+    assert len(logprobs["text_offset"]) == len(logprobs["token_logprobs"])
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"suffix": "end"}, "suffix"),
+        ({"prompt": ""}, "prompt"),
+        ({"prompt": []}, "prompt"),
+        ({"prompt": [[]]}, "prompt[0]"),
+        ({"prompt": [5, -1]}, "prompt[1]"),
+        ({"prompt": [5, 10**9]}, "prompt[1]"),
+        ({"prompt": 5}, "prompt"),
+        ({"prompt": ["a", 5]}, "prompt[1]"),
+        ({"logprobs": 3}, "logprobs"),
+        ({"best_of": 4}, "best_of"),
+        ({"prompt": "word " * 600}, "prompt"),
+    ],
+)
+async def test_a_mistake_is_refused_by_its_path(body: dict[str, Any], param: str) -> None:
+    async with server(served(FakeBackend(ids("Hello")))) as client:
+        response = await client.post("/v1/completions", json={"prompt": "Once", **body})
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == param

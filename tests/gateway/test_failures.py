@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from fakes.backend import FakeBackend
+from gateway.harness import Call, application, events, ids, served, server, user
+
+import enginix.errors
+from enginix.errors import BackendTimedOut, BackendUnavailable, EnginixError, GenerationFailed
+from enginix.gateway.errors import INTERNAL, STATUS, failure_of
+from enginix.gateway.settings import LoadLimits, RequestLimits, Settings
+
+REPLY = ids("One two three")
+
+
+def every_error() -> list[type[EnginixError]]:
+    members = vars(enginix.errors).values()
+    return [kind for kind in members if isinstance(kind, type) and issubclass(kind, EnginixError)]
+
+
+@pytest.mark.parametrize("kind", every_error())
+def test_every_error_has_a_status_or_is_internal(kind: type[EnginixError]) -> None:
+    line = set(kind.__mro__)
+    assert kind is EnginixError or bool(line & STATUS.keys()) != bool(line & INTERNAL)
+
+
+def test_an_internal_error_says_nothing_of_its_inside() -> None:
+    assert "secret" not in failure_of(ValueError("secret")).message
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (BackendUnavailable("gone"), 503),
+        (BackendTimedOut("late"), 504),
+        (GenerationFailed("no"), 502),
+    ],
+)
+@pytest.mark.parametrize("stream", [True, False])
+async def test_an_error_before_the_first_token_is_a_status(
+    error: Any, status: int, stream: bool
+) -> None:
+    backend = FakeBackend(REPLY, fails_at=0, error=error)
+    async with server(served(backend)) as client:
+        body = {"messages": user("Hi"), "stream": stream}
+        response = await client.post("/v1/chat/completions", json=body)
+    assert response.status_code == status
+    assert response.json()["error"]["message"] == str(error)
+    assert ("retry-after" in response.headers) == (status == 503)
+
+
+async def test_an_error_in_mid_stream_is_the_last_event() -> None:
+    backend = FakeBackend(REPLY, fails_at=2, error=BackendUnavailable("gone"))
+    async with server(served(backend)) as client:
+        body = {"messages": user("Hi"), "stream": True}
+        response = await client.post("/v1/chat/completions", json=body)
+    last = events(response.text)[-1]
+    assert last["error"]["message"] == "gone"
+    assert "[DONE]" not in response.text
+
+
+async def test_a_broken_off_whole_answer_is_a_status() -> None:
+    backend = FakeBackend(REPLY, fails_at=2, error=BackendUnavailable("gone"))
+    async with server(served(backend)) as client:
+        response = await client.post("/v1/chat/completions", json={"messages": user("Hi")})
+    assert response.status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "JSON"),
+        (b"hello", "JSON"),
+        (b'{"messages": [}', "JSON"),
+        (b'{"messages": "\xff"}', "JSON"),
+        (b"[" * 100_000, "JSON"),
+        (b'{"seed": 1e999}', "JSON"),
+        (b'{"temperature": NaN}', "JSON"),
+        (b'"\\ud800"', "JSON"),
+        (b"[]", "object"),
+        (b"null", "object"),
+        (b"5", "object"),
+        (b"{}", "messages is missing"),
+        (b'{"messages": [], "seed": 123456789012345678901234567890}', "template"),
+        (b'{"messages": [], "max_tokens": 1e300}', ""),
+    ],
+)
+async def test_garbage_is_refused_in_openais_shape(content: bytes, words: str) -> None:
+    async with server(served(FakeBackend(REPLY))) as client:
+        response = await client.post("/v1/chat/completions", content=content)
+    error = response.json()["error"]
+    assert response.status_code == 400
+    assert set(error) == {"message", "type", "param", "code"}
+    assert words in error["message"]
+
+
+async def test_huge_and_negative_numbers_are_no_500() -> None:
+    async with server(served(FakeBackend(REPLY))) as client:
+        for field in ("seed", "max_tokens", "n", "top_k", "min_tokens", "temperature"):
+            for number in ("-1", "1e300", "9" * 30, "-" + "9" * 18, "9" * 18):
+                content = (
+                    f'{{"messages": [{{"role": "user", "content": "x"}}], "{field}": {number}}}'
+                )
+                response = await client.post("/v1/chat/completions", content=content.encode())
+                assert response.status_code in (200, 400), (field, number, response.text)
+
+
+async def test_nul_bytes_are_text() -> None:
+    async with server(served(FakeBackend(REPLY))) as client:
+        response = await client.post(
+            "/v1/chat/completions",
+            content=b'{"messages": [{"role": "user", "content": "a\\u0000b"}]}',
+        )
+    assert response.status_code == 200
+
+
+async def test_an_unknown_route_and_a_wrong_method_have_openais_shape() -> None:
+    async with server(served(FakeBackend(REPLY))) as client:
+        missing = await client.get("/v1/nothing")
+        wrong = await client.get("/v1/chat/completions")
+    assert (missing.status_code, wrong.status_code) == (404, 405)
+    assert missing.json()["error"]["type"] == wrong.json()["error"]["type"]
+
+
+async def test_a_body_over_the_limit_is_refused_announced_or_not() -> None:
+    settings = Settings(request=RequestLimits(body_bytes=1000))
+
+    async def pieces() -> Any:
+        for _ in range(20):
+            yield b" " * 100
+
+    async with server(served(FakeBackend(REPLY)), settings=settings) as client:
+        announced = await client.post("/v1/chat/completions", content=b" " * 2000)
+        unannounced = await client.post("/v1/chat/completions", content=pieces())
+    for response in (announced, unannounced):
+        assert response.status_code == 413
+        assert response.json()["error"]["code"] == "body_too_large"
+
+
+async def test_a_full_queue_sends_away_at_once_and_says_when_to_come_back() -> None:
+    backend = FakeBackend(REPLY, stops_at=0)
+    settings = Settings(load=LoadLimits(running=1, waiting=0))
+    async with application(served(backend), settings=settings) as app:
+        body = {"messages": user("Hi")}
+        first = Call(app, "/v1/chat/completions", body)
+        running = asyncio.create_task(first.run())
+        await backend.stuck.wait()
+        second = Call(app, "/v1/chat/completions", body)
+        await second.run()
+        backend.go.set()
+        await running
+    assert second.sent[0]["status"] == 429
+    assert (b"retry-after", b"1") in second.sent[0]["headers"]
+    assert json.loads(first.body)["choices"][0]["finish_reason"] == "stop"
+
+
+async def test_who_waits_is_answered_in_turn() -> None:
+    settings = Settings(load=LoadLimits(running=1, waiting=10))
+    async with server(served(FakeBackend(REPLY)), settings=settings) as client:
+        body = {"messages": user("Hi")}
+        answers = await asyncio.gather(
+            *(client.post("/v1/chat/completions", json=body) for _ in range(10))
+        )
+    assert [answer.status_code for answer in answers] == [200] * 10
+
+
+async def test_a_stopping_server_finishes_what_runs_and_takes_nothing_new() -> None:
+    backend = FakeBackend(REPLY, stops_at=1)
+    async with application(served(backend)) as app:
+        body = {"messages": user("Hi"), "stream": True}
+        first = Call(app, "/v1/chat/completions", body)
+        running = asyncio.create_task(first.run())
+        await backend.stuck.wait()
+        app.state.gateway.stopping = True
+        second = Call(app, "/v1/chat/completions", body)
+        await second.run()
+        backend.go.set()
+        await running
+    assert second.sent[0]["status"] == 503
+    assert events(first.body)[-1] == "[DONE]"
+
+
+async def test_an_interrupted_stream_says_why_it_ends() -> None:
+    backend = FakeBackend(REPLY, stops_at=1)
+    async with application(served(backend)) as app:
+        call = Call(app, "/v1/chat/completions", {"messages": user("Hi"), "stream": True})
+        running = asyncio.create_task(call.run())
+        await backend.stuck.wait()
+        app.state.gateway.interrupt()
+        await running
+    assert events(call.body)[-1]["error"]["code"] == "shutting_down"
+    assert call.sent[-1]["more_body"] is False
+    assert backend.running == 0
+
+
+async def test_while_no_token_comes_the_stream_begins_with_comments() -> None:
+    backend = FakeBackend(REPLY, stops_at=0)
+    settings = Settings(load=LoadLimits(keep_awake=0.01))
+    async with application(served(backend), settings=settings) as app:
+        call = Call(app, "/v1/chat/completions", {"messages": user("Hi"), "stream": True})
+        running = asyncio.create_task(call.run())
+        await call.arrived.wait()
+        backend.go.set()
+        await running
+    assert call.body.startswith(b": waiting")
+    assert events(call.body)[-1] == "[DONE]"
+
+
+async def test_a_fault_of_ours_is_a_500_with_an_id_and_no_inside(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    error: Any = ZeroDivisionError("inside")
+    backend = FakeBackend(REPLY, fails_at=0, error=error)
+    async with server(served(backend)) as client:
+        response = await client.post("/v1/chat/completions", json={"messages": user("Hi")})
+    assert response.status_code == 500
+    assert "inside" not in response.text
+    assert response.headers["x-request-id"] in caplog.text
+    assert "ZeroDivisionError" in caplog.text
