@@ -25,11 +25,7 @@ from enginix.engine.trtllm.conversion import Place, convert_ranks
 from enginix.engine.trtllm.plan import Options, Plan, read_plan
 from enginix.engine.trtllm.rank_checkpoint import Converted, read_rank_checkpoint, write_note
 from enginix.engine.trtllm.rank_tensors import rank_file_bytes
-from enginix.engine.trtllm.verify import (
-    counted,
-    describe,
-    read_engine,
-)
+from enginix.engine.trtllm.verify import counted, describe, read_engine, verify_engine
 from enginix.engine.trtllm.work import Work, open_work
 from enginix.manifest import Manifest
 
