@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 from fakes.made_checkpoint import Shape, make_checkpoint
 
+from enginix.engine.gguf.answers import Generator
 from enginix.engine.gguf.build import read_plan, write_model
+from enginix.runtimes.runtime import Runtime
+
+ROOT = Path(__file__).parents[3]
 
 Make = Callable[..., Path]
 
@@ -34,3 +38,10 @@ def write(tmp_path: Path) -> Callable[[Path], Path]:
         return path
 
     return written
+
+
+@pytest.fixture(scope="session")
+def generator(runtime: Runtime) -> Generator:
+    """The real token engine in the real runtime."""
+    program = ROOT / "triton-repo" / "gguf" / "tensorrt_llm" / "1" / "generate.py"
+    return Generator(runtime.python, program, threads=1)

@@ -78,6 +78,7 @@ def test_rotary_scaling_of_transformers_5_is_read(make: Make) -> None:
         ({"use_sliding_window": True}, "use_sliding_window"),
         ({"hidden_act": "gelu"}, "'gelu'"),
         ({"rope_scaling": {"rope_type": "longrope"}}, "'longrope'"),
+        ({"rope_scaling": {"rope_type": "llama3"}}, "'llama3'"),
         ({"rope_scaling": {**YARN, "attention_factor": 1.5}}, "attention_factor 1.5"),
         ({"rope_parameters": {"full_attention": {"rope_theta": 1.0}}}, "each type of layer"),
     ],

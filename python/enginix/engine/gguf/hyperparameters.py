@@ -90,7 +90,7 @@ def read_hyperparameters(checkpoint: Checkpoint) -> Hyperparameters:
         vocab_size=config.size("vocab_size"),
         context=config.size("max_position_embeddings"),
         rms_norm_epsilon=config.number("rms_norm_eps"),
-        rope=_rope(config),
+        rope=_rope(config, architecture),
         experts=_experts(config) if architecture == "qwen3moe" else None,
         ties_embeddings=bool(config.get("tie_word_embeddings", False)),
     )
@@ -145,14 +145,16 @@ class _Config:
         )
 
 
-def _rope(config: _Config) -> Rope:
+def _rope(config: _Config, architecture: str) -> Rope:
     # transformers 5 writes rope_parameters with rope_theta inside; 4 writes rope_theta beside
     # rope_scaling, whose rope_type was once called type.
     table = config.table("rope_parameters" if config.get("rope_parameters") else "rope_scaling")
     if any(isinstance(value, dict) for value in table.values()):
         raise config.unsupported("rotary embeddings for each type of layer")
     kind = table.get("rope_type", table.get("type", "default"))
-    if not isinstance(kind, str) or kind not in ROPE_KEYS:
+    # Only llama.cpp's Llama reads the factors of llama3's scaling.
+    is_foreign = kind == "llama3" and architecture != "llama"
+    if not isinstance(kind, str) or kind not in ROPE_KEYS or is_foreign:
         raise config.unsupported(f"rotary embeddings of type {kind!r:.40}")
     for key, plain in YARN_DEFAULTS.items():
         if kind == "yarn" and table.get(key, plain) != plain:
