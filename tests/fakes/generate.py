@@ -1,6 +1,6 @@
-"""A token engine's generate.py that answers, or misbehaves, as its model file's text says.
+"""A token engine's generate.py that answers, or misbehaves, as a file's words say.
 
-usage: python generate.py --model FILE ...; the file holds one of:
+usage: python generate.py --model FILE ...; generate.words beside this program, else FILE, holds:
     count N    answers N, N + 1, ... for each prompt
     crash      says why on stderr and exits with status 3
     die        kills itself
@@ -17,7 +17,10 @@ from pathlib import Path
 
 
 def main() -> int:
-    word, *rest = Path(sys.argv[sys.argv.index("--model") + 1]).read_text().split()
+    words = Path(__file__).with_suffix(".words")
+    if not words.exists():
+        words = Path(sys.argv[sys.argv.index("--model") + 1])
+    word, *rest = words.read_text().split()
     tasks = [json.loads(line) for line in sys.stdin if line.strip()]
     if word == "crash":
         print("noise\nthe model is not to my taste", file=sys.stderr)

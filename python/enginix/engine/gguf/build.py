@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from dataclasses import dataclass
@@ -22,11 +21,16 @@ from enginix.engine.gguf.layout import lay_out
 from enginix.engine.gguf.metadata import add_metadata
 from enginix.engine.gguf.parts import GgufTensor
 from enginix.engine.gguf.verify import MODEL_FILE, verify_model
-from enginix.engine.gguf.vocabulary import Vocabulary, add_vocabulary, read_vocabulary
+from enginix.engine.gguf.vocabulary import (
+    Vocabulary,
+    add_vocabulary,
+    read_object,
+    read_vocabulary,
+)
 from enginix.engine.gguf.write import Progress, write_gguf
 from enginix.engine.output import require_space
 from enginix.engine.stages import Stage, Stages
-from enginix.errors import CheckpointDamaged, CheckpointUnsupported, UsageError
+from enginix.errors import CheckpointUnsupported, UsageError
 from enginix.manifest import BuiltWith, Check, Manifest, Parallelism, Source
 
 # What a server needs beside the weights; never the checkpoint's config.json.
@@ -104,6 +108,9 @@ def read_plan(directory: Path) -> Plan:
     inspect_checkpoint(checkpoint).require("gguf")
     model = read_hyperparameters(checkpoint)
     vocabulary = read_vocabulary(checkpoint, model.vocab_size)
+    for name in ("special_tokens_map.json", "generation_config.json"):
+        # They are copied as they are: what cannot be read is found here, not by a server.
+        read_object(directory / name)
     return Plan(checkpoint, model, vocabulary, lay_out(checkpoint, model))
 
 
@@ -195,14 +202,7 @@ def _prompts(job: Job) -> list[list[int]]:
     return [prompt for prompt in job.prompts if 0 < len(prompt) <= room]
 
 
-def _stop_ids(checkpoint: Path) -> set[int]:
+def _stop_ids(checkpoint: Path) -> list[int]:
     """The tokens that end an answer, as generation_config.json has them."""
-    path = checkpoint / "generation_config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return set()
-    except (OSError, ValueError) as error:
-        raise CheckpointDamaged(f"{path} is not readable JSON: {error}") from error
-    found = config.get("eos_token_id") if isinstance(config, dict) else None
-    return {token for token in (found if isinstance(found, list) else [found]) if token is not None}
+    found = (read_object(checkpoint / "generation_config.json") or {}).get("eos_token_id")
+    return [token for token in (found if isinstance(found, list) else [found]) if token is not None]

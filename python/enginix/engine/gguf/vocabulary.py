@@ -52,12 +52,12 @@ class Vocabulary:
 def read_vocabulary(checkpoint: Checkpoint, vocab_size: int) -> Vocabulary:
     """`vocab_size` is the number of rows of the embedding: a tokenizer names at most as many."""
     directory = checkpoint.directory
-    tokenizer = _read_object(directory / TOKENIZER_FILE)
+    tokenizer = read_object(directory / TOKENIZER_FILE)
     if tokenizer is None:
         raise NotACheckpoint(
             f"{directory} holds no {TOKENIZER_FILE}; save the tokenizer with transformers into it"
         )
-    settings = _read_object(directory / "tokenizer_config.json") or {}
+    settings = read_object(directory / "tokenizer_config.json") or {}
     try:
         return _vocabulary(checkpoint, tokenizer, settings, vocab_size)
     except (LookupError, TypeError, AttributeError, ValueError) as error:
@@ -246,7 +246,8 @@ def read_chat_template(directory: Path, settings: Mapping[str, Any]) -> str | No
     return found if isinstance(found, str) else None
 
 
-def _read_object(path: Path) -> dict[str, Any] | None:
+def read_object(path: Path) -> dict[str, Any] | None:
+    """A JSON file of a checkpoint; None when it has none of that name."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
