@@ -53,6 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--max-tokens", type=int, default=request.max_tokens, help="for one answer (the context)")
     add("--max-body-mb", type=float, default=request.body_bytes / 2**20, help="%(default)g")
     add(
+        "--stalled-seconds",
+        type=float,
+        default=load.stalled_reader,
+        help="a client that takes nothing for this long is let go (%(default)g)",
+    )
+    add(
         "--drain-seconds",
         type=float,
         default=load.drain,
@@ -126,6 +132,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
             running=args.max_running,
             waiting=max(0, args.max_waiting),
             drain=args.drain_seconds,
+            stalled_reader=args.stalled_seconds,
         ),
         api_keys=keys,
         log_prompts=args.log_prompts,

@@ -1,0 +1,60 @@
+"""The gateway as users start it: `enginix openai` in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import PIPE, STDOUT
+
+import httpx
+
+from tests.conftest import Log, free_ports
+
+
+@dataclass(frozen=True)
+class RunningGateway:
+    url: str
+    process: subprocess.Popen[str]
+    log: Log
+
+    @property
+    def base_url(self) -> str:
+        return f"{self.url}/v1"
+
+
+@contextmanager
+def running_gateway(
+    engine: Path, triton: str, *flags: str, keys: str | None = None
+) -> Iterator[RunningGateway]:
+    """A gateway that answers; SIGTERM at the end."""
+    (port,) = free_ports(1)
+    command = [
+        *(sys.executable, "-m", "enginix", "openai", str(engine)),
+        *(f"--port={port}", f"--triton={triton}", "--no-access-log", *flags),
+    ]
+    environment = {**os.environ, **({"ENGINIX_API_KEYS": keys} if keys else {})}
+    child = subprocess.Popen(
+        command, stdout=PIPE, stderr=STDOUT, text=True, start_new_session=True, env=environment
+    )
+    log = Log(child)
+    try:
+        assert log.says("Application startup complete"), log.text()
+        yield RunningGateway(f"http://127.0.0.1:{port}", child, log)
+    finally:
+        child.terminate()
+        child.wait(timeout=30)
+        log.close()
+
+
+def active_requests(triton_metrics: str) -> int:
+    """How many requests the model itself is busy with."""
+    text = httpx.get(f"{triton_metrics}/metrics").text
+    found = re.search(r'nv_trt_llm_request_metrics\{[^}]*"active"[^}]*\} (\d+)', text)
+    assert found, text
+    return int(found.group(1))
