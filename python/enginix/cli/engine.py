@@ -3,47 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import re
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 
-from rich.console import Console
-from rich.table import Table
-
-import enginix.triton
 from enginix.catalog.load import ModelSpec, find_model
-from enginix.chat.tokens import Tokenizer
 from enginix.checkpoint.load import read_config
 from enginix.checkpoint.locate import find_checkpoint
-from enginix.cli import engine_trtllm, environment
+from enginix.cli import engine_gguf, engine_trtllm, environment
+from enginix.cli.endings import terminated_as_exit
+from enginix.cli.engine_show import show_engine
 from enginix.cli.stage_lines import StageLines
 from enginix.engine.build import Build, Job, build_engine
-from enginix.engine.gguf.answers import Generator
 from enginix.engine.stages import Report
 from enginix.engine.verify import verify_engine
-from enginix.errors import BuildError, EnginixError, RuntimeMissing, UsageError
-from enginix.manifest import Limits, Manifest, check_files, read_manifest
-from enginix.runtimes.find import find_runtime
-
-RUNTIME = "triton-cpu"
-GENERATE = Path("gguf", "tensorrt_llm", "1", "generate.py")
-
-# What a checkpoint without known answers is asked; the answers become its manifest's check.
-QUESTIONS = (
-    "The capital of France is",
-    "def fibonacci(n):\n",
-    "1 2 3 4 5 6 7 8",
-    "Die Katze sitzt auf",
-)
-
-# For a checkpoint outside the catalogue: a KV cache that fits a small machine.
-SMALL = Limits(max_batch_size=8, max_seq_len=4096, max_num_tokens=512)
+from enginix.errors import BuildError, UsageError
+from enginix.manifest import Limits, Manifest
 
 Builder = Callable[[Job, Path, argparse.Namespace | None], Build]
 """Makes the build of a job that ends at a path; the arguments are None when `up` asks for it."""
@@ -74,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show = commands.add_parser("show", help="say what an engine is")
     show.add_argument("directory", type=Path, metavar="DIR")
     show.add_argument("--json", action="store_true", help="print the manifest as JSON")
-    show.set_defaults(action=_show)
+    show.set_defaults(action=show_engine)
 
 
 def _add_job_arguments(build: argparse.ArgumentParser) -> None:
@@ -137,7 +113,7 @@ def _build(args: argparse.Namespace) -> int:
     job, kind = _job(args)
     out = args.out or environment.cache_home() / "engines" / job.name
     lines = StageLines()
-    with _terminated_as_exit():
+    with terminated_as_exit():
         try:
             manifest = _run(job, kind, out, lines, args, replace_it=args.replace)
         finally:
@@ -155,7 +131,7 @@ def _convert(args: argparse.Namespace) -> int:
     if not args.out:
         raise UsageError("a rank checkpoint needs a place; add --out DIR")
     lines = StageLines()
-    with _terminated_as_exit():
+    with terminated_as_exit():
         try:
             engine_trtllm.convert(job, args.out, lines, args)
         finally:
@@ -180,7 +156,7 @@ def _job(args: argparse.Namespace) -> tuple[Job, str]:
         )
     if not args.out and not args.name:
         raise UsageError("a checkpoint needs a place for its engine; add --out DIR or --name NAME")
-    return _checkpoint_job(args), args.kind or "gguf"
+    return _checkpoint_job(args), args.kind or engine_gguf.KIND
 
 
 def _source_job(args: argparse.Namespace) -> tuple[Job, str]:
@@ -211,7 +187,7 @@ def _checkpoint_job(args: argparse.Namespace) -> Job:
     name = str(args.name or config.get("model_type"))
     if not NAME.fullmatch(name):
         raise UsageError(f"--name: expected letters, digits, '.', '_' and '-', got {name!r}")
-    small = engine_trtllm.LIMITS if args.kind == engine_trtllm.KIND else SMALL
+    small = engine_trtllm.LIMITS if args.kind == engine_trtllm.KIND else engine_gguf.LIMITS
     context = config.get("max_position_embeddings")
     most = context if isinstance(context, int) and context > 0 else small.max_seq_len
     limits = replace(small, max_seq_len=min(small.max_seq_len, most))
@@ -220,7 +196,7 @@ def _checkpoint_job(args: argparse.Namespace) -> Job:
         checkpoint=args.checkpoint,
         limits=_limits(args, limits),
         tensor_parallel=args.tensor_parallel or 1,
-        prompts=[] if args.kind == engine_trtllm.KIND else _prompts(args.checkpoint),
+        prompts=[] if args.kind == engine_trtllm.KIND else engine_gguf.prompts(args.checkpoint),
     )
 
 
@@ -244,124 +220,23 @@ def _builder(kind: str) -> Builder:
     return BUILDERS[kind]
 
 
-def _prompts(checkpoint: Path) -> list[list[int]]:
-    """The questions as token ids; none where the checkpoint's tokenizer is missing."""
-    if not (checkpoint / "tokenizer.json").exists():
-        return []
-    tokenizer = Tokenizer.load(checkpoint)
-    return [tokenizer.encode(question) for question in QUESTIONS]
-
-
-def _gguf(job: Job, out: Path, args: argparse.Namespace | None) -> Build:
-    # Imports numpy and gguf, which `verify` and `show` do without.
-    from enginix.engine.gguf.build import gguf_build
-
-    try:
-        generator = _generator()
-    except RuntimeMissing:
-        # One that was named and is not there is a mistake; none at all is only a check less.
-        if environment.runtime_override(RUNTIME):
-            raise
-        generator = None
-    return gguf_build(job, generator)
-
-
-def _generator() -> Generator:
-    """The token engine in its runtime; RuntimeMissing when that is not set up."""
-    override = environment.runtime_override(RUNTIME)
-    runtime = find_runtime(RUNTIME, environment.cache_home(), override)
-    templates = Path(enginix.triton.__file__).parent / "templates"
-    return Generator(
-        python=runtime.python,
-        program=templates / GENERATE,
-        threads=len(os.sched_getaffinity(0)),
-    )
-
-
 def _verify(args: argparse.Namespace) -> int:
     if args.checkpoint or engine_trtllm.is_without_manifest(args.directory):
         print(engine_trtllm.verify_without_manifest(args.directory, args.checkpoint))
         return 0
     lines = StageLines()
     try:
-        manifest = verify_engine(args.directory, lines, run=_generator if args.run_check else None)
+        manifest = verify_engine(
+            args.directory, lines, run=engine_gguf.generator if args.run_check else None
+        )
     finally:
         lines.clear()
     print(f"{args.directory}: {manifest.name}, kind {manifest.kind}, is as its manifest promises")
     return 0
 
 
-def _show(args: argparse.Namespace) -> int:
-    manifest = read_manifest(args.directory)
-    if args.json:
-        print(json.dumps(asdict(manifest), indent=2, sort_keys=True, ensure_ascii=False))
-        return 0
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for row in _rows(manifest):
-        table.add_row(*row)
-    Console().print(table, highlight=False)
-    try:
-        check_files(args.directory, manifest)
-    except EnginixError as error:
-        print(f"\nNot as promised: {error}")
-        return 1
-    return 0
-
-
-def _rows(manifest: Manifest) -> Iterator[tuple[str, str]]:
-    source, quantization, limits = manifest.source, manifest.quantization, manifest.limits
-    yield "name", manifest.name
-    yield "kind", manifest.kind
-    yield "architecture", manifest.architecture
-    yield "source", _source(manifest)
-    yield "source files", f"{len(source.files)}, each with its sha256"
-    yield "quantization", quantization.algo or "none"
-    if quantization.kv_cache_algo:
-        yield "KV cache", f"{quantization.kv_cache_algo} in the checkpoint"
-    if manifest.parallelism.world_size > 1:
-        parallelism = manifest.parallelism
-        yield "ranks", f"{parallelism.world_size} (tp {parallelism.tp}, pp {parallelism.pp})"
-    yield "limits", f"{limits.max_batch_size} requests, {limits.max_seq_len} tokens each"
-    yield "reasoning", manifest.chat.reasoning or "-"
-    yield "tools", manifest.chat.tools or "-"
-    yield "built with", _built_with(manifest)
-    yield "check", f"{len(manifest.check)} prompts with known answers"
-    for name, size in manifest.files.items():
-        yield "file", f"{name}, {size:,} bytes"
-
-
-def _source(manifest: Manifest) -> str:
-    if manifest.source.repo is None:
-        return "a local directory"
-    return f"{manifest.source.repo} at {manifest.source.revision}"
-
-
-def _built_with(manifest: Manifest) -> str:
-    found = asdict(manifest.built_with)
-    return ", ".join(f"{name} {value}" for name, value in found.items() if value is not None)
-
-
-@contextmanager
-def _terminated_as_exit() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP unwind the stack as Ctrl-C does, so that nothing half-made is left."""
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    before = {}
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        # What `nohup` had ignored stays ignored.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            before[number] = signal.signal(number, leave)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            with suppress(ValueError):
-                signal.signal(number, handler)
-
-
 # Engine kind -> its build. A kind is added with one line here and one in engine/verify.py.
-BUILDERS: dict[str, Builder] = {"gguf": _gguf, engine_trtllm.KIND: engine_trtllm.builder}
+BUILDERS: dict[str, Builder] = {
+    engine_gguf.KIND: engine_gguf.builder,
+    engine_trtllm.KIND: engine_trtllm.builder,
+}

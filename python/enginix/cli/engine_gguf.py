@@ -1,0 +1,70 @@
+"""The gguf kind on the command line: what `enginix engine` needs for it beside the checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import enginix.triton
+from enginix.chat.tokens import Tokenizer
+from enginix.cli import environment
+from enginix.engine.build import Build, Job
+from enginix.engine.gguf.answers import Generator
+from enginix.errors import CheckpointDamaged, EngineDamaged, RuntimeMissing
+from enginix.manifest import Limits
+from enginix.runtimes.find import find_runtime
+
+KIND = "gguf"
+RUNTIME = "triton-cpu"
+GENERATE = Path("gguf", "tensorrt_llm", "1", "generate.py")
+
+# For a checkpoint outside the catalogue: a KV cache that fits a small machine.
+LIMITS = Limits(max_batch_size=8, max_seq_len=4096, max_num_tokens=512)
+
+# What a checkpoint without known answers is asked; the answers become its manifest's check.
+QUESTIONS = (
+    "The capital of France is",
+    "def fibonacci(n):\n",
+    "1 2 3 4 5 6 7 8",
+    "Die Katze sitzt auf",
+)
+
+
+def builder(job: Job, out: Path, args: argparse.Namespace | None) -> Build:
+    # Imports numpy and gguf, which `verify` and `show` do without.
+    from enginix.engine.gguf.build import gguf_build
+
+    try:
+        return gguf_build(job, generator())
+    except RuntimeMissing:
+        # One that was named and is not there is a mistake; none at all is only a check less.
+        if environment.runtime_override(RUNTIME):
+            raise
+        return gguf_build(job, None)
+
+
+def generator() -> Generator:
+    """The token engine in its runtime; RuntimeMissing when that is not set up."""
+    override = environment.runtime_override(RUNTIME)
+    runtime = find_runtime(RUNTIME, environment.cache_home(), override)
+    templates = Path(enginix.triton.__file__).parent / "templates"
+    return Generator(
+        python=runtime.python,
+        program=templates / GENERATE,
+        threads=len(os.sched_getaffinity(0)),
+    )
+
+
+def prompts(checkpoint: Path) -> list[list[int]]:
+    """The questions as token ids; none where the tokenizer is missing, which the build will say."""
+    path = checkpoint / "tokenizer.json"
+    if not path.exists():
+        return []
+    try:
+        tokenizer = Tokenizer.load(checkpoint)
+    except EngineDamaged as error:
+        raise CheckpointDamaged(
+            f"{path} cannot be loaded by the tokenizers library; download the checkpoint again"
+        ) from error
+    return [tokenizer.encode(question) for question in QUESTIONS]
