@@ -9,6 +9,7 @@
 let
   inherit (python) sitePackages;
   sites = lib.concatMapStringsSep " " (package: "${package}/${sitePackages}");
+  withTheirs = lib.concatMap (package: [ package ] ++ withTheirs (package.dependencies or [ ]));
 
   build =
     isApplication:
@@ -60,7 +61,7 @@ let
         inherit (host) interpreter;
         inherit (python) sitePackages;
         buildSites = sites build-system;
-        runtimeSites = sites dependencies;
+        runtimeSites = sites (withTheirs dependencies);
         imports = pythonImportsCheck;
         relaxed = pythonRelaxDeps;
         tools = ./.;
@@ -69,11 +70,11 @@ let
           if format == "wheel" then
             "mkdir dist && cp --no-preserve=mode $src dist/$(stripHash $src)"
           else
-            "$interpreter -I -S $tools/build_wheel.py dist $buildSites";
-        installPhase = "$interpreter -I -S $tools/install_wheel.py dist $out $sitePackages $runtimeSites";
+            "$interpreter -I -S -B $tools/build_wheel.py dist $buildSites";
+        installPhase = "$interpreter -I -S -B $tools/install_wheel.py dist $out $sitePackages $runtimeSites";
         installCheckPhase = ''
-          ${lib.optionalString (pyproject == true) "$interpreter -I $tools/check_requirements.py $out/$sitePackages $runtimeSites -- $relaxed"}
-          $interpreter -I -S $tools/check_imports.py $out/$sitePackages $runtimeSites -- $imports
+          ${lib.optionalString (pyproject == true) "$interpreter -I -B $tools/check_requirements.py $out/$sitePackages $runtimeSites -- $relaxed"}
+          $interpreter -I -S -B $tools/check_imports.py $out/$sitePackages $runtimeSites -- $imports
         '';
         passthru = passthru // {
           inherit optional-dependencies dependencies isApplication;

@@ -13,7 +13,7 @@ let
   distribution =
     name:
     self.runCommand "python-${name}" { } ''
-      ${interpreter} ${./distribution.py} ${name} "$out/${sitePackages}"
+      ${interpreter} -B ${./distribution.py} ${name} "$out/${sitePackages}"
     '';
   distributions = lib.genAttrs (import ./names.nix) distribution;
 
@@ -21,7 +21,7 @@ let
   environment =
     packages:
     self.runCommand "python3-${pythonVersion}-env" { passthru = about; } ''
-      ${interpreter} ${./environment.py} $out ${toString (map (package: "${package}/${sitePackages}") packages)}
+      ${interpreter} -B ${./environment.py} $out ${toString (map (package: "${package}/${sitePackages}") packages)}
     '';
   about = {
     inherit pythonVersion sitePackages;

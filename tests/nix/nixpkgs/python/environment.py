@@ -16,7 +16,8 @@ def main() -> int:
     (target / "bin").mkdir(parents=True)
     for name in ("python", "python3", f"python{VERSION}"):
         (target / "bin" / name).symlink_to(base)
-    (target / "pyvenv.cfg").write_text(f"home = {base.parent}\n", encoding="utf-8")
+    settings = f"home = {base.parent}\ninclude-system-site-packages = false\n"
+    (target / "pyvenv.cfg").write_text(settings, encoding="utf-8")
     merged = target / "lib" / f"python{VERSION}" / "site-packages"
     merged.mkdir(parents=True)
     for site in sites:

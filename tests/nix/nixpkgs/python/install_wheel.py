@@ -4,7 +4,6 @@ usage: install_wheel.py DIST TARGET SITE-PACKAGES DEPENDENCY-SITE...
 """
 
 import configparser
-import os
 import re
 import sys
 from compileall import compile_dir
@@ -15,7 +14,7 @@ from zipfile import ZipFile
 # As in nixpkgs, only the script itself learns where its dependencies are: a program that starts
 # `sys.executable -m itself` does not work there, and not here.
 SCRIPT = """\
-#!{python} -IS
+#!{python} -sS
 import site, sys
 for entry in {sites!r}:
     site.addsitedir(entry)
@@ -37,9 +36,9 @@ def main() -> int:
             if mode := member.external_attr >> 16:
                 unpacked.chmod(mode & 0o777 | 0o644)
     write_scripts(packages, Path(target) / "bin", [str(packages), *dependencies])
-    if "pyproject.toml" in os.listdir():
-        # Without it, root's first import would write caches into the store.
-        compile_dir(packages, quiet=1, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
+    # Otherwise root's first import would write caches into the store. Some packages bring templates
+    # that are no Python yet: quiet=2.
+    compile_dir(packages, quiet=2, workers=0, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
     return 0
 
 

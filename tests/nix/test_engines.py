@@ -1,0 +1,40 @@
+"""Engines from Nix are the engines from the command line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import distributions
+from pathlib import Path
+
+import pytest
+from nix.on_this_machine import Nix
+from packaging.requirements import Requirement
+
+from enginix.runtimes.runtime import TRITON_CPU
+
+pytestmark = pytest.mark.nix
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_the_demo_engine_is_byte_for_byte_what_the_command_builds(nix: Nix, tmp_path: Path) -> None:
+    [from_nix] = nix.build("demo-engine")
+    out = tmp_path / "engine"
+    command = [sys.executable, "-m", "enginix", "engine", "build", "demo", "--out", str(out)]
+    subprocess.run(command, check=True, capture_output=True)
+    assert contents(from_nix) == contents(out)
+
+
+def test_the_runtime_from_nix_holds_what_setup_would_install(nix: Nix) -> None:
+    [runtime] = nix.build("triton-cpu-runtime")
+    [packages] = runtime.glob("lib/python3.*/site-packages")
+    found = {item.name.lower(): item.version for item in distributions(path=[str(packages)])}
+    for requirement in map(Requirement, TRITON_CPU.requirements):
+        assert requirement.specifier.contains(found[requirement.name])
