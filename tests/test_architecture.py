@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "doctor": BASE | {"triton"},
     "bench": {"errors", "process"},
     "cli": BUILD | SERVE | {"gateway", "serve", "doctor", "bench"},
+    "__main__": {"cli"},
 }
 
 # Outside library -> the places that may import it.
