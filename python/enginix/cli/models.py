@@ -11,6 +11,8 @@ from rich.table import Table
 
 from enginix.catalog.load import ModelSpec, load_catalog
 
+TABLE_WIDTH = 100
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -26,8 +28,9 @@ def run(args: argparse.Namespace) -> int:
         table.add_column(heading)
     for spec in catalog.values():
         _add_rows(table, spec)
-    console = Console(width=None)
-    console.print(table)
+    # A narrow terminal wraps the lines; a table that fits by cutting names helps nobody.
+    Console(width=max(TABLE_WIDTH, Console().width)).print(table)
+    console = Console()
     console.print()
     for spec in catalog.values():
         console.print(f"{spec.name}: {spec.title}. {spec.status}.", style="dim", highlight=False)
