@@ -28,7 +28,9 @@ def main() -> int:
             threads=args.threads or default_threads(),
         )
         try:
-            for answer in [_start(engine, line) for line in sys.stdin if line.strip()]:
+            lines = [(number, line) for number, line in enumerate(sys.stdin, 1) if line.strip()]
+            answers = [_start(engine, _read(line, f"line {number}")) for number, line in lines]
+            for answer in answers:
                 print(json.dumps({"ids": answer.result()}), flush=True)
         finally:
             engine.close()
@@ -39,7 +41,9 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", type=Path, required=True, metavar="FILE")
     parser.add_argument("--threads", type=int, default=0, help="default: one for each core")
     parser.add_argument("--parallel", type=int, default=1, help="prompts answered at a time")
@@ -47,8 +51,19 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _start(engine: TokenEngine, line: str) -> Future[list[int]]:
-    task = json.loads(line)
+def _read(line: str, where: str) -> Request:
+    try:
+        task = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise LlamaError(f"{where} is not JSON: {error}") from error
+    for key in ("prompt_ids", "max_tokens"):
+        if not isinstance(task, dict) or key not in task:
+            raise LlamaError(f"{where} has no {key}; see --help for what a line holds")
+    stop_words = [[token] for token in task.get("stop_ids", [])]
+    return Request(task["prompt_ids"], task["max_tokens"], stop_words)
+
+
+def _start(engine: TokenEngine, request: Request) -> Future[list[int]]:
     answer: Future[list[int]] = Future()
     ids: list[int] = []
 
@@ -59,8 +74,6 @@ def _start(engine: TokenEngine, line: str) -> Future[list[int]]:
         elif output.final:
             answer.set_result(ids)
 
-    stop_words = [[token] for token in task.get("stop_ids", [])]
-    request = Request(task["prompt_ids"], task["max_tokens"], stop_words)
     engine.start(engine.generation(request, deliver))
     return answer
 

@@ -20,8 +20,8 @@ KINDS = {"json": "json_schema", "json_schema": "json_schema", "regex": "regex"}
 GRAMMAR = "ebnf_grammar"
 
 ANY_OBJECT = '{"type": "object"}'
-# Without a limit a small model that has begun with spaces never ends them.
-JSON_OPTIONS = {"whitespace_pattern": r"(\n {0,20}| )?"}
+# Between any two words JSON allows any space: a small model that begins with it never ends.
+JSON_OPTIONS = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 MESSAGE_BYTES = 2000
 # Larger than llguidance's structure, which it fills by itself.

@@ -77,7 +77,8 @@ def check_sampling(sampling: Sampling, vocabulary_size: int) -> None:
         value = getattr(sampling, name)
         # Written so that NaN is refused.
         if value is not None and not lowest <= value <= highest:
-            raise LlamaError(f"{name} is {value:g}; expected {lowest:g} to {highest:g}")
+            wanted = f"at least {lowest:g}" if highest == inf else f"{lowest:g} to {highest:g}"
+            raise LlamaError(f"{name} is {value:g}; expected {wanted}")
     bias = sampling.bias
     if bias is None:
         return

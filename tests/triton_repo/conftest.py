@@ -1,0 +1,66 @@
+"""Makes the `tensorrt_llm` model's own modules importable, and the real server easy to ask."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from enginix.triton.client import Sampling, TokenRequest, TritonClient
+from tests.conftest import RunningTriton
+
+MODEL = Path(__file__).parents[2] / "triton-repo" / "gguf" / "tensorrt_llm" / "1"
+sys.path.insert(0, str(MODEL))
+
+CAPITAL_OF_FRANCE = 0
+END = 2014
+
+
+@dataclass(frozen=True)
+class Answer:
+    ids: list[int]
+    logprobs: list[float]
+    sizes: list[int]
+    """Tokens of each response."""
+
+
+class Asker:
+    """Asks the demo model with one of the recorded prompts, or with any."""
+
+    def __init__(self, client: TritonClient, evals: list[dict[str, Any]]) -> None:
+        self.client = client
+        self._evals = evals
+
+    async def __call__(
+        self,
+        prompt: int | Sequence[int] = CAPITAL_OF_FRANCE,
+        max_tokens: int = 30,
+        *,
+        end_id: int | None = END,
+        stop_ids: Sequence[int] = (),
+        logprobs: bool = False,
+        **sampling: Any,
+    ) -> Answer:
+        ids = self._evals[prompt]["prompt_ids"] if isinstance(prompt, int) else prompt
+        request = TokenRequest(
+            ids, max_tokens, end_id, stop_ids, Sampling(**sampling), logprobs=logprobs
+        )
+        async with aclosing(self.client.generate(request)) as answer:
+            chunks = [chunk async for some in answer for chunk in some]
+        return Answer(
+            ids=[token for chunk in chunks for token in chunk.ids],
+            logprobs=[value for chunk in chunks for value in chunk.logprobs or ()],
+            sizes=[len(chunk.ids) for chunk in chunks],
+        )
+
+
+@pytest.fixture
+async def ask(triton_server: RunningTriton, evals: list[dict[str, Any]]) -> AsyncIterator[Asker]:
+    client = TritonClient(triton_server.grpc, vocabulary=2048)
+    yield Asker(client, evals)
+    await client.close()
