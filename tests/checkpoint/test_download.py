@@ -248,6 +248,23 @@ async def test_a_part_of_another_revision_is_not_taken_up(fetch: Fetch) -> None:
     assert (fetch.directory / "model.safetensors").read_bytes() == other
 
 
+async def test_files_of_another_revision_do_not_stay(fetch: Fetch) -> None:
+    files = fetch.hub.repos["org/tiny"].files
+    files["tokenizer.json"] = b"old"
+    fetch.hub.break_next("model.safetensors", Fault(drop_after=500))
+    fetch.hub.break_always("model.safetensors", Fault(status=404))
+    with pytest.raises(DownloadError):
+        await fetch(piece_size=len(WEIGHTS))
+    (fetch.directory.with_name("out.partial") / "tokenizer.json").write_bytes(b"old")
+    fetch.hub.heal()
+    del files["tokenizer.json"]
+    await fetch()
+    assert sorted(path.name for path in fetch.directory.iterdir()) == [
+        "config.json",
+        "model.safetensors",
+    ]
+
+
 @pytest.mark.parametrize("harm", ["journal", "shorter", "garbage", "gone"])
 async def test_a_damaged_part_is_begun_again(fetch: Fetch, harm: str) -> None:
     fetch.hub.break_next("model.safetensors", Fault(drop_after=500))

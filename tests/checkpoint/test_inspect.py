@@ -457,6 +457,18 @@ def test_the_kv_cache_is_counted_at_the_limits() -> None:
     assert numbers.kv_cache_all == 3 * numbers.kv_cache_one
 
 
+def test_a_context_longer_than_the_models_is_noted() -> None:
+    limits = Limits(max_batch_size=1, max_seq_len=5000, max_num_tokens=64)
+    assert inspected(DEMO, limits=limits).notes == (
+        "the limits ask for a context of 5000, and the model was made for 4096",
+    )
+
+
+def test_the_releases_that_can_build_an_engine_are_said() -> None:
+    remarks = inspected(DEMO).kinds["tensorrt-llm"].remarks
+    assert remarks[0] == "needs TensorRT-LLM 1.0.0 to 1.3.0rc20"
+
+
 def test_a_32_billion_model_is_estimated_at_its_known_size(tmp_path: Path) -> None:
     # Qwen3-32B in NVFP4: about 6 GB a rank on four GPUs, and 24 GB on one with one sequence of 16K.
     write_sparse_qwen3(tmp_path, layers=64, hidden=5120, heads=64, kv_heads=8, intermediate=25600)

@@ -172,6 +172,7 @@ async def fetch_files(
                     tasks.create_task(_fetch_file(transfer, file, partial, work, said))
         shutil.rmtree(work / INCOMPLETE)
         if work != directory:
+            _remove_others(work, listing)
             work.rename(directory)
 
 
@@ -296,6 +297,17 @@ def _partials(
                 if not any(work.iterdir()):
                     work.rmdir()
             raise
+
+
+def _remove_others(work: Path, listing: Listing) -> None:
+    """An earlier attempt, at another revision, may have left files that this one has not."""
+    names = {file.name for file in listing.files}
+    for path in sorted(work.rglob("*"), reverse=True):
+        if path.is_dir():
+            if not any(path.iterdir()):
+                path.rmdir()
+        elif str(path.relative_to(work)) not in names:
+            path.unlink()
 
 
 def _require_space(work: Path, missing: int, free: int) -> None:

@@ -82,6 +82,11 @@ def inspect_checkpoint(
         layers = _check_unknown(check, checkpoint)
     check.scale_values()
     limits = limits or default_limits(sizes)
+    if sizes and 0 < sizes.context < limits.max_seq_len:
+        check.notes.add(
+            f"the limits ask for a context of {limits.max_seq_len}, and the model was made for "
+            f"{sizes.context}"
+        )
     model = CheckedModel(
         checkpoint, sizes, layers, check.algorithms, check.values, tensor_parallel, tensorrt_llm
     )

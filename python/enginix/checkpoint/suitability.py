@@ -13,10 +13,11 @@ from enginix.checkpoint.parallelism import broken_tiles, too_many_ranks, undivid
 
 @dataclass(frozen=True, slots=True)
 class KindVerdict:
-    """`refusals` make an engine impossible; `doubts` are what nobody has tried."""
+    """`refusals` make an engine impossible, `doubts` make it uncertain, `remarks` are to know."""
 
     refusals: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,8 @@ class CheckedModel:
 
 def judge_kinds(model: CheckedModel) -> dict[str, KindVerdict]:
     return {
-        kind: KindVerdict(tuple(refuse(model)), tuple(doubt(model)))
-        for kind, (refuse, doubt) in _JUDGES.items()
+        kind: KindVerdict(tuple(refuse(model)), tuple(doubt(model)), tuple(remark(model)))
+        for kind, (refuse, doubt, remark) in _JUDGES.items()
     }
 
 
@@ -80,16 +81,21 @@ def _refuse_tensorrt_llm(model: CheckedModel) -> Iterator[str]:
 
 
 def _doubt_tensorrt_llm(model: CheckedModel) -> Iterator[str]:
+    if model.sizes and model.sizes.tied_embeddings and model.architecture.startswith("Qwen3"):
+        yield (
+            "the output head is tied to the embedding, and TensorRT-LLM's Qwen3 converter has no "
+            "rule for that: lm_head may come out missing"
+        )
+
+
+def _remark_tensorrt_llm(model: CheckedModel) -> Iterator[str]:
+    if first := engine_kinds.TENSORRT_LLM_ENGINES.get(model.architecture):
+        yield f"needs TensorRT-LLM {first} to {engine_kinds.ENGINE_PATH_LAST}"
     advertised = engine_kinds.NVFP4_ENGINES_ADVERTISED
     if model.algo == "NVFP4" and model.architecture not in advertised:
         yield (
             "NVIDIA's precision table lists NVFP4 engines for Llama and Mixtral only; this "
             "architecture uses the same layers, unlisted"
-        )
-    if model.sizes and model.sizes.tied_embeddings and model.architecture.startswith("Qwen3"):
-        yield (
-            "the output head is tied to the embedding, and TensorRT-LLM's Qwen3 converter has no "
-            "rule for that: lm_head may come out missing"
         )
 
 
@@ -144,7 +150,7 @@ def _doubt_vllm(model: CheckedModel) -> Iterator[str]:
         yield f"whether vLLM knows {model.architecture} was not checked"
 
 
-def _no_doubt(_: CheckedModel) -> Iterator[str]:
+def _nothing(_: CheckedModel) -> Iterator[str]:
     return iter(())
 
 
@@ -168,10 +174,10 @@ def _unequal_scales(model: CheckedModel) -> Iterator[str]:
 
 _Judge = Callable[[CheckedModel], Iterator[str]]
 
-# One line for each of enginix.manifest.KINDS: why not, and what is unsure.
-_JUDGES: dict[str, tuple[_Judge, _Judge]] = {
-    "tensorrt-llm": (_refuse_tensorrt_llm, _doubt_tensorrt_llm),
-    "gguf": (_refuse_gguf, _no_doubt),
-    "llmapi": (_refuse_llmapi, _doubt_llmapi),
-    "vllm": (_refuse_vllm, _doubt_vllm),
+# One line for each of enginix.manifest.KINDS: why not, what is uncertain, what to know.
+_JUDGES: dict[str, tuple[_Judge, _Judge, _Judge]] = {
+    "tensorrt-llm": (_refuse_tensorrt_llm, _doubt_tensorrt_llm, _remark_tensorrt_llm),
+    "gguf": (_refuse_gguf, _nothing, _nothing),
+    "llmapi": (_refuse_llmapi, _doubt_llmapi, _nothing),
+    "vllm": (_refuse_vllm, _doubt_vllm, _nothing),
 }

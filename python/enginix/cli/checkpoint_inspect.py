@@ -56,9 +56,10 @@ def _source(source: str, ranks: int) -> tuple[Path, Limits | None]:
 def _as_text(found: Inspection) -> list[str]:
     lines = [_verdict(found), *(f"  {sentence}" for sentence in found.damage), ""]
     for kind, verdict in found.kinds.items():
-        word = "no" if found.refusals(kind) else "unsure" if verdict.doubts else "yes"
+        word = "no" if found.refusals(kind) else "perhaps" if verdict.doubts else "yes"
         lines.append(f"{kind:<13} {word}")
-        lines += [f"  {sentence}" for sentence in (*verdict.refusals, *verdict.doubts)]
+        reasons = verdict.refusals or (*verdict.doubts, *verdict.remarks)
+        lines += [f"  {sentence}" for sentence in reasons]
     lines += ["", *_estimates(found)]
     if found.notes:
         lines += ["", "notes", *(f"  {sentence}" for sentence in found.notes)]
@@ -123,6 +124,7 @@ def _as_json(found: Inspection) -> dict[str, object]:
                 "usable": kind in found.usable_by,
                 "refusals": found.refusals(kind),
                 "doubts": verdict.doubts,
+                "remarks": verdict.remarks,
             }
             for kind, verdict in found.kinds.items()
         },
