@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from enginix.catalog.load import SourceSpec
 from enginix.checkpoint.load import read_config
 from enginix.checkpoint.locate import find_fetched
 from enginix.cli import environment
@@ -182,7 +181,7 @@ def _find(source: str) -> tuple[Path, str | None]:
     path = Path(source)
     if path.is_dir():
         return path, None
-    found = find_fetched(environment.cache_home(), SourceSpec(repo=source))
+    found = find_fetched(environment.cache_home(), source, None)
     if found is None:
         raise NotACheckpoint(
             f"{source} is neither a directory nor fetched to this machine; get it with "

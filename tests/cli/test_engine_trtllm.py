@@ -1,0 +1,178 @@
+"""`enginix engine build` for TensorRT-LLM: plain models, half builds, engines built by hand."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from fakes.random_checkpoint import Shape, write_checkpoint
+from fakes.trtllm_runtime import write_runtime
+
+from enginix.cli.main import main
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("quantized") / "qwen3")
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Named as its repository is, and fetched to where `checkpoint fetch` puts it."""
+    home = tmp_path_factory.mktemp("home")
+    directory = home / "checkpoints" / "Qwen--Qwen2.5-7B-Instruct@a09a35458c70"
+    directory.parent.mkdir()
+    return write_checkpoint(directory, Shape(family="qwen2"), quantized=False)
+
+
+@pytest.fixture(scope="module")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_runtime(tmp_path_factory.mktemp("runtime") / "root").parents[1]
+
+
+@pytest.fixture(autouse=True)
+def surroundings(
+    tmp_path: Path, plain: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ENGINIX_HOME", str(plain.parents[1]))
+    monkeypatch.setenv("ENGINIX_RUNTIME_TENSORRT_LLM", str(runtime))
+
+
+def build(*words: str) -> int:
+    return main(["engine", "build", *words])
+
+
+def build_config(directory: str) -> dict[str, object]:
+    config = json.loads(Path(directory, "config.json").read_text())
+    found: dict[str, object] = config["build_config"]
+    return found
+
+
+def test_a_plain_model_is_built_from_one_line(capsys: Capture) -> None:
+    line = (
+        "--model Qwen/Qwen2.5-7B-Instruct --model-type qwen --dtype float16 --tp-size 1 "
+        "--max-batch-size 64 --max-input-len 2048 --max-output-len 1024 --output engine"
+    )
+    assert build(*line.split()) == 0
+    assert (
+        capsys.readouterr()
+        .out.splitlines()[-1]
+        .startswith("engine: Qwen2.5-7B-Instruct, kind tensorrt-llm, ")
+    )
+    manifest = json.loads(Path("engine/manifest.json").read_text())
+    assert manifest["limits"]["max_batch_size"] == 64
+    assert manifest["limits"]["max_seq_len"] == 3072
+    assert manifest["source"]["repo"] == "Qwen/Qwen2.5-7B-Instruct"
+    assert build_config("engine")["max_input_len"] == 2048
+
+
+def test_what_stages_leave_is_removed_when_the_engine_stands(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    words = ("--checkpoint", str(checkpoint), "--kind", "tensorrt-llm", "--max-seq-len", "512")
+    assert build(*words, "--out", "one") == 0
+    assert build(*words, "--out", "two", "--work-dir", "kept", "--keep-work") == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "one", "two"]
+
+
+def test_a_failed_build_says_where_it_goes_on(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path
+) -> None:
+    words = ("--checkpoint", str(checkpoint), "--kind", "tensorrt-llm", "--out", "engine")
+    with monkeypatch.context() as broken:
+        broken.setenv("TRTLLM_STANDIN_MODE", "crash")
+        assert build(*words) == 1
+    said = capsys.readouterr()
+    assert "kept in .engine.work; the same command goes on from there" in said.err
+    assert "trtllm-build exited with status 1: RuntimeError" in said.err
+    assert "Traceback" not in said.err
+    assert [path.name for path in tmp_path.iterdir()] == [".engine.work"]
+    assert build(*words) == 0
+    assert "convert  kept from the build before" in capsys.readouterr().out
+
+
+def test_a_conversion_is_made_once_and_built_from_again(checkpoint: Path, capsys: Capture) -> None:
+    words = ["--checkpoint", str(checkpoint), "--tp", "2", "--max-seq-len", "512"]
+    assert main(["engine", "convert", *words, "--out", "ranks"]) == 0
+    words += ["--kind", "tensorrt-llm", "--rank-checkpoint", "ranks", "--out"]
+    assert build(*words, "engine") == 0
+    assert "convert  ranks, compared again" in capsys.readouterr().out
+    assert build(*words, "smaller", "--max-batch-size", "1") == 0
+
+
+def test_a_conversion_of_something_else_is_not_taken(checkpoint: Path, capsys: Capture) -> None:
+    words = ["--checkpoint", str(checkpoint), "--max-seq-len", "512"]
+    assert main(["engine", "convert", *words, "--tp", "2", "--out", "ranks"]) == 0
+    words += ["--kind", "tensorrt-llm", "--rank-checkpoint", "ranks", "--tp", "4"]
+    assert build(*words, "--out", "engine") == 1
+    assert "was made from another checkpoint, or for other ranks" in capsys.readouterr().err
+
+
+def test_an_engine_without_a_manifest_is_held_to_its_checkpoint(
+    checkpoint: Path, plain: Path, capsys: Capture
+) -> None:
+    words = ("--checkpoint", str(checkpoint), "--kind", "tensorrt-llm", "--out", "engine")
+    assert build(*words) == 0
+    Path("engine/manifest.json").unlink()
+    assert main(["engine", "verify", "engine"]) == 0
+    assert main(["engine", "verify", "engine", "--checkpoint", str(checkpoint)]) == 0
+    assert "true to its config.json and to" in capsys.readouterr().out
+    assert main(["engine", "verify", "engine", "--checkpoint", str(plain)]) == 1
+
+
+def test_a_built_engine_is_verified_by_its_manifest(checkpoint: Path, capsys: Capture) -> None:
+    words = ("--checkpoint", str(checkpoint), "--kind", "tensorrt-llm", "--out", "engine")
+    assert build(*words) == 0
+    assert main(["engine", "verify", "engine"]) == 0
+    assert "Qwen3ForCausalLM, NVFP4, FP8 KV cache, 1 rank" in capsys.readouterr().out
+    shutil.copy(checkpoint / "config.json", "engine/config.json")
+    assert main(["engine", "verify", "engine"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--model Foo/Bar", "get it with `enginix checkpoint fetch Foo/Bar`"),
+        ("--model {plain} --model-type llama", "expected LlamaForCausalLM"),
+        ("--model {plain} --max-output-len 5", "--max-output-len needs --max-input-len"),
+        ("--model {plain} --max-input-len 0", "--max-input-len: expected at least 1, got 0"),
+        ("--model {plain} --workers 0", "--workers: expected at least 1, got 0"),
+        ("--model {plain} --deadline 0", "--deadline: expected more than 0 seconds"),
+        ("--model {plain} --checkpoint {plain}", "both say what to build"),
+        (
+            "--model {plain} --max-seq-len 9 --max-input-len 4 --max-output-len 5",
+            "--max-seq-len is --max-input-len plus --max-output-len",
+        ),
+        ("--model {plain} --max-seq-len 9999", "made for 4096 positions"),
+        ("--model {plain} --tp 3", "does not divide"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_leaves_nothing(
+    plain: Path, tmp_path: Path, capsys: Capture, words: str, said: str
+) -> None:
+    assert build(*words.format(plain=plain).split(), "--out", "engine") in (1, 2)
+    error = capsys.readouterr().err
+    assert said in error
+    assert "Traceback" not in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_a_runtime_it_says_which_variable_names_one(
+    plain: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.delenv("ENGINIX_RUNTIME_TENSORRT_LLM")
+    assert build("--model", str(plain), "--out", "engine") == 1
+    assert "set ENGINIX_RUNTIME_TENSORRT_LLM" in capsys.readouterr().err
+
+
+def test_a_runtime_without_python_is_told_so(
+    plain: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ENGINIX_RUNTIME_TENSORRT_LLM", str(tmp_path))
+    assert build("--model", str(plain), "--out", "engine") == 1
+    assert "which has no bin/python" in capsys.readouterr().err
