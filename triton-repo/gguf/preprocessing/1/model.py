@@ -33,7 +33,7 @@ class TritonPythonModel:
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error)))
 
     def _outputs(self, request: Any) -> list[Any]:
-        ids = self._encode(_texts(request, "QUERY")[0], special=self._add_special_tokens)
+        ids = self._encode("".join(_texts(request, "QUERY")), special=self._add_special_tokens)
         given_end = _scalar(request, "END_ID")
         ends = self._ends if given_end is None else [given_end]
         stop_words = [self._encode(text) for text in _texts(request, "STOP_WORDS_DICT")]
