@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from enginix.catalog.load import ModelSpec
@@ -34,8 +35,8 @@ def find_checkpoint(spec: ModelSpec, home: Path) -> Path:
 
 
 def find_fetched(home: Path, repo: str, revision: str | None) -> Path | None:
-    """Where a repository's files are at that revision; at any, the newest, when it is None."""
-    if revision is not None:
+    """Where a repository's files are at that commit; the newest where no commit is named."""
+    if revision is not None and re.fullmatch("[0-9a-f]{40}", revision):
         directory = fetched_directory(home, repo, revision)
         return directory if directory.is_dir() else None
     prefix = f"{repo.replace('/', '--')}@"

@@ -1,0 +1,54 @@
+"""A model's checkpoint is found where it was shipped or fetched, or it is said how to get it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from enginix.catalog.load import ModelSpec, SourceSpec, find_model
+from enginix.checkpoint.locate import fetched_directory, find_checkpoint, find_fetched
+from enginix.errors import CatalogError, NotACheckpoint
+
+OLD, NEW = "a" * 40, "b" * 40
+
+
+def spec_with(**source: str) -> ModelSpec:
+    return replace(find_model("demo"), name="tiny", source=SourceSpec(**source))
+
+
+def test_the_shipped_model_is_beside_its_catalogue(tmp_path: Path) -> None:
+    assert (find_checkpoint(find_model("demo"), tmp_path) / "config.json").is_file()
+
+
+def test_a_pinned_revision_is_the_only_one_meant(tmp_path: Path) -> None:
+    fetched_directory(tmp_path, "org/tiny", NEW).mkdir(parents=True)
+    pinned = spec_with(repo="org/tiny", revision=OLD)
+    with pytest.raises(NotACheckpoint, match=r"get it with `enginix checkpoint fetch tiny`"):
+        find_checkpoint(pinned, tmp_path)
+    directory = fetched_directory(tmp_path, "org/tiny", OLD)
+    directory.mkdir()
+    assert find_checkpoint(pinned, tmp_path) == directory
+
+
+@pytest.mark.parametrize("revision", [None, "main"])
+def test_without_a_commit_the_newest_is_meant(tmp_path: Path, revision: str | None) -> None:
+    for age, commit in enumerate((NEW, OLD)):
+        directory = fetched_directory(tmp_path, "org/tiny", commit)
+        directory.mkdir(parents=True)
+        os.utime(directory, (1000 - age, 1000 - age))
+    fetched_directory(tmp_path, "org/tiny", "c" * 40).with_suffix(".partial").mkdir()
+    fetched_directory(tmp_path, "org/tiny-2", "d" * 40).mkdir()
+    newest = fetched_directory(tmp_path, "org/tiny", NEW)
+    assert find_fetched(tmp_path, "org/tiny", revision) == newest
+
+
+def test_nothing_fetched_is_nothing_found(tmp_path: Path) -> None:
+    assert find_fetched(tmp_path, "org/tiny", None) is None
+
+
+def test_a_source_that_names_nothing_is_a_mistake_in_the_catalogue(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match="expected a repo or a directory"):
+        find_checkpoint(spec_with(), tmp_path)
