@@ -1,0 +1,133 @@
+"""Whatever is killed, nothing of the server stays: no process, no directory, no shared memory."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from enginix.manifest import read_manifest, write_manifest
+from enginix.process import descendants
+from enginix.runtimes.runtime import Runtime
+from tests.conftest import free_ports, running_triton
+
+pytestmark = pytest.mark.triton
+
+STUB = "triton_python_backend_stub"
+
+
+def left_by(owner: int) -> list[Path]:
+    places = (Path("/dev/shm"), Path(tempfile.gettempdir()))
+    return [path for place in places for path in place.glob(f"enginix-triton-{owner}-*")]
+
+
+def named(pids: list[int], name: str) -> list[int]:
+    """Those of the processes that run the program `name`; the kernel keeps 15 letters of it."""
+    return [pid for pid in pids if Path(f"/proc/{pid}/comm").read_text().strip() == name[:15]]
+
+
+def wait_until_gone(pids: list[int]) -> None:
+    for pid in pids:
+        try:
+            descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        with os.fdopen(descriptor):
+            assert select.select([descriptor], [], [], 30)[0], f"{pid} is still there"
+
+
+def serve(engine: Path, *options: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """`enginix triton`, run to its own end."""
+    return subprocess.run(
+        [sys.executable, "-m", "enginix", "triton", str(engine), "--threads=1", *options],
+        capture_output=True,
+        text=True,
+        env=os.environ | env,
+        timeout=60,
+    )
+
+
+def ports() -> list[str]:
+    http, grpc, metrics = free_ports(3)
+    return [f"--http-port={http}", f"--grpc-port={grpc}", f"--metrics-port={metrics}"]
+
+
+def test_a_killed_server_ends_the_command_and_its_stubs(
+    demo_engine: Path, runtime: Runtime
+) -> None:
+    with running_triton(demo_engine) as server:
+        family = descendants(server.pid)
+        (tritonserver,) = named(family, "tritonserver")
+        os.kill(tritonserver, signal.SIGKILL)
+        wait_until_gone([server.pid, *family])
+    assert not left_by(server.pid)
+
+
+def test_a_killed_command_takes_its_server_along(demo_engine: Path, runtime: Runtime) -> None:
+    with running_triton(demo_engine) as server:
+        family = descendants(server.pid)
+        os.kill(server.pid, signal.SIGKILL)
+        wait_until_gone(family)
+    assert left_by(server.pid)
+    with running_triton(demo_engine):
+        assert not left_by(server.pid)
+
+
+def test_a_killed_stub_does_not_keep_the_server_from_ending(
+    demo_engine: Path, runtime: Runtime
+) -> None:
+    with running_triton(demo_engine) as server:
+        family = descendants(server.pid)
+        for stub in named(family, STUB):
+            os.kill(stub, signal.SIGKILL)
+    wait_until_gone(family)
+    assert not left_by(server.pid)
+
+
+def test_a_taken_port_is_said_with_its_holder(demo_engine: Path, runtime: Runtime) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        done = serve(demo_engine, f"--http-port={port}")
+    assert done.returncode == 1
+    assert f"port {port} is taken by" in done.stderr
+    assert f"(pid {os.getpid()}); stop that, or choose another with --http-port" in done.stderr
+
+
+def test_a_model_that_never_loads_is_given_up_at_the_deadline(
+    demo_engine: Path, runtime: Runtime, tmp_path: Path
+) -> None:
+    engine = tmp_path / "engine"
+    shutil.copytree(demo_engine, engine)
+    (engine / "tokenizer.json").unlink()
+    os.mkfifo(engine / "tokenizer.json")  # Reading it waits for a writer, who never comes.
+    manifest = read_manifest(engine)
+    write_manifest(engine, replace(manifest, files=manifest.files | {"tokenizer.json": 0}))
+    done = serve(engine, "--start-timeout=3", *ports())
+    assert done.returncode == 1
+    assert "was not ready within 3 s and was killed" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_stub_that_cannot_run_is_explained_before_the_start(
+    demo_engine: Path, runtime: Runtime, tmp_path: Path
+) -> None:
+    broken = tmp_path / "runtime"
+    shutil.copytree(runtime.root, broken, symlinks=True, copy_function=os.link)
+    for stub in broken.rglob(STUB):
+        if not stub.is_symlink():
+            stub.unlink()
+            stub.write_text("not a program")
+            stub.chmod(0o755)
+    done = serve(demo_engine, *ports(), ENGINIX_RUNTIME_TRITON_CPU=str(broken))
+    assert done.returncode == 1
+    assert f"{STUB} cannot run on this machine" in done.stderr
+    assert "Traceback" not in done.stderr
