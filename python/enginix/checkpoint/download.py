@@ -7,12 +7,8 @@ begin again from zero after a broken connection.
 from __future__ import annotations
 
 import asyncio
-import errno
-import fcntl
-import hashlib
 import shutil
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -32,6 +28,16 @@ from huggingface_hub.errors import (
 from huggingface_hub.errors import HTTPError as HubTransportError  # type: ignore[attr-defined]
 
 from enginix import __version__
+from enginix.checkpoint.arrival import (
+    INCOMPLETE,
+    check_file,
+    locked,
+    partials,
+    remove_others,
+    require_space,
+    work_directory,
+    writing,
+)
 from enginix.checkpoint.load import SOURCE_PATTERNS
 from enginix.checkpoint.partial import PartialFile
 from enginix.checkpoint.transfer import (
@@ -52,7 +58,6 @@ DEFAULT_INCLUDE = (*SOURCE_PATTERNS, "model*.safetensors")
 CONNECTIONS = 8
 # A file whose hash is wrong this many times is wrong on the server.
 ATTEMPTS = 3
-INCOMPLETE = ".incomplete"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +161,11 @@ async def fetch_files(
     `silence` is how many seconds a connection may say nothing.
     """
     work = work_directory(directory)
-    with _writing(work), _locked(work / INCOMPLETE):
+    with writing(work), locked(work / INCOMPLETE):
         wanted = [file for file in listing.files if not await _is_there(file, work, said)]
-        with _partials(work, wanted, piece_size) as partials:
-            missing = sum(file.size for file in wanted) - sum(each.received for each in partials)
-            _require_space(work, missing, free_bytes(work))
+        with partials(work, wanted, piece_size) as parts:
+            missing = sum(file.size for file in wanted) - sum(each.received for each in parts)
+            require_space(work, missing, free_bytes(work))
             said(Began(listing, listing.size_bytes - missing))
             async with (
                 _client(hub, connections, silence) as client,
@@ -168,37 +173,12 @@ async def fetch_files(
                 asyncio.TaskGroup() as tasks,
             ):
                 transfer = Transfer(client, said, connections=connections, pause=pause)
-                for file, partial in zip(wanted, partials, strict=True):
+                for file, partial in zip(wanted, parts, strict=True):
                     tasks.create_task(_fetch_file(transfer, file, partial, work, said))
         shutil.rmtree(work / INCOMPLETE)
         if work != directory:
-            _remove_others(work, listing)
+            remove_others(work, listing.files)
             work.rename(directory)
-
-
-def work_directory(directory: Path) -> Path:
-    """Where the files arrive: beside a directory that does not exist yet, in one that does."""
-    return directory if directory.exists() else directory.with_name(directory.name + ".partial")
-
-
-def check_file(path: Path, remote: RemoteFile) -> str | None:
-    """What is wrong with a fetched file, or None; reads all of it."""
-    size = path.stat().st_size
-    if size != remote.size:
-        return f"it has {size} bytes, expected {remote.size}"
-    with path.open("rb") as file:
-        if remote.sha256 is not None:
-            kind, expected = "sha256", remote.sha256
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        elif remote.git_oid is not None:
-            # What git calls a file's name: the SHA-1 of a small header and the content.
-            kind, expected = "git hash", remote.git_oid
-            digest = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
-            digest.update(file.read())
-            found = digest.hexdigest()
-        else:
-            return None
-    return None if found == expected else f"its {kind} is {found}, expected {expected}"
 
 
 async def _is_there(file: RemoteFile, work: Path, said: Callable[[Event], None]) -> bool:
@@ -244,78 +224,6 @@ def _client(hub: Hub, connections: int, silence: float) -> httpx.AsyncClient:
         timeout=httpx.Timeout(silence, connect=min(silence, 10.0), pool=None),
         limits=httpx.Limits(max_connections=connections),
     )
-
-
-@contextmanager
-def _writing(work: Path) -> Iterator[None]:
-    """Say what cannot be written, and leave no empty directory where nothing came."""
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise DownloadError(
-                f"the disk of {work} is full; make room and run the same command again, it goes "
-                "on where it stopped"
-            ) from error
-        raise DownloadError(
-            f"cannot write {error.filename or work}: {error.strerror or error}; "
-            "name another directory with --out"
-        ) from error
-
-
-@contextmanager
-def _locked(incomplete: Path) -> Iterator[None]:
-    """Two downloads into one directory would write each other's files."""
-    incomplete.mkdir(exist_ok=True)
-    with (incomplete / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DownloadError(
-                f"another enginix is fetching into {incomplete.parent}; wait for it, or end it"
-            ) from None
-        yield
-
-
-@contextmanager
-def _partials(
-    work: Path, files: Sequence[RemoteFile], piece_size: int
-) -> Iterator[list[PartialFile]]:
-    """The files' arriving parts, open; removed again when not one byte came."""
-    partials: list[PartialFile] = []
-    with ExitStack() as stack:
-        for file in files:
-            identity = file.sha256 or file.git_oid or file.url
-            path = work / INCOMPLETE / file.name
-            partials.append(stack.enter_context(PartialFile(path, file.size, identity, piece_size)))
-        try:
-            yield partials
-        except DownloadError:
-            if not any(partial.received for partial in partials):
-                shutil.rmtree(work / INCOMPLETE)
-                if not any(work.iterdir()):
-                    work.rmdir()
-            raise
-
-
-def _remove_others(work: Path, listing: Listing) -> None:
-    """An earlier attempt, at another revision, may have left files that this one has not."""
-    names = {file.name for file in listing.files}
-    for path in sorted(work.rglob("*"), reverse=True):
-        if path.is_dir():
-            if not any(path.iterdir()):
-                path.rmdir()
-        elif str(path.relative_to(work)) not in names:
-            path.unlink()
-
-
-def _require_space(work: Path, missing: int, free: int) -> None:
-    if missing > free:
-        raise DownloadError(
-            f"{missing / 1e9:.1f} GB are still to come and {work} has {free / 1e9:.1f} GB free; "
-            f"make {(missing - free) / 1e9:.1f} GB of room, or name another directory with --out"
-        )
 
 
 def _is_plain(name: str) -> bool:

@@ -29,6 +29,7 @@ SOURCE_PATTERNS = (
     "special_tokens_map.json",
     "added_tokens.json",
     "vocab.json",
+    "tekken.json",
     "vocab.txt",
     "merges.txt",
     "chat_template*.jin*",

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from enginix.catalog.load import DIRECTORY, find_model
 from enginix.catalog.lock import lock_source
+from enginix.checkpoint.arrival import work_directory
 from enginix.checkpoint.download import (
     DEFAULT_ENDPOINT,
     Hub,
     Listing,
     fetch_files,
     list_files,
-    work_directory,
 )
 from enginix.checkpoint.load import open_checkpoint
 from enginix.checkpoint.locate import fetched_directory, find_fetched
