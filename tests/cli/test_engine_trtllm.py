@@ -26,7 +26,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("home")
     directory = home / "checkpoints" / "Qwen--Qwen2.5-7B-Instruct@a09a35458c70"
     directory.parent.mkdir()
-    return write_checkpoint(directory, Shape(family="qwen2"), quantized=False)
+    return write_checkpoint(directory, Shape(family="qwen2"), algo=None)
 
 
 @pytest.fixture(scope="module")

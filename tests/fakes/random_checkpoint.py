@@ -79,7 +79,7 @@ class Shape:
 
 
 def write_checkpoint(
-    directory: Path, shape: Shape | None = None, *, quantized: bool = True, seed: int = 0
+    directory: Path, shape: Shape | None = None, *, algo: str | None = "NVFP4", seed: int = 0
 ) -> Path:
     shape = shape or Shape()
     random = np.random.default_rng(seed)
@@ -94,8 +94,10 @@ def write_checkpoint(
     for name, size in shape.norms().items():
         tensors[f"{name}.weight"] = bf16(size)
     for name, (rows, columns) in shape.linears().items():
-        if quantized:
+        if algo == "NVFP4":
             tensors |= _nvfp4(name, rows, columns, random)
+        elif algo == "FP8":
+            tensors |= _fp8(name, rows, columns, random)
         else:
             tensors[f"{name}.weight"] = bf16(rows, columns)
         if shape.family == "qwen2" and name.endswith(("q_proj", "k_proj", "v_proj")):
@@ -103,21 +105,47 @@ def write_checkpoint(
     directory.mkdir(parents=True)
     write_safetensors(directory / "model.safetensors", tensors)
     (directory / "config.json").write_text(json.dumps(shape.config(), indent=2))
-    if quantized:
-        (directory / "hf_quant_config.json").write_text(json.dumps(QUANTIZATION, indent=2))
+    if algo:
+        stated = quantization(algo)
+        (directory / "hf_quant_config.json").write_text(json.dumps(stated, indent=2))
     _write_tokenizer(directory)
     return directory
 
 
-QUANTIZATION = {
-    "producer": {"name": "modelopt", "version": "0.47.0"},
-    "quantization": {
-        "quant_algo": "NVFP4",
+def quantization(algo: str) -> dict:
+    stated = {
+        "quant_algo": algo,
         "kv_cache_quant_algo": "FP8",
-        "group_size": 16,
         "exclude_modules": ["lm_head", "model.embed_tokens"],
-    },
-}
+    }
+    if algo == "NVFP4":
+        stated["group_size"] = 16
+    return {"producer": {"name": "modelopt", "version": "0.47.0"}, "quantization": stated}
+
+
+def _fp8(
+    name: str, rows: int, columns: int, random: np.random.Generator
+) -> dict[str, tuple[str, np.ndarray]]:
+    """Unlike NVFP4, q, k and v have scales of their own."""
+    scales = random.uniform(0.001, 0.002, 2).astype(np.float32)
+    found = {
+        f"{name}.weight": ("F8_E4M3", _finite_float8(random, (rows, columns))),
+        f"{name}.weight_scale": ("F32", np.array(scales[0])),
+        f"{name}.input_scale": ("F32", np.array(scales[1])),
+    }
+    return found | _cache_scale(name)
+
+
+def _finite_float8(random: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
+    """0x7f and 0xff are NaN in E4M3."""
+    return random.integers(0, 0x7E, size, np.uint8) | random.integers(0, 2, size, np.uint8) << 7
+
+
+def _cache_scale(name: str) -> dict[str, tuple[str, np.ndarray]]:
+    letter = name.rpartition(".")[2][0]
+    if not name.endswith(("k_proj", "v_proj")):
+        return {}
+    return {f"{name}.{letter}_scale": ("F32", np.array(np.float32(0.5)))}
 
 
 def _nvfp4(
@@ -135,10 +163,7 @@ def _nvfp4(
         f"{name}.weight_scale_2": ("F32", np.array(scale)),
         f"{name}.input_scale": ("F32", np.array(scale * 3)),
     }
-    for letter in "kv":
-        if name.endswith(f"{letter}_proj"):
-            found[f"{name}.{letter}_scale"] = ("F32", np.array(np.float32(0.5)))
-    return found
+    return found | _cache_scale(name)
 
 
 def write_safetensors(path: Path, tensors: dict[str, tuple[str, np.ndarray]]) -> None:

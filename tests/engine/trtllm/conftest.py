@@ -96,7 +96,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def plain_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Qwen2 in BF16."""
     directory = tmp_path_factory.mktemp("checkpoint") / "qwen2"
-    return write_checkpoint(directory, Shape(family="qwen2"), quantized=False)
+    return write_checkpoint(directory, Shape(family="qwen2"), algo=None)
 
 
 @pytest.fixture

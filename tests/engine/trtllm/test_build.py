@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from engine.trtllm.conftest import Bench, job_of, surroundings
+from fakes.random_checkpoint import Shape, write_checkpoint
 
 from enginix.engine.build import build_engine
 from enginix.engine.stages import StageFinished
@@ -194,3 +195,10 @@ def test_only_a_work_directory_is_discarded(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     discard(tmp_path)
     assert (tmp_path / "thesis.txt").exists()
+
+
+def test_an_fp8_model_is_built_and_verified(bench: Bench, tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "fp8", Shape(family="llama"), algo="FP8")
+    manifest = bench.build(ranks=2, checkpoint=checkpoint)
+    assert manifest.quantization.algo == manifest.quantization.kv_cache_algo == "FP8"
+    assert bench.summary("convert") == "2 rank files, every tensor compared"

@@ -1,6 +1,6 @@
 """Tensors as numpy arrays with safetensors' dtype names, and safetensors files without torch.
 
-BF16 is kept as its 16 bits, F8_E4M3 and packed FP4 as bytes: nothing here computes with them.
+BF16 is kept as its 16 bits, F8_E4M3 and packed FP4 as bytes, as they are in the file.
 """
 
 import json
@@ -35,7 +35,7 @@ def _to_float(tensor: Tensor) -> np.ndarray:
     if tensor.dtype == "BF16":
         return (tensor.data.astype(np.uint32) << 16).view(np.float32)
     if tensor.dtype == "F8_E4M3":
-        raise NotImplementedError("the stand-in does not compute with FP8")
+        return FLOAT8[tensor.data]
     return tensor.data.astype(np.float32)
 
 
@@ -44,7 +44,32 @@ def _from_float(dtype: str, values: np.ndarray) -> Tensor:
         bits = np.ascontiguousarray(values).view(np.uint32)
         rounded = bits + 0x7FFF + ((bits >> 16) & 1)
         return Tensor(dtype, (rounded >> 16).astype(np.uint16))
+    if dtype == "F8_E4M3":
+        return Tensor(dtype, _to_float8(values))
     return Tensor(dtype, values.astype(STORAGE[dtype]))
+
+
+def _float8(bits: int) -> float:
+    sign, exponent, fraction = bits >> 7, bits >> 3 & 15, bits & 7
+    if exponent == 15 and fraction == 7:
+        return float("nan")
+    size = fraction / 8 * 2**-6 if exponent == 0 else (1 + fraction / 8) * 2 ** (exponent - 7)
+    return -size if sign else size
+
+
+FLOAT8 = np.array([_float8(bits) for bits in range(256)], np.float32)
+
+
+def _to_float8(values: np.ndarray) -> np.ndarray:
+    """To the nearest, ties to even; what is too large becomes NaN, as in torch."""
+    positive = FLOAT8[:127]
+    sizes = np.abs(values)
+    middles = (positive[1:] + positive[:-1]) / 2
+    upper = np.searchsorted(middles, sizes, side="left")
+    is_tie = np.isin(sizes, middles)
+    found = np.where(is_tie & (upper % 2 == 1), upper + 1, upper).astype(np.uint8)
+    found = np.where(sizes > 464, np.uint8(0x7F), found)
+    return found | (np.signbit(values).astype(np.uint8) << 7)
 
 
 class Checkpoint:

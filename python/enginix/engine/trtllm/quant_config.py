@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from enginix.checkpoint.load import Checkpoint
-from enginix.engine.trtllm.modules import Decoder, linear_modules
+from enginix.engine.trtllm.modules import NVFP4_BLOCK, Decoder, linear_modules
 from enginix.errors import CheckpointDamaged, CheckpointUnsupported
 from enginix.manifest import Quantization
 
@@ -23,7 +23,7 @@ NEVER_QUANTIZED = (
     "*fused_a",
 )
 PACKED_TYPES = ("U8", "F8_E4M3")
-GROUP_SIZE = 16
+ALGORITHMS = ("NVFP4", "FP8")
 
 
 def quant_config(checkpoint: Checkpoint, decoder: Decoder | None) -> dict[str, Any] | None:
@@ -32,11 +32,11 @@ def quant_config(checkpoint: Checkpoint, decoder: Decoder | None) -> dict[str, A
     if found.algo is None:
         _require_plain(checkpoint)
         return None
-    if found.algo != "NVFP4" or checkpoint.format != "modelopt" or decoder is None:
+    if found.algo not in ALGORITHMS or checkpoint.format != "modelopt" or decoder is None:
         raise CheckpointUnsupported(
             f"{checkpoint.directory} is a {checkpoint.architecture} quantized with {found.algo} "
             f"(layout: {checkpoint.format}); the tensorrt-llm kind takes dense Llama, Mistral, "
-            "Qwen2 and Qwen3 with ModelOpt's NVFP4: choose the llmapi kind"
+            "Qwen2 and Qwen3 with ModelOpt's NVFP4 or FP8: choose the llmapi kind"
         )
     if found.kv_cache_algo not in (None, "FP8"):
         raise CheckpointUnsupported(
@@ -46,7 +46,7 @@ def quant_config(checkpoint: Checkpoint, decoder: Decoder | None) -> dict[str, A
     return {
         "quant_algo": found.algo,
         "kv_cache_quant_algo": found.kv_cache_algo,
-        "group_size": found.group_size or GROUP_SIZE,
+        **({"group_size": NVFP4_BLOCK} if found.algo == "NVFP4" else {}),
         "exclude_modules": excluded_modules(checkpoint, decoder),
     }
 
@@ -71,7 +71,7 @@ def quantization_of(config: dict[str, Any] | None) -> Quantization:
     return Quantization(
         algo=config["quant_algo"],
         kv_cache_algo=config["kv_cache_quant_algo"],
-        group_size=config["group_size"],
+        group_size=config.get("group_size"),
         exclude=list(config["exclude_modules"]),
     )
 

@@ -5,7 +5,7 @@ TensorRT-LLM only warns about a wrong shape and pads it with zeros; this compare
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from math import prod
@@ -40,10 +40,11 @@ def rank_tensors(
 ) -> dict[str, RankTensor]:
     """Every tensor of one rank; `quantization.exclude` holds TensorRT-LLM's names."""
     plain = DTYPES[dtype]
+    pack = PACKINGS.get(quantization.algo)
     found = dict(_other_tensors(decoder, quantization, plain))
     for module in linear_modules(decoder, ranks):
-        if _is_quantized(module.name, quantization):
-            found |= _nvfp4(module)
+        if pack and not _is_excluded(module.name, quantization):
+            found |= pack(module)
         else:
             found[f"{module.name}.weight"] = RankTensor(plain, (module.rows, module.columns))
         if module.bias:
@@ -91,9 +92,8 @@ def _read_rank_file(path: Path) -> dict[str, RankTensor]:
     return {name: RankTensor(each.dtype, each.shape) for name, each in header.items()}
 
 
-def _is_quantized(name: str, quantization: Quantization) -> bool:
-    excluded = any(fnmatchcase(name, pattern) for pattern in quantization.exclude)
-    return quantization.algo is not None and not excluded
+def _is_excluded(name: str, quantization: Quantization) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in quantization.exclude)
 
 
 def _nvfp4(module: Module) -> dict[str, RankTensor]:
@@ -107,6 +107,22 @@ def _nvfp4(module: Module) -> dict[str, RankTensor]:
         f"{module.name}.activation_global_scaling_factor": one,
         f"{module.name}.alpha": one,
     }
+
+
+def _fp8(module: Module) -> dict[str, RankTensor]:
+    one = RankTensor("F32", (1,))
+    return {
+        f"{module.name}.weight": RankTensor("F8_E4M3", (module.rows, module.columns)),
+        f"{module.name}.weights_scaling_factor": one,
+        f"{module.name}.activation_scaling_factor": one,
+    }
+
+
+# Algorithm -> the tensors of one module; plain modules have their weight alone.
+PACKINGS: dict[str | None, Callable[[Module], dict[str, RankTensor]]] = {
+    "NVFP4": _nvfp4,
+    "FP8": _fp8,
+}
 
 
 def _other_tensors(

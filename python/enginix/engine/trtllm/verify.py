@@ -16,7 +16,7 @@ from enginix.checkpoint.architecture import FAMILIES, Sizes
 from enginix.checkpoint.load import open_checkpoint
 from enginix.engine.trtllm.modules import Decoder, is_dense
 from enginix.engine.trtllm.quant_config import NEVER_QUANTIZED
-from enginix.engine.trtllm.rank_tensors import DTYPES, engine_bytes, rank_tensors
+from enginix.engine.trtllm.rank_tensors import DTYPES, PACKINGS, engine_bytes, rank_tensors
 from enginix.errors import EngineDamaged, EngineMismatch, QuantizationLost
 from enginix.manifest import Limits, Manifest, Parallelism, Quantization
 
@@ -50,7 +50,7 @@ class EngineFacts:
     @property
     def rank_bytes(self) -> int | None:
         """What one rank's weights take; None where that is not known."""
-        known = self.dtype in DTYPES and self.quantization.algo in (None, "NVFP4")
+        known = self.dtype in DTYPES and self.quantization.algo in (None, *PACKINGS)
         if self.decoder is None or not known or self.parallelism.pp != 1:
             return None
         ranks = self.parallelism.tp
@@ -162,7 +162,7 @@ def _require_quantization(directory: Path, facts: EngineFacts, promised: Quantiz
         "quant_algo": (found.algo, promised.algo),
         "kv_cache_quant_algo": (found.kv_cache_algo, promised.kv_cache_algo),
     }
-    if promised.algo:
+    if promised.group_size:
         pairs["group_size"] = (found.group_size, promised.group_size)
     for key, (have, want) in pairs.items():
         if have != want:

@@ -1,5 +1,6 @@
 """Layers and how the original's loader fills them: translate names, slice, post-process, pad."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -145,6 +146,13 @@ class Linear:
             key = f"{self.name}.weight"
             return {key: filled(key, weight, (self.outputs, self.inputs))}
         check_algorithm(self.quantization, self.inputs)
+        if self.quantization.quant_algo == "FP8":
+            return fp8_parameters(
+                self,
+                required(part("weight"), "view"),
+                float(required(part("weight_scale"), "reshape").data[0]),
+                float(required(part("input_scale"), "reshape").data[0]),
+            )
         scales = required(part("weight_scale"), "view")
         return fp4_parameters(
             self,
@@ -187,6 +195,8 @@ class QkvLinear:
             weight = joined(parts("weight")).to(self.dtype)
             return {key: filled(key, weight, (self.outputs, self.inputs)), **found}
         check_algorithm(self.quantization, self.inputs)
+        if self.quantization.quant_algo == "FP8":
+            return {**found, **self._requantized(parts)}
         # The largest of the three, without quantizing again: ModelOpt made them equal.
         found |= fp4_parameters(
             self,
@@ -197,11 +207,27 @@ class QkvLinear:
         )
         return found
 
+    def _requantized(self, parts: Callable[[str], list[Tensor]]) -> dict[str, Tensor]:
+        """FP8 has one scale for all three: the largest, and the weights follow it."""
+        scales = [float(each.data[0]) for each in parts("weight_scale")]
+        inputs = max(float(each.data[0]) for each in parts("input_scale"))
+        weights = []
+        for weight, scale in zip(parts("weight"), scales, strict=True):
+            values = weight.to("F32").data * np.float32(scale) / np.float32(max(scales))
+            weights.append(Tensor("F32", values).to("F8_E4M3"))
+        return fp8_parameters(self, joined(weights), max(scales), inputs)
+
 
 def linear_shapes(layer: Linear | QkvLinear) -> dict[str, tuple[int, ...]]:
     if not layer.quantization.quantizes(layer.name):
         return {f"{layer.name}.weight": (layer.outputs, layer.inputs)}
     check_algorithm(layer.quantization, layer.inputs)
+    if layer.quantization.quant_algo == "FP8":
+        return {
+            f"{layer.name}.weight": (layer.outputs, layer.inputs),
+            f"{layer.name}.weights_scaling_factor": (1,),
+            f"{layer.name}.activation_scaling_factor": (1,),
+        }
     scales = (layer.outputs, layer.inputs // 16)
     one = {
         "weight": (layer.outputs, layer.inputs // 2),
@@ -218,9 +244,23 @@ def linear_shapes(layer: Linear | QkvLinear) -> dict[str, tuple[int, ...]]:
 
 
 def check_algorithm(quantization: QuantConfig, inputs: int) -> None:
+    if quantization.quant_algo == "FP8":
+        return
     if quantization.quant_algo != "NVFP4":
         raise NotImplementedError(f"the stand-in does not imitate {quantization.quant_algo}")
     assert inputs % 16 == 0, "Input features must be a multiple of 16 for FP4 GEMM"
+
+
+def fp8_parameters(
+    layer: Linear | QkvLinear, weight: Tensor, weight_scale: float, input_scale: float
+) -> dict[str, Tensor]:
+    found = {
+        f"{layer.name}.weight": Tensor("F8_E4M3", weight.data),
+        f"{layer.name}.weights_scaling_factor": scalar(weight_scale),
+        f"{layer.name}.activation_scaling_factor": scalar(input_scale),
+    }
+    shapes = linear_shapes(layer)
+    return {name: filled(name, tensor, shapes[name]) for name, tensor in found.items()}
 
 
 def fp4_parameters(
