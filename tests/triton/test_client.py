@@ -10,6 +10,7 @@ from statistics import median
 
 import pytest
 import pytest_asyncio
+from fakes.asking import ask, ids, take
 from fakes.token_triton import TokenTriton, free_ports, token_triton
 
 from enginix.errors import (
@@ -50,24 +51,6 @@ async def connect(transport: str, token_server: TokenTriton) -> AsyncIterator[Co
             return client
 
         yield make
-
-
-async def ask(client: TritonClient, request: TokenRequest) -> list[TokenChunk]:
-    async with aclosing(client.generate(request)) as answer:
-        return [chunk async for chunks in answer for chunk in chunks]
-
-
-async def take(client: TritonClient, request: TokenRequest, seen: list[int]) -> None:
-    """Keep in `seen` what came before a failure, too."""
-    async with aclosing(client.generate(request)) as answer:
-        async for chunks in answer:
-            seen += [token for chunk in chunks for token in chunk.ids]
-
-
-async def ids(client: TritonClient, request: TokenRequest) -> list[int]:
-    seen: list[int] = []
-    await take(client, request, seen)
-    return seen
 
 
 async def report(client: TritonClient) -> tuple[int, ...]:

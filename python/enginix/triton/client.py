@@ -69,6 +69,8 @@ class TritonClient:
                 yield chunks
                 if complete:
                     return
+                if reader.failure is not None:
+                    raise reader.failure
                 chunks = reader.read(await call.receive(self._limits.next_token))
             raise GenerationFailed(
                 f"Triton at {self.address} ended the stream before the answer's last token"

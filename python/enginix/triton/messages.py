@@ -150,17 +150,16 @@ class Reader:
     message, its like are read without the protobuf library, which costs five times as much.
     """
 
-    __slots__ = ("_failure", "_known")
+    __slots__ = ("_known", "failure")
 
     def __init__(self) -> None:
-        self._failure: BackendError | None = None
+        # What was wrong with the message after the chunks that `read` returned last.
+        self.failure: BackendError | None = None
         # A proven message's size -> its bytes before the ids, and how the ids are packed.
         self._known: dict[int, tuple[bytes, struct.Struct]] = {}
 
     def read(self, messages: Iterable[bytes]) -> list[TokenChunk]:
-        """Raises BackendError, after all chunks before it have been returned."""
-        if self._failure is not None:
-            raise self._failure
+        """Raises BackendError when no chunk comes before it; else it is in `failure`."""
         chunks: list[TokenChunk] = []
         try:
             for message in messages:
@@ -173,7 +172,7 @@ class Reader:
         except BackendError as error:
             if not chunks:
                 raise
-            self._failure = error
+            self.failure = error
         return chunks
 
     def _learn(self, message: bytes, chunk: TokenChunk) -> None:

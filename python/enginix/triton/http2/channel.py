@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from enginix.errors import BackendUnavailable
+from enginix.errors import BackendUnavailable, NotBegun
 from enginix.triton.address import Address
 from enginix.triton.http2.endpoint import Endpoint
 from enginix.triton.http2.resolver import Resolver, Target
@@ -110,5 +110,7 @@ class Http2Transport:
                 return
 
     def _unreachable(self, endpoints: list[Endpoint]) -> BackendUnavailable:
-        errors = [str(endpoint.error) for endpoint in endpoints]
-        return BackendUnavailable("; ".join(dict.fromkeys(errors)))
+        errors = [endpoint.error for endpoint in endpoints]
+        text = "; ".join(dict.fromkeys(str(error) for error in errors))
+        again = any(isinstance(error, NotBegun) for error in errors)
+        return NotBegun(text) if again else BackendUnavailable(text)

@@ -60,6 +60,8 @@ logger = logging.getLogger(__name__)
 
 # How much a server that asks but does not read may make us queue in answers.
 MAX_QUEUED_BYTES = 1 << 20
+# How long the last words to a server may take.
+FLUSH_SECONDS = 1.0
 
 
 class Connection(asyncio.Protocol):
@@ -161,11 +163,10 @@ class Connection(asyncio.Protocol):
             return
         self._write(frame(GOAWAY, 0, 0, bytes(4) + code.to_bytes(4, "big")))
         transport, self._transport = self._transport, None
-        if code == NO_ERROR:
-            transport.close()
-        else:
-            transport.abort()
-        self._ended(why)
+        transport.close()
+        # A server that does not read would keep what is still unsent, and the socket, for ever.
+        self._loop.call_later(FLUSH_SECONDS, transport.abort)
+        self._end_streams(why)
 
     # What asyncio calls.
 
@@ -176,6 +177,8 @@ class Connection(asyncio.Protocol):
         self._write(PREFACE + settings + window_update(0, CONNECTION_WINDOW - DEFAULT_WINDOW))
 
     def data_received(self, data: bytes) -> None:
+        if self._transport is None:
+            return
         self._heartbeat.heard = self._loop.time()
         try:
             self._receiver.feed(data)
@@ -188,7 +191,8 @@ class Connection(asyncio.Protocol):
         self._transport = None
         number = getattr(error, "errno", None)
         how = os.strerror(number) if number else "it closed the connection"
-        self._ended(BackendUnavailable(f"lost Triton at {self.server}: {how}"))
+        text = f"lost Triton at {self.server}: {how}"
+        self._end_streams(BackendUnavailable(text), unanswered=NotBegun(text))
 
     def pause_writing(self) -> None:
         self._outbox.paused = True
@@ -344,7 +348,7 @@ class Connection(asyncio.Protocol):
                 self.retire()
         self._changed()
 
-    def _ended(self, why: BackendError) -> None:
+    def _end_streams(self, why: BackendError, unanswered: BackendError | None = None) -> None:
         self._heartbeat.stop()
         if not self._settled.done():
             self._settled.set_exception(why)
@@ -352,7 +356,7 @@ class Connection(asyncio.Protocol):
         self._streams.clear()
         self._receiver.receiving = {}
         for stream in streams:
-            stream.end(why if stream.answered else NotBegun(str(why)))
+            stream.end(why if stream.answered or unanswered is None else unanswered)
         self._changed()
 
     def _explained(self, error: ProtocolBroken, data: bytes) -> BackendError:

@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable
 
-from enginix.errors import BackendError, BackendUnavailable
+from enginix.errors import BackendError, BackendUnavailable, NotBegun
 from enginix.triton.failures import unreachable
 from enginix.triton.http2.connection import Connection
 from enginix.triton.http2.resolver import Target
@@ -77,6 +77,7 @@ class Endpoint:
         else:
             self._connection = connection
             self._failures = 0
+            self.error = NotBegun(f"Triton at {self._target.server} left as soon as it had come")
         finally:
             self._connecting = None
 

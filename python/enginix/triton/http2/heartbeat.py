@@ -30,31 +30,35 @@ class Heartbeat:
         self._patience = patience
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self._asked = False
         self.heard = self._loop.time()
+        # What `heard` was when the question under way was asked.
+        self._heard_before: float | None = None
 
     def start(self) -> None:
         """Watch from now on. An idle connection, without streams, is silent by right."""
         self.stop()
         self.heard = self._loop.time()
-        self._look_at(self.heard + self._silence, asked=False)
+        self._heard_before = None
+        self._look_at(self.heard + self._silence)
 
     def stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _look_at(self, due: float, *, asked: bool) -> None:
-        self._asked = asked
+    def _look_at(self, due: float) -> None:
         self._timer = self._loop.call_at(due, self._look, due)
 
     def _look(self, due: float) -> None:
         now = self._loop.time()
+        unanswered = self._heard_before == self.heard
         if now < self.heard + self._silence:
-            self._look_at(self.heard + self._silence, asked=False)
-        elif self._asked and now < due + LATE_SECONDS:
+            self._heard_before = None
+            self._look_at(self.heard + self._silence)
+        elif unanswered and now < due + LATE_SECONDS:
             self._timer = None
             self._dead()
         else:
+            self._heard_before = self.heard
             self._ask()
-            self._look_at(now + self._patience, asked=True)
+            self._look_at(now + self._patience)

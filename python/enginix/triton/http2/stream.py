@@ -156,6 +156,7 @@ class Stream:
             else f"Triton sent a message of {size} bytes; this client takes {self._max_message}"
         )
         self._connection.reset(self, CANCEL)
+        self._wake()
 
     def _restore_window(self) -> None:
         credit, self._held = self._held, 0
