@@ -56,6 +56,7 @@ def repository_values(engine: Path, manifest: Manifest, options: RenderOptions) 
         "tokenizer_dir": str(engine.absolute()),
         "parallel": str(limits.max_batch_size),
         "context": str(limits.max_seq_len),
+        "prompt_tokens": str(limits.max_num_tokens),
         "threads": str(options.threads),
     }
 

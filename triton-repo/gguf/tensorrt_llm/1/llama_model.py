@@ -14,8 +14,6 @@ from llama_cpp import Batch, LlamaError, load_library
 from sampling import Chain, Sampler, Sampling, check_sampling
 from stop_words import Sampled
 
-# Prompt tokens read in one step: more would hold up the answers of the other sequences.
-BATCH_TOKENS = 512
 # The longest token: one of Qwen's is a line of 128 spaces.
 PIECE_BYTES = 1024
 
@@ -26,8 +24,8 @@ class TokenBatch:
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.size = 0
-        self.outputs: dict[int, int] = {}
-        """Entry whose logits were asked for -> its row among all logits."""
+        self.outputs: dict[int, tuple[int, int]] = {}
+        """Sequence to sample for -> its entry in the batch, and its row among all logits."""
         self._tokens = np.zeros(capacity, np.int32)
         self._positions = np.zeros(capacity, np.int32)
         self._sequences = np.zeros(capacity, np.int32)
@@ -43,28 +41,35 @@ class TokenBatch:
             logits=_pointer(self._wanted, c_int8),
         )
 
-    @property
-    def space(self) -> int:
-        return self.capacity - self.size
-
     def clear(self) -> None:
         self.size = 0
         self.outputs.clear()
 
-    def add(self, sequence: int, position: int, tokens: Sequence[int], sample: bool) -> int | None:
-        """The entry to sample from, if asked to `sample` after these tokens."""
-        start, self.size = self.size, self.size + len(tokens)
-        part = slice(start, self.size)
+    def add_prompt(
+        self, sequence: int, position: int, tokens: Sequence[int], *, sample: bool
+    ) -> None:
+        """Tokens of a prompt; `sample` after the last of them."""
+        part = slice(self.size, self.size + len(tokens))
         self._tokens[part] = tokens
         self._positions[part] = range(position, position + len(tokens))
         self._sequences[part] = sequence
         self._wanted[part] = 0
-        if not sample:
-            return None
-        last = self.size - 1
-        self._wanted[last] = 1
-        self.outputs[last] = len(self.outputs)
-        return last
+        self.size += len(tokens)
+        if sample:
+            self._want(sequence)
+
+    def add_token(self, sequence: int, position: int, token: int) -> None:
+        """One token of an answer; this happens for every token, a slice costs five times more."""
+        self._tokens[self.size] = token
+        self._positions[self.size] = position
+        self._sequences[self.size] = sequence
+        self.size += 1
+        self._want(sequence)
+
+    def _want(self, sequence: int) -> None:
+        entry = self.size - 1
+        self._wanted[entry] = 1
+        self.outputs[sequence] = entry, len(self.outputs)
 
     def as_parameter(self) -> Batch:
         self._batch.n_tokens = self.size
@@ -74,11 +79,15 @@ class TokenBatch:
 class LlamaModel:
     """Belongs to one thread, but for `check_request`, `sampler` and `spell`."""
 
-    def __init__(self, path: Path, *, parallel: int, context: int, threads: int) -> None:
+    def __init__(
+        self, path: Path, *, parallel: int, context: int, threads: int, prompt_tokens: int
+    ) -> None:
         self._library = load_library()
         self._parallel = parallel
         self._model = self._load(path)
-        self.batch = TokenBatch(max(BATCH_TOKENS, parallel))
+        self.prompt_tokens = prompt_tokens
+        # Every sequence may have a token of its answer in the batch, beside the prompts.
+        self.batch = TokenBatch(prompt_tokens + parallel)
         self._context = self._make_context(parallel, context, threads)
         self._memory = self._library.llama_get_memory(self._context)
         self.vocabulary = self._library.llama_model_get_vocab(self._model)
@@ -159,9 +168,10 @@ class LlamaModel:
         code: int = self._library.llama_decode(self._context, self.batch.as_parameter())
         return code
 
-    def sample(self, sampler: Sampler, place: int) -> Sampled:
-        row = self._all_logits()[self.batch.outputs[place]]
-        return sampler.sample(self._context, place, row)
+    def sample(self, sampler: Sampler, sequence: int) -> Sampled:
+        """The next token of a sequence whose last token the last step has read."""
+        entry, row = self.batch.outputs[sequence]
+        return sampler.sample(self._context, entry, self._all_logits()[row])
 
     def close(self) -> None:
         self._library.llama_free(self._context)

@@ -28,6 +28,7 @@ class TritonPythonModel:
             parallel=parallel,
             context=int(parameters["context"]),
             threads=int(parameters["threads"]) or default_threads(),
+            prompt_tokens=int(parameters["prompt_tokens"]),
         )
         self._gauges = Gauges(args["model_name"], args["model_version"], parallel)
         self._senders = Senders(int(parameters["sender_threads"]))

@@ -52,8 +52,9 @@ def _send_all(queue: Queue) -> None:
         try:
             reply.send(output)
         except Exception as error:
-            # The other requests of this thread must go on.
-            pb_utils.Logger.log_error(f"a response could not be sent: {error}")
+            # The other requests of this thread must go on, and this one must end.
+            pb_utils.Logger.log_error(f"a response could not be sent: {error!r}")
+            reply.abandon(f"the answer could not be sent: {error!r}")
 
 
 class Reply:
@@ -74,26 +75,37 @@ class Reply:
         self._text = WholeCharacters(spell)
         self._collected: list[Sampled] = []
         self._cumulative = 0.0
+        self._is_wanted = True
         self._ended = False
         self._ending = threading.Lock()
 
     def is_cancelled(self) -> bool:
         # After the last response Triton has freed what this question is about.
         with self._ending:
-            return not self._ended and self._sender.is_cancelled()
+            if not self._ended and self._sender.is_cancelled():
+                self._is_wanted = False
+        return not self._is_wanted
 
     def send(self, output: Output) -> None:
         if output.error:
-            with self._ending:
-                self._ended = True
-                send_error(self._sender, output.error)
+            self.abandon(output.error)
         elif self._asked.streaming:
-            self._send(output.tokens, [], final=output.final)
+            # What has been generated and not sent when the client left, only holds up others.
+            if self._is_wanted or output.final:
+                self._send(output.tokens, [], final=output.final)
         else:
             self._collected += output.tokens
             if output.final:
                 prompt = self._prompt_ids if self._asked.with_prompt else []
                 self._send(self._collected, prompt, final=True)
+
+    def abandon(self, error: str) -> None:
+        """End the answer with an error, unless it has ended."""
+        with self._ending:
+            self._is_wanted = False
+            if not self._ended:
+                self._ended = True
+                send_error(self._sender, error)
 
     def _send(self, tokens: Sequence[Sampled], prompt: Sequence[int], *, final: bool) -> None:
         response = pb_utils.InferenceResponse(list(self._tensors(tokens, prompt, final)))
@@ -101,8 +113,9 @@ class Reply:
             self._sender.send(response)
             return
         with self._ending:
-            self._ended = True
-            self._sender.send(response, flags=FINAL)
+            if not self._ended:
+                self._ended = True
+                self._sender.send(response, flags=FINAL)
 
     def _tensors(
         self, tokens: Sequence[Sampled], prompt: Sequence[int], final: bool

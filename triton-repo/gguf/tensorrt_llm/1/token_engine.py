@@ -8,6 +8,8 @@ it does not hold up the others, and what a sequence still remembers of a prompt 
 from __future__ import annotations
 
 import threading
+import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +23,9 @@ from sampling import Sampler, Sampling
 from stop_words import Sampled, StopWords
 
 GREEDY = Sampling()
+
+LONG_STEP = 0.1
+LEAST_PROMPT_SHARE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,8 @@ class Output(NamedTuple):
     final: bool = False
     error: str | None = None
 
+
+CANCELLED = Output((), final=True)
 
 Deliver = Callable[[Output], None]
 
@@ -84,6 +91,23 @@ class Slot:
         )
 
 
+class PromptShare:
+    """How many prompt tokens a step may read: as many as it can in about `LONG_STEP` seconds.
+
+    While a step runs nobody gets a token, nobody joins, and nobody's cancellation is noticed.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.tokens = most
+
+    def adapt(self, step_seconds: float) -> None:
+        if step_seconds > LONG_STEP:
+            self.tokens = max(self.tokens // 2, min(LEAST_PROMPT_SHARE, self._most))
+        elif step_seconds < LONG_STEP / 4:
+            self.tokens = min(self.tokens * 2, self._most)
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
     """How many requests are being answered, and how many wait for a sequence."""
@@ -93,11 +117,29 @@ class Load:
 
 
 class TokenEngine:
-    """Thread-safe. `parallel` requests run at a time, each with up to `context` tokens."""
+    """Thread-safe. `parallel` requests run at a time, each with up to `context` tokens.
 
-    def __init__(self, model_path: Path, *, parallel: int, context: int, threads: int) -> None:
-        self.model = LlamaModel(model_path, parallel=parallel, context=context, threads=threads)
+    `prompt_tokens` is the most that a step reads of all prompts together.
+    """
+
+    def __init__(
+        self,
+        model_path: Path,
+        *,
+        parallel: int,
+        context: int,
+        threads: int,
+        prompt_tokens: int = 512,
+    ) -> None:
+        self.model = LlamaModel(
+            model_path,
+            parallel=parallel,
+            context=context,
+            threads=threads,
+            prompt_tokens=prompt_tokens,
+        )
         self._slots = [Slot(number) for number in range(parallel)]
+        self._prompt_share = PromptShare(self.model.prompt_tokens)
         self._waiting: deque[Generation] = deque()
         # Everything that changes the engine happens on its thread; others post it here.
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -109,7 +151,7 @@ class TokenEngine:
     def generation(self, request: Request, deliver: Deliver) -> Generation:
         """Raises LlamaError for a request that cannot be answered."""
         if self._broken:
-            raise LlamaError(f"the engine has failed before and cannot go on: {self._broken}")
+            raise LlamaError(self._broken)
         left = self.model.check_request(request.prompt_ids, request.max_tokens)
         stop_words = [word for word in request.stop_words if word]
         if request.sampling.guide is not None:
@@ -145,10 +187,12 @@ class TokenEngine:
                 self._admit()
                 self._step()
         except Exception as error:
-            # Without this the requests would wait for ever, on a server that looks healthy.
-            self._broken = f"{type(error).__name__}: {error}"
-            self._fail_all(self._broken)
-            raise
+            traceback.print_exc()
+            self._broken = f"the engine has failed and cannot go on: {error!r}"
+            # Without an answer requests would wait for ever, on a server that looks healthy.
+            while self._is_open:
+                self._fail_all(self._broken)
+                self._inbox.get()()
 
     def _read_inbox(self) -> None:
         idle = not self._waiting and not any(slot.generation for slot in self._slots)
@@ -160,6 +204,7 @@ class TokenEngine:
         while self._waiting and (free := [slot for slot in self._slots if not slot.generation]):
             generation = self._waiting.popleft()
             prompt = generation.request.prompt_ids
+            # Of those that know nothing of it, the one whose own prompt is longest ago.
             slot = max(free, key=lambda slot: slot.shared_with(prompt))
             # The last token is always read again: its logits are where the answer begins.
             known = min(slot.shared_with(prompt), len(prompt) - 1)
@@ -169,34 +214,45 @@ class TokenEngine:
 
     def _step(self) -> None:
         """Read a batch of unread tokens, and sample for each sequence that has read all of its."""
-        batch = self.model.batch
-        batch.clear()
-        read = []
-        # Answers before prompts: they need one token each and somebody is reading them.
-        for slot in sorted(self._slots, key=lambda slot: len(slot.unread)):
-            if slot.unread and batch.space:
-                taken = slot.unread[: batch.space]
-                place = batch.add(
-                    slot.number, len(slot.seen), taken, len(taken) == len(slot.unread)
-                )
-                read.append((slot, taken, place))
+        self.model.batch.clear()
+        read = self._fill_answers() + self._fill_prompts()
         if not read:
             return
+        begun = time.perf_counter()
         code = self.model.decode()
-        for slot, taken, place in read:
+        self._prompt_share.adapt(time.perf_counter() - begun)
+        for slot, count in read:
             if code:
                 self._fail(slot, f"llama.cpp could not decode the request (code {code})")
-            else:
-                slot.seen += taken
-                del slot.unread[: len(taken)]
-                if place is not None:
-                    self._continue(slot, place)
+                continue
+            slot.seen += slot.unread[:count]
+            del slot.unread[:count]
+            if not slot.unread:
+                self._continue(slot)
 
-    def _continue(self, slot: Slot, place: int) -> None:
+    def _fill_answers(self) -> list[tuple[Slot, int]]:
+        """Answers before prompts: they need one token each, and somebody is reading them."""
+        answers = [slot for slot in self._slots if len(slot.unread) == 1]
+        for slot in answers:
+            self.model.batch.add_token(slot.number, len(slot.seen), slot.unread[0])
+        return [(slot, 1) for slot in answers]
+
+    def _fill_prompts(self) -> list[tuple[Slot, int]]:
+        prompts = [slot for slot in self._slots if len(slot.unread) > 1]
+        space, filled = self._prompt_share.tokens, []
+        for slot in sorted(prompts, key=lambda slot: len(slot.unread)):
+            if tokens := slot.unread[:space]:
+                whole = len(tokens) == len(slot.unread)
+                self.model.batch.add_prompt(slot.number, len(slot.seen), tokens, sample=whole)
+                filled.append((slot, len(tokens)))
+                space -= len(tokens)
+        return filled
+
+    def _continue(self, slot: Slot) -> None:
         generation = slot.generation
         assert generation is not None, "a slot with unread tokens has a generation"
         try:
-            sampled = self.model.sample(generation.sampler, place)
+            sampled = self.model.sample(generation.sampler, slot.number)
         except LlamaError as error:
             self._end(slot, Output((), final=True, error=str(error)))
             return
@@ -216,6 +272,9 @@ class TokenEngine:
         assert generation is not None, "only a slot in use ends"
         slot.generation = None
         slot.unread.clear()
+        # In the order of their last use.
+        self._slots.remove(slot)
+        self._slots.append(slot)
         generation.sampler.close()
         generation.deliver(output)
 
@@ -239,15 +298,15 @@ class TokenEngine:
     def _cancel(self, generation: Generation) -> None:
         for slot in self._slots:
             if slot.generation is generation:
-                self._end(slot, Output((), final=True))
+                self._end(slot, CANCELLED)
                 return
         if generation in self._waiting:
             self._waiting.remove(generation)
             generation.sampler.close()
-            generation.deliver(Output((), final=True))
+            generation.deliver(CANCELLED)
 
     def _close(self) -> None:
         self._is_open = False
         for generation in self._drop_all():
             generation.sampler.close()
-            generation.deliver(Output((), final=True))
+            generation.deliver(CANCELLED)
