@@ -138,6 +138,12 @@ def test_a_crash_after_everything_was_written_is_no_failure(
     assert run_build(ranks=1, program=wrapper).returncode == 134
 
 
+def test_engines_of_a_build_before_do_not_count(run_build: RunBuild, tmp_path: Path) -> None:
+    run_build(ranks=2)
+    with pytest.raises(BuildIncomplete, match=r"rank1\.engine is not there"):
+        run_build(ranks=2, mode="forget-rank")
+
+
 def test_a_status_of_success_is_not_believed_without_config_json(tmp_path: Path) -> None:
     (tmp_path / "rank0.engine").write_bytes(bytes(100))
     engines, config = [tmp_path / "rank0.engine"], tmp_path / "config.json"

@@ -50,14 +50,13 @@ def test_every_rank_holds_its_part_of_every_tensor(
 
 
 @pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])
-@pytest.mark.parametrize("ranks", [1, 2])
 @pytest.mark.parametrize("algo", ["NVFP4", "FP8", None])
 def test_what_is_promised_is_what_comes_out(
-    tmp_path: Path, convert: Convert, family: str, ranks: int, algo: str | None
+    tmp_path: Path, convert: Convert, family: str, algo: str | None
 ) -> None:
     made = write_checkpoint(tmp_path / "c", Shape(family=family, layers=1), algo=algo)
     # Compares every tensor on the way.
-    assert (convert(made, ranks) / f"rank{ranks - 1}.safetensors").exists()
+    assert (convert(made, 2) / "rank1.safetensors").exists()
 
 
 def test_config_json_is_written_once_and_says_how_it_is_quantized(

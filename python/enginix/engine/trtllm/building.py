@@ -47,6 +47,9 @@ async def build_ranks(
     spec, place = building.spec, building.place
     files = [spec.output / f"rank{rank}.engine" for rank in range(spec.ranks)]
     config = spec.output / CONFIG_FILE
+    for path in (*files, config):
+        # What is there before the build begins must not count as built.
+        path.unlink(missing_ok=True)
     mark = f"{place.directory}:build"
     written: set[str] = set()
     done = 0.0
