@@ -127,3 +127,46 @@ def test_errors_are_the_clients_own_exceptions(client: OpenAI) -> None:
         client.chat.completions.create(model="demo", messages=QUESTION, temperature=9)
     assert wrong.value.param == "temperature"
     assert isinstance(wrong.value, APIStatusError)
+
+
+def test_a_response_streams_its_events_and_is_remembered(client: OpenAI) -> None:
+    text, last = "", None
+    for event in client.responses.create(
+        model="demo", input="What is the capital of France?", temperature=0, stream=True
+    ):
+        if event.type == "response.output_text.delta":
+            text += event.delta
+        last = event
+    assert text == last.response.output_text == "The capital of France is Paris."
+    assert client.responses.retrieve(last.response.id).output_text == text
+
+
+def test_a_responses_tool_makes_its_round_trip(client: OpenAI) -> None:
+    tool = {"type": "function", "strict": None, **WEATHER["function"]}
+    asked = {"model": "demo", "tools": [tool], "temperature": 0}
+    first = client.responses.create(input="What is the weather in Paris?", **asked)
+    call = first.output[-1]
+    assert json.loads(call.arguments) == {"city": "Paris"}
+    output = '{"city": "Paris", "temperature_c": 10}'
+    last = client.responses.create(
+        input=[{"type": "function_call_output", "call_id": call.call_id, "output": output}],
+        previous_response_id=first.id,
+        **asked,
+    )
+    assert "10 degrees in Paris" in last.output_text
+
+
+def test_a_parsed_response_has_its_schemas_shape(client: OpenAI) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"city": {"enum": ["Paris", "Rome"]}},
+        "required": ["city"],
+        "additionalProperties": False,
+    }
+    answer = client.responses.create(
+        model="demo",
+        input="What is the capital of France?",
+        text={"format": {"type": "json_schema", "name": "city", "schema": schema}},
+        max_output_tokens=60,
+    )
+    assert set(json.loads(answer.output_text)) == {"city"}

@@ -13,7 +13,17 @@ from starlette.responses import Response
 
 from enginix import __version__
 from enginix.errors import EnginixError
-from enginix.gateway.api import chat, completions, health, models, page, status, tokenize
+from enginix.gateway.api import (
+    chat,
+    completions,
+    health,
+    messages,
+    models,
+    page,
+    responses,
+    status,
+    tokenize,
+)
 from enginix.gateway.errors import is_internal
 from enginix.gateway.gateway import Gateway
 from enginix.gateway.middleware import Authorization, RequestLog, failure_response
@@ -21,14 +31,19 @@ from enginix.gateway.models import ServedModel
 from enginix.gateway.openapi import add_schemas
 from enginix.gateway.schema.chat import ChatRequest
 from enginix.gateway.schema.completions import CompletionRequest
+from enginix.gateway.schema.messages import CountRequest, MessagesRequest
+from enginix.gateway.schema.responses import ResponseRequest
 from enginix.gateway.schema.tokenize import DetokenizeRequest, TokenizeRequest
 from enginix.gateway.settings import Settings
 from enginix.gateway.state import record_of
 
-ROUTERS = (chat, completions, models, tokenize, health, status, page)
+ROUTERS = (chat, completions, responses, messages, models, tokenize, health, status, page)
 SCHEMAS: list[type[BaseModel]] = [
     ChatRequest,
     CompletionRequest,
+    ResponseRequest,
+    MessagesRequest,
+    CountRequest,
     TokenizeRequest,
     DetokenizeRequest,
 ]

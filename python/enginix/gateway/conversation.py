@@ -33,8 +33,8 @@ class Conversation:
     must_call: bool = False
     must_call_name: str | None = None
     one_call: bool = False
-    effort: str | None = None
-    """How much to reason, in OpenAI's words; None leaves it to the template."""
+    thinks: bool | None = None
+    """Whether to reason first; None leaves it to the template."""
     guided: bool = False
     """The answer is held to a format from its first token on, so nothing may come before it."""
     template_variables: Mapping[str, Any] = field(default_factory=dict)
@@ -52,6 +52,8 @@ class Options:
     sampling: Sampling
     choices: int = 1
     max_tokens: int | None = None
+    max_tokens_param: str = "max_tokens"
+    """What the dialect calls it."""
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
     ignore_end: bool = False
@@ -79,11 +81,14 @@ async def chat_ask(
             f"most {limits.messages}",
             param=conversation.param,
         )
-    if conversation.size > LONG_CONVERSATION:
-        prompt = await asyncio.to_thread(chat_prompt, model, conversation)
-    else:
-        prompt = chat_prompt(model, conversation)
+    prompt = await prompt_of(model, conversation)
     return await ask_for(prefix, model, [prompt], options, limits)
+
+
+async def prompt_of(model: ServedModel, conversation: Conversation) -> Prompt:
+    if conversation.size > LONG_CONVERSATION:
+        return await asyncio.to_thread(chat_prompt, model, conversation)
+    return chat_prompt(model, conversation)
 
 
 def chat_prompt(model: ServedModel, conversation: Conversation) -> Prompt:
@@ -105,33 +110,32 @@ def chat_prompt(model: ServedModel, conversation: Conversation) -> Prompt:
         definitions=conversation.tools,
         one_call=conversation.one_call,
     )
-    if conversation.must_call:
-        format = _begin_call(format, conversation)
-        text += format.begun
+    format = replace(format, begun=begun(format, conversation))
+    text += format.begun
     ids = model.tokenizer.encode(text)
     return Prompt(ids, format, conversation.param)
 
 
 def template_variables(conversation: Conversation, switch: str | None) -> dict[str, Any]:
     """What the template is told: the client's own words first, then what follows from the rest."""
-    variables: dict[str, Any] = {}
-    if conversation.effort is not None:
-        variables["reasoning_effort"] = conversation.effort
-        if switch:
-            variables[switch] = conversation.effort != "none"
+    variables = dict(conversation.template_variables)
     if switch and conversation.guided:
-        variables[switch] = False
-    variables |= conversation.template_variables
+        variables.setdefault(switch, False)
+    if switch and conversation.thinks is not None:
+        variables.setdefault(switch, conversation.thinks)
     if switch and conversation.must_call:
         variables[switch] = False
     return variables
 
 
-def _begin_call(format: ReplyFormat, conversation: Conversation) -> ReplyFormat:
-    begun = call_beginning(format.tools, conversation.must_call_name)
-    if format.starts_inside:
-        begun = END_OF_REASONING + begun
-    return replace(format, begun=begun)
+def begun(format: ReplyFormat, conversation: Conversation) -> str:
+    """What is written for the model, so that it goes on as it must."""
+    words = ""
+    if format.starts_inside and (conversation.must_call or conversation.guided):
+        words += END_OF_REASONING
+    if conversation.must_call:
+        words += call_beginning(format.tools, conversation.must_call_name)
+    return words
 
 
 async def ask_for(
@@ -172,8 +176,9 @@ def check_limits(options: Options, limits: RequestLimits) -> None:
     most = limits.max_tokens
     if most is not None and options.max_tokens is not None and options.max_tokens > most:
         raise RequestError(
-            f"max_tokens: {options.max_tokens} asked for, this server gives at most {most}",
-            param="max_tokens",
+            f"{options.max_tokens_param}: {options.max_tokens} asked for, this server gives at "
+            f"most {most}",
+            param=options.max_tokens_param,
         )
 
 

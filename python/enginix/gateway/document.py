@@ -13,6 +13,7 @@ from enginix.chat.events import Message, collect
 from enginix.gateway.ask import Ask, Finished, Logprobs, ReplyEvent, TokenLogprob, Usage
 from enginix.gateway.disconnect import unless_client_leaves
 from enginix.gateway.gateway import Gateway
+from enginix.gateway.parts import Part, Parts
 from enginix.gateway.record import RequestRecord
 from enginix.gateway.sse import UsageTally
 from enginix.gateway.state import record_in
@@ -25,12 +26,21 @@ class WholeChoice:
         finished = events[-1]
         assert isinstance(finished, Finished), "every choice ends with it"
         self.finished = finished
-        self.message: Message = collect(
-            event for event in events if not isinstance(event, Finished | Logprobs)
-        )
+        self._said = [event for event in events if not isinstance(event, Finished | Logprobs)]
         self.logprobs: tuple[TokenLogprob, ...] = tuple(
             token for event in events if isinstance(event, Logprobs) for token in event.tokens
         )
+
+    @property
+    def message(self) -> Message:
+        return collect(self._said)
+
+    @property
+    def parts(self) -> list[Part]:
+        parts = Parts()
+        for event in self._said:
+            parts.add(event)
+        return parts.all
 
 
 class DocumentEncoder(Protocol):

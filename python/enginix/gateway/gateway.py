@@ -17,6 +17,7 @@ from enginix.gateway.metrics import Metrics
 from enginix.gateway.models import Models, ServedModel
 from enginix.gateway.record import RequestRecord, TokenTimes
 from enginix.gateway.settings import Settings
+from enginix.gateway.store import ResponseStore
 
 RETRY_SECONDS = 5.0
 
@@ -44,6 +45,8 @@ class Gateway:
         self.settings = settings
         self.lanes = {model.name: Lane(model, settings) for model in models}
         self.metrics = Metrics(tuple(self.lanes), metrics_directory)
+        store = settings.store
+        self.responses = ResponseStore(store.responses, store.bytes)
         self.started = time.time()
         self.stopping = False
         """New work is refused; what runs goes on."""

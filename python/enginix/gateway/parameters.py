@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel
 
@@ -35,15 +35,27 @@ def check_stream_options(options: StreamOptions | None, stream: bool | None) -> 
         )
 
 
-def stop_strings(stop: str | list[str] | None) -> tuple[str, ...]:
+def check_choice(name: str | None, known: Sequence[str], param: str) -> None:
+    """What must be called must be there; `param` is where the request names it."""
+    if not known:
+        raise RequestError(
+            "tool_choice asks for a call and there are no tools; send tools", param="tool_choice"
+        )
+    if name is not None and name not in known:
+        raise RequestError(
+            f"tool_choice names {name!r}; the request's tools are {', '.join(known)}", param=param
+        )
+
+
+def stop_strings(stop: str | list[str] | None, param: str = "stop") -> tuple[str, ...]:
     if stop is None:
         return ()
     strings = (stop,) if isinstance(stop, str) else tuple(stop)
     if "" in strings:
         raise RequestError(
-            "stop holds an empty string, which would end every answer before it begins; "
+            f"{param} holds an empty string, which would end every answer before it begins; "
             "leave it out",
-            param="stop",
+            param=param,
             code="invalid_value",
         )
     return strings

@@ -32,9 +32,18 @@ class LoadLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class StoreLimits:
+    """What /v1/responses remembers, per worker process."""
+
+    responses: int = 1000
+    bytes: int = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     request: RequestLimits = field(default_factory=RequestLimits)
     load: LoadLimits = field(default_factory=LoadLimits)
+    store: StoreLimits = field(default_factory=StoreLimits)
     api_keys: frozenset[str] = frozenset()
     """Empty: everybody may ask."""
     log_prompts: bool = False

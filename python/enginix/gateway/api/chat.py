@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from enginix.errors import RequestError
 from enginix.gateway.api.chat_reply import ChatDocument, ChatStream
 from enginix.gateway.body import read
 from enginix.gateway.conversation import Conversation, Options, chat_ask
@@ -17,6 +14,7 @@ from enginix.gateway.guides import guide_of
 from enginix.gateway.models import ServedModel
 from enginix.gateway.openapi import described
 from enginix.gateway.parameters import (
+    check_choice,
     check_stream_options,
     refuse,
     stop_strings,
@@ -83,27 +81,20 @@ def conversation_of(chat: ChatRequest, *, guided: bool) -> Conversation:
     name = choice.function.name if isinstance(choice, NamedTool) else None
     must_call = name is not None or choice == "required"
     if must_call:
-        check_choice(name, [tool.function.name for tool in chat.tools or ()])
+        check_choice(
+            name, [tool.function.name for tool in chat.tools or ()], "tool_choice.function.name"
+        )
+    effort = chat.reasoning_effort
+    template_variables = dict(chat.chat_template_kwargs or {})
+    if effort is not None:
+        template_variables.setdefault("reasoning_effort", effort)
     return Conversation(
         messages=[message.model_dump(exclude_unset=True) for message in chat.messages],
         tools=() if choice == "none" else tools,
         must_call=must_call,
         must_call_name=name,
         one_call=chat.parallel_tool_calls is False or name is not None,
-        effort=chat.reasoning_effort,
+        thinks=None if effort is None else effort != "none",
         guided=guided,
-        template_variables=chat.chat_template_kwargs or {},
+        template_variables=template_variables,
     )
-
-
-def check_choice(name: str | None, known: Sequence[str]) -> None:
-    """What must be called must be there."""
-    if not known:
-        raise RequestError(
-            "tool_choice asks for a call and there are no tools; send tools", param="tool_choice"
-        )
-    if name is not None and name not in known:
-        raise RequestError(
-            f"tool_choice names {name!r}; the request's tools are {', '.join(known)}",
-            param="tool_choice.function.name",
-        )

@@ -1,0 +1,165 @@
+"""/v1/messages and /v1/messages/count_tokens: Anthropic's dialect, as Claude Code speaks it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from enginix.errors import RequestError
+from enginix.gateway.api.messages_reply import MessageDocument, MessageStream
+from enginix.gateway.body import read
+from enginix.gateway.conversation import Conversation, Options, chat_ask, prompt_of
+from enginix.gateway.document import WholeReply
+from enginix.gateway.models import ServedModel
+from enginix.gateway.openapi import described
+from enginix.gateway.parameters import check_choice, stop_strings
+from enginix.gateway.sampling import sampling_of
+from enginix.gateway.schema.fields import SamplingFields
+from enginix.gateway.schema.messages import Block, CountRequest, Message, MessagesRequest, Tool
+from enginix.gateway.sse import EventStream
+from enginix.gateway.state import gateway_of, note_prompt
+from enginix.triton.request import Guide
+
+router = APIRouter(tags=["Anthropic"])
+
+
+@router.post("/v1/messages", **described(MessagesRequest, streams=True))
+async def create_message(request: Request) -> Response:
+    """Answer a conversation, streamed or whole."""
+    gateway = gateway_of(request)
+    asked = await read(request, MessagesRequest)
+    model = gateway.models.find(asked.model)
+    conversation = conversation_of(asked)
+    note_prompt(request, conversation.messages)
+    options = options_of(asked, model)
+    ask = await chat_ask("msg_", model, conversation, options, gateway.settings.request)
+    if asked.stream:
+        return EventStream(gateway, ask, MessageStream(ask))
+    return WholeReply(gateway, ask, MessageDocument(ask))
+
+
+@router.post("/v1/messages/count_tokens", **described(CountRequest))
+async def count_tokens(request: Request) -> dict[str, int]:
+    """How many tokens the model would read."""
+    asked = await read(request, CountRequest)
+    model = gateway_of(request).models.find(asked.model)
+    return {"input_tokens": len((await prompt_of(model, conversation_of(asked))).ids)}
+
+
+def conversation_of(asked: CountRequest) -> Conversation:
+    messages: list[dict[str, Any]] = []
+    if asked.system:
+        messages.append({"role": "system", "content": plain_text(asked.system, "system")})
+    for place, message in enumerate(asked.messages):
+        messages += plain_messages(message, f"messages[{place}]")
+    # What the server itself would do, such as searching the web, this one has no means for.
+    tools = [tool for tool in asked.tools or () if tool.type in (None, "custom")]
+    choice = asked.tool_choice
+    name = choice.name if choice and choice.type == "tool" else None
+    must_call = choice is not None and choice.type in ("any", "tool")
+    if must_call:
+        check_choice(name, [tool.name for tool in tools], "tool_choice.name")
+    return Conversation(
+        messages=messages,
+        tools=() if choice and choice.type == "none" else tuple(map(function_tool, tools)),
+        must_call=must_call,
+        must_call_name=name,
+        one_call=name is not None or bool(choice and choice.disable_parallel_tool_use),
+        # Anthropic's models think only when told to.
+        thinks=asked.thinking is not None and asked.thinking.type != "disabled",
+        guided=guide_of(asked) is not None,
+    )
+
+
+def options_of(asked: MessagesRequest, model: ServedModel) -> Options:
+    fields = SamplingFields(
+        temperature=asked.temperature, top_p=asked.top_p or None, top_k=asked.top_k
+    )
+    return Options(
+        sampling=sampling_of(fields, model.defaults, guide_of(asked)),
+        max_tokens=asked.max_tokens,
+        stop=stop_strings(asked.stop_sequences, "stop_sequences"),
+    )
+
+
+def guide_of(asked: CountRequest) -> Guide | None:
+    format = asked.output_config.format if asked.output_config else None
+    return Guide("json_schema", orjson.dumps(format.schema_).decode()) if format else None
+
+
+def function_tool(tool: Tool) -> dict[str, Any]:
+    """The same tool as chat templates know it."""
+    function = {"name": tool.name, "parameters": tool.input_schema or {"type": "object"}}
+    if tool.description is not None:
+        function["description"] = tool.description
+    return {"type": "function", "function": function}
+
+
+def plain_messages(message: Message, where: str) -> list[dict[str, Any]]:
+    """One message of blocks as the messages that chat templates know."""
+    if isinstance(message.content, str):
+        return [{"role": message.role, "content": message.content}]
+    if message.role == "assistant":
+        return [assistant_message(message.content, f"{where}.content")]
+    return user_messages(message.role, message.content, f"{where}.content")
+
+
+def assistant_message(blocks: Sequence[Block], where: str) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": ""}
+    for place, block in enumerate(blocks):
+        match block.type:
+            case "text":
+                message["content"] += block.text or ""
+            case "thinking":
+                message["reasoning_content"] = block.thinking or ""
+            case "redacted_thinking":
+                pass
+            case "tool_use":
+                function = {"name": block.name or "", "arguments": block.input or {}}
+                call = {"id": block.id, "type": "function", "function": function}
+                message.setdefault("tool_calls", []).append(call)
+            case _:
+                raise unreadable(block, f"{where}[{place}]")
+    return message
+
+
+def user_messages(role: str, blocks: Sequence[Block], where: str) -> list[dict[str, Any]]:
+    messages: list[dict[str, Any]] = []
+    for place, block in enumerate(blocks):
+        inside = f"{where}[{place}]"
+        if block.type == "tool_result":
+            result = plain_text(block.content or "", f"{inside}.content")
+            messages.append({"role": "tool", "tool_call_id": block.tool_use_id, "content": result})
+        elif block.type == "text":
+            text = block.text or ""
+            if messages and messages[-1]["role"] == role:
+                messages[-1]["content"] += "\n" + text
+            else:
+                messages.append({"role": role, "content": text})
+        else:
+            raise unreadable(block, inside)
+    return messages
+
+
+def plain_text(content: str | Sequence[Block], where: str) -> str:
+    if isinstance(content, str):
+        return content
+    texts = []
+    for place, block in enumerate(content):
+        if block.type != "text":
+            raise unreadable(block, f"{where}[{place}]")
+        texts.append(block.text or "")
+    return "\n".join(texts)
+
+
+def unreadable(block: Block, where: str) -> RequestError:
+    return RequestError(
+        f"{where}: this model reads text, got a block of type {block.type!r}",
+        param=f"{where}.type",
+        code="unsupported_content",
+    )

@@ -1,0 +1,150 @@
+"""Anthropic's messages as bytes: named events with content blocks, or the whole message."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from enginix.chat.events import Answer, Event, Reasoning
+from enginix.gateway.ask import Ask, Finished, Logprobs, ReplyEvent, Usage
+from enginix.gateway.document import WholeChoice
+from enginix.gateway.errors import Failure, anthropic_error
+from enginix.gateway.parts import Part, Parts
+
+dumps = orjson.dumps
+
+STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
+# Kind of a part -> its delta's type and field; calls are the third.
+DELTAS: dict[type[Event], tuple[str, str]] = {
+    Answer: ("text_delta", "text"),
+    Reasoning: ("thinking_delta", "thinking"),
+}
+CALL_DELTA = ("input_json_delta", "partial_json")
+
+
+class MessageStream:
+    """message_start, the blocks with their deltas, message_delta, message_stop."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._parts = Parts()
+        self._open: Part | None = None
+        self._delta = b""
+        self._finished: Finished | None = None
+
+    def begin(self) -> bytes:
+        usage = {"input_tokens": self._ask.prompt_tokens, "output_tokens": 0}
+        message = envelope(self._ask, [], None, usage)
+        return event("message_start", {"message": message}) + event("ping", {})
+
+    def encode(self, choice: int, events: Sequence[ReplyEvent]) -> bytes:
+        return b"".join([self._encode(event) for event in events])
+
+    def end(self, usage: Usage) -> bytes:
+        delta = {
+            "delta": stop_of(self._finished),
+            "usage": {"output_tokens": usage.completion_tokens},
+        }
+        return self._close() + event("message_delta", delta) + event("message_stop", {})
+
+    def fail(self, failure: Failure) -> bytes:
+        return b"event: error\ndata: %b\n\n" % anthropic_error(failure)
+
+    def _encode(self, event: ReplyEvent) -> bytes:
+        if isinstance(event, Finished):
+            self._finished = event
+            return b""
+        if isinstance(event, Logprobs):
+            return b""
+        part, text = self._parts.add(event)
+        begun = b"" if part is self._open else self._close() + self._begin(part)
+        return begun + self._delta + dumps(text) + b"}}\n\n" if text else begun
+
+    def _begin(self, part: Part) -> bytes:
+        self._open = part
+        kind, field = DELTAS.get(part.kind, CALL_DELTA)
+        # Everything of a delta but its text.
+        self._delta = (
+            b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,'
+            b'"delta":{"type":"%b","%b":' % (part.index, kind.encode(), field.encode())
+        )
+        block = block_of(part, empty=True)
+        return event("content_block_start", {"index": part.index, "content_block": block})
+
+    def _close(self) -> bytes:
+        part, self._open = self._open, None
+        if part is None:
+            return b""
+        signed = b""
+        if part.kind is Reasoning:
+            delta = {"type": "signature_delta", "signature": ""}
+            signed = event("content_block_delta", {"index": part.index, "delta": delta})
+        return signed + event("content_block_stop", {"index": part.index})
+
+
+class MessageDocument:
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+
+    def document(self, choices: Sequence[WholeChoice], usage: Usage) -> dict[str, Any]:
+        (choice,) = choices
+        counts = {"input_tokens": usage.prompt_tokens, "output_tokens": usage.completion_tokens}
+        blocks = [block_of(part) for part in choice.parts]
+        return envelope(self._ask, blocks, choice.finished, counts)
+
+
+def envelope(
+    ask: Ask, blocks: list[dict[str, Any]], finished: Finished | None, usage: dict[str, int]
+) -> dict[str, Any]:
+    return {
+        "id": ask.id,
+        "type": "message",
+        "role": "assistant",
+        "model": ask.model.name,
+        "content": blocks,
+        **stop_of(finished),
+        "usage": {
+            **usage,
+            "cache_creation_input_tokens": 0,
+            "cache_read_input_tokens": 0,
+        },
+    }
+
+
+def stop_of(finished: Finished | None) -> dict[str, str | None]:
+    if finished is None:
+        return {"stop_reason": None, "stop_sequence": None}
+    if finished.stop_string is not None:
+        return {"stop_reason": "stop_sequence", "stop_sequence": finished.stop_string}
+    return {"stop_reason": STOP_REASONS[finished.reason], "stop_sequence": None}
+
+
+def block_of(part: Part, *, empty: bool = False) -> dict[str, Any]:
+    """A content block; `empty` as it begins a stream."""
+    text = "" if empty else part.text
+    if part.kind is Answer:
+        return {"type": "text", "text": text}
+    if part.kind is Reasoning:
+        return {"type": "thinking", "thinking": text, "signature": ""}
+    assert part.call is not None, "the third kind of part is a call"
+    return {
+        "type": "tool_use",
+        "id": part.call.id,
+        "name": part.call.name,
+        "input": {} if empty else arguments_of(text),
+    }
+
+
+def arguments_of(text: str) -> Any:
+    """The object that a call's arguments spell; cut off or broken ones stay visible as text."""
+    try:
+        arguments = orjson.loads(text or "{}")
+    except orjson.JSONDecodeError:
+        arguments = text
+    return arguments if isinstance(arguments, dict) else {"": arguments}
+
+
+def event(name: str, data: dict[str, Any]) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), dumps({"type": name, **data}))

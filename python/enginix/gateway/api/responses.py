@@ -1,0 +1,178 @@
+"""/v1/responses: OpenAI's newer dialect, the one that Codex speaks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import orjson
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from enginix.chat.events import Answer, Reasoning
+from enginix.errors import RequestError, ResourceNotFound
+from enginix.gateway.api.responses_input import function_tools, messages_of
+from enginix.gateway.api.responses_reply import ResponseBody, ResponseDocument, ResponseStream
+from enginix.gateway.body import read
+from enginix.gateway.conversation import Conversation, Options, chat_ask
+from enginix.gateway.document import WholeReply
+from enginix.gateway.gateway import Gateway
+from enginix.gateway.models import ServedModel
+from enginix.gateway.openapi import described
+from enginix.gateway.parameters import check_choice, refuse
+from enginix.gateway.parts import Part
+from enginix.gateway.sampling import sampling_of
+from enginix.gateway.schema.fields import SamplingFields
+from enginix.gateway.schema.responses import ResponseRequest, ToolChoice
+from enginix.gateway.sse import EventStream
+from enginix.gateway.state import gateway_of, note_prompt
+from enginix.gateway.store import StoredResponse
+from enginix.triton.request import Guide
+
+router = APIRouter(tags=["OpenAI"])
+
+Messages = Sequence[Mapping[str, Any]]
+
+IMPOSSIBLE = {
+    "background": "answers are made while the client waits; stream instead",
+    "conversation": "send the conversation as input, or previous_response_id",
+    "prompt": "no prompt templates are kept here; send instructions and input",
+    "top_logprobs": "the engine returns the chosen token's log probability only",
+}
+
+
+@router.post("/v1/responses", **described(ResponseRequest, streams=True))
+async def create_response(request: Request) -> Response:
+    """Answer, streamed or whole, and remember the answer unless told otherwise."""
+    gateway = gateway_of(request)
+    asked = await read(request, ResponseRequest)
+    model = gateway.models.find(asked.model)
+    refuse(asked, IMPOSSIBLE)
+    said = messages_so_far(asked, gateway)
+    conversation = conversation_of(asked, said)
+    note_prompt(request, conversation.messages)
+    options = options_of(asked, model)
+    ask = await chat_ask("resp_", model, conversation, options, gateway.settings.request)
+    body = ResponseBody(ask, asked)
+    done = remembering(gateway, asked, body.id, said)
+    if asked.stream:
+        return EventStream(gateway, ask, ResponseStream(body, done))
+    return WholeReply(gateway, ask, ResponseDocument(body, done))
+
+
+@router.get("/v1/responses/{response_id}")
+async def show_response(request: Request, response_id: str) -> Response:
+    """A stored response."""
+    stored = gateway_of(request).responses.get(response_id)
+    return Response(stored.body, media_type="application/json")
+
+
+@router.get("/v1/responses/{response_id}/input_items")
+async def list_input_items(request: Request, response_id: str) -> Response:
+    """What a stored response was asked with."""
+    stored = gateway_of(request).responses.get(response_id)
+    return Response(stored.input_items, media_type="application/json")
+
+
+@router.delete("/v1/responses/{response_id}")
+async def delete_response(request: Request, response_id: str) -> dict[str, Any]:
+    """Forget a response."""
+    gateway_of(request).responses.remove(response_id)
+    return {"id": response_id, "object": "response", "deleted": True}
+
+
+def messages_so_far(asked: ResponseRequest, gateway: Gateway) -> Messages:
+    """What a previous response knows, and this input; instructions are only this request's."""
+    earlier: Messages = ()
+    if asked.previous_response_id is not None:
+        try:
+            earlier = gateway.responses.get(asked.previous_response_id).messages
+        except ResourceNotFound as error:
+            raise RequestError(
+                str(error), param="previous_response_id", code="previous_response_not_found"
+            ) from None
+    said = [*earlier, *messages_of(asked.input)]
+    if not said and not asked.instructions:
+        raise RequestError("input is empty; send at least one item", param="input")
+    return said
+
+
+def conversation_of(asked: ResponseRequest, said: Messages) -> Conversation:
+    tools = function_tools(asked.tools)
+    choice = asked.tool_choice
+    name = choice.name if isinstance(choice, ToolChoice) and choice.type == "function" else None
+    must_call = name is not None or choice == "required"
+    if must_call:
+        check_choice(name, [tool["function"]["name"] for tool in tools], "tool_choice.name")
+    instructions = [{"role": "system", "content": asked.instructions}]
+    effort = asked.reasoning.effort if asked.reasoning else None
+    return Conversation(
+        messages=[*(instructions if asked.instructions else ()), *said],
+        param="input",
+        tools=() if choice == "none" else tuple(tools),
+        must_call=must_call,
+        must_call_name=name,
+        one_call=name is not None or asked.parallel_tool_calls is False,
+        thinks=None if effort is None else effort != "none",
+        guided=guide_of(asked) is not None,
+        template_variables={"reasoning_effort": effort} if effort else {},
+    )
+
+
+def options_of(asked: ResponseRequest, model: ServedModel) -> Options:
+    fields = SamplingFields(temperature=asked.temperature, top_p=asked.top_p or None)
+    return Options(
+        sampling=sampling_of(fields, model.defaults, guide_of(asked)),
+        max_tokens=asked.max_output_tokens,
+        max_tokens_param="max_output_tokens",
+    )
+
+
+def guide_of(asked: ResponseRequest) -> Guide | None:
+    format = asked.text.format if asked.text else None
+    if format is None or format.type == "text":
+        return None
+    if format.type == "json_object":
+        return Guide("json")
+    if format.schema_ is None:
+        raise RequestError("text.format.schema is missing", param="text.format.schema")
+    return Guide("json_schema", orjson.dumps(format.schema_).decode())
+
+
+def remembering(
+    gateway: Gateway, asked: ResponseRequest, id: str, said: Messages
+) -> Callable[[bytes, Sequence[Part]], None]:
+    """What is to be done with the finished response."""
+
+    def remember(body: bytes, parts: Sequence[Part]) -> None:
+        if asked.store is False:
+            return
+        messages = [*said, answer_message(parts)]
+        items = orjson.dumps({"object": "list", "data": input_items(asked), "has_more": False})
+        size = len(body) + len(items) + sum(len(str(message)) for message in messages)
+        gateway.responses.put(id, StoredResponse(body, messages, items, size))
+
+    return remember
+
+
+def answer_message(parts: Sequence[Part]) -> dict[str, Any]:
+    """The answer as the next request's template wants to see it."""
+    message: dict[str, Any] = {"role": "assistant", "content": ""}
+    for part in parts:
+        if part.kind is Answer:
+            message["content"] += part.text
+        elif part.kind is Reasoning:
+            message["reasoning_content"] = message.get("reasoning_content", "") + part.text
+        elif part.call is not None:
+            function = {"name": part.call.name, "arguments": part.text}
+            call = {"id": part.call.id, "type": "function", "function": function}
+            message.setdefault("tool_calls", []).append(call)
+    return message
+
+
+def input_items(asked: ResponseRequest) -> list[dict[str, Any]]:
+    if isinstance(asked.input, str):
+        content = [{"type": "input_text", "text": asked.input}]
+        return [{"type": "message", "role": "user", "content": content}]
+    return [item.model_dump(exclude_unset=True) for item in asked.input]

@@ -1,0 +1,50 @@
+"""Splits one reply's events into parts, as the dialects with items and blocks want them."""
+
+from __future__ import annotations
+
+from enginix.chat.events import Answer, Event, Reasoning, ToolCallArguments, ToolCallStart
+
+
+class Part:
+    """A run of reasoning, a run of answer text, or one call; `kind` is its events' class."""
+
+    __slots__ = ("call", "index", "kind", "texts")
+
+    def __init__(self, index: int, kind: type[Event], call: ToolCallStart | None = None) -> None:
+        self.index = index
+        self.kind = kind
+        self.call = call
+        self.texts: list[str] = []
+
+    @property
+    def text(self) -> str:
+        """All that came so far: words, or a call's arguments."""
+        return "".join(self.texts)
+
+
+class Parts:
+    """One choice's parts, in their order."""
+
+    def __init__(self) -> None:
+        self.all: list[Part] = []
+        self._last: Part | None = None
+
+    def add(self, event: Event) -> tuple[Part, str]:
+        """The part that `event` belongs to, begun with it if need be, and its text."""
+        match event:
+            case Answer(text) | Reasoning(text):
+                part = self._last
+                if part is None or part.kind is not event.__class__:
+                    part = self._begin(event.__class__)
+            case ToolCallStart():
+                return self._begin(ToolCallStart, event), ""
+            case ToolCallArguments(_, text):
+                part = self._last
+                assert part is not None, "a call starts before its arguments"
+        part.texts.append(text)
+        return part, text
+
+    def _begin(self, kind: type[Event], call: ToolCallStart | None = None) -> Part:
+        self._last = Part(len(self.all), kind, call)
+        self.all.append(self._last)
+        return self._last

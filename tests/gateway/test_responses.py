@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from fakes.backend import FakeBackend
+from gateway.harness import ids, served, server
+
+from enginix.errors import BackendUnavailable
+from enginix.gateway.settings import Settings, StoreLimits
+
+PATH = "/v1/responses"
+THOUGHT = "<think>\nI know that.\n</think>\n\nParis."
+CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>'
+IMAGE = {"type": "input_image"}
+WEATHER = {
+    "type": "function",
+    "name": "get_weather",
+    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+}
+
+
+async def ask(backend: FakeBackend, **body: Any) -> dict[str, Any]:
+    async with server(served(backend)) as client:
+        response = await client.post(PATH, json={"model": "demo", "input": "Hi", **body})
+        assert response.status_code == 200, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
+
+
+async def stream(backend: FakeBackend, **body: Any) -> list[Any]:
+    async with server(served(backend)) as client:
+        response = await client.post(PATH, json={"input": "Hi", "stream": True, **body})
+    found = []
+    for block in response.text.strip().split("\n\n"):
+        name, data = block.split("\n")
+        found.append(json.loads(data.removeprefix("data: ")))
+        assert found[-1]["type"] == name.removeprefix("event: ")
+    return found
+
+
+def prompt_of(backend: FakeBackend) -> str:
+    return served(backend).tokenizer.decode(backend.asked[-1].prompt_ids, keep=("<think>",))
+
+
+async def test_reasoning_message_and_call_are_items() -> None:
+    answer = await ask(FakeBackend(ids(THOUGHT)))
+    reasoning, message = answer["output"]
+    assert (reasoning["type"], message["type"]) == ("reasoning", "message")
+    assert message["content"][0]["text"] == "Paris."
+    assert answer["status"] == "completed"
+    assert answer["usage"]["output_tokens"] == len(ids(THOUGHT))
+    call = (await ask(FakeBackend(ids(CALL)), tools=[WEATHER]))["output"][0]
+    assert (call["type"], json.loads(call["arguments"])) == ("function_call", {"city": "Paris"})
+
+
+async def test_an_answer_cut_off_is_incomplete_and_says_why() -> None:
+    answer = await ask(FakeBackend(ids("One two three")), max_output_tokens=2)
+    assert answer["status"] == "incomplete"
+    assert answer["incomplete_details"] == {"reason": "max_output_tokens"}
+    assert answer["output"][-1]["status"] == "incomplete"
+
+
+async def test_every_event_has_its_number_and_the_last_the_whole_response() -> None:
+    found = await stream(FakeBackend(ids(THOUGHT)))
+    assert [event["sequence_number"] for event in found] == list(range(len(found)))
+    assert found[0]["type"] == "response.created"
+    assert found[-1]["type"] == "response.completed"
+    assert [item["type"] for item in found[-1]["response"]["output"]] == ["reasoning", "message"]
+
+
+async def test_deltas_spell_what_done_and_the_response_say() -> None:
+    found = await stream(FakeBackend(ids(THOUGHT)))
+    for kind, index in (("response.output_text", 1), ("response.reasoning_text", 0)):
+        deltas = "".join(event["delta"] for event in found if event["type"] == f"{kind}.delta")
+        (done,) = [event["text"] for event in found if event["type"] == f"{kind}.done"]
+        whole = found[-1]["response"]["output"][index]["content"][0]["text"]
+        assert deltas == done == whole
+
+
+async def test_a_streamed_call_is_announced_spelled_and_closed() -> None:
+    found = await stream(FakeBackend(ids(CALL)), tools=[WEATHER])
+    added = next(event for event in found if event["type"] == "response.output_item.added")
+    assert added["item"]["name"] == "get_weather"
+    kind = "response.function_call_arguments"
+    deltas = "".join(event["delta"] for event in found if event["type"] == f"{kind}.delta")
+    (done,) = [event for event in found if event["type"] == f"{kind}.done"]
+    assert deltas == done["arguments"]
+    assert json.loads(deltas) == {"city": "Paris"}
+    ends = [event["item"] for event in found if event["type"] == "response.output_item.done"]
+    assert ends == found[-1]["response"]["output"]
+
+
+async def test_an_error_in_mid_stream_is_a_failed_response() -> None:
+    backend = FakeBackend(ids("One two"), fails_at=1, error=BackendUnavailable("gone"))
+    last = (await stream(backend))[-1]
+    assert last["type"] == "response.failed"
+    assert last["response"]["error"] == {"code": "backend_unavailable", "message": "gone"}
+
+
+async def test_items_become_what_the_template_knows() -> None:
+    backend = FakeBackend(ids("Mild."))
+    await ask(
+        backend,
+        instructions="Be brief.",
+        tools=[WEATHER, {"type": "web_search"}, {"type": "namespace", "tools": []}],
+        input=[
+            {"role": "user", "content": [{"type": "input_text", "text": "Weather?"}]},
+            {"type": "reasoning", "content": [{"type": "reasoning_text", "text": "hm"}]},
+            {"type": "function_call", "name": "get_weather", "arguments": '{"city": "Rome"}'},
+            {"type": "web_search_call", "id": "ws_1", "status": "completed"},
+            {"type": "function_call_output", "output": "10 C"},
+        ],
+    )
+    prompt = prompt_of(backend)
+    assert "Be brief." in prompt
+    assert "hm" in prompt
+    assert "web_search" not in prompt
+    assert prompt.index('"city": "Rome"') < prompt.index("10 C")
+
+
+async def test_a_response_can_be_continued_shown_and_forgotten() -> None:
+    backend = FakeBackend(ids("First."), ids("Second."))
+    async with server(served(backend)) as client:
+        first = (await client.post(PATH, json={"input": "One?"})).json()
+        body = {"input": "Two?", "previous_response_id": first["id"]}
+        await client.post(PATH, json=body)
+        shown = await client.get(f"{PATH}/{first['id']}")
+        items = await client.get(f"{PATH}/{first['id']}/input_items")
+        deleted = await client.delete(f"{PATH}/{first['id']}")
+        gone = await client.get(f"{PATH}/{first['id']}")
+    prompt = prompt_of(backend)
+    assert prompt.index("One?") < prompt.index("First.") < prompt.index("Two?")
+    assert shown.json() == first
+    assert items.json()["data"][0]["content"][0]["text"] == "One?"
+    assert deleted.json()["deleted"] is True
+    assert gone.status_code == 404
+
+
+async def test_a_streamed_response_is_remembered_too() -> None:
+    async with server(served(FakeBackend(ids("First.")))) as client:
+        text = (await client.post(PATH, json={"input": "One?", "stream": True})).text
+        last = json.loads(text.strip().rsplit("data: ", 1)[1])["response"]
+        assert (await client.get(f"{PATH}/{last['id']}")).json() == last
+
+
+async def test_what_is_not_to_be_stored_is_not() -> None:
+    async with server(served(FakeBackend(ids("First.")))) as client:
+        first = (await client.post(PATH, json={"input": "One?", "store": False})).json()
+        shown = await client.get(f"{PATH}/{first['id']}")
+    assert shown.status_code == 404
+
+
+@pytest.mark.parametrize("store", [StoreLimits(responses=2), StoreLimits(bytes=4000)])
+async def test_the_store_keeps_the_newest_within_its_bounds(store: StoreLimits) -> None:
+    async with server(served(FakeBackend(ids("Hi"))), settings=Settings(store=store)) as client:
+        made = [(await client.post(PATH, json={"input": "One?"})).json()["id"] for _ in range(6)]
+        found = [(await client.get(f"{PATH}/{id}")).status_code for id in made]
+    assert found[-1] == 200
+    assert found[0] == 404
+    assert 1 <= found.count(200) < 5
+
+
+async def test_a_forced_function_is_called() -> None:
+    backend = FakeBackend(ids(' {"city": "Rome"}}\n</tool_call>'))
+    choice = {"type": "function", "name": "get_weather"}
+    answer = await ask(backend, tools=[WEATHER], tool_choice=choice)
+    assert json.loads(answer["output"][0]["arguments"]) == {"city": "Rome"}
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"input": ""}, "input"),
+        ({"input": []}, "input"),
+        ({"input": [{"type": "function_call", "call_id": "x"}]}, "input[0].name"),
+        ({"input": [{"type": "message", "content": "x"}]}, "input[0].role"),
+        ({"input": [{"role": "user", "content": [IMAGE]}]}, "input[0].content[0].type"),
+        ({"previous_response_id": "resp_gone"}, "previous_response_id"),
+        ({"background": True}, "background"),
+        ({"conversation": "conv_1"}, "conversation"),
+        ({"tools": [{"type": "function"}]}, "tools[0].name"),
+        ({"text": {"format": {"type": "json_schema"}}}, "text.format.schema"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"input": "word " * 600}, "input"),
+        ({"max_output_tokens": "many"}, "max_output_tokens"),
+    ],
+)  # fmt: skip
+async def test_a_mistake_is_refused_by_its_path(body: dict[str, Any], param: str) -> None:
+    async with server(served(FakeBackend(ids("Hi")))) as client:
+        response = await client.post(PATH, json={"input": "Hi", **body})
+    assert response.status_code == 400, response.text
+    assert response.json()["error"]["param"] == param
