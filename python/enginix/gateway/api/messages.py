@@ -93,10 +93,11 @@ def guide_of(asked: CountRequest) -> Guide | None:
 
 
 def function_tool(tool: Tool) -> dict[str, Any]:
-    """The same tool as chat templates know it."""
-    function = {"name": tool.name, "parameters": tool.input_schema or {"type": "object"}}
+    """The same tool as chat templates know it, in the order that models were trained on."""
+    function: dict[str, Any] = {"name": tool.name}
     if tool.description is not None:
         function["description"] = tool.description
+    function["parameters"] = tool.input_schema or {"type": "object", "properties": {}}
     return {"type": "function", "function": function}
 
 
