@@ -5,10 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 
-from enginix.errors import BackendTimedOut, BackendUnavailable, GenerationFailed, NotBegun
+from enginix.errors import (
+    BackendTimedOut,
+    BackendUnavailable,
+    GenerationFailed,
+    NotBegun,
+    UsageError,
+)
 from enginix.triton.address import Address, parse_addresses
 from enginix.triton.control import TritonControl
-from enginix.triton.dialect import Dialect
+from enginix.triton.dialect import Dialect, DialectOfModel
 from enginix.triton.grpc_aio import GrpcAioTransport
 from enginix.triton.http2.channel import Http2Transport
 from enginix.triton.limits import Limits
@@ -48,9 +54,11 @@ class TritonClient:
         self._limits = limits or Limits()
         self._vocabulary = vocabulary
         addresses = parse_addresses(address)
+        if transport not in TRANSPORTS:
+            raise UsageError(f"no transport {transport!r}; known: {', '.join(TRANSPORTS)}")
         self._transport = TRANSPORTS[transport](addresses, self._limits)
         self._controls = [TritonControl(one) for one in addresses]
-        self._given = self._dialect = dialect
+        self._dialects = DialectOfModel(self._controls, model, dialect)
 
     async def generate(self, request: TokenRequest) -> AsyncGenerator[list[TokenChunk], None]:
         """Every item holds all chunks that had arrived; closing it cancels at once.
@@ -82,10 +90,8 @@ class TritonClient:
                 call.cancel()
 
     async def dialect(self) -> Dialect:
-        """The model's tensors, asked for once."""
-        if self._dialect is None:
-            self._dialect = await self._ask_dialect()
-        return self._dialect
+        """The model's tensors, asked for when they may have changed."""
+        return await self._dialects.current()
 
     async def supported(self) -> frozenset[str]:
         """The names of the Sampling fields this model can follow."""
@@ -97,17 +103,10 @@ class TritonClient:
         return self._controls[0]
 
     async def close(self) -> None:
+        self._dialects.close()
         await self._transport.close()
         for control in self._controls:
             await control.close()
-
-    async def _ask_dialect(self) -> Dialect:
-        for control in self._controls[:-1]:
-            try:
-                return await control.dialect(self.model)
-            except BackendUnavailable:
-                continue
-        return await self._controls[-1].dialect(self.model)
 
     async def _begin(self, message: bytes) -> tuple[Call, list[TokenChunk], Reader]:
         """Send the request and wait for its first chunks; again elsewhere while it has none."""
@@ -117,7 +116,7 @@ class TritonClient:
                 return await self._attempt(message, until)
             except BackendUnavailable as error:
                 # The model that comes back may be a newer one.
-                self._dialect = self._given
+                self._dialects.doubt()
                 again = isinstance(error, NotBegun) or self._transport.several
                 if attempt == ATTEMPTS or not again:
                     raise

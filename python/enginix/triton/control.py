@@ -15,6 +15,8 @@ from enginix.triton.failures import from_status, unreachable
 
 SECONDS = 10.0
 LOAD_SECONDS = 600.0
+# By default a channel that lost its server waits up to two minutes before it tries again.
+CHANNEL = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 2000)]
 STATUS = {str(code): code.value[0] for code in grpc.StatusCode}
 
 
@@ -23,7 +25,7 @@ class TritonControl:
 
     def __init__(self, address: Address) -> None:
         self._server = str(address)
-        self._client = InferenceServerClient(self._server)
+        self._client = InferenceServerClient(self._server, channel_args=CHANNEL)
 
     async def config(self, model: str) -> Any:
         """The model's ModelConfig message."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import Callable
 
 from enginix.errors import BackendError, BackendUnavailable, NotBegun
@@ -11,6 +12,17 @@ from enginix.triton.failures import unreachable
 from enginix.triton.http2.connection import Connection
 from enginix.triton.http2.resolver import Target
 from enginix.triton.limits import Limits
+
+# A firewall that forgot an idle connection would let the next request wait for nothing.
+PROBE_AFTER_SECONDS, PROBE_EVERY_SECONDS, PROBES = 30, 10, 3
+
+
+def keep_alive(connection: socket.socket) -> None:
+    """Let the kernel find out that an idle connection leads nowhere."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, PROBE_AFTER_SECONDS)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, PROBE_EVERY_SECONDS)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, PROBES)
 
 
 class Endpoint:
@@ -61,9 +73,10 @@ class Endpoint:
         connection = Connection(self._target.server, self._limits, self._changed)
         try:
             async with asyncio.timeout(self._limits.connect):
-                await self._loop.create_connection(
+                transport, _ = await self._loop.create_connection(
                     lambda: connection, self._target.host, self._target.port
                 )
+                keep_alive(transport.get_extra_info("socket"))
                 await connection.settled()
         except TimeoutError:
             self._failed(connection, f"no answer within {self._limits.connect:g} s")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import socket
+from collections.abc import Awaitable, Callable, Iterable
 from ipaddress import ip_address
 from math import inf
+from socket import SOCK_STREAM
 from typing import NamedTuple
 
 from enginix.errors import BackendUnavailable
 from enginix.triton.address import Address
+
+LookUp = Callable[[Address], Awaitable[Iterable[str]]]
 
 # How long the addresses behind a name are believed, and how long when they seem wrong.
 BELIEVED_SECONDS = 30.0
@@ -27,17 +30,26 @@ class Target(NamedTuple):
 class Resolver:
     """`targets` waits for the first answer only; later ones are fetched in the background."""
 
-    def __init__(self, addresses: tuple[Address, ...]) -> None:
+    def __init__(
+        self,
+        addresses: tuple[Address, ...],
+        look_up: LookUp | None = None,
+        *,
+        believed: float = BELIEVED_SECONDS,
+        doubted: float = DOUBTED_SECONDS,
+    ) -> None:
         self._addresses = addresses
         self._loop = asyncio.get_running_loop()
+        self._look_up = look_up or self._ask_system
         self._found: dict[Address, frozenset[Target]] = {}
         self._errors: dict[Address, str] = {}
         self._asked = -inf
-        self._believed = BELIEVED_SECONDS
+        self._believed, self._doubted = believed, doubted
+        self._patience = 0.0
         self._task: asyncio.Task[None] | None = None
 
     async def targets(self) -> frozenset[Target]:
-        if self._loop.time() >= self._asked + self._believed and self._task is None:
+        if self._loop.time() >= self._asked + self._patience and self._task is None:
             self._task = self._loop.create_task(self._ask())
         if not self._found and self._task is not None:
             await asyncio.wait([self._task])
@@ -47,7 +59,7 @@ class Resolver:
 
     def doubt(self) -> None:
         """No server answered: perhaps they have moved."""
-        self._believed = min(self._believed, DOUBTED_SECONDS)
+        self._patience = min(self._patience, self._doubted)
 
     def close(self) -> None:
         if self._task is not None:
@@ -59,23 +71,28 @@ class Resolver:
         finally:
             self._task = None
             self._asked = self._loop.time()
-            names = [one for one in self._addresses if not _is_numeric(one.host)]
-            self._believed = BELIEVED_SECONDS if names else inf
+            self._patience = self._doubted if self._errors else self._usual_patience()
+
+    def _usual_patience(self) -> float:
+        names = [one for one in self._addresses if not _is_numeric(one.host)]
+        return self._believed if names else inf
 
     async def _ask_for(self, address: Address) -> None:
         """Keeps what is known when the name cannot be resolved now."""
         try:
-            answers = await self._loop.getaddrinfo(
-                address.host, address.port, type=socket.SOCK_STREAM
-            )
+            hosts = await self._look_up(address)
         except (OSError, UnicodeError) as error:
             why = getattr(error, "strerror", None) or str(error)
             self._errors[address] = f"cannot find host {address.host!r} of Triton: {why}"
         else:
+            self._errors.pop(address, None)
             self._found[address] = frozenset(
-                Target(str(address), str(socket_address[0]), address.port)
-                for *_, socket_address in answers
+                Target(str(address), host, address.port) for host in hosts
             )
+
+    async def _ask_system(self, address: Address) -> Iterable[str]:
+        answers = await self._loop.getaddrinfo(address.host, address.port, type=SOCK_STREAM)
+        return [str(socket_address[0]) for *_, socket_address in answers]
 
 
 def _is_numeric(host: str) -> bool:
