@@ -8,5 +8,10 @@ import nixpkgs {
   inherit system;
   overlays = [ overlay ];
   # NVIDIA's container image; who builds an engine for TensorRT-LLM accepts its licence.
-  config.allowUnfreePredicate = package: nixpkgs.lib.getName package == "tensorrt-llm-runtime";
+  config.allowUnfreePredicate =
+    package:
+    nixpkgs.lib.elem (nixpkgs.lib.getName package) [
+      "tensorrt-llm-image"
+      "tensorrt-llm-runtime"
+    ];
 }

@@ -1,28 +1,53 @@
-# A model's checkpoint in the store: `model` is a catalogue file's content with its name.
+# A model's checkpoint in the store; `model` is a catalogue file's content with its name.
+#
+# With a locked hash (`enginix checkpoint lock`) the download is a fixed-output derivation: it works
+# in the sandbox and is never repeated for the same files. Without one it has to run outside.
 {
   lib,
   runCommand,
+  cacert,
   enginix,
 }:
 model:
-runCommand "${model.name}-checkpoint"
-  (
-    {
-      meta.description = "Checkpoint of ${model.title}";
-    }
-    // lib.optionalAttrs (model.source ? repo) {
-      # Without a locked hash its content is not known before: only an impure build may fetch it.
-      __noChroot = true;
-      nativeBuildInputs = [ enginix ];
-    }
-  )
-  (
-    if model.source ? repo then
-      ''
-        HOME="$NIX_BUILD_TOP" enginix checkpoint fetch ${model.name} --out "$out"
-      ''
+let
+  inherit (model) source;
+  meta.description = "Checkpoint of ${model.title}";
+
+  shipped = runCommand "${model.name}-checkpoint" { inherit meta; } ''
+    cp --recursive --no-preserve=mode ${model.catalog + "/${source.directory}"} "$out"
+  '';
+
+  # A store path is found by its name and hash alone: without the revision in its name, another
+  # revision with a forgotten new hash would silently be the old files.
+  revision = source.revision or "unpinned";
+  arguments = [ source.repo ] ++ lib.optional (source ? revision) "--revision=${source.revision}";
+  lock =
+    if source ? nar_hash then
+      {
+        outputHashMode = "recursive";
+        outputHash = source.nar_hash;
+        impureEnvVars = lib.fetchers.proxyImpureEnvVars ++ [
+          "HF_ENDPOINT"
+          "HF_TOKEN"
+        ];
+      }
     else
+      { __noChroot = true; };
+
+  fetched =
+    runCommand "${model.name}-checkpoint-${lib.substring 0 8 revision}"
+      (
+        lock
+        // {
+          inherit meta;
+          nativeBuildInputs = [ enginix ];
+          SSL_CERT_FILE = "${cacert}/etc/ssl/certs/ca-bundle.crt";
+          PYTHONDONTWRITEBYTECODE = "1";
+        }
+      )
       ''
-        cp --recursive --no-preserve=mode ${model.catalog + "/${model.source.directory}"} "$out"
-      ''
-  )
+        export HOME=$NIX_BUILD_TOP
+        enginix checkpoint fetch ${lib.escapeShellArgs arguments} --out "$out"
+      '';
+in
+if source ? directory then shipped else fetched

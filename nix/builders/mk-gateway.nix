@@ -1,13 +1,9 @@
 # `openai-<app>`: the OpenAI API in front of a Triton that serves the same engine.
 { mkServer }:
-{
-  name,
-  engine,
-  model,
-}:
+{ name, engine }:
 mkServer {
   inherit name;
-  description = "OpenAI API for ${model.title}";
+  description = "OpenAI API for ${engine.model.title}";
   arguments = [
     "openai"
     "${engine}"

@@ -1,10 +1,9 @@
 # `tritonserver-<app>`: NVIDIA Triton with one engine.
-{ mkServer, triton-cpu-runtime }:
-{
-  name,
-  engine,
-  model,
-}:
+{ kinds, mkServer }:
+{ name, engine }:
+let
+  inherit (engine) model runtime;
+in
 mkServer {
   inherit name;
   description = "Triton with ${model.title}";
@@ -12,5 +11,5 @@ mkServer {
     "triton"
     "${engine}"
   ];
-  environment.ENGINIX_RUNTIME_TRITON_CPU = "${triton-cpu-runtime}";
+  environment.${kinds.${model.kind}.variable} = "${runtime}";
 }

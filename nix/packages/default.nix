@@ -15,10 +15,13 @@ in
   nvidia-pytriton = callPackage ../runtime/nvidia-pytriton.nix { };
   xllamacpp = callPackage ../runtime/xllamacpp.nix { };
   triton-cpu-runtime = callPackage ../runtime/triton-cpu.nix { };
+  tensorrt-llm-runtime = callPackage ../runtime/tensorrt-llm.nix { };
 
   demo = callPackage ./demo.nix { };
 
+  kinds = callPackage ../builders/kinds.nix { };
   mkCheckpoint = callPackage ../builders/mk-checkpoint.nix { };
+  mkRankCheckpoint = callPackage ../builders/mk-rank-checkpoint.nix { };
   mkEngine = callPackage ../builders/mk-engine.nix { };
   mkServer = callPackage ../builders/mk-server.nix { };
   mkTritonServer = callPackage ../builders/mk-triton-server.nix { };

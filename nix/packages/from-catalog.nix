@@ -12,47 +12,33 @@ let
     in
     { app = name; } // lib.importTOML (catalog + "/${file}") // { inherit catalog name; };
 
-  # What serves an engine of a kind, as its package is called.
+  # What serves an engine of a kind, as its package is called. Kinds that are not here cannot be
+  # built yet: their models have a checkpoint and nothing else.
   servers = {
     gguf = "tritonserver";
     tensorrt-llm = "tritonserver";
-    llmapi = "trtllm-serve";
-    vllm = "vllm";
   };
 
   ofVariant =
-    model: checkpoint: variant:
+    model: variant:
     let
-      suffix = lib.optionalString (variant.tensor_parallel > 1) "-tp${toString variant.tensor_parallel}";
+      ranks = variant.tensor_parallel;
+      suffix = lib.optionalString (ranks > 1) "-tp${toString ranks}";
       engine = self.mkEngine {
-        inherit
-          checkpoint
-          model
-          suffix
-          variant
-          ;
+        inherit model variant suffix;
+        checkpoint = self."${model.name}-checkpoint";
       };
+      named = name: builder: { ${name} = builder { inherit engine name; }; };
     in
-    {
-      "${model.name}-engine${suffix}" = engine;
-      "${servers.${model.kind}}-${model.app}${suffix}" = self.mkTritonServer {
-        name = "${servers.${model.kind}}-${model.app}${suffix}";
-        inherit engine model;
-      };
-      "openai-${model.app}${suffix}" = self.mkGateway {
-        name = "openai-${model.app}${suffix}";
-        inherit engine model;
-      };
-    };
+    { "${model.name}-engine${suffix}" = engine; }
+    // named "${servers.${model.kind}}-${model.app}${suffix}" self.mkTritonServer
+    // named "openai-${model.app}${suffix}" self.mkGateway;
 
   ofModel =
     model:
-    let
-      checkpoint = self.mkCheckpoint model;
-    in
-    {
-      "${model.name}-checkpoint" = checkpoint;
-    }
-    // lib.concatMapAttrs (_: ofVariant model checkpoint) model.variants;
+    { "${model.name}-checkpoint" = self.mkCheckpoint model; }
+    // lib.optionalAttrs (servers ? ${model.kind}) (
+      lib.concatMapAttrs (_: ofVariant model) model.variants
+    );
 in
 lib.mergeAttrsList (map (file: ofModel (readModel file)) files)

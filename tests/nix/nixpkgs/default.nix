@@ -9,6 +9,8 @@ let
   lib = import ./lib;
   # Written by stand_in.py: the interpreter with the project's dependencies, and pip's settings.
   host = lib.importJSON ./host.json;
+  # A test's own overlay comes last, as a machine's own would.
+  site = lib.optional (builtins.pathExists ./site) (import ./site);
   packages =
     self:
     {
@@ -32,4 +34,4 @@ let
     // import ./host-tools.nix { inherit self lib host; }
     // import ./python { inherit self lib host; };
 in
-lib.fix (lib.foldl' (before: overlay: self: before self // overlay self (before self)) packages overlays)
+lib.fix (lib.foldl' (before: overlay: self: before self // overlay self (before self)) packages (overlays ++ site))

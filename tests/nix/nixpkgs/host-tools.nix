@@ -29,7 +29,12 @@ in
     "sh"
   ];
   bashInteractive = self.bash;
-  cacert = self.hostTools "cacert" [ "true" ];
+  bubblewrap = self.hostTools "bubblewrap" [ "bwrap" ];
+  cacert = self.runCommand "cacert" { } ''
+    mkdir -p $out/etc/ssl/certs
+    ln -s /etc/ssl/certs/ca-certificates.crt $out/etc/ssl/certs/ca-bundle.crt
+  '';
+  crane = self.hostTools "crane" [ "crane" ];
   coreutils = self.hostTools "coreutils" (import ./stdenv/coreutils.nix);
   findutils = self.hostTools "findutils" [
     "find"

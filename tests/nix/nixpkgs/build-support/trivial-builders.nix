@@ -74,17 +74,17 @@
       '';
     };
 
-  linkFarm =
-    name: entries:
-    self.runCommand name { } (
-      lib.concatMapStrings (
-        { name, path }:
-        ''
-          mkdir -p "$out/$(dirname ${lib.escapeShellArg name})"
-          ln -s ${path} "$out"/${lib.escapeShellArg name}
-        ''
-      ) (if lib.isAttrs entries then lib.mapAttrsToList (name: path: { inherit name path; }) entries else entries)
-    );
+  symlinkJoin =
+    {
+      name,
+      paths,
+      passthru ? { },
+      meta ? { },
+    }:
+    self.runCommand name { inherit meta paths passthru; } ''
+      mkdir -p "$out"
+      for path in $paths; do cp --recursive --symbolic-link --no-preserve=mode "$path/." "$out/"; done
+    '';
 
   mkShellNoCC =
     {

@@ -65,6 +65,11 @@ let
         free = false;
       };
     };
+    fetchers.proxyImpureEnvVars = [
+      "http_proxy"
+      "https_proxy"
+      "no_proxy"
+    ];
     platforms.linux = [
       "x86_64-linux"
       "aarch64-linux"

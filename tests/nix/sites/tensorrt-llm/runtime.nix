@@ -1,0 +1,21 @@
+# bin/python that imports the stand-in for TensorRT-LLM, which the test has put into ./fakes.
+{
+  python312,
+  symlinkJoin,
+  writeShellApplication,
+}:
+let
+  python = python312.withPackages (available: [ available.numpy ]);
+in
+symlinkJoin {
+  name = "tensorrt-llm-stand-in";
+  paths = [
+    (writeShellApplication {
+      name = "python";
+      text = ''
+        PYTHONPATH=${./fakes} exec ${python}/bin/python "$@"
+      '';
+    })
+  ];
+  meta.description = "A stand-in for TensorRT-LLM";
+}

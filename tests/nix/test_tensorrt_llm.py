@@ -1,0 +1,61 @@
+"""Engines for TensorRT-LLM from Nix, against the stand-in runtime and a small random checkpoint."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fakes.random_checkpoint import Shape, write_checkpoint
+from nix.on_this_machine import Nix
+
+pytestmark = pytest.mark.nix
+
+TESTS = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def here(nix: Nix, tmp_path_factory: pytest.TempPathFactory) -> Nix:
+    """nix with a nixpkgs whose site overlay brings the stand-in and the checkpoint."""
+    nixpkgs = tmp_path_factory.mktemp("site") / "nixpkgs"
+    shutil.copytree(nix.nixpkgs, nixpkgs)
+    shutil.copytree(TESTS / "nix" / "sites" / "tensorrt-llm", nixpkgs / "site")
+    fakes = nixpkgs / "site" / "fakes" / "tensorrt_llm"
+    shutil.copytree(TESTS / "fakes" / "tensorrt_llm", fakes)
+    write_long_checkpoint(nixpkgs / "site" / "checkpoint")
+    return replace(nix, nixpkgs=nixpkgs)
+
+
+def write_long_checkpoint(directory: Path) -> None:
+    """With the context that the catalogue's variants ask for."""
+    write_checkpoint(directory, Shape())
+    config = json.loads((directory / "config.json").read_text())
+    config["max_position_embeddings"] = 40960
+    (directory / "config.json").write_text(json.dumps(config))
+
+
+def test_an_engine_for_four_gpus_is_built_and_says_what_it_is(here: Nix) -> None:
+    [engine] = here.build("qwen3-32b-engine-tp4")
+    manifest = json.loads((engine / "manifest.json").read_text())
+    assert manifest["parallelism"]["world_size"] == 4
+    assert manifest["quantization"]["algo"] == "NVFP4"
+    assert {f"rank{rank}.engine" for rank in range(4)} <= set(manifest["files"])
+
+
+def test_an_engine_is_made_from_a_rank_checkpoint_that_outlives_a_failed_build(here: Nix) -> None:
+    [rank_checkpoint] = here.build("qwen3-32b-engine-tp4.rankCheckpoint")
+    inputs = here.run("derivation", "show", ".#qwen3-32b-engine-tp4", *here.flake_options).stdout
+    assert str(rank_checkpoint) in inputs
+    assert (rank_checkpoint / "rank3.safetensors").exists()
+
+
+def test_an_engine_is_named_after_the_gpu_it_is_for(here: Nix) -> None:
+    assert here.evaluate("qwen3-32b-engine-tp2", "engine: engine.name").endswith("-tp2-sm120")
+    assert here.evaluate("qwen3-32b-engine-tp2.sm90", "engine: engine.name").endswith("-tp2-sm90")
+
+
+def test_a_model_with_a_dot_in_its_name_needs_no_quotes(here: Nix) -> None:
+    name = here.evaluate("llama-3.1-8b-engine", "engine: engine.name")
+    assert name.startswith("llama-3.1-8b-engine-sm120")
