@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "triton-repo/gguf/tensorrt_llm/1"))
 
+from llama_model import LlamaModel
 from token_engine import Output, Request, TokenEngine
 
 
@@ -33,7 +34,7 @@ def answer(engine: TokenEngine, prompt: list[int], max_tokens: int) -> list[int]
 def main() -> None:
     model, parallel, context, threads = sys.argv[1:]
     engine = TokenEngine(
-        Path(model), parallel=int(parallel), context=int(context), threads=int(threads)
+        LlamaModel(Path(model), parallel=int(parallel), context=int(context), threads=int(threads))
     )
     for line in sys.stdin:
         task = json.loads(line)

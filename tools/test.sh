@@ -8,6 +8,8 @@ export PATH=$PWD/.venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1
 ruff format --check .
 ruff check .
 mypy
+# Triton loads each model's modules by their bare names, so each is a program of its own.
+for model in triton-repo/gguf/*/1; do mypy "$model"/*.py; done
 
 enginix setup triton-cpu
 if ! command -v nix >/dev/null && [[ ! -x .nix/bin/nix ]]; then

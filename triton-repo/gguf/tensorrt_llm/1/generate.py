@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from llama_cpp import LlamaError
+from llama_model import LlamaModel
 from threads import default_threads
 from token_engine import Output, Request, TokenEngine
 
@@ -21,12 +22,13 @@ from token_engine import Output, Request, TokenEngine
 def main() -> int:
     args = _parser().parse_args()
     try:
-        engine = TokenEngine(
+        model = LlamaModel(
             args.model,
             parallel=args.parallel,
             context=args.context,
             threads=args.threads or default_threads(),
         )
+        engine = TokenEngine(model)
         try:
             lines = [(number, line) for number, line in enumerate(sys.stdin, 1) if line.strip()]
             answers = [_start(engine, _read(line, f"line {number}")) for number, line in lines]

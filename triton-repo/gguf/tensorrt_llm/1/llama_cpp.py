@@ -167,12 +167,10 @@ KNOWN_DEFAULTS = {
     "ctx_other": None,
 }
 
-LOG_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_int, c_char_p, c_void_p)
+LogCallback = ctypes.CFUNCTYPE(None, ctypes.c_int, c_char_p, c_void_p)
 
-
-@LOG_CALLBACK
-def _silence(level: int, text: bytes, data: int) -> None:
-    """llama.cpp narrates its loading in hundreds of lines."""
+# llama.cpp narrates its loading in hundreds of lines. Kept here, because it keeps only a pointer.
+SILENCE = LogCallback(lambda level, text, data: None)
 
 
 def load_library() -> ctypes.CDLL:
@@ -190,7 +188,7 @@ def load_library() -> ctypes.CDLL:
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments
     _check_layout(library)
-    library.llama_log_set(ctypes.cast(_silence, c_void_p), None)
+    library.llama_log_set(ctypes.cast(SILENCE, c_void_p), None)
     library.llama_backend_init()
     return library
 

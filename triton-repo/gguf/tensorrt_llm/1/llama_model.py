@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from ctypes import POINTER, c_int8, c_int32
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from guides import GRAMMAR, KINDS, Guides, Vocabulary
@@ -77,13 +78,16 @@ class TokenBatch:
 
 
 class LlamaModel:
-    """Belongs to one thread, but for `check_request`, `sampler` and `spell`."""
+    """`parallel` sequences of up to `context` tokens; a step reads `prompt_tokens` of prompts.
+
+    Belongs to one thread, but for `check_request`, `sampler` and `spell`.
+    """
 
     def __init__(
-        self, path: Path, *, parallel: int, context: int, threads: int, prompt_tokens: int
+        self, path: Path, *, parallel: int, context: int, threads: int, prompt_tokens: int = 512
     ) -> None:
         self._library = load_library()
-        self._parallel = parallel
+        self.parallel = parallel
         self._model = self._load(path)
         self.prompt_tokens = prompt_tokens
         # Every sequence may have a token of its answer in the batch, beside the prompts.
@@ -93,7 +97,7 @@ class LlamaModel:
         self.vocabulary = self._library.llama_model_get_vocab(self._model)
         self.vocabulary_size: int = self._library.llama_vocab_n_tokens(self.vocabulary)
         # llama.cpp rounds a context up; the engine's promise is the exact number.
-        self.context = min(context, self._library.llama_n_ctx_seq(self._context))
+        self.context: int = min(context, self._library.llama_n_ctx_seq(self._context))
         self._spelled: dict[int, bytes] = {}
         self.ends = tuple(
             token
@@ -213,12 +217,12 @@ class LlamaModel:
         """The rows of the last step; the buffer stays where it is until it has to grow."""
         address = self._library.llama_get_logits(self._context)
         if address != self._logits_address:
-            size = self._parallel * self.vocabulary_size
+            size = self.parallel * self.vocabulary_size
             values = (ctypes.c_float * size).from_address(address)
-            self._logits = np.frombuffer(values, np.float32).reshape(self._parallel, -1)
+            self._logits = np.ctypeslib.as_array(values).reshape(self.parallel, -1)
             self._logits_address = address
         return self._logits
 
 
-def _pointer(array: np.ndarray, kind: type) -> ctypes._Pointer:
+def _pointer(array: np.ndarray, kind: Any) -> Any:
     return ctypes.cast(array.ctypes.data, POINTER(kind))

@@ -8,6 +8,7 @@ from typing import Any
 
 from gauges import Gauges
 from llama_cpp import LlamaError
+from llama_model import LlamaModel
 from request_tensors import read_asked, read_request, scalar
 from responses import FINAL, Reply, Senders, send_error
 from running import Running
@@ -22,15 +23,15 @@ class TritonPythonModel:
             for name, value in json.loads(args["model_config"])["parameters"].items()
         }
         self._exclude_prompt = parameters["exclude_input_in_output"] == "true"
-        parallel = int(parameters["parallel"])
-        self._engine = TokenEngine(
+        model = LlamaModel(
             Path(parameters["gpt_model_path"]) / "model.gguf",
-            parallel=parallel,
+            parallel=int(parameters["parallel"]),
             context=int(parameters["context"]),
             threads=int(parameters["threads"]) or default_threads(),
             prompt_tokens=int(parameters["prompt_tokens"]),
         )
-        self._gauges = Gauges(args["model_name"], args["model_version"], parallel)
+        self._engine = TokenEngine(model)
+        self._gauges = Gauges(args["model_name"], args["model_version"], model.parallel)
         self._senders = Senders(int(parameters["sender_threads"]))
         period = int(parameters["cancellation_check_period_ms"]) / 1000
         self._running = Running(period, self._engine.cancel, self._show_load)

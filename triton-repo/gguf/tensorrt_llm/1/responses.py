@@ -130,7 +130,7 @@ class Reply:
             yield _tensor("text_ids", [[part.ids]], np.int32)
             yield _tensor("text_context_ids", [part.context_ids], np.int32)
         if asked.logprobs:
-            logprobs = [sampled.logprob for sampled in tokens]
+            logprobs = [sampled.logprob or 0.0 for sampled in tokens]
             self._cumulative += sum(logprobs)
             yield _tensor("output_log_probs", [[logprobs]], np.float32)
             yield _tensor("cum_log_probs", [[self._cumulative]], np.float32)

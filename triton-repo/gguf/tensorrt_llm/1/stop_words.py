@@ -19,15 +19,11 @@ class StopWords:
     __slots__ = ("_held", "_sequences", "_single", "matched")
 
     def __init__(self, words: Iterable[Sequence[int]]) -> None:
-        words = [tuple(word) for word in words if word]
-        self._single = frozenset(word[0] for word in words if len(word) == 1)
-        self._sequences = [word for word in words if len(word) > 1]
+        sequences = [tuple(word) for word in words if word]
+        self._single = frozenset(word[0] for word in sequences if len(word) == 1)
+        self._sequences = [word for word in sequences if len(word) > 1]
         self._held: list[Sampled] = []
         self.matched = False
-
-    @property
-    def single_tokens(self) -> frozenset[int]:
-        return self._single
 
     def feed(self, sampled: Sampled) -> list[Sampled]:
         """What is certainly part of the answer; once `matched`, the last of it."""

@@ -13,7 +13,6 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
 
@@ -117,29 +116,12 @@ class Load:
 
 
 class TokenEngine:
-    """Thread-safe. `parallel` requests run at a time, each with up to `context` tokens.
+    """Thread-safe; owns the model, and answers as many requests at a time as it has sequences."""
 
-    `prompt_tokens` is the most that a step reads of all prompts together.
-    """
-
-    def __init__(
-        self,
-        model_path: Path,
-        *,
-        parallel: int,
-        context: int,
-        threads: int,
-        prompt_tokens: int = 512,
-    ) -> None:
-        self.model = LlamaModel(
-            model_path,
-            parallel=parallel,
-            context=context,
-            threads=threads,
-            prompt_tokens=prompt_tokens,
-        )
-        self._slots = [Slot(number) for number in range(parallel)]
-        self._prompt_share = PromptShare(self.model.prompt_tokens)
+    def __init__(self, model: LlamaModel) -> None:
+        self.model = model
+        self._slots = [Slot(number) for number in range(model.parallel)]
+        self._prompt_share = PromptShare(model.prompt_tokens)
         self._waiting: deque[Generation] = deque()
         # Everything that changes the engine happens on its thread; others post it here.
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
