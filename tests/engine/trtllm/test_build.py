@@ -132,7 +132,7 @@ TESTS = Path(__file__).parents[2]
 def test_a_build_that_is_killed_leaves_nothing_but_its_finished_stages(
     bench: Bench, mode: str, killed_at: str, kept: list[str]
 ) -> None:
-    asyncio.run(kill_when(bench, mode, bench.work / killed_at))
+    asyncio.run(end_when(bench, mode, bench.work / killed_at, signal.SIGKILL))
     assert not bench.out.exists()
     bench.build()
     assert [stage for stage in STAGES if bench.summary(stage) == KEPT] == kept
@@ -142,16 +142,23 @@ def test_a_build_that_is_killed_leaves_nothing_but_its_finished_stages(
     assert not {path.name for path in bench.directory.iterdir()} - {"engine", "work"}
 
 
-async def kill_when(bench: Bench, mode: str, appears: Path) -> None:
-    """Build in a process of its own, and kill that as soon as a file is there."""
+async def end_when(bench: Bench, mode: str, appears: Path, number: int) -> None:
+    """Build in a process of its own, and send that a signal as soon as a file is there."""
     paths = (TESTS, bench.directory, bench.python, bench.checkpoint)
     argv = [sys.executable, "-c", BUILD, *map(str, paths)]
     async with started(argv, env=surroundings(mode=mode)) as child:
         while not appears.exists():
             assert child.returncode is None
             await asyncio.sleep(0)
-        os.kill(child.pid, signal.SIGKILL)
+        os.kill(child.pid, number)
         await child.wait()
+
+
+def test_a_build_that_is_interrupted_leaves_nothing_running(bench: Bench) -> None:
+    begun = bench.work / "engine" / "rank0.engine"
+    asyncio.run(end_when(bench, "hang-halfway", begun, signal.SIGINT))
+    assert not marked(f"{bench.work}:build")
+    assert {path.name for path in bench.directory.iterdir()} == {"work"}
 
 
 def test_an_output_that_exists_is_not_touched(bench: Bench) -> None:
