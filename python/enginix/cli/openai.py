@@ -5,23 +5,20 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 
-from enginix.backends.triton import TritonBackend
 from enginix.catalog.load import Ports
 from enginix.cli import environment
 from enginix.cli.find_engine import find_engine
+from enginix.cli.openai_models import OpenModels, read_models, triton_model
 from enginix.cli.openai_workers import run_workers
 from enginix.errors import UsageError
 from enginix.gateway.app import create_app
-from enginix.gateway.models import ServedModel, read_model
 from enginix.gateway.server import listen, serve
 from enginix.gateway.settings import LoadLimits, RequestLimits, Settings
 from enginix.process import require_port_free
-from enginix.triton.address import parse_addresses
-from enginix.triton.client import DEFAULT_TRANSPORT, TRANSPORTS, TritonClient
+from enginix.triton.client import DEFAULT_TRANSPORT, TRANSPORTS
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +26,18 @@ logger = logging.getLogger(__name__)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     ports, request, load = Ports(), RequestLimits(), LoadLimits()
     add = parser.add_argument
-    add("engine", metavar="ENGINE|NAME", help="an engine directory, or a model of the catalogue")
+    add(
+        "engine",
+        nargs="?",
+        metavar="ENGINE|NAME",
+        help="an engine directory, or a model of the catalogue",
+    )
+    add(
+        "--models",
+        type=Path,
+        metavar="FILE",
+        help="instead of ENGINE: several models and their servers, as `enginix up` writes them",
+    )
     add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     add("--port", type=int, default=ports.gateway, help="%(default)s")
     add(
@@ -72,11 +80,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     settings = settings_of(args)
-    parse_addresses(args.triton)
-    engine = find_engine(args.engine)
-    bind = read_model(engine)
+    open_models = models_of(args)
     if args.worker:
-        serve_worker(args, bind, settings, environment.metrics_directory())
+        serve_worker(args, open_models, settings, environment.metrics_directory())
         return 0
     require_port_free(args.host, args.port, "--port")
     warn_when_open(args.host, settings)
@@ -84,21 +90,26 @@ def run(args: argparse.Namespace) -> int:
         where = address(args.host, args.port)
         run_workers(sys.argv[1:], where, args.workers, settings.load.drain)
         return 0
-    serve_worker(args, bind, settings, None)
+    serve_worker(args, open_models, settings, None)
     return 0
+
+
+def models_of(args: argparse.Namespace) -> OpenModels:
+    if (args.engine is None) == (args.models is None):
+        raise UsageError("expected either an engine or --models FILE, and not both")
+    if args.models is not None:
+        return read_models(args.models, args.transport)
+    open_model = triton_model(find_engine(args.engine), args.triton, args.transport)
+    return lambda: [open_model()]
 
 
 def serve_worker(
     args: argparse.Namespace,
-    bind: Callable[[TritonBackend], ServedModel],
+    open_models: OpenModels,
     settings: Settings,
     metrics_directory: str | None,
 ) -> None:
     """Serve in this process, until a signal."""
-
-    def open_models() -> Sequence[ServedModel]:
-        client = TritonClient(args.triton, transport=args.transport)
-        return [bind(TritonBackend(f"Triton at {args.triton}", client))]
 
     log_requests(not args.no_access_log)
     app = create_app(open_models, settings, metrics_directory=metrics_directory)

@@ -27,7 +27,7 @@ from enginix.gateway.api import (
 from enginix.gateway.errors import is_internal
 from enginix.gateway.gateway import Gateway
 from enginix.gateway.middleware import Authorization, RequestLog, failure_response
-from enginix.gateway.models import ServedModel
+from enginix.gateway.models import Model
 from enginix.gateway.openapi import add_schemas
 from enginix.gateway.schema.chat import ChatRequest
 from enginix.gateway.schema.completions import CompletionRequest
@@ -50,7 +50,7 @@ SCHEMAS: list[type[BaseModel]] = [
 
 
 def create_app(
-    open_models: Callable[[], Sequence[ServedModel]],
+    open_models: Callable[[], Sequence[Model]],
     settings: Settings | None = None,
     *,
     metrics_directory: str | None = None,

@@ -16,6 +16,7 @@ from enginix.gateway.state import gateway_of
 
 # Larger bodies are parsed beside the event loop, so that running streams go on.
 LARGE_BODY = 128 << 10
+BODY = "enginix.body"
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -44,6 +45,15 @@ async def read(request: Request, schema: type[Schema]) -> Schema:
 
 
 async def read_bytes(request: Request) -> bytes:
+    """The whole body, however often it is asked for. Raises BodyTooLarge."""
+    if BODY not in request.scope:
+        request.scope[BODY] = await _received(request)
+    body = request.scope[BODY]
+    assert isinstance(body, bytes)
+    return body
+
+
+async def _received(request: Request) -> bytes:
     limit = gateway_of(request).settings.request.body_bytes
     if _announced(request) > limit:
         raise BodyTooLarge(limit)

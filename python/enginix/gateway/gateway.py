@@ -14,7 +14,7 @@ from enginix.gateway.ask import Ask
 from enginix.gateway.generation import Replies, generate
 from enginix.gateway.liveness import Liveness
 from enginix.gateway.metrics import Metrics
-from enginix.gateway.models import Models, ServedModel
+from enginix.gateway.models import Model, Models
 from enginix.gateway.record import RequestRecord, TokenTimes
 from enginix.gateway.settings import Settings
 from enginix.gateway.store import ResponseStore
@@ -25,7 +25,7 @@ RETRY_SECONDS = 5.0
 class Lane:
     """A model at work: its slots, and whether it lives."""
 
-    def __init__(self, model: ServedModel, settings: Settings) -> None:
+    def __init__(self, model: Model, settings: Settings) -> None:
         self.model = model
         self.admission = Admission(model.name, settings.load.running, settings.load.waiting)
         self.liveness = Liveness(model.backend.probe)
@@ -36,7 +36,7 @@ class Gateway:
 
     def __init__(
         self,
-        models: Sequence[ServedModel],
+        models: Sequence[Model],
         settings: Settings,
         *,
         metrics_directory: str | None = None,
@@ -68,15 +68,26 @@ class Gateway:
     @asynccontextmanager
     async def replies(self, ask: Ask, record: RequestRecord) -> AsyncIterator[Replies]:
         """The events of `ask`, once it is its turn; leaving the block cancels what still runs."""
+        record.prompt_tokens = ask.prompt_tokens
+        async with (
+            self.at_work(ask.model.name, record, len(ask.requests)) as times,
+            aclosing(generate(ask, times)) as replies,
+        ):
+            yield replies
+
+    @asynccontextmanager
+    async def at_work(
+        self, model: str, record: RequestRecord, choices: int = 1
+    ) -> AsyncIterator[list[TokenTimes]]:
+        """One of the model's slots, and a clock for each choice's tokens."""
         if self.stopping:
             raise ServerStopping(retry_after=RETRY_SECONDS)
-        lane = self.lanes[ask.model.name]
-        record.model, record.prompt_tokens = ask.model.name, ask.prompt_tokens
+        lane = self.lanes[model]
+        record.model = model
         async with self._interruptible(), self._turn(lane, record):
-            times = [TokenTimes(lane.liveness, self._reporter(lane)) for _ in ask.requests]
+            times = [TokenTimes(lane.liveness, self._reporter(lane)) for _ in range(choices)]
             try:
-                async with aclosing(generate(ask, times)) as replies:
-                    yield replies
+                yield times
             except BackendError as error:
                 lane.liveness.failed(error)
                 raise

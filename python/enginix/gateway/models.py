@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from enginix.backends.openai import OpenAIBackend
 from enginix.backends.protocol import Backend
 from enginix.catalog.load import load_catalog
 from enginix.chat.reply import markers
@@ -16,6 +17,15 @@ from enginix.chat.tokens import Tokenizer
 from enginix.errors import ModelNotFound, RequestError
 from enginix.gateway.defaults import SamplingDefaults, read_sampling_defaults
 from enginix.manifest import Manifest, read_manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What a model is called here."""
+
+    name: str
+    aliases: tuple[str, ...] = ()
+    contains: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +38,8 @@ class ServedModel:
     defaults: SamplingDefaults
     backend: Backend
     aliases: tuple[str, ...] = ()
+    contains: tuple[str, ...] = ()
+    """A name nobody has that holds one of these words means this model."""
     # OpenAI's `created`; the engine itself carries no time, so that builds are reproducible.
     created: int = field(default_factory=lambda: int(time.time()))
 
@@ -41,37 +53,73 @@ class ServedModel:
         return self.manifest.limits.max_seq_len
 
 
-def read_model(engine: Path) -> Callable[[Backend], ServedModel]:
+@dataclass(frozen=True, slots=True)
+class RelayedModel:
+    """A model of a server that speaks the OpenAI API itself: requests are passed on to it."""
+
+    name: str
+    backend: OpenAIBackend
+    engine: str
+    aliases: tuple[str, ...] = ()
+    contains: tuple[str, ...] = ()
+    created: int = field(default_factory=lambda: int(time.time()))
+
+
+Model = ServedModel | RelayedModel
+
+
+def read_model(engine: Path, names: Names | None = None) -> Callable[[Backend], ServedModel]:
     """Read what an engine directory says of its model, no weights; bind it to a backend later.
 
-    In two steps, because files are read before the event loop runs and backends belong to one.
+    `names` are others than the engine's own and the catalogue's. In two steps, because files are
+    read before the event loop runs and backends belong to one.
     """
     manifest = read_manifest(engine)
+    its_name = manifest.name
     spec = load_catalog().get(manifest.name)
     parts: dict[str, Any] = {
-        "manifest": manifest,
+        "manifest": replace(manifest, name=names.name) if names else manifest,
         "tokenizer": Tokenizer.load(engine),
         "template": ChatTemplate.load(engine),
         "defaults": read_sampling_defaults(engine),
         "aliases": tuple(spec.aliases) if spec else (),
     }
+    if names is not None:
+        # The catalogue's aliases belong to its own name of the model.
+        own = parts["aliases"] if names.name == its_name else ()
+        parts |= {"aliases": (*own, *names.aliases), "contains": names.contains}
     # Says now, not on the first request, that a format is not known.
     markers(manifest.chat.reasoning, manifest.chat.tools)
     return lambda backend: ServedModel(backend=backend, **parts)
 
 
 class Models:
-    """Finds a model by its name or alias."""
+    """Finds a model by its name, its alias, or a word in the name that was asked for."""
 
-    def __init__(self, models: Sequence[ServedModel]) -> None:
+    def __init__(self, models: Sequence[Model]) -> None:
         self._models = tuple(models)
-        self._by_name = {alias: model for model in models for alias in model.aliases}
+        self.relays = any(isinstance(model, RelayedModel) for model in models)
+        self._by_name: dict[str, Model] = {
+            alias: model for model in models for alias in model.aliases
+        }
         self._by_name |= {model.name: model for model in models}
 
-    def __iter__(self) -> Iterator[ServedModel]:
+    def __iter__(self) -> Iterator[Model]:
         return iter(self._models)
 
     def find(self, name: str | None) -> ServedModel:
+        """As `resolve`, for what only a model with a tokenizer of ours can do."""
+        model = self.resolve(name)
+        if isinstance(model, RelayedModel):
+            raise RequestError(
+                f"{model.name} is served by {model.engine}, which keeps its tokenizer to itself; "
+                "ask it through /v1/chat/completions or /v1/completions",
+                param="model",
+                code="unsupported_model",
+            )
+        return model
+
+    def resolve(self, name: str | None) -> Model:
         """The model of that name; the only one when no name is given."""
         if name is None:
             if len(self._models) == 1:
@@ -81,7 +129,10 @@ class Models:
                 param="model",
                 code="model_missing",
             )
-        try:
-            return self._by_name[name]
-        except KeyError:
-            raise ModelNotFound(name, self._by_name) from None
+        if found := self._by_name.get(name):
+            return found
+        plain = name.lower()
+        for model in self._models:
+            if any(word.lower() in plain for word in model.contains):
+                return model
+        raise ModelNotFound(name, self._by_name)

@@ -20,6 +20,7 @@ from enginix.gateway.parameters import (
     stop_strings,
     unsupported,
 )
+from enginix.gateway.relay import relay
 from enginix.gateway.sampling import sampling_of
 from enginix.gateway.schema.chat import ChatRequest, NamedTool
 from enginix.gateway.sse import EventStream
@@ -42,6 +43,8 @@ IMPOSSIBLE = {
 async def create_chat_completion(request: Request) -> Response:
     """Answer a conversation, streamed or whole."""
     gateway = gateway_of(request)
+    if relayed := await relay(request):
+        return relayed
     chat = await read(request, ChatRequest)
     model = gateway.models.find(chat.model)
     check(chat)

@@ -19,6 +19,7 @@ from enginix.gateway.guides import guide_of
 from enginix.gateway.models import ServedModel
 from enginix.gateway.openapi import described
 from enginix.gateway.parameters import check_stream_options, refuse, stop_strings, unsupported
+from enginix.gateway.relay import relay
 from enginix.gateway.sampling import sampling_of
 from enginix.gateway.schema.completions import CompletionRequest
 from enginix.gateway.sse import EventStream
@@ -38,6 +39,8 @@ FORMAT = ReplyFormat(continues=True)
 async def create_completion(request: Request) -> Response:
     """Write on from one prompt or several."""
     gateway = gateway_of(request)
+    if relayed := await relay(request):
+        return relayed
     completion = await read(request, CompletionRequest)
     model = gateway.models.find(completion.model)
     check(completion)

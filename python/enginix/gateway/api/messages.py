@@ -18,6 +18,7 @@ from enginix.gateway.document import WholeReply
 from enginix.gateway.models import ServedModel
 from enginix.gateway.openapi import described
 from enginix.gateway.parameters import check_choice, stop_strings
+from enginix.gateway.relay import relay
 from enginix.gateway.sampling import sampling_of
 from enginix.gateway.schema.fields import SamplingFields
 from enginix.gateway.schema.messages import Block, CountRequest, Message, MessagesRequest, Tool
@@ -32,6 +33,8 @@ router = APIRouter(tags=["Anthropic"])
 async def create_message(request: Request) -> Response:
     """Answer a conversation, streamed or whole."""
     gateway = gateway_of(request)
+    if relayed := await relay(request):
+        return relayed
     asked = await read(request, MessagesRequest)
     model = gateway.models.find(asked.model)
     conversation = conversation_of(asked)

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.requests import Request
 
-from enginix.gateway.models import ServedModel
+from enginix.gateway.models import Model, RelayedModel
 from enginix.gateway.state import gateway_of
 
 router = APIRouter(tags=["OpenAI"])
@@ -22,10 +22,22 @@ async def list_models(request: Request) -> dict[str, Any]:
 @router.get("/v1/models/{name:path}")
 async def show_model(request: Request, name: str) -> dict[str, Any]:
     """One model, by name or alias."""
-    return entry(gateway_of(request).models.find(name))
+    return entry(gateway_of(request).models.resolve(name))
 
 
-def entry(model: ServedModel) -> dict[str, Any]:
+def entry(model: Model) -> dict[str, Any]:
+    if isinstance(model, RelayedModel):
+        return {
+            "id": model.name,
+            "object": "model",
+            "created": model.created,
+            "owned_by": "enginix",
+            "root": model.backend.model,
+            "parent": None,
+            "kind": model.engine,
+            "aliases": list(model.aliases),
+            "permission": [],
+        }
     manifest = model.manifest
     return {
         "id": model.name,

@@ -22,6 +22,7 @@ from enginix.gateway.models import ServedModel
 from enginix.gateway.openapi import described
 from enginix.gateway.parameters import check_choice, refuse
 from enginix.gateway.parts import Part
+from enginix.gateway.relay import relay
 from enginix.gateway.sampling import sampling_of
 from enginix.gateway.schema.fields import SamplingFields
 from enginix.gateway.schema.responses import ResponseRequest, ToolChoice
@@ -46,6 +47,8 @@ IMPOSSIBLE = {
 async def create_response(request: Request) -> Response:
     """Answer, streamed or whole, and remember the answer unless told otherwise."""
     gateway = gateway_of(request)
+    if relayed := await relay(request):
+        return relayed
     asked = await read(request, ResponseRequest)
     model = gateway.models.find(asked.model)
     refuse(asked, IMPOSSIBLE)

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from enginix import __version__
 from enginix.gateway.api.models import entry
 from enginix.gateway.gateway import Lane
+from enginix.gateway.models import RelayedModel
 from enginix.gateway.state import gateway_of
 
 router = APIRouter(tags=["Operation"])
@@ -30,13 +31,18 @@ async def show_status(request: Request) -> dict[str, Any]:
 
 async def lane_status(lane: Lane) -> dict[str, Any]:
     health = await lane.liveness.health()
-    manifest = lane.model.manifest
-    return {
+    status = {
         **entry(lane.model),
         "state": "loaded" if health.ok else "error",
         "reason": health.reason,
         "running": lane.admission.running,
         "waiting": lane.admission.waiting,
+    }
+    if isinstance(lane.model, RelayedModel):
+        return status
+    manifest = lane.model.manifest
+    return {
+        **status,
         "architecture": manifest.architecture,
         "limits": {
             "max_batch_size": manifest.limits.max_batch_size,

@@ -1,0 +1,226 @@
+"""A small HTTP/1.1 client for streams of tokens: connections kept, bytes as they come.
+
+One task wakes once per arrival, whatever the number of chunks in it. Leaving a response before
+its end closes the connection, which is how a server is told that nobody waits for the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import cast
+from urllib.parse import urlsplit
+
+import httptools
+
+from enginix.errors import BackendUnavailable, NotBegun, UsageError
+
+CONNECT_SECONDS = 5.0
+# What may wait to be read before the server is made to wait.
+MOST_WAITING = 256 << 10
+MOST_IDLE = 64
+
+
+class HttpClient:
+    """Talks to one server; belongs to the event loop it is used in."""
+
+    def __init__(self, url: str, *, name: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UsageError(f"{url!r} is no server's address; expected http://HOST:PORT")
+        self.name = name
+        self._host = parts.hostname
+        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._base = parts.path.rstrip("/")
+        self._authority = parts.netloc.rpartition("@")[2]
+        self._idle: list[Connection] = []
+
+    @asynccontextmanager
+    async def request(
+        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[Connection]:
+        """The response, once its headers are here. Raises BackendUnavailable."""
+        head = self._head(method, path, len(body), headers or {})
+        connection = await self._asked(head + body)
+        try:
+            yield connection
+        finally:
+            if connection.reusable and len(self._idle) < MOST_IDLE:
+                self._idle.append(connection)
+            else:
+                connection.close()
+
+    async def close(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+    async def _asked(self, message: bytes) -> Connection:
+        while self._idle:
+            kept = self._idle.pop()
+            if kept.closed:
+                continue
+            with suppress(NotBegun):
+                return await self._answered(kept, message)
+            # The server closed it while we wrote: nothing was begun, so a new one is asked.
+            break
+        return await self._answered(await self._connect(), message)
+
+    async def _answered(self, connection: Connection, message: bytes) -> Connection:
+        try:
+            await connection.ask(message)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    async def _connect(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                _, connection = await loop.create_connection(
+                    lambda: Connection(self.name), self._host, self._port, ssl=self._tls
+                )
+        except TimeoutError:
+            raise BackendUnavailable(
+                f"{self.name} did not take a connection within {CONNECT_SECONDS:g} s"
+            ) from None
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise BackendUnavailable(f"{self.name} cannot be reached: {why}") from None
+        return connection
+
+    def _head(self, method: str, path: str, length: int, headers: Mapping[str, str]) -> bytes:
+        lines = [
+            f"{method} {self._base}{path} HTTP/1.1",
+            f"Host: {self._authority}",
+            f"Content-Length: {length}",
+            *(f"{name}: {value}" for name, value in headers.items()),
+        ]
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+class Connection(asyncio.Protocol):
+    """One connection, and the response that is on it now."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._transport: asyncio.Transport | None = None
+        self.closed = False
+        self._lost: str | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        """Nothing of an answer is here yet."""
+        self._parser = httptools.HttpResponseParser(self)
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self._headers_complete = self._complete = self._keep = False
+        self._bounded = False
+        self._pieces: list[bytes] = []
+        self._waiting = 0
+        self._paused = False
+        self._changed: asyncio.Future[None] | None = None
+
+    @property
+    def reusable(self) -> bool:
+        return self._complete and self._keep and not self.closed
+
+    async def ask(self, message: bytes) -> None:
+        """Send a request; return when its answer's headers are here."""
+        self._begin()
+        assert self._transport is not None, "it is connected"
+        self._transport.write(message)
+        while not self._headers_complete:
+            if self._lost is not None:
+                raise NotBegun(f"{self._name} {self._lost} before it answered")
+            await self._change()
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The body as it comes; each item is all that has arrived. Raises BackendUnavailable."""
+        while True:
+            if self._pieces:
+                yield self._take()
+            elif self._complete:
+                return
+            elif self._lost is not None:
+                raise BackendUnavailable(f"{self._name} {self._lost} in the middle of its answer")
+            else:
+                await self._change()
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body; what is beyond the limit is left out."""
+        body = b""
+        async for piece in self.pieces():
+            body += piece
+            if len(body) >= limit:
+                break
+        return body[:limit]
+
+    def close(self) -> None:
+        self.closed = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # Not checked: uvloop's own transports are no asyncio.Transport.
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._lost = f"does not speak HTTP ({error})"
+            self.close()
+        self._wake()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.closed = True
+        if not self._complete and self._lost is None:
+            if self._headers_complete and not self._bounded:
+                # Without a length, the end of the connection is the end of the body.
+                self._complete = True
+            else:
+                self._lost = "closed the connection"
+        self._wake()
+
+    # The parser calls these.
+    def on_header(self, name: bytes, value: bytes) -> None:
+        key = name.decode("latin-1").lower()
+        self.headers[key] = value.decode("latin-1")
+        self._bounded |= key in ("content-length", "transfer-encoding")
+
+    def on_headers_complete(self) -> None:
+        self.status = self._parser.get_status_code()
+        self._headers_complete = self.status >= 200
+
+    def on_body(self, body: bytes) -> None:
+        self._pieces.append(body)
+        self._waiting += len(body)
+        if self._waiting > MOST_WAITING and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def on_message_complete(self) -> None:
+        if self._headers_complete:
+            self._complete = True
+            self._keep = self._parser.should_keep_alive()
+
+    def _take(self) -> bytes:
+        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces.clear()
+        self._waiting = 0
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+        return body
+
+    async def _change(self) -> None:
+        self._changed = asyncio.get_running_loop().create_future()
+        await self._changed
+
+    def _wake(self) -> None:
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)

@@ -1,0 +1,121 @@
+"""A server that speaks the OpenAI API itself, as a backend: trtllm-serve, vLLM, llama-server."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import orjson
+
+from enginix.backends.http1 import Connection, HttpClient
+from enginix.errors import (
+    BackendError,
+    BackendTimedOut,
+    BackendUnavailable,
+    EnginixError,
+    GenerationFailed,
+    Overloaded,
+    RequestError,
+)
+
+PROBE_SECONDS = 2.0
+MOST_OF_AN_ERROR = 64 << 10
+RETRY_SECONDS = 1.0
+
+
+class OpenAIBackend:
+    """`model` is what the server itself calls the model."""
+
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        model: str,
+        *,
+        api_key: str | None = None,
+        probe_seconds: float = PROBE_SECONDS,
+    ) -> None:
+        self.name = name
+        self.model = model
+        self._http = HttpClient(url, name=name)
+        self._authorization = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._probe_seconds = probe_seconds
+
+    def ask(
+        self, path: str, body: bytes, request_id: str = ""
+    ) -> AbstractAsyncContextManager[Connection]:
+        """Send `body`, whose model is this server's own name; leaving the block cancels it."""
+        headers = {"Content-Type": "application/json", **self._authorization}
+        if request_id:
+            headers["X-Request-Id"] = request_id
+        return self._http.request("POST", path, body, headers)
+
+    async def probe(self) -> None:
+        """Return once a token came out; a server's own health stays green without any."""
+        body = {"model": self.model, "prompt": "Hi", "max_tokens": 1, "temperature": 0}
+        try:
+            async with (
+                asyncio.timeout(self._probe_seconds),
+                self.ask("/v1/completions", orjson.dumps(body), "probe") as answer,
+            ):
+                text = await answer.read(MOST_OF_AN_ERROR)
+                if answer.status != 200:
+                    raise BackendUnavailable(
+                        f"{self.name} answered {answer.status}: {words_of(text)}"
+                    )
+        except TimeoutError:
+            raise BackendTimedOut(
+                f"{self.name} produced no token within {self._probe_seconds:g} s"
+            ) from None
+        if b'"choices"' not in text:
+            raise GenerationFailed(f"{self.name} ended a one-token answer without a token")
+
+    async def close(self) -> None:
+        await self._http.close()
+
+
+async def refusal(name: str, answer: Connection) -> EnginixError:
+    """An answer that is none, as our own error."""
+    body = await answer.read(MOST_OF_AN_ERROR)
+    words = words_of(body)
+    status = answer.status
+    if status == 429:
+        return Overloaded(f"{name} is full: {words}", retry_after=RETRY_SECONDS)
+    if status == 503:
+        return BackendUnavailable(f"{name} is not ready: {words}")
+    if status == 504:
+        return BackendTimedOut(f"{name} took too long: {words}")
+    if status in (401, 403):
+        return BackendError(f"{name} does not let this gateway in: {words}")
+    if 400 <= status < 500:
+        error = _error_of(body)
+        return RequestError(words, param=_text(error.get("param")), code=_text(error.get("code")))
+    return GenerationFailed(f"{name} failed ({status}): {words}")
+
+
+def words_of(body: bytes) -> str:
+    """What an error's body says, in any of the forms these servers have."""
+    error = _error_of(body)
+    message = _text(error.get("message")) or _text(error.get("detail"))
+    return message or body.decode(errors="replace").strip()[:500] or "it gave no reason"
+
+
+def _error_of(body: bytes) -> dict[str, Any]:
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    if not isinstance(data, dict):
+        return {}
+    # OpenAI's and llama-server's envelope, vLLM's older flat one, FastAPI's own `detail`.
+    inner = data.get("error")
+    if isinstance(inner, str):
+        return {**data, "message": inner}
+    return inner if isinstance(inner, dict) else data
+
+
+def _text(value: object) -> str | None:
+    if value is None or value == "":
+        return None
+    return value if isinstance(value, str) else orjson.dumps(value).decode()

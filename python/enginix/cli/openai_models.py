@@ -1,0 +1,83 @@
+"""`--models FILE`: which models one gateway serves, and which server has each; `up` writes it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from enginix.backends.openai import OpenAIBackend
+from enginix.backends.triton import TritonBackend
+from enginix.errors import UsageError
+from enginix.gateway.models import Model, Names, RelayedModel, read_model
+from enginix.triton.address import parse_addresses
+from enginix.triton.client import TritonClient
+
+OpenModels = Callable[[], Sequence[Model]]
+
+KEYS = {"name", "engine", "aliases", "contains", "directory", "address", "url", "upstream"}
+
+
+def read_models(path: Path, transport: str) -> OpenModels:
+    """What opens them in the event loop; raises UsageError for what is wrong with the file."""
+    try:
+        data = orjson.loads(path.read_bytes())
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise UsageError(f"--models {path} cannot be read: {error}") from None
+    rows = data.get("models") if isinstance(data, dict) else None
+    if not isinstance(rows, list) or not rows:
+        raise UsageError(f'--models {path}: expected {{"models": [...]}} with at least one in it')
+    opens = [_opener(row, f"--models {path}: models[{n}]", transport) for n, row in enumerate(rows)]
+    names = Counter(name for row in rows for name in {row["name"], *row.get("aliases", [])})
+    for name, count in names.items():
+        if count > 1:
+            raise UsageError(f"--models {path}: {count} models have the name {name!r}")
+    return lambda: [open_model() for open_model in opens]
+
+
+def triton_model(engine: Path, address: str, transport: str) -> Callable[[], Model]:
+    return _triton(engine, None, address, transport)
+
+
+def _opener(row: Any, where: str, transport: str) -> Callable[[], Model]:
+    if not isinstance(row, dict) or not isinstance(row.get("name"), str):
+        raise UsageError(f"{where}: expected an object with a name")
+    if unknown := row.keys() - KEYS:
+        raise UsageError(f"{where}: unknown keys {sorted(unknown)}")
+    names = Names(row["name"], tuple(row.get("aliases", ())), tuple(row.get("contains", ())))
+    if "url" in row:
+        return _relayed(names, row, where)
+    for key in ("directory", "address"):
+        if not isinstance(row.get(key), str):
+            raise UsageError(f"{where}: expected either url, or directory and address")
+    return _triton(Path(row["directory"]), names, row["address"], transport)
+
+
+def _triton(engine: Path, names: Names | None, address: str, transport: str) -> Callable[[], Model]:
+    parse_addresses(address)
+    bind = read_model(engine, names)
+
+    def open_model() -> Model:
+        client = TritonClient(address, transport=transport)
+        return bind(TritonBackend(f"Triton at {address}", client))
+
+    return open_model
+
+
+def _relayed(names: Names, row: dict[str, Any], where: str) -> Callable[[], Model]:
+    url, upstream = row["url"], row.get("upstream", names.name)
+    engine = str(row.get("engine", "openai"))
+    if not isinstance(url, str) or not isinstance(upstream, str):
+        raise UsageError(f"{where}: expected url and upstream to be texts")
+    name = f"{engine} at {url}"
+    # An address that is none is found out now, not in the event loop.
+    OpenAIBackend(name, url, upstream)
+
+    def open_model() -> Model:
+        backend = OpenAIBackend(name, url, upstream)
+        return RelayedModel(names.name, backend, engine, names.aliases, names.contains)
+
+    return open_model
