@@ -50,7 +50,7 @@ ONLY_DOOR = {
     "huggingface_hub": ("checkpoint/download.py",),
     "tensorrt_llm": ("engine/trtllm/convert.py",),
     "rich": ("cli/",),
-    "argparse": ("cli/", "engine/trtllm/convert.py"),
+    "argparse": ("cli/", "engine/trtllm/convert.py", "serve/llama_server.py"),
 }
 
 

@@ -95,7 +95,8 @@ async def end_tree(child: asyncio.subprocess.Process, *, grace: float) -> None:
 
     Returns when all of them are gone.
     """
-    family = set(descendants(child.pid))
+    # The group, too: those whose parent has died are nobody's descendants any more.
+    family = set(descendants(child.pid)) | set(_group(child.pid))
     if child.returncode is None:
         # The group, not the child: MPI ranks and Triton's stubs outlive their parent otherwise.
         _signal_group(child.pid, signal.SIGTERM)
@@ -105,7 +106,7 @@ async def end_tree(child: asyncio.subprocess.Process, *, grace: float) -> None:
             logger.warning("process %d ignored SIGTERM for %g s and is killed", child.pid, grace)
             family |= set(descendants(child.pid))
     _signal_group(child.pid, signal.SIGKILL)
-    await asyncio.gather(*(kill(pid) for pid in family))
+    await asyncio.gather(*(kill(pid) for pid in family - {child.pid}))
     await child.wait()
 
 
@@ -140,6 +141,17 @@ def descendants(pid: int) -> list[int]:
         found += next_ones
         todo += next_ones
     return found
+
+
+def processor_seconds(pid: int) -> float:
+    """What a process and all its descendants have computed so far, as far as they still run."""
+    ticks = 0
+    for each in (pid, *descendants(pid)):
+        with contextlib.suppress(OSError, IndexError):
+            stat = Path(f"/proc/{each}/stat").read_text(errors="replace")
+            user, system = stat.rpartition(")")[2].split()[11:13]
+            ticks += int(user) + int(system)
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def run(
@@ -217,14 +229,25 @@ def port_holder(port: int) -> str | None:
     return None
 
 
+def _group(leader: int) -> list[int]:
+    """Process ids of the group that `leader` began, whether it lives or not."""
+    return [pid for pid, _, group in _processes() if group == leader]
+
+
 def _parents() -> Iterator[tuple[int, int]]:
     """(pid, parent's pid) of every process."""
+    return ((pid, parent) for pid, parent, _ in _processes())
+
+
+def _processes() -> Iterator[tuple[int, int, int]]:
+    """(pid, parent's pid, process group) of every process."""
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             with contextlib.suppress(OSError):
                 stat = Path(f"/proc/{entry}/stat").read_text(errors="replace")
                 # The command name may hold spaces and brackets; fields count from its last one.
-                yield int(entry), int(stat.rpartition(")")[2].split()[1])
+                parent, group = stat.rpartition(")")[2].split()[1:3]
+                yield int(entry), int(parent), int(group)
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

@@ -8,8 +8,11 @@ import pytest
 
 from enginix.catalog.load import find_model
 from enginix.errors import UsageError
-from enginix.serve.commands import gateway_command, triton_command
-from enginix.serve.profile import GatewayEntry, ModelEntry, load_profile, profile_names
+from enginix.serve.overrides import overridden
+from enginix.serve.profile import load_profile, profile_names
+
+ONE = 'title = "x"\n[[model]]\nname = "a"\n'
+TWO = '[[model]]\nname = "b"\nengine = "vllm"\nhttp_port = 1\n'
 
 
 def written(directory: Path, text: str) -> Path:
@@ -20,7 +23,7 @@ def written(directory: Path, text: str) -> Path:
 @pytest.mark.parametrize("name", profile_names())
 def test_every_profile_names_models_of_the_catalogue(name: str) -> None:
     for entry in load_profile(name).models:
-        assert find_model(entry.name)
+        assert find_model(entry.model)
 
 
 @pytest.mark.parametrize("name", ["nope", "../demo", "", "demo.toml"])
@@ -37,6 +40,20 @@ def test_an_unknown_profile_names_the_known_ones(name: str) -> None:
         ('title = "x"\ncolor = 1', r"unknown keys \['color'\]"),
         ('title = "x"\n[[model]]\nname = "a"\nport = 1', r"model: unknown keys \['port'\]"),
         ('title = "x"\n[[model]]\nname = "a"\n[[model]]\nname = "a"', "two models have one name"),
+        ('title = "x"', r"no \[\[model\]\]"),
+        (ONE + "http_port = '1'", "http_port: expected a whole number, got '1'"),
+        (ONE + "aliases = [1]", r"aliases: expected a list, got \[1\]"),
+        (ONE + 'engine = "tgi"', "one of triton, trtllm, vllm, llamacpp, got 'tgi'"),
+        (ONE + "memory = 1.5", "memory is 1.5; expected a share from 0 to 1"),
+        (ONE + "http_port = 9000", "port 9000 is asked for by the gateway and by a"),
+        (
+            ONE + f"memory = 0.6\n{TWO}memory = 0.5",
+            r"0\.6 \(a\) \+ 0\.5 \(b\) = 1\.1 of each GPU's memory",
+        ),
+        (
+            ONE + f'memory = 0.6\n{TWO}memory = 0.5\ngpus = ["1"]',
+            r"= 1\.1 of GPU 1's memory",
+        ),
     ],
 )
 def test_a_mistake_in_a_profile_is_named(tmp_path: Path, text: str, words: str) -> None:
@@ -44,17 +61,34 @@ def test_a_mistake_in_a_profile_is_named(tmp_path: Path, text: str, words: str) 
         load_profile("mine", written(tmp_path, text))
 
 
-def test_triton_is_given_the_engine_and_its_ports() -> None:
-    command = triton_command(["enginix"], ModelEntry("demo", 1, 2, 3), Path("/e"))
-    assert command == [
-        *("enginix", "triton", "/e"),
-        *("--http-port=1", "--grpc-port=2", "--metrics-port=3"),
-    ]
+def test_shares_that_just_fit_pass(tmp_path: Path) -> None:
+    profile = written(tmp_path, ONE + f"memory = 0.7\n{TWO}memory = 0.3")
+    assert len(load_profile("mine", profile).models) == 2
 
 
-def test_the_gateway_is_pointed_at_tritons_grpc_port() -> None:
-    command = gateway_command(["enginix"], GatewayEntry(9), ModelEntry("demo", 1, 2, 3), Path("/e"))
-    assert command == [
-        *("enginix", "openai", "/e", "--host=127.0.0.1", "--port=9"),
-        "--triton=127.0.0.1:2",
-    ]
+def test_models_on_different_gpus_do_not_share_memory(tmp_path: Path) -> None:
+    text = ONE + f'memory = 0.9\ngpus = ["0"]\n{TWO}memory = 0.9\ngpus = ["1"]'
+    assert len(load_profile("mine", written(tmp_path, text)).models) == 2
+
+
+def test_every_value_of_a_profile_can_be_set() -> None:
+    settings = ["demo.http_port=1", "demo-llama.options.parallel=2", "demo-llama.contains=['x']"]
+    demo, llama = overridden(load_profile("demo-multi"), settings).models
+    assert (demo.http_port, llama.options["parallel"], llama.contains) == (1, 2, ["x"])
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("demo", "expected NAME.KEY=VALUE with NAME one of demo, demo-llama"),
+        ("nope.http_port=1", "NAME one of demo, demo-llama"),
+        ("demo.colour=1", "has no 'colour'; it has name, engine"),
+        ("demo.http_port=many", "expected a whole number, got 'many'"),
+        ("demo.http_port.x=1", "http_port has no keys of its own"),
+        ("demo.memory=2", "expected a share from 0 to 1"),
+        ("demo.http_port=8080", "port 8080 is asked for by"),
+    ],
+)
+def test_a_mistake_in_a_setting_is_named(setting: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        overridden(load_profile("demo-multi"), [setting])

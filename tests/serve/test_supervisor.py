@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable
@@ -9,23 +10,26 @@ from pathlib import Path
 
 import pytest
 
-from enginix.errors import ProcessError, StartFailed
+from enginix.errors import StartFailed
 from enginix.process import descendants
 from enginix.serve.child import ChildSpec, State
+from enginix.serve.keeper import Keeper
 from enginix.serve.supervisor import supervised
 
 FOREVER = "import signal; open(r'{mark}', 'w').close(); signal.pause()"
 
 
-def server(directory: Path, name: str, code: str = FOREVER, deadline: float = 20) -> ChildSpec:
+def server(directory: Path, name: str, code: str = FOREVER, deadline: float = 20) -> Keeper:
     """A program that is ready once it has made its mark, a file."""
     mark = directory / f"{name}.ready"
-    return ChildSpec(
-        name=name,
-        argv=[sys.executable, "-c", code.format(mark=mark)],
-        log=directory / f"{name}.log",
-        is_ready=file_exists(mark),
-        deadline=deadline,
+    return Keeper(
+        ChildSpec(
+            name=name,
+            argv=[sys.executable, "-c", code.format(mark=mark)],
+            log=directory / f"{name}.log",
+            is_ready=file_exists(mark),
+            deadline=deadline,
+        )
     )
 
 
@@ -38,23 +42,31 @@ def file_exists(path: Path) -> Callable[[], Awaitable[bool]]:
 
 def is_alive(pid: int) -> bool:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
         return False
-    return True
+    # A zombie is only a note for a parent who does not read it.
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+async def changed(keeper: Keeper, pid: int | None) -> None:
+    """Until it has another process and serves."""
+    async with asyncio.timeout(20):
+        while keeper.child.pid in (None, pid) or keeper.child.state is not State.LOADED:
+            await keeper.child.change.wait()
 
 
 async def test_each_server_starts_after_the_one_before_is_ready(tmp_path: Path) -> None:
     ready: list[str] = []
-    specs = [server(tmp_path, "first"), server(tmp_path, "second")]
-    async with supervised(specs, lambda spec: ready.append(spec.name)):
+    keepers = [server(tmp_path, "first"), server(tmp_path, "second")]
+    async with supervised(keepers, lambda keeper, _: ready.append(keeper.name)):
         assert ready == ["first", "second"]
 
 
 async def test_all_servers_are_gone_after_the_block(tmp_path: Path) -> None:
-    specs = [server(tmp_path, "first"), server(tmp_path, "second")]
-    async with supervised(specs, lambda _: None) as supervisor:
-        pids = [child.pid or 0 for child in supervisor.children]
+    keepers = [server(tmp_path, "first"), server(tmp_path, "second")]
+    async with supervised(keepers, lambda *_: None):
+        pids = [keeper.child.pid or 0 for keeper in keepers]
         assert all(is_alive(pid) for pid in pids)
     assert not any(is_alive(pid) for pid in pids)
 
@@ -62,32 +74,96 @@ async def test_all_servers_are_gone_after_the_block(tmp_path: Path) -> None:
 async def test_a_server_that_ends_early_is_quoted(tmp_path: Path) -> None:
     code = "print('no such engine'); raise SystemExit(3)"
     with pytest.raises(StartFailed, match=r"first exited with status 3(.|\n)*no such engine"):
-        async with supervised([server(tmp_path, "first", code)], lambda _: None):
+        async with supervised([server(tmp_path, "first", code)], lambda *_: None):
             pass
 
 
 async def test_a_failed_start_ends_those_already_running(tmp_path: Path) -> None:
-    specs = [server(tmp_path, "first"), server(tmp_path, "second", "raise SystemExit(1)")]
-    seen: list[str] = []
+    keepers = [server(tmp_path, "first"), server(tmp_path, "second", "raise SystemExit(1)")]
+    seen: list[tuple[str, bool]] = []
     before = descendants(os.getpid())
     with pytest.raises(StartFailed, match="second"):
-        async with supervised(specs, lambda spec: seen.append(spec.name)):
+        async with supervised(
+            keepers, lambda keeper, failure: seen.append((keeper.name, failure is None))
+        ):
             pass
-    assert seen == ["first"]
+    assert seen == [("first", True), ("second", False)]
     assert set(descendants(os.getpid())) <= set(before)
 
 
+async def test_an_optional_server_that_fails_does_not_keep_the_others_from_serving(
+    tmp_path: Path,
+) -> None:
+    keepers = [server(tmp_path, "broken", "raise SystemExit(1)"), server(tmp_path, "sound")]
+    async with supervised(keepers, lambda *_: None, optional=frozenset({"broken"})):
+        assert keepers[1].child.state is State.LOADED
+        assert "status 1" in (keepers[0].child.error or "")
+
+
 async def test_a_server_that_is_never_ready_is_given_up(tmp_path: Path) -> None:
-    spec = server(tmp_path, "first", "import signal; signal.pause()", deadline=0.3)
+    keeper = server(tmp_path, "first", "import signal; signal.pause()", deadline=0.3)
     with pytest.raises(StartFailed, match=r"not ready within 0\.3 s; it said nothing"):
-        async with supervised([spec], lambda _: None):
+        async with supervised([keeper], lambda *_: None):
             pass
 
 
-async def test_a_server_that_dies_later_ends_the_watch(tmp_path: Path) -> None:
-    async with supervised([server(tmp_path, "first")], lambda _: None) as supervisor:
-        (child,) = supervisor.children
-        os.kill(child.pid or 0, 9)
-        with pytest.raises(ProcessError, match="first was killed by SIGKILL"):
-            await supervisor.watch()
-        assert child.state is State.ERROR
+async def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
+    spec = ChildSpec("none", ["/no/such/program"], tmp_path / "log", file_exists(tmp_path))
+    with pytest.raises(StartFailed, match="cannot start '/no/such/program'"):
+        async with supervised([Keeper(spec)], lambda *_: None):
+            pass
+
+
+async def test_a_server_that_is_killed_is_started_again(tmp_path: Path) -> None:
+    keeper = server(tmp_path, "first")
+    async with supervised([keeper], lambda *_: None):
+        pid = keeper.child.pid or 0
+        os.kill(pid, 9)
+        await changed(keeper, pid)
+        assert keeper.restarts == 1
+        assert "first was killed by SIGKILL" in (keeper.child.error or "")
+
+
+async def test_what_a_killed_server_leaves_behind_is_gone_before_the_next_start(
+    tmp_path: Path,
+) -> None:
+    code = "import os, signal; os.fork(); open(r'{mark}', 'w').close(); signal.pause()"
+    keeper = server(tmp_path, "first", code)
+    async with supervised([keeper], lambda *_: None):
+        pid = keeper.child.pid or 0
+        (orphan,) = descendants(pid)
+        os.kill(pid, 9)
+        await changed(keeper, pid)
+        assert not is_alive(orphan)
+
+
+async def test_an_unloaded_server_is_gone_and_can_be_loaded_again(tmp_path: Path) -> None:
+    keeper = server(tmp_path, "first")
+    async with supervised([keeper], lambda *_: None):
+        pid = keeper.child.pid or 0
+        await keeper.unload()
+        assert (keeper.child.state, keeper.child.pid) == (State.IDLE, None)
+        assert not is_alive(pid)
+        await keeper.load()
+        assert keeper.child.state is State.LOADED
+        assert keeper.restarts == 0
+
+
+async def test_loading_what_is_loaded_changes_nothing(tmp_path: Path) -> None:
+    keeper = server(tmp_path, "first")
+    async with supervised([keeper], lambda *_: None):
+        pid = keeper.child.pid
+        await asyncio.gather(keeper.load(), keeper.load())
+        assert keeper.child.pid == pid
+
+
+async def test_unloading_in_the_middle_of_a_load_leaves_nothing(tmp_path: Path) -> None:
+    keeper = server(tmp_path, "first", "import signal; signal.pause()")
+    loading = asyncio.create_task(keeper.load())
+    await keeper.child.change.wait()
+    before = set(descendants(os.getpid()))
+    await keeper.unload()
+    with pytest.raises(asyncio.CancelledError):
+        await loading
+    assert not set(descendants(os.getpid())) - before
+    assert keeper.child.state is State.IDLE

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import shlex
 import time
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from rich.console import Console
 
@@ -16,24 +16,41 @@ from enginix.catalog.load import ModelSpec, find_model
 from enginix.checkpoint.load import hash_files
 from enginix.cli import environment
 from enginix.cli.engine import build_model
+from enginix.cli.find_engine import find_engine
 from enginix.cli.hello import say_hello
-from enginix.cli.own_command import own_command
 from enginix.cli.signals import run_until_signalled
 from enginix.cli.stage_lines import StageLines
-from enginix.errors import EnginixError
+from enginix.cli.up_servers import (
+    RUNTIME,
+    engine_directory,
+    gateway_of,
+    keeper_of,
+    log_directory,
+    require_program,
+    servers_of,
+    with_ours,
+    write_files,
+)
+from enginix.errors import BackendUnavailable, EnginixError, StartFailed
 from enginix.manifest import check_files, read_manifest
-from enginix.process import require_port_free
+from enginix.process import find_program, require_port_free
+from enginix.process import run as run_command
 from enginix.readiness import answers_ok
 from enginix.runtimes.find import find_recipe
 from enginix.runtimes.make import make_runtime
 from enginix.serve.child import ChildSpec
-from enginix.serve.commands import gateway_command, triton_command
-from enginix.serve.profile import ModelEntry, Profile, load_profile, profile_names
+from enginix.serve.commands import LOOPBACK, Command
+from enginix.serve.gpus import check_devices, listed_devices, shared_devices
+from enginix.serve.keeper import Keeper
+from enginix.serve.overrides import overridden
+from enginix.serve.profile import ENGINES, ModelEntry, Profile, load_profile, profile_names
 from enginix.serve.supervisor import supervised
+from enginix.serve.traffic import Traffic
 
-RUNTIME = "triton-cpu"
+GATEWAY = "gateway"
 
 console = Console(highlight=False, soft_wrap=True)
+logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,27 +58,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("profile", metavar="PROFILE", help=f"one of: {names}")
     parser.add_argument("--port", type=int, help="the gateway's port (default: the profile's)")
     parser.add_argument("--host", help="the gateway's address (default: 127.0.0.1)")
-    parser.add_argument("--http-port", type=int, help="Triton's HTTP port")
-    parser.add_argument("--grpc-port", type=int, help="Triton's gRPC port")
-    parser.add_argument("--metrics-port", type=int, help="Triton's metrics port")
+    parser.add_argument("--http-port", type=int, help="the first model's HTTP port")
+    parser.add_argument("--grpc-port", type=int, help="its gRPC port, if Triton serves it")
+    parser.add_argument("--metrics-port", type=int, help="its metrics port, likewise")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME.KEY=VALUE",
+        help="change the profile: demo.http_port=8100, NAME.options.max_model_len=8192",
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the commands and stop")
 
 
 def run(args: argparse.Namespace) -> int:
-    profile = _overridden(load_profile(args.profile), args)
+    profile = overridden(_with_ports(load_profile(args.profile), args), args.set)
     if args.dry_run:
-        for spec in _children(profile):
-            print(shlex.join(spec.argv))
+        _show(profile)
         return 0
     _require_ports(profile)
+    _check_gpus(profile)
     for entry in profile.models:
-        _prepare(find_model(entry.name))
+        require_program(entry)
+    for entry in profile.models:
+        _prepare(entry)
     if run_until_signalled(_serve(profile)):
         console.print("\nstopped; nothing is left running")
     return 0
 
 
-def _overridden(profile: Profile, args: argparse.Namespace) -> Profile:
+def _with_ports(profile: Profile, args: argparse.Namespace) -> Profile:
     def given(*names: str) -> dict[str, object]:
         return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 
@@ -74,25 +100,48 @@ def _overridden(profile: Profile, args: argparse.Namespace) -> Profile:
     )
 
 
+def _show(profile: Profile) -> None:
+    """As a script: what is written, and what is run in which order."""
+    servers = servers_of(profile)
+    for command in [*(server.command for server in servers), gateway_of(profile, servers)]:
+        for path, text in command.files.items():
+            print(f"cat > {shlex.quote(str(path))} <<'EOF'\n{text}EOF")
+        print(shlex.join([*(f"{name}={value}" for name, value in command.env.items())]), end="")
+        print(" " * bool(command.env) + shlex.join(command.argv))
+
+
 def _require_ports(profile: Profile) -> None:
     """Before anything is built: a taken port must not be found out after a minute."""
-    for entry in profile.models:
-        require_port_free("127.0.0.1", entry.http_port, "--http-port")
-        require_port_free("127.0.0.1", entry.grpc_port, "--grpc-port")
-        require_port_free("127.0.0.1", entry.metrics_port, "--metrics-port")
+    for place, entry in enumerate(profile.models):
+        for flag, port in entry.ports.items():
+            key = flag.removeprefix("--").replace("-", "_")
+            require_port_free(LOOPBACK, port, flag if not place else f"--set {entry.name}.{key}=N")
     require_port_free(profile.gateway.host, profile.gateway.port, "--port")
 
 
-def _prepare(spec: ModelSpec) -> None:
+def _check_gpus(profile: Profile) -> None:
+    if any(entry.gpus for entry in profile.models) and (smi := find_program("nvidia-smi")):
+        check_devices(profile, listed_devices(run_command([str(smi), "-L"], timeout=20)))
+    for warning in shared_devices(profile):
+        logger.warning("%s", warning)
+
+
+def _prepare(entry: ModelEntry) -> None:
     """Its runtime and its engine, made when they are not there."""
+    spec = find_model(entry.model)
+    if entry.engine not in ("triton", "llamacpp"):
+        return
+    if spec.kind != "gguf":
+        _tell("engine", str(find_engine(spec.name)))
+        return
     if environment.runtime_override(RUNTIME) is None:
         make_runtime(
             find_recipe(RUNTIME), environment.cache_home(), lambda line: _tell("runtime", line)
         )
     if environment.engine_override() is not None:
         return
-    engine = _engine(spec.name)
-    if not _is_current(spec, engine):
+    engine = engine_directory(spec.name)
+    if not _is_current(spec):
         lines = StageLines()
         try:
             build_model(spec, engine, lines, replace_it=True)
@@ -101,12 +150,9 @@ def _prepare(spec: ModelSpec) -> None:
     _tell("engine", str(engine))
 
 
-def _engine(name: str) -> Path:
-    return environment.engine_override() or environment.cache_home() / "engines" / name
-
-
-def _is_current(spec: ModelSpec, engine: Path) -> bool:
+def _is_current(spec: ModelSpec) -> bool:
     """Whether it was built by this enginix from the checkpoint as it is now, and is whole."""
+    engine = engine_directory(spec.name)
     try:
         manifest = read_manifest(engine)
         check_files(engine, manifest)
@@ -118,55 +164,61 @@ def _is_current(spec: ModelSpec, engine: Path) -> bool:
     return checkpoint is None or hash_files(checkpoint) == manifest.source.files
 
 
-def _children(profile: Profile) -> list[ChildSpec]:
-    logs = environment.cache_home() / "logs" / profile.name
-    gateway = profile.gateway
-    (entry,) = profile.models
-    return [
-        _triton(entry, logs),
-        ChildSpec(
-            "gateway",
-            gateway_command(own_command(), gateway, entry, _engine(entry.name)),
-            logs / "gateway.log",
-            partial(answers_ok, f"http://{_reachable(gateway.host)}:{gateway.port}/health"),
-        ),
-    ]
-
-
-def _triton(entry: ModelEntry, logs: Path) -> ChildSpec:
-    return ChildSpec(
-        "triton",
-        triton_command(own_command(), entry, _engine(entry.name)),
-        logs / f"triton-{entry.name}.log",
-        partial(answers_ok, f"http://127.0.0.1:{entry.http_port}/v2/health/ready"),
-    )
-
-
 async def _serve(profile: Profile) -> None:
     began = time.monotonic()
+    url = f"http://{_reachable(profile.gateway.host)}:{profile.gateway.port}"
+    servers = servers_of(profile)
+    gateway = gateway_of(profile, servers)
+    for command in [*(server.command for server in servers), gateway]:
+        write_files(command)
+    engines = {server.entry.name: ENGINES[server.entry.engine] for server in servers}
 
-    def report(spec: ChildSpec) -> None:
-        _tell(spec.name, f"ready after {time.monotonic() - began:.1f} s")
+    def report(keeper: Keeper, failure: StartFailed | None) -> None:
+        what = f"{engines.get(keeper.name, '')} ".lstrip()
+        if failure is None:
+            _tell(keeper.name, f"{what}ready after {time.monotonic() - began:.1f} s")
+        elif keeper.name in optional:
+            _tell(keeper.name, f"{what}failed and is tried again: {failure}")
 
-    async with supervised(_children(profile), report) as supervisor:
-        gateway = profile.gateway
-        url = f"http://{_reachable(gateway.host)}:{gateway.port}"
-        await say_hello(console, url, profile.models[0].name, profile.hello)
+    # One broken model does not keep the others from serving, a broken gateway does.
+    optional = frozenset(engines) if len(engines) > 1 else frozenset()
+    traffic = Traffic(url)
+    keepers = [keeper_of(server, traffic) for server in servers]
+    keepers.append(_gateway_keeper(profile, gateway, url))
+    async with supervised(keepers, report, optional) as supervisor:
+        for entry in profile.models:
+            if supervisor.keepers[entry.name].child.error is None:
+                await say_hello(console, url, entry.name, profile.hello)
         _tell_where(profile, url)
         await supervisor.watch()
+
+
+def _gateway_keeper(profile: Profile, command: Command, url: str) -> Keeper:
+    is_ready = partial(answers_ok, f"{url}/livez")
+
+    async def probe() -> None:
+        if not await is_ready():
+            raise BackendUnavailable("its /livez does not answer")
+
+    log = log_directory(profile) / "gateway.log"
+    spec = ChildSpec(GATEWAY, command.argv, log, is_ready, env=with_ours(command.env))
+    return Keeper(spec, probe=probe)
 
 
 def _tell_where(profile: Profile, url: str) -> None:
     console.print()
     _tell("page", f"{url}/")
-    _tell("openai", f"{url}/v1  (model {profile.models[0].name!r}, any API key)")
-    _tell("triton", f"http://127.0.0.1:{profile.models[0].http_port}/v2")
-    _tell("logs", str(environment.cache_home() / "logs" / profile.name))
+    names = ", ".join(repr(entry.name) for entry in profile.models)
+    _tell("openai", f"{url}/v1  (model {names}, any API key)")
+    for entry in profile.models:
+        path = "v2" if entry.engine == "triton" else "v1"
+        _tell(entry.engine, f"http://{LOOPBACK}:{entry.http_port}/{path}")
+    _tell("logs", str(log_directory(profile)))
     console.print("\nCtrl-C stops everything.")
 
 
 def _reachable(host: str) -> str:
-    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)
+    return {"0.0.0.0": LOOPBACK, "::": "[::1]"}.get(host, host)
 
 
 def _tell(subject: str, text: str) -> None:

@@ -1,18 +1,19 @@
-"""One supervised server: starts it, says when it is ready, remembers its last words."""
+"""One server's process: starts it, says when it is ready, remembers its last words, ends it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import IO
 
 from enginix.errors import StartFailed
-from enginix.process import describe_exit, end_tree, start
+from enginix.process import describe_exit, end_tree, processor_seconds, start
+from enginix.serve.log import RotatingLog
 
 logger = logging.getLogger(__name__)
 
@@ -37,30 +38,48 @@ class ChildSpec:
     is_ready: Callable[[], Awaitable[bool]]
     deadline: float = 120.0
     grace: float = 15.0
+    """What it gets to end by itself; a wedged one gets none."""
+    env: Mapping[str, str] | None = field(default=None, repr=False)
 
 
 class Child:
-    """Not restartable by itself: who restarts, and when, is the supervisor's decision."""
+    """Not restartable by itself: who restarts, and when, is the keeper's decision.
+
+    Only this class writes its state, and only its keeper calls what changes it.
+    """
 
     def __init__(self, spec: ChildSpec) -> None:
         self.spec = spec
         self.state = State.IDLE
+        self.since = time.time()
+        """When it came into this state, in seconds since 1970."""
+        self.error: str | None = None
+        """Why it failed last, kept while it is started again."""
+        self.log = RotatingLog(spec.log)
+        self.change = asyncio.Event()
+        """Set when the state changes; every state has its own."""
         self._process: asyncio.subprocess.Process | None = None
 
     @property
     def pid(self) -> int | None:
         return self._process.pid if self._process else None
 
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    def processor_seconds(self) -> float:
+        """Of all its processes so far."""
+        return processor_seconds(self._process.pid) if self._process else 0.0
+
     async def start(self) -> None:
         """Return once it is ready; StartFailed, with its last lines, if that does not come."""
         self._become(State.LOADING)
-        self.spec.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.spec.log.open("wb") as log:
-            self._process = await self._run(log)
+        with self.log.open() as log:
+            self._process = await start(self.spec.argv, env=self.spec.env, stdout=log, stderr=log)
         try:
             await asyncio.wait_for(self._until_ready(self._process), self.spec.deadline)
         except TimeoutError:
-            self._become(State.ERROR)
             raise StartFailed(
                 f"{self.spec.name} was not ready within {self.spec.deadline:g} s; {self._said()}"
             ) from None
@@ -70,17 +89,23 @@ class Child:
         """Wait until it ends by itself; the sentence says how, with its last lines."""
         assert self._process is not None, "ended() follows start()"
         returncode = await self._process.wait()
-        self._become(State.ERROR)
         return f"{self.spec.name} {describe_exit(returncode)}; {self._said()}"
 
-    async def stop(self) -> None:
-        if self._process is not None:
-            await end_tree(self._process, grace=self.spec.grace)
-            self._process = None
-            self._become(State.IDLE)
+    async def fail(self, why: str, *, at_once: bool) -> None:
+        """End what is left of it and remember why."""
+        self.error = why
+        self._become(State.ERROR)
+        await self._end(0.0 if at_once else self.spec.grace)
 
-    async def _run(self, log: IO[bytes]) -> asyncio.subprocess.Process:
-        return await start(self.spec.argv, stdout=log, stderr=log)
+    async def stop(self) -> None:
+        await self._end(self.spec.grace)
+        self._become(State.IDLE)
+
+    async def _end(self, grace: float) -> None:
+        if self._process is not None:
+            # Whatever cancels this, the processes must be gone before anybody starts them again.
+            await asyncio.shield(end_tree(self._process, grace=grace))
+            self._process = None
 
     async def _until_ready(self, process: asyncio.subprocess.Process) -> None:
         while not await self.spec.is_ready():
@@ -89,12 +114,14 @@ class Child:
             await asyncio.sleep(READY_POLL)
 
     def _said(self) -> str:
-        lines = self.spec.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        lines = self.log.last_lines(LAST_WORDS)
         if not lines:
             return f"it said nothing (log: {self.spec.log})"
-        return f"its last words ({self.spec.log}):\n" + os.linesep.join(lines[-LAST_WORDS:])
+        return f"its last words ({self.spec.log}):\n" + os.linesep.join(lines)
 
     def _become(self, state: State) -> None:
         if state is not self.state:
             logger.debug("%s: %s -> %s", self.spec.name, self.state.value, state.value)
-        self.state = state
+            self.state, self.since = state, time.time()
+            self.change.set()
+            self.change = asyncio.Event()

@@ -3,23 +3,66 @@
 from __future__ import annotations
 
 import tomllib
+from collections import Counter
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from enginix.errors import UsageError
 
 DIRECTORY = Path(__file__).parent / "profiles"
 
+# What a profile calls an engine -> who serves it.
+ENGINES = {
+    "triton": "Triton",
+    "trtllm": "trtllm-serve",
+    "vllm": "vLLM",
+    "llamacpp": "llama-server",
+}
+
+Option = str | int | float | bool
+
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """One engine, named as in the catalogue, served by a Triton on these ports."""
+    """One model and the server it runs in. Servers start in the order of the profile."""
 
     name: str
+    """What clients ask for."""
+    engine: str = "triton"
+    source: str = ""
+    """The catalogue's name of it, where that is another."""
+    aliases: list[str] = field(default_factory=list)
+    contains: list[str] = field(default_factory=list)
+    """A name nobody has that holds one of these words means this model."""
     http_port: int = 8000
     grpc_port: int = 8001
     metrics_port: int = 8002
+    gpus: list[str] = field(default_factory=list)
+    """The ones it may see, by number or UUID, MIG devices by UUID; empty: all."""
+    memory: float = 0.0
+    """The share of each of its GPUs' memory it takes."""
+    ready_seconds: float = 120.0
+    options: dict[str, Option] = field(default_factory=dict)
+    """The server's own options, with underscores; true for one without a value."""
+    autodeploy: dict[str, Any] = field(default_factory=dict)
+    """TensorRT-LLM's AutoDeploy settings; with any, that backend is used."""
+
+    @property
+    def model(self) -> str:
+        """Its name in the catalogue."""
+        return self.source or self.name
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """Flag that chooses it -> port; only Triton has more than one."""
+        if self.engine != "triton":
+            return {"--http-port": self.http_port}
+        return {
+            "--http-port": self.http_port,
+            "--grpc-port": self.grpc_port,
+            "--metrics-port": self.metrics_port,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +93,7 @@ def load_profile(name: str, directory: Path = DIRECTORY) -> Profile:
         raise UsageError(f"no profile named {name!r}; there is {known}")
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: {error}") from error
     models = [_entry(ModelEntry, row, f"{path.name}: model") for row in data.pop("model", [])]
     gateway = _entry(GatewayEntry, data.pop("gateway", {}), f"{path.name}: gateway")
@@ -58,15 +101,97 @@ def load_profile(name: str, directory: Path = DIRECTORY) -> Profile:
         Profile, {"name": name, "models": models, "gateway": gateway, **data}, path.name
     )
     assert isinstance(profile, Profile)
-    if len({model.name for model in profile.models}) < len(profile.models):
-        raise UsageError(f"{path.name}: two models have one name; give each its own")
+    check(profile, path.name)
     return profile
+
+
+def check(profile: Profile, where: str) -> None:
+    """Refuse what cannot run together; also after overrides."""
+    if not profile.models:
+        raise UsageError(f"{where}: it has no [[model]]; expected at least one")
+    for entry in profile.models:
+        if entry.engine not in ENGINES:
+            raise UsageError(
+                f"{where}: {entry.name}: engine: expected one of {', '.join(ENGINES)}, "
+                f"got {entry.engine!r}"
+            )
+        if not 0 <= entry.memory <= 1:
+            raise UsageError(
+                f"{where}: {entry.name}: memory is {entry.memory:g}; expected a share from 0 to 1"
+            )
+    _check_names(profile, where)
+    _check_ports(profile, where)
+    _check_memory(profile, where)
+
+
+def memory_by_gpu(profile: Profile) -> dict[str | None, dict[str, float]]:
+    """GPU -> model -> share of its memory; a model that names no GPU sees them all, as None."""
+    shares: dict[str | None, dict[str, float]] = {}
+    named = {gpu for entry in profile.models for gpu in entry.gpus}
+    everywhere: list[str | None] = [None, *sorted(named)]
+    for entry in profile.models:
+        for gpu in entry.gpus or everywhere:
+            if entry.memory:
+                shares.setdefault(gpu, {})[entry.name] = entry.memory
+    return shares
+
+
+def _check_names(profile: Profile, where: str) -> None:
+    names = Counter(name for entry in profile.models for name in {entry.name, *entry.aliases})
+    for name, count in names.items():
+        if count > 1:
+            raise UsageError(f"{where}: two models have one name, {name!r}; give each its own")
+
+
+def _check_ports(profile: Profile, where: str) -> None:
+    holders: dict[int, str] = {profile.gateway.port: "the gateway"}
+    for entry in profile.models:
+        for port in entry.ports.values():
+            if port in holders and port:
+                raise UsageError(
+                    f"{where}: port {port} is asked for by {holders[port]} and by {entry.name}; "
+                    "give each its own"
+                )
+            holders[port] = entry.name
+
+
+def _check_memory(profile: Profile, where: str) -> None:
+    for gpu, shares in memory_by_gpu(profile).items():
+        total = sum(shares.values())
+        # Shares are decimal fractions, their sum is binary: 0.3 + 0.7 must pass.
+        if total > 1.0 + 1e-9:
+            parts = " + ".join(f"{share:g} ({name})" for name, share in shares.items())
+            which = "each GPU" if gpu is None else f"GPU {gpu}"
+            raise UsageError(
+                f"{where}: {parts} = {total:g} of {which}'s memory; "
+                "expected at most 1, lower one with --set NAME.memory=SHARE"
+            )
 
 
 def _entry(kind: type[Any], row: dict[str, Any], where: str) -> Any:
     if unknown := row.keys() - {item.name for item in fields(kind)}:
         raise UsageError(f"{where}: unknown keys {sorted(unknown)}")
+    hints = get_type_hints(kind)
+    for key, value in row.items():
+        check_type(value, hints[key], f"{where}: {key}")
     try:
         return kind(**row)
     except TypeError as error:
         raise UsageError(f"{where}: {error}") from None
+
+
+def check_type(value: object, hint: Any, where: str) -> None:
+    """TOML's values against the plain types the entries have."""
+    kind = getattr(hint, "__origin__", hint)
+    allowed = (int, float) if kind is float else (kind,)
+    right = isinstance(value, allowed) and not (kind is not bool and isinstance(value, bool))
+    if right and kind is list:
+        (inner,) = get_args(hint)
+        right = all(isinstance(item, inner) for item in value)  # type: ignore[attr-defined]
+    if not right:
+        raise UsageError(f"{where}: expected {_spelled(hint)}, got {value!r}")
+
+
+def _spelled(hint: Any) -> str:
+    names = {str: "a text", int: "a whole number", float: "a number", list: "a list"}
+    return names.get(getattr(hint, "__origin__", hint), "a table")

@@ -1,6 +1,6 @@
 """Runs a profile's servers: starts them in order, each after the one before is ready.
 
-They end together: when one ends by itself, when the caller leaves, and when this process is
+Each is kept serving until the caller leaves; all of them end then, and also when this process is
 killed (they die with their parent).
 """
 
@@ -10,37 +10,42 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from enginix.errors import ProcessError
-from enginix.serve.child import Child, ChildSpec
+from enginix.errors import StartFailed
+from enginix.serve.keeper import Keeper
+
+Report = Callable[[Keeper, StartFailed | None], None]
 
 
 class Supervisor:
-    def __init__(self, children: Sequence[Child]) -> None:
-        self.children = children
+    def __init__(self, keepers: Sequence[Keeper]) -> None:
+        self.keepers = {keeper.name: keeper for keeper in keepers}
 
     async def watch(self) -> None:
-        """Return never; raise ProcessError when a child has ended by itself."""
-        ends = [asyncio.create_task(child.ended()) for child in self.children]
-        try:
-            done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-            raise ProcessError(done.pop().result())
-        finally:
-            for end in ends:
-                end.cancel()
+        """Return never: the keepers do the work."""
+        await asyncio.get_running_loop().create_future()
 
 
 @asynccontextmanager
 async def supervised(
-    specs: Sequence[ChildSpec], report: Callable[[ChildSpec], None]
+    keepers: Sequence[Keeper],
+    report: Report,
+    optional: frozenset[str] = frozenset(),
 ) -> AsyncIterator[Supervisor]:
-    """All servers ready, in order; `report` is called with each that became ready."""
+    """All servers started, in order; `report` is called with each, and with why it failed.
+
+    One that fails at first ends all, unless it is among the `optional`: those are tried again
+    while the others serve.
+    """
     async with AsyncExitStack() as stack:
-        children = []
-        for spec in specs:
-            child = Child(spec)
+        for keeper in keepers:
             # Before the start: a start that fails half way leaves a process, too.
-            stack.push_async_callback(child.stop)
-            await child.start()
-            children.append(child)
-            report(spec)
-        yield Supervisor(children)
+            stack.push_async_callback(keeper.unload)
+            try:
+                await keeper.load()
+            except StartFailed as failure:
+                report(keeper, failure)
+                if keeper.name not in optional:
+                    raise
+            else:
+                report(keeper, None)
+        yield Supervisor(keepers)

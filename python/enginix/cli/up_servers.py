@@ -1,0 +1,179 @@
+"""A profile's entries as servers: what each runs, from where, and how its health is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from enginix.backends.openai import OpenAIBackend
+from enginix.backends.triton_probe import TritonProbe
+from enginix.catalog.load import find_model
+from enginix.checkpoint.locate import find_checkpoint
+from enginix.cli import environment
+from enginix.cli.own_command import own_command
+from enginix.errors import BackendError, NotACheckpoint, RuntimeMissing
+from enginix.process import find_program
+from enginix.runtimes.find import find_recipe, runtime_root
+from enginix.serve import commands
+from enginix.serve.child import ChildSpec
+from enginix.serve.commands import LOOPBACK, Command
+from enginix.serve.keeper import Keeper, Probe
+from enginix.serve.profile import ENGINES, ModelEntry, Profile
+from enginix.serve.traffic import Traffic
+
+RUNTIME = "triton-cpu"
+PROBE_SECONDS = 2.0
+
+# Program -> the arguments it serves with, and what to do where it is not installed.
+PROGRAMS = {
+    "trtllm": ("trtllm-serve", [], "run inside NVIDIA's TensorRT-LLM container, or pip install it"),
+    "vllm": ("vllm", ["serve"], "pip install vllm in an environment of its own"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One model's server before it runs."""
+
+    entry: ModelEntry
+    command: Command
+    log: Path
+    directory: Path | None
+    """The engine; None where the server reads a checkpoint itself."""
+    upstream: str
+    """What the server itself calls the model."""
+
+
+def engine_directory(name: str) -> Path:
+    return environment.engine_override() or environment.cache_home() / "engines" / name
+
+
+def servers_of(profile: Profile) -> list[Server]:
+    return [_server(profile, entry) for entry in profile.models]
+
+
+def gateway_of(profile: Profile, servers: Sequence[Server]) -> Command:
+    models = [
+        commands.gateway_model(server.entry, directory=server.directory, upstream=server.upstream)
+        for server in servers
+    ]
+    file = run_directory(profile) / "gateway.json"
+    return commands.gateway_command(own_command(), profile.gateway, file, {"models": models})
+
+
+def run_directory(profile: Profile) -> Path:
+    """What a running profile needs to be written down."""
+    return environment.cache_home() / "run" / f"{profile.name}-{profile.gateway.port}"
+
+
+def log_directory(profile: Profile) -> Path:
+    return environment.cache_home() / "logs" / profile.name
+
+
+def require_program(entry: ModelEntry) -> None:
+    """Raise RuntimeMissing, saying what to install, where the server's program is not here."""
+    if entry.engine in PROGRAMS:
+        name, _, advice = PROGRAMS[entry.engine]
+        if _installed(entry.engine) is None:
+            raise RuntimeMissing(
+                f"{ENGINES[entry.engine]} is not installed: no {name} on PATH; {advice} "
+                f"(or set ENGINIX_RUNTIME_{entry.engine.upper()} to its virtual environment)"
+            )
+
+
+def write_files(command: Command) -> None:
+    for path, text in command.files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def keeper_of(server: Server, traffic: Traffic) -> Keeper:
+    """Call it in the event loop that the keeper is to run in."""
+    prober = _prober(server)
+    name = server.entry.name
+
+    async def tokens() -> float | None:
+        return await traffic.tokens(name)
+
+    spec = ChildSpec(
+        name,
+        server.command.argv,
+        server.log,
+        lambda: answers(prober.probe),
+        deadline=server.entry.ready_seconds,
+        env=with_ours(server.command.env),
+    )
+    return Keeper(spec, probe=prober.probe, tokens=tokens)
+
+
+async def answers(probe: Probe) -> bool:
+    try:
+        await probe()
+    except BackendError:
+        return False
+    return True
+
+
+def with_ours(env: Mapping[str, str]) -> dict[str, str]:
+    return {**environment.everything(), **env}
+
+
+def _server(profile: Profile, entry: ModelEntry) -> Server:
+    log = log_directory(profile) / f"{entry.engine}-{entry.name}.log"
+    match entry.engine:
+        case "triton":
+            engine = engine_directory(entry.model)
+            command = commands.triton_command(own_command(), entry, engine)
+            return Server(entry, command, log, engine, entry.name)
+        case "llamacpp":
+            engine = engine_directory(entry.model)
+            command = commands.llama_server_command(_llama_server(), entry, engine / "model.gguf")
+            return Server(entry, command, log, None, entry.name)
+        case "trtllm":
+            model = _checkpoint(entry)
+            yaml = run_directory(profile) / f"{entry.name}.yaml"
+            command = commands.trtllm_command(_program("trtllm"), entry, model, yaml)
+            # It calls a directory by its last part, and everything else as it was called.
+            upstream = Path(model).name if Path(model).is_dir() else model
+            return Server(entry, command, log, None, upstream)
+    command = commands.vllm_command(_program("vllm"), entry, _checkpoint(entry))
+    return Server(entry, command, log, None, entry.name)
+
+
+def _prober(server: Server) -> TritonProbe | OpenAIBackend:
+    entry = server.entry
+    url = f"http://{LOOPBACK}:{entry.http_port}"
+    if entry.engine == "triton":
+        return TritonProbe(url, seconds=PROBE_SECONDS)
+    name = f"{ENGINES[entry.engine]} at {url}"
+    return OpenAIBackend(name, url, server.upstream, probe_seconds=PROBE_SECONDS)
+
+
+def _llama_server() -> list[str]:
+    root = environment.runtime_override(RUNTIME) or runtime_root(
+        find_recipe(RUNTIME), environment.cache_home()
+    )
+    return [str(root / "bin" / "python"), commands.LLAMA_SERVER]
+
+
+def _checkpoint(entry: ModelEntry) -> str:
+    """Its directory where it is on this machine; else the hub's name, which servers can fetch."""
+    spec = find_model(entry.model)
+    try:
+        return str(find_checkpoint(spec, environment.cache_home()))
+    except NotACheckpoint:
+        return spec.source.repo or entry.model
+
+
+def _program(engine: str) -> list[str]:
+    name, arguments, _ = PROGRAMS[engine]
+    return [_installed(engine) or name, *arguments]
+
+
+def _installed(engine: str) -> str | None:
+    name = PROGRAMS[engine][0]
+    if root := environment.runtime_override(engine):
+        return str(root / "bin" / name)
+    found = find_program(name)
+    return str(found) if found else None

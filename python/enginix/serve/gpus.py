@@ -1,0 +1,46 @@
+"""Holds a profile's GPUs against those the machine has, as `nvidia-smi -L` lists them."""
+
+from __future__ import annotations
+
+import re
+
+from enginix.errors import UsageError
+from enginix.serve.profile import Profile, memory_by_gpu
+
+GPU = re.compile(r"^GPU (\d+): .*\(UUID: (GPU-[0-9a-f-]+)\)")
+MIG = re.compile(r"^\s+MIG .*\(UUID: (MIG-[0-9A-Za-z/-]+)\)")
+
+
+def listed_devices(text: str) -> dict[str, str]:
+    """Every word a device can be called by -> the device; MIG devices go by their UUID only."""
+    devices: dict[str, str] = {}
+    for line in text.splitlines():
+        if gpu := GPU.match(line):
+            number, uuid = gpu.groups()
+            devices |= {number: number, uuid: number}
+        elif mig := MIG.match(line):
+            devices[mig[1]] = mig[1]
+    return devices
+
+
+def check_devices(profile: Profile, devices: dict[str, str]) -> None:
+    """Refuse a GPU that is not there, before a server finds out in its own words."""
+    for entry in profile.models:
+        for word in entry.gpus:
+            if word not in devices:
+                known = ", ".join(devices) or "none"
+                raise UsageError(
+                    f"{entry.name}: gpus: there is no device {word!r} here; nvidia-smi -L lists "
+                    f"{known}; choose with --set '{entry.name}.gpus=[\"0\"]'"
+                )
+
+
+def shared_devices(profile: Profile) -> list[str]:
+    """A warning for every GPU that several models take memory of, with the sum."""
+    warnings = []
+    for gpu, shares in memory_by_gpu(profile).items():
+        if len(shares) > 1:
+            which = "every GPU" if gpu is None else f"GPU {gpu}"
+            parts = " + ".join(f"{name} {share:g}" for name, share in shares.items())
+            warnings.append(f"{which} is shared: {parts} = {sum(shares.values()):g} of its memory")
+    return warnings

@@ -1,0 +1,140 @@
+"""Keeps one server serving: started again when it ends or is wedged, ever later if that is in vain.
+
+The only caller of what changes its child.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+from enginix.errors import ProcessError, StartFailed
+from enginix.serve.backoff import Backoff
+from enginix.serve.child import Child, ChildSpec
+from enginix.serve.liveness import PATIENCE, Patience, Vitals, until_wedged
+
+logger = logging.getLogger(__name__)
+
+ROTATE_SECONDS = 60.0
+
+Probe = Callable[[], Awaitable[None]]
+Tokens = Callable[[], Awaitable[float | None]]
+
+BACKOFF = Backoff()
+
+
+class Keeper:
+    """`probe` is asked whether tokens come out; `tokens` counts those of real traffic."""
+
+    def __init__(
+        self,
+        spec: ChildSpec,
+        *,
+        probe: Probe | None = None,
+        tokens: Tokens | None = None,
+        patience: Patience = PATIENCE,
+        backoff: Backoff = BACKOFF,
+    ) -> None:
+        self.child = Child(spec)
+        self.restarts = 0
+        self._vitals = (
+            Vitals(probe, tokens or _unknown, self.child.processor_seconds) if probe else None
+        )
+        self._patience = patience
+        self._backoff = backoff
+        self._task: asyncio.Task[None] | None = None
+        self._settled: asyncio.Future[None] | None = None
+        self._turn = asyncio.Lock()
+
+    @property
+    def name(self) -> str:
+        return self.child.spec.name
+
+    async def load(self) -> None:
+        """Start it and keep it; return when it is ready, raise StartFailed if it fails first.
+
+        After a failure it goes on being started: `unload` ends that.
+        """
+        async with self._turn:
+            if self._task is None:
+                self._settled = asyncio.get_running_loop().create_future()
+                self._task = asyncio.create_task(self._keep(self._settled))
+            settled = self._settled
+        assert settled is not None
+        await asyncio.shield(settled)
+
+    async def unload(self) -> None:
+        """End it and keep it no more."""
+        async with self._turn:
+            task, self._task = self._task, None
+            if task is not None:
+                task.cancel()
+                await asyncio.wait({task})
+                if self._settled is not None and not self._settled.done():
+                    self._settled.cancel()
+            await self.child.stop()
+
+    async def _keep(self, settled: asyncio.Future[None]) -> None:
+        failures = 0
+        while True:
+            began = time.monotonic()
+            why, wedged = await self._serve(settled)
+            failures = self._backoff.count(failures, time.monotonic() - began)
+            await self.child.fail(why, at_once=wedged)
+            if not settled.done():
+                settled.set_exception(StartFailed(why))
+                # Nobody has to ask for it; without this, the loop complains of that.
+                settled.exception()
+            delay = self._backoff.delay(failures)
+            logger.error("%s; starting it again%s", why, f" in {delay:g} s" if delay else "")
+            await asyncio.sleep(delay)
+            self.restarts += 1
+
+    async def _serve(self, settled: asyncio.Future[None]) -> tuple[str, bool]:
+        """From its start to its end: why it ended, and whether it did not by itself."""
+        try:
+            await self.child.start()
+        except ProcessError as error:
+            return str(error), False
+        if not settled.done():
+            settled.set_result(None)
+        if self.restarts:
+            logger.warning("%s serves again", self.name)
+        async with _running(self.child.ended()) as ended, _running(self._wedged()) as wedged:
+            async with _running(self._rotate()):
+                await asyncio.wait({ended, wedged}, return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                return ended.result(), False
+            return f"{self.name} is wedged: {wedged.result()}", True
+
+    async def _wedged(self) -> str:
+        if self._vitals is None:
+            never: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+            return await never
+        return await until_wedged(self._vitals, self._patience)
+
+    async def _rotate(self) -> str:
+        while True:
+            await asyncio.sleep(ROTATE_SECONDS)
+            self.child.log.rotate()
+
+
+@asynccontextmanager
+async def _running(work: Coroutine[Any, Any, str]) -> AsyncIterator[asyncio.Task[str]]:
+    """A task that is over when the block is."""
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait({task})
+
+
+async def _unknown() -> float | None:
+    return None

@@ -1,0 +1,52 @@
+"""Serves a GGUF file with llama.cpp's own OpenAI server, in the foreground.
+
+A program of its own: it runs in the triton-cpu runtime's Python, whose wheel has that server, and
+needs nothing else of this package.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+
+# Where the program is not in its runtime it is only read, not run.
+import xllamacpp  # type: ignore[import-not-found]
+
+
+def main() -> None:
+    args = parsed()
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = args.model
+    parameters.model_alias = {args.alias}
+    parameters.hostnames = [args.host]
+    parameters.port = args.port
+    parameters.n_parallel = args.parallel
+    # The context is shared by those who are answered at once.
+    parameters.n_ctx = args.context * args.parallel
+    parameters.cpuparams.n_threads = args.threads or os.cpu_count() or 1
+    parameters.endpoint_metrics = True
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    server = xllamacpp.Server(parameters)
+    sys.stdout.write(f"llama-server serves {args.model} at {server.listening_address}\n")
+    sys.stdout.flush()
+    signal.sigwait({signal.SIGTERM, signal.SIGINT})
+    # Its own way to close does not always come to an end.
+    os._exit(0)
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", required=True, help="a GGUF file")
+    parser.add_argument("--alias", required=True, help="what the model is called")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--parallel", type=int, default=4, help="answers at once (%(default)s)")
+    parser.add_argument("--context", type=int, default=4096, help="tokens each (%(default)s)")
+    parser.add_argument("--threads", type=int, default=0, help="one a core by default")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""A server of the OpenAI API that works until it is told how to be wedged, by POST /wedge/HOW.
+
+python wedged_server.py PORT. Started again it works again. HOW is one of:
+
+silent     takes requests and never answers one
+hollow     begins every answer and never sends a token
+refusing   answers 503 for ever
+stopping   streams end in mid-answer without an end, new ones never begin
+busy       as silent, but it computes without pause
+gone       the process is killed
+zombie     the process is gone and one of its children still has the port
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+
+TOKENS = ["The", " capital", " of", " France", " is", " Paris", "."]
+
+
+class Server:
+    def __init__(self) -> None:
+        self.how = ""
+        self.wedged = asyncio.Event()
+        self.cancelled = 0
+        self.asked: list[dict[str, object]] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while await self.answer(reader, writer):
+                pass
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        except asyncio.IncompleteReadError:
+            return False
+        method, path, _ = head.split(" ", 2)
+        length = next(
+            (int(line[15:]) for line in head.splitlines() if line.lower().startswith("content-l")),
+            0,
+        )
+        body = await reader.readexactly(length)
+        if path.startswith("/wedge/"):
+            reply(writer, 200, b"{}")
+            await writer.drain()
+            self.wedge(path.removeprefix("/wedge/"))
+        elif method == "GET":
+            await self.show(path, writer)
+        else:
+            await self.generate(json.loads(body), path, writer)
+        await writer.drain()
+        return True
+
+    async def show(self, path: str, writer: asyncio.StreamWriter) -> None:
+        facts = {"cancelled": self.cancelled, "asked": self.asked}
+        reply(writer, 200, json.dumps(facts if path == "/facts" else {}).encode())
+
+    async def generate(
+        self, asked: dict[str, object], path: str, writer: asyncio.StreamWriter
+    ) -> None:
+        self.asked.append(asked)
+        match self.how:
+            case "refusing":
+                reply(writer, 503, b'{"error": {"message": "loading"}}')
+            case "silent" | "busy" | "stopping":
+                await asyncio.Event().wait()
+            case "hollow":
+                begin(writer)
+                await asyncio.Event().wait()
+            case _ if asked.get("stream"):
+                await self.stream(asked, writer)
+            case _:
+                await self.whole(asked, path, writer)
+
+    async def whole(self, asked: dict[str, object], path: str, writer: object) -> None:
+        text = "".join(TOKENS)
+        choice = {"index": 0, "finish_reason": "stop", "text": text}
+        if "chat" in path:
+            choice["message"] = {"role": "assistant", "content": text}
+        usage = {"prompt_tokens": 3, "completion_tokens": len(TOKENS), "total_tokens": 10}
+        body = {"id": "x", "model": asked.get("model"), "choices": [choice], "usage": usage}
+        reply(writer, 200, json.dumps(body).encode())  # type: ignore[arg-type]
+
+    async def stream(self, asked: dict[str, object], writer: asyncio.StreamWriter) -> None:
+        begin(writer)
+        try:
+            for number in range(int(asked.get("max_tokens") or len(TOKENS))):  # type: ignore[call-overload]
+                delta = {"content": TOKENS[number % len(TOKENS)]}
+                event = {
+                    "id": "x",
+                    "model": asked.get("model"),
+                    "choices": [{"index": 0, "delta": delta, "finish_reason": None}],
+                }
+                chunk(writer, b"data: %b\n\n" % json.dumps(event).encode())
+                await writer.drain()
+                if self.how == "stopping":
+                    await asyncio.Event().wait()
+                await asyncio.sleep(0.01)
+        except ConnectionError:
+            self.cancelled += 1
+            raise
+        chunk(writer, b"data: [DONE]\n\n")
+        chunk(writer, b"")
+
+    def wedge(self, how: str) -> None:
+        self.how = how
+        match how:
+            case "gone":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "zombie":
+                if os.fork():
+                    os._exit(1)
+                time.sleep(3600)
+            case "busy":
+                if not os.fork():
+                    while True:
+                        pass
+
+
+def begin(writer: asyncio.StreamWriter) -> None:
+    writer.write(
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+
+
+def chunk(writer: asyncio.StreamWriter, data: bytes) -> None:
+    writer.write(b"%x\r\n%b\r\n" % (len(data), data))
+
+
+def reply(writer: asyncio.StreamWriter, status: int, body: bytes) -> None:
+    writer.write(
+        b"HTTP/1.1 %d X\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+        % (status, len(body), body)
+    )
+
+
+async def main() -> None:
+    server = await asyncio.start_server(Server().serve, "127.0.0.1", int(sys.argv[1]))
+    print("listening", flush=True)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,87 @@
+"""A real server, wedged in every known way: found out, started again, and serving again."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from enginix.backends.openai import OpenAIBackend
+from enginix.errors import BackendError
+from enginix.serve.child import ChildSpec, State
+from enginix.serve.keeper import Keeper
+from enginix.serve.liveness import Patience
+from tests.conftest import free_ports
+
+PROGRAM = Path(__file__).parent.parent / "fakes" / "wedged_server.py"
+# The same rules as in service, a tenth as patient.
+SHORT = Patience(look_every=0.15, probe_every=0.3, shortest_strike=0.05, busy=5.0, working=0.01)
+
+
+@asynccontextmanager
+async def kept_server(directory: Path) -> AsyncIterator[tuple[Keeper, str]]:
+    (port,) = free_ports(1)
+    url = f"http://127.0.0.1:{port}"
+    backend = OpenAIBackend("stand-in", url, "m", probe_seconds=0.2)
+
+    async def is_ready() -> bool:
+        try:
+            await backend.probe()
+        except BackendError:
+            return False
+        return True
+
+    argv = [sys.executable, str(PROGRAM), str(port)]
+    spec = ChildSpec("stand-in", argv, directory / "log", is_ready, deadline=20)
+    keeper = Keeper(spec, probe=backend.probe, patience=SHORT)
+    try:
+        await keeper.load()
+        yield keeper, url
+    finally:
+        await keeper.unload()
+        await backend.close()
+
+
+async def wedge(url: str, how: str) -> None:
+    async with httpx.AsyncClient(trust_env=False, verify=False) as client:
+        await client.post(f"{url}/wedge/{how}")
+
+
+@pytest.mark.parametrize("how", ["silent", "hollow", "refusing", "stopping"])
+async def test_a_wedged_server_is_started_again_and_serves(tmp_path: Path, how: str) -> None:
+    async with kept_server(tmp_path) as (keeper, url):
+        await wedge(url, how)
+        await serving_again(keeper)
+        assert "stand-in is wedged: no token came out" in (keeper.child.error or "")
+
+
+@pytest.mark.parametrize("how", ["gone", "zombie"])
+async def test_a_server_that_is_gone_is_started_again_and_serves(tmp_path: Path, how: str) -> None:
+    async with kept_server(tmp_path) as (keeper, url):
+        # Its process goes while it answers.
+        await asyncio.gather(wedge(url, how), return_exceptions=True)
+        await serving_again(keeper)
+        assert "stand-in " in (keeper.child.error or "")
+
+
+async def test_a_busy_server_is_left_alone(tmp_path: Path) -> None:
+    async with kept_server(tmp_path) as (keeper, url):
+        pid = keeper.child.pid
+        await wedge(url, "busy")
+        # Three strikes would take less than one second, and its patience is over after five.
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2):
+                await keeper.child.change.wait()
+        assert (keeper.child.pid, keeper.restarts) == (pid, 0)
+
+
+async def serving_again(keeper: Keeper) -> None:
+    async with asyncio.timeout(20):
+        while not (keeper.restarts and keeper.child.state is State.LOADED):
+            await keeper.child.change.wait()
+    assert keeper.restarts == 1
