@@ -30,6 +30,7 @@ class TokenTriton:
     address: str
     metrics: str
     process: subprocess.Popen[bytes]
+    http: str
 
     def kill(self) -> None:
         self.process.kill()
@@ -53,6 +54,15 @@ def free_ports(count: int) -> list[int]:
 @contextmanager
 def token_triton(runtime: Runtime, grpc_port: int | None = None) -> Iterator[TokenTriton]:
     """A ready server, gone with all its stubs when the block ends."""
+    with served_repository(runtime, TOKEN_MODEL, grpc_port) as server:
+        yield server
+
+
+@contextmanager
+def served_repository(
+    runtime: Runtime, repository: Path, grpc_port: int | None = None
+) -> Iterator[TokenTriton]:
+    """The same with any model repository."""
     http, grpc, metrics = free_ports(3)
     options = ServerOptions(
         http_port=http, grpc_port=grpc_port or grpc, metrics_port=metrics, exit_timeout=1
@@ -65,7 +75,7 @@ def token_triton(runtime: Runtime, grpc_port: int | None = None) -> Iterator[Tok
             triton_cpu.cache_directory(runtime),
         )
         command = tritonserver_command(
-            installation, TOKEN_MODEL, options, shm_prefix=place.shm_prefix
+            installation, repository, options, shm_prefix=place.shm_prefix
         )
         environment = triton_cpu.environment(runtime, os.environ)
         process = subprocess.Popen(
@@ -74,7 +84,10 @@ def token_triton(runtime: Runtime, grpc_port: int | None = None) -> Iterator[Tok
         try:
             _await_ready(process, options.ready_url, log)
             yield TokenTriton(
-                f"127.0.0.1:{options.grpc_port}", f"http://127.0.0.1:{metrics}/metrics", process
+                f"127.0.0.1:{options.grpc_port}",
+                f"http://127.0.0.1:{metrics}/metrics",
+                process,
+                f"http://127.0.0.1:{http}",
             )
         finally:
             # The model holds nothing worth an orderly end, and the stubs are in this group.

@@ -16,17 +16,27 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from enginix.errors import EngineMismatch, TemplateMismatch
-from enginix.manifest import Manifest
+from enginix.manifest import Limits, Manifest
+from enginix.triton.generation import lines_for
 
 TEMPLATES = Path(__file__).parent / "templates"
 CONFIG = "config.pbtxt"
 
+# In NVIDIA's container.
+EXECUTOR_WORKER = Path("/opt/tritonserver/backends/tensorrtllm/trtllmExecutorWorker")
+
 
 @dataclass(frozen=True, slots=True)
 class RenderOptions:
-    """`threads` 0 lets the model choose: one for each physical core it may use."""
+    """`threads` 0 lets the model choose: one for each physical core it may use (gguf).
+
+    `kv_cache_fraction` is the part of the GPU memory left after loading that the KV cache takes,
+    and `executor_worker` where this Triton keeps TensorRT-LLM's worker (both tensorrt-llm).
+    """
 
     threads: int = 0
+    kv_cache_fraction: float = 0.9
+    executor_worker: Path = EXECUTOR_WORKER
 
 
 def render_repository(
@@ -40,7 +50,11 @@ def render_repository(
             f"engines of kind {manifest.kind} are not served by Triton; those it serves: {served}"
         )
     values = repository_values(engine, manifest, options or RenderOptions())
-    configs = {path.parent.name: path.read_text() for path in templates.glob(f"*/{CONFIG}")}
+    version = manifest.built_with.tensorrt_llm
+    configs = {
+        path.parent.name: lines_for(path.read_text(encoding="utf-8"), version)
+        for path in templates.glob(f"*/{CONFIG}")
+    }
     rendered = render_configs(configs, values)
     for model, text in rendered.items():
         _copy_model(templates / model, out / model)
@@ -49,11 +63,28 @@ def render_repository(
 
 def repository_values(engine: Path, manifest: Manifest, options: RenderOptions) -> dict[str, str]:
     """What fills the holes of the kind's templates."""
-    limits = manifest.limits
+    values = _tensorrt_llm if manifest.kind == "tensorrt-llm" else _gguf
     return {
         "engine_dir": str(engine.absolute()),
         # An engine carries its tokenizer.
         "tokenizer_dir": str(engine.absolute()),
+        **values(manifest.limits, options),
+    }
+
+
+def _tensorrt_llm(limits: Limits, options: RenderOptions) -> dict[str, str]:
+    # A prompt longer than one step can be read in chunks, or not at all.
+    chunked = limits.max_seq_len > limits.max_num_tokens
+    return {
+        "max_batch_size": str(limits.max_batch_size),
+        "kv_cache_fraction": f"{options.kv_cache_fraction:g}",
+        "chunked_context": "true" if chunked else "false",
+        "executor_worker_path": str(options.executor_worker),
+    }
+
+
+def _gguf(limits: Limits, options: RenderOptions) -> dict[str, str]:
+    return {
         "parallel": str(limits.max_batch_size),
         "context": str(limits.max_seq_len),
         "prompt_tokens": str(limits.max_num_tokens),

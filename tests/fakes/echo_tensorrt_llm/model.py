@@ -1,0 +1,74 @@
+"""Stands in for the C++ `tensorrt_llm` in the real Triton: answers with the prompt's own tokens.
+
+Runs behind the real configuration of that model. The answer begins anew when the prompt is over,
+until request_output_len; `seed` is a token's delay in microseconds. Not streamed, it comes in one
+response, filled up with end_id as TensorRT-LLM does. The request id `report` is answered with how
+many requests run and how many were stopped.
+"""
+
+import threading
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+PADDING = 2
+
+
+def scalar(request, name, default):
+    tensor = pb_utils.get_input_tensor_by_name(request, name)
+    return default if tensor is None else tensor.as_numpy().reshape(-1)[0].item()
+
+
+def response(ids, padding=(), prompt_length=None):
+    tensors = [
+        pb_utils.Tensor("output_ids", np.array([[[*ids, *padding]]], np.int32)),
+        pb_utils.Tensor("sequence_length", np.array([[len(ids)]], np.int32)),
+    ]
+    if prompt_length is not None:
+        tensors.append(pb_utils.Tensor("num_input_tokens", np.array([[prompt_length]], np.int32)))
+    return pb_utils.InferenceResponse(tensors)
+
+
+class TritonPythonModel:
+    def initialize(self, args):
+        self._running = {}
+        self._stopped = 0
+
+    def execute(self, requests):
+        for request in requests:
+            sender = request.get_response_sender()
+            if request.request_id() == "report":
+                sender.send(response([len(self._running), self._stopped]), flags=FINAL)
+            elif scalar(request, "stop", False):
+                self._stopped += request.request_id() in self._running
+                self._running.pop(request.request_id(), threading.Event()).set()
+                sender.send(response([]), flags=FINAL)
+            elif scalar(request, "temperature", 1.0) < 0:
+                error = pb_utils.TritonError("temperature is negative")
+                sender.send(pb_utils.InferenceResponse(error=error), flags=FINAL)
+            else:
+                self._start(request, sender)
+
+    def _start(self, request, sender):
+        stopped = self._running[request.request_id()] = threading.Event()
+        prompt = pb_utils.get_input_tensor_by_name(request, "input_ids").as_numpy()[0].tolist()
+        wanted = scalar(request, "request_output_len", 0)
+        answer = (prompt * (wanted // len(prompt) + 1))[:wanted]
+        counted = len(prompt) if scalar(request, "return_num_input_tokens", False) else None
+        if scalar(request, "streaming", False):
+            arguments = (request.request_id(), sender, answer, scalar(request, "seed", 0), stopped)
+            threading.Thread(target=self._stream, args=arguments).start()
+            return
+        padding = [scalar(request, "end_id", 0)] * PADDING
+        del self._running[request.request_id()]
+        sender.send(response(answer, padding, counted), flags=FINAL)
+
+    def _stream(self, request_id, sender, answer, delay, stopped):
+        for number, token in enumerate(answer, start=1):
+            if stopped.wait(delay / 1e6):
+                sender.send(response([]), flags=FINAL)
+                return
+            if number == len(answer):
+                self._running.pop(request_id, None)
+            sender.send(response([token]), flags=FINAL if number == len(answer) else 0)

@@ -1,0 +1,1 @@
+../../../gguf/preprocessing/1/model.py

@@ -1,0 +1,159 @@
+"""Triton's `tensorrt_llm_bls` model: text in, text out, streamed in whole characters.
+
+Asks the models of the ensemble itself, so that it can remember each answer's unfinished character.
+Each request has a thread, which waits for tokens most of the time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+from tensors import ASKED_FOR, PREPROCESSING, RENAMED, TOKENS
+from text_stream import TextStream
+from tokenizers import Tokenizer
+
+FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+
+
+class Refused(Exception):
+    """A model behind this one answered with an error."""
+
+
+class TritonPythonModel:
+    def initialize(self, args: dict[str, str]) -> None:
+        parameters = json.loads(args["model_config"])["parameters"]
+        path = Path(parameters["tokenizer_dir"]["string_value"]) / "tokenizer.json"
+        self._skip_special_tokens = parameters["skip_special_tokens"]["string_value"] == "true"
+        self._tokenizer = Tokenizer.from_file(str(path))
+        threads = int(parameters["threads"]["string_value"])
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="request")
+
+    def execute(self, requests: list[Any]) -> None:
+        for request in requests:
+            inputs = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+            self._threads.submit(self._answer, inputs, request.get_response_sender())
+
+    def finalize(self) -> None:
+        self._threads.shutdown()
+
+    def _answer(self, inputs: dict[str, np.ndarray], sender: Any) -> None:
+        try:
+            self._send_answer(inputs, sender)
+        except Exception as error:
+            # Nobody else would tell the client, who would wait for ever.
+            error_of_triton = pb_utils.TritonError(str(error))
+            sender.send(pb_utils.InferenceResponse(error=error_of_triton), flags=FINAL)
+
+    def _send_answer(self, inputs: dict[str, np.ndarray], sender: Any) -> None:
+        wanted = _outputs(inputs)
+        request_id = uuid4().hex
+        texts: dict[tuple[int, int], TextStream] = {}
+        is_stream = bool(inputs.get("stream", np.zeros(1)).any())
+        is_wanted = True
+        for response in _ask(_tokens_of(inputs), wanted, request_id):
+            if is_wanted and sender.is_cancelled():
+                is_wanted = False
+                _stop(request_id)
+            outputs = {tensor.name(): tensor for tensor in response.output_tensors()}
+            # The end of an answer can come alone.
+            if is_wanted and "output_ids" in outputs:
+                text = self._text(outputs, texts, is_stream)
+                others = [outputs[name] for name in wanted[2:] if name in outputs]
+                sender.send(pb_utils.InferenceResponse([text, *others]))
+        if is_stream and (left := [stream.finish() for stream in texts.values()]) and any(left):
+            sender.send(pb_utils.InferenceResponse([_texts(left)]))
+        sender.send(flags=FINAL)
+
+    def _text(
+        self, outputs: dict[str, Any], texts: dict[tuple[int, int], TextStream], is_stream: bool
+    ) -> Any:
+        """text_output of one response: a text for each of its beams."""
+        beams = outputs["output_ids"].as_numpy()[0]
+        lengths = outputs["sequence_length"].as_numpy()[0]
+        index = outputs.get("sequence_index")
+        sequence = 0 if index is None else int(index.as_numpy().reshape(-1)[0])
+        parts = []
+        for number, (beam, length) in enumerate(zip(beams, lengths, strict=True)):
+            text = texts.setdefault((sequence, number), TextStream(self._decode))
+            part = text.feed(beam[:length].tolist())
+            parts.append(part if is_stream else part + text.finish())
+        return _texts(parts)
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        text: str = self._tokenizer.decode(ids, skip_special_tokens=self._skip_special_tokens)
+        return text
+
+
+def _outputs(inputs: dict[str, np.ndarray]) -> list[str]:
+    asked = [names for flag, names in ASKED_FOR.items() if flag in inputs and inputs[flag].any()]
+    return ["output_ids", "sequence_length", *(name for names in asked for name in names)]
+
+
+def _tokens_of(inputs: dict[str, np.ndarray]) -> list[Any]:
+    """tensorrt_llm's inputs: what preprocessing makes of the text, and all other options."""
+    question = pb_utils.InferenceRequest(
+        model_name="preprocessing",
+        requested_output_names=list(TOKENS),
+        inputs=[
+            pb_utils.Tensor(PREPROCESSING[name], value)
+            for name, value in inputs.items()
+            if name in PREPROCESSING
+        ],
+    )
+    answer = _checked(question.exec())
+    return [
+        *(pb_utils.Tensor(TOKENS[out.name()], out.as_numpy()) for out in answer.output_tensors()),
+        *(
+            pb_utils.Tensor(RENAMED.get(name, name), value)
+            for name, value in inputs.items()
+            if name not in PREPROCESSING
+        ),
+    ]
+
+
+def _ask(inputs: list[Any], outputs: list[str], request_id: str) -> Iterator[Any]:
+    question = pb_utils.InferenceRequest(
+        model_name="tensorrt_llm",
+        request_id=request_id,
+        requested_output_names=outputs,
+        inputs=inputs,
+    )
+    for response in question.exec(decoupled=True):
+        yield _checked(response)
+
+
+def _stop(request_id: str) -> None:
+    """Nobody reads the answer any more: let the engine end it."""
+    one = np.ones((1, 1), np.int32)
+    question = pb_utils.InferenceRequest(
+        model_name="tensorrt_llm",
+        request_id=request_id,
+        requested_output_names=["output_ids"],
+        inputs=[
+            *(
+                pb_utils.Tensor(n, one)
+                for n in ("input_ids", "input_lengths", "request_output_len")
+            ),
+            pb_utils.Tensor("stop", np.ones((1, 1), np.bool_)),
+        ],
+    )
+    for response in question.exec(decoupled=True):
+        _checked(response)
+
+
+def _checked(response: Any) -> Any:
+    if response.has_error():
+        raise Refused(response.error().message())
+    return response
+
+
+def _texts(texts: Sequence[str]) -> Any:
+    encoded = np.array([[text.encode() for text in texts]], np.object_)
+    return pb_utils.Tensor("text_output", encoded)
