@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import pytest
 from enginix.manifest import read_manifest, write_manifest
 from enginix.process import descendants
 from enginix.runtimes.runtime import Runtime
+from enginix.triton.client import TokenRequest, TritonClient
 from tests.conftest import free_ports, running_triton
 
 pytestmark = pytest.mark.triton
@@ -90,6 +92,20 @@ def test_a_killed_stub_does_not_keep_the_server_from_ending(
         for stub in named(family, STUB):
             os.kill(stub, signal.SIGKILL)
     wait_until_gone(family)
+    assert not left_by(server.pid)
+
+
+async def test_an_endless_answer_does_not_keep_the_server_from_ending(
+    demo_engine: Path, runtime: Runtime
+) -> None:
+    with running_triton(demo_engine) as server:
+        client = TritonClient(server.grpc)
+        async with aclosing(client.generate(TokenRequest([2013, 1123, 198], 4000))) as answer:
+            await anext(answer)
+            family = descendants(server.pid)
+            os.kill(server.pid, signal.SIGTERM)
+            wait_until_gone([server.pid, *family])
+        await client.close()
     assert not left_by(server.pid)
 
 
