@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 
 from rich.console import Console
@@ -30,11 +31,18 @@ def run(args: argparse.Namespace) -> int:
         _add_rows(table, spec)
     # A narrow terminal wraps the lines; a table that fits by cutting names helps nobody.
     Console(width=max(TABLE_WIDTH, Console().width)).print(table)
-    console = Console()
-    console.print()
-    for spec in catalog.values():
-        console.print(f"{spec.name}: {spec.title}. {spec.status}.", style="dim", highlight=False)
+    console = Console(highlight=False)
+    for status, names in _by_status(catalog.values()).items():
+        console.print(f"\n{', '.join(names)}: {status}", style="dim")
     return 0
+
+
+def _by_status(specs: Iterable[ModelSpec]) -> dict[str, list[str]]:
+    """What was verified -> the models of which that is all."""
+    found: dict[str, list[str]] = {}
+    for spec in specs:
+        found.setdefault(spec.status, []).append(spec.name)
+    return found
 
 
 def _add_rows(table: Table, spec: ModelSpec) -> None:
