@@ -31,7 +31,7 @@ class Patience:
     deadline: float = 6 * 3600.0
     settle: float = 0.5
     """Its files must be whole, closed and unchanged for this long to count as complete."""
-    linger: float = 1.0
+    linger: float = 0.5
     """Stay after everything is complete."""
     grace: float = 0.5
     """Take to leave when told to."""
