@@ -25,4 +25,5 @@ _made = _load()
 Shape = _made.Shape
 make_checkpoint = _made.make_checkpoint
 shape_of_size = _made.shape_of_size
+tensors_of = _made.tensors_of
 DEMO: Path = _made.DEMO

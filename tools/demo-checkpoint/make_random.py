@@ -104,7 +104,7 @@ def make_checkpoint(
 
 
 def shape_of_size(megabytes: int, weights: str = "nvfp4") -> Shape:
-    """A Qwen3 of about that size, with layers as in the 0.6 B model."""
+    """A Qwen3 of about that size, at least 150, with layers as in the 0.6 B model."""
     layer = Shape(
         weights=weights, hidden=1024, layers=1, heads=16, kv_heads=8, head_dim=128,
         intermediate=3072, vocab=32768,
