@@ -2,8 +2,8 @@
 {
   lib,
   python,
-  gguf,
-  tritonclient,
+  python-gguf,
+  python-tritonclient,
 }:
 let
   inherit (lib.importTOML ../../python/pyproject.toml) project;
@@ -40,11 +40,11 @@ python.pkgs.buildPythonApplication {
       uvicorn
     ])
     ++ [
-      gguf
-      tritonclient
+      python-gguf
+      python-tritonclient
     ]
     ++ python.pkgs.uvicorn.optional-dependencies.standard
-    ++ tritonclient.optional-dependencies.grpc;
+    ++ python-tritonclient.optional-dependencies.grpc;
 
   pythonImportsCheck = [ "enginix.cli.main" ];
 

@@ -11,6 +11,7 @@ from nix.on_this_machine import ROOT, Nix
 
 from enginix.catalog.load import load_catalog
 from enginix.cli.engine import BUILDERS
+from enginix.serve.profile import profile_names
 
 NIX_FILES = [
     ROOT / "flake.nix",
@@ -56,6 +57,15 @@ def test_every_model_of_the_catalogue_has_its_packages(nix: Nix, system: str) ->
             ranks = variant.tensor_parallel
             suffix = f"-tp{ranks}" if ranks > 1 else ""
             assert {f"{model.name}-engine{suffix}", f"openai-{model.app}{suffix}"} <= names
+
+
+@pytest.mark.nix
+def test_every_profile_can_be_run(nix: Nix) -> None:
+    programs = "builtins.mapAttrs (_: package: package.meta.mainProgram or null)"
+    found = nix.evaluate("packages.x86_64-linux", programs)
+    assert {name: found[name] for name in profile_names()} == {
+        name: name for name in profile_names()
+    }
 
 
 @pytest.mark.nix

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from nix.on_this_machine import Nix
 
+from enginix.serve.profile import load_profile
+
 pytestmark = pytest.mark.nix
 
 
@@ -21,7 +23,7 @@ def machine(nix: Nix) -> Any:
 
 def test_a_server_becomes_a_unit_of_its_name(machine: Any) -> None:
     unit = machine["units"]["enginix-demo"]
-    assert unit["description"].startswith("Triton and the OpenAI API")
+    assert unit["description"] == load_profile("demo").title
     assert unit["wantedBy"] == ["multi-user.target"]
 
 

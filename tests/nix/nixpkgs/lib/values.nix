@@ -53,6 +53,13 @@ lib: rec {
     keep: set: lib.removeAttrs set (lib.filter (name: !keep name set.${name}) (lib.attrNames set));
   genAttrs = names: f: lib.listToAttrs (map (name: nameValuePair name (f name)) names);
   mergeAttrsList = lib.foldl' (left: right: left // right) { };
+  attrsets.unionOfDisjoint =
+    left: right:
+    left
+    // right
+    // lib.mapAttrs (name: _: throw "the name ${name} is there twice") (
+      builtins.intersectAttrs left right
+    );
   concatMapAttrs = f: set: mergeAttrsList (mapAttrsToList f set);
   setAttrByPath =
     path: value:
