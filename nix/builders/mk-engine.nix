@@ -48,6 +48,7 @@ let
         [ "--tensor-parallel=${toString variant.tensor_parallel}" ]
         ++ lib.optionals kind.needsGpu [
           "--rank-checkpoint=${rankCheckpoint}"
+          "--gpu=${gpus.${gpu}}"
         ];
     in
     runCommand "${model.name}-engine${suffix}${lib.optionalString kind.needsGpu "-${gpu}"}${revision}"

@@ -52,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--max-num-tokens", type=int, metavar="N", help="tokens of one step")
     group.add_argument("--max-input-len", type=int, metavar="N", help="tokens of a prompt")
     group.add_argument("--max-output-len", type=int, metavar="N", help="tokens of an answer")
+    group.add_argument("--gpu", metavar="X.Y", help="refuse a GPU of another compute capability")
     group.add_argument("--workers", type=int, metavar="N", help="ranks worked on at a time")
     group.add_argument("--work-dir", type=Path, metavar="DIR", help="where stages are kept")
     group.add_argument("--keep-work", action="store_true", help="keep it after success")
@@ -199,5 +200,6 @@ def _options(args: argparse.Namespace) -> Options:
         max_input_len=args.max_input_len,
         workers=args.workers,
         rank_checkpoint=getattr(args, "rank_checkpoint", None),
+        gpu=args.gpu,
         patience=Patience(silence=args.silence_limit, deadline=args.deadline),
     )

@@ -21,12 +21,13 @@ from enginix.engine.output import new_output, require_space
 from enginix.engine.stages import Report, Stage, Stages
 from enginix.engine.trtllm.building import Building, build_ranks
 from enginix.engine.trtllm.command import BuildSpec
-from enginix.engine.trtllm.conversion import Place, convert_ranks
+from enginix.engine.trtllm.conversion import Place, ask_runtime, convert_ranks
 from enginix.engine.trtllm.plan import Options, Plan, read_plan
 from enginix.engine.trtllm.rank_checkpoint import Converted, read_rank_checkpoint, write_note
 from enginix.engine.trtllm.rank_tensors import rank_file_bytes
 from enginix.engine.trtllm.verify import counted, describe, read_engine, verify_engine
 from enginix.engine.trtllm.work import Work, open_work
+from enginix.errors import BuildError
 from enginix.manifest import Manifest
 
 # What a server needs beside the engine; never the checkpoint's config.json, which would hide the
@@ -71,6 +72,7 @@ def tensorrt_llm_build(job: Job, options: Options, workshop: Workshop) -> Build:
         with open_work(place.directory) as kept:
             plan = _inspect(job, options, place, kept, stages)
             converted = _converted(plan, place, kept, stages)
+            builder = _builder(plan, place, converted)
             with stages.run("build") as stage:
                 _build(plan, converted, place, kept, stage, workshop.warn)
             with stages.run("verify") as stage:
@@ -78,7 +80,7 @@ def tensorrt_llm_build(job: Job, options: Options, workshop: Workshop) -> Build:
                 verify_engine(place.engine, facts, plan.inspection.checkpoint.quantization)
                 _collect(place.engine, job.checkpoint, directory)
                 stage.summary = describe(facts)
-        return plan.manifest(converted.reports[0])
+        return plan.manifest(builder)
 
     return build
 
@@ -129,6 +131,23 @@ def _convert(plan: Plan, place: Place, kept: Work, stage: Stage) -> list[dict[st
     compared = "every tensor compared" if plan.decoder else "tensors not compared: unknown names"
     stage.summary = f"{counted(len(reports), 'rank file')}, {compared}"
     return reports
+
+
+def _builder(plan: Plan, place: Place, converted: Converted) -> dict[str, Any]:
+    """What builds the engine; a rank checkpoint may have been made by another machine's."""
+    wanted = plan.options.gpu
+    if plan.options.rank_checkpoint is None:
+        report = converted.reports[0]
+    else:
+        report = asyncio.run(ask_runtime(place, plan.options.patience))
+    found = report["compute_capability"]
+    if wanted is not None and found is not None and found != wanted:
+        raise BuildError(
+            f"this machine's GPU ({report['gpu_name']}) has compute capability {found}, the engine "
+            f"is asked for {wanted}, and runs only where it was built; ask for {found}, or build "
+            "it on the other machine"
+        )
+    return report
 
 
 def _build(

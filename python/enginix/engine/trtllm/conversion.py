@@ -158,6 +158,32 @@ async def _convert_rank(
     return said
 
 
+async def ask_runtime(place: Place, patience: Patience) -> dict[str, Any]:
+    """What would build here: the same versions and GPU as in a conversion's report."""
+    request, report = place.directory / "runtime-request.json", place.directory / "runtime.json"
+    report.unlink(missing_ok=True)
+    request.write_text(json.dumps({"report": str(report)}), encoding="utf-8")
+    program = "TensorRT-LLM's Python"
+    mark = f"{place.directory}:runtime"
+    task = Task(
+        program=program,
+        argv=[str(place.python), str(CONVERTER), str(request)],
+        environment=build_environment(place.environment, mark),
+        mark=mark,
+        directory=place.directory,
+        log=place.logs / "runtime.log",
+        files=[report],
+        is_complete=report.exists,
+    )
+    outcome = await watch(task, patience, _ignore)
+    if not report.exists():
+        if outcome.returncode:
+            raise explain(Ended(program, outcome.returncode, outcome.events, task.log, 0))
+        raise BuildIncomplete(program, "wrote no report", task.log)
+    said: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
+    return said
+
+
 def _write_request(conversion: Conversion, place: Place, rank: int) -> tuple[Path, Path]:
     request = place.directory / f"convert-rank{rank}.json"
     report = place.directory / f"converted-rank{rank}.json"

@@ -19,8 +19,12 @@ sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Pa
 
 def main() -> None:
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    convert(request)
-    report = {"rank": request["rank"], "peak_memory": peak_memory(), **describe_runtime()}
+    if "rank" in request:
+        convert(request)
+    else:
+        # Only what runs here is asked for.
+        import tensorrt_llm  # noqa: F401
+    report = {"rank": request.get("rank"), "peak_memory": peak_memory(), **describe_runtime()}
     path = Path(request["report"])
     partial = path.with_name(f"{path.name}.partial")
     partial.write_text(json.dumps(report), encoding="utf-8")

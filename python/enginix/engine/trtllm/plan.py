@@ -35,6 +35,8 @@ class Options:
     launcher: Sequence[str] = ()
     rank_checkpoint: Path | None = None
     """Made before by `convert_checkpoint`; None makes it on the way."""
+    gpu: str | None = None
+    """The compute capability the engine must be for; None takes the GPU that is here."""
     patience: Patience = field(default_factory=Patience)
 
 
