@@ -36,7 +36,7 @@ def stop_words(request):
         return []
     ids, ends = tensor.as_numpy()[0].tolist()
     starts = [0, *ends]
-    return [ids[start:end] for start, end in zip(starts, ends) if end > start]
+    return [ids[start:end] for start, end in zip(starts, ends, strict=False) if end > start]
 
 
 def knobs(request_id):
