@@ -103,7 +103,10 @@ async def end_tree(child: asyncio.subprocess.Process, *, grace: float) -> None:
         try:
             await asyncio.wait_for(child.wait(), grace)
         except TimeoutError:
-            logger.warning("process %d ignored SIGTERM for %g s and is killed", child.pid, grace)
+            if grace:
+                logger.warning(
+                    "process %d ignored SIGTERM for %g s, it is killed", child.pid, grace
+                )
             family |= set(descendants(child.pid))
     _signal_group(child.pid, signal.SIGKILL)
     await asyncio.gather(*(kill(pid) for pid in family - {child.pid}))

@@ -19,6 +19,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Coroutine
 
 TOKENS = ["The", " capital", " of", " France", " is", " Paris", "."]
 
@@ -26,17 +27,25 @@ TOKENS = ["The", " capital", " of", " France", " is", " Paris", "."]
 class Server:
     def __init__(self) -> None:
         self.how = ""
-        self.wedged = asyncio.Event()
-        self.cancelled = 0
+        self.stays = False
+        """Whole answers wait for ever, too."""
         self.asked: list[dict[str, object]] = []
+        self.running = 0
+        self.began = asyncio.Event()
+        self.left = asyncio.Event()
+        self.connections = 0
+        self._writers: set[asyncio.StreamWriter] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self._writers.add(writer)
         try:
             while await self.answer(reader, writer):
                 pass
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
+            self._writers.discard(writer)
             writer.close()
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
@@ -57,13 +66,36 @@ class Server:
         elif method == "GET":
             await self.show(path, writer)
         else:
-            await self.generate(json.loads(body), path, writer)
+            await self.unless_left(self.generate(json.loads(body), path, writer), reader)
         await writer.drain()
         return True
 
+    async def unless_left(
+        self, work: Coroutine[object, object, None], reader: asyncio.StreamReader
+    ) -> None:
+        """A server frees the slot of a client that is gone, as real ones do."""
+        self.running += 1
+        self.began.set()
+        working, left = asyncio.create_task(work), asyncio.create_task(reader.read(1))
+        try:
+            await asyncio.wait({working, left}, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                raise ConnectionResetError
+            working.result()
+        finally:
+            self.running -= 1
+            self.left.set()
+            for task in (working, left):
+                task.cancel()
+                await asyncio.wait({task})
+
+    def close(self) -> None:
+        """Drop every connection."""
+        for writer in self._writers:
+            writer.transport.abort()
+
     async def show(self, path: str, writer: asyncio.StreamWriter) -> None:
-        facts = {"cancelled": self.cancelled, "asked": self.asked}
-        reply(writer, 200, json.dumps(facts if path == "/facts" else {}).encode())
+        reply(writer, 200, b"{}")
 
     async def generate(
         self, asked: dict[str, object], path: str, writer: asyncio.StreamWriter
@@ -83,6 +115,8 @@ class Server:
                 await self.whole(asked, path, writer)
 
     async def whole(self, asked: dict[str, object], path: str, writer: object) -> None:
+        if self.stays:
+            await asyncio.Event().wait()
         text = "".join(TOKENS)
         choice = {"index": 0, "finish_reason": "stop", "text": text}
         if "chat" in path:
@@ -93,22 +127,18 @@ class Server:
 
     async def stream(self, asked: dict[str, object], writer: asyncio.StreamWriter) -> None:
         begin(writer)
-        try:
-            for number in range(int(asked.get("max_tokens") or len(TOKENS))):  # type: ignore[call-overload]
-                delta = {"content": TOKENS[number % len(TOKENS)]}
-                event = {
-                    "id": "x",
-                    "model": asked.get("model"),
-                    "choices": [{"index": 0, "delta": delta, "finish_reason": None}],
-                }
-                chunk(writer, b"data: %b\n\n" % json.dumps(event).encode())
-                await writer.drain()
-                if self.how == "stopping":
-                    await asyncio.Event().wait()
-                await asyncio.sleep(0.01)
-        except ConnectionError:
-            self.cancelled += 1
-            raise
+        for number in range(int(str(asked.get("max_tokens") or len(TOKENS)))):
+            delta = {"content": TOKENS[number % len(TOKENS)]}
+            event = {
+                "id": "x",
+                "model": asked.get("model"),
+                "choices": [{"index": 0, "delta": delta, "finish_reason": None}],
+            }
+            chunk(writer, b"data: %b\n\n" % json.dumps(event).encode())
+            await writer.drain()
+            if self.how == "stopping":
+                await asyncio.Event().wait()
+            await asyncio.sleep(0.01)
         chunk(writer, b"data: [DONE]\n\n")
         chunk(writer, b"")
 

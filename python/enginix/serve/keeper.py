@@ -91,7 +91,8 @@ class Keeper:
                 # Nobody has to ask for it; without this, the loop complains of that.
                 settled.exception()
             delay = self._backoff.delay(failures)
-            logger.error("%s; starting it again%s", why, f" in {delay:g} s" if delay else "")
+            when = f" in {delay:g} s" if delay else ""
+            logger.error("%s is started again%s: %s", self.name, when, why)
             await asyncio.sleep(delay)
             self.restarts += 1
 

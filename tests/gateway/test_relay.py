@@ -1,0 +1,276 @@
+"""Requests for models of other servers are passed on, and their bytes back as they come."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from fakes.backend import FakeBackend
+from fakes.wedged_server import Server
+from gateway.harness import Call, application, events, ids, served, server, user
+
+from enginix.backends.openai import OpenAIBackend
+from enginix.gateway.models import RelayedModel
+from enginix.gateway.relay import Events, Rename, usage_in
+
+CHAT = "/v1/chat/completions"
+UPSTREAM = "models/Their-30B"
+
+
+@asynccontextmanager
+async def upstream() -> AsyncIterator[tuple[Server, str]]:
+    """The stand-in in this event loop."""
+    stand_in = Server()
+    listening = await asyncio.start_server(stand_in.serve, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    try:
+        yield stand_in, f"http://127.0.0.1:{port}"
+    finally:
+        listening.close()
+        stand_in.close()
+
+
+@asynccontextmanager
+async def raw_upstream(answer: bytes) -> AsyncIterator[str]:
+    """Whatever is asked, it answers these bytes and closes the connection."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    finally:
+        listening.close()
+
+
+def relayed(url: str, **options: Any) -> RelayedModel:
+    return RelayedModel("ours", OpenAIBackend("stand-in", url, UPSTREAM), "vllm", **options)
+
+
+async def test_a_stream_comes_through_event_by_event_under_our_name() -> None:
+    async with upstream() as (stand_in, url), server(relayed(url)) as client:
+        body = {"model": "ours", "messages": user("Hi"), "stream": True, "x_unknown": [1]}
+        answer = await client.post(CHAT, json=body)
+    *chunks, done = events(answer.text)
+    assert done == "[DONE]"
+    assert {chunk["model"] for chunk in chunks} == {"ours"}
+    text = "".join(chunk["choices"][0]["delta"]["content"] for chunk in chunks)
+    assert text == "The capital of France is Paris."
+    assert answer.headers["x-accel-buffering"] == "no"
+    assert stand_in.asked == [{**body, "model": UPSTREAM}]
+
+
+async def test_a_whole_answer_comes_through_under_our_name() -> None:
+    async with upstream() as (_, url), server(relayed(url)) as client:
+        answer = await client.post(CHAT, json={"model": "ours", "messages": user("Hi")})
+        metrics = (await client.get("/metrics")).text
+    assert answer.json()["model"] == "ours"
+    assert answer.json()["choices"][0]["message"]["content"].endswith("Paris.")
+    assert 'enginix_generated_tokens_total{model="ours"} 7.0' in metrics
+    assert 'enginix_prompt_tokens_total{model="ours"} 3.0' in metrics
+
+
+async def test_two_kinds_of_models_are_served_on_one_port() -> None:
+    async with upstream() as (stand_in, url):
+        own = served(FakeBackend(ids("I am demo")))
+        async with server(own, relayed(url, aliases=("theirs",), contains=("qwen",))) as client:
+            said = {}
+            for name in ("demo", "ours", "theirs", "Some-QWEN-72B"):
+                answer = await client.post(CHAT, json={"model": name, "messages": user("Hi")})
+                said[name] = answer.json()["model"]
+            unknown = await client.post(CHAT, json={"model": "gpt-9", "messages": user("Hi")})
+            nameless = await client.post(CHAT, json={"messages": user("Hi")})
+            listed = (await client.get("/v1/models")).json()["data"]
+    assert said == {"demo": "demo", "ours": "ours", "theirs": "ours", "Some-QWEN-72B": "ours"}
+    assert unknown.status_code == 404
+    assert "this server has demo, ours, theirs" in unknown.json()["error"]["message"]
+    assert nameless.json()["error"]["code"] == "model_missing"
+    assert [entry["id"] for entry in listed] == ["demo", "ours"]
+    assert len(stand_in.asked) == 3
+
+
+async def test_what_needs_the_tokenizer_says_where_to_ask_instead() -> None:
+    async with upstream() as (_, url), server(relayed(url)) as client:
+        answer = await client.post("/tokenize", json={"model": "ours", "prompt": "Hi"})
+    assert answer.status_code == 400
+    assert "ours is served by vllm" in answer.json()["error"]["message"]
+
+
+async def test_one_connection_serves_one_request_after_the_other() -> None:
+    async with upstream() as (stand_in, url), server(relayed(url)) as client:
+        for stream in (True, False, True):
+            body = {"model": "ours", "messages": user("Hi"), "stream": stream}
+            assert (await client.post(CHAT, json=body)).status_code == 200
+    assert stand_in.connections == 1
+
+
+async def test_a_connection_that_was_closed_while_idle_is_not_a_failure() -> None:
+    async with upstream() as (stand_in, url), server(relayed(url)) as client:
+        body = {"model": "ours", "messages": user("Hi")}
+        assert (await client.post(CHAT, json=body)).status_code == 200
+        stand_in.close()
+        assert (await client.post(CHAT, json=body)).status_code == 200
+    assert stand_in.connections == 2
+
+
+@pytest.mark.parametrize("how", ["silent", "hollow", ""])
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_client_that_leaves_ends_the_servers_work(how: str, stream: bool) -> None:
+    async with upstream() as (stand_in, url), application(relayed(url)) as app:
+        stand_in.how = how
+        stand_in.stays = how == ""
+        asked = {"model": "ours", "messages": user("Hi"), "stream": stream, "max_tokens": 10**6}
+        call = Call(app, CHAT, asked)
+        running = asyncio.create_task(call.run())
+        await stand_in.began.wait()
+        if how == "" and stream:
+            await call.arrived.wait()
+        assert stand_in.running == 1
+        call.leave()
+        await running
+        await until(stand_in, lambda: stand_in.running == 0)
+        assert app.state.gateway.busy == 0
+
+
+async def until(stand_in: Server, true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not true():
+            stand_in.left.clear()
+            await stand_in.left.wait()
+
+
+async def test_a_client_that_left_before_the_server_was_asked_costs_nothing() -> None:
+    async with upstream() as (stand_in, url), application(relayed(url)) as app:
+        call = Call(app, CHAT, {"model": "ours", "messages": user("Hi")})
+        call.leave()
+        await call.run()
+    assert stand_in.asked == []
+
+
+ENVELOPES = {
+    "OpenAI's": {"error": {"message": "too long", "param": "messages", "code": "too_long"}},
+    "vLLM's older": {"object": "error", "message": "too long", "code": 400},
+    "FastAPI's": {"detail": "too long"},
+    "a word": {"error": "too long"},
+}
+
+
+def http(status: int, body: bytes, kind: str = "application/json") -> bytes:
+    head = f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+@pytest.mark.parametrize("form", ENVELOPES)
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_refusal_comes_through_in_our_envelope(form: str, stream: bool) -> None:
+    answer = http(400, json.dumps(ENVELOPES[form]).encode())
+    async with raw_upstream(answer) as url, server(relayed(url)) as client:
+        body = {"model": "ours", "messages": user("Hi"), "stream": stream}
+        refused = await client.post(CHAT, json=body)
+    assert refused.status_code == 400
+    assert refused.json()["error"]["message"] == "too long"
+    assert refused.json()["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize(
+    ("status", "ours", "code"),
+    [
+        (401, 502, "backend_error"),
+        (404, 400, None),
+        (422, 400, None),
+        (429, 429, "overloaded"),
+        (500, 502, "backend_error"),
+        (503, 503, "backend_unavailable"),
+        (504, 504, "backend_timed_out"),
+    ],
+)
+async def test_every_status_has_its_meaning(status: int, ours: int, code: str | None) -> None:
+    async with raw_upstream(http(status, b"<h1>no</h1>")) as url, server(relayed(url)) as client:
+        answer = await client.post(CHAT, json={"model": "ours", "messages": user("Hi")})
+    assert answer.status_code == ours
+    assert answer.json()["error"]["code"] == code
+    assert "no" in answer.json()["error"]["message"]
+
+
+STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+CHUNK = b'data: {"model": "models/Their-30B", "choices": []}\n\n'
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        STREAM + CHUNK,
+        STREAM + CHUNK + b'data: {"mod',
+        STREAM.replace(b"\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n\r\n")
+        + b"%x\r\n%b\r\n" % (len(CHUNK), CHUNK),
+    ],
+    ids=["between events", "within an event", "within a chunked body"],
+)
+async def test_a_stream_that_breaks_off_ends_with_an_error_and_no_done(answer: bytes) -> None:
+    async with raw_upstream(answer) as url, server(relayed(url)) as client:
+        body = {"model": "ours", "messages": user("Hi"), "stream": True}
+        first, last = events((await client.post(CHAT, json=body)).text)
+    assert first["model"] == "ours"
+    assert last["error"]["code"] == "backend_unavailable"
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [(b"", 503), (b"garbage\r\n\r\n", 503), (http(200, b"{}"), 502)],
+    ids=["nothing", "garbage", "no stream"],
+)
+async def test_an_answer_that_is_none_is_an_error_before_the_first_byte(
+    answer: bytes, status: int
+) -> None:
+    async with raw_upstream(answer) as url, server(relayed(url)) as client:
+        body = {"model": "ours", "messages": user("Hi"), "stream": True}
+        got = await client.post(CHAT, json=body)
+    assert got.status_code == status
+    assert "stand-in" in got.json()["error"]["message"]
+
+
+async def test_a_server_that_is_not_there_is_red_in_health_and_a_503() -> None:
+    async with upstream() as (_, url):
+        pass
+    async with server(relayed(url)) as client:
+        answer = await client.post(CHAT, json={"model": "ours", "messages": user("Hi")})
+        health = await client.get("/health")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert "cannot be reached" in health.json()["models"]["ours"]["reason"]
+
+
+def chunkings(data: bytes) -> list[list[bytes]]:
+    return [
+        [data[start : start + size] for start in range(0, len(data), size)]
+        for size in (1, 2, 7, 40, len(data))
+    ]
+
+
+def test_events_come_out_whole_for_every_chunking() -> None:
+    data = b"data: one\n\n: note\n\ndata: [DONE]\n\n"
+    for pieces in chunkings(data):
+        cut = Events()
+        out = [whole for piece in pieces if (whole := cut.feed(piece))]
+        assert b"".join(out) == data
+        assert all(whole.endswith(b"\n\n") for whole in out)
+        assert cut.ended(CHAT)
+
+
+def test_only_the_key_is_renamed_and_never_a_text_that_looks_like_it() -> None:
+    text = json.dumps({"model": "m", "content": '"model":"m"', "x": ["m"]}).encode()
+    renamed = json.loads(Rename("o'\"urs").feed(text))
+    assert renamed == {"model": "o'\"urs", "content": '"model":"m"', "x": ["m"]}
+
+
+def test_usage_is_found_in_the_last_event_that_has_it() -> None:
+    body = b'data: {"usage":null}\n\ndata: {"usage":{"prompt_tokens":3,"completion_tokens": 9}}\n\n'
+    assert usage_in(body) == (3, 9)
+    assert usage_in(b"{}") is None
