@@ -19,7 +19,7 @@ from enginix.engine.trtllm.building import Building, build_ranks
 from enginix.engine.trtllm.command import BuildSpec
 from enginix.engine.trtllm.conversion import Place, convert_ranks
 from enginix.engine.trtllm.plan import Options, read_plan
-from enginix.engine.trtllm.rank_tensors import rank_file_bytes
+from enginix.engine.trtllm.rank_tensors import least_bytes_of
 from enginix.engine.trtllm.watchdog import Outcome, Patience
 from enginix.engine.trtllm.work import open_work
 from enginix.manifest import Limits, Manifest, Quantization
@@ -144,7 +144,7 @@ def run_build(
         spec = BuildSpec(
             rank_checkpoint, tmp_path / "engine", LIMITS, ranks, NVFP4, launcher=launcher
         )
-        least = rank_file_bytes(rank_checkpoint / "rank0.safetensors")
+        least = least_bytes_of(rank_checkpoint / "rank0.safetensors", tied=False)
         building = Building(spec, place, least, patience)
         return asyncio.run(build_ranks(building, lambda done: None, lambda text: None))
 

@@ -24,7 +24,7 @@ from enginix.engine.trtllm.command import BuildSpec
 from enginix.engine.trtllm.conversion import Place, ask_runtime, convert_ranks
 from enginix.engine.trtllm.plan import Options, Plan, read_plan
 from enginix.engine.trtllm.rank_checkpoint import Converted, read_rank_checkpoint, write_note
-from enginix.engine.trtllm.rank_tensors import rank_file_bytes
+from enginix.engine.trtllm.rank_tensors import least_bytes_of
 from enginix.engine.trtllm.verify import counted, describe, read_engine, verify_engine
 from enginix.engine.trtllm.work import Work, open_work
 from enginix.errors import BuildError
@@ -173,7 +173,9 @@ def _build(
         stage.summary = "kept from the build before"
         return
     kept.begin(place.engine.name)
-    least = min(rank_file_bytes(path) for path in converted.rank_files())
+    sizes = plan.inspection.sizes
+    tied = sizes is None or sizes.tied_embeddings
+    least = min(least_bytes_of(path, tied=tied) for path in converted.rank_files())
     building = Building(spec, place, least, plan.options.patience)
     outcome = asyncio.run(build_ranks(building, stage.progress, warn))
     kept.finish(place.engine.name, key, {})

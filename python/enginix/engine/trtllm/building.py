@@ -11,7 +11,7 @@ from enginix.engine.trtllm.command import PROGRAM, BuildSpec, build_command, bui
 from enginix.engine.trtllm.conversion import Place
 from enginix.engine.trtllm.failures import Ended, explain
 from enginix.engine.trtllm.log import LogEvent, RankCompiled, RankWritten, Warned
-from enginix.engine.trtllm.verify import CONFIG_FILE, ENGINE_KEYS, LEAST_SHARE
+from enginix.engine.trtllm.verify import CONFIG_FILE, ENGINE_KEYS
 from enginix.engine.trtllm.watchdog import Outcome, Patience, Task, watch
 from enginix.errors import BuildIncomplete
 
@@ -26,18 +26,18 @@ COMPILED_SHARE = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Building:
-    """`rank_bytes` is what one rank's engine must hold at least."""
+    """`least_bytes` is what one rank's engine cannot be smaller than."""
 
     spec: BuildSpec
     place: Place
-    rank_bytes: int
+    least_bytes: int
     patience: Patience
 
     @property
     def memory(self) -> int:
         """Bytes of RAM it is estimated to take, with all its workers."""
         workers = self.spec.workers or self.spec.ranks
-        return workers * (int(self.rank_bytes * COPIES) + PROGRAM_BYTES)
+        return workers * (int(self.least_bytes * COPIES) + PROGRAM_BYTES)
 
 
 async def build_ranks(
@@ -75,14 +75,14 @@ async def build_ranks(
         directory=place.directory,
         log=place.logs / "build.log",
         files=[*files, config],
-        is_complete=lambda: missing(files, config, building.rank_bytes) is None,
+        is_complete=lambda: missing(files, config, building.least_bytes) is None,
     )
     outcome = await watch(task, building.patience, report)
-    _judge_end(building, task, outcome, missing(files, config, building.rank_bytes))
+    _judge_end(building, task, outcome, missing(files, config, building.least_bytes))
     return outcome
 
 
-def missing(engines: list[Path], config: Path, rank_bytes: int) -> str | None:
+def missing(engines: list[Path], config: Path, least_bytes: int) -> str | None:
     """What is not there yet, as a sentence's end; None when everything is."""
     try:
         keys = json.loads(config.read_text(encoding="utf-8")).keys()
@@ -95,8 +95,8 @@ def missing(engines: list[Path], config: Path, rank_bytes: int) -> str | None:
             size = path.stat().st_size
         except OSError:
             return f"{path.name} is not there"
-        if size < rank_bytes * LEAST_SHARE:
-            return f"{path.name} has {size} bytes, its weights alone take {rank_bytes}"
+        if size < least_bytes:
+            return f"{path.name} has {size} bytes, its weights alone take {least_bytes}"
     return None
 
 

@@ -21,6 +21,9 @@ DTYPES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
 PLAIN_SCALES = ".weights_block_scaling_factor"
 """Kept in the rank checkpoint; the engine holds the interleaved ones instead."""
 
+# An engine holds its weights and little else; what TensorRT leaves out is small.
+LEAST_SHARE = 0.9
+
 
 @dataclass(frozen=True, slots=True)
 class RankTensor:
@@ -59,6 +62,13 @@ def engine_bytes(tensors: Mapping[str, RankTensor]) -> int:
     )
 
 
+def least_engine_bytes(tensors: Mapping[str, RankTensor], *, tied: bool) -> int:
+    """What an engine cannot be smaller than: a head tied to the embedding may be stored once."""
+    head = tensors.get("lm_head.weight")
+    shared = head.size_bytes if tied and head else 0
+    return round((engine_bytes(tensors) - shared) * LEAST_SHARE)
+
+
 def check_rank_file(path: Path, promised: Mapping[str, RankTensor]) -> None:
     """Raise ConversionWrong unless the file holds exactly the promised tensors."""
     found = _read_rank_file(path)
@@ -79,9 +89,9 @@ def check_rank_file(path: Path, promised: Mapping[str, RankTensor]) -> None:
             )
 
 
-def rank_file_bytes(path: Path) -> int:
-    """What an engine made of this rank file must hold at least."""
-    return engine_bytes(_read_rank_file(path))
+def least_bytes_of(rank_file: Path, *, tied: bool) -> int:
+    """What the engine made of this rank file cannot be smaller than."""
+    return least_engine_bytes(_read_rank_file(rank_file), tied=tied)
 
 
 def _read_rank_file(path: Path) -> dict[str, RankTensor]:

@@ -16,7 +16,14 @@ from enginix.checkpoint.architecture import FAMILIES, Sizes
 from enginix.checkpoint.load import open_checkpoint
 from enginix.engine.trtllm.modules import Decoder, is_dense
 from enginix.engine.trtllm.quant_config import NEVER_QUANTIZED
-from enginix.engine.trtllm.rank_tensors import DTYPES, PACKINGS, engine_bytes, rank_tensors
+from enginix.engine.trtllm.rank_tensors import (
+    DTYPES,
+    PACKINGS,
+    RankTensor,
+    engine_bytes,
+    least_engine_bytes,
+    rank_tensors,
+)
 from enginix.errors import EngineDamaged, EngineMismatch, QuantizationLost
 from enginix.manifest import Limits, Manifest, Parallelism, Quantization
 
@@ -24,8 +31,7 @@ CONFIG_FILE = "config.json"
 ENGINE_KEYS = ("version", "pretrained_config", "build_config")
 RANK_FILE = re.compile(r"rank(\d+)\.engine")
 
-# An engine holds its weights and little else; a BF16 one in place of NVFP4 is three times as large.
-LEAST_SHARE = 0.9
+# An engine of BF16 weights in place of NVFP4 is three times as large.
 MOST_SHARE = 1.25
 CODE_BYTES = 64 * 1024**2
 
@@ -47,14 +53,17 @@ class EngineFacts:
     def rank_files(self) -> list[str]:
         return [f"rank{rank}.engine" for rank in range(self.parallelism.world_size)]
 
-    @property
-    def rank_bytes(self) -> int | None:
-        """What one rank's weights take; None where that is not known."""
+    def tensors(self) -> dict[str, RankTensor]:
+        """One rank's weights; empty where they are not known."""
         known = self.dtype in DTYPES and self.quantization.algo in (None, *PACKINGS)
         if self.decoder is None or not known or self.parallelism.pp != 1:
-            return None
-        ranks = self.parallelism.tp
-        return engine_bytes(rank_tensors(self.decoder, self.quantization, self.dtype, ranks))
+            return {}
+        return rank_tensors(self.decoder, self.quantization, self.dtype, self.parallelism.tp)
+
+    @property
+    def may_be_tied(self) -> bool:
+        """Is the output head the embedding? Not every architecture's config.json says so."""
+        return self.decoder is None or self.decoder.sizes.tied_embeddings
 
 
 def read_engine(directory: Path) -> EngineFacts:
@@ -184,8 +193,9 @@ def _require_rank_files(directory: Path, facts: EngineFacts) -> None:
 
 def _require_size(path: Path, facts: EngineFacts) -> None:
     """As large as its weights need it to be, and not as large as plain weights would."""
-    size, weights = path.stat().st_size, facts.rank_bytes or 0
-    if size == 0 or size < weights * LEAST_SHARE:
+    size, tensors = path.stat().st_size, facts.tensors()
+    weights = engine_bytes(tensors)
+    if size == 0 or size < least_engine_bytes(tensors, tied=facts.may_be_tied):
         raise EngineDamaged(
             f"{path} has {size:,} bytes, its weights alone take {weights:,}; it is truncated, "
             "build the engine again"
@@ -213,7 +223,7 @@ def _decoder(config: Mapping[str, Any]) -> Decoder | None:
         intermediate=config["intermediate_size"],
         vocabulary=config["vocab_size"],
         context=config.get("max_position_embeddings") or 0,
-        tied_embeddings=bool(config.get("tie_word_embeddings")),
+        tied_embeddings=bool(config.get("tie_word_embeddings", True)),
     )
     return Decoder(sizes, family.query_key_norm, family.qkv_bias)
 
