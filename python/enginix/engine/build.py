@@ -51,7 +51,7 @@ def build_engine(build: Build, out: Path, report: Report, *, replace_it: bool = 
         # Checkpoints and runtimes have errors of their own: what is left is the output's.
         raise BuildError(
             f"the engine cannot be written to {out}: {error.strerror or error}; "
-            "nothing was left there"
+            "what was there before is as it was"
         ) from error
     return manifest
 
