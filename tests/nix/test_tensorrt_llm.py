@@ -59,3 +59,11 @@ def test_an_engine_is_named_after_the_gpu_it_is_for(here: Nix) -> None:
 def test_a_model_with_a_dot_in_its_name_needs_no_quotes(here: Nix) -> None:
     name = here.evaluate("llama-3.1-8b-engine", "engine: engine.name")
     assert name.startswith("llama-3.1-8b-engine-sm120")
+
+
+def test_a_strict_sandbox_refuses_an_engine_for_a_gpu_before_it_is_built(here: Nix) -> None:
+    strict = ["--no-link", "--option", "sandbox", "true"]
+    name = ".#qwen3-32b-engine-tp2.sm90"
+    done = here.run("build", name, *here.flake_options, *strict, check=False)
+    assert done.returncode != 0
+    assert "__noChroot" in done.stderr
