@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from enginix.runtimes.runtime import Runtime
 from enginix.triton.client import Sampling, TokenRequest, TritonClient
 from tests.conftest import RunningTriton
 
@@ -57,6 +60,24 @@ class Asker:
             logprobs=[value for chunk in chunks for value in chunk.logprobs or ()],
             sizes=[len(chunk.ids) for chunk in chunks],
         )
+
+
+WatchEngine = Callable[[str, int], dict[str, Any]]
+
+
+@pytest.fixture
+def watch_engine(runtime: Runtime, demo_engine: Path) -> WatchEngine:
+    """Runs watched_engine.py with a fault at a step; returns what it prints."""
+
+    def run(fault: str, step: int) -> dict[str, Any]:
+        program = Path(__file__).with_name("watched_engine.py")
+        command = [runtime.python, program, MODEL, demo_engine / "model.gguf", fault, step]
+        done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    return run
 
 
 @pytest.fixture

@@ -1,15 +1,16 @@
-"""Runs the token engine with a fault in llama.cpp, as a program of the runtime.
+"""Runs the token engine, watched and perhaps with a fault in llama.cpp, as a runtime's program.
 
-usage: python faulty_engine.py MODEL_CODE model.gguf code|exception STEP
+usage: python watched_engine.py MODEL_CODE model.gguf none|code|exception STEP
 
-The fault happens in one decode step. Prints one JSON object: the answers of two requests that ran
-in that step, of one that waited for a slot, and of one that came afterwards.
+The fault happens in one decode step. Prints one JSON object: how many tokens each step read, and
+the answers of two requests that ran together, of one that waited for a slot, and of one after them.
 """
 
 import json
 import sys
 from concurrent.futures import Future
 from pathlib import Path
+from typing import ClassVar
 
 sys.path.insert(0, sys.argv[1])
 
@@ -20,15 +21,17 @@ from token_engine import Output, Request, TokenEngine
 OUT_OF_MEMORY = -2
 
 
-class FaultyModel(LlamaModel):
+class WatchedModel(LlamaModel):
     fault, step = sys.argv[3], int(sys.argv[4])
+    read: ClassVar[list[int]] = []
 
     def decode(self) -> int:
-        self.step -= 1
-        if self.step == 0 and self.fault == "code":
-            return OUT_OF_MEMORY
-        if self.step == 0:
-            raise OSError("the fault that was asked for")
+        self.read.append(self.batch.size)
+        if len(self.read) == self.step:
+            if self.fault == "code":
+                return OUT_OF_MEMORY
+            if self.fault == "exception":
+                raise OSError("the fault that was asked for")
         return super().decode()
 
 
@@ -49,14 +52,15 @@ def ask(engine: TokenEngine, prompt: list[int]) -> "Future[object]":
 
 
 def main() -> None:
-    model = FaultyModel(Path(sys.argv[2]), parallel=2, context=256, threads=1)
+    model = WatchedModel(Path(sys.argv[2]), parallel=2, context=256, threads=1)
     engine = TokenEngine(model)
     prompt = [2013, 1123, 198]
     asked = [ask(engine, prompt) for _ in range(3)]
     first, second, waiting = [answer.result(20) for answer in asked]
     after = ask(engine, prompt).result(20)
     engine.close()
-    print(json.dumps({"running": [first, second], "waiting": waiting, "after": after}))
+    found = {"running": [first, second], "waiting": waiting, "after": after, "read": model.read}
+    print(json.dumps(found))
 
 
 main()
