@@ -32,6 +32,8 @@ python.pkgs.buildPythonPackage rec {
   # The wheel's Python half asks for more; the server and its stub need numpy only.
   dependencies = [ numpy1 ];
   nativeBuildInputs = [ autoPatchelfHook ];
+  # The wheel's libraries were patched by auditwheel, and strip breaks such files.
+  dontStrip = true;
   buildInputs = [
     python
     stdenv.cc.cc.lib

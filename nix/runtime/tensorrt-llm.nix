@@ -9,10 +9,9 @@
   bubblewrap,
   python,
   release ? "26.06",
+  image ? callPackage ./ngc-image.nix { } ((import ./ngc-images.nix).${release} // { inherit release; }),
 }:
 let
-  image = callPackage ./ngc-image.nix { } ((import ./ngc-images.nix).${release} // { inherit release; });
-
   # What the image's own configuration would set: its file system does not hold that.
   environment = {
     PATH = lib.concatStringsSep ":" [

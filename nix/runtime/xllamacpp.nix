@@ -29,6 +29,8 @@ python.pkgs.buildPythonPackage rec {
   };
 
   nativeBuildInputs = [ autoPatchelfHook ];
+  # The wheel's libraries were patched by auditwheel, and strip breaks such files.
+  dontStrip = true;
   buildInputs = [ stdenv.cc.cc.lib ];
 
   pythonImportsCheck = [ "xllamacpp" ];

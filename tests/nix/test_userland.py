@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from nix.on_this_machine import ROOT
+from nix.on_this_machine import ROOT, Nix
 from nix.tiny_image import make_image
 
 PROGRAM = ROOT / "nix" / "runtime" / "enter-userland.py"
@@ -111,6 +111,27 @@ def test_nothing_is_left_when_it_is_killed(spec: Path) -> None:
         process.kill()
         # End of file: nobody holds the other end any more.
         assert process.stdout.read() == ""
+
+
+@pytest.mark.nix
+def test_the_runtime_from_nix_runs_the_images_programs(
+    nix: Nix, spec: Path, tmp_path: Path
+) -> None:
+    image = make_image(tmp_path / "image")
+    # Which program it is does not matter here, only that it is the image's.
+    (image / "usr" / "bin" / "python3").symlink_to("sh")
+    overlay = f'(builtins.getFlake "git+file://{ROOT}").overlays.default'
+    config = "config.allowUnfreePredicate = _: true;"
+    packages = f"(import {nix.nixpkgs} {{ overlays = [ {overlay} ]; {config} }}).enginixPackages"
+    runtime = f"{packages}.tensorrt-llm-runtime.override {{ image = {image}; }}"
+    done = nix.build_expression(runtime)
+    assert done.returncode == 0, done.stderr
+    python = Path(done.stdout.strip()) / "bin" / "python"
+    said = subprocess.run(
+        [python, "-c", "cat /etc/os-release; echo $LD_LIBRARY_PATH"], capture_output=True, text=True
+    )
+    assert said.stdout.startswith("NAME=tiny\n")
+    assert "/usr/local/tensorrt/lib" in said.stdout
 
 
 def load() -> ModuleType:

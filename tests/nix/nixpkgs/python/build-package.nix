@@ -29,6 +29,7 @@ let
       pythonRelaxDeps ? [ ],
       makeWrapperArgs ? [ ],
       autoPatchelfIgnoreMissingDeps ? [ ],
+      dontStrip ? false,
       postInstall ? "",
       env ? { },
       meta ? { },
@@ -54,6 +55,7 @@ let
           buildInputs
           makeWrapperArgs
           autoPatchelfIgnoreMissingDeps
+          dontStrip
           postInstall
           env
           meta
