@@ -91,6 +91,15 @@ async def test_empty_word_lists_are_none(
     assert response.tensors["output_ids"] == [[answer[:5]]]
 
 
+@pytest.mark.parametrize("end_id", [-1, 2048, 2**31 - 1])
+async def test_an_end_token_that_the_model_does_not_have_is_none(
+    end_id: int, triton_server: RunningTriton
+) -> None:
+    tensors = prompt(IDS, 5, end_id=end_id, min_tokens=3)
+    (response,) = await send(triton_server.grpc, tensors)
+    assert response.tensors["sequence_length"] == [[5]]
+
+
 async def test_padding_after_the_prompts_length_is_ignored(
     triton_server: RunningTriton, france: tuple[list[int], list[int]]
 ) -> None:
@@ -136,6 +145,10 @@ async def test_a_request_is_stopped_by_another_with_its_id(triton_server: Runnin
         (
             prompt(IDS, 5) | {"stop_words_list": np.array([[[1, 2], [9, -1]]], np.int32)},
             "row 1 says words end at",
+        ),
+        (
+            prompt(IDS, 5) | {"bad_words_list": word_list([7, 2048])},
+            r"bad_words_list holds the word \[7, 2048\]",
         ),
         (
             prompt(IDS, 5) | {"embedding_bias": np.zeros((1, 3000), np.float32)},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from token_engine import LEAST_PROMPT_SHARE, LONG_STEP, PromptShare, Slot
+from token_engine import FIRST_PROMPT_SHARE, LEAST_PROMPT_SHARE, LONG_STEP, PromptShare, Slot
 
 from tests.triton_repo.conftest import WatchEngine
 
@@ -26,30 +26,34 @@ def test_a_sequence_that_has_seen_more_shares_the_whole_prompt() -> None:
     assert slot_that_has_seen(1, 2, 3).shared_with([1, 2]) == 2
 
 
-def test_a_step_that_took_long_reads_half_as_much_next_time() -> None:
+def test_a_step_that_took_too_long_reads_less_next_time() -> None:
     share = PromptShare(512)
-    share.adapt(LONG_STEP * 2)
-    assert share.tokens == 256
+    share.adapt(64, LONG_STEP * 2)
+    assert share.tokens == 32
 
 
 def test_a_step_always_reads_something() -> None:
     share = PromptShare(512)
-    for _ in range(20):
-        share.adapt(LONG_STEP * 2)
+    share.adapt(64, LONG_STEP * 1000)
     assert share.tokens == LEAST_PROMPT_SHARE
 
 
-def test_quick_steps_read_more_again_up_to_the_most() -> None:
+def test_quick_steps_read_more_up_to_the_most() -> None:
     share = PromptShare(512)
-    share.adapt(LONG_STEP * 2)
     for _ in range(20):
-        share.adapt(LONG_STEP / 10)
+        share.adapt(share.tokens, LONG_STEP / 10)
     assert share.tokens == 512
+
+
+def test_a_short_prompt_says_nothing_about_long_ones() -> None:
+    share = PromptShare(512)
+    share.adapt(3, LONG_STEP / 10)
+    assert share.tokens == FIRST_PROMPT_SHARE
 
 
 def test_a_most_below_the_least_is_kept_to() -> None:
     share = PromptShare(4)
-    share.adapt(LONG_STEP * 2)
+    share.adapt(4, LONG_STEP * 2)
     assert share.tokens == 4
 
 

@@ -129,10 +129,12 @@ class LlamaModel:
         return min(max_tokens, self.context - len(prompt_ids))
 
     def sampler(
-        self, sampling: Sampling, prompt_ids: Sequence[int], ends: frozenset[int]
+        self, sampling: Sampling, prompt_ids: Sequence[int], ends: Sequence[int]
     ) -> Sampler:
-        """Raises LlamaError for options that cannot be followed."""
+        """`ends` are kept away for `min_tokens`; LlamaError for options that cannot be followed."""
         check_sampling(sampling, self.vocabulary_size)
+        # Clients switch an end off by a token that the model does not have.
+        ends = [token for token in ends if 0 <= token < self.vocabulary_size]
         if sampling.guide is None:
             return Sampler(self._chain(sampling, prompt_ids), sampling, ends)
         if not self.ends:
@@ -209,7 +211,7 @@ class LlamaModel:
         if not made:
             raise LlamaError(
                 f"llama.cpp cannot make a context of {parallel} x {context} tokens; "
-                "is there memory for it? A smaller one: --parallel or --context"
+                "is there memory for it? Fewer sequences, or shorter ones, need less"
             )
         return made
 

@@ -79,6 +79,12 @@ def check_sampling(sampling: Sampling, vocabulary_size: int) -> None:
         if value is not None and not lowest <= value <= highest:
             wanted = f"at least {lowest:g}" if highest == inf else f"{lowest:g} to {highest:g}"
             raise LlamaError(f"{name} is {value:g}; expected {wanted}")
+    for word in sampling.bad_words:
+        if min(word) < 0 or max(word) >= vocabulary_size:
+            raise LlamaError(
+                f"bad_words_list holds the word {list(word)}; this model has the tokens 0 to "
+                f"{vocabulary_size - 1}"
+            )
     bias = sampling.bias
     if bias is None:
         return
@@ -97,7 +103,7 @@ class Sampler:
         self,
         chain: Chain | None,
         sampling: Sampling,
-        ends: frozenset[int],
+        ends: Sequence[int],
         guide: Guide | None = None,
     ) -> None:
         self._chain = chain
@@ -106,7 +112,7 @@ class Sampler:
         self._bias = None
         if sampling.bias is not None:
             self._bias = np.clip(sampling.bias, FORBIDDEN, -FORBIDDEN)
-        self._ends = np.fromiter(ends, np.int64)
+        self._ends = np.array(ends, np.int64)
         self._bad_words = BadWords(sampling.bad_words) if sampling.bad_words else None
         self._count = 0
 

@@ -25,6 +25,7 @@ GREEDY = Sampling()
 
 LONG_STEP = 0.1
 LEAST_PROMPT_SHARE = 16
+FIRST_PROMPT_SHARE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +99,14 @@ class PromptShare:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self.tokens = most
+        self._least = min(LEAST_PROMPT_SHARE, most)
+        self.tokens = min(FIRST_PROMPT_SHARE, most)
 
-    def adapt(self, step_seconds: float) -> None:
-        if step_seconds > LONG_STEP:
-            self.tokens = max(self.tokens // 2, min(LEAST_PROMPT_SHARE, self._most))
-        elif step_seconds < LONG_STEP / 4:
+    def adapt(self, read: int, seconds: float) -> None:
+        """Learn from a step that has read so many prompt tokens."""
+        if seconds > LONG_STEP:
+            self.tokens = max(int(read * LONG_STEP / seconds), self._least)
+        elif read == self.tokens and seconds < LONG_STEP / 2:
             self.tokens = min(self.tokens * 2, self._most)
 
 
@@ -139,7 +142,7 @@ class TokenEngine:
         if request.sampling.guide is not None:
             # A guide that is fulfilled allows nothing but an end, whichever was asked for.
             stop_words += [[token] for token in self.model.ends]
-        ends = frozenset(word[0] for word in stop_words if len(word) == 1)
+        ends = [word[0] for word in stop_words if len(word) == 1]
         sampler = self.model.sampler(request.sampling, request.prompt_ids, ends)
         return Generation(request, deliver, sampler, stop_words, left)
 
@@ -197,13 +200,15 @@ class TokenEngine:
     def _step(self) -> None:
         """Read a batch of unread tokens, and sample for each sequence that has read all of its."""
         self.model.batch.clear()
-        read = self._fill_answers() + self._fill_prompts()
-        if not read:
+        answers, prompts = self._fill_answers(), self._fill_prompts()
+        if not answers and not prompts:
             return
         begun = time.perf_counter()
         code = self.model.decode()
-        self._prompt_share.adapt(time.perf_counter() - begun)
-        for slot, count in read:
+        if prompts:
+            read = sum(count for _, count in prompts)
+            self._prompt_share.adapt(read, time.perf_counter() - begun)
+        for slot, count in answers + prompts:
             if code:
                 self._fail(slot, f"llama.cpp could not decode the request (code {code})")
                 continue
@@ -235,8 +240,10 @@ class TokenEngine:
         assert generation is not None, "a slot with unread tokens has a generation"
         try:
             sampled = self.model.sample(generation.sampler, slot.number)
-        except LlamaError as error:
-            self._end(slot, Output((), final=True, error=str(error)))
+        except Exception as error:
+            # One request's options must not end the others.
+            reason = str(error) if isinstance(error, LlamaError) else repr(error)
+            self._end(slot, Output((), final=True, error=reason))
             return
         generation.left -= 1
         tokens = generation.stop_words.feed(sampled)
