@@ -74,9 +74,12 @@ def test_the_gateway_is_told_where_every_model_is() -> None:
         gateway_model(triton, directory=ENGINE, upstream="a"),
         gateway_model(vllm, directory=None, upstream="B-30B"),
     ]
-    command = gateway_command(["enginix"], GatewayEntry(9), Path("/run/g"), {"models": models})
+    command = gateway_command(
+        ["enginix"], GatewayEntry(9), Path("/run/g"), {"models": models}, Path("/run/s")
+    )
     assert command.argv == [
         *("enginix", "openai", "--models=/run/g", "--host=127.0.0.1", "--port=9"),
+        "--supervisor=/run/s",
     ]
     first, second = json.loads(command.files[Path("/run/g")])["models"]
     assert (first["directory"], first["address"]) == ("/e", "127.0.0.1:2")

@@ -23,6 +23,10 @@ COMMANDS = {
     "triton": "serve an engine with NVIDIA Triton",
     "openai": "serve the OpenAI API in front of Triton",
     "up": "start a whole profile: engine, Triton and gateway",
+    "status": "show what a running gateway serves, and how it is",
+    "load": "start a model's server that was unloaded",
+    "unload": "end a model's server, once its requests are done",
+    "logs": "show what a profile's servers wrote",
     "doctor": "look at this machine and say what to fix",
 }
 

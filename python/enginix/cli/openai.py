@@ -75,6 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     log = parser.add_argument_group("log")
     log.add_argument("--no-access-log", action="store_true", help="no line of JSON per request")
     log.add_argument("--log-prompts", action="store_true", help="with the texts of the requests")
+    parser.add_argument("--supervisor", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
 
 
@@ -147,6 +148,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
         ),
         api_keys=keys,
         log_prompts=args.log_prompts,
+        supervisor=args.supervisor,
     )
 
 

@@ -6,6 +6,7 @@ import argparse
 import logging
 import shlex
 import time
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 
@@ -22,14 +23,16 @@ from enginix.cli.signals import run_until_signalled
 from enginix.cli.stage_lines import StageLines
 from enginix.cli.up_servers import (
     RUNTIME,
+    control_path,
     engine_directory,
     gateway_of,
     keeper_of,
     log_directory,
     require_program,
+    run_directory,
     servers_of,
     with_ours,
-    write_files,
+    written_files,
 )
 from enginix.errors import BackendUnavailable, EnginixError, StartFailed
 from enginix.manifest import check_files, read_manifest
@@ -38,8 +41,9 @@ from enginix.process import run as run_command
 from enginix.readiness import answers_ok
 from enginix.runtimes.find import find_recipe
 from enginix.runtimes.make import make_runtime
-from enginix.serve.child import ChildSpec
+from enginix.serve.child import ChildSpec, State
 from enginix.serve.commands import LOOPBACK, Command
+from enginix.serve.control import control_socket
 from enginix.serve.gpus import check_devices, listed_devices, shared_devices
 from enginix.serve.keeper import Keeper
 from enginix.serve.overrides import overridden
@@ -103,6 +107,7 @@ def _with_ports(profile: Profile, args: argparse.Namespace) -> Profile:
 def _show(profile: Profile) -> None:
     """As a script: what is written, and what is run in which order."""
     servers = servers_of(profile)
+    print(f"mkdir -p {shlex.quote(str(run_directory(profile)))}")
     for command in [*(server.command for server in servers), gateway_of(profile, servers)]:
         for path, text in command.files.items():
             print(f"cat > {shlex.quote(str(path))} <<'EOF'\n{text}EOF")
@@ -169,8 +174,6 @@ async def _serve(profile: Profile) -> None:
     url = f"http://{_reachable(profile.gateway.host)}:{profile.gateway.port}"
     servers = servers_of(profile)
     gateway = gateway_of(profile, servers)
-    for command in [*(server.command for server in servers), gateway]:
-        write_files(command)
     engines = {server.entry.name: ENGINES[server.entry.engine] for server in servers}
 
     def report(keeper: Keeper, failure: StartFailed | None) -> None:
@@ -185,9 +188,15 @@ async def _serve(profile: Profile) -> None:
     traffic = Traffic(url)
     keepers = [keeper_of(server, traffic) for server in servers]
     keepers.append(_gateway_keeper(profile, gateway, url))
-    async with supervised(keepers, report, optional) as supervisor:
+    models = {keeper.name: keeper for keeper in keepers if keeper.name != GATEWAY}
+    commands = [*(server.command for server in servers), gateway]
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(traffic.close)
+        stack.enter_context(written_files(run_directory(profile), commands))
+        await stack.enter_async_context(control_socket(control_path(profile), models))
+        supervisor = await stack.enter_async_context(supervised(keepers, report, optional))
         for entry in profile.models:
-            if supervisor.keepers[entry.name].child.error is None:
+            if models[entry.name].child.state is State.LOADED:
                 await say_hello(console, url, entry.name, profile.hello)
         _tell_where(profile, url)
         await supervisor.watch()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +13,9 @@ from enginix.backends.triton_probe import TritonProbe
 from enginix.catalog.load import find_model
 from enginix.checkpoint.locate import find_checkpoint
 from enginix.cli import environment
+from enginix.cli.find_engine import find_engine
 from enginix.cli.own_command import own_command
-from enginix.errors import BackendError, NotACheckpoint, RuntimeMissing
+from enginix.errors import BackendError, NotACheckpoint, NotAnEngine, RuntimeMissing
 from enginix.process import find_program
 from enginix.runtimes.find import find_recipe, runtime_root
 from enginix.serve import commands
@@ -46,7 +49,11 @@ class Server:
 
 
 def engine_directory(name: str) -> Path:
-    return environment.engine_override() or environment.cache_home() / "engines" / name
+    """Where a model's engine is, or will be once it is built."""
+    try:
+        return find_engine(name)
+    except NotAnEngine:
+        return environment.cache_home() / "engines" / name
 
 
 def servers_of(profile: Profile) -> list[Server]:
@@ -59,12 +66,18 @@ def gateway_of(profile: Profile, servers: Sequence[Server]) -> Command:
         for server in servers
     ]
     file = run_directory(profile) / "gateway.json"
-    return commands.gateway_command(own_command(), profile.gateway, file, {"models": models})
+    return commands.gateway_command(
+        own_command(), profile.gateway, file, {"models": models}, control_path(profile)
+    )
 
 
 def run_directory(profile: Profile) -> Path:
     """What a running profile needs to be written down."""
     return environment.cache_home() / "run" / f"{profile.name}-{profile.gateway.port}"
+
+
+def control_path(profile: Profile) -> Path:
+    return run_directory(profile) / "control"
 
 
 def log_directory(profile: Profile) -> Path:
@@ -82,10 +95,17 @@ def require_program(entry: ModelEntry) -> None:
             )
 
 
-def write_files(command: Command) -> None:
-    for path, text in command.files.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+@contextmanager
+def written_files(directory: Path, commands: Sequence[Command]) -> Iterator[None]:
+    """What the commands read is there, in `directory`, until the block ends."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for command in commands:
+        for path, text in command.files.items():
+            path.write_text(text, encoding="utf-8")
+    try:
+        yield
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def keeper_of(server: Server, traffic: Traffic) -> Keeper:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from enginix.errors import Overloaded
 
@@ -22,18 +20,8 @@ class Admission:
         self.running = 0
         self.waiting = 0
 
-    @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
-        """Holds one slot; waits for it in order. Raises Overloaded when too many wait already."""
-        await self._enter()
-        self.running += 1
-        try:
-            yield
-        finally:
-            self.running -= 1
-            self._slots.release()
-
-    async def _enter(self) -> None:
+    async def enter(self) -> None:
+        """Take a slot, in order. Raises Overloaded when too many wait already."""
         if self._slots.locked() and self.waiting >= self._most_waiting:
             raise Overloaded(
                 f"{self._model} answers {self._most_running} requests and {self.waiting} wait; "
@@ -45,3 +33,8 @@ class Admission:
             await self._slots.acquire()
         finally:
             self.waiting -= 1
+        self.running += 1
+
+    def leave(self) -> None:
+        self.running -= 1
+        self._slots.release()

@@ -17,6 +17,7 @@ from enginix.gateway.api import (
     chat,
     completions,
     health,
+    lifecycle,
     messages,
     models,
     page,
@@ -31,14 +32,28 @@ from enginix.gateway.models import Model
 from enginix.gateway.openapi import add_schemas
 from enginix.gateway.schema.chat import ChatRequest
 from enginix.gateway.schema.completions import CompletionRequest
+from enginix.gateway.schema.lifecycle import LoadRequest, UnloadRequest
 from enginix.gateway.schema.messages import CountRequest, MessagesRequest
 from enginix.gateway.schema.responses import ResponseRequest
 from enginix.gateway.schema.tokenize import DetokenizeRequest, TokenizeRequest
 from enginix.gateway.settings import Settings
 from enginix.gateway.state import record_of
 
-ROUTERS = (chat, completions, responses, messages, models, tokenize, health, status, page)
+ROUTERS = (
+    chat,
+    completions,
+    responses,
+    messages,
+    lifecycle,
+    models,
+    tokenize,
+    health,
+    status,
+    page,
+)
 SCHEMAS: list[type[BaseModel]] = [
+    LoadRequest,
+    UnloadRequest,
     ChatRequest,
     CompletionRequest,
     ResponseRequest,

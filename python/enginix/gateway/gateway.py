@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
-from enginix.errors import BackendError, ServerStopping
+from enginix.errors import BackendError, BackendUnavailable, ServerStopping
 from enginix.gateway.admission import Admission
 from enginix.gateway.ask import Ask
 from enginix.gateway.generation import Replies, generate
@@ -16,6 +16,7 @@ from enginix.gateway.liveness import Liveness
 from enginix.gateway.metrics import Metrics
 from enginix.gateway.models import Model, Models
 from enginix.gateway.record import RequestRecord, TokenTimes
+from enginix.gateway.servers import Servers
 from enginix.gateway.settings import Settings
 from enginix.gateway.store import ResponseStore
 
@@ -25,10 +26,13 @@ RETRY_SECONDS = 5.0
 class Lane:
     """A model at work: its slots, and whether it lives."""
 
-    def __init__(self, model: Model, settings: Settings) -> None:
+    def __init__(self, model: Model, settings: Settings, metrics: Metrics) -> None:
         self.model = model
+        self.gauges = metrics.load(model.name)
         self.admission = Admission(model.name, settings.load.running, settings.load.waiting)
         self.liveness = Liveness(model.backend.probe)
+        self.unloaded: str | None = None
+        """Why nobody may ask it now, when somebody wanted that."""
 
 
 class Gateway:
@@ -43,9 +47,10 @@ class Gateway:
     ) -> None:
         self.models = Models(models)
         self.settings = settings
-        self.lanes = {model.name: Lane(model, settings) for model in models}
-        self.metrics = Metrics(tuple(self.lanes), metrics_directory)
+        self.metrics = Metrics([model.name for model in models], metrics_directory)
+        self.lanes = {model.name: Lane(model, settings, self.metrics) for model in models}
         store = settings.store
+        self.servers = Servers(settings.supervisor)
         self.responses = ResponseStore(store.responses, store.bytes)
         self.started = time.time()
         self.stopping = False
@@ -79,20 +84,30 @@ class Gateway:
     async def at_work(
         self, model: str, record: RequestRecord, choices: int = 1
     ) -> AsyncIterator[list[TokenTimes]]:
-        """One of the model's slots, and a clock for each choice's tokens."""
+        """One of the model's slots, once it is its turn, and a clock for each choice's tokens."""
         if self.stopping:
             raise ServerStopping(retry_after=RETRY_SECONDS)
         lane = self.lanes[model]
         record.model = model
-        async with self._interruptible(), self._turn(lane, record):
-            times = [TokenTimes(lane.liveness, self._reporter(lane)) for _ in range(choices)]
-            try:
+        if lane.unloaded:
+            raise BackendUnavailable(lane.unloaded)
+        task = asyncio.current_task()
+        assert task is not None, "it runs in a coroutine"
+        self._tasks.add(task)
+        times = [TokenTimes(lane.liveness, self._reporter(lane)) for _ in range(choices)]
+        try:
+            async with self._turn(lane, record):
                 yield times
-            except BackendError as error:
-                lane.liveness.failed(error)
+        except BackendError as error:
+            lane.liveness.failed(error)
+            raise await self.servers.explained(model, error) from None
+        except asyncio.CancelledError:
+            if not self._interrupted or task.uncancel() > 0:
                 raise
-            finally:
-                _note(times, record)
+            raise ServerStopping(retry_after=RETRY_SECONDS) from None
+        finally:
+            _note(times, record)
+            self._tasks.discard(task)
 
     async def close(self) -> None:
         for lane in self.lanes.values():
@@ -100,30 +115,17 @@ class Gateway:
             await lane.model.backend.close()
 
     @asynccontextmanager
-    async def _interruptible(self) -> AsyncIterator[None]:
-        task = asyncio.current_task()
-        assert task is not None, "it runs in a coroutine"
-        self._tasks.add(task)
+    async def _turn(self, lane: Lane, record: RequestRecord) -> AsyncIterator[None]:
+        since = time.monotonic()
+        with lane.gauges.waiting.track_inprogress():
+            await lane.admission.enter()
+        record.queued = time.monotonic() - since
+        lane.gauges.running.inc()
         try:
             yield
-        except asyncio.CancelledError:
-            if not self._interrupted or task.uncancel() > 0:
-                raise
-            raise ServerStopping(retry_after=RETRY_SECONDS) from None
         finally:
-            self._tasks.discard(task)
-
-    @asynccontextmanager
-    async def _turn(self, lane: Lane, record: RequestRecord) -> AsyncIterator[None]:
-        waiting = self.metrics.waiting.labels(lane.model.name)
-        running = self.metrics.running.labels(lane.model.name)
-        since = time.monotonic()
-        async with AsyncExitStack() as held:
-            with waiting.track_inprogress():
-                await held.enter_async_context(lane.admission.slot())
-            record.queued = time.monotonic() - since
-            held.enter_context(running.track_inprogress())
-            yield
+            lane.gauges.running.dec()
+            lane.admission.leave()
 
     def _reporter(self, lane: Lane) -> Callable[[TokenTimes], None]:
         return lambda times: self.metrics.report_tokens(lane.model.name, times)

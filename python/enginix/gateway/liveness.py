@@ -58,6 +58,11 @@ class Liveness:
             self._probed_at = -float("inf")
             self.last_token = -float("inf")
 
+    def seconds_since_token(self) -> float | None:
+        """None before the first one."""
+        silent = self._clock() - self.last_token
+        return round(silent, 1) if silent < float("inf") else None
+
     async def health(self) -> Health:
         """Answers within the patience; probes at most once at a time, however many ask."""
         now = self._clock()

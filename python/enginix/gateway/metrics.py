@@ -7,6 +7,7 @@ when PROMETHEUS_MULTIPROC_DIR was set before this module was imported.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
@@ -30,6 +31,13 @@ class BucketHistogram(Histogram):
         for bucket, count in zip(self._buckets, counts, strict=True):
             if count:
                 bucket.inc(count)
+
+
+class LoadGauges(NamedTuple):
+    """How busy one model is."""
+
+    running: Gauge
+    waiting: Gauge
 
 
 class Metrics:
@@ -63,9 +71,13 @@ class Metrics:
         self._generated = count("enginix_generated_tokens_total", "Tokens generated")
         self._cancelled = count("enginix_cancelled_requests_total", "Clients that left early")
         self._errors = count("enginix_errors_total", "Requests that failed, by kind", "kind")
-        self.running = now("enginix_running_requests", "Requests being answered")
-        self.waiting = now("enginix_waiting_requests", "Requests in the gateway's queue")
+        self._running = now("enginix_running_requests", "Requests being answered")
+        self._waiting = now("enginix_waiting_requests", "Requests in the gateway's queue")
         self._begin_at_zero(models)
+
+    def load(self, model: str) -> LoadGauges:
+        """Looked up once: labels cost more than what is done with them."""
+        return LoadGauges(self._running.labels(model), self._waiting.labels(model))
 
     def report_tokens(self, model: str, times: TokenTimes) -> None:
         self._generated.labels(model).inc(times.tokens)
@@ -102,6 +114,6 @@ class Metrics:
     def _begin_at_zero(self, models: Sequence[str]) -> None:
         # A series that appears with its first event has no rate for it.
         for model in models:
-            for metric in (self._cancelled, self._generated, self._prompt, self.running):
+            for metric in (self._cancelled, self._generated, self._prompt):
                 metric.labels(model)
-            self.waiting.labels(model)
+            self.load(model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +48,5 @@ class Settings:
     api_keys: frozenset[str] = frozenset()
     """Empty: everybody may ask."""
     log_prompts: bool = False
+    supervisor: Path | None = None
+    """The socket of whoever starts and ends the models' servers."""

@@ -103,6 +103,7 @@ def gateway_command(
     gateway: GatewayEntry,
     file: Path,
     content: Mapping[str, Any],
+    supervisor: Path,
 ) -> Command:
     return Command(
         [
@@ -111,6 +112,7 @@ def gateway_command(
             f"--models={file}",
             f"--host={gateway.host}",
             f"--port={gateway.port}",
+            f"--supervisor={supervisor}",
         ],
         files={file: json.dumps(content, indent=2) + "\n"},
     )

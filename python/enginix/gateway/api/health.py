@@ -53,6 +53,10 @@ async def show_metrics(request: Request) -> Response:
 async def health_response(gateway: Gateway) -> Response:
     models: dict[str, Any] = {}
     for name, lane in gateway.lanes.items():
+        if lane.unloaded:
+            # Somebody wanted that: no reason to send the traffic elsewhere.
+            models[name] = {"ok": True, "reason": lane.unloaded}
+            continue
         health = await lane.liveness.health()
         models[name] = {"ok": health.ok, "reason": health.reason}
     ok = all(model["ok"] for model in models.values())

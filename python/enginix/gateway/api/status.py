@@ -21,15 +21,19 @@ router = APIRouter(tags=["Operation"])
 async def show_status(request: Request) -> dict[str, Any]:
     """Every model with its health, its load and its engine."""
     gateway = gateway_of(request)
+    servers = await gateway.servers.status()
     return {
         "version": __version__,
         "uptime_seconds": round(time.time() - gateway.started, 1),
         "stopping": gateway.stopping,
-        "models": [await lane_status(lane) for lane in gateway.lanes.values()],
+        "models": [
+            await lane_status(lane, servers.get(name)) for name, lane in gateway.lanes.items()
+        ],
     }
 
 
-async def lane_status(lane: Lane) -> dict[str, Any]:
+async def lane_status(lane: Lane, server: dict[str, Any] | None = None) -> dict[str, Any]:
+    """`server`: what the supervisor knows of its process."""
     health = await lane.liveness.health()
     status = {
         **entry(lane.model),
@@ -37,7 +41,13 @@ async def lane_status(lane: Lane) -> dict[str, Any]:
         "reason": health.reason,
         "running": lane.admission.running,
         "waiting": lane.admission.waiting,
+        "queued": lane.admission.waiting,
+        "last_token_seconds": lane.liveness.seconds_since_token(),
+        "status": "loaded" if health.ok else "error",
     }
+    if server is not None:
+        status |= server
+        status["state"] = server["status"]
     if isinstance(lane.model, RelayedModel):
         return status
     manifest = lane.model.manifest

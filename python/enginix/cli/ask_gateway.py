@@ -1,0 +1,55 @@
+"""Asks a running gateway over HTTP, for the commands that show and change what it serves."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import httpx
+
+from enginix.catalog.load import Ports
+from enginix.cli import environment
+from enginix.errors import BackendError, BackendUnavailable
+
+SECONDS = 5.0
+# A large model takes its time to load.
+LOAD_SECONDS = 3600.0
+
+
+def add_url(parser: argparse.ArgumentParser) -> None:
+    default = f"http://127.0.0.1:{Ports().gateway}"
+    parser.add_argument("--url", default=default, help="the gateway's address (%(default)s)")
+
+
+def ask(
+    url: str,
+    method: str,
+    path: str,
+    body: dict[str, Any] | None = None,
+    *,
+    seconds: float = SECONDS,
+) -> dict[str, Any]:
+    """The JSON it answers; its own words in a BackendError when it refuses."""
+    keys = sorted(environment.api_keys())
+    headers = {"Authorization": f"Bearer {keys[0]}"} if keys else {}
+    try:
+        answer = httpx.request(
+            method, f"{url.rstrip('/')}{path}", json=body, headers=headers, timeout=seconds,
+            trust_env=False,
+        )  # fmt: skip
+    except (httpx.TransportError, httpx.InvalidURL) as error:
+        raise BackendUnavailable(
+            f"no gateway answers at {url} ({error}); start one with `enginix up PROFILE`, or name "
+            "another with --url"
+        ) from None
+    try:
+        data = answer.json()
+    except ValueError:
+        raise BackendError(
+            f"{url} is no enginix gateway: it answered {answer.text[:80]!r}"
+        ) from None
+    if answer.is_error or not isinstance(data, dict):
+        inner = data.get("error") if isinstance(data, dict) else None
+        words = inner.get("message") if isinstance(inner, dict) else answer.text[:200]
+        raise BackendError(f"{url} answered {answer.status_code}: {words}")
+    return data

@@ -1,0 +1,85 @@
+"""`enginix logs [PROFILE [SERVER]]`: what a profile's servers wrote, and go on to write."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from enginix.cli import environment
+from enginix.errors import UsageError
+
+POLL_SECONDS = 0.25
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("profile", nargs="?", help="without one: which logs there are")
+    parser.add_argument("server", nargs="?", help="a model, or gateway (default: all of them)")
+    parser.add_argument("-n", "--lines", type=int, default=20, help="how many each (%(default)s)")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on until Ctrl-C")
+
+
+def run(args: argparse.Namespace) -> int:
+    home = environment.cache_home() / "logs"
+    if args.profile is None:
+        for path in sorted(home.glob("*/*.log")):
+            print(path)
+        return 0
+    logs = find_logs(home, args.profile, args.server)
+    followed = [Followed(path) for path in logs]
+    width = max(len(path.stem) for path in logs)
+    show(followed, width, args.lines)
+    while args.follow:
+        time.sleep(POLL_SECONDS)
+        show(followed, width)
+    return 0
+
+
+def find_logs(home: Path, profile: str, server: str | None) -> list[Path]:
+    """The logs of a profile's servers; UsageError names those there are."""
+    directory = home / profile
+    # A name, not a path.
+    logs = sorted(directory.glob("*.log")) if directory.parent == home else []
+    if not logs:
+        known = ", ".join(sorted(path.name for path in home.glob("*") if path.is_dir())) or "none"
+        raise UsageError(f"no profile {profile!r} has run here; those with logs: {known}")
+    chosen = [path for path in logs if server is None or is_of(path, server)]
+    if not chosen:
+        known = ", ".join(path.stem for path in logs)
+        raise UsageError(f"{profile} has no log of {server!r}; it has {known}")
+    return chosen
+
+
+def is_of(path: Path, server: str) -> bool:
+    """Logs are called ENGINE-MODEL.log, the gateway's gateway.log."""
+    return server in (path.stem, path.stem.partition("-")[2])
+
+
+class Followed:
+    """A log, read from where reading ended last; one that was turned over from its start."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._read = 0
+
+    def new_lines(self) -> list[str]:
+        try:
+            with self.path.open("rb") as log:
+                if log.seek(0, 2) < self._read:
+                    self._read = 0
+                log.seek(self._read)
+                data = log.read()
+        except FileNotFoundError:
+            return []
+        # Half a line is read once it is whole.
+        whole = data[: data.rfind(b"\n") + 1]
+        self._read += len(whole)
+        return whole.decode(errors="replace").splitlines()
+
+
+def show(logs: Sequence[Followed], width: int, most: int | None = None) -> None:
+    for log in logs:
+        lines = log.new_lines()
+        for line in lines if most is None else lines[-most:]:
+            print(f"{log.path.stem:<{width}} | {line}", flush=True)

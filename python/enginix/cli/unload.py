@@ -1,0 +1,19 @@
+"""`enginix unload MODEL`: end a model's server, once its running requests are done."""
+
+from __future__ import annotations
+
+import argparse
+
+from enginix.cli.ask_gateway import LOAD_SECONDS, add_url, ask
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="as clients call it")
+    add_url(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    body = {"model": args.model}
+    answer = ask(args.url, "POST", "/v1/models/unload", body, seconds=LOAD_SECONDS)
+    print(f"{answer['id']} is {answer['status']}")
+    return 0

@@ -1,0 +1,161 @@
+"""Models are loaded, unloaded and shown through the gateway, by a real supervisor's socket."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from gateway.harness import server, user
+
+from enginix.backends.openai import OpenAIBackend
+from enginix.errors import BackendError
+from enginix.gateway.models import RelayedModel
+from enginix.gateway.settings import LoadLimits, Settings
+from enginix.serve.child import ChildSpec, State
+from enginix.serve.control import control_socket
+from enginix.serve.keeper import Keeper
+from tests.conftest import free_ports
+
+PROGRAM = Path(__file__).parent.parent / "fakes" / "wedged_server.py"
+CHAT = "/v1/chat/completions"
+ASKED = {"model": "m", "messages": user("Hi")}
+
+
+@dataclass
+class Place:
+    keeper: Keeper
+    client: httpx.AsyncClient
+
+
+@asynccontextmanager
+async def supervised_model(directory: Path, *, drain: float = 20.0) -> AsyncIterator[Place]:
+    """One model in a real process, its supervisor's socket, and a gateway in front of it."""
+    (port,) = free_ports(1)
+    url = f"http://127.0.0.1:{port}"
+    backend = OpenAIBackend("stand-in", url, "m")
+
+    async def is_ready() -> bool:
+        try:
+            await backend.probe()
+        except BackendError:
+            return False
+        return True
+
+    argv = [sys.executable, str(PROGRAM), str(port)]
+    keeper = Keeper(ChildSpec("m", argv, directory / "log", is_ready, deadline=20))
+    socket = directory / "control"
+    settings = Settings(load=LoadLimits(drain=drain), supervisor=socket)
+    model = RelayedModel("m", OpenAIBackend("stand-in", url, "m"), "vllm")
+    try:
+        async with control_socket(socket, {"m": keeper}), server(model, settings=settings) as http:
+            await keeper.load()
+            yield Place(keeper, http)
+    finally:
+        await keeper.unload()
+        await backend.close()
+
+
+async def test_status_tells_process_and_traffic(tmp_path: Path) -> None:
+    async with supervised_model(tmp_path) as place:
+        before = (await place.client.get("/v1/status")).json()["models"][0]
+        await place.client.post(CHAT, json=ASKED)
+        after = (await place.client.get("/v1/status")).json()["models"][0]
+        pid = place.keeper.child.pid
+    assert before["status"] == "loaded"
+    assert (before["pid"], before["process_alive"], before["restarts"]) == (pid, True, 0)
+    assert (before["last_token_seconds"], before["last_error"]) == (None, None)
+    assert after["last_token_seconds"] < 5
+
+
+async def test_an_unloaded_model_is_a_503_that_says_so_until_it_is_loaded(tmp_path: Path) -> None:
+    async with supervised_model(tmp_path) as place:
+        unloaded = await place.client.post("/v1/models/unload", json={"model": "m"})
+        refused = await place.client.post(CHAT, json=ASKED)
+        health = await place.client.get("/health")
+        assert place.keeper.child.state is State.IDLE
+        loaded = await place.client.post("/v1/models/load", json={"model": "m"})
+        answered = await place.client.post(CHAT, json=ASKED)
+    assert unloaded.json()["status"] == "idle"
+    assert refused.status_code == 503
+    assert "m is not loaded" in refused.json()["error"]["message"]
+    assert health.status_code == 200
+    assert loaded.json()["status"] == "loaded"
+    assert answered.status_code == 200
+
+
+async def test_unloading_waits_for_running_answers_and_takes_no_new_ones(tmp_path: Path) -> None:
+    async with supervised_model(tmp_path) as place:
+        long = {**ASKED, "stream": True, "max_tokens": 50}
+        async with place.client.stream("POST", CHAT, json=long) as stream:
+            lines = stream.aiter_lines()
+            await anext(lines)
+            body = {"model": "m"}
+            unloading = asyncio.create_task(place.client.post("/v1/models/unload", json=body))
+            while (await place.client.post(CHAT, json=ASKED)).status_code != 503:
+                pass
+            assert place.keeper.child.state is State.LOADED
+            rest = [line async for line in lines]
+        assert rest[-2] == "data: [DONE]"
+        assert (await unloading).json()["status"] == "idle"
+
+
+async def test_an_answer_that_never_ends_is_broken_off_after_the_deadline(tmp_path: Path) -> None:
+    async with supervised_model(tmp_path, drain=0.2) as place:
+        endless = {**ASKED, "stream": True, "max_tokens": 10**6}
+        async with place.client.stream("POST", CHAT, json=endless) as stream:
+            lines = stream.aiter_lines()
+            await anext(lines)
+            unloaded = await place.client.post("/v1/models/unload", json={"model": "m"})
+            rest = [line async for line in lines if line]
+    assert unloaded.json()["status"] == "idle"
+    assert "backend_unavailable" in rest[-1]
+
+
+async def test_loading_can_be_left_to_the_background(tmp_path: Path) -> None:
+    async with supervised_model(tmp_path) as place:
+        await place.client.post("/v1/models/unload", json={"model": "m"})
+        begun = await place.client.post("/v1/models/load?wait=false", json={"model": "m"})
+        assert begun.status_code == 202
+        while place.keeper.child.state is not State.LOADED:
+            await place.keeper.child.change.wait()
+
+
+async def test_a_server_that_is_down_is_explained_to_who_asks(tmp_path: Path) -> None:
+    async with supervised_model(tmp_path) as place:
+        await place.keeper.unload()
+        answer = await place.client.post(CHAT, json=ASKED)
+    assert answer.status_code == 503
+    assert "m has not been loaded for" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "words"),
+    [
+        ("load", {"model": "x"}, 404, "no model named 'x'"),
+        ("unload", {}, 400, "model is missing"),
+        ("load", {"model": "m", "engine": "trtllm"}, 400, "m is served by vllm here"),
+    ],
+)
+async def test_what_cannot_be_loaded_is_named(
+    tmp_path: Path, path: str, body: dict[str, str], status: int, words: str
+) -> None:
+    async with supervised_model(tmp_path) as place:
+        answer = await place.client.post(f"/v1/models/{path}", json=body)
+    assert answer.status_code == status
+    assert words in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("path", ["load", "unload"])
+async def test_without_a_supervisor_nothing_changes(path: str) -> None:
+    model = RelayedModel("m", OpenAIBackend("stand-in", "http://127.0.0.1:1", "m"), "vllm")
+    async with server(model) as client:
+        answer = await client.post(f"/v1/models/{path}", json={"model": "m"})
+        asked = await client.post(CHAT, json=ASKED)
+    assert answer.json()["error"]["code"] == "not_supervised"
+    assert "cannot be reached" in asked.json()["error"]["message"]
