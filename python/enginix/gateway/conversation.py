@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -208,7 +209,8 @@ def _token_request(
     ends = () if options.ignore_end else model.tokenizer.stop_token_ids
     ends += tuple(token for token in options.stop_token_ids if token not in ends)
     return TokenRequest(
-        prompt_ids=prompt.ids,
+        # A list would keep a whole object for every token, as long as the stream is open.
+        prompt_ids=array("i", prompt.ids),
         max_tokens=min(wish for wish in wishes if wish is not None),
         end_id=ends[0] if ends else None,
         stop_ids=ends[1:],
