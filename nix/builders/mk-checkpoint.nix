@@ -6,7 +6,7 @@
   lib,
   runCommand,
   cacert,
-  enginix,
+  enginix-builder,
 }:
 model:
 let
@@ -40,7 +40,7 @@ let
         lock
         // {
           inherit meta;
-          nativeBuildInputs = [ enginix ];
+          nativeBuildInputs = [ enginix-builder ];
           SSL_CERT_FILE = "${cacert}/etc/ssl/certs/ca-bundle.crt";
           PYTHONDONTWRITEBYTECODE = "1";
         }

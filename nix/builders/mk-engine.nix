@@ -6,7 +6,7 @@
 {
   lib,
   runCommand,
-  enginix,
+  enginix-builder,
   kinds,
   mkRankCheckpoint,
 }:
@@ -54,7 +54,7 @@ let
     runCommand "${model.name}-engine${suffix}${lib.optionalString kind.needsGpu "-${gpu}"}${revision}"
       (
         {
-          nativeBuildInputs = [ enginix ];
+          nativeBuildInputs = [ enginix-builder ];
           env = {
             ${kind.variable} = "${runtime}";
             # As root and without a sandbox, Python would write its caches into other store paths.

@@ -2,7 +2,7 @@
 {
   lib,
   runCommand,
-  enginix,
+  enginix-builder,
   kinds,
 }:
 {
@@ -15,7 +15,7 @@
 }:
 runCommand "${model.name}-rank-checkpoint${suffix}"
   {
-    nativeBuildInputs = [ enginix ];
+    nativeBuildInputs = [ enginix-builder ];
     env = {
       ${kinds.${model.kind}.variable} = "${runtime}";
       PYTHONDONTWRITEBYTECODE = "1";

@@ -11,6 +11,7 @@ let
     python = pkgs.python312;
 
     enginix = callPackage ./enginix.nix { };
+    enginix-builder = callPackage ./enginix-builder.nix { };
     python-gguf = callPackage ./python-gguf.nix { };
     python-tritonclient = callPackage ./python-tritonclient.nix { };
 

@@ -4,6 +4,8 @@
   python,
   python-gguf,
   python-tritonclient,
+  # Parts to leave out, as paths.
+  without ? [ ],
 }:
 let
   inherit (lib.importTOML ../../python/pyproject.toml) project;
@@ -16,10 +18,10 @@ python.pkgs.buildPythonApplication {
   src = lib.fileset.toSource {
     root = ../..;
     # The package reaches Triton's files through a link.
-    fileset = lib.fileset.unions [
+    fileset = lib.fileset.difference (lib.fileset.unions [
       ../../python
       ../../triton-repo
-    ];
+    ]) (lib.fileset.unions without);
   };
   sourceRoot = "source/python";
 

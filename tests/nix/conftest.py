@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from nix.on_this_machine import OLDEST, ROOT, Nix, environment, find_nix, too_old
@@ -24,9 +23,7 @@ def nix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nix]:
     home = tmp_path_factory.mktemp("nix")
     make_stand_in(home / "nixpkgs")
     yield Nix(program, environment(home / "home"), home / "nixpkgs")
-    make_writable(home)
-
-
-def make_writable(home: Path) -> None:
-    """Let pytest remove the store, whose directories are read-only."""
+    # pytest would keep the last three of them, half a gigabyte each; and a store's folders are
+    # read-only.
     subprocess.run(["chmod", "--recursive", "u+w", str(home)], check=True)
+    shutil.rmtree(home)

@@ -49,6 +49,15 @@ def test_the_demo_engine_is_the_same_when_built_again_in_the_sandbox(nix: Nix) -
     assert again.returncode == 0, again.stderr
 
 
+def test_an_engine_is_not_built_again_when_what_serves_it_changes(nix: Nix) -> None:
+    [builder] = nix.build("enginix-builder")
+    inputs = nix.run("derivation", "show", ".#demo-engine", *nix.flake_options).stdout
+    assert str(builder) in inputs
+    [package] = builder.glob("lib/python3.*/site-packages/enginix")
+    assert (package / "engine").is_dir()
+    assert not any((package / part).exists() for part in ("backends", "gateway", "serve"))
+
+
 def test_the_runtime_from_nix_holds_what_setup_would_install(nix: Nix) -> None:
     [runtime] = nix.build("triton-cpu-runtime")
     [packages] = runtime.glob("lib/python3.*/site-packages")
