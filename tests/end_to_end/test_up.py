@@ -1,0 +1,130 @@
+"""`enginix up demo-multi` as users start it: two kinds of engine, one port, nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import PIPE, STDOUT
+
+import httpx
+import pytest
+
+from enginix.process import descendants
+from enginix.runtimes.runtime import Runtime
+from tests.conftest import Log, free_ports
+
+QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
+
+
+@dataclass(frozen=True)
+class Running:
+    url: str
+    process: subprocess.Popen[str]
+    log: Log
+
+    def ask(self, model: str) -> httpx.Response:
+        body = {"model": model, "messages": QUESTION, "temperature": 0}
+        return httpx.post(f"{self.url}/v1/chat/completions", json=body, timeout=20)
+
+    def child(self, words: str) -> int:
+        """The process of the profile whose command line holds `words`."""
+        for pid in descendants(self.process.pid):
+            if words.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                return pid
+        raise AssertionError(f"no process with {words!r}")
+
+    def until_answered(self, model: str, seconds: float) -> httpx.Response:
+        deadline = time.monotonic() + seconds
+        while (answer := self.ask(model)).status_code != 200:
+            assert time.monotonic() < deadline, (answer.text, self.log.text())
+            time.sleep(0.1)
+        return answer
+
+
+@contextmanager
+def running_profile(home: Path, runtime: Runtime, engine: Path) -> Iterator[Running]:
+    port, http, grpc, metrics, llama = free_ports(5)
+    command = [
+        *(sys.executable, "-m", "enginix", "up", "demo-multi", f"--port={port}"),
+        *(f"--http-port={http}", f"--grpc-port={grpc}", f"--metrics-port={metrics}"),
+        f"--set=demo-llama.http_port={llama}",
+        "--set=demo-llama.options.threads=1",
+        "--set=demo.options.threads=1",
+    ]
+    env = {
+        **os.environ,
+        "ENGINIX_HOME": str(home),
+        "ENGINIX_RUNTIME_TRITON_CPU": str(runtime.root),
+        "ENGINIX_ENGINE": str(engine),
+    }
+    process = subprocess.Popen(
+        command, stdout=PIPE, stderr=STDOUT, text=True, start_new_session=True, env=env
+    )
+    log = Log(process)
+    try:
+        assert log.says("Ctrl-C stops everything"), log.text()
+        yield Running(f"http://127.0.0.1:{port}", process, log)
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+        log.close()
+
+
+@pytest.fixture(scope="module")
+def profile(
+    tmp_path_factory: pytest.TempPathFactory, runtime: Runtime, demo_engine: Path
+) -> Iterator[Running]:
+    home = tmp_path_factory.mktemp("h")
+    with running_profile(home, runtime, demo_engine) as running:
+        yield running
+
+
+def content(answer: httpx.Response) -> str:
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["choices"][0]["message"]["content"])
+
+
+def test_both_engines_answer_alike_behind_one_port(profile: Running) -> None:
+    said = {content(profile.ask(model)) for model in ("demo", "demo-llama", "any-llama-7b")}
+    assert said == {"The capital of France is Paris."}
+
+
+def test_a_dead_executor_behind_a_healthy_triton_is_replaced(profile: Running) -> None:
+    os.kill(profile.child("/repository/tensorrt_llm/"), signal.SIGKILL)
+    assert profile.log.says("demo is started again", patience=60), profile.log.text()
+    assert content(profile.until_answered("demo", 60))
+
+
+def test_a_frozen_llama_server_is_replaced_and_the_other_model_goes_on(profile: Running) -> None:
+    os.kill(profile.child("llama_server.py"), signal.SIGSTOP)
+    assert content(profile.ask("demo"))
+    assert profile.log.says("demo-llama is started again", patience=60), profile.log.text()
+    assert content(profile.until_answered("demo-llama", 60))
+
+
+def test_nothing_is_left_running_when_the_supervisor_is_killed(
+    tmp_path: Path, runtime: Runtime, demo_engine: Path
+) -> None:
+    with running_profile(tmp_path / "h", runtime, demo_engine) as running:
+        pids = descendants(running.process.pid)
+        running.process.kill()
+        deadline = time.monotonic() + 60
+        while any(is_running(pid) for pid in pids):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    assert len(pids) >= 6
+
+
+def is_running(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
