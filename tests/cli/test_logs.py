@@ -1,0 +1,69 @@
+"""`enginix logs` reads what servers wrote, follows it, and names what there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from enginix.cli.logs import Followed, find_logs
+from enginix.errors import UsageError
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    for name in ("gateway", "triton-demo", "llamacpp-demo-llama"):
+        path = tmp_path / "multi" / f"{name}.log"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("server", "stems"),
+    [
+        (None, ["gateway", "llamacpp-demo-llama", "triton-demo"]),
+        ("gateway", ["gateway"]),
+        ("demo", ["triton-demo"]),
+        ("demo-llama", ["llamacpp-demo-llama"]),
+        ("triton-demo", ["triton-demo"]),
+    ],
+)
+def test_a_servers_log_goes_by_its_models_name(
+    home: Path, server: str | None, stems: list[str]
+) -> None:
+    assert [path.stem for path in find_logs(home, "multi", server)] == stems
+
+
+@pytest.mark.parametrize(
+    ("profile", "server", "words"),
+    [
+        ("nope", None, "no profile 'nope' has run here; those with logs: multi"),
+        ("../multi", None, "has run here"),
+        ("multi", "vllm", "multi has no log of 'vllm'; it has gateway"),
+    ],
+)
+def test_a_log_that_is_not_there_names_those_that_are(
+    home: Path, profile: str, server: str | None, words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        find_logs(home, profile, server)
+
+
+def test_lines_are_shown_once_and_only_when_they_are_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    followed = Followed(path)
+    assert followed.new_lines() == []
+    path.write_text("one\ntw")
+    assert followed.new_lines() == ["one"]
+    path.write_text("one\ntwo\n")
+    assert followed.new_lines() == ["two"]
+
+
+def test_a_log_that_was_turned_over_is_read_from_its_start(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    followed = Followed(path)
+    path.write_text("one\ntwo\n")
+    followed.new_lines()
+    path.write_text("new\n")
+    assert followed.new_lines() == ["new"]

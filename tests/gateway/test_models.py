@@ -1,0 +1,42 @@
+"""A name finds its model: exactly, by an alias, or by a word that it holds; in that order."""
+
+from __future__ import annotations
+
+import pytest
+
+from enginix.backends.openai import OpenAIBackend
+from enginix.errors import ModelNotFound
+from enginix.gateway.models import Models, RelayedModel
+
+
+def model(name: str, aliases: tuple[str, ...] = (), contains: tuple[str, ...] = ()) -> RelayedModel:
+    backend = OpenAIBackend("nobody", "http://127.0.0.1:1", name)
+    return RelayedModel(name, backend, "vllm", aliases, contains)
+
+
+MODELS = Models(
+    [
+        model("qwen3-30b", ("coder",), ("qwen",)),
+        model("nemotron", ("nano-qwen",), ("nemotron", "nvidia")),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("qwen3-30b", "qwen3-30b"),
+        ("coder", "qwen3-30b"),
+        ("nano-qwen", "nemotron"),
+        ("Qwen/Qwen3-32B", "qwen3-30b"),
+        ("NVIDIA-Nemotron-9B", "nemotron"),
+        ("nvidia/Qwen3-NVFP4", "qwen3-30b"),
+    ],
+)
+def test_a_name_finds_its_model(asked: str, found: str) -> None:
+    assert MODELS.resolve(asked).name == found
+
+
+def test_a_name_that_fits_nothing_is_answered_with_those_there_are() -> None:
+    with pytest.raises(ModelNotFound, match="has coder, nano-qwen, nemotron, qwen3-30b"):
+        MODELS.resolve("gpt-4")
