@@ -187,7 +187,8 @@ class NotAnEngine(EngineError):
     def __init__(self, path: Path, why: str = "it holds no manifest.json") -> None:
         super().__init__(
             f"{path} is not an enginix engine: {why}; "
-            f"build one with `enginix engine build NAME --out DIR`"
+            "build one with `enginix engine build NAME --out DIR` "
+            "(`enginix engine verify` judges one that was built by other means)"
         )
 
 

@@ -33,8 +33,13 @@ Output = int | IO[bytes] | None
 
 
 def adopt_orphans() -> None:
-    """Make this process the parent of escaped grandchildren, so that `end_tree` finds them."""
+    """Make this process the parent of descendants that lose theirs, for `end_adopted` to find."""
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+async def end_adopted() -> None:
+    """SIGKILL to all descendants of this process: for a command whose children should be gone."""
+    await asyncio.gather(*(kill(pid) for pid in descendants(os.getpid())))
 
 
 def _die_with_parent() -> None:
@@ -113,8 +118,8 @@ async def end_tree(child: asyncio.subprocess.Process, *, grace: float) -> None:
     await child.wait()
 
 
-async def kill(pid: int) -> None:
-    """SIGKILL a process that is not our child and wait until it is gone."""
+async def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> None:
+    """Signal a process that is not our child, and wait until it is gone."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -122,7 +127,7 @@ async def kill(pid: int) -> None:
     gone = asyncio.Event()
     loop = asyncio.get_running_loop()
     try:
-        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        signal.pidfd_send_signal(descriptor, number)
         loop.add_reader(descriptor, gone.set)
         await gone.wait()
     except ProcessLookupError:
@@ -144,6 +149,16 @@ def descendants(pid: int) -> list[int]:
         found += next_ones
         todo += next_ones
     return found
+
+
+def variable_of(pid: int, name: str) -> str | None:
+    """An environment variable that a process was started with."""
+    try:
+        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return None
+    values = (word.partition(b"=")[2] for word in variables if word.startswith(f"{name}=".encode()))
+    return next((value.decode(errors="replace") for value in values), None)
 
 
 def processor_seconds(pid: int) -> float:

@@ -35,7 +35,8 @@ def run_ranks(*programs: str) -> LastWords:
 
 def test_each_rank_has_its_own_command() -> None:
     assert mpirun_command("mpirun", [["a", "-x"], ["b"]], as_root=False) == [
-        *("mpirun", "--tag-output", "-n", "1", "a", "-x"),
+        *("mpirun", "--tag-output", "--bind-to", "none"),
+        *("-n", "1", "a", "-x"),
         *(":", "-n", "1", "b"),
     ]
 

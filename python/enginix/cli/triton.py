@@ -6,37 +6,43 @@ import argparse
 from functools import partial
 
 from enginix.catalog.load import Ports
-from enginix.cli import environment
+from enginix.cli import triton_gguf, triton_trtllm
 from enginix.cli.find_engine import find_engine
 from enginix.cli.signals import run_until_signalled
-from enginix.errors import ProcessError
-from enginix.manifest import check_files, read_manifest
-from enginix.process import describe_exit
+from enginix.errors import EngineMismatch, UsageError
+from enginix.manifest import read_manifest
+from enginix.process import adopt_orphans, end_adopted
 from enginix.readiness import answers_ok
-from enginix.runtimes.find import find_runtime
-from enginix.runtimes.triton_cpu import (
-    cache_directory,
-    check_runtime,
-    link_backends,
-    tritonserver,
-)
-from enginix.runtimes.triton_cpu import environment as runtime_environment
-from enginix.triton.command import Installation, ServerOptions, tritonserver_command
+from enginix.triton.command import ServerOptions
 from enginix.triton.launch import Launch, launched, require_ports_free
-from enginix.triton.repository import RenderOptions, render_repository
+from enginix.triton.mpi import parse_line
 from enginix.triton.workplace import workplace
 
-RUNTIME = "triton-cpu"
+# Engine kind -> how it is served: `check(engine, manifest)` refuses what cannot be, before
+# anything is started, and `plan(...)` is the launch.
+KINDS = {"gguf": triton_gguf, "tensorrt-llm": triton_trtllm}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     ports = Ports()
-    parser.add_argument("engine", metavar="ENGINE|NAME", help="an engine directory, or a model")
+    parser.add_argument(
+        "engine",
+        nargs="?",
+        metavar="ENGINE|NAME",
+        help="an engine directory, or a model; without it $ENGINIX_ENGINE",
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--http-port", type=int, default=ports.http, help="%(default)s")
     parser.add_argument("--grpc-port", type=int, default=ports.grpc, help="%(default)s")
     parser.add_argument("--metrics-port", type=int, default=ports.metrics, help="%(default)s")
     parser.add_argument("--threads", type=int, default=0, help="for gguf engines (one a core)")
+    parser.add_argument(
+        "--kv-cache-fraction",
+        type=float,
+        default=0.9,
+        metavar="PART",
+        help="of the GPU memory that is free after loading (tensorrt-llm engines, %(default)s)",
+    )
     parser.add_argument(
         "--exit-timeout",
         type=int,
@@ -47,17 +53,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--start-timeout",
         type=float,
-        default=120.0,
         metavar="SECONDS",
-        help="until it must be ready (%(default)s)",
+        help=f"until it must be ready ({triton_gguf.START_TIMEOUT:g}; "
+        f"{triton_trtllm.START_TIMEOUT:g} for tensorrt-llm engines)",
     )
     parser.add_argument("--log-verbose", type=int, default=0, metavar="LEVEL", help="Triton's own")
 
 
 def run(args: argparse.Namespace) -> int:
+    if not 0 < args.kv_cache_fraction <= 1:
+        raise UsageError(
+            f"--kv-cache-fraction is {args.kv_cache_fraction:g}; expected more than 0, at most 1"
+        )
     engine = find_engine(args.engine)
     manifest = read_manifest(engine)
-    check_files(engine, manifest)
+    kind = KINDS.get(manifest.kind)
+    if kind is None:
+        raise EngineMismatch(
+            f"{engine} is of kind {manifest.kind}, which Triton does not serve; "
+            f"it serves {', '.join(KINDS)}"
+        )
+    kind.check(engine, manifest)
     options = ServerOptions(
         host=args.host,
         http_port=args.http_port,
@@ -67,30 +83,33 @@ def run(args: argparse.Namespace) -> int:
         log_verbose=args.log_verbose,
     )
     require_ports_free(options)
-    runtime = find_runtime(RUNTIME, environment.cache_home(), environment.runtime_override(RUNTIME))
-    check_runtime(runtime)
     with workplace() as place:
-        repository, backends = place.directory / "repository", place.directory / "backends"
-        render_repository(engine, manifest, repository, RenderOptions(threads=args.threads))
-        link_backends(runtime, backends)
-        command = tritonserver_command(
-            Installation(tritonserver(runtime), backends, cache_directory(runtime)),
-            repository,
-            options,
-            shm_prefix=place.shm_prefix,
-        )
-        variables = runtime_environment(runtime, environment.everything())
-        launch = Launch(command, variables, options, args.start_timeout)
+        launch = kind.plan(engine, manifest, options, place, args)
         run_until_signalled(_serve(launch, f"{manifest.name} from {engine}"))
     return 0
 
 
 async def _serve(launch: Launch, what: str) -> None:
+    # The stubs of a rank that was killed belong to nobody.
+    adopt_orphans()
+    try:
+        await _serve_until_end(launch, what)
+    finally:
+        await end_adopted()
+
+
+async def _serve_until_end(launch: Launch, what: str) -> None:
     options = launch.options
-    async with launched(launch, partial(answers_ok, options.ready_url)) as server:
+    async with launched(launch, partial(answers_ok, options.ready_url), hear=_tell) as server:
+        ranks = f" on {launch.ranks} ranks" if launch.ranks > 1 else ""
         print(
-            f"Triton serves {what}: HTTP {options.http_port}, gRPC {options.grpc_port}, "
+            f"Triton serves {what}{ranks}: HTTP {options.http_port}, gRPC {options.grpc_port}, "
             f"metrics {options.metrics_port}; Ctrl-C ends it",
             flush=True,
         )
-        raise ProcessError(f"Triton {describe_exit(await server.wait())}; its log says why")
+        raise await server.ended()
+
+
+def _tell(line: str) -> None:
+    said = parse_line(line)
+    print(f"[rank {said.rank}] {said.text}" if said else line, flush=True)

@@ -11,7 +11,12 @@ from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from enginix.process import descendants, variable_of
+
 LAST_WORDS = 8
+
+# In the environment of everything a rank is.
+RANK = "OMPI_COMM_WORLD_RANK"
 
 # "[1,2]<stderr>:text" and, since Open MPI 5, "[job-name,2]<stderr>: text".
 TAG = re.compile(r"\[[^\[\],]*,(\d+)\]<(?:stdout|stderr|stddiag)>: ?")
@@ -27,7 +32,8 @@ def mpirun_command(
 
     `oversubscribe` lets there be more ranks than cores: a rank waits for its GPU most of the time.
     """
-    command = [mpirun, "--tag-output"]
+    # Open MPI binds each rank to one core, or one socket; a server and its models want them all.
+    command = [mpirun, "--tag-output", "--bind-to", "none"]
     if as_root:
         # Open MPI refuses to run as root otherwise, and containers and Nix builders are root.
         command.append("--allow-run-as-root")
@@ -36,6 +42,13 @@ def mpirun_command(
     for number, rank in enumerate(ranks):
         command += [*([":"] if number else []), "-n", "1", *rank]
     return command
+
+
+def leader(mpirun: int) -> int | None:
+    """Process id of rank 0, below the mpirun with that process id."""
+    # Parents come first: rank 0 before the stubs it has started.
+    ranks = (pid for pid in descendants(mpirun) if variable_of(pid, RANK) == "0")
+    return next(ranks, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,3 +87,15 @@ class LastWords:
     def of(self, rank: int | None) -> list[str]:
         """The last lines of a rank, or of mpirun itself for None."""
         return list(self._lines[rank])
+
+    def describe(self) -> str:
+        """Which rank ended first and its last words; every rank's own where nobody was first."""
+        culprit = self.culprit()
+        if culprit is not None:
+            return f"rank {culprit} ended first and took the others along" + self._quote(culprit)
+        ranks = sorted(rank for rank in self._lines if rank is not None)
+        return "; ".join(f"rank {rank}" + self._quote(rank) for rank in ranks) or "no rank spoke"
+
+    def _quote(self, rank: int) -> str:
+        lines = self.of(rank)
+        return ":".join([", its last lines", *(f"\n  {line}" for line in lines)]) if lines else ""

@@ -1,0 +1,50 @@
+"""How `enginix triton` serves a gguf engine: on this machine's CPU, in the triton-cpu runtime."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from enginix.cli import environment
+from enginix.manifest import Manifest, check_files
+from enginix.runtimes.find import find_runtime
+from enginix.runtimes.triton_cpu import (
+    cache_directory,
+    check_runtime,
+    link_backends,
+    tritonserver,
+)
+from enginix.runtimes.triton_cpu import environment as runtime_environment
+from enginix.triton.command import Installation, ServerOptions, tritonserver_command
+from enginix.triton.launch import Launch
+from enginix.triton.repository import RenderOptions, render_repository
+from enginix.triton.workplace import Workplace
+
+RUNTIME = "triton-cpu"
+START_TIMEOUT = 120.0
+
+
+def check(engine: Path, manifest: Manifest) -> None:
+    check_files(engine, manifest)
+
+
+def plan(
+    engine: Path,
+    manifest: Manifest,
+    options: ServerOptions,
+    place: Workplace,
+    args: argparse.Namespace,
+) -> Launch:
+    runtime = find_runtime(RUNTIME, environment.cache_home(), environment.runtime_override(RUNTIME))
+    check_runtime(runtime)
+    repository, backends = place.directory / "repository", place.directory / "backends"
+    render_repository(engine, manifest, repository, RenderOptions(threads=args.threads))
+    link_backends(runtime, backends)
+    command = tritonserver_command(
+        Installation(tritonserver(runtime), backends, cache_directory(runtime)),
+        repository,
+        options,
+        shm_prefix=place.shm_prefix,
+    )
+    variables = runtime_environment(runtime, environment.everything())
+    return Launch(command, variables, options, args.start_timeout or START_TIMEOUT)

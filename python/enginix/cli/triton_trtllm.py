@@ -1,0 +1,73 @@
+"""How `enginix triton` serves a tensorrt-llm engine: one process and one GPU for each rank."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from enginix.cli import environment
+from enginix.manifest import Manifest
+from enginix.triton.command import ServerOptions
+from enginix.triton.fitness import Machine, require_fit
+from enginix.triton.gpus import Gpu, query_gpus, visible_gpus
+from enginix.triton.installation import TensorrtLlmTriton, find_tensorrt_llm
+from enginix.triton.launch import Launch
+from enginix.triton.nccl import Setting, nccl_settings, query_links
+from enginix.triton.ranks import server_command, server_environment
+from enginix.triton.repository import RenderOptions, render_repository
+from enginix.triton.workplace import Workplace
+
+KIND = "tensorrt-llm"
+# Loading tens of gigabytes for each rank, from a disk that may be slow.
+START_TIMEOUT = 900.0
+
+
+def check(engine: Path, manifest: Manifest) -> None:
+    """Raise what would only be found after minutes, and by TensorRT-LLM in its own words."""
+    require_fit(engine, manifest, Machine(_visible_gpus(), _installation().version(_path())))
+
+
+def plan(
+    engine: Path,
+    manifest: Manifest,
+    options: ServerOptions,
+    place: Workplace,
+    args: argparse.Namespace,
+) -> Launch:
+    triton = _installation()
+    ranks = manifest.parallelism.world_size
+    repository = place.directory / "repository"
+    render_repository(
+        engine,
+        manifest,
+        repository,
+        RenderOptions(
+            kv_cache_fraction=args.kv_cache_fraction, executor_worker=triton.executor_worker
+        ),
+    )
+    command = server_command(
+        triton, repository, options, ranks=ranks, shm_prefix=place.shm_prefix, path=_path()
+    )
+    variables = server_environment(triton, environment.everything(), _nccl(ranks))
+    return Launch(command, variables, options, args.start_timeout or START_TIMEOUT, ranks)
+
+
+def _nccl(ranks: int) -> list[Setting]:
+    """NCCL's settings for the GPUs of the ranks, printed with their reasons."""
+    gpus = [gpu.index for gpu in _visible_gpus()[:ranks]]
+    settings = nccl_settings(query_links(), gpus, environment.everything())
+    for item in settings:
+        print(f"{item.name}={item.value}: {item.why}" if item.value else f"{item.name} {item.why}")
+    return settings
+
+
+def _installation() -> TensorrtLlmTriton:
+    return find_tensorrt_llm(environment.runtime_override(KIND))
+
+
+def _visible_gpus() -> list[Gpu]:
+    return visible_gpus(query_gpus(), environment.everything().get("CUDA_VISIBLE_DEVICES"))
+
+
+def _path() -> str:
+    return environment.everything().get("PATH", "")
