@@ -17,6 +17,7 @@ from enginix.gateway.api import (
     chat,
     completions,
     health,
+    inference,
     lifecycle,
     messages,
     models,
@@ -32,6 +33,7 @@ from enginix.gateway.models import Model
 from enginix.gateway.openapi import add_schemas
 from enginix.gateway.schema.chat import ChatRequest
 from enginix.gateway.schema.completions import CompletionRequest
+from enginix.gateway.schema.inference import InferenceRequest
 from enginix.gateway.schema.lifecycle import LoadRequest, UnloadRequest
 from enginix.gateway.schema.messages import CountRequest, MessagesRequest
 from enginix.gateway.schema.responses import ResponseRequest
@@ -42,6 +44,7 @@ from enginix.gateway.state import record_of
 ROUTERS = (
     chat,
     completions,
+    inference,
     responses,
     messages,
     lifecycle,
@@ -56,6 +59,7 @@ SCHEMAS: list[type[BaseModel]] = [
     UnloadRequest,
     ChatRequest,
     CompletionRequest,
+    InferenceRequest,
     ResponseRequest,
     MessagesRequest,
     CountRequest,

@@ -26,7 +26,7 @@ access = logging.getLogger("enginix.access")
 
 # Whatever a client sends comes back in a header and stands in the log.
 SOUND_ID = re.compile(r"[!-~]{1,128}")
-GUARDED = ("/v1/", "/tokenize", "/detokenize")
+GUARDED = ("/v1/", "/api/", "/tokenize", "/detokenize")
 # Asked every few seconds by machines: in the log only when the answer is bad.
 OFTEN = frozenset({"/livez", "/readyz", "/health", "/metrics"})
 

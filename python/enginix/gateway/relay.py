@@ -10,6 +10,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import Any
 
 import orjson
 from starlette.requests import Request
@@ -46,13 +47,19 @@ async def relay(request: Request) -> Response | None:
         return None
     if not isinstance(asked, dict):
         return None
+    return relay_to(gateway, request.url.path, asked)
+
+
+def relay_to(gateway: Gateway, path: str, asked: dict[str, Any]) -> Response | None:
+    """As `relay`, for a body that was read already and the path it belongs to."""
     name = asked.get("model")
-    model = gateway.models.resolve(name) if name is None or isinstance(name, str) else None
+    if not gateway.models.relays or not (name is None or isinstance(name, str)):
+        return None
+    model = gateway.models.resolve(name)
     if not isinstance(model, RelayedModel):
         return None
-    asked["model"] = model.backend.model
-    streams = asked.get("stream") is True
-    return Relayed(gateway, model, request.url.path, orjson.dumps(asked), streams=streams)
+    body = orjson.dumps({**asked, "model": model.backend.model})
+    return Relayed(gateway, model, path, body, streams=asked.get("stream") is True)
 
 
 class Relayed(Response):

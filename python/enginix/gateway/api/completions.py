@@ -38,10 +38,14 @@ FORMAT = ReplyFormat(continues=True)
 @router.post("/v1/completions", **described(CompletionRequest, streams=True))
 async def create_completion(request: Request) -> Response:
     """Write on from one prompt or several."""
-    gateway = gateway_of(request)
     if relayed := await relay(request):
         return relayed
-    completion = await read(request, CompletionRequest)
+    return await answer_completion(request, await read(request, CompletionRequest))
+
+
+async def answer_completion(request: Request, completion: CompletionRequest) -> Response:
+    """The answer to a completion, in whichever dialect it was asked for."""
+    gateway = gateway_of(request)
     model = gateway.models.find(completion.model)
     check(completion)
     # Before any of them is tokenized: there may be a million.

@@ -1,0 +1,48 @@
+"""/api/v1/inference/stream: a prompt, the model by its id, and the answer as it comes.
+
+The answer is that of /v1/completions, streamed or whole; only the question is spelled otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from enginix.gateway.api.completions import answer_completion
+from enginix.gateway.body import read
+from enginix.gateway.openapi import described
+from enginix.gateway.relay import relay_to
+from enginix.gateway.schema.completions import CompletionRequest
+from enginix.gateway.schema.inference import InferenceRequest
+from enginix.gateway.state import gateway_of
+
+router = APIRouter(tags=["Inference"])
+
+
+@router.post("/api/v1/inference/stream", **described(InferenceRequest, streams=True))
+async def create_inference(request: Request) -> Response:
+    """Write on from a prompt."""
+    asked = completion_of(await read(request, InferenceRequest))
+    if relayed := relay_to(gateway_of(request), "/v1/completions", asked):
+        return relayed
+    return await answer_completion(request, CompletionRequest.model_validate(asked))
+
+
+def completion_of(asked: InferenceRequest) -> dict[str, Any]:
+    """The same question in OpenAI's words."""
+    fields = {
+        "model": asked.modelId,
+        "prompt": asked.prompt,
+        "max_tokens": asked.maxTokens,
+        "temperature": asked.temperature,
+        "top_p": asked.topP or None,
+        "top_k": asked.topK,
+        "seed": asked.seed,
+        "stop": asked.stop,
+        "stream": asked.stream,
+        "stream_options": {"include_usage": True} if asked.stream else None,
+    }
+    return {name: value for name, value in fields.items() if value is not None}

@@ -1,0 +1,23 @@
+"""The body of /api/v1/inference/stream."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from enginix.gateway.schema.fields import Fraction, Integer, Positive, Schema
+
+
+class InferenceRequest(Schema):
+    """Camel case, and a stream unless told otherwise."""
+
+    modelId: str
+    prompt: str
+    maxTokens: Positive = 128
+    temperature: Annotated[float, Field(ge=0, le=2)] = 0.7
+    topP: Fraction = 0.95
+    topK: Integer | None = None
+    seed: Integer | None = None
+    stop: str | list[str] | None = None
+    stream: bool = True
