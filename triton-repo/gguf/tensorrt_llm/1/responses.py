@@ -20,6 +20,17 @@ from token_engine import Output
 from whole_characters import WholeCharacters
 
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+OUTPUT_TYPES = {
+    "output_ids": np.int32,
+    "sequence_length": np.int32,
+    "output_log_probs": np.float32,
+    "cum_log_probs": np.float32,
+    "num_input_tokens": np.int32,
+    "num_output_tokens": np.int32,
+    "text_ids": np.int32,
+    "text_context_ids": np.int32,
+}
+
 Queue = SimpleQueue["tuple[Reply, Output] | None"]
 
 
@@ -108,7 +119,7 @@ class Reply:
                 send_error(self._sender, error)
 
     def _send(self, tokens: Sequence[Sampled], prompt: Sequence[int], *, final: bool) -> None:
-        response = pb_utils.InferenceResponse(list(self._tensors(tokens, prompt, final)))
+        response = pb_utils.InferenceResponse(self._tensors(tokens, prompt, final))
         if not final:
             self._sender.send(response)
             return
@@ -117,32 +128,37 @@ class Reply:
                 self._ended = True
                 self._sender.send(response, flags=FINAL)
 
-    def _tensors(
+    def _tensors(self, tokens: Sequence[Sampled], prompt: Sequence[int], final: bool) -> list[Any]:
+        values = self._values(tokens, prompt, final)
+        # Only what was requested: Triton's stub drops the rest while Python may be running
+        # elsewhere, which is a crash with Python 3.12 and luck with 3.11.
+        return [
+            pb_utils.Tensor(name, np.array(value, OUTPUT_TYPES[name]))
+            for name, value in values
+            if name in self._asked.outputs
+        ]
+
+    def _values(
         self, tokens: Sequence[Sampled], prompt: Sequence[int], final: bool
-    ) -> Iterator[Any]:
+    ) -> Iterator[tuple[str, Any]]:
         asked = self._asked
         ids = [*prompt, *(sampled.token for sampled in tokens)]
-        yield _tensor("output_ids", [[ids]], np.int32)
-        if "sequence_length" in asked.outputs:
-            yield _tensor("sequence_length", [[len(ids)]], np.int32)
+        yield "output_ids", [[ids]]
+        yield "sequence_length", [[len(ids)]]
         if "text_ids" in asked.outputs:
             part = self._text.feed(ids, final=final)
-            yield _tensor("text_ids", [[part.ids]], np.int32)
-            yield _tensor("text_context_ids", [part.context_ids], np.int32)
+            yield "text_ids", [[part.ids]]
+            yield "text_context_ids", [part.context_ids]
         if asked.logprobs:
             logprobs = [sampled.logprob or 0.0 for sampled in tokens]
             self._cumulative += sum(logprobs)
-            yield _tensor("output_log_probs", [[logprobs]], np.float32)
-            yield _tensor("cum_log_probs", [[self._cumulative]], np.float32)
+            yield "output_log_probs", [[logprobs]]
+            yield "cum_log_probs", [[self._cumulative]]
         if asked.input_count:
-            yield _tensor("num_input_tokens", [[len(self._prompt_ids)]], np.int32)
+            yield "num_input_tokens", [[len(self._prompt_ids)]]
         if asked.output_count:
-            yield _tensor("num_output_tokens", [[len(tokens)]], np.int32)
+            yield "num_output_tokens", [[len(tokens)]]
 
 
 def send_error(sender: Any, text: str) -> None:
     sender.send(pb_utils.InferenceResponse(error=pb_utils.TritonError(text)), flags=FINAL)
-
-
-def _tensor(name: str, values: Any, kind: type) -> Any:
-    return pb_utils.Tensor(name, np.array(values, kind))
