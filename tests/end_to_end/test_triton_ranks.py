@@ -12,7 +12,7 @@ import pytest
 
 from enginix.process import descendants, find_program
 from tests.end_to_end.ranks import Machine, Running
-from tests.end_to_end.test_triton_killed import left_by, wait_until_gone
+from tests.end_to_end.test_triton_killed import left_by, named, wait_until_gone
 
 needs_mpirun = pytest.mark.skipif(
     find_program("mpirun") is None, reason="mpirun is not installed (Debian: openmpi-bin)"
@@ -65,6 +65,19 @@ def test_a_killed_command_takes_all_ranks_along(tmp_path: Path, ranks: int) -> N
         servers = [machine.report(rank)["pid"] for rank in range(ranks)]
         running.process.kill()
         wait_until_gone(servers)
+
+
+@needs_mpirun
+def test_a_killed_mpirun_takes_all_ranks_along(tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "m", 2)
+    with machine.started() as running:
+        assert running.log.says("Triton serves"), running.log.text()
+        servers = [machine.report(rank)["pid"] for rank in range(2)]
+        (mpirun,) = named(family_of(running), "mpirun")
+        os.kill(mpirun, signal.SIGKILL)
+        assert "Triton was killed by SIGKILL" in ended(running)
+        wait_until_gone(servers)
+    assert not left_by(running.process.pid)
 
 
 @needs_mpirun

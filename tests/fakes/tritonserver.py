@@ -53,8 +53,11 @@ def shm_prefix(given: dict[str, list[str]]) -> str:
 
 def leave_traces(given: dict[str, list[str]]) -> subprocess.Popen[bytes]:
     Path("/dev/shm", f"{shm_prefix(given)}region").touch()
-    stub = "import signal; signal.pause()"
-    return subprocess.Popen([sys.executable, "-c", stub], start_new_session=True)
+    # As the real stubs it has a session of its own, and ends by itself when the server is killed.
+    stub = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    return subprocess.Popen(
+        stub, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+    )
 
 
 def behave(how: str) -> None:

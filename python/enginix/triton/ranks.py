@@ -6,10 +6,15 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from enginix.process import find_program
 from enginix.triton.command import ServerOptions, tritonserver_command
 from enginix.triton.installation import TensorrtLlmTriton
 from enginix.triton.mpi import mpirun_command
 from enginix.triton.nccl import Setting
+
+# An mpirun that is killed, or whose output nobody reads any more, leaves its ranks behind. setpriv
+# is of util-linux, which NVIDIA's image and every Debian and Ubuntu have.
+DIES_WITH_MPIRUN = ("setpriv", "--pdeathsig", "KILL", "--")
 
 
 def server_command(
@@ -24,16 +29,20 @@ def server_command(
     """tritonserver itself for one rank, mpirun over one tritonserver each for more."""
     if ranks == 1:
         return tritonserver_command(triton.server, repository, options, shm_prefix=shm_prefix)
+    dies_along = DIES_WITH_MPIRUN if find_program(DIES_WITH_MPIRUN[0], path) else ()
     commands = [
-        tritonserver_command(
-            triton.rank_server,
-            repository,
-            options,
-            # All ranks are on one machine and must not share their Python models' memory.
-            shm_prefix=f"{shm_prefix}{rank}_",
-            # Rank 0 serves; the others only run the engine, as rank 0 tells them.
-            only=["tensorrt_llm"] if rank else [],
-        )
+        [
+            *dies_along,
+            *tritonserver_command(
+                triton.rank_server,
+                repository,
+                options,
+                # All ranks are on one machine and must not share their Python models' memory.
+                shm_prefix=f"{shm_prefix}{rank}_",
+                # Rank 0 serves; the others only run the engine, as rank 0 tells them.
+                only=["tensorrt_llm"] if rank else [],
+            ),
+        ]
         for rank in range(ranks)
     ]
     return mpirun_command(
