@@ -32,9 +32,11 @@ let
     }@arguments:
     let
       kind = kinds.${model.kind};
-      revision = lib.optionalString (model.source ? revision) "-${
-        lib.substring 0 8 model.source.revision
-      }";
+      revision = lib.optionalString (model.source ? revision) (
+        "-" + lib.substring 0 8 model.source.revision
+      );
+      target = lib.optionalString kind.needsGpu "-${gpu}";
+      forGpu = gpu: mkEngine (arguments // { inherit gpu; });
       rankCheckpoint = mkRankCheckpoint {
         inherit
           model
@@ -51,7 +53,7 @@ let
           "--gpu=${gpus.${gpu}}"
         ];
     in
-    runCommand "${model.name}-engine${suffix}${lib.optionalString kind.needsGpu "-${gpu}"}${revision}"
+    runCommand "${model.name}-engine${suffix}${target}${revision}"
       (
         {
           nativeBuildInputs = [ enginix-builder ];
@@ -64,7 +66,7 @@ let
             inherit checkpoint model runtime;
           }
           // lib.optionalAttrs kind.needsGpu (
-            { inherit rankCheckpoint; } // lib.mapAttrs (gpu: _: mkEngine (arguments // { inherit gpu; })) gpus
+            { inherit rankCheckpoint; } // lib.mapAttrs (gpu: _: forGpu gpu) gpus
           );
           meta.description = "Engine of ${model.title}";
         }

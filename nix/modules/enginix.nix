@@ -34,7 +34,9 @@ let
           host = "0.0.0.0";
           port = 9000;
         };
-        description = "The command's flags: `port = 9000` is `--port=9000`, `verbose = true` is `--verbose`.";
+        description = ''
+          The command's flags: `port = 9000` is `--port=9000`, `verbose = true` is `--verbose`.
+        '';
       };
       environmentFile = lib.mkOption {
         type = types.nullOr types.path;
@@ -53,6 +55,8 @@ let
     name: value:
     if lib.isBool value then lib.optional value "--${name}" else [ "--${name}=${toString value}" ];
 
+  flags = settings: lib.concatLists (lib.mapAttrsToList flag settings);
+
   unit =
     name:
     {
@@ -67,7 +71,7 @@ let
       wants = [ "network-online.target" ];
       after = [ "network-online.target" ];
       environment.ENGINIX_HOME = "%C/enginix-${name}";
-      script = "exec ${lib.getExe package} ${lib.escapeShellArgs (lib.concatLists (lib.mapAttrsToList flag settings))}";
+      script = "exec ${lib.getExe package} ${lib.escapeShellArgs (flags settings)}";
       serviceConfig = {
         DynamicUser = true;
         CacheDirectory = "enginix-${name}";

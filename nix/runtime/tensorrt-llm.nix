@@ -9,7 +9,9 @@
   bubblewrap,
   python,
   release ? "26.06",
-  image ? callPackage ./ngc-image.nix { } ((import ./ngc-images.nix).${release} // { inherit release; }),
+  image ? callPackage ./ngc-image.nix { } (
+    (import ./ngc-images.nix).${release} // { inherit release; }
+  ),
 }:
 let
   # What the image's own configuration would set: its file system does not hold that.

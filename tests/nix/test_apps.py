@@ -17,7 +17,8 @@ from nix.on_this_machine import ROOT, Nix
 
 pytestmark = pytest.mark.nix
 
-PATIENCE = 60.0
+# Nobody waits for it: it ends a server that will never be ready.
+PATIENCE = 240.0
 
 
 def free_port() -> int:
@@ -28,6 +29,7 @@ def free_port() -> int:
 @contextmanager
 def running(nix: Nix, app: str, *arguments: str, until: str) -> Iterator[None]:
     """`nix run` of an app, once it has printed `until`; its process group is gone afterwards."""
+    nix.build(app)
     command = [nix.program, "run", f".#{app}", *nix.flake_options, "--", *arguments]
     server = subprocess.Popen(
         command,
@@ -68,7 +70,7 @@ def chat(port: int, question: str) -> str:
         data=json.dumps(body).encode(),
         headers={"Content-Type": "application/json"},
     )
-    with urlopen(request, timeout=30) as answer:
+    with urlopen(request, timeout=PATIENCE) as answer:
         content: str = json.load(answer)["choices"][0]["message"]["content"]
     return content
 

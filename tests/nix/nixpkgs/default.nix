@@ -34,4 +34,4 @@ let
     // import ./host-tools.nix { inherit self lib host; }
     // import ./python { inherit self lib host; };
 in
-lib.fix (lib.foldl' (before: overlay: self: before self // overlay self (before self)) packages (overlays ++ site))
+lib.fix (lib.foldl' (lib.flip lib.extends) packages (overlays ++ site))

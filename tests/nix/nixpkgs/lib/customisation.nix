@@ -12,6 +12,9 @@ lib: rec {
       before = f self;
     in
     before // overlay self before;
+  flip =
+    f: first: second:
+    f second first;
   toFunction = value: if lib.isFunction value then value else _: value;
 
   makeOverridable =
