@@ -20,14 +20,15 @@ def scalar(request, name, default):
     return default if tensor is None else tensor.as_numpy().reshape(-1)[0].item()
 
 
-def response(ids, padding=(), prompt_length=None):
+def response(names, ids, padding=(), prompt_length=None):
+    """Only the outputs that were requested: Triton's stub frees others without Python's lock."""
     tensors = [
         pb_utils.Tensor("output_ids", np.array([[[*ids, *padding]]], np.int32)),
         pb_utils.Tensor("sequence_length", np.array([[len(ids)]], np.int32)),
     ]
     if prompt_length is not None:
         tensors.append(pb_utils.Tensor("num_input_tokens", np.array([[prompt_length]], np.int32)))
-    return pb_utils.InferenceResponse(tensors)
+    return pb_utils.InferenceResponse([one for one in tensors if one.name() in names])
 
 
 class TritonPythonModel:
@@ -37,38 +38,39 @@ class TritonPythonModel:
 
     def execute(self, requests):
         for request in requests:
-            sender = request.get_response_sender()
+            sender, names = request.get_response_sender(), request.requested_output_names()
             if request.request_id() == "report":
-                sender.send(response([len(self._running), self._stopped]), flags=FINAL)
+                sender.send(response(names, [len(self._running), self._stopped]), flags=FINAL)
             elif scalar(request, "stop", False):
                 self._stopped += request.request_id() in self._running
                 self._running.pop(request.request_id(), threading.Event()).set()
-                sender.send(response([]), flags=FINAL)
+                sender.send(response(names, []), flags=FINAL)
             elif scalar(request, "temperature", 1.0) < 0:
                 error = pb_utils.TritonError("temperature is negative")
                 sender.send(pb_utils.InferenceResponse(error=error), flags=FINAL)
             else:
-                self._start(request, sender)
+                self._start(request, sender, names)
 
-    def _start(self, request, sender):
+    def _start(self, request, sender, names):
         stopped = self._running[request.request_id()] = threading.Event()
         prompt = pb_utils.get_input_tensor_by_name(request, "input_ids").as_numpy()[0].tolist()
         wanted = scalar(request, "request_output_len", 0)
         answer = (prompt * (wanted // len(prompt) + 1))[:wanted]
         counted = len(prompt) if scalar(request, "return_num_input_tokens", False) else None
         if scalar(request, "streaming", False):
-            arguments = (request.request_id(), sender, answer, scalar(request, "seed", 0), stopped)
+            delay = scalar(request, "seed", 0)
+            arguments = (request.request_id(), sender, names, answer, delay, stopped)
             threading.Thread(target=self._stream, args=arguments).start()
             return
         padding = [scalar(request, "end_id", 0)] * PADDING
         del self._running[request.request_id()]
-        sender.send(response(answer, padding, counted), flags=FINAL)
+        sender.send(response(names, answer, padding, counted), flags=FINAL)
 
-    def _stream(self, request_id, sender, answer, delay, stopped):
+    def _stream(self, request_id, sender, names, answer, delay, stopped):
         for number, token in enumerate(answer, start=1):
             if stopped.wait(delay / 1e6):
-                sender.send(response([]), flags=FINAL)
+                sender.send(response(names, []), flags=FINAL)
                 return
             if number == len(answer):
                 self._running.pop(request_id, None)
-            sender.send(response([token]), flags=FINAL if number == len(answer) else 0)
+            sender.send(response(names, [token]), flags=FINAL if number == len(answer) else 0)

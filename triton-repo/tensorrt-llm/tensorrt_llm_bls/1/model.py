@@ -38,21 +38,26 @@ class TritonPythonModel:
     def execute(self, requests: list[Any]) -> None:
         for request in requests:
             inputs = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
-            self._threads.submit(self._answer, inputs, request.get_response_sender())
+            names = frozenset(request.requested_output_names())
+            self._threads.submit(self._answer, inputs, request.get_response_sender(), names)
 
     def finalize(self) -> None:
         self._threads.shutdown()
 
-    def _answer(self, inputs: dict[str, np.ndarray], sender: Any) -> None:
+    def _answer(self, inputs: dict[str, np.ndarray], sender: Any, names: frozenset[str]) -> None:
         try:
-            self._send_answer(inputs, sender)
+            self._send_answer(inputs, sender, names)
         except Exception as error:
             # Nobody else would tell the client, who would wait for ever.
             error_of_triton = pb_utils.TritonError(str(error))
             sender.send(pb_utils.InferenceResponse(error=error_of_triton), flags=FINAL)
 
-    def _send_answer(self, inputs: dict[str, np.ndarray], sender: Any) -> None:
+    def _send_answer(
+        self, inputs: dict[str, np.ndarray], sender: Any, names: frozenset[str]
+    ) -> None:
         wanted = _outputs(inputs)
+        # Only what was requested: Triton's stub frees other tensors without Python's lock.
+        beside = [name for name in wanted[2:] if name in names]
         request_id = uuid4().hex
         texts: dict[tuple[int, int], TextStream] = {}
         is_stream = bool(inputs.get("stream", np.zeros(1)).any())
@@ -65,7 +70,7 @@ class TritonPythonModel:
             # The end of an answer can come alone.
             if is_wanted and "output_ids" in outputs:
                 text = self._text(outputs, texts, is_stream)
-                others = [outputs[name] for name in wanted[2:] if name in outputs]
+                others = [outputs[name] for name in beside if name in outputs]
                 sender.send(pb_utils.InferenceResponse([text, *others]))
         if is_stream and (left := [stream.finish() for stream in texts.values()]) and any(left):
             sender.send(pb_utils.InferenceResponse([_texts(left)]))

@@ -44,6 +44,11 @@ def knobs(request_id):
     return {name: int(value) for name, _, value in pairs if name in KNOBS}
 
 
+def requested(tensors, names):
+    """Triton's stub frees the others without holding Python's lock: Python 3.12 crashes."""
+    return [tensor for tensor in tensors if tensor.name() in names]
+
+
 class Generation:
     """One request, and how far it has come."""
 
@@ -54,6 +59,7 @@ class Generation:
         if self.wanted < 1 or not self.prompt:
             raise ValueError("request_output_len and the prompt must not be empty")
         self.sender = request.get_response_sender()
+        self.requested = request.requested_output_names()
         self.offset = scalar(request, "seed", 0) or scalar(request, "random_seed", 0)
         self.end_id = scalar(request, "end_id", -1)
         self.stops = stop_words(request)
@@ -86,7 +92,7 @@ class Generation:
         if self.logprobs:
             values = -np.arange(self.done + 1, self.done + 1 + len(ids), dtype=np.float32) / 4
             tensors.append(pb_utils.Tensor("output_log_probs", values.reshape(1, 1, len(ids))))
-        response = pb_utils.InferenceResponse(tensors)
+        response = pb_utils.InferenceResponse(requested(tensors, self.requested))
         if last and self.knobs["split_final"]:
             self.sender.send(response)
             self.sender.send(flags=FINAL)
@@ -192,7 +198,8 @@ class TritonPythonModel:
             pb_utils.Tensor("output_ids", answer),
             pb_utils.Tensor("sequence_length", np.array([[3]], np.int32)),
         ]
-        request.get_response_sender().send(pb_utils.InferenceResponse(tensors), flags=FINAL)
+        response = pb_utils.InferenceResponse(requested(tensors, request.requested_output_names()))
+        request.get_response_sender().send(response, flags=FINAL)
 
     def fail(self, sender, message):
         error = pb_utils.TritonError(message)
