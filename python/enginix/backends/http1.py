@@ -107,6 +107,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self.closed = False
         self._lost: str | None = None
@@ -136,27 +137,28 @@ class Connection(asyncio.Protocol):
         while not self._headers_complete:
             if self._lost is not None:
                 raise NotBegun(f"{self._name} {self._lost} before it answered")
-            await self._change()
+            self._changed = self._loop.create_future()
+            await self._changed
 
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """The body as it comes; each item is all that has arrived. Raises BackendUnavailable."""
-        while True:
-            if self._pieces:
-                yield self._take()
-            elif self._complete:
-                return
-            elif self._lost is not None:
+    async def piece(self) -> bytes:
+        """All of the body that has arrived by now; empty at its end. Raises BackendUnavailable.
+
+        No generator: this is called for every token, and a generator costs as much again.
+        """
+        while not self._pieces:
+            if self._complete:
+                return b""
+            if self._lost is not None:
                 raise BackendUnavailable(f"{self._name} {self._lost} in the middle of its answer")
-            else:
-                await self._change()
+            self._changed = self._loop.create_future()
+            await self._changed
+        return self._take()
 
     async def read(self, limit: int) -> bytes:
         """The whole body; what is beyond the limit is left out."""
         body = b""
-        async for piece in self.pieces():
+        while len(body) < limit and (piece := await self.piece()):
             body += piece
-            if len(body) >= limit:
-                break
         return body[:limit]
 
     def close(self) -> None:
@@ -216,10 +218,6 @@ class Connection(asyncio.Protocol):
             self._paused = False
             self._transport.resume_reading()
         return body
-
-    async def _change(self) -> None:
-        self._changed = asyncio.get_running_loop().create_future()
-        await self._changed
 
     def _wake(self) -> None:
         if self._changed is not None and not self._changed.done():

@@ -124,7 +124,7 @@ class Relayed(Response):
             await self._begin(send)
             events, tail = Events(), b""
             rename = Rename(self._model.name).feed
-            async for piece in answer.pieces():
+            while piece := await answer.piece():
                 whole = events.feed(piece)
                 if not whole:
                     continue
