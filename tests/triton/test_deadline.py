@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 from math import inf
 
+import uvloop
+
 from enginix.triton.deadline import Deadline
 
 
@@ -57,6 +59,21 @@ async def test_a_shorter_time_after_a_longer_one_holds() -> None:
     alarm.deadline.start(0.02)
     await alarm.rang.wait()
     assert alarm.calls[0] - begun < 30
+
+
+async def test_a_time_that_is_past_already_calls_at_once() -> None:
+    alarm = Alarm()
+    alarm.deadline.start(-1)
+    alarm.deadline.start(-2)
+    await alarm.rang.wait()
+    assert len(alarm.calls) == 1
+
+
+def test_uvloop_keeps_such_a_time_too() -> None:
+    async def past() -> None:
+        await test_a_time_that_is_past_already_calls_at_once()
+
+    uvloop.run(past())
 
 
 async def test_no_limit_never_calls() -> None:

@@ -14,18 +14,19 @@ class Deadline:
     really up, because setting and dropping a timer for each token costs more than the token.
     """
 
-    __slots__ = ("_due", "_expired", "_loop", "_timer")
+    __slots__ = ("_due", "_expired", "_looks", "_loop", "_timer")
 
     def __init__(self, expired: Callable[[], None]) -> None:
         self._expired = expired
         self._loop = asyncio.get_running_loop()
         self._due = inf
+        # When the timer, if there is one, looks next.
+        self._looks = inf
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self, seconds: float) -> None:
         due = self._due = self._loop.time() + seconds
-        timer = self._timer
-        if timer is None or timer.when() > due:
+        if due < self._looks:
             self._arm(due)
 
     def stop(self) -> None:
@@ -33,17 +34,16 @@ class Deadline:
 
     def close(self) -> None:
         self._due = inf
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._arm(inf)
 
     def _arm(self, due: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._looks = due
         self._timer = None if due == inf else self._loop.call_at(due, self._look)
 
     def _look(self) -> None:
-        self._timer = None
+        self._timer, self._looks = None, inf
         if self._due > self._loop.time():
             self._arm(self._due)
         else:

@@ -232,6 +232,10 @@ async def test_a_status_after_tokens_comes_after_them(connect: Connect) -> None:
             "no ModelStreamInferResponse",
         ),
         (lambda stream: frame(DATA, 0, stream, grpc_message(b"", compressed=1)), "compressed"),
+        (
+            lambda stream: frame(DATA, END_STREAM, stream, grpc_message(b"", compressed=1)),
+            "compressed",
+        ),
     ],
 )
 async def test_an_incomplete_answer_is_never_taken_for_a_whole_one(

@@ -222,7 +222,8 @@ class Connection(asyncio.Protocol):
             content = unpadded(payload, flags)
             stream.padding(len(payload) - len(content))
             stream.data(content, 0, len(content))
-        if flags & END_STREAM:
+        # A message that is refused has ended the stream by now.
+        if flags & END_STREAM and stream_id in self._streams:
             self._finish(stream, outcome({}, self.server))
 
     def _on_headers(self, flags: int, stream_id: int, payload: bytes) -> None:
