@@ -12,6 +12,7 @@ import pytest
 
 from enginix.errors import StartFailed
 from enginix.process import descendants
+from enginix.serve.backoff import Backoff
 from enginix.serve.child import ChildSpec, State
 from enginix.serve.keeper import Keeper
 from enginix.serve.supervisor import supervised
@@ -147,6 +148,24 @@ async def test_an_unloaded_server_is_gone_and_can_be_loaded_again(tmp_path: Path
         await keeper.load()
         assert keeper.child.state is State.LOADED
         assert keeper.restarts == 0
+
+
+async def test_a_server_that_waits_for_its_next_start_is_started_when_somebody_asks(
+    tmp_path: Path,
+) -> None:
+    code = "import os, signal; assert os.path.exists(r'{mark}.may'); " + FOREVER
+    keeper = server(tmp_path, "first", code)
+    keeper._backoff = Backoff(first=3600, most=3600)
+    try:
+        with pytest.raises(StartFailed, match="AssertionError"):
+            await keeper.load()
+        while keeper.restarts < 1 or keeper.child.state is not State.ERROR:
+            await keeper.child.change.wait()
+        (tmp_path / "first.ready.may").touch()
+        await keeper.load()
+        assert keeper.child.state is State.LOADED
+    finally:
+        await keeper.unload()
 
 
 async def test_loading_what_is_loaded_changes_nothing(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from enginix.errors import ProcessError, StartFailed
 from enginix.serve.backoff import Backoff
-from enginix.serve.child import Child, ChildSpec
+from enginix.serve.child import Child, ChildSpec, State
 from enginix.serve.liveness import PATIENCE, Patience, Vitals, until_wedged
 
 logger = logging.getLogger(__name__)
@@ -49,6 +49,7 @@ class Keeper:
         self._backoff = backoff
         self._task: asyncio.Task[None] | None = None
         self._settled: asyncio.Future[None] | None = None
+        """How the start that is under way, or was the last one, came out."""
         self._turn = asyncio.Lock()
 
     @property
@@ -58,12 +59,17 @@ class Keeper:
     async def load(self) -> None:
         """Start it and keep it; return when it is ready, raise StartFailed if it fails first.
 
-        After a failure it goes on being started: `unload` ends that.
+        After a failure it goes on being started: `unload` ends that. One that waits for its next
+        start is started now.
         """
         async with self._turn:
+            if self.child.state is State.ERROR:
+                await self._leave()
+                # What is left of it may still be ending.
+                await self.child.stop()
             if self._task is None:
                 self._settled = asyncio.get_running_loop().create_future()
-                self._task = asyncio.create_task(self._keep(self._settled))
+                self._task = asyncio.create_task(self._keep())
             settled = self._settled
         assert settled is not None
         await asyncio.shield(settled)
@@ -71,17 +77,24 @@ class Keeper:
     async def unload(self) -> None:
         """End it and keep it no more."""
         async with self._turn:
-            task, self._task = self._task, None
-            if task is not None:
-                task.cancel()
-                await asyncio.wait({task})
-                if self._settled is not None and not self._settled.done():
-                    self._settled.cancel()
+            await self._leave()
             await self.child.stop()
 
-    async def _keep(self, settled: asyncio.Future[None]) -> None:
+    async def _leave(self) -> None:
+        """Keep it no more; its process stays as it is."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait({task})
+        if self._settled is not None and not self._settled.done():
+            self._settled.cancel()
+
+    async def _keep(self) -> None:
         failures = 0
         while True:
+            settled = self._settled
+            if settled is None or settled.done():
+                settled = self._settled = asyncio.get_running_loop().create_future()
             began = time.monotonic()
             why, wedged = await self._serve(settled)
             failures = self._backoff.count(failures, time.monotonic() - began)
