@@ -1,0 +1,105 @@
+"""What 200 requests see while the model behind them is killed: an answer, or a reason."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from enginix.errors import BackendError
+from enginix.process import descendants
+from enginix.runtimes.runtime import Runtime
+from enginix.triton.address import parse_addresses
+from enginix.triton.client import TokenRequest, TritonClient
+from enginix.triton.control import TritonControl
+from enginix.triton.limits import Limits
+from tests.conftest import RunningTriton, running_triton
+
+pytestmark = pytest.mark.triton
+
+END = 2014
+REQUESTS = 100
+AT_ONCE = 16
+# A dead stub's streams stay silent for ever: what a client may wait is its own decision.
+LIMITS = Limits(first_token=10, next_token=10)
+REFUSED = {"BackendUnavailable", "NotBegun", "GenerationFailed"}
+
+Ask = Callable[[dict[str, Any]], Awaitable[bool]]
+
+
+def kill_model(server: RunningTriton, model: str) -> None:
+    """SIGKILL to the process that runs a model's Python."""
+    for pid in descendants(server.pid):
+        if f"/{model}/1/model.py".encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+            os.kill(pid, signal.SIGKILL)
+
+
+async def load(evals: list[dict[str, Any]], ask: Ask, *, kill: Callable[[], None]) -> Counter[str]:
+    """How many of the requests ended how; `kill` is called when a third of them has an answer."""
+    slots = asyncio.Semaphore(AT_ONCE)
+    ends: Counter[str] = Counter()
+
+    async def one(recorded: dict[str, Any]) -> None:
+        async with slots:
+            try:
+                right = await ask(recorded)
+            except BackendError as error:
+                ends[type(error).__name__] += 1
+            else:
+                ends["answered" if right else "wrong"] += 1
+                if ends["answered"] == REQUESTS // 3:
+                    kill()
+
+    await asyncio.gather(*(one(evals[number % len(evals)]) for number in range(REQUESTS)))
+    return ends
+
+
+async def test_a_killed_model_leaves_no_request_without_an_end_and_none_half_answered(
+    demo_engine: Path, runtime: Runtime, evals: list[dict[str, Any]]
+) -> None:
+    with running_triton(demo_engine) as server:
+        client = TritonClient(server.grpc, limits=LIMITS, vocabulary=2048)
+        control = TritonControl(*parse_addresses(server.grpc))
+
+        async def ask(recorded: dict[str, Any]) -> bool:
+            request = TokenRequest(recorded["prompt_ids"], 400, END)
+            async with aclosing(client.generate(request)) as answer:
+                ids = [token async for chunks in answer for chunk in chunks for token in chunk.ids]
+            return ids == [token for token in recorded["answer_ids"] if token != END]
+
+        ends = await load(evals, ask, kill=lambda: kill_model(server, "tensorrt_llm"))
+        assert ends.total() == REQUESTS
+        assert ends["answered"] >= REQUESTS // 3
+        # Those that ran are silent for ever, and of the later ones Triton refuses only some.
+        assert set(ends) == {"answered", "BackendTimedOut"} | (set(ends) & REFUSED)
+
+        await control.unload("tensorrt_llm")
+        await control.load("tensorrt_llm")
+        assert await load(evals, ask, kill=lambda: None) == {"answered": REQUESTS}
+        await client.close()
+        await control.close()
+
+
+async def test_without_its_preprocessing_text_is_refused_and_tokens_go_on(
+    demo_engine: Path, runtime: Runtime, evals: list[dict[str, Any]]
+) -> None:
+    with running_triton(demo_engine) as server:
+        kill_model(server, "preprocessing")
+        url = f"{server.http}/v2/models/ensemble/generate"
+        body = {"text_input": "Hello", "max_tokens": 3}
+        # Triton tries a second each, one after the other.
+        async with httpx.AsyncClient(timeout=60) as http:
+            answers = await asyncio.gather(*(http.post(url, json=body) for _ in range(4)))
+        assert all("'preprocessing_0_0' is not healthy" in answer.text for answer in answers)
+        client = TritonClient(server.grpc, limits=LIMITS, vocabulary=2048)
+        async with aclosing(client.generate(TokenRequest(evals[0]["prompt_ids"], 5))) as answer:
+            assert [chunk async for chunks in answer for chunk in chunks]
+        await client.close()
