@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from enginix.cli.find_engine import find_engine
-from enginix.errors import ModelUnknown, NotAnEngine
+from enginix.errors import ModelUnknown, NotAnEngine, UsageError
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +43,27 @@ def test_a_built_model_is_found_by_its_name(home: Path) -> None:
 def test_a_link_users_already_keep_is_found(home: Path) -> None:
     linked = engine(home / ".cache" / "trtllm-engines" / "demo")
     assert find_engine("demo") == linked
+
+
+def test_a_name_that_only_the_user_gave_is_found(home: Path) -> None:
+    linked = engine(home / ".cache" / "trtllm-engines" / "my-qwen-tp4")
+    assert find_engine("my-qwen-tp4") == linked
+
+
+def test_a_name_near_to_one_that_only_the_user_gave_is_offered(home: Path) -> None:
+    engine(home / ".cache" / "trtllm-engines" / "my-qwen-tp4")
+    with pytest.raises(ModelUnknown, match="did you mean my-qwen-tp4"):
+        find_engine("my-qwen-tp2")
+
+
+def test_without_a_name_the_environment_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENGINIX_ENGINE", "/nix/store/some-engine")
+    assert find_engine(None) == Path("/nix/store/some-engine")
+
+
+def test_without_any_name_it_is_said_how_to_give_one() -> None:
+    with pytest.raises(UsageError, match="pass its directory or name, or ENGINIX_ENGINE"):
+        find_engine(None)
 
 
 def test_the_environment_overrides_the_name(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
