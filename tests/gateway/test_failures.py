@@ -52,6 +52,16 @@ async def test_an_error_before_the_first_token_is_a_status(
     assert ("retry-after" in response.headers) == (status == 503)
 
 
+async def test_a_guide_the_engine_cannot_follow_is_the_clients_mistake() -> None:
+    error = GenerationFailed("the guide is no usable regex: unclosed group")
+    backend = FakeBackend(REPLY, fails_at=0, error=error)
+    body = {"messages": user("Hi"), "response_format": {"type": "regex", "pattern": "("}}
+    async with server(served(backend)) as client:
+        response = await client.post("/v1/chat/completions", json=body)
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == "response_format"
+
+
 async def test_an_error_in_mid_stream_is_the_last_event() -> None:
     backend = FakeBackend(REPLY, fails_at=2, error=BackendUnavailable("gone"))
     async with server(served(backend)) as client:

@@ -12,7 +12,7 @@ import orjson
 from enginix.backends.openai import OpenAIBackend
 from enginix.backends.triton import TritonBackend
 from enginix.errors import UsageError
-from enginix.gateway.models import Model, Names, RelayedModel, read_model
+from enginix.gateway.models import Model, Names, RelayedModel, read_engine
 from enginix.triton.address import parse_addresses
 from enginix.triton.client import TritonClient
 
@@ -58,11 +58,11 @@ def _opener(row: Any, where: str, transport: str) -> Callable[[], Model]:
 
 def _triton(engine: Path, names: Names | None, address: str, transport: str) -> Callable[[], Model]:
     parse_addresses(address)
-    bind = read_model(engine, names)
+    files = read_engine(engine, names)
 
     def open_model() -> Model:
-        client = TritonClient(address, transport=transport)
-        return bind(TritonBackend(f"Triton at {address}", client))
+        client = TritonClient(address, transport=transport, vocabulary=files.vocabulary)
+        return files.bind(TritonBackend(f"Triton at {address}", client))
 
     return open_model
 

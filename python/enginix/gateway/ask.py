@@ -39,6 +39,8 @@ class Ask:
     requests: tuple[TokenRequest, ...]
     format: ReplyFormat = field(default_factory=ReplyFormat)
     prompt_tokens: int = 0
+    guide_param: str = "response_format"
+    """What the dialect calls the form an answer is held to."""
 
 
 class TokenLogprob(NamedTuple):

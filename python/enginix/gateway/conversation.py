@@ -55,6 +55,7 @@ class Options:
     max_tokens: int | None = None
     max_tokens_param: str = "max_tokens"
     """What the dialect calls it."""
+    guide_param: str = "response_format"
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
     ignore_end: bool = False
@@ -165,6 +166,7 @@ async def ask_for(
         requests=requests,
         format=replace(prompts[0].format, stop=options.stop),
         prompt_tokens=sum(len(prompt.ids) for prompt in prompts),
+        guide_param=options.guide_param,
     )
 
 

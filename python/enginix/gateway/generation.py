@@ -10,7 +10,7 @@ from enginix.chat.events import Event, Reasoning, ToolCallStart
 from enginix.chat.reply import markers, reply_parser
 from enginix.chat.stop import StopStrings
 from enginix.chat.stream import ReplyStream
-from enginix.errors import GenerationFailed
+from enginix.errors import GenerationFailed, RequestError
 from enginix.gateway.ask import (
     Ask,
     Finished,
@@ -36,20 +36,27 @@ def generate(ask: Ask, times: Sequence[TokenTimes]) -> Replies:
 
 
 async def _choice(ask: Ask, index: int, times: TokenTimes) -> Replies:
-    choice = Choice(ask.model, ask.format, ask.requests[index])
-    async with aclosing(ask.model.backend.generate(ask.requests[index])) as arrivals:
-        async for chunks in arrivals:
-            before = choice.tokens
-            events = choice.read(chunks)
-            if choice.tokens != before:
-                times.arrived(choice.tokens - before)
-            if choice.done:
-                # Before the client is told: its reading must not hold the model's slot.
-                await arrivals.aclose()
-            if events:
-                yield index, events
-            if choice.done:
-                return
+    request = ask.requests[index]
+    choice = Choice(ask.model, ask.format, request)
+    try:
+        async with aclosing(ask.model.backend.generate(request)) as arrivals:
+            async for chunks in arrivals:
+                before = choice.tokens
+                events = choice.read(chunks)
+                if choice.tokens != before:
+                    times.arrived(choice.tokens - before)
+                if choice.done:
+                    # Before the client is told: its reading must not hold the model's slot.
+                    await arrivals.aclose()
+                if events:
+                    yield index, events
+                if choice.done:
+                    return
+    except GenerationFailed as error:
+        # Only the engine knows which guides it can follow, and says so when it is too late.
+        if request.sampling.guide is None or choice.tokens or "guide" not in str(error):
+            raise
+        raise RequestError(str(error), param=ask.guide_param, code="invalid_value") from None
     raise GenerationFailed(
         f"{ask.model.backend.name} ended its answer without saying that it was over"
     )

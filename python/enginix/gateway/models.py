@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from enginix.backends.openai import OpenAIBackend
 from enginix.backends.protocol import Backend
@@ -68,29 +68,65 @@ class RelayedModel:
 Model = ServedModel | RelayedModel
 
 
-def read_model(engine: Path, names: Names | None = None) -> Callable[[Backend], ServedModel]:
-    """Read what an engine directory says of its model, no weights; bind it to a backend later.
+@dataclass(frozen=True, slots=True)
+class EngineFiles:
+    """What an engine directory says of its model, waiting for a backend.
 
-    `names` are others than the engine's own and the catalogue's. In two steps, because files are
-    read before the event loop runs and backends belong to one.
+    In two steps, because files are read before the event loop runs and backends belong to one.
     """
+
+    manifest: Manifest
+    tokenizer: Tokenizer
+    template: ChatTemplate
+    defaults: SamplingDefaults
+    names: Names
+    vocabulary: int
+    """The width of the model's logits, which is more than the tokenizer's tokens."""
+
+    def bind(self, backend: Backend) -> ServedModel:
+        return ServedModel(
+            replace(self.manifest, name=self.names.name),
+            self.tokenizer,
+            self.template,
+            self.defaults,
+            backend,
+            self.names.aliases,
+            self.names.contains,
+        )
+
+
+def read_engine(engine: Path, names: Names | None = None) -> EngineFiles:
+    """Read everything but weights; `names` are others than the engine's and the catalogue's."""
     manifest = read_manifest(engine)
-    its_name = manifest.name
-    spec = load_catalog().get(manifest.name)
-    parts: dict[str, Any] = {
-        "manifest": replace(manifest, name=names.name) if names else manifest,
-        "tokenizer": Tokenizer.load(engine),
-        "template": ChatTemplate.load(engine),
-        "defaults": read_sampling_defaults(engine),
-        "aliases": tuple(spec.aliases) if spec else (),
-    }
-    if names is not None:
-        # The catalogue's aliases belong to its own name of the model.
-        own = parts["aliases"] if names.name == its_name else ()
-        parts |= {"aliases": (*own, *names.aliases), "contains": names.contains}
+    tokenizer = Tokenizer.load(engine)
     # Says now, not on the first request, that a format is not known.
     markers(manifest.chat.reasoning, manifest.chat.tools)
-    return lambda backend: ServedModel(backend=backend, **parts)
+    return EngineFiles(
+        manifest=manifest,
+        tokenizer=tokenizer,
+        template=ChatTemplate.load(engine),
+        defaults=read_sampling_defaults(engine),
+        names=_all_names(manifest.name, names),
+        vocabulary=_engine_vocabulary(engine) or tokenizer.vocabulary_size,
+    )
+
+
+def _all_names(name: str, others: Names | None) -> Names:
+    spec = load_catalog().get(name)
+    own = tuple(spec.aliases) if spec else ()
+    if others is None:
+        return Names(name, own)
+    # The catalogue's aliases belong to its own name of the model.
+    return replace(others, aliases=(*(own if others.name == name else ()), *others.aliases))
+
+
+def _engine_vocabulary(engine: Path) -> int | None:
+    """What TensorRT-LLM's own config.json says, which has the padding; gguf takes any width."""
+    try:
+        config = json.loads((engine / "config.json").read_text(encoding="utf-8"))
+        return int(config["pretrained_config"]["vocab_size"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 class Models:

@@ -86,6 +86,7 @@ def options_of(asked: MessagesRequest, model: ServedModel) -> Options:
     return Options(
         sampling=sampling_of(fields, model.defaults, guide_of(asked)),
         max_tokens=asked.max_tokens,
+        guide_param="output_config.format",
         stop=stop_strings(asked.stop_sequences, "stop_sequences"),
     )
 

@@ -129,6 +129,7 @@ def options_of(asked: ResponseRequest, model: ServedModel) -> Options:
         sampling=sampling_of(fields, model.defaults, guide_of(asked)),
         max_tokens=asked.max_output_tokens,
         max_tokens_param="max_output_tokens",
+        guide_param="text.format",
     )
 
 

@@ -38,7 +38,7 @@ class SamplingFields(Schema):
     top_k: Annotated[Integer, Field(ge=-1)] | None = None
     min_p: Fraction | None = None
     seed: Integer | None = None
-    repetition_penalty: Annotated[float, Field(gt=0)] | None = None
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=100)] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     logit_bias: dict[str, float] | None = None
