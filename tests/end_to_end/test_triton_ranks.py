@@ -107,6 +107,7 @@ def test_a_killed_rank_ends_all_and_is_named(tmp_path: Path, victim: int) -> Non
     machine = Machine(tmp_path / "m", 4)
     with machine.started("--exit-timeout=2") as running:
         assert running.log.says("Triton serves"), running.log.text()
+        assert running.log.says(f"[rank {victim}] I rank {victim} starts"), running.log.text()
         family = family_of(running)
         os.kill(machine.report(victim)["pid"], signal.SIGKILL)
         text = ended(running)
