@@ -7,8 +7,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from enginix.gateway.api.chat_reply import ChatDocument, ChatStream
+from enginix.gateway.asking import Options, chat_ask
 from enginix.gateway.body import read
-from enginix.gateway.conversation import Conversation, Options, chat_ask
+from enginix.gateway.conversation import Conversation
 from enginix.gateway.document import WholeReply
 from enginix.gateway.guides import guide_of
 from enginix.gateway.models import ServedModel

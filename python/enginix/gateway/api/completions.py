@@ -12,8 +12,9 @@ from starlette.responses import Response
 from enginix.errors import RequestError
 from enginix.gateway.api.completions_reply import CompletionDocument, CompletionStream
 from enginix.gateway.ask import ReplyFormat
+from enginix.gateway.asking import Options, ask_for, check_choices
 from enginix.gateway.body import read
-from enginix.gateway.conversation import LONG_CONVERSATION, Options, Prompt, ask_for, check_choices
+from enginix.gateway.conversation import LONG_CONVERSATION, Prompt
 from enginix.gateway.document import WholeReply
 from enginix.gateway.guides import guide_of
 from enginix.gateway.models import ServedModel

@@ -12,8 +12,9 @@ from starlette.responses import Response
 
 from enginix.errors import RequestError
 from enginix.gateway.api.messages_reply import MessageDocument, MessageStream
+from enginix.gateway.asking import Options, chat_ask
 from enginix.gateway.body import read
-from enginix.gateway.conversation import Conversation, Options, chat_ask, prompt_of
+from enginix.gateway.conversation import Conversation, prompt_of
 from enginix.gateway.document import WholeReply
 from enginix.gateway.models import ServedModel
 from enginix.gateway.openapi import described

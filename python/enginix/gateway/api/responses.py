@@ -14,8 +14,9 @@ from enginix.chat.events import Answer, Reasoning
 from enginix.errors import RequestError, ResourceNotFound
 from enginix.gateway.api.responses_input import function_tools, messages_of
 from enginix.gateway.api.responses_reply import ResponseBody, ResponseDocument, ResponseStream
+from enginix.gateway.asking import Options, chat_ask
 from enginix.gateway.body import read
-from enginix.gateway.conversation import Conversation, Options, chat_ask
+from enginix.gateway.conversation import Conversation
 from enginix.gateway.document import WholeReply
 from enginix.gateway.gateway import Gateway
 from enginix.gateway.models import ServedModel

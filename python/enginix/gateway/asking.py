@@ -1,0 +1,132 @@
+"""From prompts and options to what is asked of the model: token requests within the limits."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from uuid import uuid4
+
+from enginix.errors import PromptTooLong, RequestError
+from enginix.gateway.ask import Ask
+from enginix.gateway.conversation import Conversation, Prompt, prompt_of
+from enginix.gateway.models import ServedModel
+from enginix.gateway.sampling import check_supported, for_choice
+from enginix.gateway.settings import RequestLimits
+from enginix.triton.request import Sampling, TokenRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Everything about the answers that is not in the conversation."""
+
+    sampling: Sampling
+    choices: int = 1
+    max_tokens: int | None = None
+    max_tokens_param: str = "max_tokens"
+    """What the dialect calls it."""
+    guide_param: str = "response_format"
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+    ignore_end: bool = False
+    logprobs: bool = False
+
+
+async def chat_ask(
+    prefix: str,
+    model: ServedModel,
+    conversation: Conversation,
+    options: Options,
+    limits: RequestLimits,
+) -> Ask:
+    """The Ask of a conversation; `prefix` begins its id."""
+    if len(conversation.messages) > limits.messages:
+        raise RequestError(
+            f"{conversation.param}: {len(conversation.messages)} of them, this server takes at "
+            f"most {limits.messages}",
+            param=conversation.param,
+        )
+    prompt = await prompt_of(model, conversation)
+    return await ask_for(prefix, model, [prompt], options, limits)
+
+
+async def ask_for(
+    prefix: str,
+    model: ServedModel,
+    prompts: Sequence[Prompt],
+    options: Options,
+    limits: RequestLimits,
+) -> Ask:
+    """The Ask of prompts, each answered `options.choices` times."""
+    check_limits(options, limits)
+    check_choices(len(prompts), options.choices, limits)
+    supported = await model.backend.supported()
+    check_supported(options.sampling, supported)
+    identity = f"{prefix}{uuid4().hex}"
+    requests = tuple(
+        _token_request(
+            identity, place * options.choices + choice, model, prompt, options, limits, supported
+        )
+        for place, prompt in enumerate(prompts)
+        for choice in range(options.choices)
+    )
+    return Ask(
+        id=identity,
+        model=model,
+        requests=requests,
+        format=replace(prompts[0].format, stop=options.stop),
+        prompt_tokens=sum(len(prompt.ids) for prompt in prompts),
+        guide_param=options.guide_param,
+    )
+
+
+def check_limits(options: Options, limits: RequestLimits) -> None:
+    if len(options.stop) > limits.stop_strings:
+        raise RequestError(
+            f"stop: {len(options.stop)} strings, this server takes at most {limits.stop_strings}",
+            param="stop",
+        )
+    most = limits.max_tokens
+    if most is not None and options.max_tokens is not None and options.max_tokens > most:
+        raise RequestError(
+            f"{options.max_tokens_param}: {options.max_tokens} asked for, this server gives at "
+            f"most {most}",
+            param=options.max_tokens_param,
+        )
+
+
+def check_choices(prompts: int, choices: int, limits: RequestLimits) -> None:
+    if prompts * choices > limits.choices:
+        raise RequestError(
+            f"{prompts * choices} answers were asked for, this server gives at most "
+            f"{limits.choices} at once",
+            param="n" if choices > 1 else "prompt",
+        )
+
+
+def _token_request(
+    identity: str,
+    index: int,
+    model: ServedModel,
+    prompt: Prompt,
+    options: Options,
+    limits: RequestLimits,
+    supported: frozenset[str],
+) -> TokenRequest:
+    room = model.context - len(prompt.ids)
+    if room < 1:
+        raise PromptTooLong(len(prompt.ids), model.context, prompt.param)
+    # More than fits is a wish for all there is: clients send the same number whatever the prompt.
+    wishes = [room, options.max_tokens, limits.max_tokens]
+    ends = () if options.ignore_end else model.tokenizer.stop_token_ids
+    ends += tuple(token for token in options.stop_token_ids if token not in ends)
+    return TokenRequest(
+        # A list would keep a whole object for every token, as long as the stream is open.
+        prompt_ids=array("i", prompt.ids),
+        max_tokens=min(wish for wish in wishes if wish is not None),
+        end_id=ends[0] if ends else None,
+        stop_ids=ends[1:],
+        sampling=for_choice(options.sampling, index, supported),
+        logprobs=options.logprobs,
+        request_id=identity if index == 0 else f"{identity}-{index}",
+    )
