@@ -123,6 +123,26 @@ async def test_a_schema_holds_the_answer(gateway: RunningGateway) -> None:
     assert set(content) == {"city", "degrees"}
 
 
+async def test_a_schema_holds_the_answer_after_free_reasoning(gateway: RunningGateway) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"city": {"const": "Paris"}},
+        "required": ["city"],
+        "additionalProperties": False,
+    }
+    body = {
+        "messages": [{"role": "user", "content": "What is the capital of France?"}],
+        "response_format": {"type": "json_schema", "json_schema": {"schema": schema}},
+        "chat_template_kwargs": {"enable_thinking": True},
+        "temperature": 0,
+        "max_tokens": 200,
+    }
+    (answer,) = await answer_all(gateway, [body], 1)
+    message = answer["choices"][0]["message"]
+    assert "I know that it is Paris" in message["reasoning_content"]
+    assert json.loads(message["content"])["city"] == "Paris"
+
+
 async def test_a_prompt_longer_than_the_context_is_told_both_numbers(
     gateway: RunningGateway,
 ) -> None:

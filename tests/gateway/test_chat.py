@@ -261,6 +261,33 @@ async def test_a_guided_answer_begins_at_once_and_carries_its_schema() -> None:
     assert (guide.kind, json.loads(guide.text)) == ("json_schema", schema)
 
 
+async def test_reasoning_that_is_asked_for_comes_free_before_a_guided_answer() -> None:
+    backend = FakeBackend(ids("I know that.\n</think>\n\nParis!"), ids('{"a": 1}'))
+    choice = (
+        await ask(
+            backend,
+            response_format={"type": "json_object"},
+            chat_template_kwargs={"enable_thinking": True},
+        )
+    )["choices"][0]
+    thoughts, answer = backend.asked
+    assert choice["message"]["reasoning_content"] == "I know that."
+    assert choice["message"]["content"] == '{"a": 1}'
+    assert (thoughts.sampling.guide is None, answer.sampling.guide is None) == (True, False)
+    assert list(answer.prompt_ids)[: len(thoughts.prompt_ids)] == list(thoughts.prompt_ids)
+
+
+async def test_reasoning_that_takes_all_tokens_leaves_no_guided_answer() -> None:
+    backend = FakeBackend(ids("I know that very well.\n</think>"), ids('{"a": 1}'))
+    answer = await ask(
+        backend, response_format={"type": "json_object"}, reasoning_effort="high", max_tokens=4
+    )
+    assert answer["choices"][0]["finish_reason"] == "length"
+    assert answer["usage"]["completion_tokens"] == 4
+    assert answer["choices"][0]["message"]["content"] == ""
+    assert len(backend.asked) == 1
+
+
 async def test_what_the_engine_cannot_do_is_refused_by_its_parameter() -> None:
     backend = FakeBackend(ids("Hello"), supported=frozenset({"temperature"}))
     async with server(served(backend)) as client:

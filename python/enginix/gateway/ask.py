@@ -25,6 +25,8 @@ class ReplyFormat:
     one_call: bool = False
     begun: str = ""
     """The reply's first words, when the prompt holds them already."""
+    end_of_reasoning: tuple[int, ...] = ()
+    """Where a guide begins to hold, when the model reasons before its guided answer."""
     stop: tuple[str, ...] = ()
     continues: bool = False
     """The reply goes on where the prompt's text ended: its first space is its own."""

@@ -15,6 +15,7 @@ from enginix.gateway.models import ServedModel
 
 # Longer conversations are rendered beside the event loop, so that running streams go on.
 LONG_CONVERSATION = 32 << 10
+BEGIN_OF_REASONING = "<think>\n"
 END_OF_REASONING = "\n</think>\n\n"
 
 
@@ -58,13 +59,13 @@ def chat_prompt(model: ServedModel, conversation: Conversation) -> Prompt:
     chat = model.manifest.chat
     if conversation.tools and chat.tools is None:
         raise RequestError(
-            "this model has no tool-call format; leave tools out", param="tools",
+            "this model has no tool-call format; leave tools out",
+            param="tools",
             code="unsupported_parameter",
-        )  # fmt: skip
+        )
+    variables = template_variables(conversation, chat.thinking_switch)
     text = model.template.render(
-        conversation.messages,
-        conversation.tools or None,
-        chat_template_kwargs=template_variables(conversation, chat.thinking_switch),
+        conversation.messages, conversation.tools or None, chat_template_kwargs=variables
     )
     format = ReplyFormat(
         reasoning=chat.reasoning,
@@ -73,19 +74,33 @@ def chat_prompt(model: ServedModel, conversation: Conversation) -> Prompt:
         definitions=conversation.tools,
         one_call=conversation.one_call,
     )
-    format = replace(format, begun=begun(format, conversation))
+    wanted = chat.thinking_switch is not None and variables.get(chat.thinking_switch) is True
+    if conversation.guided and wanted and chat.reasoning is not None:
+        format = reasoning_first(format, model)
+    else:
+        format = replace(format, begun=begun(format, conversation))
     text += format.begun
-    ids = model.tokenizer.encode(text)
-    return Prompt(ids, format, conversation.param)
+    return Prompt(model.tokenizer.encode(text), format, conversation.param)
+
+
+def reasoning_first(format: ReplyFormat, model: ServedModel) -> ReplyFormat:
+    """For a guided answer after reasoning that was asked for by name."""
+    end = model.tokenizer.encode(END_OF_REASONING.lstrip())
+    return replace(
+        format,
+        # A model that may leave the reasoning out would be free of the guide as well.
+        begun="" if format.starts_inside else BEGIN_OF_REASONING,
+        end_of_reasoning=tuple(end),
+    )
 
 
 def template_variables(conversation: Conversation, switch: str | None) -> dict[str, Any]:
     """What the template is told: the client's own words first, then what follows from the rest."""
     variables = dict(conversation.template_variables)
-    if switch and conversation.guided:
-        variables.setdefault(switch, False)
     if switch and conversation.thinks is not None:
         variables.setdefault(switch, conversation.thinks)
+    if switch and conversation.guided:
+        variables.setdefault(switch, False)
     if switch and conversation.must_call:
         variables[switch] = False
     return variables

@@ -20,6 +20,7 @@ from enginix.gateway.ask import (
     ReplyFormat,
     TokenLogprob,
 )
+from enginix.gateway.guided import reasoned_then_guided
 from enginix.gateway.models import ServedModel
 from enginix.gateway.record import TokenTimes
 from enginix.triton.request import TokenChunk, TokenRequest
@@ -39,7 +40,7 @@ async def _choice(ask: Ask, index: int, times: TokenTimes) -> Replies:
     request = ask.requests[index]
     choice = Choice(ask.model, ask.format, request)
     try:
-        async with aclosing(ask.model.backend.generate(request)) as arrivals:
+        async with aclosing(_arrivals(ask, request)) as arrivals:
             async for chunks in arrivals:
                 before = choice.tokens
                 events = choice.read(chunks)
@@ -60,6 +61,12 @@ async def _choice(ask: Ask, index: int, times: TokenTimes) -> Replies:
     raise GenerationFailed(
         f"{ask.model.backend.name} ended its answer without saying that it was over"
     )
+
+
+def _arrivals(ask: Ask, request: TokenRequest) -> AsyncGenerator[list[TokenChunk], None]:
+    if ask.format.end_of_reasoning:
+        return reasoned_then_guided(ask.model.backend, request, ask.format.end_of_reasoning)
+    return ask.model.backend.generate(request)
 
 
 async def _choices(ask: Ask, times: Sequence[TokenTimes]) -> Replies:
