@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,13 @@ def python_that_is(version: str, directory: Path, venv: str = "exit 1") -> str:
     path.write_text(f'#!/bin/sh\ncase "$1" in -c) echo {version} ;; -m) {venv} ;; esac\n')
     path.chmod(0o755)
     return str(path)
+
+
+def pretend_made(root: Path) -> Path:
+    python = root / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    return python
 
 
 def silent(line: str) -> None:
@@ -54,13 +63,13 @@ def test_an_override_is_taken(tmp_path: Path) -> None:
 
 def test_a_python_without_stub_is_refused(tmp_path: Path) -> None:
     python = python_that_is("3 9", tmp_path)
-    with pytest.raises(RuntimeMissing, match=r"is Python 3\.9; .*3\.11, 3\.12"):
+    with pytest.raises(RuntimeMissing, match=r"is Python 3\.9; .*3\.11 or 3\.12"):
         make_runtime(SMALL, tmp_path, silent, python=python)
 
 
 def test_a_missing_venv_module_names_its_package(tmp_path: Path) -> None:
     python = python_that_is("3 11", tmp_path, venv="echo ensurepip is not available; exit 1")
-    with pytest.raises(RuntimeMissing, match="apt install python3-venv"):
+    with pytest.raises(RuntimeMissing, match=r"apt install python3\.11-venv"):
         make_runtime(SMALL, tmp_path, silent, python=python)
 
 
@@ -69,15 +78,79 @@ def test_a_python_that_is_not_there_is_refused(tmp_path: Path) -> None:
         make_runtime(SMALL, tmp_path, silent, python="python-of-nowhere")
 
 
-def test_a_failed_installation_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeMissing, match="enginix-no-such-package"):
+@pytest.mark.parametrize("version", ["3 10", "3 13"])
+def test_a_python_that_numpy_1_or_triton_lacks_is_refused(version: str, tmp_path: Path) -> None:
+    python = python_that_is(version, tmp_path)
+    with pytest.raises(RuntimeMissing, match="name one of them with --python"):
+        make_runtime(SMALL, tmp_path, silent, python=python)
+
+
+def test_a_failed_installation_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_index(monkeypatch, tmp_path)
+    with pytest.raises(RuntimeMissing, match="enginix-no-such-package==1 could not be installed"):
         make_runtime(SMALL, tmp_path, silent)
-    assert not list((tmp_path / "runtimes").iterdir())
+    assert [path.name for path in (tmp_path / "runtimes").iterdir()] == [".lock"]
+
+
+def test_a_package_without_a_wheel_names_the_platforms_that_have_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_index(monkeypatch, tmp_path)
+    with pytest.raises(RuntimeMissing, match="no wheel of it for this platform"):
+        make_runtime(SMALL, tmp_path, silent)
+
+
+def test_an_index_that_cannot_be_reached_is_not_a_missing_wheel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    # Nobody listens on port 9.
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_RETRIES", "1")
+    with pytest.raises(RuntimeMissing, match="the package index cannot be reached"):
+        make_runtime(SMALL, tmp_path, silent)
+
+
+def use_index(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+    """Let pip look into an empty directory, and nowhere else."""
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(directory))
+
+
+def test_two_setups_at_a_time_wait_for_each_other(tmp_path: Path) -> None:
+    directory = tmp_path / "runtimes"
+    directory.mkdir()
+    said: list[str] = []
+    with (directory / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        pretend_made(runtime_root(SMALL, tmp_path))
+
+        def told(line: str) -> None:
+            said.append(line)
+            fcntl.flock(lock, fcntl.LOCK_UN)
+
+        made = make_runtime(SMALL, tmp_path, told)
+    assert said == ["waiting for another `enginix setup` to finish"]
+    assert made.root == runtime_root(SMALL, tmp_path)
 
 
 def test_a_runtime_that_is_there_is_not_made_again(tmp_path: Path) -> None:
-    runtime_root(SMALL, tmp_path).mkdir(parents=True)
+    pretend_made(runtime_root(SMALL, tmp_path))
     assert make_runtime(SMALL, tmp_path, silent).root == runtime_root(SMALL, tmp_path)
+
+
+def test_a_runtime_whose_python_was_removed_is_made_again(tmp_path: Path) -> None:
+    python = pretend_made(runtime_root(SMALL, tmp_path))
+    python.unlink()
+    python.symlink_to("python-of-yesterday")
+    with pytest.raises(RuntimeMissing):
+        find_runtime("triton-cpu", tmp_path)
+    with pytest.raises(RuntimeMissing, match="was not found"):
+        make_runtime(SMALL, tmp_path, silent, python="python-of-nowhere")
 
 
 @pytest.mark.triton

@@ -6,7 +6,8 @@ import argparse
 import sys
 
 from enginix.cli import environment
-from enginix.runtimes.find import find_recipe, runtime_root
+from enginix.cli.endings import terminated_as_exit
+from enginix.runtimes.find import find_recipe, is_made, runtime_root
 from enginix.runtimes.make import make_runtime
 from enginix.runtimes.runtime import RECIPES
 
@@ -19,13 +20,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     recipe, home = find_recipe(args.kind), environment.cache_home()
-    there = runtime_root(recipe, home).is_dir() and not args.force
-    runtime = make_runtime(
-        recipe,
-        home,
-        lambda line: print(line, file=sys.stderr),
-        python=args.python,
-        force=args.force,
-    )
+    there = is_made(runtime_root(recipe, home)) and not args.force
+    with terminated_as_exit():
+        runtime = make_runtime(
+            recipe,
+            home,
+            lambda line: print(line, file=sys.stderr),
+            python=args.python,
+            force=args.force,
+        )
     print(f"{runtime.kind} is {'there already' if there else 'ready'}: {runtime.root}")
     return 0

@@ -18,10 +18,15 @@ def runtime_root(recipe: Recipe, home: Path) -> Path:
     return home / "runtimes" / recipe.directory_name
 
 
+def is_made(root: Path) -> bool:
+    """Whether there is a runtime, and the Python it was made from is still there."""
+    return (root / "bin" / "python").exists()
+
+
 def find_runtime(kind: str, home: Path, override: Path | None = None) -> Runtime:
     """The ready runtime in `override`, else in `home`; RuntimeMissing says how to make it."""
     root = override or runtime_root(find_recipe(kind), home)
-    if (root / "bin" / "python").exists():
+    if is_made(root):
         return Runtime(kind, root)
     if override:
         raise RuntimeMissing(
