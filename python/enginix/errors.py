@@ -273,10 +273,14 @@ class ModelNotFound(RequestError):
 
 
 class PromptTooLong(RequestError):
-    def __init__(self, prompt_tokens: int, context: int, param: str) -> None:
+    """`counted_all`: False where the counting stopped when it was clear."""
+
+    def __init__(
+        self, prompt_tokens: int, context: int, param: str, *, counted_all: bool = True
+    ) -> None:
         super().__init__(
-            f"the prompt is {prompt_tokens} tokens long and this model's context is {context}; "
-            "shorten the prompt",
+            f"the prompt is {'' if counted_all else 'at least '}{prompt_tokens} tokens long and "
+            f"this model's context is {context}; shorten the prompt",
             param=param,
             code="context_length_exceeded",
         )

@@ -21,6 +21,7 @@ from enginix.chat.tokens import Tokenizer
 from enginix.gateway.app import create_app
 from enginix.gateway.defaults import SamplingDefaults
 from enginix.gateway.models import ServedModel
+from enginix.gateway.server import server_config
 from enginix.gateway.settings import Settings
 from enginix.manifest import BuiltWith, Chat, Limits, Manifest, Parallelism, Quantization, Source
 
@@ -76,9 +77,7 @@ async def server(
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A real uvicorn on a free port, in this event loop."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        create_app(lambda: models, settings), log_level="warning", access_log=False, ws="none"
-    )
+    config = server_config(create_app(lambda: models, settings))
     config.load()
     uvicorn_server = uvicorn.Server(config)
     uvicorn_server.lifespan = config.lifespan_class(config)

@@ -80,7 +80,7 @@ def chat_prompt(model: ServedModel, conversation: Conversation) -> Prompt:
     else:
         format = replace(format, begun=begun(format, conversation))
     text += format.begun
-    return Prompt(model.tokenizer.encode(text), format, conversation.param)
+    return Prompt(model.encode(text, conversation.param), format, conversation.param)
 
 
 def reasoning_first(format: ReplyFormat, model: ServedModel) -> ReplyFormat:

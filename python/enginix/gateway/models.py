@@ -14,9 +14,14 @@ from enginix.catalog.load import load_catalog
 from enginix.chat.reply import markers
 from enginix.chat.template import ChatTemplate
 from enginix.chat.tokens import Tokenizer
-from enginix.errors import ModelNotFound, RequestError
+from enginix.errors import ModelNotFound, PromptTooLong, RequestError
 from enginix.gateway.defaults import SamplingDefaults, read_sampling_defaults
 from enginix.manifest import Manifest, read_manifest
+
+# Characters that are more than any text needs for a token.
+PLENTY = 16
+# By how much a text that was cut may count more than it does as a whole.
+CUT_TOKENS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,15 @@ class ServedModel:
     def context(self) -> int:
         """How many tokens prompt and answer may have together."""
         return self.manifest.limits.max_seq_len
+
+    def encode(self, text: str, param: str, *, add_special_tokens: bool = False) -> list[int]:
+        """The prompt's tokens; PromptTooLong, naming `param`, without reading megabytes first."""
+        plenty = PLENTY * self.context
+        if len(text) > plenty:
+            beginning = len(self.tokenizer.encode(text[:plenty]))
+            if beginning - CUT_TOKENS > self.context:
+                raise PromptTooLong(beginning, self.context, param, counted_all=False)
+        return self.tokenizer.encode(text, add_special_tokens=add_special_tokens)
 
 
 @dataclass(frozen=True, slots=True)

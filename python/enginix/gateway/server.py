@@ -15,6 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from enginix.gateway.gateway import Gateway
+from enginix.gateway.http import BoundedHttp
 
 logger = logging.getLogger(__name__)
 
@@ -59,10 +60,14 @@ class DrainingServer(uvicorn.Server):
 
 def serve(app: FastAPI, listener: socket.socket, drain_seconds: float) -> None:
     """Serve until a signal."""
-    config = uvicorn.Config(
+    DrainingServer(server_config(app), drain_seconds).run([listener])
+
+
+def server_config(app: FastAPI) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=BoundedHttp,
         ws="none",
         lifespan="on",
         log_config=None,
@@ -71,7 +76,6 @@ def serve(app: FastAPI, listener: socket.socket, drain_seconds: float) -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=LAST_WORDS_SECONDS,
     )
-    DrainingServer(config, drain_seconds).run([listener])
 
 
 def listen(host: str, port: int, *, shared: bool, stalled_reader: float) -> socket.socket:

@@ -128,11 +128,10 @@ def echoes_of(
 
 
 def _text_prompts(texts: list[str], model: ServedModel) -> list[Prompt]:
-    encode = model.tokenizer.encode
-    prompts = [Prompt(encode(text, add_special_tokens=True), FORMAT, "prompt") for text in texts]
-    if not all(prompt.ids for prompt in prompts):
+    encoded = [model.encode(text, "prompt", add_special_tokens=True) for text in texts]
+    if not all(encoded):
         raise RequestError("prompt is empty; send at least one character", param="prompt")
-    return prompts
+    return [Prompt(ids, FORMAT, "prompt") for ids in encoded]
 
 
 def _token_prompt(ids: list[int], model: ServedModel, where: str) -> Prompt:

@@ -1,0 +1,94 @@
+"""What arrives on a socket need not be HTTP, and need not end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from fakes.backend import FakeBackend
+from gateway.harness import ids, served, server, user
+
+PATH = "/v1/chat/completions"
+
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@asynccontextmanager
+async def connected(backend: FakeBackend) -> AsyncIterator[Connection]:
+    async with server(served(backend)) as client:
+        reader, writer = await asyncio.open_connection("127.0.0.1", client.base_url.port)
+        async with asyncio.timeout(20):
+            yield reader, writer
+        writer.close()
+
+
+def request(text: str = "Hi", **more: object) -> bytes:
+    content = json.dumps({"messages": user(text), **more}).encode()
+    head = f"POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(content)}\r\n\r\n"
+    return head.encode() + content
+
+
+async def status(reader: asyncio.StreamReader) -> int:
+    """Read one whole answer."""
+    head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+    length = head.partition("content-length: ")[2].split("\r\n")[0]
+    await reader.readexactly(int(length))
+    return int(head.split()[1])
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"\x00\xff\xfe\r\n\r\n", b"GET\r\n\r\n", b"\x16\x03\x01\x02\r\n\r\n"]
+)
+async def test_garbage_gets_an_end(garbage: bytes) -> None:
+    async with connected(FakeBackend(ids("Hello"))) as (reader, writer):
+        writer.write(garbage)
+        answer = await reader.read()
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 400")
+
+
+async def test_pipelined_requests_are_answered_in_their_order() -> None:
+    backend = FakeBackend(ids("One"), ids("Two"))
+    async with connected(backend) as (reader, writer):
+        writer.write(request() + request(temperature=9) + request())
+        answers = [await status(reader) for _ in range(3)]
+    assert answers == [200, 400, 200]
+
+
+async def test_garbage_behind_a_request_does_not_harm_it() -> None:
+    async with connected(FakeBackend(ids("One"))) as (reader, writer):
+        writer.write(request())
+        assert await status(reader) == 200
+        writer.write(b"\x00" * 100)
+        assert b"200" not in await reader.read()
+
+
+async def test_a_body_that_never_comes_whole_asks_nothing() -> None:
+    backend = FakeBackend(ids("One"))
+    async with connected(backend) as (reader, writer):
+        writer.write(request()[:-5])
+        writer.write_eof()
+        await reader.read()
+    assert backend.asked == []
+
+
+async def test_ten_megabytes_are_read_and_refused_for_what_they_are() -> None:
+    async with connected(FakeBackend(ids("One"))) as (reader, writer):
+        writer.write(request("word " * 2_000_000))
+        assert await status(reader) == 400
+
+
+async def test_headers_without_end_are_not_gathered() -> None:
+    async with connected(FakeBackend(ids("One"))) as (reader, writer):
+        writer.write(f"POST {PATH} HTTP/1.1\r\nhost: x\r\n".encode())
+        writer.write(b"".join(b"x-more-%d: %b\r\n" % (n, b"y" * 8000) for n in range(9)))
+        assert (await reader.read()).startswith(b"HTTP/1.1 400")
+
+
+async def test_large_heads_within_bounds_are_taken() -> None:
+    async with connected(FakeBackend(ids("One"))) as (reader, writer):
+        head, _, content = request().partition(b"\r\n\r\n")
+        writer.write(head + b"\r\nx-more: " + b"y" * 50_000 + b"\r\n\r\n" + content)
+        assert await status(reader) == 200
