@@ -27,6 +27,7 @@ from enginix.gateway.api import (
     tokenize,
 )
 from enginix.gateway.errors import is_internal
+from enginix.gateway.fast_lane import FastLane
 from enginix.gateway.gateway import Gateway
 from enginix.gateway.middleware import Authorization, RequestLog, failure_response
 from enginix.gateway.models import Model
@@ -54,6 +55,12 @@ ROUTERS = (
     status,
     page,
 )
+STREAMING = {
+    "/v1/chat/completions": chat.create_chat_completion,
+    "/v1/completions": completions.create_completion,
+    "/v1/responses": responses.create_response,
+    "/v1/messages": messages.create_message,
+}
 SCHEMAS: list[type[BaseModel]] = [
     LoadRequest,
     UnloadRequest,
@@ -93,7 +100,9 @@ def create_app(
     for kind in (EnginixError, HTTPException, ClientDisconnect):
         app.add_exception_handler(kind, answer_failure)
     # The last one added is the outermost.
-    app.add_middleware(Authorization, keys=sorted(settings.api_keys))
+    app.add_middleware(FastLane, handlers=STREAMING, failed=answer_failure)
+    if settings.api_keys:
+        app.add_middleware(Authorization, keys=sorted(settings.api_keys))
     app.add_middleware(RequestLog)
     add_schemas(app, SCHEMAS)
     return app

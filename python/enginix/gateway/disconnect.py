@@ -20,20 +20,34 @@ async def unless_client_leaves(receive: Receive, work: Coroutine[None, None, Non
         if gone.done():
             work.close()
             return False
-        return await _first_of(asyncio.create_task(work), gone)
+        return await _unless_done_first(gone, work)
     finally:
         await _end(gone)
 
 
-async def _first_of(working: asyncio.Task[None], gone: asyncio.Task[None]) -> bool:
+async def _unless_done_first(gone: asyncio.Task[None], work: Coroutine[None, None, None]) -> bool:
+    # In this task, not in one of its own: there is one for every open stream.
+    task = asyncio.current_task()
+    assert task is not None, "it runs in a coroutine"
+    at_work, left = True, False
+
+    def leave(_: asyncio.Task[None]) -> None:
+        nonlocal left
+        # It may have been on its way when the work was done.
+        if at_work:
+            left = True
+            task.cancel()
+
+    gone.add_done_callback(leave)
     try:
-        await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            return False
-        working.result()
-        return True
+        await work
+    except asyncio.CancelledError:
+        if not left or task.uncancel() > 0:
+            raise
+        return False
     finally:
-        await _end(working)
+        at_work = False
+    return True
 
 
 async def _gone(receive: Receive) -> None:
