@@ -11,20 +11,31 @@ from pathlib import Path
 from enginix.catalog.load import Ports
 from enginix.cli import environment
 from enginix.cli.find_engine import find_engine
-from enginix.cli.openai_models import OpenModels, read_models, triton_model
+from enginix.cli.openai_models import Connect, OpenModels, read_models, triton_model
 from enginix.cli.openai_workers import run_workers
 from enginix.errors import UsageError
 from enginix.gateway.app import create_app
 from enginix.gateway.server import listen, serve
 from enginix.gateway.settings import LoadLimits, RequestLimits, Settings
 from enginix.process import require_port_free
-from enginix.triton.client import DEFAULT_TRANSPORT, TRANSPORTS
+from enginix.triton.client import DEFAULT_TRANSPORT, TRANSPORTS, TritonClient
+from enginix.triton.limits import Limits
 
 logger = logging.getLogger(__name__)
 
+ABOVE_ZERO = (
+    "workers",
+    "max_running",
+    "max_tokens",
+    "max_body_mb",
+    "first_token_seconds",
+    "next_token_seconds",
+    "stalled_seconds",
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    ports, request, load = Ports(), RequestLimits(), LoadLimits()
+    ports, request, load, wait = Ports(), RequestLimits(), LoadLimits(), Limits()
     add = parser.add_argument
     add(
         "engine",
@@ -60,6 +71,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--max-waiting", type=int, default=load.waiting, help="requests in line (%(default)s)")
     add("--max-tokens", type=int, default=request.max_tokens, help="for one answer (the context)")
     add("--max-body-mb", type=float, default=request.body_bytes / 2**20, help="%(default)g")
+    add(
+        "--first-token-seconds",
+        type=float,
+        default=wait.first_token,
+        help="how long a first token may take, the queue included (%(default)g)",
+    )
+    add(
+        "--next-token-seconds",
+        type=float,
+        default=wait.next_token,
+        help="how long every other token may take (%(default)g)",
+    )
     add(
         "--stalled-seconds",
         type=float,
@@ -99,9 +122,18 @@ def models_of(args: argparse.Namespace) -> OpenModels:
     if (args.engine is None) == (args.models is None):
         raise UsageError("expected either an engine or --models FILE, and not both")
     if args.models is not None:
-        return read_models(args.models, args.transport)
-    open_model = triton_model(find_engine(args.engine), args.triton, args.transport)
+        return read_models(args.models, connector(args))
+    open_model = triton_model(find_engine(args.engine), args.triton, connector(args))
     return lambda: [open_model()]
+
+
+def connector(args: argparse.Namespace) -> Connect:
+    limits = Limits(first_token=args.first_token_seconds, next_token=args.next_token_seconds)
+
+    def connect(address: str, vocabulary: int) -> TritonClient:
+        return TritonClient(address, transport=args.transport, limits=limits, vocabulary=vocabulary)
+
+    return connect
 
 
 def serve_worker(
@@ -132,7 +164,7 @@ def address(host: str, port: int) -> str:
 
 
 def settings_of(args: argparse.Namespace) -> Settings:
-    for name in ("workers", "max_running", "max_tokens", "max_body_mb"):
+    for name in ABOVE_ZERO:
         value = getattr(args, name)
         if value is not None and value <= 0:
             flag = "--" + name.replace("_", "-")

@@ -16,12 +16,14 @@ from enginix.gateway.models import Model, Names, RelayedModel, read_engine
 from enginix.triton.address import parse_addresses
 from enginix.triton.client import TritonClient
 
+# Makes the client for an address and a model's vocabulary.
+Connect = Callable[[str, int], TritonClient]
 OpenModels = Callable[[], Sequence[Model]]
 
 KEYS = {"name", "engine", "aliases", "contains", "directory", "address", "url", "upstream"}
 
 
-def read_models(path: Path, transport: str) -> OpenModels:
+def read_models(path: Path, connect: Connect) -> OpenModels:
     """What opens them in the event loop; raises UsageError for what is wrong with the file."""
     try:
         data = orjson.loads(path.read_bytes())
@@ -30,7 +32,7 @@ def read_models(path: Path, transport: str) -> OpenModels:
     rows = data.get("models") if isinstance(data, dict) else None
     if not isinstance(rows, list) or not rows:
         raise UsageError(f'--models {path}: expected {{"models": [...]}} with at least one in it')
-    opens = [_opener(row, f"--models {path}: models[{n}]", transport) for n, row in enumerate(rows)]
+    opens = [_opener(row, f"--models {path}: models[{n}]", connect) for n, row in enumerate(rows)]
     names = Counter(name for row in rows for name in {row["name"], *row.get("aliases", [])})
     for name, count in names.items():
         if count > 1:
@@ -38,11 +40,11 @@ def read_models(path: Path, transport: str) -> OpenModels:
     return lambda: [open_model() for open_model in opens]
 
 
-def triton_model(engine: Path, address: str, transport: str) -> Callable[[], Model]:
-    return _triton(engine, None, address, transport)
+def triton_model(engine: Path, address: str, connect: Connect) -> Callable[[], Model]:
+    return _triton(engine, None, address, connect)
 
 
-def _opener(row: Any, where: str, transport: str) -> Callable[[], Model]:
+def _opener(row: Any, where: str, connect: Connect) -> Callable[[], Model]:
     if not isinstance(row, dict) or not isinstance(row.get("name"), str):
         raise UsageError(f"{where}: expected an object with a name")
     if unknown := row.keys() - KEYS:
@@ -53,15 +55,17 @@ def _opener(row: Any, where: str, transport: str) -> Callable[[], Model]:
     for key in ("directory", "address"):
         if not isinstance(row.get(key), str):
             raise UsageError(f"{where}: expected either url, or directory and address")
-    return _triton(Path(row["directory"]), names, row["address"], transport)
+    return _triton(Path(row["directory"]), names, row["address"], connect)
 
 
-def _triton(engine: Path, names: Names | None, address: str, transport: str) -> Callable[[], Model]:
+def _triton(
+    engine: Path, names: Names | None, address: str, connect: Connect
+) -> Callable[[], Model]:
     parse_addresses(address)
     files = read_engine(engine, names)
 
     def open_model() -> Model:
-        client = TritonClient(address, transport=transport, vocabulary=files.vocabulary)
+        client = connect(address, files.vocabulary)
         return files.bind(TritonBackend(f"Triton at {address}", client))
 
     return open_model

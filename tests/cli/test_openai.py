@@ -1,0 +1,98 @@
+"""What `enginix openai` makes of its command line, before anything is served."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from enginix.cli.openai import is_loopback, read_keys
+from enginix.errors import UsageError
+
+
+def enginix(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "enginix", "openai", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_help_tells_every_default() -> None:
+    done = enginix("--help")
+    assert done.returncode == 0
+    assert "9000" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "expected either an engine or --models"),
+        (("demo", "--workers=0"), "--workers is 0"),
+        (("demo", "--first-token-seconds=0"), "--first-token-seconds is 0"),
+        (("demo", "--triton=nowhere"), "'nowhere' is no address"),
+        (("/no/such/engine",), "/no/such/engine is not an enginix engine"),
+        (("dmo",), "no model named 'dmo'"),
+        (("demo", "--api-keys=/no/such/file"), "/no/such/file cannot be read"),
+    ],
+)
+def test_a_mistake_is_one_line_and_no_traceback(
+    arguments: tuple[str, ...], words: str, demo_engine: Path
+) -> None:
+    arguments = tuple(str(demo_engine) if word == "demo" else word for word in arguments)
+    done = enginix(*arguments)
+    assert done.returncode in (1, 2)
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_taken_port_names_who_has_it(demo_engine: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        done = enginix(str(demo_engine), f"--port={port}")
+    assert f"port {port} is taken" in done.stderr
+    assert "--port" in done.stderr
+
+
+def test_a_manifest_with_an_unknown_chat_format_is_refused_before_anything_is_served(
+    demo_engine: Path, tmp_path: Path
+) -> None:
+    engine = tmp_path / "engine"
+    engine.mkdir()
+    for file in demo_engine.iterdir():
+        (engine / file.name).symlink_to(file)
+    manifest = json.loads((demo_engine / "manifest.json").read_text())
+    manifest["chat"]["tools"] = "smoke-signals"
+    (engine / "manifest.json").unlink()
+    (engine / "manifest.json").write_text(json.dumps(manifest))
+    done = enginix(str(engine))
+    assert done.returncode == 1
+    assert "smoke-signals" in done.stderr
+
+
+def test_keys_are_lines_and_comments_are_none(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text("# ours\nsk-one\n\n sk-two \n")
+    assert read_keys(file) == {"sk-one", "sk-two"}
+
+
+def test_a_file_without_keys_does_not_open_the_server(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text("# none yet\n")
+    with pytest.raises(UsageError, match="holds no key"):
+        read_keys(file)
+
+
+def test_only_this_machine_is_loopback() -> None:
+    assert [is_loopback(host) for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "::")] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]

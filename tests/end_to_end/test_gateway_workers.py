@@ -1,0 +1,72 @@
+"""Several gateway processes behave as one, and survive one of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+
+import httpx
+import pytest
+
+from enginix.process import descendants
+from tests.conftest import RunningTriton
+from tests.end_to_end.gateway_process import RunningGateway, running_gateway
+
+pytestmark = pytest.mark.triton
+
+QUESTION = {
+    "messages": [{"role": "user", "content": "What is the capital of France?"}],
+    "temperature": 0,
+}
+
+
+async def ask(gateway: RunningGateway, count: int) -> list[str]:
+    """Each over a connection of its own, so that every worker gets some."""
+
+    async def one() -> str:
+        async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
+            response = await client.post(f"{gateway.base_url}/chat/completions", json=QUESTION)
+            assert response.status_code == 200, response.text
+            content: str = response.json()["choices"][0]["message"]["content"]
+            return content
+
+    return await asyncio.gather(*(one() for _ in range(count)))
+
+
+def answered(gateway: RunningGateway) -> float:
+    text = httpx.get(f"{gateway.url}/metrics").text
+    found = re.search(r'requests_total\{model="demo",route="/v1/chat.*status="200"\} (\S+)', text)
+    return float(found.group(1)) if found else 0.0
+
+
+async def test_metrics_are_those_of_all_workers_and_a_dead_one_is_replaced(
+    triton_server: RunningTriton,
+) -> None:
+    with running_gateway(triton_server.engine, triton_server.grpc, "--workers=2") as gateway:
+        answers = await ask(gateway, 24)
+        assert set(answers) == {"The capital of France is Paris."}
+        assert answered(gateway) == 24
+        workers = descendants(gateway.process.pid)
+        assert len(workers) == 2
+        os.kill(workers[0], signal.SIGKILL)
+        assert gateway.log.says("started again")
+        async with asyncio.timeout(30):
+            while len(descendants(gateway.process.pid)) < 2:  # noqa: ASYNC110, a process's state
+                await asyncio.sleep(0.05)
+        await ask(gateway, 8)
+        assert answered(gateway) >= 24
+        family = descendants(gateway.process.pid)
+    assert not [pid for pid in family if os.path.exists(f"/proc/{pid}")]
+
+
+async def test_keys_lock_the_api_and_leave_health_open(triton_server: RunningTriton) -> None:
+    with running_gateway(triton_server.engine, triton_server.grpc, keys="sk-a, sk-b") as gateway:
+        async with httpx.AsyncClient(base_url=gateway.url, trust_env=False) as client:
+            path = "/v1/chat/completions"
+            locked = await client.post(path, json=QUESTION)
+            known = {"Authorization": "Bearer sk-b"}
+            opened = await client.post(path, json=QUESTION, headers=known)
+            health = await client.get("/health")
+    assert (locked.status_code, opened.status_code, health.status_code) == (401, 200, 200)
