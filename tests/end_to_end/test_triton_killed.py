@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -37,14 +38,16 @@ def named(pids: list[int], name: str) -> list[int]:
     return [pid for pid in pids if Path(f"/proc/{pid}/comm").read_text().strip() == name[:15]]
 
 
-def wait_until_gone(pids: list[int]) -> None:
+def wait_until_gone(pids: list[int], patience: float = 30) -> None:
+    deadline = time.monotonic() + patience
     for pid in pids:
         try:
             descriptor = os.pidfd_open(pid)
         except ProcessLookupError:
             continue
         with os.fdopen(descriptor):
-            assert select.select([descriptor], [], [], 30)[0], f"{pid} is still there"
+            left = max(deadline - time.monotonic(), 0)
+            assert select.select([descriptor], [], [], left)[0], f"{pid} is still there"
 
 
 def serve(engine: Path, *options: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -82,6 +85,22 @@ def test_a_killed_command_takes_its_server_along(demo_engine: Path, runtime: Run
     assert left_by(server.pid)
     with running_triton(demo_engine):
         assert not left_by(server.pid)
+
+
+async def test_models_end_with_a_server_that_nobody_is_left_to_clean_up_after(
+    demo_engine: Path, runtime: Runtime
+) -> None:
+    with running_triton(demo_engine) as server:
+        client = TritonClient(server.grpc)
+        async with aclosing(client.generate(TokenRequest([2013, 1123, 198], 4000))) as answer:
+            await anext(answer)
+            family = descendants(server.pid)
+            assert len(named(family, STUB)) == 3
+            for pid in (server.pid, *named(family, "tritonserver")):
+                os.kill(pid, signal.SIGKILL)
+            wait_until_gone(family, patience=2)
+        await client.close()
+    assert not [path for path in left_by(server.pid) if path.parent == Path("/dev/shm")]
 
 
 def test_a_killed_stub_does_not_keep_the_server_from_ending(

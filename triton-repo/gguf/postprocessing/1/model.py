@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
+from parent import end_with_triton
 from tokenizers import Tokenizer
 
 
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
+        end_with_triton()
         parameters = json.loads(args["model_config"])["parameters"]
         path = Path(parameters["tokenizer_dir"]["string_value"]) / "tokenizer.json"
         self._skip_special_tokens = parameters["skip_special_tokens"]["string_value"] == "true"

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
+from parent import end_with_triton
 from tokenizers import Tokenizer
 
 # TensorRT-LLM's own default where a model names no padding token; nothing is padded here.
@@ -17,6 +18,7 @@ NO_PADDING = 0
 
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
+        end_with_triton()
         parameters = json.loads(args["model_config"])["parameters"]
         engine = Path(parameters["tokenizer_dir"]["string_value"])
         self._add_special_tokens = parameters["add_special_tokens"]["string_value"] == "true"

@@ -9,6 +9,7 @@ from typing import Any
 from gauges import Gauges
 from llama_cpp import LlamaError
 from llama_model import LlamaModel
+from parent import end_with_triton
 from request_tensors import read_asked, read_request, scalar
 from responses import FINAL, Reply, Senders, send_error
 from running import Running
@@ -18,6 +19,7 @@ from token_engine import Output, TokenEngine
 
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
+        end_with_triton()
         parameters = {
             name: value["string_value"]
             for name, value in json.loads(args["model_config"])["parameters"].items()

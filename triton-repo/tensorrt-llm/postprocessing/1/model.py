@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
+from parent import end_with_triton
 from tokenizers import Tokenizer
 
 # Some tokenizers drop the space in front of the first word, and in a stream every response would
@@ -20,6 +21,7 @@ BEFORE = "a"
 
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
+        end_with_triton()
         parameters = json.loads(args["model_config"])["parameters"]
         path = Path(parameters["tokenizer_dir"]["string_value"]) / "tokenizer.json"
         self._skip_special_tokens = parameters["skip_special_tokens"]["string_value"] == "true"

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
+from parent import end_with_triton
 from tensors import ASKED_FOR, PREPROCESSING, RENAMED, TOKENS
 from text_stream import TextStream
 from tokenizers import Tokenizer
@@ -28,6 +29,7 @@ class Refused(Exception):
 
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
+        end_with_triton()
         parameters = json.loads(args["model_config"])["parameters"]
         path = Path(parameters["tokenizer_dir"]["string_value"]) / "tokenizer.json"
         self._skip_special_tokens = parameters["skip_special_tokens"]["string_value"] == "true"

@@ -1,0 +1,1 @@
+../../../gguf/tensorrt_llm/1/parent.py
