@@ -16,8 +16,7 @@ from enginix.cli import environment
 from enginix.cli.find_engine import find_engine
 from enginix.cli.own_command import own_command
 from enginix.errors import BackendError, NotACheckpoint, NotAnEngine, RuntimeMissing
-from enginix.process import find_program
-from enginix.runtimes.find import find_recipe, runtime_root
+from enginix.runtimes.find import find_recipe, find_server, runtime_root
 from enginix.serve import commands
 from enginix.serve.child import ChildSpec
 from enginix.serve.commands import LOOPBACK, Command
@@ -28,11 +27,8 @@ from enginix.serve.traffic import Traffic
 RUNTIME = "triton-cpu"
 PROBE_SECONDS = 2.0
 
-# Program -> the arguments it serves with, and what to do where it is not installed.
-PROGRAMS = {
-    "trtllm": ("trtllm-serve", [], "run inside NVIDIA's TensorRT-LLM container, or pip install it"),
-    "vllm": ("vllm", ["serve"], "pip install vllm in an environment of its own"),
-}
+# Engine -> its server's program, and the arguments it serves with.
+PROGRAMS = {"trtllm": ("trtllm-serve", []), "vllm": ("vllm", ["serve"])}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +83,7 @@ def log_directory(profile: Profile) -> Path:
 def require_program(entry: ModelEntry) -> None:
     """Raise RuntimeMissing, saying what to install, where the server's program is not here."""
     if entry.engine in PROGRAMS:
-        name, _, advice = PROGRAMS[entry.engine]
-        if _installed(entry.engine) is None:
-            raise RuntimeMissing(
-                f"{ENGINES[entry.engine]} is not installed: no {name} on PATH; {advice} "
-                f"(or set ENGINIX_RUNTIME_{entry.engine.upper()} to its virtual environment)"
-            )
+        _installed(entry)
 
 
 @contextmanager
@@ -153,11 +144,11 @@ def _server(profile: Profile, entry: ModelEntry) -> Server:
         case "trtllm":
             model = _checkpoint(entry)
             yaml = run_directory(profile) / f"{entry.name}.yaml"
-            command = commands.trtllm_command(_program("trtllm"), entry, model, yaml)
+            command = commands.trtllm_command(_program(entry), entry, model, yaml)
             # It calls a directory by its last part, and everything else as it was called.
             upstream = Path(model).name if Path(model).is_dir() else model
             return Server(entry, command, log, None, upstream)
-    command = commands.vllm_command(_program("vllm"), entry, _checkpoint(entry))
+    command = commands.vllm_command(_program(entry), entry, _checkpoint(entry))
     return Server(entry, command, log, None, entry.name)
 
 
@@ -186,14 +177,15 @@ def _checkpoint(entry: ModelEntry) -> str:
         return spec.source.repo or entry.model
 
 
-def _program(engine: str) -> list[str]:
-    name, arguments, _ = PROGRAMS[engine]
-    return [_installed(engine) or name, *arguments]
+def _program(entry: ModelEntry) -> list[str]:
+    name, arguments = PROGRAMS[entry.engine]
+    try:
+        return [str(_installed(entry)), *arguments]
+    except RuntimeMissing:
+        # For --dry-run: what would be run where it is installed.
+        return [name, *arguments]
 
 
-def _installed(engine: str) -> str | None:
-    name = PROGRAMS[engine][0]
-    if root := environment.runtime_override(engine):
-        return str(root / "bin" / name)
-    found = find_program(name)
-    return str(found) if found else None
+def _installed(entry: ModelEntry) -> Path:
+    override = environment.runtime_override(entry.engine)
+    return find_server(entry.engine, environment.cache_home(), override, entry.environment)

@@ -1,17 +1,45 @@
-"""Finds a runtime that `enginix setup` or Nix has made."""
+"""Finds a runtime that `enginix setup` or Nix has made, and the server's program in it."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from enginix.errors import RuntimeMissing, UsageError
-from enginix.runtimes.runtime import RECIPES, Recipe, Runtime
+from enginix.process import find_program
+from enginix.runtimes.runtime import KINDS, NAME, RECIPES, Recipe, Runtime
+
+# Written last into an environment that a user may name: what it is.
+RECORD = "environment.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What an environment holds: `version` is that of its recipe's package."""
+
+    kind: str
+    requirements: tuple[str, ...]
+    version: str
 
 
 def find_recipe(kind: str) -> Recipe:
+    """A kind of runtime, or an engine: the kind that serves it."""
+    kind = KINDS[kind][0] if kind in KINDS else kind
     if kind not in RECIPES:
-        raise UsageError(f"no runtime of kind {kind!r}; there is {', '.join(sorted(RECIPES))}")
+        known = ", ".join(sorted({*RECIPES, *KINDS}))
+        raise UsageError(f"no runtime of kind {kind!r}; there is {known}")
     return RECIPES[kind]
+
+
+def named(recipe: Recipe, name: str) -> Recipe:
+    """The recipe for an environment of that name."""
+    if not NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} cannot be an environment's name; expected letters, digits, '.', '_' and "
+            "'-', as in vllm-next"
+        )
+    return replace(recipe, name=name)
 
 
 def runtime_root(recipe: Recipe, home: Path) -> Path:
@@ -21,6 +49,20 @@ def runtime_root(recipe: Recipe, home: Path) -> Path:
 def is_made(root: Path) -> bool:
     """Whether there is a runtime, and the Python it was made from is still there."""
     return (root / "bin" / "python").exists()
+
+
+def read_record(root: Path) -> Record | None:
+    """None where the runtime is not one that a user may name."""
+    try:
+        data = json.loads((root / RECORD).read_text(encoding="utf-8"))
+        return Record(data["kind"], tuple(data["requirements"]), data["version"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RuntimeMissing(
+            f"{root / RECORD} does not say what the environment is ({error}); remove {root} and "
+            "make it again with `enginix setup`"
+        ) from None
 
 
 def find_runtime(kind: str, home: Path, override: Path | None = None) -> Runtime:
@@ -37,3 +79,57 @@ def find_runtime(kind: str, home: Path, override: Path | None = None) -> Runtime
         f"the runtime {kind} is not set up here (looked in {root}); make it with "
         f"`enginix setup {kind}`"
     )
+
+
+def find_server(
+    engine: str, home: Path, override: Path | None = None, environment: str = ""
+) -> Path:
+    """The program that serves an engine: of the environment asked for by name, else the one in
+    `override`, else in an environment that was made under its kind's name, else on PATH.
+
+    RuntimeMissing says what to install.
+    """
+    recipes = [RECIPES[kind] for kind in KINDS[engine]]
+    program = recipes[0].program
+    if environment:
+        return _in_environment(engine, named(recipes[0], environment), home)
+    variable = f"ENGINIX_RUNTIME_{engine.upper()}"
+    if override:
+        return _program_in(override, program, f"{variable} names it; unset it or let it name one")
+    for recipe in recipes:
+        root = runtime_root(recipe, home)
+        if is_made(root):
+            return _program_in(
+                root, program, f"make it again: `enginix setup {recipe.kind} --force`"
+            )
+    if found := find_program(program):
+        return found
+    kinds = " or ".join(f"`enginix setup --engine {recipe.kind}`" for recipe in recipes)
+    raise RuntimeMissing(
+        f"{engine} is not installed: no {program} on PATH and no environment of it; make one "
+        f"with {kinds}, or set {variable} to one that is there"
+    )
+
+
+def _in_environment(engine: str, recipe: Recipe, home: Path) -> Path:
+    root = runtime_root(recipe, home)
+    record = read_record(root)
+    if record is None:
+        raise RuntimeMissing(
+            f"no environment named {recipe.name!r} is set up here (looked in {root}); make it "
+            f"with `enginix setup --engine {engine} --env {recipe.name}`"
+        )
+    if record.kind not in KINDS[engine]:
+        raise RuntimeMissing(
+            f"the environment {recipe.name!r} is of kind {record.kind}, which cannot serve "
+            f"{engine}; name another, or make one with `enginix setup --engine {engine} --env NAME`"
+        )
+    again = f"make it again: `enginix setup {record.kind} --env {recipe.name} --force`"
+    return _program_in(root, recipe.program, again)
+
+
+def _program_in(root: Path, program: str, remedy: str) -> Path:
+    path = root / "bin" / program
+    if not path.exists():
+        raise RuntimeMissing(f"{root} has no bin/{program}; {remedy}")
+    return path

@@ -1,53 +1,54 @@
-"""Makes a runtime: a virtual environment with exactly a recipe's packages, whole or absent."""
+"""Makes a runtime: a virtual environment with exactly a recipe's packages, whole or absent.
+
+It is made in a directory of its own, whose path the scripts in bin/ begin with; once it is whole,
+a link gives it its name.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
+import json
+import os
 import shutil
 import sys
-from asyncio.subprocess import PIPE, STDOUT
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
-from enginix.errors import ProcessError, RuntimeMissing
-from enginix.process import find_program, run, started
-from enginix.runtimes.find import is_made, runtime_root
-from enginix.runtimes.runtime import Recipe, Runtime
+from enginix.errors import ProcessError, RuntimeMissing, UsageError
+from enginix.process import find_program, run
+from enginix.runtimes import pip
+from enginix.runtimes.find import RECORD, Record, is_made, read_record, runtime_root
+from enginix.runtimes.runtime import RECIPES, Recipe, Runtime
 from enginix.runtimes.triton_cpu import check_runtime
-
-# Pythons that Triton's wheel has a stub for and numpy 1 has wheels for.
-OLDEST, NEWEST = (3, 11), (3, 12)
-
-PATIENCE = 1800.0
-GRACE = 2.0
-LAST_LINES = 15
-
-# What pip says when it cannot reach an index; it then also says that there is no such package.
-NETWORK_TROUBLE = ("Retrying (", "connection", "timed out", "SSLError", "ProxyError", "getaddrinfo")
 
 Report = Callable[[str], None]
 
 
 def make_runtime(
-    recipe: Recipe, home: Path, report: Report, *, python: str = sys.executable, force: bool = False
+    recipe: Recipe,
+    home: Path,
+    report: Report,
+    *,
+    python: str | None = None,
+    force: bool = False,
 ) -> Runtime:
     """Make the runtime unless it is there; `force` makes it anew."""
     root = runtime_root(recipe, home)
     root.parent.mkdir(parents=True, exist_ok=True)
     with _alone(root.parent, report):
-        if is_made(root) and not force:
-            return Runtime(recipe.kind, root)
-        partial = root.with_name(f"{root.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        try:
-            _install(recipe, partial, python, report)
-            check_runtime(Runtime(recipe.kind, partial))
-            shutil.rmtree(root, ignore_errors=True)
-            partial.rename(root)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        _check_name_is_free(recipe, root, force=force)
+        if force or not is_made(root):
+            _sweep(root.parent)
+            try:
+                made = Path(tempfile.mkdtemp(prefix=f".{root.name}-", dir=root.parent))
+                made.chmod(0o755)
+                _install(recipe, made, _chosen_python(recipe, python), report)
+                _put(made, root)
+            finally:
+                _sweep(root.parent)
     return Runtime(recipe.kind, root)
 
 
@@ -63,73 +64,96 @@ def _alone(directory: Path, report: Report) -> Iterator[None]:
         yield
 
 
+def _check_name_is_free(recipe: Recipe, root: Path, *, force: bool) -> None:
+    """An environment keeps its kind, and its version unless that is meant."""
+    if not root.exists() or not (recipe.name or recipe.program):
+        return
+    record = read_record(root)
+    found = f"of kind {record.kind}" if record else "nothing that `enginix setup` has made"
+    if record is None or record.kind != recipe.kind:
+        raise UsageError(
+            f"the environment {root.name!r} is {found}; name another for {recipe.kind} with --env"
+        )
+    asked = recipe.requirements
+    if not force and asked not in (record.requirements, RECIPES[recipe.kind].requirements):
+        raise UsageError(
+            f"the environment {root.name!r} was made of {' '.join(record.requirements)}, not "
+            f"{' '.join(asked)}; replace it with --force, or make one beside it with --env NAME"
+        )
+
+
+def _sweep(directory: Path) -> None:
+    """Remove what was left half-made, or replaced: nothing has its name."""
+    named = {path.resolve() for path in directory.iterdir() if path.is_symlink()}
+    for path in directory.glob(".*"):
+        if path.is_symlink():
+            path.unlink()
+        elif path.is_dir() and path.resolve() not in named:
+            shutil.rmtree(path)
+
+
+def _put(made: Path, root: Path) -> None:
+    """Give it its name, in place of what had it."""
+    if root.is_dir() and not root.is_symlink():
+        shutil.rmtree(root)
+    link = made.with_name(f".{root.name}")
+    link.symlink_to(made.name)
+    os.replace(link, root)
+
+
 def _install(recipe: Recipe, root: Path, python: str, report: Report) -> None:
-    version = _check_python(python)
     report(f"making a virtual environment in {root.parent}")
     try:
-        _run([python, "-m", "venv", str(root)])
+        pip.run_to_its_end([python, "-m", "venv", str(root)])
     except ProcessError as error:
+        version = _version_of(python)
         raise RuntimeMissing(
             f"{python} cannot make a virtual environment; on Debian and Ubuntu: "
-            f"apt install python{version}-venv ({_last_line(error)})"
+            f"apt install python{version}-venv ({pip.last_line(error)})"
         ) from error
-    for requirement in recipe.requirements:
-        report(f"installing {requirement}")
-        _pip_install(root, requirement)
+    runtime = Runtime(recipe.kind, root)
+    pip.install(recipe, runtime, report)
+    if recipe.program:
+        _check_program(recipe, root)
+    else:
+        check_runtime(runtime)
+    record = Record(recipe.kind, recipe.requirements, pip.version_of(runtime, recipe.package))
+    (root / RECORD).write_text(json.dumps(asdict(record), indent=2) + "\n", encoding="utf-8")
 
 
-def _pip_install(root: Path, requirement: str) -> None:
-    pip = [str(root / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
-    # Without dependencies: pytriton's own client side needs packages the server does not.
-    # Wheels only: what would be compiled from source fails late, and for other reasons.
-    options = ["--quiet", "--no-deps", "--only-binary", ":all:"]
-    try:
-        _run([*pip, "install", *options, requirement])
-    except ProcessError as error:
-        words = str(error)
-        if any(sign.lower() in words.lower() for sign in NETWORK_TROUBLE):
-            why = "the package index cannot be reached; check the network or pip's index settings"
-        elif "No matching distribution" in words:
-            why = (
-                "there is no wheel of it for this platform and Python; it needs Linux on x86-64 "
-                "with glibc 2.35 or newer (Debian 12, Ubuntu 22.04) and Python 3.11 or 3.12"
+def _check_program(recipe: Recipe, root: Path) -> None:
+    if not (root / "bin" / recipe.program).exists():
+        raise RuntimeMissing(
+            f"{' '.join(recipe.requirements)} brought no bin/{recipe.program}; "
+            "choose another version with --version"
+        )
+
+
+def _chosen_python(recipe: Recipe, python: str | None) -> str:
+    """The one asked for, else this one, else the newest on PATH that the recipe has wheels for."""
+    wanted = " or ".join(recipe.pythons)
+    if python is not None:
+        if (version := _version_of(python)) not in recipe.pythons:
+            raise RuntimeMissing(
+                f"{python} is Python {version}; {recipe.kind} needs {wanted}: "
+                "name one of them with --python"
             )
-        else:
-            why = _last_line(error)
-        raise RuntimeMissing(f"{requirement} could not be installed: {why}") from error
+        return python
+    if _version_of(sys.executable) in recipe.pythons:
+        return sys.executable
+    for version in reversed(recipe.pythons):
+        if found := find_program(f"python{version}"):
+            return str(found)
+    raise RuntimeMissing(
+        f"{recipe.kind} needs Python {wanted}, and none of them is on PATH; "
+        "install one, or name it with --python"
+    )
 
 
-def _last_line(error: ProcessError) -> str:
-    return str(error).strip().splitlines()[-1]
-
-
-def _run(argv: Sequence[str]) -> None:
-    """Raise ProcessError with the program's last lines; interrupted, it leaves no descendants."""
-    asyncio.run(_run_to_its_end(argv))
-
-
-async def _run_to_its_end(argv: Sequence[str]) -> None:
-    async with started(argv, stdout=PIPE, stderr=STDOUT, grace=GRACE) as child:
-        try:
-            async with asyncio.timeout(PATIENCE):
-                output, _ = await child.communicate()
-        except TimeoutError:
-            raise ProcessError(f"{argv[0]} did not finish within {PATIENCE:g} s") from None
-    if child.returncode:
-        last = output.decode(errors="replace").strip().splitlines()[-LAST_LINES:]
-        raise ProcessError("\n".join(last) or f"{argv[0]} failed without a word")
-
-
-def _check_python(python: str) -> str:
-    """Its version, such as 3.11."""
+def _version_of(python: str) -> str:
+    """Such as 3.11."""
     program = find_program(python)
     if program is None:
         raise RuntimeMissing(f"{python} was not found; name a Python with --python")
     question = "import sys; print(*sys.version_info[:2])"
-    major, minor = (int(word) for word in run([str(program), "-c", question]).split())
-    if not OLDEST <= (major, minor) <= NEWEST:
-        raise RuntimeMissing(
-            f"{python} is Python {major}.{minor}; Triton's Python backend needs 3.11 or 3.12: "
-            "name one of them with --python"
-        )
-    return f"{major}.{minor}"
+    return ".".join(run([str(program), "-c", question]).split())

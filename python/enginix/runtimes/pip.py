@@ -1,0 +1,130 @@
+"""Installs a recipe's packages with a virtual environment's own pip, and says why it could not."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from asyncio.subprocess import PIPE, STDOUT
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from enginix.errors import ProcessError, RuntimeMissing
+from enginix.process import run, started
+from enginix.runtimes.runtime import Recipe, Runtime
+
+Report = Callable[[str], None]
+
+# An engine and its CUDA libraries are gigabytes.
+PATIENCE = 4 * 3600.0
+GRACE = 2.0
+LAST_LINES = 15
+
+# What pip says when it cannot reach an index; it then also says that there is no such package.
+NETWORK_TROUBLE = ("Retrying (", "connection", "timed out", "SSLError", "ProxyError", "getaddrinfo")
+
+# The lines of pip that tell how far it is.
+PROGRESS = ("Downloading ", "Installing collected ")
+MOST_OF_A_LINE = 100
+
+
+def install(recipe: Recipe, runtime: Runtime, report: Report) -> None:
+    """RuntimeMissing says what could not be installed, and why."""
+    if not recipe.program:
+        for requirement in recipe.requirements:
+            report(f"installing {requirement}")
+            # Without dependencies: pytriton's own client side needs packages the server does not.
+            # Wheels only: what would be compiled from source fails late, and for other reasons.
+            _install(
+                recipe, runtime, ["--quiet", "--no-deps", "--only-binary", ":all:"], [requirement]
+            )
+        return
+    report(f"installing {' '.join(recipe.requirements)} and what it needs; it is gigabytes")
+    # The engine itself is never compiled here: that takes hours and a CUDA toolkit.
+    options = ["--progress-bar", "off", "--only-binary", recipe.package]
+    _install(recipe, runtime, options, recipe.requirements, report)
+    if recipe.without:
+        run_to_its_end([*_pip(runtime), "uninstall", "--quiet", "--yes", *recipe.without])
+    if recipe.alias:
+        _answer_to(recipe.alias, runtime, version_of(runtime, recipe.package))
+
+
+def version_of(runtime: Runtime, package: str) -> str:
+    question = f"from importlib.metadata import version; print(version({package!r}))"
+    return run([str(runtime.python), "-c", question]).strip()
+
+
+def last_line(error: ProcessError) -> str:
+    return str(error).strip().splitlines()[-1]
+
+
+def run_to_its_end(argv: Sequence[str], heard: Report | None = None) -> None:
+    """Raise ProcessError with the program's last lines; interrupted, it leaves no descendants."""
+    asyncio.run(_run_to_its_end(argv, heard))
+
+
+async def _run_to_its_end(argv: Sequence[str], heard: Report | None) -> None:
+    last: deque[str] = deque(maxlen=LAST_LINES)
+    async with started(argv, stdout=PIPE, stderr=STDOUT, grace=GRACE) as child:
+        assert child.stdout is not None, "we asked for a pipe"
+        try:
+            async with asyncio.timeout(PATIENCE):
+                async for line in child.stdout:
+                    last.append(line.decode(errors="replace").rstrip())
+                    if heard:
+                        heard(last[-1])
+                await child.wait()
+        except TimeoutError:
+            raise ProcessError(f"{argv[0]} did not finish within {PATIENCE:g} s") from None
+    if child.returncode:
+        raise ProcessError("\n".join(last).strip() or f"{argv[0]} failed without a word")
+
+
+def _install(
+    recipe: Recipe,
+    runtime: Runtime,
+    options: Sequence[str],
+    requirements: Sequence[str],
+    report: Report | None = None,
+) -> None:
+    def heard(line: str) -> None:
+        if report and line.strip().startswith(PROGRESS):
+            report(line.strip()[:MOST_OF_A_LINE])
+
+    try:
+        run_to_its_end([*_pip(runtime), "install", *options, *requirements], heard)
+    except ProcessError as error:
+        why = _why(recipe, runtime, error)
+        raise RuntimeMissing(f"{' '.join(requirements)} could not be installed: {why}") from error
+
+
+def _why(recipe: Recipe, runtime: Runtime, error: ProcessError) -> str:
+    words = str(error)
+    if any(sign.lower() in words.lower() for sign in NETWORK_TROUBLE):
+        return "the package index cannot be reached; check the network or pip's index settings"
+    if "No space left on device" in words:
+        free = shutil.disk_usage(runtime.root).free / 1e9
+        return (
+            f"the disk of {runtime.root.parent} is full, {free:.1f} GB are free; free some, or "
+            "set ENGINIX_HOME to a directory on a larger one (and TMPDIR, where pip unpacks)"
+        )
+    if "No matching distribution" in words:
+        pythons = " or ".join(recipe.pythons)
+        return (
+            "there is no wheel of it for this platform and Python; "
+            f"it needs {recipe.needs}, and Python {pythons}"
+        )
+    conflict = next((line for line in words.splitlines() if "Cannot install" in line), None)
+    return conflict or last_line(error)
+
+
+def _pip(runtime: Runtime) -> list[str]:
+    return [str(runtime.python), "-m", "pip", "--disable-pip-version-check"]
+
+
+def _answer_to(name: str, runtime: Runtime, version: str) -> None:
+    """Let whoever asks for that distribution's version find this one's."""
+    # A build's local label, "+cpu", is how vLLM knows what it was built for.
+    directory = runtime.site_packages / f"{name}-{version}+cpu.dist-info"
+    directory.mkdir()
+    text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}+cpu\n"
+    (directory / "METADATA").write_text(text, encoding="utf-8")
