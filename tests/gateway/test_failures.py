@@ -95,7 +95,9 @@ async def test_a_broken_off_whole_answer_is_a_status() -> None:
         (b"5", "object"),
         (b"{}", "messages is missing"),
         (b'{"messages": [], "seed": 123456789012345678901234567890}', "template"),
-        (b'{"messages": [], "max_tokens": 1e300}', ""),
+        (b'{"messages": [], "n": 1e300}', "got 1e+300"),
+        (b'{"messages": [], "max_tokens": 1e300}', "template"),
+        (b'{"messages": [], "x": ' + b"[" * 999 + b"]" * 999 + b"}", "levels deep"),
     ],
 )
 async def test_garbage_is_refused_in_openais_shape(content: bytes, words: str) -> None:
@@ -116,6 +118,38 @@ async def test_huge_and_negative_numbers_are_no_500() -> None:
                 )
                 response = await client.post("/v1/chat/completions", content=content.encode())
                 assert response.status_code in (200, 400), (field, number, response.text)
+
+
+def nested(levels: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(levels // 2):
+        schema = {"type": "object", "properties": {"a": schema}}
+    return schema
+
+
+@pytest.mark.parametrize("levels", [150, 190, 198, 210, 260, 400])
+async def test_deep_schemas_are_no_500(levels: int) -> None:
+    deep = nested(levels)
+    function = {"name": "f", "parameters": deep}
+    format = {"type": "json_schema", "name": "x", "schema": deep}
+    chat = {"messages": user("Hi")}
+    bodies = [
+        ("/v1/chat/completions", {**chat, "tools": [{"type": "function", "function": function}]}),
+        (
+            "/v1/chat/completions",
+            {**chat, "response_format": {"type": "json_schema", "json_schema": format}},
+        ),
+        ("/v1/responses", {"input": "Hi", "text": {"format": format}}),
+        ("/v1/responses", {"input": "Hi", "tools": [{"type": "function", **function}]}),
+        (
+            "/v1/messages",
+            {**chat, "max_tokens": 5, "tools": [{"name": "f", "input_schema": deep}]},
+        ),
+    ]
+    async with server(served(FakeBackend(REPLY), context=8192)) as client:
+        for path, body in bodies:
+            response = await client.post(path, json=body)
+            assert response.status_code == (200 if levels < 195 else 400), (path, response.text)
 
 
 async def test_nul_bytes_are_text() -> None:

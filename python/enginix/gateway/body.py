@@ -16,6 +16,8 @@ from enginix.gateway.state import gateway_of
 
 # Larger bodies are parsed beside the event loop, so that running streams go on.
 LARGE_BODY = 128 << 10
+# What is read may have to be written again, in a schema or a response, and orjson writes 254.
+DEEPEST = 200
 BODY = "enginix.body"
 
 Schema = TypeVar("Schema", bound=BaseModel)
@@ -72,10 +74,31 @@ def parse(body: bytes, schema: type[Schema]) -> Schema:
         data = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise RequestError(f"the body is not JSON: {error}", code="invalid_json") from None
+    # Most are not even large enough for it.
+    if body.count(b"{") + body.count(b"[") > DEEPEST and is_deep(data):
+        raise RequestError(
+            f"the body is nested more than {DEEPEST} levels deep; send a flatter one",
+            code="invalid_json",
+        )
     try:
         return schema.model_validate(data)
     except ValidationError as error:
         raise _mistake(error.errors(include_url=False), data) from None
+
+
+def is_deep(data: Any) -> bool:
+    """Whether JSON is nested deeper than what can be written again."""
+    level = [data]
+    for _ in range(DEEPEST):
+        level = [
+            child
+            for value in level
+            if value.__class__ is dict or value.__class__ is list
+            for child in (value.values() if value.__class__ is dict else value)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _announced(request: Request) -> int:
@@ -85,7 +108,7 @@ def _announced(request: Request) -> int:
 
 def _mistake(errors: Sequence[ErrorDetails], data: object) -> RequestError:
     """One sentence about the mistake that lies deepest: its branch of a union came furthest."""
-    paths = [_path(error["loc"], data) for error in errors]
+    paths = [_path(error, data) for error in errors]
     deepest = max(paths, key=len)
     here = [error for error, path in zip(errors, paths, strict=True) if path == deepest]
     path = _spell(deepest)
@@ -100,17 +123,17 @@ def _mistake(errors: Sequence[ErrorDetails], data: object) -> RequestError:
     )
 
 
-def _path(location: Sequence[int | str], data: Any) -> tuple[int | str, ...]:
+def _path(error: ErrorDetails, data: Any) -> tuple[int | str, ...]:
     """The steps that lead through `data`; the others are pydantic's names for union branches."""
+    location = error["loc"]
     path: list[int | str] = []
     for place, step in enumerate(location):
         try:
             data = data[step]
         except (KeyError, IndexError, TypeError):
             # What is missing is the last step of all.
-            if not isinstance(data, dict) or place + 1 < len(location):
+            if error["type"] != "missing" or place + 1 < len(location):
                 continue
-            data = None
         path.append(step)
     return tuple(path)
 
@@ -143,6 +166,8 @@ def _words(error: ErrorDetails) -> str:
 
 def _found(value: object) -> str:
     match value:
+        case int() if not isinstance(value, bool) and abs(value) >= 1 << 63:
+            return f"{value:.3g}"
         case None | bool() | int() | float():
             return orjson.dumps(value).decode()
         case str():

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from enginix.gateway.schema.fields import (
+    Count,
     Integer,
     Positive,
     SamplingFields,
@@ -95,7 +96,7 @@ class GuidedFields(Schema):
 class ChatRequest(SamplingFields, GuidedFields):
     model: str | None = None
     messages: list[ChatMessage]
-    n: Positive | None = None
+    n: Count | None = None
     stop: str | list[str] | None = None
     max_tokens: Positive | None = None
     max_completion_tokens: Positive | None = None
@@ -116,3 +117,4 @@ class ChatRequest(SamplingFields, GuidedFields):
     best_of: Integer | None = None
     use_beam_search: bool | None = None
     prompt_logprobs: Any = None
+    web_search_options: Any = None

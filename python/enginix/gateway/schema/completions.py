@@ -8,8 +8,8 @@ from pydantic import Field
 
 from enginix.gateway.schema.chat import GuidedFields
 from enginix.gateway.schema.fields import (
+    Count,
     Integer,
-    NotNegative,
     Positive,
     SamplingFields,
     StreamOptions,
@@ -19,10 +19,10 @@ from enginix.gateway.schema.fields import (
 class CompletionRequest(SamplingFields, GuidedFields):
     model: str | None = None
     prompt: str | list[str] | list[Integer] | list[list[Integer]]
-    n: Positive | None = None
-    best_of: Positive | None = None
+    n: Count | None = None
+    best_of: Count | None = None
     stop: str | list[str] | None = None
-    max_tokens: NotNegative | None = None
+    max_tokens: Positive | None = None
     logprobs: Annotated[Integer, Field(ge=0)] | None = None
     echo: bool | None = None
     stream: bool | None = None

@@ -13,6 +13,10 @@ class Schema(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
 
 
+# What an engine's tensors take.
+LARGEST = 2**31 - 1
+
+
 def _whole(value: Any) -> Any:
     # JavaScript and Lua clients write 100.0 for 100.
     return int(value) if isinstance(value, float) and value.is_integer() else value
@@ -20,22 +24,23 @@ def _whole(value: Any) -> Any:
 
 Integer = Annotated[int, BeforeValidator(_whole)]
 Positive = Annotated[Integer, Field(ge=1)]
-NotNegative = Annotated[Integer, Field(ge=0)]
+NotNegative = Annotated[Integer, Field(ge=0, le=LARGEST)]
+Count = Annotated[Integer, Field(ge=1, le=LARGEST)]
+Token = NotNegative
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 
 
 class StreamOptions(Schema):
     include_usage: bool = False
-    continuous_usage_stats: bool = False
 
 
 class SamplingFields(Schema):
     """How the next token is chosen: OpenAI's fields and the common extensions of local servers."""
 
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    top_k: Annotated[Integer, Field(ge=-1)] | None = None
+    top_p: Fraction | None = None
+    top_k: Annotated[Integer, Field(ge=-1, le=LARGEST)] | None = None
     min_p: Fraction | None = None
     seed: Integer | None = None
     repetition_penalty: Annotated[float, Field(ge=0.01, le=100)] | None = None
@@ -44,4 +49,4 @@ class SamplingFields(Schema):
     logit_bias: dict[str, float] | None = None
     min_tokens: NotNegative | None = None
     ignore_eos: bool | None = None
-    stop_token_ids: list[Integer] | None = None
+    stop_token_ids: list[Token] | None = None
