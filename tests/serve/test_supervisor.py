@@ -182,7 +182,7 @@ async def test_unloading_in_the_middle_of_a_load_leaves_nothing(tmp_path: Path) 
     await keeper.child.change.wait()
     before = set(descendants(os.getpid()))
     await keeper.unload()
-    with pytest.raises(asyncio.CancelledError):
+    with pytest.raises(StartFailed, match="unloaded before it was ready"):
         await loading
     assert not set(descendants(os.getpid())) - before
     assert keeper.child.state is State.IDLE

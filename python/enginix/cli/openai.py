@@ -11,7 +11,7 @@ from pathlib import Path
 from enginix.catalog.load import Ports
 from enginix.cli import environment
 from enginix.cli.find_engine import find_engine
-from enginix.cli.openai_models import Connect, OpenModels, read_models, triton_model
+from enginix.cli.openai_models import Connect, OpenModels, opener_of, read_models, triton_model
 from enginix.cli.openai_workers import run_workers
 from enginix.errors import UsageError
 from enginix.gateway.app import create_app
@@ -145,7 +145,12 @@ def serve_worker(
     """Serve in this process, until a signal."""
 
     log_requests(not args.no_access_log)
-    app = create_app(open_models, settings, metrics_directory=metrics_directory)
+    app = create_app(
+        open_models,
+        settings,
+        opener=opener_of(connector(args)),
+        metrics_directory=metrics_directory,
+    )
     listener = listen(
         args.host,
         args.port,

@@ -33,11 +33,20 @@ def read_models(path: Path, connect: Connect) -> OpenModels:
     if not isinstance(rows, list) or not rows:
         raise UsageError(f'--models {path}: expected {{"models": [...]}} with at least one in it')
     opens = [_opener(row, f"--models {path}: models[{n}]", connect) for n, row in enumerate(rows)]
-    names = Counter(name for row in rows for name in {row["name"], *row.get("aliases", [])})
-    for name, count in names.items():
+    names = Counter(
+        (name, row.get("engine")) for row in rows for name in {row["name"], *row.get("aliases", [])}
+    )
+    # With two engines a request can choose; two models of one name it could not tell apart.
+    names.update((row["name"], "") for row in rows)
+    for (name, _), count in names.items():
         if count > 1:
             raise UsageError(f"--models {path}: {count} models have the name {name!r}")
     return lambda: [open_model() for open_model in opens]
+
+
+def opener_of(connect: Connect) -> Callable[[dict[str, Any]], Callable[[], Model]]:
+    """What opens a model that a supervisor tells of."""
+    return lambda row: _opener(row, "the supervisor's model", connect)
 
 
 def triton_model(engine: Path, address: str, connect: Connect) -> Callable[[], Model]:

@@ -5,12 +5,8 @@ from __future__ import annotations
 import argparse
 import logging
 import shlex
-import time
-from contextlib import AsyncExitStack
 from dataclasses import replace
-from functools import partial
-
-from rich.console import Console
+from pathlib import Path
 
 from enginix import __version__
 from enginix.catalog.load import ModelSpec, find_model
@@ -18,42 +14,28 @@ from enginix.checkpoint.load import hash_files
 from enginix.cli import environment
 from enginix.cli.engine import build_model
 from enginix.cli.find_engine import find_engine
-from enginix.cli.hello import say_hello
 from enginix.cli.signals import run_until_signalled
 from enginix.cli.stage_lines import StageLines
+from enginix.cli.up_serve import console, serve_profile, tell
 from enginix.cli.up_servers import (
     RUNTIME,
-    control_path,
     engine_directory,
     gateway_of,
-    keeper_of,
-    log_directory,
     require_program,
     run_directory,
     servers_of,
-    with_ours,
-    written_files,
 )
-from enginix.errors import BackendUnavailable, EnginixError, StartFailed
+from enginix.errors import EnginixError
 from enginix.manifest import check_files, read_manifest
 from enginix.process import find_program, require_port_free
 from enginix.process import run as run_command
-from enginix.readiness import answers_ok
 from enginix.runtimes.find import find_recipe
 from enginix.runtimes.make import make_runtime
-from enginix.serve.child import ChildSpec, State
-from enginix.serve.commands import LOOPBACK, Command
-from enginix.serve.control import control_socket
+from enginix.serve.commands import LOOPBACK
 from enginix.serve.gpus import check_devices, listed_devices, shared_devices
-from enginix.serve.keeper import Keeper
 from enginix.serve.overrides import overridden
-from enginix.serve.profile import ENGINES, ModelEntry, Profile, load_profile, profile_names
-from enginix.serve.supervisor import supervised
-from enginix.serve.traffic import Traffic
+from enginix.serve.profile import ModelEntry, Profile, load_profile, profile_names
 
-GATEWAY = "gateway"
-
-console = Console(highlight=False, soft_wrap=True)
 logger = logging.getLogger(__name__)
 
 
@@ -72,11 +54,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME.KEY=VALUE",
         help="change the profile: demo.http_port=8100, NAME.options.max_model_len=8192",
     )
+    parser.add_argument(
+        "--model-root",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="DIR",
+        help="models may be loaded by their path from there (and from enginix' own directories)",
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the commands and stop")
 
 
 def run(args: argparse.Namespace) -> int:
-    profile = overridden(_with_ports(load_profile(args.profile), args), args.set)
+    profile = overridden(_with_flags(load_profile(args.profile), args), args.set)
     if args.dry_run:
         _show(profile)
         return 0
@@ -86,12 +76,12 @@ def run(args: argparse.Namespace) -> int:
         require_program(entry)
     for entry in profile.models:
         _prepare(entry)
-    if run_until_signalled(_serve(profile)):
+    if run_until_signalled(serve_profile(profile)):
         console.print("\nstopped; nothing is left running")
     return 0
 
 
-def _with_ports(profile: Profile, args: argparse.Namespace) -> Profile:
+def _with_flags(profile: Profile, args: argparse.Namespace) -> Profile:
     def given(*names: str) -> dict[str, object]:
         return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
 
@@ -101,6 +91,7 @@ def _with_ports(profile: Profile, args: argparse.Namespace) -> Profile:
         profile,
         models=[replace(first, **ports), *rest],  # type: ignore[arg-type]
         gateway=replace(profile.gateway, **given("host", "port")),  # type: ignore[arg-type]
+        model_roots=[*profile.model_roots, *(str(root.absolute()) for root in args.model_root)],
     )
 
 
@@ -137,11 +128,11 @@ def _prepare(entry: ModelEntry) -> None:
     if entry.engine not in ("triton", "llamacpp"):
         return
     if spec.kind != "gguf":
-        _tell("engine", str(find_engine(spec.name)))
+        tell("engine", str(find_engine(spec.name)))
         return
     if environment.runtime_override(RUNTIME) is None:
         make_runtime(
-            find_recipe(RUNTIME), environment.cache_home(), lambda line: _tell("runtime", line)
+            find_recipe(RUNTIME), environment.cache_home(), lambda line: tell("runtime", line)
         )
     if environment.engine_override() is not None:
         return
@@ -152,7 +143,7 @@ def _prepare(entry: ModelEntry) -> None:
             build_model(spec, engine, lines, replace_it=True)
         finally:
             lines.clear()
-    _tell("engine", str(engine))
+    tell("engine", str(engine))
 
 
 def _is_current(spec: ModelSpec) -> bool:
@@ -167,69 +158,3 @@ def _is_current(spec: ModelSpec) -> bool:
         return False
     checkpoint = spec.source.directory
     return checkpoint is None or hash_files(checkpoint) == manifest.source.files
-
-
-async def _serve(profile: Profile) -> None:
-    began = time.monotonic()
-    url = f"http://{_reachable(profile.gateway.host)}:{profile.gateway.port}"
-    servers = servers_of(profile)
-    gateway = gateway_of(profile, servers)
-    engines = {server.entry.name: ENGINES[server.entry.engine] for server in servers}
-
-    def report(keeper: Keeper, failure: StartFailed | None) -> None:
-        what = f"{engines.get(keeper.name, '')} ".lstrip()
-        if failure is None:
-            _tell(keeper.name, f"{what}ready after {time.monotonic() - began:.1f} s")
-        elif keeper.name in optional:
-            _tell(keeper.name, f"{what}failed and is tried again: {failure}")
-
-    # One broken model does not keep the others from serving, a broken gateway does.
-    optional = frozenset(engines) if len(engines) > 1 else frozenset()
-    traffic = Traffic(url)
-    keepers = [keeper_of(server, traffic) for server in servers]
-    keepers.append(_gateway_keeper(profile, gateway, url))
-    models = {keeper.name: keeper for keeper in keepers if keeper.name != GATEWAY}
-    commands = [*(server.command for server in servers), gateway]
-    async with AsyncExitStack() as stack:
-        stack.push_async_callback(traffic.close)
-        stack.enter_context(written_files(run_directory(profile), commands))
-        await stack.enter_async_context(control_socket(control_path(profile), models))
-        supervisor = await stack.enter_async_context(supervised(keepers, report, optional))
-        for entry in profile.models:
-            if models[entry.name].child.state is State.LOADED:
-                await say_hello(console, url, entry.name, profile.hello)
-        _tell_where(profile, url)
-        await supervisor.watch()
-
-
-def _gateway_keeper(profile: Profile, command: Command, url: str) -> Keeper:
-    is_ready = partial(answers_ok, f"{url}/livez")
-
-    async def probe() -> None:
-        if not await is_ready():
-            raise BackendUnavailable("its /livez does not answer")
-
-    log = log_directory(profile) / "gateway.log"
-    spec = ChildSpec(GATEWAY, command.argv, log, is_ready, env=with_ours(command.env))
-    return Keeper(spec, probe=probe)
-
-
-def _tell_where(profile: Profile, url: str) -> None:
-    console.print()
-    _tell("page", f"{url}/")
-    names = ", ".join(repr(entry.name) for entry in profile.models)
-    _tell("openai", f"{url}/v1  (model {names}, any API key)")
-    for entry in profile.models:
-        path = "v2" if entry.engine == "triton" else "v1"
-        _tell(entry.engine, f"http://{LOOPBACK}:{entry.http_port}/{path}")
-    _tell("logs", str(log_directory(profile)))
-    console.print("\nCtrl-C stops everything.")
-
-
-def _reachable(host: str) -> str:
-    return {"0.0.0.0": LOOPBACK, "::": "[::1]"}.get(host, host)
-
-
-def _tell(subject: str, text: str) -> None:
-    console.print(f"[bold]{subject:<8}[/] ", end="")
-    console.print(text, markup=False)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from enginix.backends.openai import OpenAIBackend
 from enginix.backends.triton_probe import TritonProbe
@@ -22,6 +23,7 @@ from enginix.serve.child import ChildSpec
 from enginix.serve.commands import LOOPBACK, Command
 from enginix.serve.keeper import Keeper, Probe
 from enginix.serve.profile import ENGINES, ModelEntry, Profile
+from enginix.serve.residency import Resident
 from enginix.serve.traffic import Traffic
 
 RUNTIME = "triton-cpu"
@@ -53,17 +55,20 @@ def engine_directory(name: str) -> Path:
 
 
 def servers_of(profile: Profile) -> list[Server]:
-    return [_server(profile, entry) for entry in profile.models]
+    return [server_of(profile, entry) for entry in profile.models]
 
 
 def gateway_of(profile: Profile, servers: Sequence[Server]) -> Command:
-    models = [
-        commands.gateway_model(server.entry, directory=server.directory, upstream=server.upstream)
-        for server in servers
-    ]
+    models = [gateway_row(server) for server in servers]
     file = run_directory(profile) / "gateway.json"
     return commands.gateway_command(
         own_command(), profile.gateway, file, {"models": models}, control_path(profile)
+    )
+
+
+def gateway_row(server: Server) -> dict[str, Any]:
+    return commands.gateway_model(
+        server.entry, directory=server.directory, upstream=server.upstream
     )
 
 
@@ -86,17 +91,32 @@ def require_program(entry: ModelEntry) -> None:
         _installed(entry)
 
 
+def require_engine(entry: ModelEntry) -> None:
+    """Raise NotAnEngine, saying how to build it, where the server needs one that is not here."""
+    if entry.engine in ("triton", "llamacpp") and not entry.path:
+        find_engine(entry.model)
+
+
 @contextmanager
 def written_files(directory: Path, commands: Sequence[Command]) -> Iterator[None]:
     """What the commands read is there, in `directory`, until the block ends."""
     directory.mkdir(parents=True, exist_ok=True)
     for command in commands:
-        for path, text in command.files.items():
-            path.write_text(text, encoding="utf-8")
+        write_files(command)
     try:
         yield
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def write_files(command: Command) -> None:
+    for path, text in command.files.items():
+        path.write_text(text, encoding="utf-8")
+
+
+def resident_of(server: Server, traffic: Traffic) -> Resident:
+    """Call it in the event loop that its keeper is to run in."""
+    return Resident(server.entry, keeper_of(server, traffic), gateway_row(server))
 
 
 def keeper_of(server: Server, traffic: Traffic) -> Keeper:
@@ -130,15 +150,15 @@ def with_ours(env: Mapping[str, str]) -> dict[str, str]:
     return {**environment.everything(), **env}
 
 
-def _server(profile: Profile, entry: ModelEntry) -> Server:
+def server_of(profile: Profile, entry: ModelEntry) -> Server:
     log = log_directory(profile) / f"{entry.engine}-{entry.name}.log"
     match entry.engine:
         case "triton":
-            engine = engine_directory(entry.model)
+            engine = _engine(entry)
             command = commands.triton_command(own_command(), entry, engine)
             return Server(entry, command, log, engine, entry.name)
         case "llamacpp":
-            engine = engine_directory(entry.model)
+            engine = _engine(entry)
             command = commands.llama_server_command(_llama_server(), entry, engine / "model.gguf")
             return Server(entry, command, log, None, entry.name)
         case "trtllm":
@@ -168,8 +188,14 @@ def _llama_server() -> list[str]:
     return [str(root / "bin" / "python"), commands.LLAMA_SERVER]
 
 
+def _engine(entry: ModelEntry) -> Path:
+    return Path(entry.path) if entry.path else engine_directory(entry.model)
+
+
 def _checkpoint(entry: ModelEntry) -> str:
     """Its directory where it is on this machine; else the hub's name, which servers can fetch."""
+    if entry.path:
+        return entry.path
     spec = find_model(entry.model)
     try:
         return str(find_checkpoint(spec, environment.cache_home()))

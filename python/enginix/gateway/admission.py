@@ -19,6 +19,13 @@ class Admission:
         self._most_waiting = waiting
         self.running = 0
         self.waiting = 0
+        self.begun = 0
+        """How many ever came."""
+
+    @property
+    def busy(self) -> int:
+        """How many run or wait."""
+        return self.running + self.waiting
 
     async def enter(self) -> None:
         """Take a slot, in order. Raises Overloaded when too many wait already."""
@@ -28,6 +35,7 @@ class Admission:
                 "ask again a little later",
                 retry_after=RETRY_SECONDS,
             )
+        self.begun += 1
         self.waiting += 1
         try:
             await self._slots.acquire()

@@ -28,7 +28,9 @@ from enginix.gateway.api import (
 )
 from enginix.gateway.errors import is_internal
 from enginix.gateway.fast_lane import FastLane
+from enginix.gateway.following import Opener, following
 from enginix.gateway.gateway import Gateway
+from enginix.gateway.loading import when_loaded
 from enginix.gateway.middleware import Authorization, RequestLog, failure_response
 from enginix.gateway.models import Model
 from enginix.gateway.openapi import add_schemas
@@ -56,10 +58,11 @@ ROUTERS = (
     page,
 )
 STREAMING = {
-    "/v1/chat/completions": chat.create_chat_completion,
-    "/v1/completions": completions.create_completion,
-    "/v1/responses": responses.create_response,
-    "/v1/messages": messages.create_message,
+    "/v1/chat/completions": when_loaded(chat.create_chat_completion),
+    "/v1/completions": when_loaded(completions.create_completion),
+    "/v1/responses": when_loaded(responses.create_response),
+    "/v1/messages": when_loaded(messages.create_message),
+    "/api/v1/inference/stream": when_loaded(inference.create_inference),
 }
 SCHEMAS: list[type[BaseModel]] = [
     LoadRequest,
@@ -79,9 +82,13 @@ def create_app(
     open_models: Callable[[], Sequence[Model]],
     settings: Settings | None = None,
     *,
+    opener: Opener | None = None,
     metrics_directory: str | None = None,
 ) -> FastAPI:
-    """An application; `open_models` is called in its event loop, where backends belong."""
+    """An application; `open_models` is called in its event loop, where backends belong.
+
+    `opener` makes the models that its supervisor tells it of later.
+    """
     settings = settings or Settings()
 
     @asynccontextmanager
@@ -89,8 +96,9 @@ def create_app(
         gateway = Gateway(open_models(), settings, metrics_directory=metrics_directory)
         app.state.gateway = gateway
         try:
-            # The server looks there for what still runs when it is told to end.
-            yield {"gateway": gateway}
+            async with following(gateway, opener):
+                # The server looks there for what still runs when it is told to end.
+                yield {"gateway": gateway}
         finally:
             await gateway.close()
 

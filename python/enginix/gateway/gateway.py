@@ -8,9 +8,16 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
-from enginix.errors import BackendError, BackendUnavailable, ServerStopping
+from enginix.errors import (
+    BackendError,
+    BackendUnavailable,
+    Overloaded,
+    RequestError,
+    ServerStopping,
+)
 from enginix.gateway.admission import Admission
 from enginix.gateway.ask import Ask
+from enginix.gateway.following import Following
 from enginix.gateway.generation import Replies, generate
 from enginix.gateway.liveness import Liveness
 from enginix.gateway.metrics import Metrics
@@ -23,6 +30,14 @@ from enginix.gateway.store import ResponseStore
 RETRY_SECONDS = 5.0
 
 
+class Presence:
+    """What is done with a request for a model; serve/residency.py decides it."""
+
+    OPEN = "open"
+    ON_DEMAND = "on_demand"
+    CLOSED = "closed"
+
+
 class Lane:
     """A model at work: its slots, and whether it lives."""
 
@@ -31,8 +46,11 @@ class Lane:
         self.gauges = metrics.load(model.name)
         self.admission = Admission(model.name, settings.load.running, settings.load.waiting)
         self.liveness = Liveness(model.backend.probe)
-        self.unloaded: str | None = None
-        """Why nobody may ask it now, when somebody wanted that."""
+        self.presence: str = Presence.OPEN
+        self.reason = ""
+        """Why it is not open."""
+        self.loading: asyncio.Task[None] | None = None
+        self.waiting_for_load = 0
 
 
 class Gateway:
@@ -49,6 +67,7 @@ class Gateway:
         self.settings = settings
         self.metrics = Metrics([model.name for model in models], metrics_directory)
         self.lanes = {model.name: Lane(model, settings, self.metrics) for model in models}
+        self.following: Following | None = None
         store = settings.store
         self.servers = Servers(settings.supervisor)
         self.responses = ResponseStore(store.responses, store.bytes)
@@ -61,8 +80,33 @@ class Gateway:
     @property
     def busy(self) -> int:
         """How many requests run or wait."""
-        admissions = [lane.admission for lane in self.lanes.values()]
-        return sum(admission.running + admission.waiting for admission in admissions)
+        return sum(lane.admission.busy for lane in self.lanes.values())
+
+    def add(self, model: Model) -> None:
+        """One more model."""
+        self.metrics.begin_at_zero([model.name])
+        self.lanes[model.name] = Lane(model, self.settings, self.metrics)
+        self.models = Models([*self.models, model])
+
+    async def loaded(self, lane: Lane) -> None:
+        """Return when the model may be asked; it is loaded once, however many wait."""
+        if lane.presence == Presence.CLOSED:
+            raise BackendUnavailable(lane.reason)
+        most = self.settings.load.waiting
+        if lane.waiting_for_load >= most:
+            raise Overloaded(
+                f"{most} requests wait for {lane.model.name} to be loaded; ask again later",
+                retry_after=RETRY_SECONDS,
+            )
+        if lane.loading is None:
+            lane.loading = asyncio.create_task(self._load(lane))
+            # All who waited may have left.
+            lane.loading.add_done_callback(lambda task: task.cancelled() or task.exception())
+        lane.waiting_for_load += 1
+        try:
+            await asyncio.shield(lane.loading)
+        finally:
+            lane.waiting_for_load -= 1
 
     def interrupt(self) -> None:
         """End what still runs; its clients are told why."""
@@ -89,8 +133,9 @@ class Gateway:
             raise ServerStopping(retry_after=RETRY_SECONDS)
         lane = self.lanes[model]
         record.model = model
-        if lane.unloaded:
-            raise BackendUnavailable(lane.unloaded)
+        # It may have been ended to make room since the request came.
+        while lane.presence != Presence.OPEN:
+            await self.loaded(lane)
         task = asyncio.current_task()
         assert task is not None, "it runs in a coroutine"
         self._tasks.add(task)
@@ -113,6 +158,17 @@ class Gateway:
         for lane in self.lanes.values():
             await lane.liveness.close()
             await lane.model.backend.close()
+
+    async def _load(self, lane: Lane) -> None:
+        try:
+            answer = await self.servers.load(lane.model.name, by_request=True)
+            if self.following:
+                await self.following.seen(answer.generation)
+        except RequestError as error:
+            # Not the client's mistake: it only asked a model.
+            raise BackendUnavailable(str(error)) from None
+        finally:
+            lane.loading = None
 
     @asynccontextmanager
     async def _turn(self, lane: Lane, record: RequestRecord) -> AsyncIterator[None]:

@@ -73,7 +73,7 @@ class Metrics:
         self._errors = count("enginix_errors_total", "Requests that failed, by kind", "kind")
         self._running = now("enginix_running_requests", "Requests being answered")
         self._waiting = now("enginix_waiting_requests", "Requests in the gateway's queue")
-        self._begin_at_zero(models)
+        self.begin_at_zero(models)
 
     def load(self, model: str) -> LoadGauges:
         """Looked up once: labels cost more than what is done with them."""
@@ -111,7 +111,7 @@ class Metrics:
         MultiProcessCollector(registry, self._shared_directory)  # type: ignore[no-untyped-call]
         return generate_latest(registry)
 
-    def _begin_at_zero(self, models: Sequence[str]) -> None:
+    def begin_at_zero(self, models: Sequence[str]) -> None:
         # A series that appears with its first event has no rate for it.
         for model in models:
             for metric in (self._cancelled, self._generated, self._prompt):

@@ -53,6 +53,11 @@ class ServedModel:
         return self.manifest.name
 
     @property
+    def engine(self) -> str:
+        """What a profile calls who serves it."""
+        return "triton"
+
+    @property
     def context(self) -> int:
         """How many tokens prompt and answer may have together."""
         return self.manifest.limits.max_seq_len
@@ -77,6 +82,17 @@ class RelayedModel:
     aliases: tuple[str, ...] = ()
     contains: tuple[str, ...] = ()
     created: int = field(default_factory=lambda: int(time.time()))
+    reasoning: str | None = None
+    """The format of reasoning that the server leaves in its texts, for our parser to find."""
+    tools: str | None = None
+    """As `reasoning`, of tool calls."""
+    starts_inside: bool = False
+    """The chat template begins the reasoning, so that the model never writes its first tag."""
+
+    @property
+    def parses(self) -> bool:
+        """Whether its texts hold what has to be told apart here."""
+        return self.reasoning is not None or self.tools is not None
 
 
 Model = ServedModel | RelayedModel
@@ -149,17 +165,17 @@ class Models:
     def __init__(self, models: Sequence[Model]) -> None:
         self._models = tuple(models)
         self.relays = any(isinstance(model, RelayedModel) for model in models)
-        self._by_name: dict[str, Model] = {
-            alias: model for model in models for alias in model.aliases
-        }
-        self._by_name |= {model.name: model for model in models}
+        self._by_name: dict[str, list[Model]] = {model.name: [model] for model in models}
+        for model in models:
+            for alias in model.aliases:
+                self._by_name.setdefault(alias, []).append(model)
 
     def __iter__(self) -> Iterator[Model]:
         return iter(self._models)
 
-    def find(self, name: str | None) -> ServedModel:
+    def find(self, name: str | None, engine: str | None = None) -> ServedModel:
         """As `resolve`, for what only a model with a tokenizer of ours can do."""
-        model = self.resolve(name)
+        model = self.resolve(name, engine)
         if isinstance(model, RelayedModel):
             raise RequestError(
                 f"{model.name} is served by {model.engine}, which keeps its tokenizer to itself; "
@@ -169,11 +185,29 @@ class Models:
             )
         return model
 
-    def resolve(self, name: str | None) -> Model:
-        """The model of that name; the only one when no name is given."""
+    def resolve(self, name: str | None, engine: str | None = None) -> Model:
+        """The model of that name; the only one when no name is given.
+
+        Where several go by the name it is that which `engine` serves, else the one whose own name
+        it is, else the first.
+        """
+        found = self._called(name)
+        if engine is None:
+            return found[0]
+        for model in found:
+            if model.engine == engine:
+                return model
+        raise RequestError(
+            f"{found[0].name} is not served by {engine!r} here; it is by "
+            f"{', '.join(sorted({model.engine for model in found}))}",
+            param="engine",
+            code="engine_not_found",
+        )
+
+    def _called(self, name: str | None) -> list[Model]:
         if name is None:
             if len(self._models) == 1:
-                return self._models[0]
+                return list(self._models)
             raise RequestError(
                 f"model is missing; this server has {', '.join(sorted(self._by_name))}",
                 param="model",
@@ -182,7 +216,9 @@ class Models:
         if found := self._by_name.get(name):
             return found
         plain = name.lower()
-        for model in self._models:
-            if any(word.lower() in plain for word in model.contains):
-                return model
-        raise ModelNotFound(name, self._by_name)
+        found = [
+            model for model in self._models if any(word.lower() in plain for word in model.contains)
+        ]
+        if not found:
+            raise ModelNotFound(name, self._by_name)
+        return found

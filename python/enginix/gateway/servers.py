@@ -9,11 +9,17 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
-from enginix.errors import BackendError, BackendUnavailable, RequestError
+from enginix.errors import (
+    BackendError,
+    BackendUnavailable,
+    EnginixError,
+    RequestError,
+    ResourceNotFound,
+)
 
 STATUS_SECONDS = 1.0
 # A status names every server with its last words.
@@ -25,6 +31,14 @@ ABSENT = {
     "loading": "has been loading",
     "error": "has been down",
 }
+
+
+class Changed(NamedTuple):
+    """What a load or unload was about."""
+
+    model: str
+    generation: int
+    """Who follows the supervisor has heard of it once it has seen this."""
 
 
 class Servers:
@@ -47,16 +61,29 @@ class Servers:
             return {}
         try:
             async with asyncio.timeout(STATUS_SECONDS):
-                return await self._ask({"do": "status"})
+                servers: dict[str, dict[str, Any]] = (await self._ask({"do": "status"}))["servers"]
+                return servers
         except (BackendError, TimeoutError):
             return {}
 
-    async def load(self, model: str) -> dict[str, Any]:
-        """Return when it serves; BackendUnavailable with its last words when it does not."""
-        return (await self._ask({"do": "load", "name": model}))[model]
+    async def load(
+        self,
+        model: str | None = None,
+        *,
+        wish: dict[str, Any] | None = None,
+        by_request: bool = False,
+        wait: bool = True,
+    ) -> Changed:
+        """Return when it serves; BackendUnavailable with its last words when it does not.
 
-    async def unload(self, model: str) -> dict[str, Any]:
-        return (await self._ask({"do": "unload", "name": model}))[model]
+        A `wish` may be for a model that is not there yet, or for another form of one that is.
+        """
+        question = {"do": "load", "name": model, "wish": wish}
+        return _changed(await self._ask({**question, "by_request": by_request, "wait": wait}))
+
+    async def unload(self, model: str, *, drain: float) -> Changed:
+        """Return when it has ended; its answers get so many seconds to finish."""
+        return _changed(await self._ask({"do": "unload", "name": model, "drain": drain}))
 
     async def explained(self, model: str, error: BackendError) -> BackendError:
         """`error`, with what is known of the server when it is that which is missing."""
@@ -71,7 +98,7 @@ class Servers:
             f"{model} {state} for {time.time() - server['since']:.0f} s{progress}; ask again"
         )
 
-    async def _ask(self, question: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    async def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
         socket = self.require()
         try:
             reader, writer = await asyncio.open_unix_connection(socket, limit=LONGEST_LINE)
@@ -86,8 +113,18 @@ class Servers:
             writer.close()
         if not line:
             raise BackendUnavailable("the supervisor is ending")
-        answer = orjson.loads(line)
+        answer: dict[str, Any] = orjson.loads(line)
         if "error" in answer:
-            raise BackendUnavailable(answer["error"])
-        servers: dict[str, dict[str, Any]] = answer["servers"]
-        return servers
+            raise _refusal(answer)
+        return answer
+
+
+def _changed(answer: dict[str, Any]) -> Changed:
+    return Changed(answer["name"], answer["generation"])
+
+
+def _refusal(answer: dict[str, Any]) -> EnginixError:
+    if not answer.get("mistake"):
+        return BackendUnavailable(answer["error"])
+    kind = ResourceNotFound if answer["code"] == "model_not_found" else RequestError
+    return kind(answer["error"], param=answer["param"], code=answer["code"])

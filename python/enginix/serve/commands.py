@@ -49,6 +49,7 @@ def trtllm_command(program: Sequence[str], entry: ModelEntry, model: str, yaml: 
             f"--host={LOOPBACK}",
             f"--port={entry.http_port}",
             *(["--backend=_autodeploy"] if entry.autodeploy else []),
+            *([f"--max_seq_len={entry.max_model_len}"] if entry.max_model_len else []),
             f"--extra_llm_api_options={yaml}",
             *(f"--{name}={value}" for name, value in entry.options.items()),
         ],
@@ -61,6 +62,10 @@ def trtllm_command(program: Sequence[str], entry: ModelEntry, model: str, yaml: 
 def trtllm_settings(entry: ModelEntry) -> dict[str, Any]:
     """What goes into --extra_llm_api_options: it overrides the command line, so all is there."""
     settings: dict[str, Any] = dict(entry.autodeploy)
+    if entry.dtype:
+        settings["dtype"] = entry.dtype
+    if entry.max_model_len and "max_seq_len" in settings:
+        settings["max_seq_len"] = entry.max_model_len
     if entry.memory:
         cache = dict(settings.get("kv_cache_config", {}))
         cache.setdefault("free_gpu_memory_fraction", entry.memory)
@@ -77,7 +82,10 @@ def vllm_command(program: Sequence[str], entry: ModelEntry, model: str) -> Comma
             f"--port={entry.http_port}",
             f"--served-model-name={entry.name}",
             *([f"--gpu-memory-utilization={entry.memory:g}"] if entry.memory else []),
+            *([f"--dtype={entry.dtype}"] if entry.dtype else []),
+            # An option that is given twice counts as it was given last.
             *_options(entry.options),
+            *([f"--max-model-len={entry.max_model_len}"] if entry.max_model_len else []),
         ],
         visible_gpus(entry),
     )
@@ -92,6 +100,7 @@ def llama_server_command(program: Sequence[str], entry: ModelEntry, model: Path)
             f"--host={LOOPBACK}",
             f"--port={entry.http_port}",
             *_options(entry.options),
+            *([f"--context={entry.max_model_len}"] if entry.max_model_len else []),
         ],
         # Threads that spin while they wait take the cores from everything else on the machine.
         {**visible_gpus(entry), "OMP_WAIT_POLICY": "passive"},
@@ -126,6 +135,8 @@ def gateway_model(entry: ModelEntry, *, directory: Path | None, upstream: str) -
         "aliases": entry.aliases,
         "contains": entry.contains,
     }
+    if entry.reasoning or entry.tools:
+        common |= {"reasoning": entry.reasoning or None, "tools": entry.tools or None}
     if entry.engine == "triton":
         return {**common, "directory": str(directory), "address": f"{LOOPBACK}:{entry.grpc_port}"}
     return {**common, "url": f"http://{LOOPBACK}:{entry.http_port}", "upstream": upstream}

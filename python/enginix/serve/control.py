@@ -1,4 +1,4 @@
-"""The supervisor's own door: status, load and unload, as lines of JSON over a Unix socket.
+"""The supervisor's own door: status, load, unload and follow, as lines of JSON over a Unix socket.
 
 Only this user can open it. Its client is gateway/servers.py, which gives it HTTP and API keys.
 """
@@ -7,29 +7,37 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from enginix.errors import EnginixError, UsageError
+from enginix.errors import BackendError, EnginixError, RequestError, UsageError
 from enginix.serve.child import State
-from enginix.serve.keeper import Keeper
+from enginix.serve.residency import Residency, Resident
+
+# A model that is not here yet, from what a client wants; raises EnginixError for what cannot be.
+Wished = Callable[[dict[str, Any]], Awaitable[Resident]]
+
+logger = logging.getLogger(__name__)
 
 # The kernel's limit for a socket's path is 108 bytes with its end.
 LONGEST_PATH = 107
 
 
 @asynccontextmanager
-async def control_socket(path: Path, keepers: Mapping[str, Keeper]) -> AsyncIterator[None]:
-    """Answers there until the block ends. `keepers` are those of models, by their names."""
+async def control_socket(
+    path: Path, residency: Residency, wished: Wished | None = None
+) -> AsyncIterator[None]:
+    """Answers there until the block ends; without `wished` only what is there can be loaded."""
     if len(str(path)) > LONGEST_PATH:
         raise UsageError(
             f"{path} is too long for a socket's path; set ENGINIX_HOME to a shorter directory"
         )
     _clear_the_way(path)
-    control = Control(keepers)
+    control = Control(residency, wished)
     server = await asyncio.start_unix_server(control.serve, path)
     os.chmod(path, 0o600)
     try:
@@ -52,8 +60,9 @@ def _remove(path: Path) -> None:
 
 
 class Control:
-    def __init__(self, keepers: Mapping[str, Keeper]) -> None:
-        self._keepers = keepers
+    def __init__(self, residency: Residency, wished: Wished | None) -> None:
+        self._residency = residency
+        self._wished = wished
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -63,9 +72,12 @@ class Control:
         self._tasks.add(task)
         try:
             while line := await reader.readline():
+                if _asked(line).get("do") == "follow":
+                    await self._residency.followers.follow(reader, writer)
+                    return
                 writer.write(json.dumps(await self._answered(line)).encode() + b"\n")
                 await writer.drain()
-        except (ConnectionError, asyncio.CancelledError, ValueError):
+        except (ConnectionError, asyncio.CancelledError, ValueError, BackendError):
             pass
         finally:
             self._tasks.discard(task)
@@ -77,31 +89,62 @@ class Control:
             task.cancel()
 
     async def _answered(self, line: bytes) -> dict[str, Any]:
+        asked = _asked(line)
         try:
-            asked = json.loads(line)
-            return await self._do(asked["do"], asked.get("name"))
-        except (ValueError, KeyError, TypeError):
+            return await self._do(asked)
+        except (KeyError, TypeError, ValueError):
             return {"error": 'expected a line of JSON like {"do": "load", "name": "demo"}'}
         except EnginixError as error:
-            return {"error": str(error)}
+            return _refusal(error)
 
-    async def _do(self, what: str, name: str | None) -> dict[str, Any]:
-        if what == "status":
-            return {"servers": {each: described(keeper) for each, keeper in self._keepers.items()}}
-        keeper = self._keepers.get(name or "")
-        if keeper is None or what not in ("load", "unload"):
-            known = ", ".join(self._keepers)
-            return {"error": f"cannot {what} {name!r}; expected load or unload of {known}"}
-        if what == "load":
-            await keeper.load()
-        else:
-            await keeper.unload()
-        return {"servers": {keeper.name: described(keeper)}}
+    async def _do(self, asked: dict[str, Any]) -> dict[str, Any]:
+        match asked["do"]:
+            case "status":
+                everyone = self._residency.residents
+                return {"servers": {name: described(one) for name, one in everyone.items()}}
+            case "load":
+                name = await self._name_of(asked.get("wish") or {}, asked.get("name"))
+                loading = self._residency.load(name, by_request=bool(asked.get("by_request")))
+                if asked.get("wait", True):
+                    await loading
+                else:
+                    self._in_background(loading)
+            case "unload":
+                name = asked["name"]
+                await self._residency.unload(name, drain=float(asked["drain"]))
+            case _:
+                raise ValueError(asked)
+        return {
+            "name": name,
+            "generation": self._residency.followers.generation,
+            "servers": {name: described(self._residency.find(name))},
+        }
+
+    def _in_background(self, loading: Coroutine[Any, Any, None]) -> None:
+        """What it fails with is in the status."""
+
+        async def load() -> None:
+            try:
+                await loading
+            except EnginixError as error:
+                logger.error("%s", error)
+            except asyncio.CancelledError:
+                pass
+
+        task = asyncio.create_task(load())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _name_of(self, wish: dict[str, Any], name: str | None) -> str:
+        """The model that is wanted, which is made when there is none like it."""
+        if not wish or self._wished is None:
+            return self._residency.find(str(wish.get("model", name))).entry.name
+        return (await self._wished(wish)).entry.name
 
 
-def described(keeper: Keeper) -> dict[str, Any]:
+def described(resident: Resident) -> dict[str, Any]:
     """What /v1/status says of a server's process."""
-    child = keeper.child
+    keeper, child = resident.keeper, resident.keeper.child
     progress = child.log.last_lines(1) if child.state is State.LOADING else []
     return {
         "status": child.state.value,
@@ -113,3 +156,18 @@ def described(keeper: Keeper) -> dict[str, Any]:
         "last_error": child.error,
         "log": str(child.spec.log),
     }
+
+
+def _asked(line: bytes) -> dict[str, Any]:
+    try:
+        asked = json.loads(line)
+    except ValueError:
+        return {}
+    return asked if isinstance(asked, dict) else {}
+
+
+def _refusal(error: EnginixError) -> dict[str, Any]:
+    """A client's own mistake is told apart from what is wrong with a server."""
+    if isinstance(error, RequestError):
+        return {"error": str(error), "param": error.param, "code": error.code, "mistake": True}
+    return {"error": str(error)}

@@ -80,6 +80,11 @@ class Keeper:
             await self._leave()
             await self.child.stop()
 
+    async def rest(self) -> None:
+        """Start it no more after it failed; its state goes on saying why."""
+        async with self._turn:
+            await self._leave()
+
     async def _leave(self) -> None:
         """Keep it no more; its process stays as it is."""
         task, self._task = self._task, None
@@ -87,7 +92,7 @@ class Keeper:
             task.cancel()
             await asyncio.wait({task})
         if self._settled is not None and not self._settled.done():
-            self._settled.cancel()
+            _fail(self._settled, StartFailed(f"{self.name} was unloaded before it was ready"))
 
     async def _keep(self) -> None:
         failures = 0
@@ -100,9 +105,7 @@ class Keeper:
             failures = self._backoff.count(failures, time.monotonic() - began)
             await self.child.fail(why, at_once=wedged)
             if not settled.done():
-                settled.set_exception(StartFailed(why))
-                # Nobody has to ask for it; without this, the loop complains of that.
-                settled.exception()
+                _fail(settled, StartFailed(why))
             delay = self._backoff.delay(failures)
             when = f" in {delay:g} s" if delay else ""
             logger.error("%s is started again%s: %s", self.name, when, why)
@@ -148,6 +151,12 @@ async def _running(work: Coroutine[Any, Any, str]) -> AsyncIterator[asyncio.Task
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.wait({task})
+
+
+def _fail(settled: asyncio.Future[None], error: StartFailed) -> None:
+    settled.set_exception(error)
+    # Nobody has to ask for it; without this, the loop complains of that.
+    settled.exception()
 
 
 async def _unknown() -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -49,6 +50,20 @@ class ModelEntry:
     """TensorRT-LLM's AutoDeploy settings; with any, that backend is used."""
     environment: str = ""
     """The environment its server runs in, if `enginix setup --env` gave it a name of its own."""
+    path: str = ""
+    """The engine's or checkpoint's directory, where it is not the one of the catalogue's name."""
+    dtype: str = ""
+    """What weights that are not quantized are computed in; empty: the server's own choice."""
+    max_model_len: int = 0
+    """How many tokens prompt and answer may have together; 0: the server's own choice."""
+    reasoning: str = ""
+    """The format our parser takes reasoning out of, where the server leaves it in the text."""
+    tools: str = ""
+    """Likewise for tool calls."""
+    on_demand: bool = False
+    """Started by the first request for it, and ended to make room for another."""
+    ttl_seconds: float = 0.0
+    """Ended after so long without a request; 0: never."""
 
     @property
     def model(self) -> str:
@@ -81,6 +96,12 @@ class Profile:
     gateway: GatewayEntry = field(default_factory=GatewayEntry)
     hello: str = "Hello!"
     """What `enginix up` asks once everything runs, to show that it does."""
+    model_roots: list[str] = field(default_factory=list)
+    """Directories that models may be loaded from by their path."""
+    min_residency_seconds: float = 30.0
+    """For so long a model that was loaded makes no room for another."""
+    drain_seconds: float = 30.0
+    """What running answers get to finish before their model makes room for another."""
 
 
 def profile_names(directory: Path = DIRECTORY) -> list[str]:
@@ -126,12 +147,12 @@ def check(profile: Profile, where: str) -> None:
     _check_memory(profile, where)
 
 
-def memory_by_gpu(profile: Profile) -> dict[str | None, dict[str, float]]:
+def memory_by_gpu(models: Sequence[ModelEntry]) -> dict[str | None, dict[str, float]]:
     """GPU -> model -> share of its memory; a model that names no GPU sees them all, as None."""
     shares: dict[str | None, dict[str, float]] = {}
-    named = {gpu for entry in profile.models for gpu in entry.gpus}
+    named = {gpu for entry in models for gpu in entry.gpus}
     everywhere: list[str | None] = [None, *sorted(named)]
-    for entry in profile.models:
+    for entry in models:
         for gpu in entry.gpus or everywhere:
             if entry.memory:
                 shares.setdefault(gpu, {})[entry.name] = entry.memory
@@ -139,8 +160,12 @@ def memory_by_gpu(profile: Profile) -> dict[str | None, dict[str, float]]:
 
 
 def _check_names(profile: Profile, where: str) -> None:
-    names = Counter(name for entry in profile.models for name in {entry.name, *entry.aliases})
-    for name, count in names.items():
+    names = Counter(entry.name for entry in profile.models)
+    # With two engines a request can choose: it may name one of them.
+    words = Counter(
+        (word, entry.engine) for entry in profile.models for word in {entry.name, *entry.aliases}
+    )
+    for name, count in [*names.items(), *((word, count) for (word, _), count in words.items())]:
         if count > 1:
             raise UsageError(f"{where}: two models have one name, {name!r}; give each its own")
 
@@ -158,16 +183,26 @@ def _check_ports(profile: Profile, where: str) -> None:
 
 
 def _check_memory(profile: Profile, where: str) -> None:
-    for gpu, shares in memory_by_gpu(profile).items():
+    staying = [entry for entry in profile.models if not entry.on_demand]
+    passing = [entry for entry in profile.models if entry.on_demand]
+    # Those that come and go have only to fit one at a time.
+    for models in [staying, *([*staying, entry] for entry in passing)]:
+        if excess := too_much(models):
+            raise UsageError(
+                f"{where}: {excess}; expected at most 1, lower one with --set NAME.memory=SHARE"
+            )
+
+
+def too_much(models: Sequence[ModelEntry]) -> str | None:
+    """What these models together take of a GPU's memory, when that is more than there is."""
+    for gpu, shares in memory_by_gpu(models).items():
         total = sum(shares.values())
         # Shares are decimal fractions, their sum is binary: 0.3 + 0.7 must pass.
         if total > 1.0 + 1e-9:
             parts = " + ".join(f"{share:g} ({name})" for name, share in shares.items())
             which = "each GPU" if gpu is None else f"GPU {gpu}"
-            raise UsageError(
-                f"{where}: {parts} = {total:g} of {which}'s memory; "
-                "expected at most 1, lower one with --set NAME.memory=SHARE"
-            )
+            return f"{parts} = {total:g} of {which}'s memory"
+    return None
 
 
 def _entry(kind: type[Any], row: dict[str, Any], where: str) -> Any:

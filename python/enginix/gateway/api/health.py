@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from enginix import __version__
-from enginix.gateway.gateway import Gateway
+from enginix.gateway.gateway import Gateway, Presence
 from enginix.gateway.state import gateway_of
 
 router = APIRouter(tags=["Operation"])
@@ -53,9 +53,9 @@ async def show_metrics(request: Request) -> Response:
 async def health_response(gateway: Gateway) -> Response:
     models: dict[str, Any] = {}
     for name, lane in gateway.lanes.items():
-        if lane.unloaded:
+        if lane.presence != Presence.OPEN:
             # Somebody wanted that: no reason to send the traffic elsewhere.
-            models[name] = {"ok": True, "reason": lane.unloaded}
+            models[name] = {"ok": True, "reason": lane.reason or "it is loaded when it is asked"}
             continue
         health = await lane.liveness.health()
         models[name] = {"ok": health.ok, "reason": health.reason}

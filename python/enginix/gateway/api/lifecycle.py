@@ -1,26 +1,22 @@
-"""/v1/models/load and /v1/models/unload: start and end the servers of this gateway's models."""
+"""/v1/models/load and /v1/models/unload: start and end models' servers, through the supervisor."""
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from fastapi import APIRouter
-from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from enginix.errors import BackendError, RequestError
+from enginix.errors import BackendUnavailable, RequestError
 from enginix.gateway.api.status import lane_status
 from enginix.gateway.body import read
-from enginix.gateway.gateway import Gateway, Lane
-from enginix.gateway.lifecycle import load, unload
-from enginix.gateway.models import RelayedModel
+from enginix.gateway.gateway import Gateway
 from enginix.gateway.openapi import described
 from enginix.gateway.schema.lifecycle import LoadRequest, UnloadRequest
+from enginix.gateway.servers import Changed
 from enginix.gateway.state import gateway_of
 
-logger = logging.getLogger(__name__)
 router = APIRouter(tags=["Operation"])
 
 
@@ -29,22 +25,13 @@ async def load_model(request: Request) -> Response:
     """Start a model's server; answers when it serves, with `?wait=false` at once."""
     gateway = gateway_of(request)
     asked = await read(request, LoadRequest)
-    lane = gateway.lanes[gateway.models.resolve(asked.model).name]
-    engine = lane.model.engine if isinstance(lane.model, RelayedModel) else "triton"
-    if asked.engine not in (None, engine):
-        raise RequestError(
-            f"{lane.model.name} is served by {engine} here, not by {asked.engine}; "
-            "leave engine out",
-            param="engine",
-        )
     gateway.servers.require()
-    if request.query_params.get("wait") != "false":
-        await load(gateway, lane)
-        return JSONResponse(await shown(gateway, lane.model.name))
-    # The supervisor goes on with it; what it fails with is in the status.
-    background = BackgroundTask(in_background, gateway, lane)
-    body = {**await shown(gateway, lane.model.name), "status": "loading"}
-    return JSONResponse(body, 202, background=background)
+    wait = request.query_params.get("wait") != "false"
+    changed = await gateway.servers.load(**load_of(asked, gateway), wait=wait)
+    status = await shown(gateway, changed)
+    if wait:
+        return JSONResponse(status)
+    return JSONResponse({**status, "status": "loading", "state": "loading"}, 202)
 
 
 @router.post("/v1/models/unload", **described(UnloadRequest))
@@ -52,18 +39,32 @@ async def unload_model(request: Request) -> dict[str, Any]:
     """End a model's server once its running requests are done."""
     gateway = gateway_of(request)
     asked = await read(request, UnloadRequest)
-    lane = gateway.lanes[gateway.models.resolve(asked.model).name]
-    await unload(gateway, lane)
-    return await shown(gateway, lane.model.name)
+    gateway.servers.require()
+    name = gateway.models.resolve(asked.model).name
+    drain = gateway.settings.load.drain
+    return await shown(gateway, await gateway.servers.unload(name, drain=drain))
 
 
-async def in_background(gateway: Gateway, lane: Lane) -> None:
+def load_of(asked: LoadRequest, gateway: Gateway) -> dict[str, Any]:
+    """What the supervisor is asked: a model that is there by its name, anything else as a wish."""
+    wish = asked.model_dump(exclude_none=True)
+    if asked.model is None or asked.model_path is not None:
+        return {"wish": wish}
     try:
-        await load(gateway, lane)
-    except BackendError as error:
-        logger.error("%s", error)
+        # As in every other request an alias will do, or a part of a name.
+        wish["model"] = gateway.models.resolve(asked.model, asked.engine).name
+    except RequestError:
+        # The supervisor knows more models: the catalogue's.
+        return {"wish": wish}
+    return {"wish": wish} if wish.keys() - {"model", "engine"} else {"model": wish["model"]}
 
 
-async def shown(gateway: Gateway, model: str) -> dict[str, Any]:
-    servers = await gateway.servers.status()
-    return await lane_status(gateway.lanes[model], servers.get(model))
+async def shown(gateway: Gateway, changed: Changed) -> dict[str, Any]:
+    if gateway.following:
+        await gateway.following.seen(changed.generation)
+    lane = gateway.lanes.get(changed.model)
+    if lane is None:
+        raise BackendUnavailable(
+            f"{changed.model} was loaded, but this gateway cannot serve it; its log says why"
+        )
+    return await lane_status(lane, (await gateway.servers.status()).get(changed.model))

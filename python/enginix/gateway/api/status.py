@@ -40,8 +40,8 @@ async def lane_status(lane: Lane, server: dict[str, Any] | None = None) -> dict[
         "state": "loaded" if health.ok else "error",
         "reason": health.reason,
         "running": lane.admission.running,
-        "waiting": lane.admission.waiting,
-        "queued": lane.admission.waiting,
+        "waiting": lane.admission.waiting + lane.waiting_for_load,
+        "queued": lane.admission.waiting + lane.waiting_for_load,
         "last_token_seconds": lane.liveness.seconds_since_token(),
         "status": "loaded" if health.ok else "error",
     }

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from enginix.gateway.schema.fields import Schema
+from typing import Annotated
+
+from pydantic import Field
+
+from enginix.gateway.schema.fields import Positive, Schema
 
 
 class LoadRequest(Schema):
-    model: str
+    """A model by its name, or by its directory and the name it is to have."""
+
+    model: str | None = None
+    model_path: str | None = None
     engine: str | None = None
+    dtype: str | None = None
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
+    max_model_len: Positive | None = None
 
 
 class UnloadRequest(Schema):

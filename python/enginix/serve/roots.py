@@ -1,0 +1,52 @@
+"""Which directories of this machine a client may have models loaded from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from enginix.errors import RequestError
+
+
+def allowed_path(asked: str, roots: Sequence[Path]) -> Path:
+    """The directory, with every link in it followed; RequestError when it is outside the roots.
+
+    What a link in the directory itself points to must be under the roots, too. A path outside is
+    refused in the same words whether there is something or not.
+    """
+    path = Path(asked) if "\0" not in asked else Path()
+    resolved = _resolved(path)
+    known = [_resolved(root) for root in roots]
+    if not path.is_absolute() or resolved is None or not _is_under(resolved, known):
+        raise _refused(asked, "it is not under this server's model roots", roots)
+    if not resolved.is_dir():
+        raise RequestError(
+            f"model_path: there is no directory {asked}; name an engine's or a checkpoint's",
+            param="model_path",
+            code="path_not_found",
+        )
+    for file in sorted(resolved.iterdir()):
+        if not _is_under(_resolved(file), known):
+            raise _refused(asked, f"its {file.name} leads out of this server's model roots", roots)
+    return resolved
+
+
+def _resolved(path: Path) -> Path | None:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):
+        # A loop of links.
+        return None
+
+
+def _is_under(path: Path | None, roots: Sequence[Path | None]) -> bool:
+    return path is not None and any(root and path.is_relative_to(root) for root in roots)
+
+
+def _refused(asked: str, why: str, roots: Sequence[Path]) -> RequestError:
+    return RequestError(
+        f"model_path: {asked!r} cannot be loaded, {why} ({', '.join(map(str, roots))}); put it "
+        "there, or start `enginix up` with --model-root DIR",
+        param="model_path",
+        code="path_not_allowed",
+    )
