@@ -145,6 +145,13 @@ async def test_temperature_zero_is_greedy() -> None:
     assert (sampling.top_k, sampling.temperature, sampling.seed) == (1, None, None)
 
 
+async def test_a_nucleus_of_nothing_is_greedy_too() -> None:
+    backend = FakeBackend(ids("Hello"))
+    await ask(backend, temperature=1, top_p=0)
+    sampling = backend.asked[0].sampling
+    assert (sampling.top_p, sampling.top_k) == (None, 1)
+
+
 async def test_several_choices_draw_on_their_own_seeds() -> None:
     backend = FakeBackend(ids("One"), ids("Two"))
     answer = await ask(backend, n=2, seed=7)
@@ -318,7 +325,12 @@ async def test_neutral_values_ask_nothing_of_the_engine() -> None:
         ({"messages": [{"role": "user", "content": [IMAGE]}]}, "messages[0].content[0]"),
         ({"temperature": "hot"}, "temperature"),
         ({"temperature": 3}, "temperature"),
-        ({"top_p": 0}, "top_p"),
+        ({"top_p": 1.5}, "top_p"),
+        ({"top_k": 2**31}, "top_k"),
+        ({"min_tokens": 2**31}, "min_tokens"),
+        ({"stop_token_ids": [5, 2**31]}, "stop_token_ids[1]"),
+        ({"stop_token_ids": [-1]}, "stop_token_ids[0]"),
+        ({"web_search_options": {}}, "web_search_options"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"max_tokens": -5}, "max_tokens"),
         ({"max_tokens": 1.5}, "max_tokens"),
@@ -336,6 +348,7 @@ async def test_neutral_values_ask_nothing_of_the_engine() -> None:
         ({"tools": [{"type": "function", "function": {}}]}, "tools[0].function.name"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"tool_choice": "sometimes"}, "tool_choice"),
+        ({"tool_choice": {"type": "custom"}}, "tool_choice.type"),
         ({"functions": [{}]}, "functions"),
         ({"top_logprobs": 5, "logprobs": True}, "top_logprobs"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),

@@ -71,10 +71,16 @@ async def test_log_probabilities_come_with_their_places() -> None:
     assert len(logprobs["text_offset"]) == len(logprobs["token_logprobs"])
 
 
+async def test_an_empty_suffix_asks_for_nothing() -> None:
+    answer = await complete(FakeBackend(ids("One two")), suffix="")
+    assert answer["choices"][0]["text"] == "One two"
+
+
 @pytest.mark.parametrize(
     ("body", "param"),
     [
         ({"suffix": "end"}, "suffix"),
+        ({"max_tokens": 0, "echo": True}, "max_tokens"),
         ({"prompt": ""}, "prompt"),
         ({"prompt": []}, "prompt"),
         ({"prompt": [[]]}, "prompt[0]"),

@@ -13,10 +13,10 @@ from enginix.gateway.schema.fields import StreamOptions
 def refuse(request: BaseModel, impossible: Mapping[str, str]) -> None:
     """Refuse by name what is known and cannot be done; ignoring it would answer another question.
 
-    `impossible`: field -> what to do instead. Null and false ask for nothing.
+    `impossible`: field -> what to do instead. Null, false and what is empty ask for nothing.
     """
     for name, instead in impossible.items():
-        if getattr(request, name) not in (None, False):
+        if getattr(request, name):
             raise unsupported(name, instead)
 
 

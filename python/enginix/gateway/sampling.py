@@ -36,9 +36,10 @@ def sampling_of(
     fields: SamplingFields, defaults: SamplingDefaults, guide: Guide | None = None
 ) -> Sampling:
     temperature = _chosen(fields.temperature, defaults.temperature)
+    top_p = _chosen(fields.top_p, defaults.top_p)
     wanted = Sampling(
         temperature=temperature,
-        top_p=_chosen(fields.top_p, defaults.top_p),
+        top_p=top_p,
         top_k=max(0, int(_chosen(fields.top_k, defaults.top_k))),
         min_p=_chosen(fields.min_p, defaults.min_p),
         seed=fields.seed,
@@ -52,7 +53,7 @@ def sampling_of(
     plain = replace(
         wanted, **{name: None for name, value in NEUTRAL.items() if getattr(wanted, name) == value}
     )
-    return plain if temperature else _greedy(plain)
+    return plain if temperature and top_p else _greedy(plain)
 
 
 def check_supported(sampling: Sampling, supported: frozenset[str]) -> None:
@@ -91,7 +92,7 @@ def logit_bias(bias: dict[str, float] | None) -> dict[int, float] | None:
 
 
 def _greedy(sampling: Sampling) -> Sampling:
-    # Temperature 0 itself divides by zero in some engines; the best of one is the best of all.
+    # Zero itself divides by zero in some engines; the best of one is the best of all.
     return replace(sampling, temperature=None, top_p=None, min_p=None, seed=None, top_k=1)
 
 

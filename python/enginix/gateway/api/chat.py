@@ -65,6 +65,9 @@ def check(chat: ChatRequest) -> None:
         raise unsupported("best_of", "ask for n answers and choose")
     if chat.modalities and chat.modalities != ["text"]:
         raise unsupported("modalities", "this model writes text")
+    # Even an empty one asks for a search.
+    if chat.web_search_options is not None:
+        raise unsupported("web_search_options", "this server searches nothing; send tools")
 
 
 def options_of(chat: ChatRequest, model: ServedModel) -> Options:

@@ -38,7 +38,7 @@ def completion_of(asked: InferenceRequest) -> dict[str, Any]:
         "prompt": asked.prompt,
         "max_tokens": asked.maxTokens,
         "temperature": asked.temperature,
-        "top_p": asked.topP or None,
+        "top_p": asked.topP,
         "top_k": asked.topK,
         "seed": asked.seed,
         "stop": asked.stop,

@@ -81,9 +81,7 @@ def conversation_of(asked: CountRequest) -> Conversation:
 
 
 def options_of(asked: MessagesRequest, model: ServedModel) -> Options:
-    fields = SamplingFields(
-        temperature=asked.temperature, top_p=asked.top_p or None, top_k=asked.top_k
-    )
+    fields = SamplingFields(temperature=asked.temperature, top_p=asked.top_p, top_k=asked.top_k)
     return Options(
         sampling=sampling_of(fields, model.defaults, guide_of(asked)),
         max_tokens=asked.max_tokens,

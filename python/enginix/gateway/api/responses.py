@@ -125,7 +125,7 @@ def conversation_of(asked: ResponseRequest, said: Messages) -> Conversation:
 
 
 def options_of(asked: ResponseRequest, model: ServedModel) -> Options:
-    fields = SamplingFields(temperature=asked.temperature, top_p=asked.top_p or None)
+    fields = SamplingFields(temperature=asked.temperature, top_p=asked.top_p)
     return Options(
         sampling=sampling_of(fields, model.defaults, guide_of(asked)),
         max_tokens=asked.max_output_tokens,
