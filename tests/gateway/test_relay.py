@@ -15,7 +15,9 @@ from gateway.harness import Call, application, events, ids, served, server, user
 
 from enginix.backends.openai import OpenAIBackend
 from enginix.gateway.models import RelayedModel
-from enginix.gateway.relay import Events, Rename, usage_in
+from enginix.gateway.relay.events import Events
+from enginix.gateway.relay.rename import Rename
+from enginix.gateway.relay.usage import usage_in
 
 CHAT = "/v1/chat/completions"
 UPSTREAM = "models/Their-30B"

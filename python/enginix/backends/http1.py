@@ -21,6 +21,7 @@ CONNECT_SECONDS = 5.0
 # What may wait to be read before the server is made to wait.
 MOST_WAITING = 256 << 10
 MOST_IDLE = 64
+MOST_OF_AN_ERROR = 64 << 10
 
 
 class HttpClient:
@@ -37,6 +38,8 @@ class HttpClient:
         self._base = parts.path.rstrip("/")
         self._authority = parts.netloc.rpartition("@")[2]
         self._idle: list[Connection] = []
+        self.outages = 0
+        """How often nobody was there to take a connection."""
 
     @asynccontextmanager
     async def request(
@@ -60,7 +63,8 @@ class HttpClient:
     async def _asked(self, message: bytes) -> Connection:
         while self._idle:
             kept = self._idle.pop()
-            if kept.closed:
+            if not kept.reusable:
+                kept.close()
                 continue
             with suppress(NotBegun):
                 return await self._answered(kept, message)
@@ -84,10 +88,12 @@ class HttpClient:
                     lambda: Connection(self.name), self._host, self._port, ssl=self._tls
                 )
         except TimeoutError:
+            self.outages += 1
             raise BackendUnavailable(
                 f"{self.name} did not take a connection within {CONNECT_SECONDS:g} s"
             ) from None
         except OSError as error:
+            self.outages += 1
             why = error.strerror or str(error)
             raise BackendUnavailable(f"{self.name} cannot be reached: {why}") from None
         return connection
@@ -119,7 +125,7 @@ class Connection(asyncio.Protocol):
         self.status = 0
         self.headers: dict[str, str] = {}
         self._headers_complete = self._complete = self._keep = False
-        self._bounded = False
+        self._bounded = self._unasked = False
         self._pieces: list[bytes] = []
         self._waiting = 0
         self._paused = False
@@ -127,7 +133,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def reusable(self) -> bool:
-        return self._complete and self._keep and not self.closed
+        return self._complete and self._keep and not (self.closed or self._unasked)
 
     async def ask(self, message: bytes) -> None:
         """Send a request; return when its answer's headers are here."""
@@ -155,11 +161,24 @@ class Connection(asyncio.Protocol):
         return self._take()
 
     async def read(self, limit: int) -> bytes:
-        """The whole body; what is beyond the limit is left out."""
-        body = b""
-        while len(body) < limit and (piece := await self.piece()):
-            body += piece
-        return body[:limit]
+        """The whole body. Raises BackendUnavailable for one beyond the limit."""
+        body = await self.read_some(limit + 1)
+        if len(body) > limit:
+            raise BackendUnavailable(f"{self._name} sent more than {limit >> 20} MB as one answer")
+        return body
+
+    async def read_error(self) -> bytes:
+        """As much of the body as anybody wants to read of an error."""
+        return await self.read_some(MOST_OF_AN_ERROR)
+
+    async def read_some(self, limit: int) -> bytes:
+        """The body; what is beyond the limit is left out."""
+        pieces: list[bytes] = []
+        size = 0
+        while size < limit and (piece := await self.piece()):
+            pieces.append(piece)
+            size += len(piece)
+        return b"".join(pieces)[:limit]
 
     def close(self) -> None:
         self.closed = True
@@ -189,16 +208,25 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     # The parser calls these.
+    def on_message_begin(self) -> None:
+        # What comes unasked must not be taken for the answer to the next request.
+        self._unasked = self._complete
+        self.headers.clear()
+        self._bounded = False
+
     def on_header(self, name: bytes, value: bytes) -> None:
         key = name.decode("latin-1").lower()
         self.headers[key] = value.decode("latin-1")
         self._bounded |= key in ("content-length", "transfer-encoding")
 
     def on_headers_complete(self) -> None:
-        self.status = self._parser.get_status_code()
-        self._headers_complete = self.status >= 200
+        if not self._unasked:
+            self.status = self._parser.get_status_code()
+            self._headers_complete = self.status >= 200
 
     def on_body(self, body: bytes) -> None:
+        if self._unasked:
+            return
         self._pieces.append(body)
         self._waiting += len(body)
         if self._waiting > MOST_WAITING and not self._paused and self._transport is not None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import time
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -20,8 +23,10 @@ from enginix.errors import (
 )
 
 PROBE_SECONDS = 2.0
-MOST_OF_AN_ERROR = 64 << 10
 RETRY_SECONDS = 1.0
+# How long it is believed that a server lacks a route; it may be a newer one by then.
+LACK_SECONDS = 60.0
+NO_ROUTE = re.compile(r"\W*(?:404\W+)?(?:\w+ )?not found\W*|.*\bcannot post\b.*", re.IGNORECASE)
 
 
 class OpenAIBackend:
@@ -35,12 +40,25 @@ class OpenAIBackend:
         *,
         api_key: str | None = None,
         probe_seconds: float = PROBE_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
         self.model = model
         self._http = HttpClient(url, name=name)
         self._authorization = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._probe_seconds = probe_seconds
+        self._clock = clock
+        # Path -> until when, and how often the server had been away by then.
+        self._lacking: dict[str, tuple[float, int]] = {}
+
+    def note_lack(self, path: str) -> None:
+        """The server has no such route."""
+        self._lacking[path] = (self._clock() + LACK_SECONDS, self._http.outages)
+
+    def lacks(self, path: str) -> bool:
+        """Whether that is known; not for longer than it may be true."""
+        until, outages = self._lacking.get(path, (-1.0, 0))
+        return self._clock() < until and outages == self._http.outages
 
     def ask(
         self, path: str, body: bytes, request_id: str = ""
@@ -59,7 +77,7 @@ class OpenAIBackend:
                 asyncio.timeout(self._probe_seconds),
                 self.ask("/v1/completions", orjson.dumps(body), "probe") as answer,
             ):
-                text = await answer.read(MOST_OF_AN_ERROR)
+                text = await answer.read_error()
                 if answer.status != 200:
                     raise BackendUnavailable(
                         f"{self.name} answered {answer.status}: {words_of(text)}"
@@ -75,11 +93,33 @@ class OpenAIBackend:
         await self._http.close()
 
 
-async def refusal(name: str, answer: Connection) -> EnginixError:
-    """An answer that is none, as our own error."""
-    body = await answer.read(MOST_OF_AN_ERROR)
+def has_no_route(path: str, status: int, body: bytes) -> bool:
+    """Whether a refusal is about the route itself, not about what was asked there."""
+    if status in (405, 501):
+        return True
+    if status != 404:
+        return False
+    try:
+        orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return True
     words = words_of(body)
-    status = answer.status
+    return path in words or NO_ROUTE.fullmatch(words) is not None
+
+
+def told_failure(name: str, event: dict[str, Any]) -> EnginixError | None:
+    """What an event of a stream says that has begun; None when it is an ordinary one."""
+    if not event.get("error") and event.get("object") != "error":
+        return None
+    body = orjson.dumps(event)
+    code = _error_of(body).get("code")
+    status = code if isinstance(code, int) and 400 <= code < 600 else 500
+    return refusal(name, status, body)
+
+
+def refusal(name: str, status: int, body: bytes) -> EnginixError:
+    """An answer that is none, as our own error."""
+    words = words_of(body)
     if status == 429:
         return Overloaded(f"{name} is full: {words}", retry_after=RETRY_SECONDS)
     if status == 503:

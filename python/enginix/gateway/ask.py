@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from enginix.chat.events import Event
-from enginix.gateway.models import ServedModel
+from enginix.gateway.models import RelayedModel, ServedModel
 from enginix.triton.request import TokenRequest
 
 FinishReason = Literal["stop", "length", "tool_calls"]
@@ -45,9 +45,41 @@ class Ask:
     """What the dialect calls the form an answer is held to."""
 
 
+@dataclass(frozen=True, slots=True)
+class RelayedAsk:
+    """As Ask, for a model whose own server takes chats: `body` is what that server is asked."""
+
+    id: str
+    model: RelayedModel
+    body: Mapping[str, Any]
+    format: ReplyFormat
+    choices: int = 1
+    prompt_tokens: int = 0
+    """Nobody here can count them; the reply's end says how many they were."""
+
+    @property
+    def requests(self) -> Sequence[int]:
+        """One for each choice."""
+        return range(self.choices)
+
+
+AnyAsk = Ask | RelayedAsk
+
+
 class TokenLogprob(NamedTuple):
     token: int
     logprob: float
+
+
+class SpelledLogprob(TokenLogprob):
+    """One that came with its token's text: `entry` is what chat completions show of it."""
+
+    entry: Mapping[str, Any]
+
+    def __new__(cls, entry: Mapping[str, Any]) -> SpelledLogprob:
+        self = super().__new__(cls, -1, entry.get("logprob") or 0.0)
+        self.entry = entry
+        return self
 
 
 # One for every token when asked for, so a tuple again.
@@ -65,6 +97,8 @@ class Finished:
     completion_tokens: int
     reasoning_tokens: int = 0
     stop_string: str | None = None
+    prompt_tokens: int | None = None
+    """Where only the server that answered could count them."""
 
 
 ReplyEvent = Event | Logprobs | Finished

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from enginix.chat.events import Message, collect
-from enginix.gateway.ask import Ask, Finished, Logprobs, ReplyEvent, TokenLogprob, Usage
+from enginix.gateway.ask import AnyAsk, Finished, Logprobs, ReplyEvent, TokenLogprob, Usage
 from enginix.gateway.disconnect import unless_client_leaves
 from enginix.gateway.gateway import Gateway
 from enginix.gateway.parts import Part, Parts
@@ -54,7 +54,7 @@ class WholeReply(Response):
 
     media_type = "application/json"
 
-    def __init__(self, gateway: Gateway, ask: Ask, encoder: DocumentEncoder) -> None:
+    def __init__(self, gateway: Gateway, ask: AnyAsk, encoder: DocumentEncoder) -> None:
         super().__init__()
         self._gateway = gateway
         self._ask = ask
@@ -78,7 +78,7 @@ class WholeReply(Response):
         except Exception as error:
             record.error = type(error).__name__
             raise
-        record.finish_reasons = tally.finish_reasons
+        tally.note(record)
         choices = [WholeChoice(events) for events in gathered]
         self.body = orjson.dumps(self._encoder.document(choices, tally.usage))
         self.headers["content-length"] = str(len(self.body))

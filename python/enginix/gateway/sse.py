@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from enginix.errors import EnginixError
-from enginix.gateway.ask import Ask, Finished, ReplyEvent, Usage
+from enginix.gateway.ask import AnyAsk, Finished, ReplyEvent, Usage
 from enginix.gateway.disconnect import unless_client_leaves
 from enginix.gateway.errors import Failure, failure_of
 from enginix.gateway.gateway import Gateway
@@ -52,7 +52,7 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, gateway: Gateway, ask: Ask, encoder: StreamEncoder) -> None:
+    def __init__(self, gateway: Gateway, ask: AnyAsk, encoder: StreamEncoder) -> None:
         super().__init__(headers=HEADERS)
         del self.headers["content-length"]
         self._gateway = gateway
@@ -99,7 +99,7 @@ class EventStream(Response):
                 await send({"type": "http.response.body", "body": body, "more_body": True})
             if events[-1].__class__ is Finished:
                 tally.read(events)
-        record.finish_reasons = tally.finish_reasons
+        tally.note(record)
         return self._encoder.end(tally.usage)
 
     async def _first(self, replies: Replies, send: Send) -> tuple[int, list[ReplyEvent]]:
@@ -127,18 +127,24 @@ class EventStream(Response):
 class UsageTally:
     """Adds up what the choices' last events say."""
 
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: AnyAsk) -> None:
         self._prompt_tokens = ask.prompt_tokens
         self._completion_tokens = 0
         self._reasoning_tokens = 0
-        self.finish_reasons: list[str] = []
+        self._finish_reasons: list[str] = []
 
     def read(self, events: Sequence[ReplyEvent]) -> None:
         last = events[-1] if events else None
         if isinstance(last, Finished):
             self._completion_tokens += last.completion_tokens
             self._reasoning_tokens += last.reasoning_tokens
-            self.finish_reasons.append(last.reason)
+            self._finish_reasons.append(last.reason)
+            if last.prompt_tokens is not None:
+                self._prompt_tokens = last.prompt_tokens
+
+    def note(self, record: RequestRecord) -> None:
+        record.prompt_tokens = self._prompt_tokens
+        record.finish_reasons = self._finish_reasons
 
     @property
     def usage(self) -> Usage:

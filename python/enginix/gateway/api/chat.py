@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import orjson
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from enginix.gateway.api.chat_reply import ChatDocument, ChatStream
-from enginix.gateway.asking import Options, chat_ask
-from enginix.gateway.body import read
+from enginix.gateway.ask import AnyAsk, Ask, RelayedAsk
+from enginix.gateway.asking import Options, chat_ask, check_choices
+from enginix.gateway.body import read, read_bytes
 from enginix.gateway.conversation import Conversation
 from enginix.gateway.document import WholeReply
 from enginix.gateway.guides import guide_of
-from enginix.gateway.models import ServedModel
+from enginix.gateway.models import RelayedModel, ServedModel
 from enginix.gateway.openapi import described
 from enginix.gateway.parameters import (
     check_choice,
@@ -26,6 +28,7 @@ from enginix.gateway.sampling import sampling_of
 from enginix.gateway.schema.chat import ChatRequest, NamedTool
 from enginix.gateway.sse import EventStream
 from enginix.gateway.state import gateway_of, note_prompt
+from enginix.gateway.upstream.question import relayed_chat
 
 router = APIRouter(tags=["OpenAI"])
 
@@ -43,24 +46,42 @@ IMPOSSIBLE = {
 @router.post("/v1/chat/completions", **described(ChatRequest, streams=True))
 async def create_chat_completion(request: Request) -> Response:
     """Answer a conversation, streamed or whole."""
+    return await relay(request, answer_chat) or await answer_chat(request)
+
+
+async def answer_chat(request: Request) -> Response:
+    """The answer of a model of ours, or of a server's whose texts are told apart here."""
     gateway = gateway_of(request)
-    if relayed := await relay(request):
-        return relayed
     chat = await read(request, ChatRequest)
-    model = gateway.models.find(chat.model)
-    check(chat)
-    options = options_of(chat, model)
-    conversation = conversation_of(chat, guided=options.sampling.guide is not None)
-    note_prompt(request, conversation.messages)
-    ask = await chat_ask("chatcmpl-", model, conversation, options, gateway.settings.request)
+    check_stream_options(chat.stream_options, chat.stream)
+    model = gateway.models.resolve(chat.model)
+    if isinstance(model, RelayedModel):
+        ask: AnyAsk = await relayed_ask_of(request, chat, model)
+    else:
+        ask = await ask_of(request, chat, model)
     if chat.stream:
         return EventStream(gateway, ask, ChatStream(ask, chat.stream_options))
     return WholeReply(gateway, ask, ChatDocument(ask))
 
 
+async def ask_of(request: Request, chat: ChatRequest, model: ServedModel) -> Ask:
+    check(chat)
+    options = options_of(chat, model)
+    conversation = conversation_of(chat, guided=options.sampling.guide is not None)
+    note_prompt(request, conversation.messages)
+    limits = gateway_of(request).settings.request
+    return await chat_ask("chatcmpl-", model, conversation, options, limits)
+
+
+async def relayed_ask_of(request: Request, chat: ChatRequest, model: RelayedModel) -> RelayedAsk:
+    check_choices(1, chat.n or 1, gateway_of(request).settings.request)
+    asked = orjson.loads(await read_bytes(request))
+    note_prompt(request, asked.get("messages"))
+    return relayed_chat(model, chat, asked)
+
+
 def check(chat: ChatRequest) -> None:
     refuse(chat, IMPOSSIBLE)
-    check_stream_options(chat.stream_options, chat.stream)
     if chat.best_of not in (None, chat.n or 1):
         raise unsupported("best_of", "ask for n answers and choose")
     if chat.modalities and chat.modalities != ["text"]:

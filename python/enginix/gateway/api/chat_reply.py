@@ -6,16 +6,24 @@ A chunk is constant but for its delta, so everything around it is made once per 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from enginix.chat.events import Answer, Event, Reasoning, ToolCallArguments, ToolCallStart
-from enginix.gateway.ask import Ask, Finished, Logprobs, ReplyEvent, TokenLogprob, Usage
+from enginix.gateway.ask import (
+    AnyAsk,
+    Finished,
+    Logprobs,
+    ReplyEvent,
+    SpelledLogprob,
+    TokenLogprob,
+    Usage,
+)
 from enginix.gateway.document import WholeChoice
 from enginix.gateway.errors import Failure, openai_error
-from enginix.gateway.models import ServedModel
+from enginix.gateway.models import Model, RelayedModel
 from enginix.gateway.schema.fields import StreamOptions
 
 DONE = b"data: [DONE]\n\n"
@@ -25,7 +33,7 @@ dumps = orjson.dumps
 class ChatStream:
     """chat.completion.chunk after chat.completion.chunk."""
 
-    def __init__(self, ask: Ask, options: StreamOptions | None = None) -> None:
+    def __init__(self, ask: AnyAsk, options: StreamOptions | None = None) -> None:
         self._head = head(ask, "chat.completion.chunk")
         self._with_usage = options is not None and options.include_usage
         # OpenAI sends the field with every chunk once it was asked for.
@@ -55,7 +63,7 @@ class ChatStream:
 class ChoiceChunks:
     """The chunks of one choice."""
 
-    def __init__(self, head: bytes, index: int, tail: bytes, model: ServedModel) -> None:
+    def __init__(self, head: bytes, index: int, tail: bytes, model: Model) -> None:
         self._before = before = b'%b,"choices":[{"index":%d,"delta":{' % (head, index)
         self._tail = tail
         self._after = after = b'},"logprobs":null,"finish_reason":null}]%b' % tail
@@ -114,7 +122,7 @@ class ChoiceChunks:
 class ChatDocument:
     """One chat.completion."""
 
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: AnyAsk) -> None:
         self._ask = ask
 
     def document(self, choices: Sequence[WholeChoice], usage: Usage) -> dict[str, Any]:
@@ -155,7 +163,7 @@ class ChatDocument:
         }
 
 
-def head(ask: Ask, object: str) -> bytes:
+def head(ask: AnyAsk, object: str) -> bytes:
     """What every chunk of a stream begins with."""
     fields = {
         "id": ask.id,
@@ -167,8 +175,10 @@ def head(ask: Ask, object: str) -> bytes:
     return b"data: " + dumps(fields).removesuffix(b"}")
 
 
-def fingerprint(model: ServedModel) -> str:
+def fingerprint(model: Model) -> str:
     """What produced the answer, as far as it can change it."""
+    if isinstance(model, RelayedModel):
+        return model.engine
     return f"{model.manifest.kind}-{model.manifest.built_with.enginix}"
 
 
@@ -181,9 +191,14 @@ def usage_of(usage: Usage) -> dict[str, Any]:
     }
 
 
-def logprobs_of(tokens: Sequence[TokenLogprob], model: ServedModel) -> dict[str, Any]:
-    content = []
-    for token, logprob in tokens:
+def logprobs_of(tokens: Sequence[TokenLogprob], model: Model) -> dict[str, Any]:
+    content: list[Mapping[str, Any]] = []
+    for each in tokens:
+        if isinstance(each, SpelledLogprob):
+            content.append(each.entry)
+            continue
+        assert not isinstance(model, RelayedModel), "its server spells its tokens"
+        token, logprob = each
         spelled = model.tokenizer.bytes_of(token)
         content.append(
             {

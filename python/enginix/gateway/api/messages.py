@@ -8,23 +8,27 @@ from typing import Any
 import orjson
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from enginix.errors import RequestError
 from enginix.gateway.api.messages_reply import MessageDocument, MessageStream
+from enginix.gateway.ask import AnyAsk
 from enginix.gateway.asking import Options, chat_ask
 from enginix.gateway.body import read
 from enginix.gateway.conversation import Conversation, prompt_of
 from enginix.gateway.document import WholeReply
-from enginix.gateway.models import ServedModel
+from enginix.gateway.models import Model, RelayedModel, ServedModel
 from enginix.gateway.openapi import described
 from enginix.gateway.parameters import check_choice, stop_strings
 from enginix.gateway.relay import relay
 from enginix.gateway.sampling import sampling_of
 from enginix.gateway.schema.fields import SamplingFields
 from enginix.gateway.schema.messages import Block, CountRequest, Message, MessagesRequest, Tool
+from enginix.gateway.settings import RequestLimits
 from enginix.gateway.sse import EventStream
-from enginix.gateway.state import gateway_of, note_prompt
+from enginix.gateway.state import gateway_of, note_prompt, record_of
+from enginix.gateway.upstream.count import count_prompt
+from enginix.gateway.upstream.question import relayed_ask, response_format
 from enginix.triton.request import Guide
 
 router = APIRouter(tags=["Anthropic"])
@@ -33,26 +37,57 @@ router = APIRouter(tags=["Anthropic"])
 @router.post("/v1/messages", **described(MessagesRequest, streams=True))
 async def create_message(request: Request) -> Response:
     """Answer a conversation, streamed or whole."""
+    return await relay(request, answer_message) or await answer_message(request)
+
+
+async def answer_message(request: Request) -> Response:
+    """The answer of a model of ours, or of a server that does not speak this dialect itself."""
     gateway = gateway_of(request)
-    if relayed := await relay(request):
-        return relayed
     asked = await read(request, MessagesRequest)
-    model = gateway.models.find(asked.model)
+    model = gateway.models.resolve(asked.model)
     conversation = conversation_of(asked)
     note_prompt(request, conversation.messages)
-    options = options_of(asked, model)
-    ask = await chat_ask("msg_", model, conversation, options, gateway.settings.request)
+    ask = await ask_of(asked, model, conversation, gateway.settings.request)
     if asked.stream:
         return EventStream(gateway, ask, MessageStream(ask))
     return WholeReply(gateway, ask, MessageDocument(ask))
 
 
 @router.post("/v1/messages/count_tokens", **described(CountRequest))
-async def count_tokens(request: Request) -> dict[str, int]:
+async def count_tokens(request: Request) -> Response:
     """How many tokens the model would read."""
+    return await relay(request, answer_count) or await answer_count(request)
+
+
+async def answer_count(request: Request) -> Response:
     asked = await read(request, CountRequest)
-    model = gateway_of(request).models.find(asked.model)
-    return {"input_tokens": len((await prompt_of(model, conversation_of(asked))).ids)}
+    model = gateway_of(request).models.resolve(asked.model)
+    conversation = conversation_of(asked)
+    if isinstance(model, RelayedModel):
+        count = await count_prompt(model, conversation, record_of(request).id)
+    else:
+        count = len((await prompt_of(model, conversation)).ids)
+    return JSONResponse({"input_tokens": count})
+
+
+async def ask_of(
+    asked: MessagesRequest, model: Model, conversation: Conversation, limits: RequestLimits
+) -> AnyAsk:
+    if isinstance(model, RelayedModel):
+        return relayed_ask("msg_", model, conversation, wishes_of(asked))
+    return await chat_ask("msg_", model, conversation, options_of(asked, model), limits)
+
+
+def wishes_of(asked: MessagesRequest) -> dict[str, Any]:
+    """The same options in the words of chat completions."""
+    return {
+        "max_tokens": asked.max_tokens,
+        "temperature": asked.temperature,
+        "top_p": asked.top_p,
+        "top_k": asked.top_k or None,
+        "stop": list(stop_strings(asked.stop_sequences, "stop_sequences")) or None,
+        "response_format": response_format(guide_of(asked)),
+    }
 
 
 def conversation_of(asked: CountRequest) -> Conversation:

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from enginix.chat.events import Answer, Event, Reasoning
-from enginix.gateway.ask import Ask, Finished, Logprobs, ReplyEvent, Usage
+from enginix.gateway.ask import AnyAsk, Finished, Logprobs, ReplyEvent, Usage
 from enginix.gateway.document import WholeChoice
 from enginix.gateway.errors import Failure, anthropic_error
 from enginix.gateway.parts import Part, Parts
@@ -27,7 +27,7 @@ CALL_DELTA = ("input_json_delta", "partial_json")
 class MessageStream:
     """message_start, the blocks with their deltas, message_delta, message_stop."""
 
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: AnyAsk) -> None:
         self._ask = ask
         self._parts = Parts()
         self._open: Part | None = None
@@ -45,7 +45,7 @@ class MessageStream:
     def end(self, usage: Usage) -> bytes:
         delta = {
             "delta": stop_of(self._finished),
-            "usage": {"output_tokens": usage.completion_tokens},
+            "usage": counts(usage),
         }
         return self._close() + event("message_delta", delta) + event("message_stop", {})
 
@@ -85,18 +85,21 @@ class MessageStream:
 
 
 class MessageDocument:
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: AnyAsk) -> None:
         self._ask = ask
 
     def document(self, choices: Sequence[WholeChoice], usage: Usage) -> dict[str, Any]:
         (choice,) = choices
-        counts = {"input_tokens": usage.prompt_tokens, "output_tokens": usage.completion_tokens}
         blocks = [block_of(part) for part in choice.parts]
-        return envelope(self._ask, blocks, choice.finished, counts)
+        return envelope(self._ask, blocks, choice.finished, counts(usage))
+
+
+def counts(usage: Usage) -> dict[str, int]:
+    return {"input_tokens": usage.prompt_tokens, "output_tokens": usage.completion_tokens}
 
 
 def envelope(
-    ask: Ask, blocks: list[dict[str, Any]], finished: Finished | None, usage: dict[str, int]
+    ask: AnyAsk, blocks: list[dict[str, Any]], finished: Finished | None, usage: dict[str, int]
 ) -> dict[str, Any]:
     return {
         "id": ask.id,

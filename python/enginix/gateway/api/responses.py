@@ -14,12 +14,13 @@ from enginix.chat.events import Answer, Reasoning
 from enginix.errors import RequestError, ResourceNotFound
 from enginix.gateway.api.responses_input import function_tools, messages_of
 from enginix.gateway.api.responses_reply import ResponseBody, ResponseDocument, ResponseStream
+from enginix.gateway.ask import AnyAsk
 from enginix.gateway.asking import Options, chat_ask
 from enginix.gateway.body import read
 from enginix.gateway.conversation import Conversation
 from enginix.gateway.document import WholeReply
 from enginix.gateway.gateway import Gateway
-from enginix.gateway.models import ServedModel
+from enginix.gateway.models import Model, RelayedModel, ServedModel
 from enginix.gateway.openapi import described
 from enginix.gateway.parameters import check_choice, refuse
 from enginix.gateway.parts import Part
@@ -27,9 +28,11 @@ from enginix.gateway.relay import relay
 from enginix.gateway.sampling import sampling_of
 from enginix.gateway.schema.fields import SamplingFields
 from enginix.gateway.schema.responses import ResponseRequest, ToolChoice
+from enginix.gateway.settings import RequestLimits
 from enginix.gateway.sse import EventStream
 from enginix.gateway.state import gateway_of, note_prompt
 from enginix.gateway.store import StoredResponse
+from enginix.gateway.upstream.question import relayed_ask, response_format
 from enginix.triton.request import Guide
 
 router = APIRouter(tags=["OpenAI"])
@@ -47,17 +50,19 @@ IMPOSSIBLE = {
 @router.post("/v1/responses", **described(ResponseRequest, streams=True))
 async def create_response(request: Request) -> Response:
     """Answer, streamed or whole, and remember the answer unless told otherwise."""
+    return await relay(request, answer_response) or await answer_response(request)
+
+
+async def answer_response(request: Request) -> Response:
+    """The answer of a model of ours, or of a server that does not speak this dialect itself."""
     gateway = gateway_of(request)
-    if relayed := await relay(request):
-        return relayed
     asked = await read(request, ResponseRequest)
-    model = gateway.models.find(asked.model)
+    model = gateway.models.resolve(asked.model)
     refuse(asked, IMPOSSIBLE)
     said = messages_so_far(asked, gateway)
     conversation = conversation_of(asked, said)
     note_prompt(request, conversation.messages)
-    options = options_of(asked, model)
-    ask = await chat_ask("resp_", model, conversation, options, gateway.settings.request)
+    ask = await ask_of(asked, model, conversation, gateway.settings.request)
     body = ResponseBody(ask, asked)
     done = remembering(gateway, asked, body.id, said)
     if asked.stream:
@@ -122,6 +127,24 @@ def conversation_of(asked: ResponseRequest, said: Messages) -> Conversation:
         guided=guide_of(asked) is not None,
         template_variables={"reasoning_effort": effort} if effort else {},
     )
+
+
+async def ask_of(
+    asked: ResponseRequest, model: Model, conversation: Conversation, limits: RequestLimits
+) -> AnyAsk:
+    if isinstance(model, RelayedModel):
+        return relayed_ask("resp_", model, conversation, wishes_of(asked))
+    return await chat_ask("resp_", model, conversation, options_of(asked, model), limits)
+
+
+def wishes_of(asked: ResponseRequest) -> dict[str, Any]:
+    """The same options in the words of chat completions."""
+    return {
+        "max_tokens": asked.max_output_tokens,
+        "temperature": asked.temperature,
+        "top_p": asked.top_p,
+        "response_format": response_format(guide_of(asked)),
+    }
 
 
 def options_of(asked: ResponseRequest, model: ServedModel) -> Options:

@@ -10,7 +10,7 @@ from uuid import uuid4
 import orjson
 
 from enginix.chat.events import Answer, Event, Reasoning
-from enginix.gateway.ask import Ask, Finished, Logprobs, ReplyEvent, Usage
+from enginix.gateway.ask import AnyAsk, Finished, Logprobs, ReplyEvent, Usage
 from enginix.gateway.document import WholeChoice
 from enginix.gateway.errors import Failure
 from enginix.gateway.parts import Part, Parts
@@ -27,7 +27,7 @@ CALL = ("fc", "", "response.function_call_arguments")
 class ResponseBody:
     """The response object as it grows: what is the same in every event that shows it."""
 
-    def __init__(self, ask: Ask, request: ResponseRequest) -> None:
+    def __init__(self, ask: AnyAsk, request: ResponseRequest) -> None:
         self.id = ask.id
         self._created = int(time.time())
         self._model = ask.model.name

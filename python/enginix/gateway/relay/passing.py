@@ -1,0 +1,170 @@
+"""Passes a request on to a server that speaks the dialect itself, and its bytes back as they come.
+
+Only the model's name is changed, both ways. What the server has already told apart, reasoning and
+tool calls, stays as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from enginix.backends.http1 import Connection
+from enginix.backends.openai import has_no_route, refusal
+from enginix.errors import BackendUnavailable, EnginixError, GenerationFailed
+from enginix.gateway.disconnect import unless_client_leaves
+from enginix.gateway.errors import failure_of
+from enginix.gateway.gateway import Gateway
+from enginix.gateway.models import RelayedModel
+from enginix.gateway.record import RequestRecord, TokenTimes
+from enginix.gateway.relay.dialect import error_event
+from enginix.gateway.relay.events import Events
+from enginix.gateway.relay.rename import Rename
+from enginix.gateway.relay.usage import note_usage
+from enginix.gateway.sse import HEADERS, STILL_WAITING
+from enginix.gateway.state import record_in
+
+# A whole answer, not a stream, may be this long.
+MOST_OF_AN_ANSWER = 64 << 20
+
+
+class Relayed(Response):
+    """Asks the server while it is being sent; a client that leaves ends that request, too.
+
+    `instead` makes the answer that is given when the server turns out not to have the route.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        model: RelayedModel,
+        path: str,
+        body: bytes,
+        *,
+        streams: bool,
+        instead: Callable[[], Awaitable[Response]] | None = None,
+    ) -> None:
+        super().__init__()
+        self._gateway = gateway
+        self._model = model
+        self._path = path
+        self._asked = body
+        self._streams = streams
+        self._instead = instead
+        self._begun = False
+        self._lacking = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        record = record_in(scope)
+        stayed = await unless_client_leaves(receive, self._answer(send, record))
+        record.client_left = not stayed
+        if self._lacking and stayed and self._instead is not None:
+            response = await self._instead()
+            await response(scope, receive, send)
+
+    async def _answer(self, send: Send, record: RequestRecord) -> None:
+        events = Events()
+        try:
+            async with self._gateway.at_work(self._model.name, record) as (times,):
+                if self._streams:
+                    await self._stream(events, send, record, times)
+                else:
+                    await self._whole(send, record, times)
+        except EnginixError as error:
+            record.error = type(error).__name__
+            if not self._begun:
+                raise
+            last = error_event(failure_of(error), self._path, events.last)
+            await send({"type": "http.response.body", "body": last, "more_body": False})
+
+    def _request(self, record: RequestRecord) -> AbstractAsyncContextManager[Connection]:
+        return self._model.backend.ask(self._path, self._asked, record.id)
+
+    async def _answered(self, answer: Connection) -> bool:
+        """Whether the server has the route; raises what else it says instead of an answer."""
+        if answer.status == 200:
+            return True
+        body = await answer.read_error()
+        backend = self._model.backend
+        if self._instead and not self._begun and has_no_route(self._path, answer.status, body):
+            backend.note_lack(self._path)
+            self._lacking = True
+            return False
+        raise refusal(backend.name, answer.status, body)
+
+    async def _whole(self, send: Send, record: RequestRecord, times: TokenTimes) -> None:
+        async with self._request(record) as answer:
+            if not await self._answered(answer):
+                return
+            body = await answer.read(MOST_OF_AN_ANSWER)
+        note_usage(body, record, times)
+        body = Rename(self._model.name).feed(body)
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+        ]
+        self._begun = True
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def _stream(
+        self, events: Events, send: Send, record: RequestRecord, times: TokenTimes
+    ) -> None:
+        name = self._model.backend.name
+        async with self._awaited(send, record) as answer:
+            if not await self._answered(answer):
+                return
+            if not answer.headers.get("content-type", "").startswith("text/event-stream"):
+                raise GenerationFailed(f"{name} was asked for a stream and sent none")
+            await self._begin(send)
+            await self._pass_on(answer, events, send, times)
+        note_usage(events.last, record, times)
+        if not events.ended(self._path):
+            raise BackendUnavailable(f"{name} ended its answer without saying that it was over")
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _pass_on(
+        self, answer: Connection, events: Events, send: Send, times: TokenTimes
+    ) -> None:
+        feed, rename, arrived = events.feed, Rename(self._model.name).feed, times.arrived
+        while piece := await answer.piece():
+            whole = feed(piece)
+            if whole:
+                arrived(whole.count(b"\n\n") or 1)
+                await send({"type": "http.response.body", "body": rename(whole), "more_body": True})
+        if rest := events.finish():
+            await send({"type": "http.response.body", "body": rename(rest), "more_body": True})
+
+    @asynccontextmanager
+    async def _awaited(self, send: Send, record: RequestRecord) -> AsyncIterator[Connection]:
+        """The server's answer; a comment now and then while it does not begin."""
+        request = self._request(record)
+        entering = asyncio.ensure_future(request.__aenter__())
+        try:
+            while not entering.done():
+                await asyncio.wait({entering}, timeout=self._gateway.settings.load.keep_awake)
+                if not entering.done():
+                    await self._begin(send)
+                    waiting = {"type": "http.response.body", "body": STILL_WAITING}
+                    await send({**waiting, "more_body": True})
+            answer = entering.result()
+        finally:
+            if not entering.done():
+                entering.cancel()
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait({entering})
+        try:
+            yield answer
+        finally:
+            await request.__aexit__(None, None, None)
+
+    async def _begin(self, send: Send) -> None:
+        if not self._begun:
+            self._begun = True
+            headers = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+            headers.append((b"content-type", b"text/event-stream; charset=utf-8"))
+            await send({"type": "http.response.start", "status": 200, "headers": headers})

@@ -1,0 +1,66 @@
+"""Puts our name of a model where the server has its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+KEY = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.)*")')
+# Where a document says which model it is of: itself, the response, or the message, it announces.
+PLACES = ("response", "message")
+
+
+class Rename:
+    """`feed` whole documents or whole events.
+
+    The first one that names the model is parsed: the same key may stand before it, in metadata or
+    in a tool's parameters. A server writes it the same way every time, so from then on it is a
+    plain replacement; inside of texts its quotes are escaped.
+    """
+
+    __slots__ = ("_name", "_ours", "_theirs")
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._ours = b'"model":' + orjson.dumps(name)
+        self._theirs: bytes | None = None
+
+    def feed(self, data: bytes) -> bytes:
+        if self._theirs is None:
+            if KEY.search(data) is None:
+                return data
+            self._theirs = spelling_of_model(data)
+            if self._theirs is None:
+                return data
+        return data.replace(self._theirs, self._ours)
+
+
+def spelling_of_model(data: bytes) -> bytes | None:
+    """The bytes of key and name, as this server writes them."""
+    names = {name for document in documents(data) if (name := model_of(document)) is not None}
+    for found in KEY.finditer(data):
+        if orjson.loads(found[1]) in names:
+            return found[0]
+    return None
+
+
+def model_of(document: Any) -> str | None:
+    if not isinstance(document, dict):
+        return None
+    holders = [document, *(document.get(place) for place in PLACES)]
+    names = (holder.get("model") for holder in holders if isinstance(holder, dict))
+    return next((name for name in names if isinstance(name, str)), None)
+
+
+def documents(data: bytes) -> Iterator[Any]:
+    """`data` itself, or what its events say."""
+    lines = data.splitlines() if not data.lstrip().startswith(b"{") else [data]
+    for line in lines:
+        text = line.removeprefix(b"data:")
+        try:
+            yield orjson.loads(text)
+        except orjson.JSONDecodeError:
+            continue

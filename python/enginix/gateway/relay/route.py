@@ -1,0 +1,81 @@
+"""Decides what is passed on: a request whose model another server has, and speaks its dialect."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from enginix.gateway.body import DEEPEST, LARGE_BODY, is_deep, read_bytes
+from enginix.gateway.gateway import Gateway
+from enginix.gateway.models import RelayedModel
+from enginix.gateway.relay.passing import Relayed
+from enginix.gateway.state import gateway_of
+
+Answer = Callable[[Request], Awaitable[Response]]
+# Every server has these, and what they say does not have to be told apart.
+PLAIN = frozenset({"/v1/completions"})
+CHAT = "/v1/chat/completions"
+
+
+async def relay(request: Request, answer: Answer | None = None) -> Response | None:
+    """The answer of the server that has the model; None where it is ours to answer.
+
+    `answer` is how we would: it stands in for a server that turns out not to have the route.
+    """
+    gateway = gateway_of(request)
+    if not gateway.models.relays:
+        return None
+    asked = await parsed(await read_bytes(request))
+    if asked is None:
+        return None
+    instead = partial(answer, request) if answer else None
+    return relay_to(gateway, request.url.path, asked, instead)
+
+
+def relay_to(
+    gateway: Gateway,
+    path: str,
+    asked: dict[str, Any],
+    instead: Callable[[], Awaitable[Response]] | None = None,
+) -> Response | None:
+    """As `relay`, for a body that was read already and the path it belongs to."""
+    name, engine = asked.get("model"), asked.get("engine")
+    if not gateway.models.relays or not all(
+        text is None or isinstance(text, str) for text in (name, engine)
+    ):
+        return None
+    model = gateway.models.resolve(name, engine)
+    if not isinstance(model, RelayedModel):
+        return None
+    if instead is not None and path not in PLAIN:
+        if model.parses or model.backend.lacks(path):
+            return None
+        if path == CHAT:
+            instead = None
+    body = {**asked, "model": model.backend.model}
+    # A choice between servers is made here, and some of them know no such field.
+    body.pop("engine", None)
+    streams = asked.get("stream") is True
+    return Relayed(gateway, model, path, orjson.dumps(body), streams=streams, instead=instead)
+
+
+async def parsed(body: bytes) -> dict[str, Any] | None:
+    """What a body asks; None for one that only its schema can say the mistake of."""
+    try:
+        if len(body) > LARGE_BODY:
+            asked = await asyncio.to_thread(orjson.loads, body)
+        else:
+            asked = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    # What cannot be written again cannot be passed on; the schema's reader says so.
+    crowded = body.count(b"{") + body.count(b"[") > DEEPEST
+    if not isinstance(asked, dict) or (crowded and is_deep(asked)):
+        return None
+    return asked

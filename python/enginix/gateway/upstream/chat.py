@@ -1,0 +1,154 @@
+"""Asks another server's chat completions and reads its stream as the events of a reply.
+
+The second source of events next to `gateway/generation.py`; whoever writes them out as a dialect
+does not know which of the two it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import orjson
+
+from enginix.backends.http1 import Connection
+from enginix.backends.openai import refusal, told_failure
+from enginix.errors import BackendUnavailable, GenerationFailed
+from enginix.gateway.ask import RelayedAsk, ReplyEvent
+from enginix.gateway.generation import Replies
+from enginix.gateway.record import RequestRecord, TokenTimes
+from enginix.gateway.upstream.choice import Choice
+from enginix.gateway.upstream.server_events import ServerEvents
+
+CHAT = "/v1/chat/completions"
+DONE = b"[DONE]"
+# What a server gets to end a body whose last event was here, so that its connection can be kept.
+LAST_CHUNK_SECONDS = 0.1
+
+
+async def chat_replies(
+    ask: RelayedAsk, record: RequestRecord, times: Sequence[TokenTimes]
+) -> Replies:
+    """All choices of `ask` as they come. Use `aclosing`: leaving it ends the server's work."""
+    backend = ask.model.backend
+    async with backend.ask(CHAT, orjson.dumps(ask.body), record.id) as answer:
+        await check_stream(backend.name, answer)
+        completion = Completion(ask, backend.name)
+        events = ServerEvents()
+        while not completion.over:
+            piece = await answer.piece()
+            for data in events.feed(piece) if piece else events.finish():
+                completion.read(data)
+            for index, said, new in completion.take():
+                if new:
+                    times[index].arrived(new)
+                if said:
+                    yield index, said
+            if not piece:
+                break
+        if completion.ended:
+            await read_to_end(answer)
+    for index, last in completion.finish():
+        yield index, last
+
+
+async def check_stream(name: str, answer: Connection) -> None:
+    """Raise what an answer says that is none."""
+    if answer.status != 200:
+        raise refusal(name, answer.status, await answer.read_error())
+    if not answer.headers.get("content-type", "").startswith("text/event-stream"):
+        raise GenerationFailed(f"{name} was asked for a stream and sent none")
+
+
+async def read_to_end(answer: Connection) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LAST_CHUNK_SECONDS):
+            while await answer.piece():
+                pass
+
+
+class Completion:
+    """All choices of one chat completion; `over` when nothing more is to be read."""
+
+    def __init__(self, ask: RelayedAsk, name: str) -> None:
+        self._choices = [Choice(ask.format) for _ in ask.requests]
+        self._name = name
+        self._said: list[list[ReplyEvent]] = [[] for _ in ask.requests]
+        self._counted = [0] * ask.choices
+        self._usage: Mapping[str, Any] = {}
+        self.ended = False
+        """The server said so itself."""
+
+    @property
+    def over(self) -> bool:
+        # The usage comes behind the last choice; after a cut nobody waits for it.
+        return self.ended or (
+            any(choice.cut for choice in self._choices)
+            and all(choice.done for choice in self._choices)
+        )
+
+    def read(self, data: bytes) -> None:
+        if data == DONE:
+            self.ended = True
+        if self.ended:
+            return
+        try:
+            chunk = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            words = data[:200].decode(errors="replace")
+            raise GenerationFailed(f"{self._name} sent an event that is no JSON: {words}") from None
+        if not isinstance(chunk, dict):
+            return
+        if failure := told_failure(self._name, chunk):
+            raise failure
+        if isinstance(usage := chunk.get("usage"), dict):
+            self._usage = usage
+        for choice in chunk.get("choices") or ():
+            index = choice.get("index") or 0
+            if index < len(self._choices):
+                self._said[index] += self._choices[index].read(choice)
+
+    def take(self) -> list[tuple[int, list[ReplyEvent], int]]:
+        """What each choice said since the last time, and in how many pieces."""
+        taken = []
+        for index, choice in enumerate(self._choices):
+            new = choice.pieces - self._counted[index]
+            self._counted[index] = choice.pieces
+            if self._said[index] or new:
+                taken.append((index, self._said[index], new))
+                self._said[index] = []
+        return taken
+
+    def finish(self) -> list[tuple[int, list[ReplyEvent]]]:
+        """The last events; raises BackendUnavailable when the server left before them."""
+        if not self.ended and not all(choice.done for choice in self._choices):
+            raise BackendUnavailable(
+                f"{self._name} ended its answer without saying that it was over"
+            )
+        last = []
+        for index, choice in enumerate(self._choices):
+            events = choice.break_off()
+            # The server counts all choices together.
+            events.append(self._finished(choice, first=index == 0))
+            last.append((index, events))
+        return last
+
+    def _finished(self, choice: Choice, *, first: bool) -> ReplyEvent:
+        total = number(self._usage.get("completion_tokens"))
+        prompt = number(self._usage.get("prompt_tokens"))
+        details = self._usage.get("completion_tokens_details")
+        reasoning = number(details.get("reasoning_tokens")) if isinstance(details, dict) else None
+        if total is None:
+            return choice.finished(choice.pieces, prompt, choice.reasoning_pieces)
+        if not first:
+            return choice.finished(0, prompt, 0)
+        if reasoning is None and choice.pieces:
+            # Exact where a piece is a token, which is the rule.
+            reasoning = round(total * choice.reasoning_pieces / choice.pieces)
+        return choice.finished(total, prompt, reasoning or 0)
+
+
+def number(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
