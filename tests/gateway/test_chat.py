@@ -105,6 +105,14 @@ async def test_a_required_call_leaves_the_function_to_the_model() -> None:
     assert choice["message"]["tool_calls"][0]["function"]["name"] == "get_weather"
 
 
+async def test_a_call_that_must_be_made_is_not_held_to_the_answers_form() -> None:
+    backend = FakeBackend(ids('get_weather", "arguments": {"city": "Rome"}}\n</tool_call>'))
+    format = {"type": "json_object"}
+    answer = await ask(backend, tools=[WEATHER], tool_choice="required", response_format=format)
+    assert answer["choices"][0]["message"]["tool_calls"][0]["function"]["name"] == "get_weather"
+    assert backend.asked[0].sampling.guide is None
+
+
 async def test_without_parallel_calls_generation_ends_after_the_first() -> None:
     backend = FakeBackend(ids(CALL + "\n" + CALL))
     choice = (await ask(backend, tools=[WEATHER], parallel_tool_calls=False))["choices"][0]

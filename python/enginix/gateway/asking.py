@@ -46,6 +46,9 @@ async def chat_ask(
             f"most {limits.messages}",
             param=conversation.param,
         )
+    if conversation.must_call:
+        # A call has its function's form; the other one is for answers.
+        options = replace(options, sampling=replace(options.sampling, guide=None))
     prompt = await prompt_of(model, conversation)
     return await ask_for(prefix, model, [prompt], options, limits)
 
