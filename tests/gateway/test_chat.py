@@ -105,6 +105,22 @@ async def test_a_required_call_leaves_the_function_to_the_model() -> None:
     assert choice["message"]["tool_calls"][0]["function"]["name"] == "get_weather"
 
 
+async def test_of_the_allowed_tools_only_those_are_shown() -> None:
+    clock = {"type": "function", "function": {"name": "get_time"}}
+    allowed = {
+        "mode": "required",
+        "tools": [{"type": "function", "function": {"name": "get_time"}}],
+    }
+    backend = FakeBackend(ids('get_time", "arguments": {}}\n</tool_call>'))
+    answer = await ask(
+        backend,
+        tools=[WEATHER, clock],
+        tool_choice={"type": "allowed_tools", "allowed_tools": allowed},
+    )
+    assert answer["choices"][0]["message"]["tool_calls"][0]["function"]["name"] == "get_time"
+    assert "get_weather" not in served(backend).tokenizer.decode(backend.asked[0].prompt_ids)
+
+
 async def test_a_call_that_must_be_made_is_not_held_to_the_answers_form() -> None:
     backend = FakeBackend(ids('get_weather", "arguments": {"city": "Rome"}}\n</tool_call>'))
     format = {"type": "json_object"}
@@ -357,6 +373,7 @@ async def test_neutral_values_ask_nothing_of_the_engine() -> None:
         ({"tool_choice": "required"}, "tool_choice"),
         ({"tool_choice": "sometimes"}, "tool_choice"),
         ({"tool_choice": {"type": "custom"}}, "tool_choice.type"),
+        ({"tool_choice": {"type": "function"}}, "tool_choice.function"),
         ({"functions": [{}]}, "functions"),
         ({"top_logprobs": 5, "logprobs": True}, "top_logprobs"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),

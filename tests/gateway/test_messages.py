@@ -177,6 +177,7 @@ async def test_tokens_are_counted_as_the_model_reads_them() -> None:
         ),
         ({"messages": [{"role": "user", "content": [5]}]}, "messages[0].content[0]"),
         ({"tool_choice": {"type": "any"}}, "tools"),
+        ({"tool_choice": {"type": "tool"}, "tools": [WEATHER]}, "tool_choice.name is missing"),
         ({"stop_sequences": [""]}, "stop_sequences"),
         ({"messages": [{"role": "user", "content": "word " * 600}]}, "512"),
     ],

@@ -169,9 +169,22 @@ async def test_a_forced_function_is_called() -> None:
     assert json.loads(answer["output"][0]["arguments"]) == {"city": "Rome"}
 
 
+async def test_of_the_allowed_tools_only_those_are_shown() -> None:
+    clock = {"type": "function", "name": "get_time"}
+    allowed = [{"type": "function", "name": "get_time"}, {"type": "mcp", "server_label": "x"}]
+    backend = FakeBackend(ids('get_time", "arguments": {}}\n</tool_call>'))
+    choice = {"type": "allowed_tools", "mode": "required", "tools": allowed}
+    answer = await ask(backend, tools=[WEATHER, clock], tool_choice=choice)
+    assert answer["output"][0]["name"] == "get_time"
+    assert "get_weather" not in prompt_of(backend)
+
+
 @pytest.mark.parametrize(
     ("body", "param"),
     [
+        ({"tool_choice": {"type": "function"}, "tools": [WEATHER]}, "tool_choice.name"),
+        ({"tool_choice": {"type": "function", "name": "x"}}, "tool_choice"),
+        ({"tool_choice": {"type": "web_search"}, "tools": [WEATHER]}, "tool_choice"),
         ({"input": ""}, "input"),
         ({"input": []}, "input"),
         ({"input": [{"type": "function_call", "call_id": "x"}]}, "input[0].name"),

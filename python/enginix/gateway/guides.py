@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from enginix.errors import RequestError
+from enginix.gateway.parameters import missing
 from enginix.gateway.schema.chat import GuidedFields, ResponseFormat
 from enginix.triton.request import Guide
 
@@ -65,5 +66,5 @@ MAKERS: dict[str, Callable[[Any], Guide | None]] = {
 
 def _needed(value: Any, where: str) -> Any:
     if value is None:
-        raise RequestError(f"{where} is missing", param=where, code="missing_required_parameter")
+        raise missing(where)
     return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -45,6 +46,20 @@ def check_choice(name: str | None, known: Sequence[str], param: str) -> None:
         raise RequestError(
             f"tool_choice names {name!r}; the request's tools are {', '.join(known)}", param=param
         )
+
+
+def missing(param: str) -> RequestError:
+    return RequestError(f"{param} is missing", param=param, code="missing_required_parameter")
+
+
+def among(
+    tools: Sequence[Mapping[str, Any]], names: Sequence[str], param: str
+) -> tuple[Mapping[str, Any], ...]:
+    """The tools of these names, which must all be there; `param` is where the request has them."""
+    known = [tool["function"]["name"] for tool in tools]
+    for name in names:
+        check_choice(name, known, param)
+    return tuple(tool for tool in tools if tool["function"]["name"] in names)
 
 
 def stop_strings(stop: str | list[str] | None, param: str = "stop") -> tuple[str, ...]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import orjson
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -17,6 +20,7 @@ from enginix.gateway.guides import guide_of
 from enginix.gateway.models import RelayedModel, ServedModel
 from enginix.gateway.openapi import described
 from enginix.gateway.parameters import (
+    among,
     check_choice,
     check_stream_options,
     refuse,
@@ -25,7 +29,7 @@ from enginix.gateway.parameters import (
 )
 from enginix.gateway.relay import relay
 from enginix.gateway.sampling import sampling_of
-from enginix.gateway.schema.chat import ChatRequest, NamedTool
+from enginix.gateway.schema.chat import AllowedChoice, ChatRequest, NamedTool
 from enginix.gateway.sse import EventStream
 from enginix.gateway.state import gateway_of, note_prompt
 from enginix.gateway.upstream.question import relayed_chat
@@ -104,14 +108,19 @@ def options_of(chat: ChatRequest, model: ServedModel) -> Options:
 
 
 def conversation_of(chat: ChatRequest, *, guided: bool) -> Conversation:
-    tools = tuple(tool.model_dump(exclude_unset=True) for tool in chat.tools or ())
+    tools: tuple[Mapping[str, Any], ...] = tuple(
+        tool.model_dump(exclude_unset=True) for tool in chat.tools or ()
+    )
     choice = chat.tool_choice
+    if isinstance(choice, AllowedChoice):
+        names = [tool.function.name for tool in choice.allowed_tools.tools]
+        tools = among(tools, names, "tool_choice.allowed_tools.tools")
+        choice = choice.allowed_tools.mode
     name = choice.function.name if isinstance(choice, NamedTool) else None
     must_call = name is not None or choice == "required"
     if must_call:
-        check_choice(
-            name, [tool.function.name for tool in chat.tools or ()], "tool_choice.function.name"
-        )
+        known = [tool["function"]["name"] for tool in tools]
+        check_choice(name, known, "tool_choice.function.name")
     effort = chat.reasoning_effort
     template_variables = dict(chat.chat_template_kwargs or {})
     if effort is not None:

@@ -19,7 +19,7 @@ from enginix.gateway.conversation import Conversation, prompt_of
 from enginix.gateway.document import WholeReply
 from enginix.gateway.models import Model, RelayedModel, ServedModel
 from enginix.gateway.openapi import described
-from enginix.gateway.parameters import check_choice, stop_strings
+from enginix.gateway.parameters import check_choice, missing, stop_strings
 from enginix.gateway.relay import relay
 from enginix.gateway.sampling import sampling_of
 from enginix.gateway.schema.fields import SamplingFields
@@ -101,6 +101,8 @@ def conversation_of(asked: CountRequest) -> Conversation:
     choice = asked.tool_choice
     name = choice.name if choice and choice.type == "tool" else None
     must_call = choice is not None and choice.type in ("any", "tool")
+    if choice and choice.type == "tool" and name is None:
+        raise missing("tool_choice.name")
     if must_call:
         check_choice(name, [tool.name for tool in tools], "tool_choice.name")
     return Conversation(

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from enginix.chat.events import Answer, Reasoning
 from enginix.errors import RequestError, ResourceNotFound
-from enginix.gateway.api.responses_input import function_tools, messages_of
+from enginix.gateway.api.responses_input import messages_of, wanted_calls
 from enginix.gateway.api.responses_reply import ResponseBody, ResponseDocument, ResponseStream
 from enginix.gateway.ask import AnyAsk
 from enginix.gateway.asking import Options, chat_ask
@@ -22,12 +22,12 @@ from enginix.gateway.document import WholeReply
 from enginix.gateway.gateway import Gateway
 from enginix.gateway.models import Model, RelayedModel, ServedModel
 from enginix.gateway.openapi import described
-from enginix.gateway.parameters import check_choice, refuse
+from enginix.gateway.parameters import missing, refuse
 from enginix.gateway.parts import Part
 from enginix.gateway.relay import relay
 from enginix.gateway.sampling import sampling_of
 from enginix.gateway.schema.fields import SamplingFields
-from enginix.gateway.schema.responses import ResponseRequest, ToolChoice
+from enginix.gateway.schema.responses import ResponseRequest
 from enginix.gateway.settings import RequestLimits
 from enginix.gateway.sse import EventStream
 from enginix.gateway.state import gateway_of, note_prompt
@@ -108,18 +108,13 @@ def messages_so_far(asked: ResponseRequest, gateway: Gateway) -> Messages:
 
 
 def conversation_of(asked: ResponseRequest, said: Messages) -> Conversation:
-    tools = function_tools(asked.tools)
-    choice = asked.tool_choice
-    name = choice.name if isinstance(choice, ToolChoice) and choice.type == "function" else None
-    must_call = name is not None or choice == "required"
-    if must_call:
-        check_choice(name, [tool["function"]["name"] for tool in tools], "tool_choice.name")
+    tools, must_call, name = wanted_calls(asked.tools, asked.tool_choice)
     instructions = [{"role": "system", "content": asked.instructions}]
     effort = asked.reasoning.effort if asked.reasoning else None
     return Conversation(
         messages=[*(instructions if asked.instructions else ()), *said],
         param="input",
-        tools=() if choice == "none" else tuple(tools),
+        tools=tools,
         must_call=must_call,
         must_call_name=name,
         one_call=name is not None or asked.parallel_tool_calls is False,
@@ -164,7 +159,7 @@ def guide_of(asked: ResponseRequest) -> Guide | None:
     if format.type == "json_object":
         return Guide("json")
     if format.schema_ is None:
-        raise RequestError("text.format.schema is missing", param="text.format.schema")
+        raise missing("text.format.schema")
     return Guide("json_schema", orjson.dumps(format.schema_).decode())
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from enginix.errors import RequestError
-from enginix.gateway.schema.responses import Item, Part, Tool
+from enginix.gateway.parameters import among, check_choice, missing, unsupported
+from enginix.gateway.schema.responses import Item, Part, Tool, ToolChoice
 
 Message = dict[str, Any]
 
@@ -49,8 +50,7 @@ def function_tools(tools: Sequence[Tool] | None) -> list[Mapping[str, Any]]:
         if tool.type != "function":
             continue
         if not tool.name:
-            where = f"tools[{place}].name"
-            raise RequestError(f"{where} is missing", param=where)
+            raise missing(f"tools[{place}].name")
         parameters = tool.parameters or {"type": "object", "properties": {}}
         function: dict[str, Any] = {"name": tool.name}
         if tool.description is not None:
@@ -59,9 +59,32 @@ def function_tools(tools: Sequence[Tool] | None) -> list[Mapping[str, Any]]:
     return found
 
 
+def wanted_calls(
+    tools: Sequence[Tool] | None, choice: str | ToolChoice | None
+) -> tuple[tuple[Mapping[str, Any], ...], bool, str | None]:
+    """The tools that may be called, whether one must be, and its name if that is given."""
+    found, name = tuple(function_tools(tools)), None
+    match choice:
+        case ToolChoice(type="allowed_tools"):
+            # As everywhere: what only OpenAI's server can call is passed over.
+            named = [tool for tool in choice.tools or () if tool.type == "function"]
+            found = among(found, [tool.name or "" for tool in named], "tool_choice.tools")
+            choice = choice.mode
+        case ToolChoice(type="function"):
+            name = choice.name
+            if name is None:
+                raise missing("tool_choice.name")
+        case ToolChoice():
+            raise unsupported("tool_choice", f"this server has no tool of type {choice.type!r}")
+    must_call = name is not None or choice == "required"
+    if must_call:
+        check_choice(name, [tool["function"]["name"] for tool in found], "tool_choice.name")
+    return () if choice == "none" else found, must_call, name
+
+
 def _add_message(item: Item, messages: list[Message], where: str) -> None:
     if item.role is None:
-        raise RequestError(f"{where}.role is missing", param=f"{where}.role")
+        raise missing(f"{where}.role")
     text = _text(item.content, f"{where}.content")
     if item.role != "assistant":
         messages.append({"role": item.role, "content": text})
@@ -82,7 +105,7 @@ def _assistants_turn(messages: list[Message]) -> Message:
 
 def _call(item: Item, where: str) -> dict[str, Any]:
     if not item.name:
-        raise RequestError(f"{where}.name is missing", param=f"{where}.name")
+        raise missing(f"{where}.name")
     arguments: Any = item.arguments or "{}"
     if item.type == "custom_tool_call":
         arguments = {"input": item.input or ""}

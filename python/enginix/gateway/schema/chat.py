@@ -70,6 +70,16 @@ class NamedTool(Schema):
     function: NamedFunction
 
 
+class AllowedTools(Schema):
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[NamedTool], Field(min_length=1)]
+
+
+class AllowedChoice(Schema):
+    type: Literal["allowed_tools"]
+    allowed_tools: AllowedTools
+
+
 class JsonSchema(Schema):
     name: str | None = None
     schema_: Annotated[dict[str, Any] | bool | None, Field(alias="schema")] = None
@@ -105,7 +115,7 @@ class ChatRequest(SamplingFields, GuidedFields):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     tools: list[Tool] | None = None
-    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | AllowedChoice | None = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: Effort | None = None
     chat_template_kwargs: dict[str, Any] | None = None

@@ -47,8 +47,12 @@ class Tool(Schema):
 
 
 class ToolChoice(Schema):
+    """One tool by its type and name, or some of them as `allowed_tools`."""
+
     type: str
     name: str | None = None
+    mode: Literal["auto", "required"] | None = None
+    tools: list[ToolChoice] | None = None
 
 
 class Reasoning(Schema):
