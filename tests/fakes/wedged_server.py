@@ -66,7 +66,7 @@ class Server:
         elif method == "GET":
             await self.show(path, writer)
         else:
-            await self.unless_left(self.generate(json.loads(body), path, writer), reader)
+            await self.unless_left(self.post(path, body, writer), reader)
         await writer.drain()
         return True
 
@@ -96,6 +96,9 @@ class Server:
 
     async def show(self, path: str, writer: asyncio.StreamWriter) -> None:
         reply(writer, 200, b"{}")
+
+    async def post(self, path: str, body: bytes, writer: asyncio.StreamWriter) -> None:
+        await self.generate(json.loads(body), path, writer)
 
     async def generate(
         self, asked: dict[str, object], path: str, writer: asyncio.StreamWriter
