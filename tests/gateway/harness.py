@@ -20,7 +20,8 @@ from enginix.chat.template import ChatTemplate
 from enginix.chat.tokens import Tokenizer
 from enginix.gateway.app import create_app
 from enginix.gateway.defaults import SamplingDefaults
-from enginix.gateway.models import ServedModel
+from enginix.gateway.following import Opener
+from enginix.gateway.models import Model, ServedModel
 from enginix.gateway.server import server_config
 from enginix.gateway.settings import Settings
 from enginix.manifest import BuiltWith, Chat, Limits, Manifest, Parallelism, Quantization, Source
@@ -73,11 +74,11 @@ async def application(
 
 @asynccontextmanager
 async def server(
-    *models: ServedModel, settings: Settings | None = None
+    *models: Model, settings: Settings | None = None, opener: Opener | None = None
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A real uvicorn on a free port, in this event loop."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = server_config(create_app(lambda: models, settings))
+    config = server_config(create_app(lambda: models, settings, opener=opener))
     config.load()
     uvicorn_server = uvicorn.Server(config)
     uvicorn_server.lifespan = config.lifespan_class(config)

@@ -24,6 +24,9 @@ class Followers:
         self._followers: set[Follower] = set()
         self._change = asyncio.Event()
 
+    def __len__(self) -> int:
+        return len(self._followers)
+
     def tell(self, models: list[dict[str, Any]]) -> None:
         """All hear it, and those who come later."""
         if models == self._models:

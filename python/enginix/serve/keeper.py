@@ -56,11 +56,11 @@ class Keeper:
     def name(self) -> str:
         return self.child.spec.name
 
-    async def load(self) -> None:
+    async def load(self, *, persistent: bool = True) -> None:
         """Start it and keep it; return when it is ready, raise StartFailed if it fails first.
 
-        After a failure it goes on being started: `unload` ends that. One that waits for its next
-        start is started now.
+        After a failure it goes on being started, if `persistent`: `unload` ends that. One that
+        waits for its next start is started now.
         """
         async with self._turn:
             if self.child.state is State.ERROR:
@@ -69,7 +69,7 @@ class Keeper:
                 await self.child.stop()
             if self._task is None:
                 self._settled = asyncio.get_running_loop().create_future()
-                self._task = asyncio.create_task(self._keep())
+                self._task = asyncio.create_task(self._keep(persistent))
             settled = self._settled
         assert settled is not None
         await asyncio.shield(settled)
@@ -80,11 +80,6 @@ class Keeper:
             await self._leave()
             await self.child.stop()
 
-    async def rest(self) -> None:
-        """Start it no more after it failed; its state goes on saying why."""
-        async with self._turn:
-            await self._leave()
-
     async def _leave(self) -> None:
         """Keep it no more; its process stays as it is."""
         task, self._task = self._task, None
@@ -94,8 +89,9 @@ class Keeper:
         if self._settled is not None and not self._settled.done():
             _fail(self._settled, StartFailed(f"{self.name} was unloaded before it was ready"))
 
-    async def _keep(self) -> None:
+    async def _keep(self, persistent: bool) -> None:
         failures = 0
+        has_served = False
         while True:
             settled = self._settled
             if settled is None or settled.done():
@@ -104,8 +100,12 @@ class Keeper:
             why, wedged = await self._serve(settled)
             failures = self._backoff.count(failures, time.monotonic() - began)
             await self.child.fail(why, at_once=wedged)
+            has_served = has_served or settled.done()
             if not settled.done():
                 _fail(settled, StartFailed(why))
+            if not has_served and not persistent:
+                self._task = None
+                return
             delay = self._backoff.delay(failures)
             when = f" in {delay:g} s" if delay else ""
             logger.error("%s is started again%s: %s", self.name, when, why)

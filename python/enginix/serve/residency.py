@@ -130,12 +130,10 @@ class Residency:
         name = resident.entry.name
         logger.info("%s is being loaded", name)
         try:
-            await resident.keeper.load()
+            # One that fails is tried again by the next request, and takes no memory until then.
+            await resident.keeper.load(persistent=not resident.entry.on_demand)
         except StartFailed:
-            if resident.entry.on_demand:
-                # The next request tries again; until then it must take no memory.
-                await resident.keeper.rest()
-            else:
+            if not resident.entry.on_demand:
                 self._set(resident, Presence.OPEN)
             raise
         resident.used = time.monotonic()
