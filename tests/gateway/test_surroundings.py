@@ -66,6 +66,28 @@ async def test_health_and_metrics_need_no_key() -> None:
             assert (await client.get(path)).status_code == 200, path
 
 
+@pytest.mark.parametrize("path", ["/health", "/v1/models", "/"])
+async def test_a_head_request_is_answered_as_a_get_without_its_body(path: str) -> None:
+    async with server(served(FakeBackend(ids("Hello")))) as client:
+        got, head = await client.get(path), await client.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-type"] == got.headers["content-type"]
+
+
+async def test_a_slash_at_the_end_of_a_path_is_no_other_path() -> None:
+    async with server(served(FakeBackend(ids("Hello"))), settings=LOCKED) as client:
+        refused = await client.post(f"{CHAT}/", json=body())
+        answered = await client.post(f"{CHAT}/", json=body(), headers={"X-API-Key": "sk-one"})
+        health = await client.get("/health/")
+    assert [refused.status_code, answered.status_code, health.status_code] == [401, 200, 200]
+
+
+async def test_anthropics_clients_find_the_request_id_under_their_name() -> None:
+    async with server(served(FakeBackend(ids("Hello")))) as client:
+        response = await client.post("/v1/messages", json={}, headers={"X-Request-Id": "abc-1"})
+    assert response.headers["request-id"] == "abc-1"
+
+
 async def test_streams_tell_proxies_to_pass_them_on_at_once() -> None:
     async with server(served(FakeBackend(ids("Hello")))) as client:
         response = await client.post(CHAT, json=body(stream=True))

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from enginix.errors import NotAuthorized
-from enginix.gateway.errors import error_body, failure_of
+from enginix.gateway.errors import error_body, failure_of, speaks_anthropic
 from enginix.gateway.metrics import CLIENT_LEFT
 from enginix.gateway.record import RequestRecord
 from enginix.gateway.state import RECORD, gateway_in
@@ -42,26 +42,26 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         record = scope[RECORD] = RequestRecord(request_id(Headers(scope=scope)), time.monotonic())
+        routed = as_routed(scope)
 
         async def send_on(message: Message) -> None:
             if message["type"] == "http.response.start":
                 record.status = message["status"]
-                _add_headers(message, record)
+                _add_headers(message, record, scope["path"])
             await send(message)
 
         try:
-            await self._app(scope, receive, send_on)
+            await self._app(routed, receive, send_on)
         except Exception as error:
             record.error = type(error).__name__
             logger.exception("request %s failed", record.id)
             if not record.status:
                 await failure_response(error, scope["path"])(scope, receive, send_on)
         finally:
-            self._write_down(scope, record)
+            self._write_down(scope, record, getattr(routed.get("route"), "path", "unknown"))
 
-    def _write_down(self, scope: Scope, record: RequestRecord) -> None:
+    def _write_down(self, scope: Scope, record: RequestRecord, route: str) -> None:
         seconds = time.monotonic() - record.started
-        route = getattr(scope.get("route"), "path", "unknown")
         gateway_in(scope).metrics.finished(record, route, seconds)
         if scope["path"] in OFTEN and record.status < 400:
             return
@@ -105,6 +105,23 @@ def failure_response(error: BaseException, path: str) -> Response:
     )
 
 
+def as_routed(scope: Scope) -> Scope:
+    """The request as routes know it: without a slash at its end, and HEAD as a GET.
+
+    The server itself leaves out the body of what answers a HEAD. A redirect to the path without
+    the slash would lose the body of a POST on its way, and the scheme behind a proxy.
+    """
+    path, method = scope["path"], scope["method"]
+    if method != "HEAD" and not (path.endswith("/") and path != "/"):
+        return scope
+    return {
+        **scope,
+        "method": "GET" if method == "HEAD" else method,
+        "path": path.rstrip("/") or "/",
+        "raw_path": (scope.get("raw_path") or b"").rstrip(b"/") or b"/",
+    }
+
+
 def request_id(headers: Headers) -> str:
     """The client's own id where it is sound, a new one otherwise."""
     sent = headers.get("x-request-id", "")
@@ -142,9 +159,11 @@ def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 4)
 
 
-def _add_headers(message: Message, record: RequestRecord) -> None:
+def _add_headers(message: Message, record: RequestRecord, path: str) -> None:
     headers = MutableHeaders(raw=message.setdefault("headers", []))
     headers["X-Request-Id"] = record.id
+    if speaks_anthropic(path):
+        headers["Request-Id"] = record.id
     headers["X-Response-Time"] = f"{(time.monotonic() - record.started) * 1000:.1f}ms"
 
 
