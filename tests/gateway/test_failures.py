@@ -167,6 +167,27 @@ async def test_an_unknown_route_and_a_wrong_method_have_openais_shape() -> None:
         wrong = await client.get("/v1/chat/completions")
     assert (missing.status_code, wrong.status_code) == (404, 405)
     assert missing.json()["error"]["type"] == wrong.json()["error"]["type"]
+    codes = [response.json()["error"]["code"] for response in (missing, wrong)]
+    assert codes == ["not_found", "method_not_allowed"]
+    assert wrong.headers["allow"] == "POST"
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", {"messages": user("Hi"), "logit_bias": {"x": 1}}),
+        ("/v1/chat/completions", {"messages": user("Hi"), "tool_choice": "required"}),
+        ("/v1/completions", {"prompt": []}),
+        ("/v1/completions", {"prompt": [5, -1]}),
+        ("/v1/responses", {"input": []}),
+        ("/tokenize", {}),
+    ],
+)
+async def test_every_refusal_has_a_param_and_a_code(path: str, body: dict[str, Any]) -> None:
+    async with server(served(FakeBackend(REPLY))) as client:
+        error = (await client.post(path, json=body)).json()["error"]
+    assert error["param"]
+    assert error["code"]
 
 
 async def test_a_body_over_the_limit_is_refused_announced_or_not() -> None:

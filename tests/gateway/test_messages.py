@@ -179,6 +179,7 @@ async def test_tokens_are_counted_as_the_model_reads_them() -> None:
         ({"tool_choice": {"type": "any"}}, "tools"),
         ({"tool_choice": {"type": "tool"}, "tools": [WEATHER]}, "tool_choice.name is missing"),
         ({"stop_sequences": [""]}, "stop_sequences"),
+        ({"stop_sequences": ["x"] * 65}, "stop_sequences: 65 strings"),
         ({"messages": [{"role": "user", "content": "word " * 600}]}, "512"),
     ],
 )

@@ -27,6 +27,7 @@ class Options:
     """What the dialect calls it."""
     guide_param: str = "response_format"
     stop: tuple[str, ...] = ()
+    stop_param: str = "stop"
     stop_token_ids: tuple[int, ...] = ()
     ignore_end: bool = False
     logprobs: bool = False
@@ -86,8 +87,9 @@ async def ask_for(
 def check_limits(options: Options, limits: RequestLimits) -> None:
     if len(options.stop) > limits.stop_strings:
         raise RequestError(
-            f"stop: {len(options.stop)} strings, this server takes at most {limits.stop_strings}",
-            param="stop",
+            f"{options.stop_param}: {len(options.stop)} strings, this server takes at most "
+            f"{limits.stop_strings}",
+            param=options.stop_param,
         )
     most = limits.max_tokens
     if most is not None and options.max_tokens is not None and options.max_tokens > most:

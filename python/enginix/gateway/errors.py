@@ -86,6 +86,15 @@ ANTHROPIC_TYPES = {
     504: "timeout_error",
 }
 
+# What the router says, in words of ours.
+ROUTING = {
+    404: ("there is nothing at this path; /openapi.json lists what there is", "not_found"),
+    405: (
+        "this path does not take this method; /openapi.json lists what there is",
+        "method_not_allowed",
+    ),
+}
+
 RETRY_SECONDS = 1.0
 
 
@@ -98,9 +107,13 @@ class Failure:
     param: str | None = None
     code: str | None = None
     retry_after: float | None = None
+    allow: str | None = None
+    """The methods that would have been right."""
 
     def headers(self) -> dict[str, str]:
         headers = {}
+        if self.allow is not None:
+            headers["Allow"] = self.allow
         if self.retry_after is not None:
             headers["Retry-After"] = str(max(1, math.ceil(self.retry_after)))
         if self.status == 401:
@@ -114,7 +127,10 @@ def failure_of(error: BaseException) -> Failure:
         case EnginixError():
             return _expected(error)
         case HTTPException():
-            return Failure(error.status_code, str(error.detail))
+            plain = (str(error.detail), None)
+            message, code = ROUTING.get(error.status_code, plain)
+            allow = (error.headers or {}).get("Allow")
+            return Failure(error.status_code, message, code=code, allow=allow)
     return Failure(500, "the gateway failed on this request; its log says why, by the request id")
 
 
@@ -129,7 +145,7 @@ def _expected(error: EnginixError) -> Failure:
         case Overloaded() | ServerStopping():
             return Failure(status, str(error), None, error.code, error.retry_after)
         case RequestError():
-            return Failure(status, str(error), error.param, error.code)
+            return Failure(status, str(error), error.param, error.code or "invalid_value")
         case BackendUnavailable():
             return Failure(status, str(error), None, "backend_unavailable", RETRY_SECONDS)
         case BackendTimedOut():
@@ -151,7 +167,9 @@ def openai_error(failure: Failure) -> bytes:
 
 
 def anthropic_error(failure: Failure) -> bytes:
-    message = f"{failure.param}: {failure.message}" if failure.param else failure.message
+    # There is no field for the parameter, and most messages begin with it.
+    named = failure.param is None or failure.message.startswith(failure.param)
+    message = failure.message if named else f"{failure.param}: {failure.message}"
     kind = ANTHROPIC_TYPES.get(failure.status, ANTHROPIC_TYPES[500])
     return orjson.dumps({"type": "error", "error": {"type": kind, "message": message}})
 

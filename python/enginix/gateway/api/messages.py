@@ -124,6 +124,7 @@ def options_of(asked: MessagesRequest, model: ServedModel) -> Options:
         max_tokens=asked.max_tokens,
         guide_param="output_config.format",
         stop=stop_strings(asked.stop_sequences, "stop_sequences"),
+        stop_param="stop_sequences",
     )
 
 
