@@ -138,6 +138,41 @@ async def test_a_response_can_be_continued_shown_and_forgotten() -> None:
     assert gone.status_code == 404
 
 
+async def test_input_items_have_ids_and_types_and_come_page_by_page() -> None:
+    said = [
+        {"role": "user", "content": "One?"},
+        {"role": "assistant", "content": "Yes."},
+        {"type": "function_call", "id": "fc_mine", "call_id": "c", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c", "output": "10"},
+    ]
+    async with server(served(FakeBackend(ids("First.")))) as client:
+        made = (await client.post(PATH, json={"input": said})).json()
+        items = f"{PATH}/{made['id']}/input_items"
+        newest = (await client.get(items, params={"limit": 1})).json()
+        after = {"order": "asc", "after": "fc_mine"}
+        rest = (await client.get(items, params=after)).json()
+        whole = (await client.get(items, params={"order": "asc"})).json()
+    assert newest["data"][0]["type"] == "function_call_output"
+    assert newest["first_id"] == newest["last_id"] == newest["data"][0]["id"]
+    assert newest["has_more"] is True
+    assert rest["data"] == newest["data"]
+    assert [item["type"] for item in whole["data"][:3]] == ["message", "message", "function_call"]
+    assert whole["data"][0]["content"] == [{"type": "input_text", "text": "One?"}]
+    assert whole["data"][1]["content"] == [{"type": "output_text", "text": "Yes."}]
+    assert whole["has_more"] is False
+
+
+@pytest.mark.parametrize(
+    "query", [{"limit": "0"}, {"limit": "1000"}, {"order": "up"}, {"after": "item_gone"}]
+)
+async def test_a_page_that_cannot_be_is_refused_by_its_parameter(query: dict[str, str]) -> None:
+    async with server(served(FakeBackend(ids("First.")))) as client:
+        made = (await client.post(PATH, json={"input": "One?"})).json()
+        response = await client.get(f"{PATH}/{made['id']}/input_items", params=query)
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == next(iter(query))
+
+
 async def test_a_streamed_response_is_remembered_too() -> None:
     async with server(served(FakeBackend(ids("First.")))) as client:
         text = (await client.post(PATH, json={"input": "One?", "stream": True})).text

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from enginix.chat.events import Answer, Reasoning
 from enginix.errors import RequestError, ResourceNotFound
 from enginix.gateway.api.responses_input import messages_of, wanted_calls
+from enginix.gateway.api.responses_items import input_items, page_of
 from enginix.gateway.api.responses_reply import ResponseBody, ResponseDocument, ResponseStream
 from enginix.gateway.ask import AnyAsk
 from enginix.gateway.asking import Options, chat_ask
@@ -22,7 +23,7 @@ from enginix.gateway.document import WholeReply
 from enginix.gateway.gateway import Gateway
 from enginix.gateway.models import Model, RelayedModel, ServedModel
 from enginix.gateway.openapi import described
-from enginix.gateway.parameters import missing, refuse
+from enginix.gateway.parameters import missing, refuse, unsupported
 from enginix.gateway.parts import Part
 from enginix.gateway.relay import relay
 from enginix.gateway.sampling import sampling_of
@@ -73,6 +74,8 @@ async def answer_response(request: Request) -> Response:
 @router.get("/v1/responses/{response_id}")
 async def show_response(request: Request, response_id: str) -> Response:
     """A stored response."""
+    if request.query_params.get("stream") == "true":
+        raise unsupported("stream", "a finished response is shown whole")
     stored = gateway_of(request).responses.get(response_id)
     return Response(stored.body, media_type="application/json")
 
@@ -81,7 +84,8 @@ async def show_response(request: Request, response_id: str) -> Response:
 async def list_input_items(request: Request, response_id: str) -> Response:
     """What a stored response was asked with."""
     stored = gateway_of(request).responses.get(response_id)
-    return Response(stored.input_items, media_type="application/json")
+    page = page_of(orjson.loads(stored.input_items), request.query_params)
+    return Response(orjson.dumps(page), media_type="application/json")
 
 
 @router.delete("/v1/responses/{response_id}")
@@ -172,7 +176,7 @@ def remembering(
         if asked.store is False:
             return
         messages = [*said, answer_message(parts)]
-        items = orjson.dumps({"object": "list", "data": input_items(asked), "has_more": False})
+        items = orjson.dumps(input_items(asked.input))
         size = len(body) + len(items) + sum(len(str(message)) for message in messages)
         gateway.responses.put(id, StoredResponse(body, messages, items, size))
 
@@ -192,10 +196,3 @@ def answer_message(parts: Sequence[Part]) -> dict[str, Any]:
             call = {"id": part.call.id, "type": "function", "function": function}
             message.setdefault("tool_calls", []).append(call)
     return message
-
-
-def input_items(asked: ResponseRequest) -> list[dict[str, Any]]:
-    if isinstance(asked.input, str):
-        content = [{"type": "input_text", "text": asked.input}]
-        return [{"type": "message", "role": "user", "content": content}]
-    return [item.model_dump(exclude_unset=True) for item in asked.input]

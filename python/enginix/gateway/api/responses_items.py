@@ -1,0 +1,75 @@
+"""The input items of a stored response: what it was asked with, each under an id, page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import uuid4
+
+from enginix.errors import RequestError
+from enginix.gateway.schema.responses import Item
+
+ItemList = list[dict[str, Any]]
+
+# Type of an item -> what its id begins with.
+PREFIXES = {"message": "msg", "function_call": "fc", "reasoning": "rs"}
+MOST = 100
+USUAL = 20
+
+
+def input_items(items: str | Sequence[Item]) -> ItemList:
+    """In the order they were sent, in the one shape that clients read."""
+    if isinstance(items, str):
+        items = [Item(role="user", content=items)]
+    return [_whole(item) for item in items]
+
+
+def page_of(items: ItemList, query: Mapping[str, str]) -> dict[str, Any]:
+    """A page as `limit`, `order` and `after` want it; the newest first by default."""
+    limit, order = _limit(query.get("limit")), query.get("order", "desc")
+    if order not in ("asc", "desc"):
+        raise _wrong("order", "'asc' or 'desc'", order)
+    ordered = items if order == "asc" else items[::-1]
+    start = _behind(ordered, query.get("after"))
+    page = ordered[start : start + limit]
+    return {
+        "object": "list",
+        "data": page,
+        "first_id": page[0]["id"] if page else None,
+        "last_id": page[-1]["id"] if page else None,
+        "has_more": start + limit < len(ordered),
+    }
+
+
+def _whole(item: Item) -> dict[str, Any]:
+    whole = {
+        "id": f"{PREFIXES.get(item.type, 'item')}_{uuid4().hex}",
+        "type": item.type,
+        "status": "completed",
+        **item.model_dump(exclude_unset=True, exclude_none=True),
+    }
+    if item.type == "message" and isinstance(item.content, str):
+        kind = "output_text" if item.role == "assistant" else "input_text"
+        whole["content"] = [{"type": kind, "text": item.content}]
+    return whole
+
+
+def _limit(text: str | None) -> int:
+    if text is None:
+        return USUAL
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MOST):
+        raise _wrong("limit", f"a number from 1 to {MOST}", text)
+    return int(text)
+
+
+def _behind(items: ItemList, after: str | None) -> int:
+    if after is None:
+        return 0
+    for place, item in enumerate(items):
+        if item["id"] == after:
+            return place + 1
+    raise _wrong("after", "the id of one of these items", after)
+
+
+def _wrong(param: str, expected: str, found: str) -> RequestError:
+    return RequestError(f"{param}: expected {expected}, got {found[:80]!r}", param=param)
