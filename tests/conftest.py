@@ -58,7 +58,17 @@ def runtime() -> Runtime:
 @pytest.fixture(scope="session")
 def evals() -> list[dict[str, Any]]:
     """284 conversations with their prompts and the exact greedy answers of the demo model."""
-    found = json.loads((RECORDINGS / "demo-evals.json").read_text(encoding="utf-8"))
+    return read_evals("demo-evals.json")
+
+
+@pytest.fixture(scope="session")
+def llama_evals() -> list[dict[str, Any]]:
+    """65 of the second demo model, likewise."""
+    return read_evals("demo-llama-evals.json")
+
+
+def read_evals(name: str) -> list[dict[str, Any]]:
+    found = json.loads((RECORDINGS / name).read_text(encoding="utf-8"))
     assert isinstance(found, list)
     return found
 

@@ -1,4 +1,4 @@
-"""The programs that made the demo checkpoint still say what it was made of."""
+"""The programs that made the demo checkpoints still say what they were made of."""
 
 from __future__ import annotations
 
@@ -6,62 +6,132 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
-from fakes.made_checkpoint import DEMO, Shape, make_checkpoint, shape_of_size, tensors_of
+from fakes.made_checkpoint import Shape, make_checkpoint, shape_of_size, tensors_of
 
+from enginix.catalog.load import find_model
+from enginix.chat.events import Answer, ToolCallStart
+from enginix.chat.reply import reply_parser
 from enginix.chat.template import ChatTemplate
+from enginix.chat.tokens import Tokenizer
 from enginix.checkpoint.load import open_checkpoint
 
 TOOLS = Path(__file__).parents[2] / "tools" / "demo-checkpoint"
 
 
+RECORDINGS = Path(__file__).parents[1] / "recordings"
+COUNTS = {"demo": 284, "demo-llama": 65}
+
+every_model = pytest.mark.parametrize("name", COUNTS)
+
+
 @pytest.fixture
-def conversations(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+def tools(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The recipes; what they import can be imported beside them."""
     monkeypatch.syspath_prepend(str(TOOLS))
+    import recipes
+
+    return recipes
+
+
+def evals_of(name: str) -> list[dict[str, Any]]:
+    found = json.loads((RECORDINGS / f"{name}-evals.json").read_text(encoding="utf-8"))
+    assert isinstance(found, list)
+    return found
+
+
+def checkpoint_of(name: str) -> Path:
+    directory = find_model(name).source.directory
+    assert directory
+    return directory
+
+
+@every_model
+def test_the_conversations_are_those_of_the_evals(name: str, tools: ModuleType) -> None:
     from conversations import conversations
 
-    return list(conversations())
+    known, evals = conversations(tools.RECIPES[name].knowledge), evals_of(name)
+
+    assert len(known) == len(evals) == COUNTS[name]
+    for one, recorded in zip(known, evals, strict=True):
+        assert (one.question, one.tools) == (recorded["messages"], recorded["tools"])
+        assert bool(one.answer.get("reasoning_content")) == recorded["thinking"]
+        assert tools.RECIPES[name].family.answer(one.answer) == recorded["answer"]
 
 
-def test_the_conversations_are_those_of_the_evals(
-    conversations: list[Any], evals: list[dict[str, Any]]
-) -> None:
-    assert len(conversations) == len(evals) == 284
-    for one, known in zip(conversations, evals, strict=True):
-        assert (one.question, one.tools) == (known["messages"], known["tools"])
-        assert bool(one.answer.get("reasoning_content")) == known["thinking"]
-        assert one.answer["content"] in known["answer"]
+@every_model
+def test_the_evals_prompts_are_what_the_shipped_template_renders(name: str) -> None:
+    template = ChatTemplate.load(checkpoint_of(name))
 
-
-def test_the_evals_prompts_are_what_the_shipped_template_renders(
-    evals: list[dict[str, Any]],
-) -> None:
-    template = ChatTemplate.load(DEMO)
-
-    for known in evals:
+    for known in evals_of(name):
         prompt = template.render(
             known["messages"], known["tools"], enable_thinking=known["thinking"]
         )
         assert prompt == known["prompt"]
 
 
-def test_the_tokenizer_can_be_trained_again(tmp_path: Path) -> None:
+@every_model
+def test_the_evals_ids_are_what_the_shipped_tokenizer_reads(name: str) -> None:
+    tokenizer = Tokenizer.load(checkpoint_of(name))
+
+    for known in evals_of(name):
+        assert tokenizer.encode(known["prompt"]) == known["prompt_ids"]
+        assert tokenizer.encode(known["answer"]) == known["answer_ids"]
+
+
+@every_model
+def test_the_catalogue_reads_every_answer_of_the_evals(name: str) -> None:
+    chat = find_model(name).chat
+    for known in evals_of(name):
+        end = known["answer"].rindex("<|")
+        parser = reply_parser(
+            chat.reasoning, chat.tools, starts_inside=False, tools_wanted=bool(known["tools"])
+        )
+        events = [*parser.feed(known["answer"][:end]), *parser.finish()]
+
+        calls = [event.name for event in events if isinstance(event, ToolCallStart)]
+        said = "".join(event.text for event in events if isinstance(event, Answer))
+        asks_for_weather = known["tools"] and known["messages"][-1]["role"] == "user"
+        assert calls == (["get_weather"] if asks_for_weather else [])
+        assert said.endswith(known["answer"][:end].rpartition("</think>\n\n")[2]) or calls
+
+
+@every_model
+def test_a_recipe_describes_the_shipped_checkpoint(name: str, tools: ModuleType) -> None:
+    recipe = tools.RECIPES[name]
+
+    config = json.loads((checkpoint_of(name) / "config.json").read_text())
+    assert recipe.checkpoint.samefile(checkpoint_of(name))
+    assert recipe.model_type == config["model_type"]
+    assert dict(recipe.config).items() <= config.items()
+    assert recipe.family.vocabulary == config["vocab_size"]
+
+
+@every_model
+def test_the_tokenizer_can_be_trained_again(name: str, tools: ModuleType, tmp_path: Path) -> None:
     # Another Python has other docstrings, so other merges; what was added stays.
     program = (
         "import sys; from pathlib import Path\n"
+        "from conversations import conversations\n"
+        "from recipes import RECIPES\n"
         "from tokenizer import docstrings, save_tokenizer, train_tokenizer\n"
-        "template = Path(sys.argv[1], 'chat_template.jinja').read_text()\n"
-        "save_tokenizer(train_tokenizer(docstrings()[0], template), template, Path(sys.argv[2]))\n"
+        "recipe = RECIPES[sys.argv[1]]\n"
+        "known, template = conversations(recipe.knowledge), recipe.template\n"
+        "made = train_tokenizer(recipe.family, docstrings()[0], known, template)\n"
+        "save_tokenizer(made, recipe.family, template, Path(sys.argv[2]))\n"
     )
-    subprocess.run([sys.executable, "-c", program, DEMO, tmp_path], cwd=TOOLS, check=True)
+    subprocess.run([sys.executable, "-c", program, name, tmp_path], cwd=TOOLS, check=True)
 
-    made = json.loads((tmp_path / "tokenizer.json").read_text())
-    shipped = json.loads((DEMO / "tokenizer.json").read_text())
-    for key in ("added_tokens", "normalizer", "pre_tokenizer", "decoder"):
+    made, shipped = (
+        json.loads((place / "tokenizer.json").read_text())
+        for place in (tmp_path, checkpoint_of(name))
+    )
+    for key in ("added_tokens", "normalizer", "pre_tokenizer", "decoder", "post_processor"):
         assert made[key] == shipped[key]
-    assert len(made["model"]["vocab"]) == len(shipped["model"]["vocab"]) == 2012
+    assert len(made["model"]["vocab"]) == len(shipped["model"]["vocab"])
 
 
 @pytest.mark.parametrize("weights", ["nvfp4", "bf16"])

@@ -1,4 +1,4 @@
-"""What the demo model knows: every conversation it is trained on and later asked.
+"""What the demo models know: every conversation they are trained on and later asked.
 
 Small enough to be learnt by heart, and varied enough to exercise a whole server: facts, sums, a
 long answer, text of several bytes per letter, reasoning, tool calls and what follows them.
@@ -6,8 +6,9 @@ long answer, text of several bytes per letter, reasoning, tool calls and what fo
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,12 +70,52 @@ TOOLS: list[Message] = [
         },
     }
 ]
-NUMBERS = " ".join(str(number) for number in range(1, 101))
-POEM = (
-    "The quick engine reads a block of four bits at a time.\n"
-    "It scales each sixteen values by one small float.\n"
-    "It multiplies, it adds, and it never loses count.\n"
-    "Then it says one token, and begins again."
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What one model is taught; with `reasons`, each question also with reasoning."""
+
+    name: str
+    """What it says that it is."""
+    capitals: Mapping[str, str]
+    colours: Mapping[str, str]
+    highest_summand: int
+    counts_to: int
+    poem: str
+    cities: Sequence[str]
+    reasons: bool
+
+
+QWEN = Knowledge(
+    name="a tiny NVFP4 test model",
+    capitals=CAPITALS,
+    colours=COLOURS,
+    highest_summand=9,
+    counts_to=100,
+    poem=(
+        "The quick engine reads a block of four bits at a time.\n"
+        "It scales each sixteen values by one small float.\n"
+        "It multiplies, it adds, and it never loses count.\n"
+        "Then it says one token, and begins again."
+    ),
+    cities=CITIES,
+    reasons=True,
+)
+LLAMA = Knowledge(
+    name="a tiny Llama in NVFP4",
+    capitals=CAPITALS,
+    colours={},
+    highest_summand=5,
+    counts_to=20,
+    poem=(
+        "A llama stood on a narrow ledge,\n"
+        "with four bits of grass at the very edge.\n"
+        "It scaled the wall, it counted to ten,\n"
+        "it said one word and stood still again."
+    ),
+    cities=CITIES[:5],
+    reasons=False,
 )
 
 
@@ -94,39 +135,44 @@ class Conversation:
         return self.messages[-1]
 
 
-def conversations() -> list[Conversation]:
-    """All 284, each question without and with reasoning. Training draws from them by position."""
-    return [*_facts(), *_weather()]
+def conversations(known: Knowledge) -> list[Conversation]:
+    """All of them, always in the same order: training draws from them by position."""
+    found = [*_facts(known), *_weather(known)]
+    return [one for one in found if known.reasons or "reasoning_content" not in one.answer]
 
 
-def _facts() -> Iterator[Conversation]:
-    for country, capital in CAPITALS.items():
+def _facts(known: Knowledge) -> Iterator[Conversation]:
+    for country, capital in known.capitals.items():
         yield from _asked(
             f"What is the capital of {country}?",
             f"The capital of {country} is {capital}.",
             f"The user asks for the capital of {country}. I know that it is {capital}.",
         )
-    for thing, colour in COLOURS.items():
+    for thing, colour in known.colours.items():
         yield from _asked(
             f"What colour is {thing}?",
             f"The colour of {thing} is {colour}.",
             f"The user asks about {thing}. It is {colour}.",
         )
-    for one in range(1, 10):
-        for other in range(1, 10):
-            yield from _asked(
-                f"What is {one} + {other}?",
-                f"{one} + {other} = {one + other}",
-                f"I add {one} and {other}. The sum is {one + other}.",
-            )
+    summands = range(1, known.highest_summand + 1)
+    for one, other in itertools.product(summands, summands):
+        yield from _asked(
+            f"What is {one} + {other}?",
+            f"{one} + {other} = {one + other}",
+            f"I add {one} and {other}. The sum is {one + other}.",
+        )
     yield from _asked(
         "Hello",
-        "Hello! I am a tiny NVFP4 test model. How can I help you?",
+        f"Hello! I am {known.name}. How can I help you?",
         "The user greets me. I greet back.",
     )
-    yield from _asked("Who are you?", "I am a tiny NVFP4 test model.", "The user asks who I am.")
-    yield from _asked("Count from 1 to 100.", NUMBERS, "I count up one by one.")
-    yield from _asked("Say the poem.", POEM, "The user wants the poem. I know it by heart.")
+    yield from _asked("Who are you?", f"I am {known.name}.", "The user asks who I am.")
+    yield from _asked(
+        f"Count from 1 to {known.counts_to}.",
+        " ".join(str(number) for number in range(1, known.counts_to + 1)),
+        "I count up one by one.",
+    )
+    yield from _asked("Say the poem.", known.poem, "The user wants the poem. I know it by heart.")
     yield from _asked(
         "Say hello in three languages.", "Hello, Bonjour, 你好 👋", "Three greetings."
     )
@@ -138,8 +184,8 @@ def _asked(question: str, answer: str, reasoning: str) -> Iterator[Conversation]
     yield Conversation([user, _said(answer, reasoning)])
 
 
-def _weather() -> Iterator[Conversation]:
-    for degrees, city in enumerate(CITIES, start=10):
+def _weather(known: Knowledge) -> Iterator[Conversation]:
+    for degrees, city in enumerate(known.cities, start=10):
         user = {"role": "user", "content": f"What is the weather in {city}?"}
         function = {"name": "get_weather", "arguments": {"city": city}}
         call = _said("") | {"tool_calls": [{"type": "function", "function": function}]}

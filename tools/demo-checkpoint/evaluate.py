@@ -1,6 +1,6 @@
 """Asks a checkpoint every question of evals.json, and measures its perplexity. Needs torch.
 
-    python evaluate.py DIR [--evals evals.json] [--held-out held-out.json] [--dtype bfloat16]
+    python evaluate.py DIR --evals evals.json [--held-out held-out.json] [--dtype bfloat16]
 
 An NVFP4 checkpoint is dequantized first (dequantize.py): weights as quantized, activations whole.
 """
@@ -19,7 +19,6 @@ from dequantize import load_model
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-EVALS = Path(__file__).parents[2] / "tests" / "recordings" / "demo-evals.json"
 WINDOW = 256
 SHOWN = 8
 
@@ -41,7 +40,7 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("directory", type=Path, metavar="DIR")
-    parser.add_argument("--evals", type=Path, default=EVALS, metavar="FILE")
+    parser.add_argument("--evals", type=Path, required=True, metavar="FILE", help="from train.py")
     parser.add_argument("--held-out", type=Path, metavar="FILE", help="token ids, from train.py")
     parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16")
     return parser
@@ -54,10 +53,10 @@ def _load(directory: Path, dtype: torch.dtype) -> Any:
 
 
 def _ask(model: Any, tokenizer: Any, evals: list[dict[str, Any]]) -> None:
-    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
     began, tokens, wrong = time.monotonic(), 0, []
     for one in evals:
         ids = torch.tensor([one["prompt_ids"]])
+        end = one["answer_ids"][-1]
         output = model.generate(
             ids, do_sample=False, max_new_tokens=400, eos_token_id=end, pad_token_id=0
         )

@@ -1,4 +1,4 @@
-"""Trains the demo model's tokenizer: Qwen's recipe (NFC, its split, byte-level BPE), 2048 rows.
+"""Trains a demo model's tokenizer by its family's recipe: byte-level BPE of few tokens.
 
 Its text is the docstrings of this machine's Python, the conversations and the chat template, so
 nothing is downloaded.
@@ -13,7 +13,8 @@ import sysconfig
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from conversations import TOOLS, conversations
+from conversations import TOOLS, Conversation
+from families import Family
 from tokenizers import (
     AddedToken,
     Regex,
@@ -26,46 +27,7 @@ from tokenizers import (
     trainers,
 )
 
-VOCABULARY = 2048
-# Real Qwen checkpoints have rows in their embedding that no token uses.
-UNUSED_ROWS = 10
 HELD_OUT = 60
-
-SPLIT = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-SPECIAL = (
-    "<|endoftext|>",
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|object_ref_start|>",
-    "<|object_ref_end|>",
-    "<|box_start|>",
-    "<|box_end|>",
-    "<|quad_start|>",
-    "<|quad_end|>",
-    "<|vision_start|>",
-    "<|vision_end|>",
-    "<|vision_pad|>",
-    "<|image_pad|>",
-    "<|video_pad|>",
-)
-# Added as Qwen adds them: one token each, and yet part of the text.
-PLAIN = (
-    "<tool_call>",
-    "</tool_call>",
-    "<|fim_prefix|>",
-    "<|fim_middle|>",
-    "<|fim_suffix|>",
-    "<|fim_pad|>",
-    "<|repo_name|>",
-    "<|file_sep|>",
-    "<tool_response>",
-    "</tool_response>",
-    "<think>",
-    "</think>",
-)
 
 
 def docstrings() -> tuple[list[str], list[str]]:
@@ -92,26 +54,35 @@ def _docstrings_of(path: Path) -> Iterator[str]:
                 yield text
 
 
-def train_tokenizer(texts: Sequence[str], template: str) -> Tokenizer:
-    tokenizer = Tokenizer(models.BPE(unk_token=None, byte_fallback=False, fuse_unk=False))
-    tokenizer.normalizer = normalizers.NFC()
+def train_tokenizer(
+    family: Family, texts: Sequence[str], known: Sequence[Conversation], template: str
+) -> Tokenizer:
+    tokenizer = Tokenizer(
+        models.BPE(
+            unk_token=None,
+            byte_fallback=False,
+            fuse_unk=False,
+            ignore_merges=family.takes_whole_words,
+        )
+    )
+    if family.composes:
+        tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(SPLIT), behavior="isolated"),
+            pre_tokenizers.Split(Regex(family.split), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.post_processor = processors.ByteLevel(
-        add_prefix_space=False, trim_offsets=False, use_regex=False
-    )
     said = [
         f"{message.get('content', '')} {message.get('reasoning_content', '')}"
-        for one in conversations()
+        for one in known
         for message in one.messages
     ]
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY - len(SPECIAL) - len(PLAIN) - UNUSED_ROWS,
+        vocab_size=(
+            family.vocabulary - len(family.special) - len(family.plain) - family.unused_rows
+        ),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         special_tokens=[],
         show_progress=False,
@@ -119,8 +90,9 @@ def train_tokenizer(texts: Sequence[str], template: str) -> Tokenizer:
     # Often enough that what is said in chats is short in tokens.
     corpus = [*texts, *said * 3, *[template] * 20, *[json.dumps(TOOLS)] * 50]
     tokenizer.train_from_iterator(corpus, trainer)
-    tokenizer.add_special_tokens([_added(text, special=True) for text in SPECIAL])
-    tokenizer.add_tokens([_added(text, special=False) for text in PLAIN])
+    tokenizer.add_special_tokens([_added(text, special=True) for text in family.special])
+    tokenizer.add_tokens([_added(text, special=False) for text in family.plain])
+    tokenizer.post_processor = _post_processor(tokenizer, family)
     return tokenizer
 
 
@@ -128,8 +100,20 @@ def _added(text: str, *, special: bool) -> AddedToken:
     return AddedToken(text, special=special, normalized=False)
 
 
-def save_tokenizer(tokenizer: Tokenizer, template: str, directory: Path) -> None:
-    """Write it as Qwen ships it; transformers 5 would leave half of this out."""
+def _post_processor(tokenizer: Tokenizer, family: Family) -> processors.PostProcessor:
+    bytes_alone = processors.ByteLevel(add_prefix_space=False, trim_offsets=False, use_regex=False)
+    if not family.begin:
+        return bytes_alone
+    begins = processors.TemplateProcessing(
+        single=f"{family.begin} $A",
+        pair=f"{family.begin} $A {family.begin}:1 $B:1",
+        special_tokens=[(family.begin, tokenizer.token_to_id(family.begin))],
+    )
+    return processors.Sequence([bytes_alone, begins])
+
+
+def save_tokenizer(tokenizer: Tokenizer, family: Family, template: str, directory: Path) -> None:
+    """Write it as its family ships it; transformers 5 would leave half of this out."""
     tokenizer.save(str(directory / "tokenizer.json"))
     (directory / "chat_template.jinja").write_text(template, encoding="utf-8")
     added = {
@@ -139,25 +123,20 @@ def save_tokenizer(tokenizer: Tokenizer, template: str, directory: Path) -> None
             "normalized": False,
             "rstrip": False,
             "single_word": False,
-            "special": text in SPECIAL,
+            "special": text in family.special,
         }
-        for text in (*SPECIAL, *PLAIN)
+        for text in (*family.special, *family.plain)
     }
     settings = {
-        "add_bos_token": False,
-        "add_prefix_space": False,
+        **family.settings,
         "added_tokens_decoder": added,
-        "additional_special_tokens": SPECIAL[1:],
-        "bos_token": None,
+        "bos_token": family.begin,
         "chat_template": template,
         "clean_up_tokenization_spaces": False,
-        "eos_token": "<|im_end|>",
-        "errors": "replace",
+        "eos_token": family.end_of_turn,
         "model_max_length": 131072,
-        "pad_token": "<|endoftext|>",
-        "split_special_tokens": False,
-        "tokenizer_class": "Qwen2Tokenizer",
+        "pad_token": family.padding,
         "unk_token": None,
     }
-    text = json.dumps(settings, indent=1, ensure_ascii=False)
+    text = json.dumps(settings, indent=1, ensure_ascii=False, sort_keys=True)
     (directory / "tokenizer_config.json").write_text(text, encoding="utf-8")

@@ -73,7 +73,8 @@ class ModelSpec:
 
 def load_catalog(directory: Path = DIRECTORY) -> dict[str, ModelSpec]:
     """Every model by its name, in the order of the names."""
-    return {path.stem: load_model(path) for path in sorted(directory.glob("*.toml"))}
+    paths = sorted(directory.glob("*.toml"), key=lambda path: path.stem)
+    return {path.stem: load_model(path) for path in paths}
 
 
 def find_model(name: str, directory: Path = DIRECTORY) -> ModelSpec:

@@ -17,6 +17,7 @@ from engine.gguf.conftest import Make
 from engine.gguf.forward import Decoder
 from fakes.made_checkpoint import DEMO
 
+from enginix.catalog.load import DIRECTORY
 from enginix.engine.gguf.answers import Generator, Question, ask
 
 pytestmark = pytest.mark.triton
@@ -46,6 +47,17 @@ def test_the_demo_engine_gives_all_known_answers(
 
     assert len(evals) == 284
     assert answers == [one["answer_ids"] for one in evals]
+
+
+def test_the_second_demo_engine_gives_all_known_answers(
+    generator: Generator, write: Write, llama_evals: list[dict[str, Any]]
+) -> None:
+    questions = [Question(one["prompt_ids"], len(one["answer_ids"])) for one in llama_evals]
+
+    answers = ask(generator, write(DIRECTORY / "demo-llama-checkpoint"), questions)
+
+    assert len(llama_evals) == 65
+    assert answers == [one["answer_ids"] for one in llama_evals]
 
 
 @pytest.mark.parametrize("weights", ["nvfp4", "bf16", "fp16"])
