@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from enginix.backends.openai import OpenAIBackend
-from enginix.errors import ModelNotFound
+from enginix.errors import ModelNotFound, RequestError
 from enginix.gateway.models import Models, RelayedModel
 
 
@@ -40,3 +40,33 @@ def test_a_name_finds_its_model(asked: str, found: str) -> None:
 def test_a_name_that_fits_nothing_is_answered_with_those_there_are() -> None:
     with pytest.raises(ModelNotFound, match="has coder, nano-qwen, nemotron, qwen3-30b"):
         MODELS.resolve("gpt-4")
+
+
+BOTH = Models(
+    [
+        model("tiny", ("chat",)),
+        RelayedModel(
+            "big", OpenAIBackend("nobody", "http://127.0.0.1:1", "b"), "trtllm", ("chat",)
+        ),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("asked", "engine", "found"),
+    [
+        ("chat", None, "tiny"),
+        ("chat", "vllm", "tiny"),
+        ("chat", "trtllm", "big"),
+        ("big", "trtllm", "big"),
+    ],
+)
+def test_an_engine_chooses_among_those_that_serve_a_name(
+    asked: str, engine: str | None, found: str
+) -> None:
+    assert BOTH.resolve(asked, engine).name == found
+
+
+def test_an_engine_that_does_not_serve_the_model_is_answered_with_those_that_do() -> None:
+    with pytest.raises(RequestError, match="not served by 'triton' here; it is by trtllm, vllm"):
+        BOTH.resolve("chat", "triton")

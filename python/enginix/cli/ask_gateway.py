@@ -21,6 +21,12 @@ def add_url(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", default=default, help="the gateway's address (%(default)s)")
 
 
+def authorization() -> dict[str, str]:
+    """The header that opens a gateway with our own keys; empty without any."""
+    keys = sorted(environment.api_keys())
+    return {"Authorization": f"Bearer {keys[0]}"} if keys else {}
+
+
 def ask(
     url: str,
     method: str,
@@ -30,13 +36,15 @@ def ask(
     seconds: float = SECONDS,
 ) -> dict[str, Any]:
     """The JSON it answers; its own words in a BackendError when it refuses."""
-    keys = sorted(environment.api_keys())
-    headers = {"Authorization": f"Bearer {keys[0]}"} if keys else {}
     try:
         answer = httpx.request(
-            method, f"{url.rstrip('/')}{path}", json=body, headers=headers, timeout=seconds,
+            method,
+            f"{url.rstrip('/')}{path}",
+            json=body,
+            headers=authorization(),
+            timeout=seconds,
             trust_env=False,
-        )  # fmt: skip
+        )
     except (httpx.TransportError, httpx.InvalidURL) as error:
         raise BackendUnavailable(
             f"no gateway answers at {url} ({error}); start one with `enginix up PROFILE`, or name "

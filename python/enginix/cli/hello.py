@@ -9,6 +9,7 @@ from contextlib import aclosing
 import httpx
 from rich.console import Console
 
+from enginix.cli.ask_gateway import authorization
 from enginix.errors import BackendError
 
 PATIENCE = 60.0
@@ -41,7 +42,7 @@ async def _deltas(url: str, model: str, question: str) -> AsyncGenerator[tuple[s
     }
     timeout = httpx.Timeout(PATIENCE)
     async with (
-        httpx.AsyncClient(timeout=timeout, trust_env=False) as client,
+        httpx.AsyncClient(timeout=timeout, trust_env=False, headers=authorization()) as client,
         client.stream("POST", f"{url}/v1/chat/completions", json=body) as response,
     ):
         if response.status_code != httpx.codes.OK:

@@ -58,7 +58,7 @@ async def answer_chat(request: Request) -> Response:
     gateway = gateway_of(request)
     chat = await read(request, ChatRequest)
     check_stream_options(chat.stream_options, chat.stream)
-    model = gateway.models.resolve(chat.model)
+    model = gateway.models.resolve(chat.model, chat.engine)
     if isinstance(model, RelayedModel):
         ask: AnyAsk = await relayed_ask_of(request, chat, model)
     else:

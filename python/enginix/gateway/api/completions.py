@@ -47,7 +47,7 @@ async def create_completion(request: Request) -> Response:
 async def answer_completion(request: Request, completion: CompletionRequest) -> Response:
     """The answer to a completion, in whichever dialect it was asked for."""
     gateway = gateway_of(request)
-    model = gateway.models.find(completion.model)
+    model = gateway.models.find(completion.model, completion.engine)
     check(completion)
     # Before any of them is tokenized: there may be a million.
     check_choices(count_prompts(completion.prompt), completion.n or 1, gateway.settings.request)

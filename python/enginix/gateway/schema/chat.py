@@ -105,6 +105,8 @@ class GuidedFields(Schema):
 
 class ChatRequest(SamplingFields, GuidedFields):
     model: str | None = None
+    engine: str | None = None
+    """Chooses among the engines that serve the model."""
     messages: list[ChatMessage]
     n: Count | None = None
     stop: str | list[str] | None = None

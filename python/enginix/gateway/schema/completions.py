@@ -18,6 +18,8 @@ from enginix.gateway.schema.fields import (
 
 class CompletionRequest(SamplingFields, GuidedFields):
     model: str | None = None
+    engine: str | None = None
+    """Chooses among the engines that serve the model."""
     prompt: str | list[str] | list[Integer] | list[list[Integer]]
     n: Count | None = None
     best_of: Count | None = None
