@@ -345,6 +345,15 @@ async def test_neutral_values_ask_nothing_of_the_engine() -> None:
         ({"messages": [{"role": "nobody", "content": "x"}]}, "messages[0].role"),
         ({"messages": [{"content": "x"}]}, "messages[0].role"),
         ({"messages": "hello"}, "messages"),
+        ({"continue_final_message": True}, "continue_final_message"),
+        (
+            {
+                "continue_final_message": True,
+                "messages": [*user("Hi"), {"role": "assistant", "content": "a"}],
+                "response_format": {"type": "json_object"},
+            },
+            "messages",
+        ),
         ({"messages": []}, "messages"),
         ({"messages": [{"role": "user", "content": [IMAGE]}]}, "messages[0].content[0]"),
         ({"temperature": "hot"}, "temperature"),
@@ -389,6 +398,17 @@ async def test_a_mistake_is_refused_by_its_path(body: dict[str, Any], param: str
     error = await refusal(**body)
     assert error["param"] == param
     assert error["type"] == "invalid_request_error"
+
+
+async def test_a_final_message_is_continued_only_when_that_is_asked_for() -> None:
+    backend = FakeBackend(ids(" 5"))
+    said = [*user("2+3?"), {"role": "assistant", "content": [{"type": "text", "text": "2 + 3 ="}]}]
+    answer = await ask(backend, messages=said, continue_final_message=True)
+    await ask(backend, messages=said)
+    assert answer["choices"][0]["message"]["content"] == " 5"
+    continued, new = (served(backend).tokenizer.decode(each.prompt_ids) for each in backend.asked)
+    assert continued.endswith("2 + 3 =")
+    assert new.rstrip().endswith("assistant")
 
 
 async def test_unknown_parameters_are_ignored() -> None:

@@ -157,6 +157,21 @@ async def test_any_tool_means_that_one_must_be_called() -> None:
     assert message["content"][0]["input"] == {"city": "Rome"}
 
 
+async def test_the_assistants_last_words_are_continued() -> None:
+    backend = FakeBackend(ids(" 5, I think."))
+    said = [{"role": "user", "content": "2+3?"}, {"role": "assistant", "content": "2 + 3 ="}]
+    message = await ask(backend, messages=said)
+    assert prompt_of(backend).endswith("<think>\n\n</think>\n\n2 + 3 =")
+    assert message["content"] == [{"type": "text", "text": " 5, I think."}]
+
+
+async def test_a_call_at_the_end_is_not_continued() -> None:
+    backend = FakeBackend(ids("Hm."))
+    call = {"type": "tool_use", "id": "t1", "name": "get_weather", "input": {}}
+    said = [{"role": "user", "content": "?"}, {"role": "assistant", "content": [call]}]
+    assert (await ask(backend, messages=said))["content"][0]["text"] == "Hm."
+
+
 async def test_tokens_are_counted_as_the_model_reads_them() -> None:
     backend = FakeBackend(ids("Hi"))
     async with server(served(backend)) as client:

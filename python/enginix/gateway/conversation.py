@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from enginix.chat.messages import plain_messages
 from enginix.chat.template import starts_inside
 from enginix.errors import RequestError
 from enginix.gateway.ask import ReplyFormat
@@ -32,6 +33,8 @@ class Conversation:
     one_call: bool = False
     thinks: bool | None = None
     """Whether to reason first; None leaves it to the template."""
+    continues: bool = False
+    """The last message is the answer's beginning, behind which the model goes on."""
     guided: bool = False
     """The answer is held to a format from its first token on, so nothing may come before it."""
     template_variables: Mapping[str, Any] = field(default_factory=dict)
@@ -64,8 +67,12 @@ def chat_prompt(model: ServedModel, conversation: Conversation) -> Prompt:
             code="unsupported_parameter",
         )
     variables = template_variables(conversation, chat.thinking_switch)
+    messages, words = conversation.messages, ""
+    if conversation.continues:
+        words = last_words(conversation, model)
+        messages = messages[:-1]
     text = model.template.render(
-        conversation.messages, conversation.tools or None, chat_template_kwargs=variables
+        messages, conversation.tools or None, chat_template_kwargs=variables
     )
     format = ReplyFormat(
         reasoning=chat.reasoning,
@@ -73,14 +80,27 @@ def chat_prompt(model: ServedModel, conversation: Conversation) -> Prompt:
         starts_inside=chat.reasoning is not None and starts_inside(text),
         definitions=conversation.tools,
         one_call=conversation.one_call,
+        continues=bool(words),
     )
     wanted = chat.thinking_switch is not None and variables.get(chat.thinking_switch) is True
     if conversation.guided and wanted and chat.reasoning is not None:
         format = reasoning_first(format, model)
     else:
         format = replace(format, begun=begun(format, conversation))
-    text += format.begun
+    text += format.begun + words
     return Prompt(model.encode(text, conversation.param), format, conversation.param)
+
+
+def last_words(conversation: Conversation, model: ServedModel) -> str:
+    """What the client has written for the assistant. Raises where nothing can go on behind it."""
+    if conversation.must_call or conversation.guided:
+        raise RequestError(
+            f"{conversation.param} end with the answer's beginning, behind which neither a call "
+            "nor a form can be made sure of; leave that message or the other wish out",
+            param=conversation.param,
+        )
+    last = plain_messages(conversation.messages[-1:], model.template.source)[0]
+    return last["content"] or ""
 
 
 def reasoning_first(format: ReplyFormat, model: ServedModel) -> ReplyFormat:
@@ -99,7 +119,7 @@ def template_variables(conversation: Conversation, switch: str | None) -> dict[s
     variables = dict(conversation.template_variables)
     if switch and conversation.thinks is not None:
         variables.setdefault(switch, conversation.thinks)
-    if switch and conversation.guided:
+    if switch and (conversation.guided or conversation.continues):
         variables.setdefault(switch, False)
     if switch and conversation.must_call:
         variables[switch] = False
@@ -109,7 +129,8 @@ def template_variables(conversation: Conversation, switch: str | None) -> dict[s
 def begun(format: ReplyFormat, conversation: Conversation) -> str:
     """What is written for the model, so that it goes on as it must."""
     words = ""
-    if format.starts_inside and (conversation.must_call or conversation.guided):
+    at_once = conversation.must_call or conversation.guided or conversation.continues
+    if format.starts_inside and at_once:
         words += END_OF_REASONING
     if conversation.must_call:
         words += call_beginning(format.tools, conversation.must_call_name)

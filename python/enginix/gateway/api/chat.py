@@ -10,6 +10,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from enginix.errors import RequestError
 from enginix.gateway.api.chat_reply import ChatDocument, ChatStream
 from enginix.gateway.ask import AnyAsk, Ask, RelayedAsk
 from enginix.gateway.asking import Options, chat_ask, check_choices
@@ -121,6 +122,12 @@ def conversation_of(chat: ChatRequest, *, guided: bool) -> Conversation:
     if must_call:
         known = [tool["function"]["name"] for tool in tools]
         check_choice(name, known, "tool_choice.function.name")
+    if chat.continue_final_message and chat.messages and chat.messages[-1].role != "assistant":
+        raise RequestError(
+            "continue_final_message wants a last message of the assistant's, got one of role "
+            f"{chat.messages[-1].role!r}",
+            param="continue_final_message",
+        )
     effort = chat.reasoning_effort
     template_variables = dict(chat.chat_template_kwargs or {})
     if effort is not None:
@@ -132,6 +139,7 @@ def conversation_of(chat: ChatRequest, *, guided: bool) -> Conversation:
         must_call_name=name,
         one_call=chat.parallel_tool_calls is False or name is not None,
         thinks=None if effort is None else effort != "none",
+        continues=bool(chat.continue_final_message),
         guided=guided,
         template_variables=template_variables,
     )

@@ -113,8 +113,15 @@ def conversation_of(asked: CountRequest) -> Conversation:
         one_call=name is not None or bool(choice and choice.disable_parallel_tool_use),
         # Anthropic's models think only when told to.
         thinks=asked.thinking is not None and asked.thinking.type != "disabled",
+        continues=begins_the_answer(messages),
         guided=guide_of(asked) is not None,
     )
+
+
+def begins_the_answer(messages: Sequence[dict[str, Any]]) -> bool:
+    """Anthropic's way to begin an answer: the last message is the assistant's own."""
+    last = messages[-1] if messages else {}
+    return last.get("role") == "assistant" and bool(last["content"]) and "tool_calls" not in last
 
 
 def options_of(asked: MessagesRequest, model: ServedModel) -> Options:

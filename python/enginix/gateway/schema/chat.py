@@ -121,6 +121,7 @@ class ChatRequest(SamplingFields, GuidedFields):
     parallel_tool_calls: bool | None = None
     reasoning_effort: Effort | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+    continue_final_message: bool | None = None
     # Known and impossible here: refused by name instead of being ignored.
     functions: Any = None
     function_call: Any = None
