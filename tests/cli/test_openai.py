@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from enginix.cli.openai import is_loopback, read_keys
+from enginix.cli.openai import is_loopback, origin, read_keys
 from enginix.errors import UsageError
 
 
@@ -96,3 +96,14 @@ def test_only_this_machine_is_loopback() -> None:
         False,
         False,
     ]
+
+
+@pytest.mark.parametrize("text", ["*", "https://chat.example", "http://127.0.0.1:3000/"])
+def test_an_origin_is_as_browsers_send_it(text: str) -> None:
+    assert origin(text) == text.rstrip("/")
+
+
+@pytest.mark.parametrize("text", ["chat.example", "https://", "https://a/b", "file:///x"])
+def test_what_no_browser_sends_is_no_origin(text: str) -> None:
+    with pytest.raises(UsageError, match="--cors-origin"):
+        origin(text)

@@ -102,6 +102,28 @@ async def test_no_other_origin_may_read_answers() -> None:
     assert "access-control-allow-origin" not in response.headers
 
 
+async def test_pages_from_a_named_origin_may_ask_and_read_even_refusals() -> None:
+    settings = Settings(api_keys=LOCKED.api_keys, cors_origins=frozenset({"http://chat.example"}))
+    ours = {"Origin": "http://chat.example"}
+    preflight = {
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization,content-type",
+    }
+    async with server(served(FakeBackend(ids("Hello"))), settings=settings) as client:
+        before = await client.options(CHAT, headers={**ours, **preflight})
+        refused = await client.post(CHAT, json=body(), headers=ours)
+        stream = await client.post(
+            CHAT, json=body(stream=True), headers={**ours, "X-API-Key": "sk-one"}
+        )
+        other = await client.options(CHAT, headers={**preflight, "Origin": "http://elsewhere"})
+    assert before.status_code == 200
+    assert "authorization" in before.headers["access-control-allow-headers"]
+    allowed = [each.headers["access-control-allow-origin"] for each in (before, refused, stream)]
+    assert allowed == ["http://chat.example"] * 3
+    assert [refused.status_code, stream.status_code] == [401, 200]
+    assert "access-control-allow-origin" not in other.headers
+
+
 async def test_the_log_has_a_line_of_json_without_what_was_said(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -65,6 +65,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="one key a line; also ENGINIX_API_KEYS. Without keys everybody may ask",
     )
+    add(
+        "--cors-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="let web pages from there ask, as https://chat.example; may be given again; * for all",
+    )
     limits = parser.add_argument_group("limits")
     add = limits.add_argument
     add("--max-running", type=int, default=load.running, help="answers at once (%(default)s)")
@@ -184,9 +191,18 @@ def settings_of(args: argparse.Namespace) -> Settings:
             stalled_reader=args.stalled_seconds,
         ),
         api_keys=keys,
+        cors_origins=frozenset(map(origin, args.cors_origin)),
         log_prompts=args.log_prompts,
         supervisor=args.supervisor,
     )
+
+
+def origin(text: str) -> str:
+    """As browsers send it: a scheme, a host and perhaps a port, nothing behind them."""
+    scheme, _, host = text.rstrip("/").partition("://")
+    if text != "*" and (scheme not in ("http", "https") or not host or "/" in host):
+        raise UsageError(f"--cors-origin {text}: expected https://HOST, http://HOST:PORT or *")
+    return text.rstrip("/")
 
 
 def read_keys(path: Path) -> frozenset[str]:

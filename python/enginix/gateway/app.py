@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
@@ -111,9 +112,21 @@ def create_app(
     app.add_middleware(FastLane, handlers=STREAMING, failed=answer_failure)
     if settings.api_keys:
         app.add_middleware(Authorization, keys=sorted(settings.api_keys))
+    if settings.cors_origins:
+        add_cors(app, settings.cors_origins)
     app.add_middleware(RequestLog)
     add_schemas(app, SCHEMAS)
     return app
+
+
+def add_cors(app: FastAPI, origins: frozenset[str]) -> None:
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=sorted(origins),
+        allow_methods=["*"],
+        allow_headers=["*"],
+        expose_headers=["X-Request-Id", "X-Response-Time", "Retry-After"],
+    )
 
 
 async def answer_failure(request: Request, error: Exception) -> Response:

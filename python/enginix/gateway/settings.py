@@ -47,6 +47,8 @@ class Settings:
     store: StoreLimits = field(default_factory=StoreLimits)
     api_keys: frozenset[str] = frozenset()
     """Empty: everybody may ask."""
+    cors_origins: frozenset[str] = frozenset()
+    """Web pages from there may ask too, in their visitors' browsers; "*" means all of them."""
     log_prompts: bool = False
     supervisor: Path | None = None
     """The socket of whoever starts and ends the models' servers."""
