@@ -186,8 +186,8 @@ async def test_a_refusal_comes_through_in_our_envelope(form: str, stream: bool) 
     ("status", "ours", "code"),
     [
         (401, 502, "backend_error"),
-        (404, 400, None),
-        (422, 400, None),
+        (404, 400, "invalid_value"),
+        (422, 400, "invalid_value"),
         (429, 429, "overloaded"),
         (500, 502, "backend_error"),
         (503, 503, "backend_unavailable"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import orjson
 
 from enginix.backends.openai import OpenAIBackend
 from enginix.backends.triton import TritonBackend
+from enginix.chat.reply import REASONING, TOOLS
 from enginix.errors import UsageError
 from enginix.gateway.models import Model, Names, RelayedModel, read_engine
 from enginix.triton.address import parse_addresses
@@ -20,7 +21,20 @@ from enginix.triton.client import TritonClient
 Connect = Callable[[str, int], TritonClient]
 OpenModels = Callable[[], Sequence[Model]]
 
-KEYS = {"name", "engine", "aliases", "contains", "directory", "address", "url", "upstream"}
+# What a server of the OpenAI API leaves in its texts for our parsers, and the formats they know.
+FORMATS: dict[str, Iterable[str]] = {"reasoning": REASONING, "tools": TOOLS}
+KEYS = {
+    "name",
+    "engine",
+    "aliases",
+    "contains",
+    "directory",
+    "address",
+    "url",
+    "upstream",
+    "starts_inside",
+    *FORMATS,
+}
 
 
 def read_models(path: Path, connect: Connect) -> OpenModels:
@@ -88,9 +102,28 @@ def _relayed(names: Names, row: dict[str, Any], where: str) -> Callable[[], Mode
     name = f"{engine} at {url}"
     # An address that is none is found out now, not in the event loop.
     OpenAIBackend(name, url, upstream)
+    reasoning, tools = (_format(row.get(key), key, where) for key in ("reasoning", "tools"))
+    starts_inside = row.get("starts_inside", False)
+    if not isinstance(starts_inside, bool):
+        raise UsageError(f"{where}.starts_inside: expected true or false, got {starts_inside!r}")
 
     def open_model() -> Model:
-        backend = OpenAIBackend(name, url, upstream)
-        return RelayedModel(names.name, backend, engine, names.aliases, names.contains)
+        return RelayedModel(
+            names.name,
+            OpenAIBackend(name, url, upstream),
+            engine,
+            names.aliases,
+            names.contains,
+            reasoning=reasoning,
+            tools=tools,
+            starts_inside=starts_inside,
+        )
 
     return open_model
+
+
+def _format(name: Any, key: str, where: str) -> str | None:
+    known = sorted(FORMATS[key])
+    if name is not None and name not in known:
+        raise UsageError(f"{where}.{key}: {name!r} is none of {', '.join(known)}")
+    return name if isinstance(name, str) else None

@@ -80,9 +80,10 @@ async def ask_of(request: Request, chat: ChatRequest, model: ServedModel) -> Ask
 
 async def relayed_ask_of(request: Request, chat: ChatRequest, model: RelayedModel) -> RelayedAsk:
     check_choices(1, chat.n or 1, gateway_of(request).settings.request)
+    conversation = conversation_of(chat, guided=guide_of(chat) is not None)
+    note_prompt(request, conversation.messages)
     asked = orjson.loads(await read_bytes(request))
-    note_prompt(request, asked.get("messages"))
-    return relayed_chat(model, chat, asked)
+    return relayed_chat(model, conversation, asked, chat.n or 1)
 
 
 def check(chat: ChatRequest) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -74,6 +75,9 @@ async def ask_of(
     asked: MessagesRequest, model: Model, conversation: Conversation, limits: RequestLimits
 ) -> AnyAsk:
     if isinstance(model, RelayedModel):
+        if asked.thinking is None:
+            # Not every template can be told not to; its server knows what it does then.
+            conversation = replace(conversation, thinks=None)
         return relayed_ask("msg_", model, conversation, wishes_of(asked))
     return await chat_ask("msg_", model, conversation, options_of(asked, model), limits)
 

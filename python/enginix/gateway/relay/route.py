@@ -18,9 +18,8 @@ from enginix.gateway.relay.passing import Relayed
 from enginix.gateway.state import gateway_of
 
 Answer = Callable[[Request], Awaitable[Response]]
-# Every server has these, and what they say does not have to be told apart.
-PLAIN = frozenset({"/v1/completions"})
 CHAT = "/v1/chat/completions"
+COUNT = "/v1/messages/count_tokens"
 
 
 async def relay(request: Request, answer: Answer | None = None) -> Response | None:
@@ -53,16 +52,21 @@ def relay_to(
     model = gateway.models.resolve(name, engine)
     if not isinstance(model, RelayedModel):
         return None
-    if instead is not None and path not in PLAIN:
-        if model.parses or model.backend.lacks(path):
-            return None
-        if path == CHAT:
-            instead = None
+    if instead is not None and is_ours(model, path):
+        return None
+    if path == CHAT:
+        # There is no other way to ask for it.
+        instead = None
     body = {**asked, "model": model.backend.model}
     # A choice between servers is made here, and some of them know no such field.
     body.pop("engine", None)
     streams = asked.get("stream") is True
     return Relayed(gateway, model, path, orjson.dumps(body), streams=streams, instead=instead)
+
+
+def is_ours(model: RelayedModel, path: str) -> bool:
+    """Whether the server's chat completions are asked, and the dialect is written here."""
+    return (model.parses and path != COUNT) or model.backend.lacks(path)
 
 
 async def parsed(body: bytes) -> dict[str, Any] | None:

@@ -7,16 +7,16 @@ does not know which of the two it was.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import orjson
 
 from enginix.backends.http1 import Connection
 from enginix.backends.openai import refusal, told_failure
-from enginix.errors import BackendUnavailable, GenerationFailed
-from enginix.gateway.ask import RelayedAsk, ReplyEvent
+from enginix.errors import BackendUnavailable, EnginixError, GenerationFailed, RequestError
+from enginix.gateway.ask import Finished, RelayedAsk, ReplyEvent
 from enginix.gateway.generation import Replies
 from enginix.gateway.record import RequestRecord, TokenTimes
 from enginix.gateway.upstream.choice import Choice
@@ -24,6 +24,7 @@ from enginix.gateway.upstream.server_events import ServerEvents
 
 CHAT = "/v1/chat/completions"
 DONE = b"[DONE]"
+WISHES_FOR_ROOM = ("max_tokens", "max_completion_tokens")
 # What a server gets to end a body whose last event was here, so that its connection can be kept.
 LAST_CHUNK_SECONDS = 0.1
 
@@ -32,15 +33,12 @@ async def chat_replies(
     ask: RelayedAsk, record: RequestRecord, times: Sequence[TokenTimes]
 ) -> Replies:
     """All choices of `ask` as they come. Use `aclosing`: leaving it ends the server's work."""
-    backend = ask.model.backend
-    async with backend.ask(CHAT, orjson.dumps(ask.body), record.id) as answer:
-        await check_stream(backend.name, answer)
-        completion = Completion(ask, backend.name)
+    completion = Completion(ask, ask.model.backend.name)
+    async with answering(ask, record.id) as answer:
         events = ServerEvents()
         while not completion.over:
             piece = await answer.piece()
-            for data in events.feed(piece) if piece else events.finish():
-                completion.read(data)
+            completion.read(events.feed(piece) if piece else events.finish())
             for index, said, new in completion.take():
                 if new:
                     times[index].arrived(new)
@@ -50,16 +48,39 @@ async def chat_replies(
                 break
         if completion.ended:
             await read_to_end(answer)
-    for index, last in completion.finish():
+    for index, last, uncounted in completion.finish():
+        if uncounted:
+            times[index].arrived(uncounted)
         yield index, last
 
 
-async def check_stream(name: str, answer: Connection) -> None:
-    """Raise what an answer says that is none."""
-    if answer.status != 200:
-        raise refusal(name, answer.status, await answer.read_error())
-    if not answer.headers.get("content-type", "").startswith("text/event-stream"):
-        raise GenerationFailed(f"{name} was asked for a stream and sent none")
+@asynccontextmanager
+async def answering(ask: RelayedAsk, request_id: str) -> AsyncIterator[Connection]:
+    """The answer, once it has begun. Raises what it says instead."""
+    backend = ask.model.backend
+    body = dict(ask.body)
+    while True:
+        async with backend.ask(CHAT, orjson.dumps(body), request_id) as answer:
+            if answer.status == 200:
+                if not answer.headers.get("content-type", "").startswith("text/event-stream"):
+                    raise GenerationFailed(f"{backend.name} was asked for a stream and sent none")
+                yield answer
+                return
+            refused = refusal(backend.name, answer.status, await answer.read_error())
+        # More tokens than fit are a wish for all there is: clients send the same number
+        # whatever the prompt.
+        wished = [name for name in WISHES_FOR_ROOM if body.pop(name, None) is not None]
+        if not wished or not is_about_room(refused):
+            raise refused
+
+
+def is_about_room(refused: EnginixError) -> bool:
+    words = str(refused)
+    return (
+        isinstance(refused, RequestError)
+        and any(name in words for name in WISHES_FOR_ROOM)
+        and any(word in words for word in ("context", "max_seq_len", "max_model_len"))
+    )
 
 
 async def read_to_end(answer: Connection) -> None:
@@ -80,6 +101,7 @@ class Completion:
         self._usage: Mapping[str, Any] = {}
         self.ended = False
         """The server said so itself."""
+        self._failed: EnginixError | None = None
 
     @property
     def over(self) -> bool:
@@ -89,7 +111,15 @@ class Completion:
             and all(choice.done for choice in self._choices)
         )
 
-    def read(self, data: bytes) -> None:
+    def read(self, events: Sequence[bytes]) -> None:
+        """What they say is there to be taken, all of it that came before a failure."""
+        try:
+            for data in events:
+                self._read(data)
+        except EnginixError as error:
+            self._failed = error
+
+    def _read(self, data: bytes) -> None:
         if data == DONE:
             self.ended = True
         if self.ended:
@@ -110,32 +140,31 @@ class Completion:
             if index < len(self._choices):
                 self._said[index] += self._choices[index].read(choice)
 
-    def take(self) -> list[tuple[int, list[ReplyEvent], int]]:
+    def take(self) -> Iterator[tuple[int, list[ReplyEvent], int]]:
         """What each choice said since the last time, and in how many pieces."""
-        taken = []
         for index, choice in enumerate(self._choices):
             new = choice.pieces - self._counted[index]
             self._counted[index] = choice.pieces
             if self._said[index] or new:
-                taken.append((index, self._said[index], new))
-                self._said[index] = []
-        return taken
+                said, self._said[index] = self._said[index], []
+                yield index, said, new
+        if self._failed is not None:
+            raise self._failed
 
-    def finish(self) -> list[tuple[int, list[ReplyEvent]]]:
+    def finish(self) -> Iterator[tuple[int, list[ReplyEvent], int]]:
         """The last events; raises BackendUnavailable when the server left before them."""
         if not self.ended and not all(choice.done for choice in self._choices):
             raise BackendUnavailable(
                 f"{self._name} ended its answer without saying that it was over"
             )
-        last = []
         for index, choice in enumerate(self._choices):
             events = choice.break_off()
             # The server counts all choices together.
-            events.append(self._finished(choice, first=index == 0))
-            last.append((index, events))
-        return last
+            finished = self._finished(choice, first=index == 0)
+            uncounted = finished.completion_tokens - sum(self._counted) if index == 0 else 0
+            yield index, [*events, finished], max(0, uncounted)
 
-    def _finished(self, choice: Choice, *, first: bool) -> ReplyEvent:
+    def _finished(self, choice: Choice, *, first: bool) -> Finished:
         total = number(self._usage.get("completion_tokens"))
         prompt = number(self._usage.get("prompt_tokens"))
         details = self._usage.get("completion_tokens_details")

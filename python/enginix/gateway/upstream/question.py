@@ -15,7 +15,6 @@ import orjson
 from enginix.gateway.ask import RelayedAsk, ReplyFormat
 from enginix.gateway.conversation import Conversation
 from enginix.gateway.models import RelayedModel
-from enginix.gateway.schema.chat import ChatRequest
 from enginix.triton.request import Guide
 
 STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
@@ -28,7 +27,6 @@ EFFORTS = {
     "xhigh": "high",
     "max": "high",
 }
-GUIDES = ("guided_json", "guided_regex", "guided_grammar", "guided_choice")
 SWITCHES = ("enable_thinking", "thinking")
 REASONING = ("reasoning_content", "reasoning", "thinking")
 
@@ -55,51 +53,33 @@ def relayed_ask(
         body["reasoning_effort"] = effort
     if conversation.thinks is False:
         body["chat_template_kwargs"] = {"enable_thinking": False}
-    free = not (conversation.guided or conversation.must_call or conversation.thinks is False)
-    format = reply_format(
-        model, conversation.tools, one_call=conversation.one_call, thinks_first=free
-    )
-    return RelayedAsk(f"{prefix}{uuid4().hex}", model, body, format)
+    return RelayedAsk(f"{prefix}{uuid4().hex}", model, body, reply_format(model, conversation))
 
 
-def relayed_chat(model: RelayedModel, chat: ChatRequest, asked: Mapping[str, Any]) -> RelayedAsk:
-    """`asked` is `chat` as it was sent: the server may know fields that are unknown here."""
+def relayed_chat(
+    model: RelayedModel, conversation: Conversation, asked: Mapping[str, Any], choices: int
+) -> RelayedAsk:
+    """A chat completion as it was `asked` for: the server may know fields that are unknown here."""
     body = {**asked, "model": model.backend.model, **STREAMED}
-    tools = [tool.model_dump(exclude_unset=True) for tool in chat.tools or ()]
-    if chat.tool_choice == "none":
-        tools = []
-    forced = chat.tool_choice not in (None, "none", "auto")
-    if tools and model.tools and not forced:
-        body["tool_choice"] = "none"
-    guided = any(asked.get(name) for name in GUIDES) or (
-        chat.response_format is not None and chat.response_format.type != "text"
-    )
-    variables = chat.chat_template_kwargs or {}
-    silent = chat.reasoning_effort == "none" or any(
-        variables.get(switch) is False for switch in SWITCHES
-    )
-    format = reply_format(
-        model,
-        tools,
-        one_call=chat.parallel_tool_calls is False,
-        thinks_first=not (guided or forced or silent),
-    )
-    return RelayedAsk(f"chatcmpl-{uuid4().hex}", model, body, format, chat.n or 1)
+    body.pop("engine", None)
+    if conversation.tools:
+        body["tools"] = conversation.tools
+        body["tool_choice"] = tool_choice(model, conversation)
+    format = reply_format(model, conversation)
+    return RelayedAsk(f"chatcmpl-{uuid4().hex}", model, body, format, choices)
 
 
-def reply_format(
-    model: RelayedModel,
-    tools: Sequence[Mapping[str, Any]],
-    *,
-    one_call: bool,
-    thinks_first: bool,
-) -> ReplyFormat:
+def reply_format(model: RelayedModel, conversation: Conversation) -> ReplyFormat:
+    """How the answer's text is read; what holds it to a form leaves no room for reasoning."""
+    variables = conversation.template_variables
+    silent = conversation.thinks is False or any(variables.get(name) is False for name in SWITCHES)
+    held = conversation.guided or conversation.must_call
     return ReplyFormat(
         reasoning=model.reasoning,
         tools=model.tools,
-        starts_inside=model.starts_inside and thinks_first,
-        definitions=tuple(tools),
-        one_call=one_call,
+        starts_inside=model.starts_inside and not (silent or held),
+        definitions=conversation.tools,
+        one_call=conversation.one_call,
     )
 
 

@@ -1,0 +1,53 @@
+"""What `enginix openai --models FILE` makes of the rows of that file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from enginix.cli.openai_models import read_models
+from enginix.errors import UsageError
+from enginix.gateway.models import RelayedModel
+from enginix.triton.client import TritonClient
+
+ROW = {"name": "ours", "engine": "vllm", "url": "http://127.0.0.1:1", "upstream": "theirs"}
+
+
+def no_triton(address: str, vocabulary: int) -> TritonClient:
+    raise AssertionError("no row is about it")
+
+
+def read(tmp_path: Path, **more: Any) -> RelayedModel:
+    file = tmp_path / "models.json"
+    file.write_text(json.dumps({"models": [{**ROW, **more}]}))
+    (model,) = read_models(file, no_triton)()
+    assert isinstance(model, RelayedModel)
+    return model
+
+
+async def test_a_row_may_name_the_formats_that_its_server_leaves_in_the_text(
+    tmp_path: Path,
+) -> None:
+    plain = read(tmp_path)
+    model = read(tmp_path, reasoning="think-tags", tools="qwen3-xml", starts_inside=True)
+    assert (plain.parses, plain.backend.model) == (False, "theirs")
+    assert (model.reasoning, model.tools, model.starts_inside) == ("think-tags", "qwen3-xml", True)
+    assert model.parses
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"reasoning": "smoke"}, r"models\[0\].reasoning: 'smoke' is none of think-brackets"),
+        ({"tools": "think-tags"}, r"models\[0\].tools: 'think-tags' is none of hermes-json"),
+        ({"starts_inside": 1}, "expected true or false, got 1"),
+        ({"tool": "hermes-json"}, "unknown keys"),
+        ({"url": "nowhere"}, "no server's address"),
+    ],
+)
+def test_a_mistake_in_a_row_is_named(more: dict[str, Any], words: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=words):
+        read(tmp_path, **more)
