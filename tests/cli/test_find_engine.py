@@ -8,6 +8,15 @@ import pytest
 
 from enginix.cli.find_engine import find_engine
 from enginix.errors import ModelUnknown, NotAnEngine, UsageError
+from enginix.manifest import (
+    BuiltWith,
+    Limits,
+    Manifest,
+    Parallelism,
+    Quantization,
+    Source,
+    write_manifest,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -85,3 +94,30 @@ def test_a_model_that_is_not_built_says_how() -> None:
 def test_an_unknown_name_offers_near_ones() -> None:
     with pytest.raises(ModelUnknown, match="did you mean demo"):
         find_engine("demmo")
+
+
+def test_of_several_given_engines_the_name_finds_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (named_engine(tmp_path / name, name) for name in ("demo", "qwen3-32b"))
+    monkeypatch.setenv("ENGINIX_ENGINE", f"{first}:{second}")
+    assert find_engine("qwen3-32b") == second
+    with pytest.raises(UsageError, match="names 2 engines; say which"):
+        find_engine(None)
+
+
+def named_engine(directory: Path, name: str) -> Path:
+    directory.mkdir()
+    manifest = Manifest(
+        name=name,
+        kind="gguf",
+        architecture="Qwen3ForCausalLM",
+        source=Source(None, None, {}),
+        quantization=Quantization("NVFP4"),
+        parallelism=Parallelism(),
+        limits=Limits(16, 512, 512),
+        built_with=BuiltWith("0.1.0"),
+        files={},
+    )
+    write_manifest(directory, manifest)
+    return directory

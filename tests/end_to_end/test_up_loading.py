@@ -1,4 +1,4 @@
-"""Models that join a running profile: by their directory, on another engine, and only from roots."""
+"""Models that join a running profile: by their path, on another engine, and only from roots."""
 
 from __future__ import annotations
 

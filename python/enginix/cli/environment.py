@@ -13,9 +13,13 @@ def cache_home() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "enginix"
 
 
-def engine_override() -> Path | None:
-    """ENGINIX_ENGINE: the engine directory to serve, whatever the model's name says."""
-    return _path("ENGINIX_ENGINE")
+def given_engines() -> list[Path]:
+    """ENGINIX_ENGINE: the engine directory to serve, whatever the model's name says.
+
+    Several, with colons between them, are told apart by the names in their manifests.
+    """
+    words = os.environ.get("ENGINIX_ENGINE", "").split(":")
+    return [Path(word).expanduser().absolute() for word in words if word]
 
 
 def runtime_override(kind: str) -> Path | None:
@@ -43,6 +47,11 @@ def api_keys() -> frozenset[str]:
     """ENGINIX_API_KEYS: who may ask the gateway, separated by commas; never to be printed."""
     keys = os.environ.get("ENGINIX_API_KEYS", "").split(",")
     return frozenset(key.strip() for key in keys if key.strip())
+
+
+def bearer_key() -> str | None:
+    """What to show a server that is asked: one of ENGINIX_API_KEYS, or OPENAI_API_KEY."""
+    return min(api_keys(), default=None) or os.environ.get("OPENAI_API_KEY") or None
 
 
 def metrics_directory() -> str | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from enginix.catalog.load import find_model, load_catalog
 from enginix.cli import environment
 from enginix.errors import ModelUnknown, NotAnEngine, UsageError
-from enginix.manifest import FILE_NAME
+from enginix.manifest import FILE_NAME, read_manifest
 
 # Where users of TensorRT-LLM keep links to their engines.
 LINKS = Path("~/.cache/trtllm-engines")
@@ -15,24 +15,38 @@ LINKS = Path("~/.cache/trtllm-engines")
 
 def find_engine(word: str | None) -> Path:
     """The engine directory; NotAnEngine says where it was looked for and how to build it."""
-    override = environment.engine_override()
     if word is None:
-        if override is None:
-            raise UsageError("no engine was named: pass its directory or name, or ENGINIX_ENGINE")
-        return override
+        return _only_given()
     directory = Path(word).expanduser()
     if "/" in word or (directory / FILE_NAME).is_file():
         return directory.absolute()
     # A word that is no path must be a name: an unknown one is answered with the nearest names.
     name = _known_name(word)
-    if override:
-        return override
+    if given := given_engine(name):
+        return given
     places = [parent / name for parent in _parents()]
     for place in places:
         if (place / FILE_NAME).is_file():
             return place
     looked = " and ".join(str(place) for place in places)
     raise NotAnEngine(places[0], f"{name} is not built yet (looked in {looked})")
+
+
+def given_engine(name: str) -> Path | None:
+    """The one that ENGINIX_ENGINE gives for a model."""
+    given = environment.given_engines()
+    if len(given) == 1:
+        return given[0]
+    return next((engine for engine in given if read_manifest(engine).name == name), None)
+
+
+def _only_given() -> Path:
+    given = environment.given_engines()
+    if not given:
+        raise UsageError("no engine was named: pass its directory or name, or ENGINIX_ENGINE")
+    if len(given) > 1:
+        raise UsageError(f"ENGINIX_ENGINE names {len(given)} engines; say which one is meant")
+    return given[0]
 
 
 def _known_name(word: str) -> str:

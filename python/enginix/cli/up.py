@@ -13,7 +13,7 @@ from enginix.catalog.load import ModelSpec, find_model
 from enginix.checkpoint.load import hash_files
 from enginix.cli import environment
 from enginix.cli.engine import build_model
-from enginix.cli.find_engine import find_engine
+from enginix.cli.find_engine import find_engine, given_engine
 from enginix.cli.signals import run_until_signalled
 from enginix.cli.stage_lines import StageLines
 from enginix.cli.up_serve import console, serve_profile, tell
@@ -134,7 +134,7 @@ def _prepare(entry: ModelEntry) -> None:
         make_runtime(
             find_recipe(RUNTIME), environment.cache_home(), lambda line: tell("runtime", line)
         )
-    if environment.engine_override() is not None:
+    if entry.path or given_engine(spec.name):
         return
     engine = engine_directory(spec.name)
     if not _is_current(spec):
