@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import orjson
@@ -75,7 +76,11 @@ class ChoiceChunks:
 
     def _chunk(self, text: str, reason: bytes) -> bytes:
         tokens, self._logprobs = self._logprobs, ()
-        logprobs = dumps(logprobs_of(tokens, self._model)) if tokens else b"null"
+        logprobs = b"null"
+        if tokens:
+            places = logprobs_of(tokens, self._model, self._offset)
+            self._offset = places["text_offset"][-1] + len(places["tokens"][-1])
+            logprobs = dumps(places)
         return b'%b%b,"logprobs":%b,"finish_reason":%b}]%b' % (
             self._before, dumps(text), logprobs, reason, self._tail,
         )  # fmt: skip
@@ -110,11 +115,14 @@ class CompletionDocument:
         }
 
 
-def logprobs_of(tokens: Sequence[TokenLogprob], model: ServedModel) -> dict[str, Any]:
+def logprobs_of(
+    tokens: Sequence[TokenLogprob], model: ServedModel, offset: int = 0
+) -> dict[str, Any]:
+    """`offset`: where in the answer the first of them begins."""
     spelled = [model.tokenizer.bytes_of(token).decode(errors="replace") for token, _ in tokens]
     return {
         "tokens": spelled,
         "token_logprobs": [logprob for _, logprob in tokens],
         "top_logprobs": None,
-        "text_offset": [sum(map(len, spelled[:place])) for place in range(len(spelled))],
+        "text_offset": [*accumulate(map(len, spelled), initial=offset)][:-1],
     }
