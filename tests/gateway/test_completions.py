@@ -71,6 +71,17 @@ async def test_log_probabilities_come_with_their_places() -> None:
     assert len(logprobs["text_offset"]) == len(logprobs["token_logprobs"])
 
 
+async def test_streamed_log_probabilities_have_their_places_in_the_whole_answer() -> None:
+    async with server(served(FakeBackend(ids("One two three four")))) as client:
+        body = {"prompt": "Once", "logprobs": 0, "stream": True}
+        chunks = events((await client.post("/v1/completions", json=body)).text)
+    found = [chunk["choices"][0]["logprobs"] for chunk in chunks[:-1]]
+    streamed = [place for each in found if each for place in each["text_offset"]]
+    whole = await complete(FakeBackend(ids("One two three four")), logprobs=0)
+    assert streamed == whole["choices"][0]["logprobs"]["text_offset"]
+    assert len(streamed) > 1
+
+
 async def test_an_empty_suffix_asks_for_nothing() -> None:
     answer = await complete(FakeBackend(ids("One two")), suffix="")
     assert answer["choices"][0]["text"] == "One two"

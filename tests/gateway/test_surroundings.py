@@ -182,6 +182,14 @@ async def test_tokenize_and_detokenize_are_each_others_inverse() -> None:
     assert tokens["count"] == len(tokens["tokens"])
 
 
+@pytest.mark.parametrize("token", [-1, 10**9, 2**70])
+async def test_what_is_no_token_is_refused_by_its_place(token: int) -> None:
+    async with server(served(FakeBackend([]))) as client:
+        response = await client.post("/detokenize", json={"tokens": [5, token]})
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == "tokens[1]"
+
+
 async def test_messages_are_tokenized_as_the_model_sees_them() -> None:
     backend = FakeBackend(ids("Hello"))
     async with server(served(backend)) as client:

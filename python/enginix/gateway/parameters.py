@@ -62,6 +62,17 @@ def among(
     return tuple(tool for tool in tools if tool["function"]["name"] in names)
 
 
+def check_tokens(tokens: Sequence[int], vocabulary: int, where: str) -> None:
+    """All of them must be tokens; `where` is what the request calls them."""
+    for place, token in enumerate(tokens):
+        if not 0 <= token < vocabulary:
+            raise RequestError(
+                f"{where}[{place}]: {token} is no token of this model, whose ids end at "
+                f"{vocabulary - 1}",
+                param=f"{where}[{place}]",
+            )
+
+
 def stop_strings(stop: str | list[str] | None, param: str = "stop") -> tuple[str, ...]:
     if stop is None:
         return ()

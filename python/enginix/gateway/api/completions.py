@@ -19,7 +19,13 @@ from enginix.gateway.document import WholeReply
 from enginix.gateway.guides import guide_of
 from enginix.gateway.models import ServedModel
 from enginix.gateway.openapi import described
-from enginix.gateway.parameters import check_stream_options, refuse, stop_strings, unsupported
+from enginix.gateway.parameters import (
+    check_stream_options,
+    check_tokens,
+    refuse,
+    stop_strings,
+    unsupported,
+)
 from enginix.gateway.relay import relay
 from enginix.gateway.sampling import sampling_of
 from enginix.gateway.schema.completions import CompletionRequest
@@ -135,13 +141,7 @@ def _text_prompts(texts: list[str], model: ServedModel) -> list[Prompt]:
 
 
 def _token_prompt(ids: list[int], model: ServedModel, where: str) -> Prompt:
-    size = model.tokenizer.vocabulary_size
     if not ids:
         raise RequestError(f"{where} is empty; send at least one token", param=where)
-    for place, token in enumerate(ids):
-        if not 0 <= token < size:
-            raise RequestError(
-                f"{where}[{place}]: {token} is no token of this model, whose ids end at {size - 1}",
-                param=f"{where}[{place}]",
-            )
+    check_tokens(ids, model.tokenizer.vocabulary_size, where)
     return Prompt(ids, FORMAT, where)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
+from starlette.responses import Response
 
 from enginix.errors import RequestError
 from enginix.gateway.body import read
 from enginix.gateway.models import ServedModel
 from enginix.gateway.openapi import described
+from enginix.gateway.parameters import check_tokens
 from enginix.gateway.schema.tokenize import DetokenizeRequest, TokenizeRequest
 from enginix.gateway.state import gateway_of
 
@@ -19,11 +22,26 @@ router = APIRouter(tags=["Tokens"])
 
 
 @router.post("/tokenize", **described(TokenizeRequest))
-async def tokenize(request: Request) -> dict[str, Any]:
+async def tokenize(request: Request) -> Response:
     """Token ids of a text, or of messages as the model would see them."""
     asked = await read(request, TokenizeRequest)
     model = gateway_of(request).models.find(asked.model)
-    ids = await run_in_threadpool(token_ids, asked, model)
+    # Beside the event loop to the last byte: there may be megabytes of them.
+    answer = await run_in_threadpool(tokenized, asked, model)
+    return Response(answer, media_type="application/json")
+
+
+@router.post("/detokenize", **described(DetokenizeRequest))
+async def detokenize(request: Request) -> Response:
+    """The text of token ids, special tokens included."""
+    asked = await read(request, DetokenizeRequest)
+    model = gateway_of(request).models.find(asked.model)
+    answer = await run_in_threadpool(detokenized, asked, model)
+    return Response(answer, media_type="application/json")
+
+
+def tokenized(asked: TokenizeRequest, model: ServedModel) -> bytes:
+    ids = token_ids(asked, model)
     answer: dict[str, Any] = {
         "count": len(ids),
         "max_model_len": model.context,
@@ -32,16 +50,13 @@ async def tokenize(request: Request) -> dict[str, Any]:
     if asked.return_token_strs:
         spelled = (model.tokenizer.bytes_of(token) for token in ids)
         answer["token_strs"] = [text.decode(errors="replace") for text in spelled]
-    return answer
+    return orjson.dumps(answer)
 
 
-@router.post("/detokenize", **described(DetokenizeRequest))
-async def detokenize(request: Request) -> dict[str, Any]:
-    """The text of token ids, special tokens included."""
-    asked = await read(request, DetokenizeRequest)
-    model = gateway_of(request).models.find(asked.model)
+def detokenized(asked: DetokenizeRequest, model: ServedModel) -> bytes:
+    check_tokens(asked.tokens, model.tokenizer.vocabulary_size, "tokens")
     spelled = b"".join(model.tokenizer.bytes_of(token) for token in asked.tokens)
-    return {"prompt": spelled.decode(errors="replace")}
+    return orjson.dumps({"prompt": spelled.decode(errors="replace")})
 
 
 def token_ids(asked: TokenizeRequest, model: ServedModel) -> list[int]:
