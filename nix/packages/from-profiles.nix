@@ -6,23 +6,40 @@ let
   directory = ../../python/enginix/serve/profiles;
   files = lib.filter (lib.hasSuffix ".toml") (lib.attrNames (builtins.readDir directory));
 
-  # `enginix up` can be told of one engine: profiles with several models have them in other servers.
-  served =
+  # What `enginix up` serves from an engine, which Nix builds.
+  withEngine = [
+    "triton"
+    "llamacpp"
+  ];
+  engineOf = name: self."${name}-engine";
+  source = entry: entry.source or entry.name;
+  kind = entry: entry.engine or "triton";
+
+  runtimeOf =
     entry:
     let
-      engine = self."${entry.source or entry.name}-engine";
+      engine = engineOf (source entry);
     in
-    {
-      ENGINIX_ENGINE = "${engine}";
-      ${self.kinds.${engine.model.kind}.variable} = "${engine.runtime}";
-    };
-  environments = {
-    triton = served;
-    llamacpp = served;
+    { ${self.kinds.${engine.model.kind}.variable} = "${engine.runtime}"; };
+  runtimes = {
+    triton = runtimeOf;
+    llamacpp = runtimeOf;
     trtllm = _: { ENGINIX_RUNTIME_TRTLLM = "${self.tensorrt-llm-runtime}"; };
     # vLLM is the machine's own: it has to fit the machine's CUDA.
     vllm = _: { };
   };
+
+  # It can be told of one engine. Where a profile has several it builds them itself, in seconds:
+  # only the small ones for a CPU are served side by side.
+  oneEngine =
+    models:
+    let
+      served = lib.filter (entry: lib.elem (kind entry) withEngine) models;
+      engines = lib.genAttrs (map source served) engineOf;
+    in
+    lib.optionalAttrs (lib.length (lib.attrNames engines) == 1) {
+      ENGINIX_ENGINE = "${lib.head (lib.attrValues engines)}";
+    };
 
   profile =
     file:
@@ -39,7 +56,7 @@ let
           name
         ];
         environment = lib.mergeAttrsList (
-          map (entry: environments.${entry.engine or "triton"} entry) content.model
+          [ (oneEngine content.model) ] ++ map (entry: runtimes.${kind entry} entry) content.model
         );
       };
     };

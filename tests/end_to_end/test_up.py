@@ -1,4 +1,4 @@
-"""`enginix up demo-multi` as users start it: two kinds of engine, one port, nothing left behind."""
+"""`enginix up demo-multi` as users start it: two models, two kinds of engine, one port."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from enginix.process import descendants
 from enginix.runtimes.runtime import Runtime
 from tests.conftest import Log, free_ports
 
-QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
+CAPITAL = "What is the capital of France?"
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,9 @@ class Running:
     process: subprocess.Popen[str]
     log: Log
 
-    def ask(self, model: str) -> httpx.Response:
-        body = {"model": model, "messages": QUESTION, "temperature": 0}
+    def ask(self, model: str, question: str = CAPITAL) -> httpx.Response:
+        messages = [{"role": "user", "content": question}]
+        body = {"model": model, "messages": messages, "temperature": 0}
         return httpx.post(f"{self.url}/v1/chat/completions", json=body, timeout=20)
 
     def child(self, words: str) -> int:
@@ -49,7 +50,7 @@ class Running:
 
 
 @contextmanager
-def running_profile(home: Path, runtime: Runtime, engine: Path) -> Iterator[Running]:
+def running_profile(home: Path, runtime: Runtime) -> Iterator[Running]:
     port, http, grpc, metrics, llama = free_ports(5)
     command = [
         *(sys.executable, "-m", "enginix", "up", "demo-multi", f"--port={port}"),
@@ -62,7 +63,6 @@ def running_profile(home: Path, runtime: Runtime, engine: Path) -> Iterator[Runn
         **os.environ,
         "ENGINIX_HOME": str(home),
         "ENGINIX_RUNTIME_TRITON_CPU": str(runtime.root),
-        "ENGINIX_ENGINE": str(engine),
     }
     process = subprocess.Popen(
         command, stdout=PIPE, stderr=STDOUT, text=True, start_new_session=True, env=env
@@ -78,11 +78,14 @@ def running_profile(home: Path, runtime: Runtime, engine: Path) -> Iterator[Runn
 
 
 @pytest.fixture(scope="module")
-def profile(
-    tmp_path_factory: pytest.TempPathFactory, runtime: Runtime, demo_engine: Path
-) -> Iterator[Running]:
-    home = tmp_path_factory.mktemp("h")
-    with running_profile(home, runtime, demo_engine) as running:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nothing is built there before the first run."""
+    return tmp_path_factory.mktemp("h")
+
+
+@pytest.fixture(scope="module")
+def profile(home: Path, runtime: Runtime) -> Iterator[Running]:
+    with running_profile(home, runtime) as running:
         yield running
 
 
@@ -91,9 +94,25 @@ def content(answer: httpx.Response) -> str:
     return str(answer.json()["choices"][0]["message"]["content"])
 
 
-def test_both_engines_answer_alike_behind_one_port(profile: Running) -> None:
-    said = {content(profile.ask(model)) for model in ("demo", "demo-llama", "any-llama-7b")}
-    assert said == {"The capital of France is Paris."}
+def test_the_first_run_builds_both_engines_and_says_so(profile: Running, home: Path) -> None:
+    for name in ("demo", "demo-llama"):
+        assert f"{home / 'engines' / name}\n" in profile.log.text()
+        assert (home / "engines" / name / "manifest.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("model", "is_that"),
+    [
+        ("demo", "a tiny NVFP4 test model"),
+        ("any-triton-model", "a tiny NVFP4 test model"),
+        ("demo-llama", "a tiny Llama in NVFP4"),
+        ("tiny-llama", "a tiny Llama in NVFP4"),
+        ("any-llama-7b", "a tiny Llama in NVFP4"),
+    ],
+)
+def test_each_name_reaches_its_model(profile: Running, model: str, is_that: str) -> None:
+    assert content(profile.ask(model, "Who are you?")) == f"I am {is_that}."
+    assert content(profile.ask(model)) == "The capital of France is Paris."
 
 
 def test_a_dead_executor_behind_a_healthy_triton_is_replaced(profile: Running) -> None:
@@ -110,9 +129,9 @@ def test_a_frozen_llama_server_is_replaced_and_the_other_model_goes_on(profile: 
 
 
 def test_nothing_is_left_running_when_the_supervisor_is_killed(
-    tmp_path: Path, runtime: Runtime, demo_engine: Path
+    home: Path, runtime: Runtime
 ) -> None:
-    with running_profile(tmp_path / "h", runtime, demo_engine) as running:
+    with running_profile(home, runtime) as running:
         pids = descendants(running.process.pid)
         running.process.kill()
         deadline = time.monotonic() + 60

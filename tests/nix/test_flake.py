@@ -69,6 +69,17 @@ def test_every_profile_can_be_run(nix: Nix) -> None:
 
 
 @pytest.mark.nix
+def test_one_engine_is_handed_to_a_profile_and_several_are_left_to_it(nix: Nix) -> None:
+    one, several = (
+        nix.evaluate(f"packages.x86_64-linux.{name}", "package: package.text")
+        for name in ("demo", "demo-multi")
+    )
+    assert "ENGINIX_ENGINE=" in one
+    assert "ENGINIX_ENGINE=" not in several
+    assert "ENGINIX_RUNTIME_TRITON_CPU=" in several
+
+
+@pytest.mark.nix
 def test_every_package_says_what_it_is(nix: Nix) -> None:
     about = "builtins.mapAttrs (_: package: package.meta.description or null)"
     silent = {
