@@ -161,6 +161,25 @@ def test_the_server_starts_the_engine_as_its_manifest_says(tmp_path: Path) -> No
     assert not [value for value in parameters.values() if "$" in value]
 
 
+def guided_decoding(directory: Path) -> list[str]:
+    parameters = tensorrt_llm(directory)["tensorrt_llm"].parameters
+    names = ("guided_decoding_backend", "xgrammar_tokenizer_info_path")
+    # NVIDIA's model does not load where either is missing.
+    assert set(names) <= set(parameters)
+    return [parameters[name].string_value for name in names]
+
+
+def test_an_engine_that_knows_its_vocabulary_decodes_guided(tmp_path: Path) -> None:
+    path = tmp_path / "engine" / "xgrammar_tokenizer_info.json"
+    path.parent.mkdir()
+    path.write_text("{}")
+    assert guided_decoding(tmp_path) == ["xgrammar", str(path)]
+
+
+def test_one_that_does_not_says_so(tmp_path: Path) -> None:
+    assert guided_decoding(tmp_path) == ["", ""]
+
+
 @pytest.mark.parametrize(("step", "chunked"), [(8192, "true"), (16384, "false")])
 def test_prompts_longer_than_a_step_are_read_in_chunks(
     tmp_path: Path, step: int, chunked: str

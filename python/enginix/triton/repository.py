@@ -22,6 +22,9 @@ from enginix.triton.generation import lines_for
 TEMPLATES = Path(__file__).parent / "templates"
 CONFIG = "config.pbtxt"
 
+# What the build leaves of the tokenizer for TensorRT-LLM's guided decoding; NVIDIA's name for it.
+GUIDE_FILE = "xgrammar_tokenizer_info.json"
+
 # In NVIDIA's container.
 EXECUTOR_WORKER = Path("/opt/tritonserver/backends/tensorrtllm/trtllmExecutorWorker")
 
@@ -68,22 +71,25 @@ def repository_values(engine: Path, manifest: Manifest, options: RenderOptions) 
         "engine_dir": str(engine.absolute()),
         # An engine carries its tokenizer.
         "tokenizer_dir": str(engine.absolute()),
-        **values(manifest.limits, options),
+        **values(engine, manifest.limits, options),
     }
 
 
-def _tensorrt_llm(limits: Limits, options: RenderOptions) -> dict[str, str]:
+def _tensorrt_llm(engine: Path, limits: Limits, options: RenderOptions) -> dict[str, str]:
     # A prompt longer than one step can be read in chunks, or not at all.
     chunked = limits.max_seq_len > limits.max_num_tokens
+    guide = engine.absolute() / GUIDE_FILE
     return {
         "max_batch_size": str(limits.max_batch_size),
         "kv_cache_fraction": f"{options.kv_cache_fraction:g}",
         "chunked_context": "true" if chunked else "false",
         "executor_worker_path": str(options.executor_worker),
+        "guided_decoding_backend": "xgrammar" if guide.exists() else "",
+        "xgrammar_tokenizer_info_path": str(guide) if guide.exists() else "",
     }
 
 
-def _gguf(limits: Limits, options: RenderOptions) -> dict[str, str]:
+def _gguf(engine: Path, limits: Limits, options: RenderOptions) -> dict[str, str]:
     return {
         "parallel": str(limits.max_batch_size),
         "context": str(limits.max_seq_len),

@@ -38,6 +38,7 @@ def test_an_engine_has_its_ranks_its_tokenizer_and_a_manifest(bench: Bench) -> N
         "tokenizer_config.json",
         "generation_config.json",
         "chat_template.jinja",
+        "xgrammar_tokenizer_info.json",
     }
     check_files(bench.out, read_manifest(bench.out))
 

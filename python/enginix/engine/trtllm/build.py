@@ -12,7 +12,6 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -25,27 +24,11 @@ from enginix.engine.trtllm.conversion import Place, ask_runtime, convert_ranks
 from enginix.engine.trtllm.plan import Options, Plan, read_plan
 from enginix.engine.trtllm.rank_checkpoint import Converted, read_rank_checkpoint, write_note
 from enginix.engine.trtllm.rank_tensors import least_bytes_of
+from enginix.engine.trtllm.tokenizer import copy_tokenizer, write_guide
 from enginix.engine.trtllm.verify import counted, describe, read_engine, verify_engine
 from enginix.engine.trtllm.work import Work, open_work
 from enginix.errors import BuildError
 from enginix.manifest import Manifest
-
-# What a server needs beside the engine; never the checkpoint's config.json, which would hide the
-# engine's own.
-TOKENIZER_PATTERNS = (
-    "tokenizer*.json",
-    "tokenizer.model",
-    "*.tiktoken",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "chat_template.jinja",
-    "chat_template.json",
-    "generation_config.json",
-    "tokenization_*.py",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,10 +172,8 @@ def _collect(engine: Path, checkpoint: Path, directory: Path) -> None:
     """Put engine and tokenizer into `directory`; the work directory keeps its files."""
     for path in sorted(engine.iterdir()):
         _link_or_copy(path, directory / path.name)
-    for path in sorted(checkpoint.iterdir()):
-        if any(fnmatchcase(path.name, pattern) for pattern in TOKENIZER_PATTERNS):
-            # The bytes alone: the checkpoint may be in a store where all is read-only.
-            shutil.copyfile(path, directory / path.name)
+    copy_tokenizer(checkpoint, directory)
+    write_guide(directory)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

@@ -12,10 +12,12 @@ from enginix.checkpoint.inspect import Inspection, inspect_checkpoint
 from enginix.checkpoint.load import open_checkpoint
 from enginix.engine.build import Job
 from enginix.engine.chat_format import chat_format
+from enginix.engine.gguf.vocabulary import read_chat_template, read_object
 from enginix.engine.trtllm.conversion import Conversion
 from enginix.engine.trtllm.modules import Decoder, read_decoder
 from enginix.engine.trtllm.quant_config import quant_config, quantization_of
 from enginix.engine.trtllm.rank_tensors import DTYPES, rank_tensors
+from enginix.engine.trtllm.tokenizer import TOKENIZER_FILE, read_vocabulary
 from enginix.engine.trtllm.watchdog import Patience
 from enginix.engine.trtllm.work import Work, fingerprint
 from enginix.errors import CheckpointUnsupported
@@ -118,6 +120,8 @@ def read_plan(job: Job, options: Options, kept: Work) -> Plan:
             f"{job.checkpoint}: max_seq_len is {limits.max_seq_len}, the model was made for "
             f"{sizes.context} positions; ask for no more than that"
         )
+    if (checkpoint.directory / TOKENIZER_FILE).exists():
+        read_vocabulary(checkpoint.directory)
     decoder = read_decoder(checkpoint)
     return Plan(
         job=job,
@@ -140,5 +144,4 @@ def _dtype(asked: str, config: Mapping[str, Any]) -> str:
 
 
 def _chat_template(checkpoint: Path) -> str | None:
-    path = checkpoint / "chat_template.jinja"
-    return path.read_text(encoding="utf-8") if path.exists() else None
+    return read_chat_template(checkpoint, read_object(checkpoint / "tokenizer_config.json") or {})

@@ -1,0 +1,125 @@
+"""The tokenizer beside an engine: which files it is, and what guided decoding wants to know of it.
+
+TensorRT-LLM's C++ runtime reads no tokenizer.json. For guided decoding Triton hands it a JSON
+object instead: `encoded_vocab`, the tokens in the order of their ids as the vocabulary spells
+them; `tokenizer_str`, the tokenizer.json, whose decoder says what that spelling means; and
+`stop_token_ids`, which a fulfilled grammar allows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from enginix.engine.gguf.vocabulary import read_object
+from enginix.errors import CheckpointDamaged, NotACheckpoint
+
+TOKENIZER_FILE = "tokenizer.json"
+# NVIDIA's name for it; triton/repository.py looks for it.
+GUIDE_FILE = "xgrammar_tokenizer_info.json"
+
+# What a server needs beside the engine; never the checkpoint's config.json, which would hide the
+# engine's own.
+TOKENIZER_PATTERNS = (
+    "tokenizer*.json",
+    "tokenizer.model",
+    "*.tiktoken",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "chat_template.jinja",
+    "chat_template.json",
+    "generation_config.json",
+    "tokenization_*.py",
+)
+
+# Beyond any vocabulary: an id that is wrong must not become a list of billions.
+MOST_TOKENS = 4_000_000
+
+
+def tokenizer_files(directory: Path) -> list[Path]:
+    return [
+        path
+        for path in sorted(directory.iterdir())
+        if any(fnmatchcase(path.name, pattern) for pattern in TOKENIZER_PATTERNS)
+    ]
+
+
+def copy_tokenizer(source: Path, directory: Path) -> None:
+    """Each file whole or not at all, and the bytes alone: a store's files are read-only."""
+    for path in tokenizer_files(source):
+        partial = directory / f".{path.name}.partial"
+        shutil.copyfile(path, partial)
+        os.replace(partial, directory / path.name)
+
+
+def write_guide(directory: Path) -> None:
+    """Leave the file for guided decoding, where there is a tokenizer.json and an end to a text."""
+    path = directory / TOKENIZER_FILE
+    ends = end_ids(directory) if path.exists() else []
+    if not ends:
+        # xgrammar would have nothing to allow when its grammar is fulfilled.
+        return
+    guide = {
+        "encoded_vocab": read_vocabulary(directory),
+        "tokenizer_str": path.read_text(encoding="utf-8"),
+        "stop_token_ids": ends,
+    }
+    (directory / GUIDE_FILE).write_text(json.dumps(guide), encoding="utf-8")
+
+
+def read_vocabulary(directory: Path) -> list[str]:
+    """The tokens by their ids, with empty ones where an id has none."""
+    path = directory / TOKENIZER_FILE
+    data = read_object(path)
+    if data is None:
+        raise NotACheckpoint(
+            f"{directory} has no {TOKENIZER_FILE}, and without it no text becomes tokens"
+        )
+    try:
+        ids = dict(_tokens(data))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise CheckpointDamaged(
+            f"{path} is not a tokenizer: expected the vocabulary in model.vocab and added_tokens; "
+            "fetch the checkpoint again"
+        ) from None
+    vocabulary = [""] * (max(ids, default=-1) + 1)
+    for number, token in ids.items():
+        vocabulary[number] = token
+    return vocabulary
+
+
+def end_ids(directory: Path) -> list[int]:
+    """The tokens that end an answer, as generation_config.json and tokenizer_config.json say."""
+    declared = (read_object(directory / "generation_config.json") or {}).get("eos_token_id")
+    ids = list(declared) if isinstance(declared, list) else [declared]
+    token = (read_object(directory / "tokenizer_config.json") or {}).get("eos_token")
+    text = token.get("content") if isinstance(token, dict) else token
+    if text:
+        vocabulary = read_vocabulary(directory)
+        ids += [vocabulary.index(text)] if text in vocabulary else []
+    return list(dict.fromkeys(number for number in ids if type(number) is int))
+
+
+def _tokens(data: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
+    vocabulary = data["model"]["vocab"]
+    if isinstance(vocabulary, list):
+        # SentencePiece's unigrams are in the order of their ids, each with a score.
+        yield from enumerate(str(token) for token, _ in vocabulary)
+    else:
+        yield from ((_id(number), token) for token, number in vocabulary.items())
+    for added in data.get("added_tokens") or []:
+        yield _id(added["id"]), str(added["content"])
+
+
+def _id(number: int) -> int:
+    if type(number) is not int or not 0 <= number < MOST_TOKENS:
+        raise ValueError(number)
+    return number
