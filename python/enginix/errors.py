@@ -188,7 +188,7 @@ class NotAnEngine(EngineError):
         super().__init__(
             f"{path} is not an enginix engine: {why}; "
             "build one with `enginix engine build NAME --out DIR` "
-            "(`enginix engine verify` judges one that was built by other means)"
+            "(`enginix engine verify DIR --write-manifest` takes in what trtllm-build made)"
         )
 
 

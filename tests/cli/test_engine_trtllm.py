@@ -125,6 +125,73 @@ def test_an_engine_without_a_manifest_is_held_to_its_checkpoint(
     assert main(["engine", "verify", "engine", "--checkpoint", str(plain)]) == 1
 
 
+def made_by_hand(checkpoint: Path, *, tokenizer: bool = False) -> None:
+    """./engine as trtllm-build would leave it."""
+    words = ("--checkpoint", str(checkpoint), "--kind", "tensorrt-llm", "--out", "whole")
+    assert build(*words) == 0
+    Path("engine").mkdir()
+    for name in ("config.json", "rank0.engine", *(["tokenizer.json"] if tokenizer else [])):
+        shutil.copy(f"whole/{name}", "engine")
+
+
+def test_an_engine_built_by_hand_is_taken_in(checkpoint: Path, capsys: Capture) -> None:
+    made_by_hand(checkpoint)
+    words = ["engine", "verify", "engine", "--write-manifest", "--tokenizer", str(checkpoint)]
+    assert main(words) == 0
+    assert "serve it with `enginix triton engine`" in capsys.readouterr().out
+    assert main(["engine", "verify", "engine"]) == 0
+    assert "engine: engine, kind tensorrt-llm, is as its manifest promises" in (
+        capsys.readouterr().out
+    )
+    assert main(["repository", "render", "./engine", "--out", "repository"]) == 0
+
+
+def test_it_may_be_given_a_name(checkpoint: Path) -> None:
+    made_by_hand(checkpoint, tokenizer=True)
+    assert main(["engine", "verify", "engine", "--write-manifest", "--name", "qwen3-32b"]) == 0
+    assert json.loads(Path("engine/manifest.json").read_text())["name"] == "qwen3-32b"
+
+
+def test_a_directory_without_a_manifest_leads_to_one(checkpoint: Path, capsys: Capture) -> None:
+    made_by_hand(checkpoint)
+    assert main(["triton", "./engine"]) == 1
+    assert "`enginix engine verify DIR --write-manifest`" in capsys.readouterr().err
+    assert main(["engine", "verify", "engine"]) == 0
+    assert "let it have a manifest.json: add --write-manifest" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        ("--write-manifest", 1, "engine has no tokenizer.json"),
+        ("--write-manifest --name a/b", 2, "--name: expected letters"),
+        ("--write-manifest --unquantized", 1, "--unquantized says there is none"),
+        ("--name qwen3", 2, "are for --write-manifest"),
+    ],
+)
+def test_what_is_refused_gets_no_manifest(
+    checkpoint: Path, capsys: Capture, words: str, status: int, said: str
+) -> None:
+    made_by_hand(checkpoint)
+    assert main(["engine", "verify", "engine", *words.split()]) == status
+    assert said in capsys.readouterr().err
+    assert sorted(path.name for path in Path("engine").iterdir()) == ["config.json", "rank0.engine"]
+
+
+def test_an_owners_word_is_repeated_loudly(plain: Path, capsys: Capture) -> None:
+    made_by_hand(plain)
+    assert main(["engine", "verify", "engine"]) == 1
+    assert "quant_algo is null" in capsys.readouterr().err
+    assert main(["engine", "verify", "engine", "--unquantized"]) == 0
+    assert "taken as unquantized on your word" in capsys.readouterr().err
+
+
+def test_an_engine_that_has_a_manifest_is_held_to_it(checkpoint: Path, capsys: Capture) -> None:
+    made_by_hand(checkpoint)
+    assert main(["engine", "verify", "whole", "--write-manifest"]) == 2
+    assert "leave out --write-manifest" in capsys.readouterr().err
+
+
 def test_a_built_engine_is_verified_by_its_manifest(checkpoint: Path, capsys: Capture) -> None:
     words = ("--checkpoint", str(checkpoint), "--kind", "tensorrt-llm", "--out", "engine")
     assert build(*words) == 0

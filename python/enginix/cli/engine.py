@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,8 +23,6 @@ from enginix.manifest import Limits, Manifest
 Builder = Callable[[Job, Path, argparse.Namespace | None], Build]
 """Makes the build of a job that ends at a path; the arguments are None when `up` asks for it."""
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(metavar="ACTION", required=True)
@@ -40,9 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     convert.set_defaults(action=_convert)
     verify = commands.add_parser("verify", help="hold an engine to its manifest")
     verify.add_argument("directory", type=Path, metavar="DIR")
-    verify.add_argument(
-        "--checkpoint", type=Path, metavar="DIR", help="what an engine built by hand was built from"
-    )
+    engine_trtllm.add_verify_arguments(verify)
     verify.add_argument(
         "--run", dest="run_check", action="store_true", help="let it answer its recorded checks"
     )
@@ -184,9 +179,7 @@ def _catalogue_job(spec: ModelSpec, checkpoint: Path | None, tensor_parallel: in
 def _checkpoint_job(args: argparse.Namespace) -> Job:
     config = read_config(args.checkpoint)
     # Never the directory's name: the same checkpoint gives the same engine wherever it lies.
-    name = str(args.name or config.get("model_type"))
-    if not NAME.fullmatch(name):
-        raise UsageError(f"--name: expected letters, digits, '.', '_' and '-', got {name!r}")
+    name = engine_trtllm.require_name(str(args.name or config.get("model_type")))
     small = engine_trtllm.LIMITS if args.kind == engine_trtllm.KIND else engine_gguf.LIMITS
     context = config.get("max_position_embeddings")
     most = context if isinstance(context, int) and context > 0 else small.max_seq_len
@@ -221,8 +214,8 @@ def _builder(kind: str) -> Builder:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    if args.checkpoint or engine_trtllm.is_without_manifest(args.directory):
-        print(engine_trtllm.verify_without_manifest(args.directory, args.checkpoint))
+    if engine_trtllm.is_built_by_hand(args):
+        print(engine_trtllm.verify_built_by_hand(args))
         return 0
     lines = StageLines()
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -15,14 +16,17 @@ from enginix.cli import environment
 from enginix.engine.build import Build, Job
 from enginix.engine.stages import Report
 from enginix.engine.trtllm.build import Workshop, convert_checkpoint, tensorrt_llm_build
+from enginix.engine.trtllm.by_hand import Origin, take_in, verify_by_hand
 from enginix.engine.trtllm.plan import Options
-from enginix.engine.trtllm.verify import describe, read_engine, verify_by_hand
+from enginix.engine.trtllm.verify import CONFIG_FILE, describe, read_engine
 from enginix.engine.trtllm.watchdog import Patience
 from enginix.engine.trtllm.work import discard
 from enginix.errors import NotACheckpoint, RuntimeMissing, UsageError
 from enginix.manifest import FILE_NAME, Limits
 
 KIND = "tensorrt-llm"
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 # --model-type -> the architectures it may be; Yi is a Llama, and older Qwen has remote code.
 MODEL_TYPES = {
@@ -166,16 +170,63 @@ def after_failure(out: Path, args: argparse.Namespace | None) -> None:
         )
 
 
-def is_without_manifest(directory: Path) -> bool:
-    """Rank engines and no manifest: somebody ran trtllm-build by hand."""
-    return any(directory.glob("rank*.engine")) and not (directory / FILE_NAME).exists()
+def add_verify_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("engines that trtllm-build made by hand")
+    group.add_argument("--checkpoint", type=Path, metavar="DIR", help="what it was built from")
+    group.add_argument(
+        "--tokenizer", type=Path, metavar="DIR", help="whose tokenizer it gets (the checkpoint's)"
+    )
+    group.add_argument(
+        "--unquantized", action="store_true", help="its weights are meant to be plain"
+    )
+    group.add_argument(
+        "--write-manifest", action="store_true", help="make it an engine that can be served"
+    )
+    group.add_argument("--name", help="the model's name in it (the directory's)")
 
 
-def verify_without_manifest(directory: Path, checkpoint: Path | None) -> str:
-    """Hold an engine that was built by hand to itself, and to its checkpoint if that is named."""
-    verify_by_hand(directory, checkpoint)
-    against = f" and to {checkpoint}" if checkpoint else ""
-    return f"{directory}: {describe(read_engine(directory))}; true to its config.json{against}"
+def is_built_by_hand(args: argparse.Namespace) -> bool:
+    """TensorRT-LLM's files and no manifest, or options that only such an engine has."""
+    directory: Path = args.directory
+    if (directory / FILE_NAME).exists():
+        for option in ("write_manifest", "tokenizer", "name", "unquantized"):
+            if getattr(args, option):
+                raise UsageError(
+                    f"{directory} has a {FILE_NAME}, to which it is held; leave out "
+                    f"--{option.replace('_', '-')}, or remove the file to have it written anew"
+                )
+        return bool(args.checkpoint)
+    return (directory / CONFIG_FILE).exists() or any(directory.glob("rank*.engine"))
+
+
+def verify_built_by_hand(args: argparse.Namespace) -> str:
+    """Hold an engine to itself and to its checkpoint if that is named; take it in if asked to."""
+    directory = args.directory
+    origin = Origin(args.checkpoint, args.tokenizer, args.unquantized)
+    against = f" and to {args.checkpoint}" if args.checkpoint else ""
+    if not args.write_manifest and (args.name or args.tokenizer):
+        raise UsageError("--name and --tokenizer are for --write-manifest; add it, or leave them")
+    if args.write_manifest:
+        name = require_name(args.name or directory.absolute().name)
+        manifest = take_in(directory, name, origin)
+        words = f"its {FILE_NAME} is written; serve it with `enginix triton {directory}`"
+        said = f"{manifest.name}, {describe(read_engine(directory))}"
+    else:
+        said = describe(verify_by_hand(directory, origin))
+        words = f"to serve it, let it have a {FILE_NAME}: add --write-manifest"
+    if args.unquantized:
+        print(
+            f"{directory}: taken as unquantized on your word; if it was built from a quantized "
+            "checkpoint, it answers garbage",
+            file=sys.stderr,
+        )
+    return f"{directory}: {said}; true to its {CONFIG_FILE}{against}\n{words}"
+
+
+def require_name(name: str) -> str:
+    if not NAME.fullmatch(name):
+        raise UsageError(f"--name: expected letters, digits, '.', '_' and '-', got {name!r}")
+    return name
 
 
 def _find(source: str) -> tuple[Path, str | None]:

@@ -5,25 +5,23 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from engine.trtllm.conftest import Bench, surroundings
+from engine.trtllm.conftest import Bench
 
 from enginix.engine.trtllm.rank_tensors import engine_bytes
 from enginix.engine.trtllm.verify import (
     CODE_BYTES,
     read_engine,
-    verify_by_hand,
     verify_engine,
     verify_manifest,
 )
 from enginix.errors import EngineDamaged, EngineMismatch, QuantizationLost
 from enginix.manifest import Manifest, Quantization, read_manifest
-from enginix.process import run
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +43,12 @@ def change_config(engine: Path, *path: str, value: object) -> None:
         inner = inner[key]
     inner[path[-1]] = value
     (engine / "config.json").write_text(json.dumps(config))
+
+
+def verify_engine_alone(engine: Path) -> None:
+    """Hold it to its own config.json."""
+    facts = read_engine(engine)
+    verify_engine(engine, facts, facts.quantization)
 
 
 def test_a_whole_engine_is_described(engine: Path) -> None:
@@ -74,7 +78,7 @@ def test_an_engine_as_large_as_a_plain_one_is_refused(engine: Path) -> None:
     # Its config.json says NVFP4, and its weights are not: the file alone tells.
     os.truncate(engine / "rank1.engine", 2_000_000 + CODE_BYTES)
     with pytest.raises(QuantizationLost, match=r"rank1\.engine has 0\.1 GB.*are not quantized"):
-        verify_by_hand(engine, None)
+        verify_engine_alone(engine)
 
 
 def test_sizes_of_a_real_model_are_judged_by_its_numbers(engine: Path, tmp_path: Path) -> None:
@@ -99,19 +103,19 @@ def test_sizes_of_a_real_model_are_judged_by_its_numbers(engine: Path, tmp_path:
 def test_a_missing_rank_is_named(engine: Path) -> None:
     (engine / "rank1.engine").unlink()
     with pytest.raises(EngineDamaged, match=r"holds rank0\.engine, expected rank0\.engine, rank1"):
-        verify_by_hand(engine, None)
+        verify_engine_alone(engine)
 
 
 def test_a_rank_too_many_is_named(engine: Path) -> None:
     shutil.copy(engine / "rank1.engine", engine / "rank2.engine")
     with pytest.raises(EngineDamaged, match=r"config\.json says 2 ranks"):
-        verify_by_hand(engine, None)
+        verify_engine_alone(engine)
 
 
 def test_a_truncated_rank_is_refused(engine: Path) -> None:
     os.truncate(engine / "rank0.engine", 500_000)
     with pytest.raises(EngineDamaged, match=r"500,000 bytes, its weights alone take 754,312"):
-        verify_by_hand(engine, None)
+        verify_engine_alone(engine)
 
 
 def test_a_head_tied_to_the_embedding_may_be_stored_once(engine: Path) -> None:
@@ -121,7 +125,7 @@ def test_a_head_tied_to_the_embedding_may_be_stored_once(engine: Path) -> None:
     without = engine_bytes(tensors) - tensors["lm_head.weight"].size_bytes
     for name in facts.rank_files:
         os.truncate(engine / name, without)
-    verify_by_hand(engine, None)
+    verify_engine_alone(engine)
 
 
 def test_a_checkpoints_config_over_the_engines_is_recognized(
@@ -129,7 +133,7 @@ def test_a_checkpoints_config_over_the_engines_is_recognized(
 ) -> None:
     shutil.copy(checkpoint / "config.json", engine / "config.json")
     with pytest.raises(EngineDamaged, match=r"a checkpoint's config\.json was copied over it"):
-        verify_by_hand(engine, None)
+        verify_engine_alone(engine)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 1}', "\xff"])
@@ -165,34 +169,3 @@ def test_a_manifest_of_another_engine_is_refused(
 ) -> None:
     with pytest.raises(EngineMismatch, match=f"differ in {what}"):
         verify_manifest(engine, change(read_manifest(engine)))
-
-
-def build_by_hand(
-    python: Path, checkpoint: Path, tmp_path: Path, environment: Mapping[str, str]
-) -> Path:
-    """What recipes do that pass no QuantConfig: it builds, and speaks garbage."""
-    (tmp_path / "ranks").mkdir()
-    program = (
-        "import sys; from tensorrt_llm.models import MODEL_MAP\n"
-        "model = MODEL_MAP['Qwen3ForCausalLM'].from_hugging_face(sys.argv[1])\n"
-        "model.save_checkpoint(sys.argv[2])"
-    )
-    run([str(python), "-c", program, str(checkpoint), str(tmp_path / "ranks")], env=environment)
-    words = ["--checkpoint_dir", str(tmp_path / "ranks"), "--output_dir", str(tmp_path / "engine")]
-    words += ["--output_timing_cache", str(tmp_path / "model.cache")]
-    run([str(python), "-m", "tensorrt_llm.commands.build", *words], env=environment)
-    return tmp_path / "engine"
-
-
-def test_garbage_built_by_hand_is_told_by_its_checkpoint(
-    python: Path, checkpoint: Path, tmp_path: Path
-) -> None:
-    engine = build_by_hand(python, checkpoint, tmp_path, surroundings())
-    verify_by_hand(engine, None)
-    with pytest.raises(QuantizationLost, match="quant_algo is None, the checkpoint's is 'NVFP4'"):
-        verify_by_hand(engine, checkpoint)
-
-
-def test_the_checkpoint_of_another_model_is_not_taken(engine: Path, plain_checkpoint: Path) -> None:
-    with pytest.raises(EngineMismatch, match="an engine of a Qwen3ForCausalLM"):
-        verify_by_hand(engine, plain_checkpoint)

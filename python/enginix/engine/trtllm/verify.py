@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from enginix.checkpoint.architecture import FAMILIES, Sizes
-from enginix.checkpoint.load import open_checkpoint
 from enginix.engine.trtllm.modules import Decoder, is_dense
 from enginix.engine.trtllm.quant_config import NEVER_QUANTIZED
 from enginix.engine.trtllm.rank_tensors import (
@@ -46,6 +45,7 @@ class EngineFacts:
     quantization: Quantization
     parallelism: Parallelism
     limits: Limits
+    vocabulary: int | None
     decoder: Decoder | None
     """None: an architecture whose size is not known here."""
 
@@ -89,6 +89,7 @@ def read_engine(directory: Path) -> EngineFacts:
                 tp=mapping["tp_size"], pp=mapping["pp_size"], world_size=mapping["world_size"]
             ),
             limits=Limits(build["max_batch_size"], build["max_seq_len"], build["max_num_tokens"]),
+            vocabulary=config.get("vocab_size"),
             decoder=_decoder(config),
         )
     except (KeyError, TypeError) as error:
@@ -118,21 +119,6 @@ def verify_manifest(directory: Path, manifest: Manifest) -> str:
                 "build the engine again"
             )
     return describe(facts)
-
-
-def verify_by_hand(directory: Path, checkpoint: Path | None) -> None:
-    """Hold an engine without a manifest to itself, and to the checkpoint it should be of."""
-    facts = read_engine(directory)
-    promised = facts.quantization
-    if checkpoint:
-        found = open_checkpoint(checkpoint)
-        if found.architecture != facts.architecture:
-            raise EngineMismatch(
-                f"{directory} is an engine of a {facts.architecture}, {checkpoint} holds a "
-                f"{found.architecture}; name the checkpoint it was built from"
-            )
-        promised = found.quantization
-    verify_engine(directory, facts, promised)
 
 
 def describe(facts: EngineFacts) -> str:
