@@ -73,6 +73,20 @@ async def start(
         raise ProcessError(f"cannot start {argv[0]!r}: it is not executable") from error
 
 
+def start_detached(
+    argv: Sequence[str], *, output: IO[bytes], env: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start `argv` in a session of its own that outlives us; the caller sees to its end."""
+    return subprocess.Popen(
+        argv,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+    )
+
+
 @asynccontextmanager
 async def started(
     argv: Sequence[str],
@@ -149,6 +163,17 @@ def descendants(pid: int) -> list[int]:
         found += next_ones
         todo += next_ones
     return found
+
+
+def birth_of(pid: int) -> int | None:
+    """When a process began, in ticks since the machine did: with its id, that tells it from all
+    others. None where it has ended."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return None
+    state, *fields = stat.rpartition(")")[2].split()
+    return None if state == "Z" else int(fields[18])
 
 
 def variable_of(pid: int, name: str) -> str | None:

@@ -25,7 +25,8 @@ from enginix.cli.up_servers import (
     run_directory,
     servers_of,
 )
-from enginix.errors import EnginixError
+from enginix.cli.up_wishes import with_free_ports
+from enginix.errors import EnginixError, UsageError
 from enginix.manifest import check_files, read_manifest
 from enginix.process import find_program, require_port_free
 from enginix.process import run as run_command
@@ -33,6 +34,7 @@ from enginix.runtimes.find import find_recipe
 from enginix.runtimes.make import make_runtime
 from enginix.serve.commands import LOOPBACK
 from enginix.serve.gpus import check_devices, listed_devices, shared_devices
+from enginix.serve.models_file import read_models_file
 from enginix.serve.overrides import overridden
 from enginix.serve.profile import ModelEntry, Profile, load_profile, profile_names
 
@@ -41,7 +43,11 @@ logger = logging.getLogger(__name__)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     names = ", ".join(profile_names())
-    parser.add_argument("profile", metavar="PROFILE", help=f"one of: {names}")
+    parser.add_argument("profile", nargs="?", metavar="PROFILE", help=f"one of: {names}")
+    parser.add_argument(
+        "--models", type=Path, metavar="FILE", help="or the models of a models.json"
+    )
+    parser.add_argument("--model", metavar="NAME", help="only this one of them")
     parser.add_argument("--port", type=int, help="the gateway's port (default: the profile's)")
     parser.add_argument("--host", help="the gateway's address (default: 127.0.0.1)")
     parser.add_argument("--http-port", type=int, help="the first model's HTTP port")
@@ -66,7 +72,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    profile = overridden(_with_flags(load_profile(args.profile), args), args.set)
+    profile = overridden(_with_flags(_chosen(args), args), args.set)
+    profile = replace(profile, models=[with_free_ports(entry) for entry in profile.models])
     if args.dry_run:
         _show(profile)
         return 0
@@ -79,6 +86,16 @@ def run(args: argparse.Namespace) -> int:
     if run_until_signalled(serve_profile(profile)):
         console.print("\nstopped; nothing is left running")
     return 0
+
+
+def _chosen(args: argparse.Namespace) -> Profile:
+    if (args.profile is None) == (args.models is None):
+        raise UsageError("expected a PROFILE or --models FILE, as in: enginix up demo")
+    if args.models is not None:
+        return read_models_file(args.models, args.model)
+    if args.model is not None:
+        raise UsageError("--model chooses one of a file's models; name that with --models FILE")
+    return load_profile(args.profile)
 
 
 def _with_flags(profile: Profile, args: argparse.Namespace) -> Profile:
@@ -124,17 +141,18 @@ def _check_gpus(profile: Profile) -> None:
 
 def _prepare(entry: ModelEntry) -> None:
     """Its runtime and its engine, made when they are not there."""
-    spec = find_model(entry.model)
     if entry.engine not in ("triton", "llamacpp"):
         return
+    if entry.path:
+        if entry.engine == "llamacpp" or read_manifest(Path(entry.path)).kind == "gguf":
+            _prepare_runtime()
+        return
+    spec = find_model(entry.model)
     if spec.kind != "gguf":
         tell("engine", str(find_engine(spec.name)))
         return
-    if environment.runtime_override(RUNTIME) is None:
-        make_runtime(
-            find_recipe(RUNTIME), environment.cache_home(), lambda line: tell("runtime", line)
-        )
-    if entry.path or given_engine(spec.name):
+    _prepare_runtime()
+    if given_engine(spec.name):
         return
     engine = engine_directory(spec.name)
     if not _is_current(spec):
@@ -144,6 +162,13 @@ def _prepare(entry: ModelEntry) -> None:
         finally:
             lines.clear()
     tell("engine", str(engine))
+
+
+def _prepare_runtime() -> None:
+    if environment.runtime_override(RUNTIME) is None:
+        make_runtime(
+            find_recipe(RUNTIME), environment.cache_home(), lambda line: tell("runtime", line)
+        )
 
 
 def _is_current(spec: ModelSpec) -> bool:

@@ -69,7 +69,7 @@ async def serve_profile(profile: Profile) -> None:
         await stack.enter_async_context(control_socket(control_path(profile), residency, wished))
         await stack.enter_async_context(supervised(keepers, report, optional))
         for one in residents:
-            if one.keeper.child.state is State.LOADED:
+            if profile.hello and one.keeper.child.state is State.LOADED:
                 await say_hello(console, url, one.entry.name, profile.hello)
         _tell_where(profile, url)
         await residency.expire()

@@ -158,8 +158,7 @@ def server_of(profile: Profile, entry: ModelEntry) -> Server:
             command = commands.triton_command(own_command(), entry, engine)
             return Server(entry, command, log, engine, entry.name)
         case "llamacpp":
-            engine = _engine(entry)
-            command = commands.llama_server_command(_llama_server(), entry, engine / "model.gguf")
+            command = commands.llama_server_command(_llama_server(), entry, _gguf(entry))
             return Server(entry, command, log, None, entry.name)
         case "trtllm":
             model = _checkpoint(entry)
@@ -190,6 +189,11 @@ def _llama_server() -> list[str]:
 
 def _engine(entry: ModelEntry) -> Path:
     return Path(entry.path) if entry.path else engine_directory(entry.model)
+
+
+def _gguf(entry: ModelEntry) -> Path:
+    engine = _engine(entry)
+    return engine if engine.suffix == ".gguf" else engine / "model.gguf"
 
 
 def _checkpoint(entry: ModelEntry) -> str:

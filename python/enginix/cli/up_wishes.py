@@ -41,7 +41,7 @@ class Wishes:
         entry = entry_of(Wish(**wish), there, self._roots)
         if there.get(entry.name) == entry:
             return self._residency.find(entry.name)
-        resident = self._made(_with_ports(entry))
+        resident = self._made(with_free_ports(entry))
         if entry.name in there:
             await self._residency.unload(entry.name, drain=self._profile.drain_seconds)
         self._residency.add(resident)
@@ -58,7 +58,7 @@ class Wishes:
         return resident_of(server, self._traffic)
 
 
-def _with_ports(entry: ModelEntry) -> ModelEntry:
+def with_free_ports(entry: ModelEntry) -> ModelEntry:
     """Free ones for those it has not chosen."""
     wanted = [name for name in PORTS if getattr(entry, name) == 0]
     listeners = [socket.create_server((LOOPBACK, 0)) for _ in wanted]

@@ -36,6 +36,7 @@ class LlmArgs(Strict):
     pipeline_parallel_size: int = 1
     context_parallel_size: int = 1
     moe_expert_parallel_size: int | None = None
+    dtype: str = "auto"
     gpus_per_node: int = 1
     kv_cache_config: KvCacheConfig = KvCacheConfig()
     trust_remote_code: bool = False

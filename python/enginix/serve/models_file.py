@@ -1,0 +1,224 @@
+"""`models.json`: models by name, each with its engine, its path and its limits, as a profile.
+
+{"models": {"NAME": {"engine": "vllm", "model_path": "DIR", "max_batch_size": 8, ...}}}
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from enginix.errors import EngineError, UsageError
+from enginix.manifest import read_manifest
+from enginix.serve.profile import ModelEntry, Option, Profile, check, check_type
+
+# What the file calls an engine -> what a profile calls it.
+ENGINES = {
+    "tensorrt-llm": "trtllm",
+    "trtllm": "trtllm",
+    "triton": "triton",
+    "vllm": "vllm",
+    "llamacpp": "llamacpp",
+}
+# How each server calls the number of requests it answers at once.
+SLOTS = {"trtllm": "max_batch_size", "vllm": "max_num_seqs", "llamacpp": "parallel"}
+RANKS = {"trtllm": "tp_size", "vllm": "tensor_parallel_size"}
+# What has to be in a model's directory.
+NEEDED = {
+    "triton": "manifest.json",
+    "trtllm": "config.json",
+    "vllm": "config.json",
+    "llamacpp": "model.gguf",
+}
+# Weights of tens of gigabytes are read from a disk.
+READY_SECONDS = {"trtllm": 1800.0, "vllm": 1800.0}
+
+# Names are also those of logs.
+NAME = re.compile(r"[\w][\w.:+-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A model as the file has it; 0 and '' are what was left out."""
+
+    engine: str
+    model_path: str
+    max_batch_size: int = 0
+    max_input_len: int = 0
+    max_output_len: int = 0
+    dtype: str = ""
+    tensor_parallel_size: int = 1
+
+
+def read_models_file(path: Path, only: str | None = None) -> Profile:
+    """Its models, or only that one, as a profile whose ports are all still to be chosen."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        words = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UsageError(
+            f"{path} cannot be read: {words}; expected a file of models, name one with --models"
+        ) from None
+    rows = _rows(text, str(path))
+    if only is not None:
+        if only not in rows:
+            known = ", ".join(rows) or "none"
+            raise UsageError(f"{path} has no model {only!r}; it has {known}")
+        rows = {only: rows[only]}
+    models = [_entry(name, row, path) for name, row in rows.items()]
+    name = path.stem if only is None else f"{path.stem}-{only}"
+    # What they say to a question is not asked: not every model here was made to talk.
+    profile = Profile(name, f"the models of {path}", models, hello="")
+    check(profile, str(path))
+    return profile
+
+
+def _rows(text: str, where: str) -> dict[str, Any]:
+    def unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                raise UsageError(f"{where}: {key!r} is there twice; give each its own name")
+            found[key] = value
+        return found
+
+    try:
+        data = json.loads(text, object_pairs_hook=unique)
+    except json.JSONDecodeError as error:
+        raise UsageError(
+            f"{where}: line {error.lineno}, column {error.colno}: {error.msg}; expected JSON"
+        ) from None
+    except RecursionError:
+        raise UsageError(f"{where}: it is nested too deeply") from None
+    if not isinstance(data, dict) or not isinstance(data.get("models"), dict):
+        raise UsageError(f'{where}: expected {{"models": {{NAME: {{...}}}}}}, found {_shape(data)}')
+    if unknown := sorted(data.keys() - {"models"}):
+        raise UsageError(f"{where}: unknown keys {unknown} beside models")
+    if not data["models"]:
+        raise UsageError(f"{where}: models is empty; expected at least one")
+    return dict(data["models"])
+
+
+def _shape(data: object) -> str:
+    if not isinstance(data, dict):
+        return f"a {type(data).__name__}"
+    if "models" in data:
+        return f"models to be a {type(data['models']).__name__}"
+    return f"the keys {', '.join(map(repr, data)) or 'none'}"
+
+
+def _entry(name: str, data: object, file: Path) -> ModelEntry:
+    where = f"{file}: {name or '(no name)'}"
+    if not NAME.fullmatch(name):
+        raise UsageError(
+            f"{where}: expected a name of letters, digits and . : + - _, beginning with a letter "
+            "or digit"
+        )
+    row = _row(data, where)
+    if row.engine not in ENGINES:
+        raise UsageError(
+            f"{where}: engine: expected one of {', '.join(ENGINES)}, got {row.engine!r}"
+        )
+    engine = ENGINES[row.engine]
+    path = _path(row, engine, file.parent, where)
+    # Ports that are 0 are chosen when it is started.
+    entry = ModelEntry(
+        name,
+        engine,
+        path=str(path),
+        http_port=0,
+        grpc_port=0,
+        metrics_port=0,
+        ready_seconds=READY_SECONDS.get(engine, ModelEntry(name).ready_seconds),
+    )
+    if engine == "triton":
+        _check_engine(row, path, where)
+        return entry
+    if engine == "llamacpp":
+        _check_gguf(row, where)
+    options: dict[str, Option] = {}
+    if row.max_batch_size:
+        options[SLOTS[engine]] = row.max_batch_size
+    if row.tensor_parallel_size > 1:
+        options[RANKS[engine]] = row.tensor_parallel_size
+    return replace(
+        entry,
+        options=options,
+        dtype="" if engine == "llamacpp" else row.dtype,
+        max_model_len=row.max_input_len + row.max_output_len,
+    )
+
+
+def _row(data: object, where: str) -> Row:
+    if not isinstance(data, dict):
+        raise UsageError(f"{where}: expected a table of settings, got {data!r}")
+    names = [item.name for item in fields(Row)]
+    if unknown := sorted(data.keys() - set(names)):
+        raise UsageError(f"{where}: unknown keys {unknown}; expected some of {', '.join(names)}")
+    for key in ("engine", "model_path"):
+        if key not in data:
+            raise UsageError(f"{where}: {key} is missing")
+    for key, value in data.items():
+        check_type(value, get_type_hints(Row)[key], f"{where}: {key}")
+        if isinstance(value, int) and value < 1:
+            raise UsageError(f"{where}: {key}: expected at least 1, got {value}")
+    if bool(data.get("max_input_len")) != bool(data.get("max_output_len")):
+        raise UsageError(
+            f"{where}: max_input_len and max_output_len make the context together; give both"
+        )
+    return Row(**data)
+
+
+def _path(row: Row, engine: str, directory: Path, where: str) -> Path:
+    """The model's directory; relative paths begin where the file is."""
+    path = (directory / Path(row.model_path).expanduser()).absolute()
+    if engine == "llamacpp" and path.suffix == ".gguf" and path.is_file():
+        return path
+    needed = NEEDED[engine]
+    if not path.is_dir():
+        found = "is a file" if path.exists() else "is not there"
+        raise UsageError(
+            f"{where}: model_path: {path} {found}; expected a directory with {needed} in it"
+        )
+    if not (path / needed).is_file():
+        raise UsageError(
+            f"{where}: model_path: {path} has no {needed}, which {row.engine} needs; name another "
+            "directory, or another engine"
+        )
+    return path
+
+
+def _check_engine(row: Row, path: Path, where: str) -> None:
+    """An engine's limits were built into it: the file can only agree with them."""
+    try:
+        manifest = read_manifest(path)
+    except EngineError as error:
+        raise UsageError(f"{where}: {error}") from None
+    limits, ranks = manifest.limits, manifest.parallelism.tp
+    context = row.max_input_len + row.max_output_len
+    if row.max_batch_size > limits.max_batch_size or context > limits.max_seq_len:
+        raise UsageError(
+            f"{where}: the engine in {path} was built for {limits.max_batch_size} requests of "
+            f"{limits.max_seq_len} tokens at once, not for {row.max_batch_size} of {context}; ask "
+            "for less, or build another"
+        )
+    if row.tensor_parallel_size not in (1, ranks):
+        raise UsageError(
+            f"{where}: tensor_parallel_size is {row.tensor_parallel_size}, but the engine in "
+            f"{path} was built for {ranks}"
+        )
+    if row.dtype not in ("", "auto"):
+        raise UsageError(f"{where}: dtype: an engine's types are built into it; leave it out")
+
+
+def _check_gguf(row: Row, where: str) -> None:
+    if row.dtype not in ("", "auto"):
+        raise UsageError(f"{where}: dtype: a GGUF's types are its own; leave it out")
+    if row.tensor_parallel_size > 1:
+        raise UsageError(
+            f"{where}: tensor_parallel_size: llama-server here runs on one device; leave it out"
+        )
