@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="NAME", help="only this one of them")
     parser.add_argument("--port", type=int, help="the gateway's port (default: the profile's)")
     parser.add_argument("--host", help="the gateway's address (default: 127.0.0.1)")
+    parser.add_argument("--workers", type=int, help="the gateway's processes (default: 1)")
     parser.add_argument("--http-port", type=int, help="the first model's HTTP port")
     parser.add_argument("--grpc-port", type=int, help="its gRPC port, if Triton serves it")
     parser.add_argument("--metrics-port", type=int, help="its metrics port, likewise")
@@ -107,7 +108,7 @@ def _with_flags(profile: Profile, args: argparse.Namespace) -> Profile:
     return replace(
         profile,
         models=[replace(first, **ports), *rest],  # type: ignore[arg-type]
-        gateway=replace(profile.gateway, **given("host", "port")),  # type: ignore[arg-type]
+        gateway=replace(profile.gateway, **given("host", "port", "workers")),  # type: ignore[arg-type]
         model_roots=[*profile.model_roots, *(str(root.absolute()) for root in args.model_root)],
     )
 

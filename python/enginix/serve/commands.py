@@ -122,6 +122,7 @@ def gateway_command(
             f"--host={gateway.host}",
             f"--port={gateway.port}",
             f"--supervisor={supervisor}",
+            *([f"--workers={gateway.workers}"] if gateway.workers != 1 else []),
         ],
         files={file: json.dumps(content, indent=2) + "\n"},
     )

@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 # The kernel's limit for a socket's path is 108 bytes with its end.
 LONGEST_PATH = 107
+# A gateway that takes longer to open a model is left behind.
+HEARD_SECONDS = 5.0
 
 
 @asynccontextmanager
@@ -114,6 +116,9 @@ class Control:
                 await self._residency.unload(name, drain=float(asked["drain"]))
             case _:
                 raise ValueError(asked)
+        if not asked.get("by_request"):
+            # Whichever gateway is asked next is to know of it.
+            await self._residency.followers.heard(HEARD_SECONDS)
         return {
             "name": name,
             "generation": self._residency.followers.generation,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from typing import Any
 
 from enginix.errors import BackendError
@@ -66,6 +67,13 @@ class Followers:
         except TimeoutError:
             return self.running(model)
         return 0
+
+    async def heard(self, seconds: float) -> None:
+        """Wait until every gateway has seen the latest, or for so long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not self._all_have_seen():
+                    await self._change.wait()
 
     def _all_have_seen(self) -> bool:
         return all(follower.seen >= self.generation for follower in self._followers)

@@ -86,6 +86,8 @@ class ModelEntry:
 class GatewayEntry:
     port: int = 9000
     host: str = "127.0.0.1"
+    workers: int = 1
+    """Processes that share the port."""
 
 
 @dataclass(frozen=True, slots=True)
