@@ -50,6 +50,7 @@ ONLY_DOOR = {
     "huggingface_hub": ("checkpoint/download.py",),
     "tensorrt_llm": ("engine/trtllm/convert.py",),
     "rich": ("cli/",),
+    "matplotlib": ("bench/plot.py",),
     "argparse": ("cli/", "engine/trtllm/convert.py", "serve/llama_server.py"),
 }
 

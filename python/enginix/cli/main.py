@@ -27,6 +27,7 @@ COMMANDS = {
     "load": "start a model's server that was unloaded",
     "unload": "end a model's server, once its requests are done",
     "logs": "show what a profile's servers wrote",
+    "bench": "measure any OpenAI-compatible server",
     "doctor": "look at this machine and say what to fix",
 }
 

@@ -1,0 +1,79 @@
+"""Reads a stream of server-sent events as OpenAI's API writes them, into an Answer.
+
+Every event is parsed: what an event holds, and not how it is spelt, tells whether a token came.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from enginix.bench.answer import Answer
+
+SHOWN = 300
+
+
+class EventReader:
+    """Takes the body's bytes in any pieces: `feed(piece, now)`, then `end()`."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
+        self._rest = b""
+
+    def feed(self, piece: bytes, now: float) -> None:
+        *lines, self._rest = (self._rest + piece).split(b"\n")
+        for line in lines:
+            if line.startswith(b"data:"):
+                self._event(line[5:].strip(), now)
+
+    def end(self) -> None:
+        """The body is complete: is the answer?"""
+        answer = self._answer
+        if answer.failure:
+            return
+        if self._rest.strip():
+            answer.failure = f"the stream ended within an event: {_shown(self._rest)}"
+        elif not answer.finished:
+            answer.failure = "the stream ended before the answer did"
+        elif not answer.arrivals:
+            answer.failure = "the answer held no token"
+
+    def _event(self, data: bytes, now: float) -> None:
+        if data == b"[DONE]":
+            self._answer.finished = True
+            return
+        try:
+            self._chunk(orjson.loads(data), now)
+        except (ValueError, AttributeError, TypeError):
+            self._fail(f"an event is no chunk of an answer: {_shown(data)}")
+
+    def _chunk(self, chunk: dict[str, Any], now: float) -> None:
+        if error := chunk.get("error"):
+            self._fail(str(error.get("message") if isinstance(error, dict) else error))
+        if usage := chunk.get("usage"):
+            self._answer.prompt_tokens = usage.get("prompt_tokens")
+            self._answer.output_tokens = usage.get("completion_tokens")
+        choices = chunk.get("choices") or ()
+        if any(_says(choice) for choice in choices):
+            self._answer.arrivals.append(now)
+        if any(choice.get("finish_reason") for choice in choices):
+            self._answer.finished = True
+
+    def _fail(self, why: str) -> None:
+        self._answer.failure = self._answer.failure or why[:SHOWN]
+
+
+def _says(choice: dict[str, Any]) -> bool:
+    delta = choice.get("delta") or {}
+    return bool(
+        delta.get("content")
+        or delta.get("reasoning_content")
+        or delta.get("reasoning")
+        or delta.get("tool_calls")
+        or choice.get("text")
+    )
+
+
+def _shown(data: bytes) -> str:
+    return data[:SHOWN].decode(errors="replace")

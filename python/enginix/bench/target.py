@@ -1,0 +1,113 @@
+"""The server that is measured: where it listens, what it serves, and how it is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import orjson
+
+from enginix.bench.answer import Answer
+from enginix.bench.connection import Connection
+from enginix.errors import BackendError, BackendUnavailable, UsageError
+
+LOOK_SECONDS = 10.0
+
+
+class Target:
+    """One server; its connections belong to the event loop they are used in."""
+
+    def __init__(self, url: str, key: str | None = None, *, seconds: float = 600.0) -> None:
+        parts = urlsplit(url)
+        try:
+            port = parts.port
+        except ValueError:
+            port = 0
+        if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
+            raise UsageError(f"{url!r} is no server's address; expected http://HOST:PORT")
+        self._host = parts.hostname
+        self._port = port or (443 if parts.scheme == "https" else 80)
+        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        path = parts.path.rstrip("/")
+        self._base = path if path.endswith("/v1") else f"{path}/v1"
+        self._authority = parts.netloc.rpartition("@")[2]
+        self._key = key
+        self._seconds = seconds
+        self._idle: list[Connection] = []
+        self.url = f"{parts.scheme}://{self._authority}{self._base}"
+
+    def models(self) -> list[str]:
+        """Their names; raises BackendUnavailable or BackendError where none can be had."""
+        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        try:
+            answer = httpx.get(
+                f"{self.url}/models", headers=headers, timeout=LOOK_SECONDS, trust_env=False
+            )
+        except httpx.TransportError as error:
+            raise BackendUnavailable(f"no server answers at {self.url}: {error}") from None
+        if answer.is_error:
+            raise BackendError(
+                f"{self.url}/models answered {answer.status_code}: {answer.text[:200]}; "
+                "name the model with --model, and the key with OPENAI_API_KEY if it wants one"
+            )
+        try:
+            return [str(model["id"]) for model in answer.json()["data"]]
+        except (ValueError, LookupError, TypeError):
+            raise BackendError(
+                f"{self.url}/models holds no list of models: {answer.text[:80]!r}; expected an "
+                "OpenAI-compatible server"
+            ) from None
+
+    def message(self, path: str, body: Mapping[str, Any]) -> bytes:
+        """A whole request, as bytes."""
+        content = orjson.dumps(body)
+        lines = [
+            f"POST {self._base}{path} HTTP/1.1",
+            f"Host: {self._authority}",
+            "Content-Type: application/json",
+            "Accept: text/event-stream",
+            f"Content-Length: {len(content)}",
+        ]
+        if self._key:
+            lines.append(f"Authorization: Bearer {self._key}")
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + content
+
+    async def ask(self, message: bytes) -> Answer:
+        """The answer, good or failed: nothing is asked twice, and nothing raised."""
+        answer = Answer()
+        try:
+            async with asyncio.timeout(self._seconds):
+                connection = await self._connected()
+                try:
+                    answer = await connection.ask(message)
+                finally:
+                    self._keep(connection)
+        except TimeoutError:
+            answer.failure = f"no whole answer within {self._seconds:g} s"
+        except OSError as error:
+            answer.failure = f"no connection: {error.strerror or error}"
+        return answer
+
+    async def close(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+    async def _connected(self) -> Connection:
+        while self._idle:
+            if (kept := self._idle.pop()).reusable:
+                return kept
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(
+            Connection, self._host, self._port, ssl=self._tls
+        )
+        return connection
+
+    def _keep(self, connection: Connection) -> None:
+        if connection.reusable:
+            self._idle.append(connection)
+        else:
+            connection.close()

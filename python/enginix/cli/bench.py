@@ -1,0 +1,223 @@
+"""`enginix bench URL`: how quickly any OpenAI-compatible server answers, under a growing load."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from enginix.bench import record
+from enginix.bench.answer import Answer
+from enginix.bench.compare import compared
+from enginix.bench.load import Level, Limit, Run, put_under_load
+from enginix.bench.plot import plot, require_matplotlib
+from enginix.bench.prompts import Messages, from_file, synthetic, words_for
+from enginix.bench.summary import Summary, summarized
+from enginix.bench.target import Target
+from enginix.cli import environment
+from enginix.cli.bench_view import Progress, show_comparison, show_levels
+from enginix.errors import BackendError, UsageError
+
+INTERRUPTED = 130
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("url", nargs="?", metavar="URL", help="http://HOST:PORT, with /v1 or not")
+    parser.add_argument("--model", metavar="NAME", help="default: the server's only one")
+    load = parser.add_mutually_exclusive_group()
+    load.add_argument(
+        "--concurrency",
+        type=_counts,
+        metavar="N,N,...",
+        help="requests at once, one level after the other (default: 1)",
+    )
+    load.add_argument(
+        "--rate", type=_rates, metavar="R,R,...", help="new requests a second, at random moments"
+    )
+    parser.add_argument(
+        "--requests", type=_count, metavar="N", help="at each level (default: 10 for each at once)"
+    )
+    parser.add_argument("--duration", type=_positive, metavar="S", help="at each level, in seconds")
+    parser.add_argument(
+        "--warm-up", type=int, metavar="N", help="requests before each level, not counted "
+        "(default: as many as run at once)",
+    )  # fmt: skip
+    prompts = parser.add_mutually_exclusive_group()
+    prompts.add_argument(
+        "--prompt-tokens", type=_count, default=128, metavar="N", help="random words (%(default)s)"
+    )
+    prompts.add_argument(
+        "--prompts", type=Path, metavar="FILE", help="a prompt a line, or JSON with `messages`"
+    )
+    parser.add_argument(
+        "--max-tokens", type=_count, default=128, metavar="N", help="of an answer (%(default)s)"
+    )
+    parser.add_argument(
+        "--ignore-eos", action="store_true", help="always --max-tokens, where the server can"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of words and moments (%(default)s)")
+    parser.add_argument(
+        "--timeout", type=_positive, default=600.0, metavar="S", help="for a whole answer"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every number there")
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE.png", help="draw it; needs enginix[bench]"
+    )
+    parser.add_argument(
+        "--compare", nargs=2, type=Path, metavar=("A.json", "B.json"), help="B in units of A"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.compare:
+        first, second = map(record.read, args.compare)
+        show_comparison(first, second, compared(first, second))
+        return 0
+    if not args.url:
+        raise UsageError("expected a server's URL, or --compare A.json B.json")
+    if args.plot:
+        require_matplotlib()
+    target = Target(args.url, environment.bearer_key(), seconds=args.timeout)
+    bench = _Bench(args, target, args.model or _only(target.models(), args.url))
+    begun = datetime.now(UTC).isoformat(timespec="seconds")
+    interrupted = False
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(bench.measure())
+    except KeyboardInterrupt:
+        interrupted = True
+    levels = [summarized(each) for each in bench.runs if each.answers]
+    if not levels:
+        return INTERRUPTED
+    made = record.Record(target.url, bench.model, begun, _settings(args), levels)
+    show_levels(made, interrupted=interrupted)
+    _write(args, made)
+    if interrupted:
+        return INTERRUPTED
+    return 1 if any(level.failed for level in levels) else 0
+
+
+@dataclass(slots=True)
+class _Bench:
+    args: argparse.Namespace
+    target: Target
+    model: str
+    runs: list[Run] = field(default_factory=list)
+
+    async def measure(self) -> None:
+        try:
+            prompts = await self._prompts()
+            for level in _levels(self.args):
+                await self._level(level, prompts)
+        finally:
+            await self.target.close()
+
+    async def _level(self, level: Level, prompts: Iterator[Messages]) -> None:
+        async def ask() -> Answer:
+            return await self._ask(next(prompts))
+
+        at_once = level.concurrency or 1
+        warm_up = at_once if self.args.warm_up is None else self.args.warm_up
+        limit = _limit(self.args, at_once)
+        with Progress(level, limit) as progress:
+            ready = Run(Level(concurrency=at_once))
+            await put_under_load(ready, Limit(requests=warm_up), ask, lambda _: None)
+            progress.start()
+            self.runs.append(Run(level))
+            await put_under_load(self.runs[-1], limit, ask, progress.advance, self.args.seed)
+
+    async def _prompts(self) -> Iterator[Messages]:
+        if self.args.prompts:
+            return from_file(self.args.prompts)
+
+        async def count(messages: Messages) -> int | None:
+            answer = await self._ask(messages, max_tokens=1)
+            if answer.failure and answer.prompt_tokens is None:
+                raise BackendError(f"{self.target.url} fails already at rest: {answer.failure}")
+            return answer.prompt_tokens
+
+        return synthetic(await words_for(self.args.prompt_tokens, count), self.args.seed)
+
+    async def _ask(self, messages: Messages, max_tokens: int | None = None) -> Answer:
+        body: dict[str, Any] = {
+            "model": self.model,
+            "messages": messages,
+            "max_tokens": max_tokens or self.args.max_tokens,
+            "temperature": 0,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        if self.args.ignore_eos:
+            body["ignore_eos"] = True
+        return await self.target.ask(self.target.message("/chat/completions", body))
+
+
+def _only(models: Sequence[str], url: str) -> str:
+    match models:
+        case [model]:
+            return model
+        case []:
+            raise BackendError(f"{url} serves no model; start one, or name it with --model")
+    raise UsageError(f"{url} serves {', '.join(models)}; choose one with --model")
+
+
+def _levels(args: argparse.Namespace) -> list[Level]:
+    if args.rate:
+        return [Level(rate=rate) for rate in args.rate]
+    return [Level(concurrency=count) for count in args.concurrency or [1]]
+
+
+def _limit(args: argparse.Namespace, at_once: int) -> Limit:
+    if args.requests is None and args.duration is None:
+        return Limit(requests=10 * at_once)
+    return Limit(args.requests, args.duration)
+
+
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "prompts": None if args.prompts is None else str(args.prompts),
+        "prompt_tokens": None if args.prompts else args.prompt_tokens,
+        "max_tokens": args.max_tokens,
+        "ignore_eos": args.ignore_eos,
+        "seed": args.seed,
+    }
+
+
+def _write(args: argparse.Namespace, made: record.Record) -> None:
+    if args.json:
+        try:
+            args.json.write_text(record.to_json(made), encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"--json {args.json} cannot be written: {error}") from None
+    if args.plot:
+        levels: list[Summary] = list(made.levels)
+        plot(levels, f"{made.model} at {made.url}", args.plot)
+
+
+def _count(text: str) -> int:
+    with suppress(ValueError):
+        if (count := int(text)) > 0:
+            return count
+    raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
+
+
+def _positive(text: str) -> float:
+    with suppress(ValueError):
+        if 0 < (number := float(text)) < float("inf"):
+            return number
+    raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+
+
+def _counts(text: str) -> list[int]:
+    return [_count(each) for each in text.split(",")]
+
+
+def _rates(text: str) -> list[float]:
+    return [_positive(each) for each in text.split(",")]
