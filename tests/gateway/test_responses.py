@@ -204,6 +204,13 @@ async def test_a_forced_function_is_called() -> None:
     assert json.loads(answer["output"][0]["arguments"]) == {"city": "Rome"}
 
 
+async def test_tools_are_shown_as_they_were_sent_and_functions_are_whole() -> None:
+    unknown = {"type": "namespace", "name": "x", "tools": [{"type": "function", "name": "f"}]}
+    include = ["reasoning.encrypted_content"]
+    answer = await ask(FakeBackend(ids("Hi")), tools=[unknown, WEATHER], include=include)
+    assert answer["tools"] == [unknown, {**WEATHER, "strict": False}]
+
+
 async def test_of_the_allowed_tools_only_those_are_shown() -> None:
     clock = {"type": "function", "name": "get_time"}
     allowed = [{"type": "function", "name": "get_time"}, {"type": "mcp", "server_label": "x"}]
@@ -220,6 +227,7 @@ async def test_of_the_allowed_tools_only_those_are_shown() -> None:
         ({"tool_choice": {"type": "function"}, "tools": [WEATHER]}, "tool_choice.name"),
         ({"tool_choice": {"type": "function", "name": "x"}}, "tool_choice"),
         ({"tool_choice": {"type": "web_search"}, "tools": [WEATHER]}, "tool_choice"),
+        ({"include": ["message.output_text.logprobs"]}, "include"),
         ({"input": ""}, "input"),
         ({"input": []}, "input"),
         ({"input": [{"type": "function_call", "call_id": "x"}]}, "input[0].name"),

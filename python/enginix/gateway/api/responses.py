@@ -46,6 +46,7 @@ IMPOSSIBLE = {
     "prompt": "no prompt templates are kept here; send instructions and input",
     "top_logprobs": "the engine returns the chosen token's log probability only",
 }
+LOGPROBS = "message.output_text.logprobs"
 
 
 @router.post("/v1/responses", **described(ResponseRequest, streams=True))
@@ -60,6 +61,8 @@ async def answer_response(request: Request) -> Response:
     asked = await read(request, ResponseRequest)
     model = gateway.models.resolve(asked.model)
     refuse(asked, IMPOSSIBLE)
+    if LOGPROBS in (asked.include or ()):
+        raise unsupported("include", f"{LOGPROBS} are in /v1/chat/completions, as logprobs")
     said = messages_so_far(asked, gateway)
     conversation = conversation_of(asked, said)
     note_prompt(request, conversation.messages)

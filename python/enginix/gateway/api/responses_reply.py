@@ -14,7 +14,7 @@ from enginix.gateway.ask import AnyAsk, Finished, Logprobs, ReplyEvent, Usage
 from enginix.gateway.document import WholeChoice
 from enginix.gateway.errors import Failure
 from enginix.gateway.parts import Part, Parts
-from enginix.gateway.schema.responses import ResponseRequest
+from enginix.gateway.schema.responses import ResponseRequest, Tool
 
 dumps = orjson.dumps
 
@@ -74,7 +74,7 @@ class ResponseBody:
             "tool_choice": choice.model_dump(exclude_none=True)
             if choice is not None and not isinstance(choice, str)
             else choice or "auto",
-            "tools": [tool.model_dump(exclude_unset=True) for tool in asked.tools or ()],
+            "tools": [shown(tool) for tool in asked.tools or ()],
             "top_p": asked.top_p,
             "truncation": asked.truncation or "disabled",
             "usage": usage_of(usage) if usage else None,
@@ -216,6 +216,12 @@ class ResponseDocument:
         body = self._body.body(status, parts, usage, incomplete=reason)
         self._done(dumps(body), parts)
         return body
+
+
+def shown(tool: Tool) -> dict[str, Any]:
+    """As it was sent, and a function with all that clients expect of one."""
+    expected = {"parameters": None, "strict": False} if tool.type == "function" else {}
+    return {**expected, **tool.model_dump(exclude_unset=True)}
 
 
 def kind_of(part: Part) -> tuple[str, str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from enginix.gateway.schema.fields import (
     Fraction,
@@ -37,7 +37,9 @@ class Item(Schema):
 
 
 class Tool(Schema):
-    """Types other than "function" belong to tools of OpenAI's own server."""
+    """Types other than "function" belong to tools of OpenAI's own server; all are shown again."""
+
+    model_config = ConfigDict(extra="allow")
 
     type: str
     name: str | None = None
@@ -63,6 +65,7 @@ class Reasoning(Schema):
 class TextFormat(Schema):
     type: Literal["text", "json_object", "json_schema"]
     name: str | None = None
+    strict: bool | None = None
     schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
 
 
@@ -87,6 +90,7 @@ class ResponseRequest(Schema):
     parallel_tool_calls: bool | None = None
     reasoning: Reasoning | None = None
     text: Text | None = None
+    include: list[str] | None = None
     metadata: dict[str, str] | None = None
     truncation: Literal["auto", "disabled"] | None = None
     user: str | None = None
