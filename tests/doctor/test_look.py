@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from pathlib import Path
 
 import pytest
 
+from enginix.cli.main import main
 from enginix.doctor.finding import Finding, Level
 from enginix.doctor.gpu import look_at_gpus
 from enginix.doctor.machine import look_at_disk, look_at_ports, look_at_shared_memory
@@ -17,6 +19,8 @@ from enginix.doctor.software import (
     look_at_token,
 )
 from enginix.triton.fitness import Machine
+from enginix.triton.installation import runtime_version
+from tests.triton.engines import write_engine
 
 TWO_GPUS = """\
 case "$*" in
@@ -131,3 +135,33 @@ def test_a_token_is_never_shown() -> None:
 
 def test_a_directory_that_is_no_engine_is_red(tmp_path: Path) -> None:
     assert levels(look_at_engine(tmp_path, Machine([]))) == {Level.RED}
+
+
+@pytest.mark.parametrize(("installed", "is_red"), [("1.1.0", True), ("1.2.1", False)])
+def test_an_engine_of_another_tensorrt_llm_is_red(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    installed: str,
+    is_red: bool,
+) -> None:
+    write_engine(tmp_path / "engine", ranks=1)
+    root = tmp_path / "runtime"
+    (root / "bin").mkdir(parents=True)
+    (root / "bin" / "python").write_text(f"#!/bin/sh\necho {installed}\n")
+    (root / "bin" / "python").chmod(0o755)
+    program(tmp_path, "nvidia-smi", TWO_GPUS, monkeypatch)
+    monkeypatch.setenv("ENGINIX_RUNTIME_TENSORRT_LLM", str(root))
+    main(["doctor", "--json", str(tmp_path / "engine")])
+    found = {(row["subject"], row["level"]): row for row in json.loads(capsys.readouterr().out)}
+    assert found["tensorrt-llm", "green"]["found"] == f"version {installed} is installed"
+    assert (("engine", "red") in found) == is_red
+    if is_red:
+        assert found["engine", "red"]["found"] == (
+            "the engine was built with TensorRT-LLM 1.2.1, the runtime here is 1.1.0; build it "
+            "with this runtime: nix build .#qwen3-32b-engine --option sandbox false"
+        )
+
+
+def test_a_python_that_knows_no_tensorrt_llm_is_nobodys_fault(tmp_path: Path) -> None:
+    assert runtime_version(tmp_path, "", container=tmp_path) is None

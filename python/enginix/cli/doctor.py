@@ -26,12 +26,14 @@ from enginix.doctor.software import (
     look_at_nix,
     look_at_runtime,
     look_at_tensorrt_llm,
+    look_at_tensorrt_llm_version,
     look_at_token,
 )
 from enginix.errors import RuntimeMissing
 from enginix.runtimes.find import find_runtime
 from enginix.triton.fitness import Machine
 from enginix.triton.gpus import query_gpus, visible_gpus
+from enginix.triton.installation import runtime_version
 
 MARKS = {Level.GREEN: "✓", Level.YELLOW: "!", Level.RED: "✗"}
 
@@ -55,9 +57,13 @@ def run(args: argparse.Namespace) -> int:
 def _look(engine: Path | None) -> list[Finding]:
     variables = environment.everything()
     ports = Ports()
+    version = runtime_version(
+        environment.runtime_override("tensorrt-llm"), variables.get("PATH", "")
+    )
     findings = [
         *look_at_gpus(variables),
         *look_at_tensorrt_llm(Path("/")),
+        *look_at_tensorrt_llm_version(version),
         *look_at_runtime("triton-cpu", _runtime_root("triton-cpu")),
         *look_at_nix(getpass.getuser()),
         *look_at_ports([ports.http, ports.grpc, ports.metrics, ports.gateway]),
@@ -68,7 +74,7 @@ def _look(engine: Path | None) -> list[Finding]:
     ]
     if engine is not None:
         gpus = visible_gpus(query_gpus(), variables.get("CUDA_VISIBLE_DEVICES"))
-        findings += look_at_engine(engine, Machine(gpus))
+        findings += look_at_engine(engine, Machine(gpus, version))
     return findings
 
 

@@ -39,6 +39,10 @@ def look_at_tensorrt_llm(root: Path) -> list[Finding]:
     ]
 
 
+def look_at_tensorrt_llm_version(version: str | None) -> list[Finding]:
+    return [green("tensorrt-llm", f"version {version} is installed")] if version else []
+
+
 def look_at_runtime(kind: str, root: Path | None) -> list[Finding]:
     if root is None:
         return [yellow("runtime", f"{kind} is not set up", f"enginix setup {kind}")]

@@ -47,14 +47,7 @@ class TensorrtLlmTriton:
         return found
 
     def version(self, path: str) -> str | None:
-        """TensorRT-LLM's, asked of its Python without loading it; None when nobody knows."""
-        for name in ("python", "python3"):
-            if python := find_program(name, self.search_path(path)):
-                try:
-                    return run([str(python), "-c", QUESTION], timeout=PATIENCE).split()[-1]
-                except (ProcessError, IndexError):
-                    continue
-        return None
+        return installed_version(self.search_path(path))
 
 
 def find_tensorrt_llm(runtime: Path | None, container: Path = CONTAINER) -> TensorrtLlmTriton:
@@ -69,6 +62,25 @@ def find_tensorrt_llm(runtime: Path | None, container: Path = CONTAINER) -> Tens
         f"(nvcr.io/nvidia/tritonserver:YY.MM-trtllm-python-py3), or set {VARIABLE} to a directory "
         "with bin/tritonserver"
     )
+
+
+def runtime_version(runtime: Path | None, path: str, container: Path = CONTAINER) -> str | None:
+    """The TensorRT-LLM of the Triton that would serve here, or else of a runtime without one."""
+    try:
+        return find_tensorrt_llm(runtime, container).version(path)
+    except RuntimeMissing:
+        return installed_version(f"{runtime / 'bin'}:{path}" if runtime else path)
+
+
+def installed_version(path: str) -> str | None:
+    """Asked of the first Python on `path` without loading anything; None when nobody knows."""
+    for name in ("python", "python3"):
+        if python := find_program(name, path):
+            try:
+                return run([str(python), "-c", QUESTION], timeout=PATIENCE).split()[-1]
+            except (ProcessError, IndexError):
+                continue
+    return None
 
 
 def _triton(program: Path) -> TensorrtLlmTriton:
