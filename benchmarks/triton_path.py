@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from contextlib import aclosing
+from math import prod
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,6 +24,7 @@ from typing import Any
 import uvloop
 
 from enginix.cli import environment
+from enginix.engine.gguf.header import read_header
 from enginix.manifest import Manifest, read_manifest
 from enginix.runtimes.find import find_runtime
 from enginix.triton.client import TokenRequest, TritonClient
@@ -83,6 +85,7 @@ async def main(arguments: argparse.Namespace) -> None:
     manifest = read_manifest(arguments.engine)
     in_process = InProcess(arguments.engine, manifest, arguments.threads)
     triton = ThroughTriton(arguments.triton)
+    print(f"{manifest.name}, {parameters(arguments.engine) / 1e6:.0f} M parameters")
     print(f"{'parallel':>8} {'in process':>11} {'Triton':>8} {'of it':>6} {'us/token more':>14}")
     for parallel in arguments.parallel:
         alone, served = [], []
@@ -98,6 +101,12 @@ async def main(arguments: argparse.Namespace) -> None:
         report(parallel, median(alone), median(served))
     in_process.close()
     await triton.close()
+
+
+def parameters(engine: Path) -> int:
+    """The model's weights, whatever they are packed in; scales are no weights."""
+    tensors = read_header(engine / "model.gguf").tensors
+    return sum(prod(tensor.shape) for tensor in tensors if not tensor.name.endswith("scale"))
 
 
 def make_task(parallel: int, prompt_tokens: int, max_tokens: int, seed: int) -> dict[str, Any]:
