@@ -30,6 +30,7 @@ PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True)
 
 Output = int | IO[bytes] | None
+Detached = subprocess.Popen[bytes]
 
 
 def adopt_orphans() -> None:
@@ -75,7 +76,7 @@ async def start(
 
 def start_detached(
     argv: Sequence[str], *, output: IO[bytes], env: Mapping[str, str] | None = None
-) -> subprocess.Popen[bytes]:
+) -> Detached:
     """Start `argv` in a session of its own that outlives us; the caller sees to its end."""
     return subprocess.Popen(
         argv,

@@ -8,13 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from enginix.cli import environment
+from enginix.cli.started import running
 from enginix.errors import UsageError
 
 POLL_SECONDS = 0.25
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("profile", nargs="?", help="without one: which logs there are")
+    parser.add_argument(
+        "profile",
+        nargs="?",
+        help="or a model; without one: those `enginix start` began, else which logs there are",
+    )
     parser.add_argument("server", nargs="?", help="a model, or gateway (default: all of them)")
     parser.add_argument("-n", "--lines", type=int, default=20, help="how many each (%(default)s)")
     parser.add_argument("-f", "--follow", action="store_true", help="go on until Ctrl-C")
@@ -22,11 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     home = environment.cache_home() / "logs"
-    if args.profile is None:
+    began = running(environment.cache_home())
+    if args.profile is None and not began:
         for path in sorted(home.glob("*/*.log")):
             print(path)
         return 0
-    logs = find_logs(home, args.profile, args.server)
+    chosen = [each.name for each in began if args.profile in (None, each.model)]
+    logs = [log for name in chosen or [args.profile] for log in find_logs(home, name, args.server)]
     followed = [Followed(path) for path in logs]
     width = max(len(path.stem) for path in logs)
     show(followed, width, args.lines)

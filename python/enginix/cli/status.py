@@ -10,7 +10,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from enginix.cli.ask_gateway import add_url, ask
+from enginix.catalog.load import Ports
+from enginix.cli import environment
+from enginix.cli.ask_gateway import ask
+from enginix.cli.started import running
+
+DEFAULT = f"http://127.0.0.1:{Ports().gateway}"
 
 COLUMNS = (
     "model",
@@ -26,12 +31,16 @@ COLUMNS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_url(parser)
+    parser.add_argument(
+        "--url", help=f"a gateway's address (default: those `enginix start` began, else {DEFAULT})"
+    )
     parser.add_argument("--json", action="store_true", help="as it comes, for programs")
 
 
 def run(args: argparse.Namespace) -> int:
-    status = ask(args.url, "GET", "/v1/status")
+    began = [] if args.url else [started.url for started in running(environment.cache_home())]
+    answers = [ask(url, "GET", "/v1/status") for url in began or [args.url or DEFAULT]]
+    status = {**answers[0], "models": [model for each in answers for model in each["models"]]}
     if args.json:
         print(json.dumps(status, indent=2))
         return 0

@@ -1,0 +1,114 @@
+"""`enginix start --engine E --model M`: serve a model of a models.json, in the background."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+from pathlib import Path
+
+from enginix.cli import environment
+from enginix.cli.endings import terminated_as_exit
+from enginix.cli.logs import Followed
+from enginix.cli.own_command import own_command
+from enginix.cli.started import Started, end, forget, remember, running
+from enginix.errors import StartFailed, UsageError
+from enginix.process import Detached, birth_of, describe_exit, require_port_free, start_detached
+from enginix.readiness import answers_ok
+from enginix.serve.commands import LOOPBACK
+from enginix.serve.models_file import ENGINES, read_models_file
+from enginix.serve.profile import GatewayEntry, Profile
+
+MODELS = Path("models.json")
+POLL_SECONDS = 0.2
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--engine", required=True, help=f"one of: {', '.join(ENGINES)}")
+    parser.add_argument("--model", required=True, metavar="NAME", help="as the file calls it")
+    parser.add_argument(
+        "--models", type=Path, default=MODELS, metavar="FILE", help="what there is (%(default)s)"
+    )
+    default = GatewayEntry().port
+    parser.add_argument("--port", type=int, default=default, help="the gateway's (%(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    home = environment.cache_home()
+    profile = _profile(args)
+    for other in running(home):
+        if other.name == profile.name:
+            raise UsageError(
+                f"{args.model} runs already, at {other.url}; `enginix stop {args.model}` ends it"
+            )
+    require_port_free(LOOPBACK, args.port, "--port")
+    with terminated_as_exit():
+        started = _start(args, profile, home)
+    print(
+        f"\n{started.model} is served at {started.url}/v1; `enginix stop {started.model}` ends it"
+    )
+    return 0
+
+
+def _profile(args: argparse.Namespace) -> Profile:
+    profile = read_models_file(args.models, args.model)
+    if args.engine not in ENGINES:
+        raise UsageError(f"--engine: expected one of {', '.join(ENGINES)}, got {args.engine!r}")
+    (entry,) = profile.models
+    if ENGINES[args.engine] != entry.engine:
+        raise UsageError(
+            f"{args.models} has {args.model} for {entry.engine}, not for {args.engine}; "
+            "change --engine, or the file"
+        )
+    return profile
+
+
+def _start(args: argparse.Namespace, profile: Profile, home: Path) -> Started:
+    log = home / "logs" / profile.name / "up.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = [
+        *own_command(),
+        "up",
+        f"--models={args.models.absolute()}",
+        f"--model={args.model}",
+        f"--port={args.port}",
+    ]
+    with log.open("wb") as output:
+        process = start_detached(command, output=output)
+    born = birth_of(process.pid)
+    assert born is not None, "nobody has waited for it yet"
+    url = f"http://{LOOPBACK}:{args.port}"
+    started = Started(
+        profile.name, args.model, profile.models[0].engine, url, str(log), process.pid, born
+    )
+    remember(home, started)
+    try:
+        _wait(process, started)
+    except BaseException:
+        # Ctrl-C, too: what does not serve yet is not left behind.
+        end(started)
+        forget(home, started)
+        raise
+    return started
+
+
+def _wait(process: Detached, started: Started) -> None:
+    """Show what it says until it serves; StartFailed when it ends before."""
+    said = Followed(Path(started.log))
+    while process.poll() is None:
+        _show(said)
+        # The gateway is the last to start: what it stands in front of serves by then.
+        if asyncio.run(answers_ok(f"{started.url}/livez")):
+            return
+        time.sleep(POLL_SECONDS)
+    _show(said)
+    raise StartFailed(
+        f"{started.model} does not serve: `enginix up` {describe_exit(process.returncode)}; "
+        f"what it said is above and in {started.log}"
+    )
+
+
+def _show(said: Followed) -> None:
+    for line in said.new_lines():
+        print(line, file=sys.stderr)

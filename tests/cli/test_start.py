@@ -1,0 +1,189 @@
+"""`enginix start` leaves a model serving in the background; `enginix stop` leaves nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from subprocess import PIPE, STDOUT
+
+import httpx
+import pytest
+
+from enginix.process import birth_of, descendants
+from tests.conftest import free_ports
+
+WEDGED = Path(__file__).parent.parent / "fakes" / "wedged_server.py"
+# What vLLM would be: it serves on the port it is given, or fails as it is told.
+VLLM = f"""#!{sys.executable}
+import os, sys, time
+if os.environ.get("FAKE_FAILS"):
+    sys.exit("no kernel image is available for execution on the device")
+if os.environ.get("FAKE_LOADS"):
+    print("loading", flush=True)
+    time.sleep(60)
+(port,) = [word[7:] for word in sys.argv if word.startswith("--port=")]
+os.execv(sys.executable, [sys.executable, {str(WEDGED)!r}, port])
+"""
+
+
+class Machine:
+    """A home with a models.json, and a vLLM that is none."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.home = directory / "h"
+        checkpoint = directory / "checkpoint"
+        checkpoint.mkdir()
+        (checkpoint / "config.json").touch()
+        row = {"engine": "vllm", "model_path": str(checkpoint), "max_batch_size": 4}
+        models = {"models": {"first": row, "second": row}}
+        (directory / "models.json").write_text(json.dumps(models))
+        program = directory / "vllm" / "bin" / "vllm"
+        program.parent.mkdir(parents=True)
+        program.write_text(VLLM)
+        program.chmod(0o755)
+        self.ports = free_ports(2)
+        self.env = {
+            **os.environ,
+            "ENGINIX_HOME": str(self.home),
+            "ENGINIX_RUNTIME_VLLM": str(program.parent.parent),
+        }
+
+    def begin(self, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "enginix", *words],
+            env=self.env,
+            cwd=self.directory,
+            stdout=PIPE,
+            stderr=STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *words: str) -> str:
+        process = self.begin(*words)
+        said, _ = process.communicate(timeout=120)
+        return f"{said}status {process.returncode}"
+
+    def start(self, model: str, place: int = 0) -> str:
+        return self.run("start", "--engine=vllm", f"--model={model}", f"--port={self.ports[place]}")
+
+    def pids(self) -> set[int]:
+        """All processes of what was begun."""
+        roots = [
+            json.loads(path.read_text())["pid"] for path in (self.home / "started").glob("*.json")
+        ]
+        return {pid for root in roots for pid in (root, *descendants(root))}
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    made = Machine(tmp_path)
+    yield made
+    made.run("stop")
+
+
+def answers(port: int) -> bool:
+    body = {"messages": [{"role": "user", "content": "Hi"}]}
+    answer = httpx.post(f"http://127.0.0.1:{port}/v1/chat/completions", json=body, timeout=20)
+    return answer.status_code == 200
+
+
+def gone(pids: set[int]) -> bool:
+    return all(birth_of(pid) is None for pid in pids)
+
+
+def test_what_is_started_serves_until_it_is_stopped(machine: Machine) -> None:
+    said = machine.start("first")
+    assert f"first is served at http://127.0.0.1:{machine.ports[0]}/v1" in said
+    assert said.endswith("status 0")
+    assert answers(machine.ports[0])
+    pids = machine.pids()
+    assert len(pids) >= 3
+    assert "first is stopped" in machine.run("stop")
+    assert gone(pids)
+    assert machine.run("stop") == "nothing runs that `enginix start` began\nstatus 0"
+
+
+def test_two_models_run_side_by_side_and_each_can_be_stopped(machine: Machine) -> None:
+    assert machine.start("first").endswith("status 0")
+    assert machine.start("second", 1).endswith("status 0")
+    status = machine.run("status")
+    assert "first   vllm" in status
+    assert "second  vllm" in status
+    assert "vllm-second | " in machine.run("logs", "second", "-n", "3")
+    assert "`enginix stop first` ends it" in machine.start("first", 1)
+    assert "second is stopped" in machine.run("stop", "second")
+    assert answers(machine.ports[0])
+    said = machine.run("stop", "second")
+    assert "has ended; first runs" in said
+    assert said.endswith("status 2")
+
+
+def test_a_model_that_cannot_be_served_says_why_and_leaves_nothing(machine: Machine) -> None:
+    machine.env["FAKE_FAILS"] = "1"
+    said = machine.start("first")
+    assert "no kernel image is available" in said
+    assert "first does not serve: `enginix up` exited with status 1" in said
+    assert said.endswith("status 1")
+    assert machine.pids() == set()
+
+
+def test_ctrl_c_while_it_loads_leaves_nothing(machine: Machine) -> None:
+    machine.env["FAKE_LOADS"] = "1"
+    process = machine.begin("start", "--engine=vllm", "--model=first", f"--port={machine.ports[0]}")
+    log = machine.home / "logs" / "models-first" / "vllm-first.log"
+    wait_until(lambda: log.exists() and "loading" in log.read_text())
+    pids = machine.pids()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert gone(pids)
+    assert machine.pids() == set()
+
+
+def test_what_was_killed_is_not_taken_for_running(machine: Machine) -> None:
+    machine.start("first")
+    pids = machine.pids()
+    (record,) = (machine.home / "started").glob("*.json")
+    os.kill(json.loads(record.read_text())["pid"], signal.SIGKILL)
+    wait_until(lambda: gone(pids))
+    assert "nothing runs" in machine.run("stop")
+    assert machine.start("first").endswith("status 0")
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--engine=triton", "--model=first"), "has first for vllm, not for triton"),
+        (("--engine=tgi", "--model=first"), "--engine: expected one of tensorrt-llm, trtllm"),
+        (("--engine=vllm", "--model=third"), "has no model 'third'; it has first, second"),
+        (("--engine=vllm", "--model=first", "--models=x.json"), "x.json cannot be read: No such"),
+    ],
+)
+def test_a_wrong_command_line_starts_nothing(
+    machine: Machine, words: tuple[str, ...], complaint: str
+) -> None:
+    said = machine.run("start", *words)
+    assert complaint in said
+    assert said.endswith("status 2")
+    assert machine.pids() == set()
+
+
+def test_a_taken_port_is_named_before_anything_is_started(machine: Machine) -> None:
+    machine.start("first")
+    assert f"port {machine.ports[0]} is taken by" in machine.start("second")
+
+
+def wait_until(true: object, seconds: float = 30.0) -> None:
+    assert callable(true)
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
