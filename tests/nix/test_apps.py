@@ -63,8 +63,8 @@ def wait_for(server: subprocess.Popen[str], until: str) -> str:
     pytest.fail(f"it never said {until!r}, but:\n{''.join(said)}")
 
 
-def chat(port: int, question: str) -> str:
-    body = {"model": "demo", "messages": [{"role": "user", "content": question}], "temperature": 0}
+def chat(port: int, question: str, model: str = "demo") -> str:
+    body = {"model": model, "messages": [{"role": "user", "content": question}], "temperature": 0}
     request = Request(
         f"http://127.0.0.1:{port}/v1/chat/completions",
         data=json.dumps(body).encode(),
@@ -100,6 +100,17 @@ def test_the_demo_is_one_command_from_engine_to_answer(nix: Nix) -> None:
     flags = [f"--{name}={port}" for name, port in ports.items()]
     with running(nix, "demo", *flags, until="Ctrl-C stops everything"):
         assert "Paris" in chat(ports["port"], "What is the capital of France?")
+
+
+def test_two_models_have_their_engines_built_by_the_command(nix: Nix) -> None:
+    names = ("http-port", "grpc-port", "metrics-port", "port")
+    ports = {name: free_port() for name in names}
+    flags = [f"--{name}={port}" for name, port in ports.items()]
+    flags.append(f"--set=demo-llama.http_port={free_port()}")
+    with running(nix, "demo-multi", *flags, until="Ctrl-C stops everything"):
+        said = {name: chat(ports["port"], "Who are you?", name) for name in ("demo", "demo-llama")}
+    assert "tiny NVFP4 test model" in said["demo"]
+    assert "tiny Llama" in said["demo-llama"]
 
 
 def test_a_server_that_cannot_start_says_so_in_one_line(nix: Nix) -> None:
