@@ -33,9 +33,8 @@ async def test_a_row_may_name_the_formats_that_its_server_leaves_in_the_text(
 ) -> None:
     plain = read(tmp_path)
     model = read(tmp_path, reasoning="think-tags", tools="qwen3-xml", starts_inside=True)
-    assert (plain.parses, plain.backend.model) == (False, "theirs")
+    assert (plain.reasoning, plain.tools, plain.backend.model) == (None, None, "theirs")
     assert (model.reasoning, model.tools, model.starts_inside) == ("think-tags", "qwen3-xml", True)
-    assert model.parses
 
 
 @pytest.mark.parametrize(

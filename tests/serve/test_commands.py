@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
+from enginix.manifest import Chat
 from enginix.serve.commands import (
     gateway_command,
     gateway_model,
+    left_in_text,
     llama_server_command,
     triton_command,
     trtllm_command,
     vllm_command,
 )
-from enginix.serve.profile import GatewayEntry, ModelEntry, load_profile
+from enginix.serve.profile import GatewayEntry, ModelEntry, Option, load_profile
 
 ENGINE = Path("/e")
 
@@ -71,8 +75,8 @@ def test_the_gateway_is_told_where_every_model_is() -> None:
     triton = ModelEntry("a", grpc_port=2)
     vllm = ModelEntry("b", engine="vllm", http_port=3, aliases=["bee"], contains=["qwen"])
     models = [
-        gateway_model(triton, directory=ENGINE, upstream="a"),
-        gateway_model(vllm, directory=None, upstream="B-30B"),
+        gateway_model(triton, directory=ENGINE, upstream="a", chat=Chat()),
+        gateway_model(vllm, directory=None, upstream="B-30B", chat=Chat()),
     ]
     command = gateway_command(
         ["enginix"], GatewayEntry(9), Path("/run/g"), {"models": models}, Path("/run/s")
@@ -85,3 +89,22 @@ def test_the_gateway_is_told_where_every_model_is() -> None:
     assert (first["directory"], first["address"]) == ("/e", "127.0.0.1:2")
     assert (second["url"], second["upstream"]) == ("http://127.0.0.1:3", "B-30B")
     assert (second["aliases"], second["contains"]) == (["bee"], ["qwen"])
+
+
+@pytest.mark.parametrize(
+    ("engine", "options", "left"),
+    [
+        ("trtllm", {}, {"reasoning": "think-tags", "starts_inside": False, "tools": "hermes-json"}),
+        ("trtllm", {"reasoning_parser": "qwen3"}, {"tools": "hermes-json"}),
+        ("trtllm", {"reasoning_parser": "qwen3", "tool_parser": "qwen3"}, {}),
+        ("vllm", {}, {"reasoning": "think-tags", "starts_inside": False}),
+        ("vllm", {"reasoning_parser": "qwen3"}, {}),
+        ("llamacpp", {}, {}),
+    ],
+)
+def test_what_no_server_was_told_to_read_is_left_to_our_parsers(
+    engine: str, options: dict[str, Option], left: dict[str, object]
+) -> None:
+    entry = ModelEntry("q", engine=engine, options=options)
+    chat = Chat("think-tags", "hermes-json", "enable_thinking")
+    assert left_in_text(entry, chat) == left

@@ -16,7 +16,14 @@ from enginix.checkpoint.locate import find_checkpoint
 from enginix.cli import environment
 from enginix.cli.find_engine import find_engine
 from enginix.cli.own_command import own_command
-from enginix.errors import BackendError, NotACheckpoint, NotAnEngine, RuntimeMissing
+from enginix.errors import (
+    BackendError,
+    ModelUnknown,
+    NotACheckpoint,
+    NotAnEngine,
+    RuntimeMissing,
+)
+from enginix.manifest import Chat
 from enginix.runtimes.find import find_recipe, find_server, runtime_root
 from enginix.serve import commands
 from enginix.serve.child import ChildSpec
@@ -67,9 +74,18 @@ def gateway_of(profile: Profile, servers: Sequence[Server]) -> Command:
 
 
 def gateway_row(server: Server) -> dict[str, Any]:
+    entry = server.entry
     return commands.gateway_model(
-        server.entry, directory=server.directory, upstream=server.upstream
+        entry, directory=server.directory, upstream=server.upstream, chat=_chat(entry)
     )
+
+
+def _chat(entry: ModelEntry) -> Chat:
+    """The catalogue's word on what the model writes; nothing for one that is not in it."""
+    try:
+        return find_model(entry.model).chat
+    except ModelUnknown:
+        return Chat()
 
 
 def run_directory(profile: Profile) -> Path:

@@ -89,11 +89,6 @@ class RelayedModel:
     starts_inside: bool = False
     """The chat template begins the reasoning, so that the model never writes its first tag."""
 
-    @property
-    def parses(self) -> bool:
-        """Whether its texts hold what has to be told apart here."""
-        return self.reasoning is not None or self.tools is not None
-
 
 Model = ServedModel | RelayedModel
 

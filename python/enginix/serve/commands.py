@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from enginix.manifest import Chat
 from enginix.serve.profile import GatewayEntry, ModelEntry, Option
 
 LOOPBACK = "127.0.0.1"
@@ -128,19 +129,37 @@ def gateway_command(
     )
 
 
-def gateway_model(entry: ModelEntry, *, directory: Path | None, upstream: str) -> dict[str, Any]:
-    """What the gateway is told of a model: where it is served, and how it may be called."""
+def gateway_model(
+    entry: ModelEntry, *, directory: Path | None, upstream: str, chat: Chat
+) -> dict[str, Any]:
+    """What the gateway is told of a model: where it is served, and how it may be called.
+
+    `chat`: the formats the model itself writes.
+    """
     common: dict[str, Any] = {
         "name": entry.name,
         "engine": entry.engine,
         "aliases": entry.aliases,
         "contains": entry.contains,
     }
-    if entry.reasoning or entry.tools:
-        common |= {"reasoning": entry.reasoning or None, "tools": entry.tools or None}
     if entry.engine == "triton":
         return {**common, "directory": str(directory), "address": f"{LOOPBACK}:{entry.grpc_port}"}
-    return {**common, "url": f"http://{LOOPBACK}:{entry.http_port}", "upstream": upstream}
+    url = f"http://{LOOPBACK}:{entry.http_port}"
+    return {**common, "url": url, "upstream": upstream, **left_in_text(entry, chat)}
+
+
+def left_in_text(entry: ModelEntry, chat: Chat) -> dict[str, Any]:
+    """The formats that a server leaves in its texts, because nobody told it to read them."""
+    reasoning, tools = entry.reasoning, entry.tools
+    if entry.engine in ("trtllm", "vllm") and "reasoning_parser" not in entry.options:
+        reasoning = reasoning or chat.reasoning or ""
+    # vLLM without a parser takes no tools at all.
+    if entry.engine == "trtllm" and "tool_parser" not in entry.options:
+        tools = tools or chat.tools or ""
+    found: dict[str, Any] = {}
+    if reasoning:
+        found |= {"reasoning": reasoning, "starts_inside": entry.starts_inside}
+    return found | ({"tools": tools} if tools else {})
 
 
 def visible_gpus(entry: ModelEntry) -> dict[str, str]:

@@ -60,6 +60,8 @@ class ModelEntry:
     """The format our parser takes reasoning out of, where the server leaves it in the text."""
     tools: str = ""
     """Likewise for tool calls."""
+    starts_inside: bool = False
+    """The chat template begins the reasoning, so that the model never writes its first tag."""
     on_demand: bool = False
     """Started by the first request for it, and ended to make room for another."""
     ttl_seconds: float = 0.0

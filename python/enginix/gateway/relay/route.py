@@ -52,7 +52,7 @@ def relay_to(
     model = gateway.models.resolve(name, engine)
     if not isinstance(model, RelayedModel):
         return None
-    if instead is not None and is_ours(model, path):
+    if instead is not None and is_ours(model, path, asked):
         return None
     if path == CHAT:
         # There is no other way to ask for it.
@@ -64,9 +64,11 @@ def relay_to(
     return Relayed(gateway, model, path, orjson.dumps(body), streams=streams, instead=instead)
 
 
-def is_ours(model: RelayedModel, path: str) -> bool:
+def is_ours(model: RelayedModel, path: str, asked: dict[str, Any]) -> bool:
     """Whether the server's chat completions are asked, and the dialect is written here."""
-    return (model.parses and path != COUNT) or model.backend.lacks(path)
+    # Without tools no call is left in the text.
+    parses = model.reasoning is not None or (model.tools is not None and bool(asked.get("tools")))
+    return (parses and path != COUNT) or model.backend.lacks(path)
 
 
 async def parsed(body: bytes) -> dict[str, Any] | None:
