@@ -58,6 +58,18 @@ async def test_no_request_begins_after_the_time() -> None:
     assert server.asked == 0
 
 
+async def test_a_server_that_is_gone_is_given_up() -> None:
+    run = Run(Level(concurrency=4))
+
+    async def refuse() -> Answer:
+        return Answer(failure="no connection: Connection refused")
+
+    await put_under_load(run, Limit(seconds=600), refuse, lambda _: None)
+
+    assert run.given_up
+    assert len(run.answers) < 110
+
+
 async def test_every_answer_is_told_as_it_comes() -> None:
     server, run = Server(), Run(Level(concurrency=2))
     told: list[Answer] = []

@@ -20,6 +20,7 @@ LEVEL = Summary(
     ok=80,
     failed=1,
     errors={"HTTP 503: loading": 1},
+    given_up=False,
     seconds=4.0,
     prompt_tokens=128.0,
     output_tokens=8000,

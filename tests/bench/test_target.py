@@ -139,5 +139,16 @@ def test_no_address_is_told_what_one_looks_like(url: str) -> None:
         Target(url)
 
 
+async def test_a_name_that_is_none_is_a_failure() -> None:
+    answer = await Target("http://a..b").ask(b"")
+
+    assert (answer.failure or "").startswith("no connection: ")
+
+
+def test_a_key_that_is_none_is_refused() -> None:
+    with pytest.raises(UsageError, match="was it copied whole"):
+        Target("http://h", "one\nother")
+
+
 def test_the_key_is_shown_to_the_server() -> None:
     assert b"\r\nAuthorization: Bearer s3cret\r\n" in Target("http://h", "s3cret").message("/x", {})

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 
 from enginix.bench.answer import Answer
 
+# A server that is gone refuses thousands a second: nothing is learnt from more of them.
+MOST_FAILURES_IN_A_ROW = 100
+
 
 @dataclass(frozen=True, slots=True)
 class Level:
@@ -41,6 +44,11 @@ class Run:
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     """This process' own."""
+    failures_in_a_row: int = 0
+
+    @property
+    def given_up(self) -> bool:
+        return self.failures_in_a_row >= MOST_FAILURES_IN_A_ROW
 
 
 Ask = Callable[[], Awaitable[Answer]]
@@ -55,11 +63,12 @@ async def put_under_load(
     async def one() -> None:
         answer = await ask()
         run.answers.append(answer)
+        run.failures_in_a_row = run.failures_in_a_row + 1 if answer.failure else 0
         run.seconds = time.perf_counter() - begun
         run.cpu_seconds = time.process_time() - cpu
         tell(answer)
 
-    turns = _turns(limit, begun)
+    turns = _turns(run, limit, begun)
     if run.level.concurrency:
         await _keep_busy(run.level.concurrency, turns, one)
     else:
@@ -67,11 +76,12 @@ async def put_under_load(
         await _arrive(run.level.rate, turns, one, random.Random(seed))
 
 
-def _turns(limit: Limit, begun: float) -> Iterator[None]:
+def _turns(run: Run, limit: Limit, begun: float) -> Iterator[None]:
     """One item for each request that may still begin."""
     number = 0
     until = begun + (math.inf if limit.seconds is None else limit.seconds)
-    while (limit.requests is None or number < limit.requests) and time.perf_counter() < until:
+    most = math.inf if limit.requests is None else limit.requests
+    while number < most and not run.given_up and time.perf_counter() < until:
         number += 1
         yield
 

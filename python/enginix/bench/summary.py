@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from enginix.bench.load import Run
+from enginix.bench.load import MOST_FAILURES_IN_A_ROW, Run
 
 # Above this share of a core the client may be what was measured.
 MOST_CPU = 0.8
@@ -32,6 +32,7 @@ class Summary:
     failed: int
     errors: dict[str, int]
     """What the server or the connection said, and how often; the first said comes first."""
+    given_up: bool
     seconds: float
     prompt_tokens: float | None
     """Of a request, on average."""
@@ -65,6 +66,7 @@ def summarized(run: Run) -> Summary:
         ok=len(good),
         failed=len(run.answers) - len(good),
         errors=dict(Counter(one.failure for one in run.answers if one.failure)),
+        given_up=run.given_up,
         seconds=run.seconds,
         prompt_tokens=sum(prompts) / len(prompts) if prompts else None,
         output_tokens=tokens,
@@ -100,6 +102,8 @@ def percentile(ordered: Sequence[float], share: float) -> float:
 def remarks(summary: Summary) -> list[str]:
     """What a reader of the numbers must know about them."""
     found = []
+    if summary.given_up:
+        found.append(f"given up after {MOST_FAILURES_IN_A_ROW} failures in a row")
     if summary.ok and not summary.counted_by_server:
         found.append("the server sends no usage: each event was counted as one token")
     elif summary.events and summary.output_tokens > 1.2 * summary.events:

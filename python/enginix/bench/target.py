@@ -29,6 +29,8 @@ class Target:
             port = 0
         if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
             raise UsageError(f"{url!r} is no server's address; expected http://HOST:PORT")
+        if key and not (key.isascii() and key.isprintable()):
+            raise UsageError("the API key holds what no HTTP header may; was it copied whole?")
         self._host = parts.hostname
         self._port = port or (443 if parts.scheme == "https" else 80)
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
@@ -47,7 +49,7 @@ class Target:
             answer = httpx.get(
                 f"{self.url}/models", headers=headers, timeout=LOOK_SECONDS, trust_env=False
             )
-        except httpx.TransportError as error:
+        except (httpx.TransportError, httpx.InvalidURL) as error:
             raise BackendUnavailable(f"no server answers at {self.url}: {error}") from None
         if answer.is_error:
             raise BackendError(
@@ -88,8 +90,9 @@ class Target:
                     self._keep(connection)
         except TimeoutError:
             answer.failure = f"no whole answer within {self._seconds:g} s"
-        except OSError as error:
-            answer.failure = f"no connection: {error.strerror or error}"
+        except (OSError, UnicodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else None
+            answer.failure = f"no connection: {why or error}"
         return answer
 
     async def close(self) -> None:
