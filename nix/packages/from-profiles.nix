@@ -29,16 +29,15 @@ let
     vllm = _: { };
   };
 
-  # It can be told of one engine. Where a profile has several it builds them itself, in seconds:
-  # only the small ones for a CPU are served side by side.
-  oneEngine =
+  # Of several it tells them apart by the names in their manifests.
+  enginesOf =
     models:
     let
       served = lib.filter (entry: lib.elem (kind entry) withEngine) models;
-      engines = lib.genAttrs (map source served) engineOf;
+      engines = lib.attrValues (lib.genAttrs (map source served) engineOf);
     in
-    lib.optionalAttrs (lib.length (lib.attrNames engines) == 1) {
-      ENGINIX_ENGINE = "${lib.head (lib.attrValues engines)}";
+    lib.optionalAttrs (engines != [ ]) {
+      ENGINIX_ENGINE = lib.concatStringsSep ":" (map toString engines);
     };
 
   profile =
@@ -56,7 +55,7 @@ let
           name
         ];
         environment = lib.mergeAttrsList (
-          [ (oneEngine content.model) ] ++ map (entry: runtimes.${kind entry} entry) content.model
+          [ (enginesOf content.model) ] ++ map (entry: runtimes.${kind entry} entry) content.model
         );
       };
     };
