@@ -9,7 +9,7 @@ import pytest
 from enginix.catalog.load import find_model
 from enginix.errors import UsageError
 from enginix.serve.overrides import overridden
-from enginix.serve.profile import load_profile, profile_names
+from enginix.serve.profile import ModelEntry, Profile, check, load_profile, profile_names
 
 ONE = 'title = "x"\n[[model]]\nname = "a"\n'
 TWO = '[[model]]\nname = "b"\nengine = "vllm"\nhttp_port = 1\n'
@@ -77,12 +77,49 @@ def test_every_value_of_a_profile_can_be_set() -> None:
     assert (demo.http_port, llama.options["parallel"], llama.contains) == (1, 2, ["x"])
 
 
+def test_the_profile_and_its_gateway_have_values_of_their_own() -> None:
+    settings = ["min_residency_seconds=1", "gateway.workers=2", "hello=Hi"]
+    profile = overridden(load_profile("demo-multi"), settings)
+    assert (profile.min_residency_seconds, profile.gateway.workers, profile.hello) == (1, 2, "Hi")
+
+
+@pytest.mark.parametrize(
+    ("entries", "allowed"),
+    [
+        ([("a", 0.5, False), ("b", 0.5, False)], True),
+        ([("a", 0.6, False), ("b", 0.5, False)], False),
+        ([("a", 0.4, False), ("b", 0.6, True), ("c", 0.6, True)], True),
+        ([("a", 0.5, False), ("b", 0.6, True)], False),
+    ],
+)
+def test_models_on_demand_need_room_one_at_a_time(
+    entries: list[tuple[str, float, bool]], allowed: bool
+) -> None:
+    models = [
+        ModelEntry(
+            name,
+            memory=share,
+            on_demand=on_demand,
+            http_port=3 * n,
+            grpc_port=3 * n + 1,
+            metrics_port=3 * n + 2,
+        )
+        for n, (name, share, on_demand) in enumerate(entries, start=1)
+    ]
+    profile = Profile("p", "P", models)
+    if allowed:
+        check(profile, "p")
+    else:
+        with pytest.raises(UsageError, match="of each GPU's memory; expected at most 1"):
+            check(profile, "p")
+
+
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
         ("demo", "expected NAME.KEY=VALUE with NAME one of demo, demo-llama"),
         ("nope.http_port=1", "NAME one of demo, demo-llama"),
-        ("demo.colour=1", "has no 'colour'; it has name, engine"),
+        ("demo.colour=1", "there is no 'colour' to be set there; there is name, engine"),
         ("demo.http_port=many", "expected a whole number, got 'many'"),
         ("demo.http_port.x=1", "http_port has no keys of its own"),
         ("demo.memory=2", "expected a share from 0 to 1"),

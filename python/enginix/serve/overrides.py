@@ -5,14 +5,22 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from enginix.errors import UsageError
-from enginix.serve.profile import ModelEntry, Profile, check, check_type
+from enginix.serve.profile import GatewayEntry, ModelEntry, Profile, check, check_type
+
+Entry = TypeVar("Entry", ModelEntry, GatewayEntry, Profile)
+
+# What of a profile is neither its models' nor its gateway's.
+OWN_KEYS = {"hello", "model_roots", "min_residency_seconds", "drain_seconds"}
 
 
 def overridden(profile: Profile, settings: Sequence[str]) -> Profile:
-    """Every setting is `model.key=value` or `model.options.key=value`; checked like a profile."""
+    """Every setting is `model.key=value` or `model.options.key=value`; checked like a profile.
+
+    `gateway.key=value` is the gateway's, and `key=value` the profile's own.
+    """
     for setting in settings:
         profile = _changed(profile, setting)
     check(profile, profile.name)
@@ -21,6 +29,11 @@ def overridden(profile: Profile, settings: Sequence[str]) -> Profile:
 
 def _changed(profile: Profile, setting: str) -> Profile:
     path, equals, text = setting.partition("=")
+    if equals and path in OWN_KEYS:
+        return _with(profile, path, "", _value(text), setting)
+    if equals and path.startswith("gateway."):
+        key = path.removeprefix("gateway.")
+        return replace(profile, gateway=_with(profile.gateway, key, "", _value(text), setting))
     # The longest name that fits: names may hold dots.
     names = [entry.name for entry in profile.models if path.startswith(f"{entry.name}.")]
     if not equals or not names:
@@ -38,16 +51,18 @@ def _changed(profile: Profile, setting: str) -> Profile:
     return replace(profile, models=models)
 
 
-def _with(entry: ModelEntry, key: str, inner: str, value: Any, setting: str) -> ModelEntry:
-    if key not in {item.name for item in fields(ModelEntry)}:
-        known = ", ".join(item.name for item in fields(ModelEntry))
-        raise UsageError(f"--set {setting}: a model has no {key!r}; it has {known}")
+def _with(entry: Entry, key: str, inner: str, value: Any, setting: str) -> Entry:
+    known = [item.name for item in fields(entry)]
+    if key not in known:
+        raise UsageError(
+            f"--set {setting}: there is no {key!r} to be set there; there is {', '.join(known)}"
+        )
     if inner:
         table = getattr(entry, key)
         if not isinstance(table, dict):
             raise UsageError(f"--set {setting}: {key} has no keys of its own")
         value = {**table, inner: value}
-    check_type(value, get_type_hints(ModelEntry)[key], f"--set {setting}")
+    check_type(value, get_type_hints(type(entry))[key], f"--set {setting}")
     return replace(entry, **{key: value})
 
 
