@@ -1,9 +1,12 @@
-"""What passing on costs the gateway: its CPU per token, at 32 streams that are paced or not.
+"""What passing on costs: CPU per token, at 32 streams that are paced or not, in turns in one run.
 
-    python benchmarks/pass_through.py [--streams 32] [--tokens 500] [--pause 0.005] [--rounds 3]
+    python benchmarks/pass_through.py [--streams 32] [--tokens 500] [--pause 0.005] [--rounds 5]
 
-A server in a process of its own sends one event per token and stream; `enginix openai --models`
-passes them on; a third process reads raw sockets and counts. Only the gateway's CPU is counted.
+A server in a process of its own sends one event per token and stream; whoever is measured passes
+them on; a third process reads raw sockets and counts. Measured are the gateway, `enginix openai
+--models`; the same server around nothing but an HTTP client, once for each client there is; and
+as the floor a program that copies bytes between sockets and reads none of them. Only the CPU of
+whoever passes on is counted. Compare the ratios; the absolute numbers are the machine's.
 """
 
 from __future__ import annotations
@@ -17,14 +20,22 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
+from typing import Any
 
+import uvicorn
 import uvloop
+
+from enginix.backends.http1 import HttpClient
 
 HERE = Path(__file__)
 TICKS = os.sysconf("SC_CLK_TCK")
+PATH = "/v1/chat/completions"
+OURS, THEIRS = b'"model":"ours"', b'"model":"models/their-name"'
 EVENT = (
     b'data: {"id":"chatcmpl-0123456789","object":"chat.completion.chunk","created":1795187144,'
     b'"model":"models/their-name","choices":[{"index":0,"delta":{"content":" capital"},'
@@ -54,22 +65,128 @@ async def serve(port: int, pause: float) -> None:
     await server.serve_forever()
 
 
-async def read(port: int, tokens: int) -> int:
+# Reads an answer's bytes as they come: a client of which there are several.
+Read = Callable[[bytes], AsyncIterator[bytes]]
+
+
+def http1(url: str) -> Read:
+    client = HttpClient(url, name="upstream")
+
+    async def read(body: bytes) -> AsyncIterator[bytes]:
+        async with client.request("POST", PATH, body) as answer:
+            while piece := await answer.piece():
+                yield piece
+
+    return read
+
+
+def httpx_(url: str) -> Read:
+    import httpx
+
+    client = httpx.AsyncClient(base_url=url, timeout=60, trust_env=False)
+
+    async def read(body: bytes) -> AsyncIterator[bytes]:
+        async with client.stream("POST", PATH, content=body) as answer:
+            async for piece in answer.aiter_raw():
+                yield piece
+
+    return read
+
+
+def aiohttp_(url: str) -> Read:
+    import aiohttp
+
+    session: aiohttp.ClientSession | None = None
+
+    async def read(body: bytes) -> AsyncIterator[bytes]:
+        nonlocal session
+        session = session or aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        async with session.post(url + PATH, data=body) as answer:
+            async for piece in answer.content.iter_any():
+                yield piece
+
+    return read
+
+
+CLIENTS = {"http1": http1, "httpx": httpx_, "aiohttp": aiohttp_}
+
+
+def plain_proxy(read: Read) -> Any:
+    """The least that passes on: no queue, no metrics, no errors, and events are cut anywhere."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body, more = body + message["body"], message["more_body"]
+        headers = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        if body:
+            async for piece in read(body):
+                piece = piece.replace(THEIRS, OURS)
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    return app
+
+
+class Copy(asyncio.Protocol):
+    """One end of a connection that is copied to another one, bytes as they are."""
+
+    def __init__(self, upstream: int | None) -> None:
+        self._upstream = upstream
+        self._early: list[bytes] = []
+        self.other: Any = None
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        if self._upstream is not None:
+            self._connecting = asyncio.ensure_future(self._connect(self._upstream))
+
+    async def _connect(self, port: int) -> None:
+        loop = asyncio.get_running_loop()
+        self.other, end = await loop.create_connection(lambda: Copy(None), "127.0.0.1", port)
+        end.other = self.transport
+        for data in self._early:
+            self.other.write(data)
+
+    def data_received(self, data: bytes) -> None:
+        if self.other is None:
+            self._early.append(data)
+        else:
+            self.other.write(data)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self.other is not None:
+            self.other.close()
+
+
+async def copy(port: int, upstream: int) -> None:
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Copy(upstream), "127.0.0.1", port)
+    await server.serve_forever()
+
+
+async def read(port: int, tokens: int, *, keeps: bool) -> int:
+    """How many tokens came; `keeps`: from a connection that nobody closes at the end."""
     body = json.dumps(
         {"model": "ours", "stream": True, "max_tokens": tokens, "messages": []}
     ).encode()
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 26)
+    close = b"" if keeps else b"Connection: close\r\n"
     writer.write(
-        b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
-        b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+        b"POST %b HTTP/1.1\r\nHost: x\r\n%bContent-Length: %d\r\n\r\n%b"
+        % (PATH.encode(), close, len(body), body)
     )
-    found = (await reader.read()).count(b'"model":"ours"')
+    answer = await (reader.readuntil(b"0\r\n\r\n") if keeps else reader.read())
     writer.close()
-    return found
+    return answer.count(THEIRS if keeps else OURS)
 
 
-async def read_all(port: int, streams: int, tokens: int) -> None:
-    counts = await asyncio.gather(*(read(port, tokens) for _ in range(streams)))
+async def read_all(port: int, streams: int, tokens: int, keeps: bool = False) -> None:
+    counts = await asyncio.gather(*(read(port, tokens, keeps=keeps) for _ in range(streams)))
     assert counts == [tokens] * streams, counts
 
 
@@ -83,48 +200,88 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def until_alive(url: str) -> None:
+def until_alive(port: int) -> None:
     while True:
         try:
-            urllib.request.urlopen(url, timeout=1).read()
+            socket.create_connection(("127.0.0.1", port), 1).close()
         except OSError:
             time.sleep(0.05)
         else:
             return
 
 
+def started(stack: ExitStack, *arguments: str) -> int:
+    """The id of a process that ends with the stack."""
+    process = subprocess.Popen(
+        [sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    stack.callback(process.wait)
+    stack.callback(process.terminate)
+    return process.pid
+
+
+def start_all(stack: ExitStack, pause: float) -> dict[str, tuple[int, int]]:
+    """Everybody who passes on: the process and its port."""
+    upstream = free_port()
+    started(stack, str(HERE), f"--serve={upstream}", f"--pause={pause}")
+    until_alive(upstream)
+    directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    url = f"http://127.0.0.1:{upstream}"
+    model = {"name": "ours", "url": url, "upstream": "models/their-name"}
+    (directory / "models.json").write_text(json.dumps({"models": [model]}))
+    everybody: dict[str, tuple[int, int]] = {}
+    port = free_port()
+    command = ["-m", "enginix", "openai", f"--models={directory}/models.json", f"--port={port}"]
+    everybody["gateway"] = (started(stack, *command), port)
+    for client in CLIENTS:
+        if client != "http1" and find_spec(client) is None:
+            print(f"{client:>22}  not installed")
+            continue
+        port = free_port()
+        proxy = (str(HERE), f"--proxy={client}", f"--port={port}", f"--upstream={upstream}")
+        everybody[f"plain proxy, {client}"] = (started(stack, *proxy), port)
+    port = free_port()
+    floor = (str(HERE), "--proxy=copy", f"--port={port}", f"--upstream={upstream}")
+    everybody["floor, bytes copied"] = (started(stack, *floor), port)
+    for _, port in everybody.values():
+        until_alive(port)
+    return everybody
+
+
+def measured(pid: int, port: int, streams: int, tokens: int, keeps: bool) -> float:
+    before = cpu_seconds(pid)
+    uvloop.run(read_all(port, streams, tokens, keeps))
+    return (cpu_seconds(pid) - before) / (streams * tokens) * 1e6
+
+
 def main() -> None:
     args = parsed()
     if args.serve:
         uvloop.run(serve(args.serve, args.pause))
-    upstream, port = free_port(), free_port()
-    with tempfile.TemporaryDirectory() as directory:
-        file = Path(directory) / "models.json"
-        url = f"http://127.0.0.1:{upstream}"
-        file.write_text(
-            json.dumps({"models": [{"name": "ours", "url": url, "upstream": "models/their-name"}]})
-        )
-        server = subprocess.Popen(
-            [sys.executable, str(HERE), f"--serve={upstream}", f"--pause={args.pause}"]
-        )
-        command = [sys.executable, "-m", "enginix", "openai", f"--models={file}", f"--port={port}"]
-        gateway = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            until_alive(f"http://127.0.0.1:{port}/livez")
-            uvloop.run(read_all(port, args.streams, 50))
-            costs = []
-            for _ in range(args.rounds):
-                before, began = cpu_seconds(gateway.pid), time.perf_counter()
-                uvloop.run(read_all(port, args.streams, args.tokens))
-                took = time.perf_counter() - began
-                total = args.streams * args.tokens
-                costs.append((cpu_seconds(gateway.pid) - before) / total * 1e6)
-                print(f"{costs[-1]:6.1f} us/token  {total / took:8.0f} tokens/s")
-            print(f"{median(costs):6.1f} us/token  median, {args.streams} streams")
-        finally:
-            for process in (gateway, server):
-                process.terminate()
-                process.wait()
+    elif args.proxy == "copy":
+        uvloop.run(copy(args.port, args.upstream))
+    elif args.proxy:
+        app = plain_proxy(CLIENTS[args.proxy](f"http://127.0.0.1:{args.upstream}"))
+        uvicorn.run(app, port=args.port, loop="uvloop", http="httptools", log_level="error")
+    else:
+        compare(args)
+
+
+def compare(args: argparse.Namespace) -> None:
+    with ExitStack() as stack:
+        everybody = start_all(stack, args.pause)
+        costs: dict[str, list[float]] = {name: [] for name in everybody}
+        for number in range(args.rounds + 1):
+            for name, (pid, port) in everybody.items():
+                tokens = args.tokens if number else 50
+                cost = measured(pid, port, args.streams, tokens, name.startswith("floor"))
+                # The first round only warms up.
+                costs[name] += [cost] if number else []
+        ours = median(costs["gateway"])
+        print(f"CPU per token passed on, {args.streams} streams, {args.rounds} rounds")
+        for name, each in costs.items():
+            spread = f"{min(each):.1f} to {max(each):.1f}"
+            print(f"{name:>22}  {median(each):6.1f} us  {median(each) / ours:5.2f} x  {spread}")
 
 
 def parsed() -> argparse.Namespace:
@@ -132,8 +289,10 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--streams", type=int, default=32)
     parser.add_argument("--tokens", type=int, default=500)
     parser.add_argument("--pause", type=float, default=0.005)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--rounds", type=int, default=5)
+    for hidden in ("--serve", "--port", "--upstream"):
+        parser.add_argument(hidden, type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--proxy", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 

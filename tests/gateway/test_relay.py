@@ -249,6 +249,83 @@ async def test_a_server_that_is_not_there_is_red_in_health_and_a_503() -> None:
     assert "cannot be reached" in health.json()["models"]["ours"]["reason"]
 
 
+MESSAGES, RESPONSES = "/v1/messages", "/v1/responses"
+
+
+@pytest.mark.parametrize("path", [MESSAGES, RESPONSES])
+async def test_a_dialect_that_breaks_off_ends_with_its_own_error(path: str) -> None:
+    begun = b'event: x\ndata: {"type":"x","sequence_number":41,"model":"models/Their-30B"}\n\n'
+    async with raw_upstream(STREAM + begun) as url, server(relayed(url)) as client:
+        body = {"model": "ours", "messages": user("Hi"), "input": "Hi", "stream": True}
+        answer = await client.post(path, json={**body, "max_tokens": 9})
+    _, last = events(answer.text)
+    assert "event: error\ndata: " in answer.text
+    assert last["type"] == "error"
+    if path == MESSAGES:
+        assert last["error"]["type"] == "overloaded_error"
+    else:
+        assert (last["code"], last["sequence_number"]) == ("backend_unavailable", 42)
+
+
+@pytest.mark.parametrize(
+    ("path", "last"),
+    [
+        (MESSAGES, b'event: message_stop\ndata: {"type":"message_stop"}\n\n'),
+        (MESSAGES, b'event: message_stop\ndata: {"type":"message_stop"}\n\ndata: [DONE]\n\n'),
+        (RESPONSES, b'event: x\ndata: {"type":"response.completed","response":{}}\n\n'),
+        (RESPONSES, b'event: x\ndata: {"response":{},"type": "response.incomplete"}\n\n'),
+        (CHAT, b"data: [DONE]\n\n"),
+        (CHAT, b"data: [DONE]"),
+        (CHAT, b"data:[DONE]\n"),
+    ],
+)
+async def test_every_way_to_end_is_an_end(path: str, last: bytes) -> None:
+    async with raw_upstream(STREAM + CHUNK + last) as url, server(relayed(url)) as client:
+        body = {"model": "ours", "messages": user("Hi"), "input": "Hi", "stream": True}
+        answer = await client.post(path, json={**body, "max_tokens": 9})
+    assert "error" not in answer.text
+    assert answer.text.startswith('data: {"model":"ours"')
+    assert answer.content.endswith(last.rstrip() + b"\n\n")
+
+
+async def test_a_server_may_break_its_lines_as_dos_did() -> None:
+    said = (CHUNK * 3 + b"data: [DONE]\n\n").replace(b"\n", b"\r\n")
+    async with raw_upstream(STREAM + said) as url, server(relayed(url)) as client:
+        body = {"model": "ours", "messages": user("Hi"), "stream": True}
+        answer = await client.post(CHAT, json=body)
+    assert answer.content.count(b'"model":"ours"') == 3
+    assert answer.content.endswith(b"data: [DONE]\r\n\r\n")
+
+
+async def test_usage_that_came_before_the_last_read_is_counted() -> None:
+    usage = b'{"prompt_tokens":3,"prompt_tokens_details":{"cached_tokens":1},"completion_tokens":2}'
+    said = CHUNK * 4 + b'data: {"choices":[],"usage":%b}\n\n' % usage + b"data: [DONE]\n\n"
+    async with raw_upstream(STREAM + said) as url, server(relayed(url)) as client:
+        body = {"model": "ours", "messages": user("Hi"), "stream": True}
+        await client.post(CHAT, json=body)
+        metrics = (await client.get("/metrics")).text
+    assert 'enginix_generated_tokens_total{model="ours"} 2.0' in metrics
+    assert 'enginix_prompt_tokens_total{model="ours"} 3.0' in metrics
+
+
+async def test_a_choice_between_servers_stays_here() -> None:
+    async with upstream() as (stand_in, url), server(relayed(url)) as client:
+        body = {"model": "ours", "messages": user("Hi"), "engine": "vllm"}
+        assert (await client.post(CHAT, json=body)).status_code == 200
+    assert "engine" not in stand_in.asked[0]
+
+
+async def test_what_cannot_be_written_again_is_refused_by_name() -> None:
+    deep: Any = 1
+    for _ in range(300):
+        deep = [deep]
+    async with upstream() as (stand_in, url), server(relayed(url)) as client:
+        answer = await client.post(CHAT, json={"model": "ours", "messages": [], "metadata": deep})
+    assert answer.status_code == 400
+    assert "levels deep" in answer.json()["error"]["message"]
+    assert stand_in.asked == []
+
+
 def chunkings(data: bytes) -> list[list[bytes]]:
     return [
         [data[start : start + size] for start in range(0, len(data), size)]
@@ -256,13 +333,14 @@ def chunkings(data: bytes) -> list[list[bytes]]:
     ]
 
 
-def test_events_come_out_whole_for_every_chunking() -> None:
-    data = b"data: one\n\n: note\n\ndata: [DONE]\n\n"
+@pytest.mark.parametrize("line_break", [b"\n", b"\r\n"])
+def test_events_come_out_whole_for_every_chunking(line_break: bytes) -> None:
+    data = b"data: one\n\n: note\n\ndata: [DONE]\n\n".replace(b"\n", line_break)
     for pieces in chunkings(data):
         cut = Events()
         out = [whole for piece in pieces if (whole := cut.feed(piece))]
         assert b"".join(out) == data
-        assert all(whole.endswith(b"\n\n") for whole in out)
+        assert all(whole.endswith(line_break * 2) for whole in out)
         assert cut.ended(CHAT)
 
 
@@ -272,7 +350,38 @@ def test_only_the_key_is_renamed_and_never_a_text_that_looks_like_it() -> None:
     assert renamed == {"model": "o'\"urs", "content": '"model":"m"', "x": ["m"]}
 
 
+ECHOES = {
+    "metadata": {"metadata": {"model": "mine"}, "model": "theirs"},
+    "a tool": {"tools": [{"parameters": {"default": {"model": "x"}}}], "model": "theirs"},
+    "a response": {"response": {"metadata": {"model": "mine"}, "model": "theirs"}},
+    "a message": {"type": "message_start", "message": {"x": {"model": "m"}, "model": "theirs"}},
+    "a nested echo that comes last": {"model": "theirs", "metadata": {"model": "mine"}},
+}
+
+
+@pytest.mark.parametrize("echo", ECHOES)
+@pytest.mark.parametrize("form", ["document", "event"])
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
+def test_an_echo_of_the_key_is_not_the_model(
+    echo: str, form: str, separators: tuple[str, str]
+) -> None:
+    text = json.dumps(ECHOES[echo], separators=separators)
+    data = text if form == "document" else f"event: x\ndata: {text}\n\n"
+    expected = json.loads(text.replace('"theirs"', '"ours"'))
+    renamed = Rename("ours").feed(data.encode()).decode()
+    assert json.loads(renamed if form == "document" else renamed.splitlines()[1][6:]) == expected
+
+
+def test_a_name_is_found_however_it_is_spelled() -> None:
+    rename = Rename("ours")
+    assert rename.feed(b'data: {"x":1}\n\n') == b'data: {"x":1}\n\n'
+    spelled = b'data: {"model" : "mod\\u00e8le"}\n\n'
+    assert rename.feed(spelled) == b'data: {"model":"ours"}\n\n'
+
+
 def test_usage_is_found_in_the_last_event_that_has_it() -> None:
     body = b'data: {"usage":null}\n\ndata: {"usage":{"prompt_tokens":3,"completion_tokens": 9}}\n\n'
     assert usage_in(body) == (3, 9)
+    nested = {"input_tokens": 5, "input_tokens_details": {"x": 1}, "output_tokens": 6}
+    assert usage_in(json.dumps({"response": {"usage": nested}}).encode()) == (5, 6)
     assert usage_in(b"{}") is None

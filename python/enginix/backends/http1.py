@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import cast
+from types import coroutine
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import httptools
 
 from enginix.errors import BackendUnavailable, NotBegun, UsageError
+
+# Passes a piece on, unless there is nothing to pass on yet.
+Passing = Coroutine[Any, Any, None]
+PassOn = Callable[[bytes], Passing | None]
 
 CONNECT_SECONDS = 5.0
 # What may wait to be read before the server is made to wait.
@@ -130,6 +135,9 @@ class Connection(asyncio.Protocol):
         self._waiting = 0
         self._paused = False
         self._changed: asyncio.Future[None] | None = None
+        self._pass_on: PassOn | None = None
+        self._left: tuple[Passing, Any] | None = None
+        self._failed: BaseException | None = None
 
     @property
     def reusable(self) -> bool:
@@ -159,6 +167,37 @@ class Connection(asyncio.Protocol):
             self._changed = self._loop.create_future()
             await self._changed
         return self._take()
+
+    async def pour(self, pass_on: PassOn) -> None:
+        """Hand on the whole body, piece by piece as it comes. Raises BackendUnavailable.
+
+        What `pass_on` makes of a piece runs right where that was read, without waking this task:
+        it is there only for the end, and for a passing on that has to wait. Meanwhile the server
+        has to wait as well.
+        """
+        while True:
+            if self._left is not None:
+                left, self._left = self._left, None
+                await rest_of(*left)
+            elif self._failed is not None:
+                raise self._failed
+            elif self._pieces:
+                if (passing := pass_on(self._take())) is not None:
+                    await passing
+            elif self._complete:
+                return
+            elif self._lost is not None:
+                raise BackendUnavailable(f"{self._name} {self._lost} in the middle of its answer")
+            else:
+                self._pass_on = pass_on
+                self._changed = self._loop.create_future()
+                try:
+                    await self._changed
+                except BaseException:
+                    self._drop_left()
+                    raise
+                finally:
+                    self._pass_on = None
 
     async def read(self, limit: int) -> bytes:
         """The whole body. Raises BackendUnavailable for one beyond the limit."""
@@ -195,7 +234,13 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             self._lost = f"does not speak HTTP ({error})"
             self.close()
-        self._wake()
+        if self._pass_on is None:
+            self._wake()
+        elif self._pieces and not self._pour_piece(self._pass_on):
+            self._pass_on = None
+            self._wake()
+        elif self._complete or self._lost is not None:
+            self._wake()
 
     def connection_lost(self, error: Exception | None) -> None:
         self.closed = True
@@ -238,6 +283,25 @@ class Connection(asyncio.Protocol):
             self._complete = True
             self._keep = self._parser.should_keep_alive()
 
+    def _pour_piece(self, pass_on: PassOn) -> bool:
+        """Whether that is done; otherwise `pour` goes on with it."""
+        try:
+            passing = pass_on(self._take())
+            if passing is not None:
+                self._left = (passing, passing.send(None))
+                return False
+        except StopIteration:
+            pass
+        except Exception as error:
+            self._failed = error
+            return False
+        return True
+
+    def _drop_left(self) -> None:
+        left, self._left = self._left, None
+        if left is not None:
+            left[0].close()
+
     def _take(self) -> bytes:
         body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces.clear()
@@ -250,3 +314,14 @@ class Connection(asyncio.Protocol):
     def _wake(self) -> None:
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
+
+
+@coroutine
+def rest_of(passing: Passing, waits_for: Any) -> Generator[Any, Any, None]:
+    """Go on with what was begun outside of any task, and waits."""
+    try:
+        yield waits_for
+    except BaseException:
+        passing.close()
+        raise
+    yield from passing.__await__()

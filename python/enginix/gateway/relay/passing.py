@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -131,11 +132,15 @@ class Relayed(Response):
         self, answer: Connection, events: Events, send: Send, times: TokenTimes
     ) -> None:
         feed, rename, arrived = events.feed, Rename(self._model.name).feed, times.arrived
-        while piece := await answer.piece():
+
+        def pass_on(piece: bytes) -> Any:
             whole = feed(piece)
-            if whole:
-                arrived(whole.count(b"\n\n") or 1)
-                await send({"type": "http.response.body", "body": rename(whole), "more_body": True})
+            if not whole:
+                return None
+            arrived(whole.count(b"\n\n") or 1)
+            return send({"type": "http.response.body", "body": rename(whole), "more_body": True})
+
+        await answer.pour(pass_on)
         if rest := events.finish():
             await send({"type": "http.response.body", "body": rename(rest), "more_body": True})
 
