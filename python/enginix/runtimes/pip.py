@@ -111,7 +111,7 @@ def _why(recipe: Recipe, runtime: Runtime, error: ProcessError) -> str:
         pythons = " or ".join(recipe.pythons)
         return (
             "there is no wheel of it for this platform and Python; "
-            f"it needs {recipe.needs}, and Python {pythons}"
+            f"it needs Python {pythons}, {recipe.needs}"
         )
     conflict = next((line for line in words.splitlines() if "Cannot install" in line), None)
     return conflict or last_line(error)
