@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import PIPE, STDOUT
+from typing import Any
 
 import httpx
 import pytest
@@ -29,9 +31,9 @@ class Running:
     process: subprocess.Popen[str]
     log: Log
 
-    def ask(self, model: str, question: str = CAPITAL) -> httpx.Response:
+    def ask(self, model: str, question: str = CAPITAL, **fields: Any) -> httpx.Response:
         messages = [{"role": "user", "content": question}]
-        body = {"model": model, "messages": messages, "temperature": 0}
+        body = {"model": model, "messages": messages, "temperature": 0, **fields}
         return httpx.post(f"{self.url}/v1/chat/completions", json=body, timeout=20)
 
     def child(self, words: str) -> int:
@@ -113,6 +115,17 @@ def test_the_first_run_builds_both_engines_and_says_so(profile: Running, home: P
 def test_each_name_reaches_its_model(profile: Running, model: str, is_that: str) -> None:
     assert content(profile.ask(model, "Who are you?")) == f"I am {is_that}."
     assert content(profile.ask(model)) == "The capital of France is Paris."
+
+
+def test_both_models_call_a_tool_each_in_its_own_words(
+    profile: Running, llama_evals: list[dict[str, Any]]
+) -> None:
+    tools = next(one["tools"] for one in llama_evals if one["tools"])
+    for model in ("demo", "demo-llama"):
+        answer = profile.ask(model, "What is the weather in Rome?", tools=tools).json()
+        [call] = answer["choices"][0]["message"]["tool_calls"]
+        assert call["function"]["name"] == "get_weather"
+        assert json.loads(call["function"]["arguments"]) == {"city": "Rome"}
 
 
 def test_a_dead_executor_behind_a_healthy_triton_is_replaced(profile: Running) -> None:
