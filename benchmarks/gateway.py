@@ -1,10 +1,12 @@
 """What the gateway costs: CPU per token of it and of a bare grpc.aio client, in turns, in one run.
 
-    python benchmarks/gateway.py --engine DIR [--streams 1 8 32 128] [--rounds 3]
+    python benchmarks/gateway.py --engine DIR [--streams 1 8 32 128] [--rounds 3] [--litellm VENV]
 
 Starts the real Triton with the zero-delay model of tests/fakes/token_model (or takes --triton),
 and `enginix openai` in front of it. Chats are asked over real sockets by a process of its own,
 which counts and checks every token. The floor is grpc.aio's own stub, with nothing behind it.
+Then front ends that only pass on are put before the gateway: another one of ours, and LiteLLM's
+proxy where it is installed; each is charged with its own CPU alone.
 Compare the ratios; the absolute numbers are the machine's.
 """
 
@@ -21,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -33,6 +35,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 # ruff: noqa: E402, I001, the path comes first
+from benchmarks.front_ends import find_litellm, litellm, passing_on
 from benchmarks.transport import bare
 from benchmarks.transport import measure as measure_bare
 
@@ -252,6 +255,7 @@ def main(arguments: argparse.Namespace) -> None:
                 add(rounds, "gateway", ours.measure(load, streams, 300, seconds))
                 add(rounds, "over aio", over_aio.measure(load, streams, 300, seconds))
             report(streams, rounds)
+        others(arguments, load, ours)
         print("\nwith the answer's length, 32 streams")
         head()
         rounds = {}
@@ -264,6 +268,25 @@ def main(arguments: argparse.Namespace) -> None:
         for streams in arguments.many:
             report(streams, {"gateway": [ours.measure(load, streams, 300, seconds)]})
     load.close()
+
+
+def others(arguments: argparse.Namespace, load: LoadProcess, ours: Gateway) -> None:
+    """What it costs to put one more front end before ours, which has done all the work already."""
+    program = find_litellm(arguments.litellm)
+    print("\nCPU per token of a front end that passes on, answers of 300 tokens")
+    if program is None:
+        print("LiteLLM is not installed; name its environment with --litellm")
+    head()
+    with ExitStack() as stack:
+        ends = {"enginix": Gateway(*stack.enter_context(passing_on(ours.url)))}
+        if program:
+            ends["litellm"] = Gateway(*stack.enter_context(litellm(program, ours.url)))
+        for streams in arguments.streams:
+            rounds: dict[str, list[Measured]] = {}
+            for _ in range(arguments.rounds):
+                for name, end in ends.items():
+                    add(rounds, name, end.measure(load, streams, 300, arguments.seconds))
+            report(streams, rounds)
 
 
 def add(rounds: dict[str, list[Measured]], name: str, measured: Measured) -> None:
@@ -308,6 +331,12 @@ def report(streams: int, rounds: dict[str, list[Measured]]) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engine", type=Path, help="for its tokenizer and template")
+    parser.add_argument(
+        "--litellm",
+        type=Path,
+        metavar="VENV",
+        help="where litellm[proxy] is installed, if not PATH",
+    )
     parser.add_argument("--triton", help="host:port of a Triton with the token model")
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 8, 32, 128])
     parser.add_argument("--lengths", type=int, nargs="+", default=[100, 8000], help="of answers")

@@ -1,0 +1,110 @@
+"""Front ends that only pass on, each before a server that speaks the API already.
+
+Ours, `enginix openai --models`, and LiteLLM's proxy where it is installed: in an environment of
+its own, because its requirements are not ours.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+# LiteLLM imports for many seconds.
+START_SECONDS = 120.0
+
+
+def find_litellm(given: Path | None) -> Path | None:
+    """The program: given itself, or as the environment that holds it, or on PATH."""
+    if given is None:
+        found = shutil.which("litellm")
+        return Path(found) if found else None
+    program = given / "bin" / "litellm" if given.is_dir() else given
+    if not program.is_file():
+        raise SystemExit(f"{given} holds no litellm; pip install 'litellm[proxy]' there")
+    return program
+
+
+@contextmanager
+def passing_on(upstream: str) -> Iterator[tuple[str, int]]:
+    """Our gateway, with the model of the server at `upstream`: its address and process."""
+    port = free_port()
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / "models.json"
+        file.write_text(json.dumps({"models": [{"name": "demo", "url": upstream}]}))
+        command = [sys.executable, "-m", "enginix", "openai", f"--models={file}"]
+        flags = [f"--port={port}", "--no-access-log"]
+        with _running([*command, *flags], f"http://127.0.0.1:{port}/livez") as pid:
+            yield f"http://127.0.0.1:{port}", pid
+
+
+@contextmanager
+def litellm(program: Path, upstream: str) -> Iterator[tuple[str, int]]:
+    """LiteLLM's proxy, one worker, set up as its documentation advises for production."""
+    port = free_port()
+    model = {"model": "openai/demo", "api_base": f"{upstream}/v1", "api_key": "none"}
+    config = {
+        "model_list": [{"model_name": "demo", "litellm_params": model}],
+        "litellm_settings": {"telemetry": False, "set_verbose": False},
+        # Nobody else's gets a key to check either.
+        "general_settings": {"dangerously_permit_weak_or_unset_master_key": True},
+    }
+    environment = {
+        "LITELLM_LOG": "ERROR",
+        "LITELLM_MODE": "PRODUCTION",
+        # Prices are of no use here; without this it fetches them.
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    }
+    with tempfile.TemporaryDirectory() as directory:
+        # JSON is YAML.
+        file = Path(directory) / "config.yaml"
+        file.write_text(json.dumps(config))
+        command = [str(program), "--config", str(file), "--host", "127.0.0.1"]
+        flags = ["--port", str(port), "--num_workers", "1"]
+        ready = f"http://127.0.0.1:{port}/health/liveliness"
+        with _running([*command, *flags], ready, environment) as pid:
+            yield f"http://127.0.0.1:{port}", pid
+
+
+@contextmanager
+def _running(
+    command: Sequence[str], ready: str, environment: dict[str, str] | None = None
+) -> Iterator[int]:
+    with tempfile.TemporaryFile() as log:
+        child = subprocess.Popen(
+            command, stdout=log, stderr=log, env={**os.environ, **(environment or {})}
+        )
+        try:
+            deadline = time.monotonic() + START_SECONDS
+            while not _answers(ready):
+                if child.poll() is not None or time.monotonic() > deadline:
+                    log.seek(0)
+                    raise SystemExit(f"{command[0]} did not start: {log.read().decode()[-2000:]}")
+                time.sleep(0.1)
+            yield child.pid
+        finally:
+            child.terminate()
+            child.wait()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urlopen(url, timeout=1) as answer:
+            return bool(answer.status == 200)
+    except (URLError, OSError):
+        return False
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
