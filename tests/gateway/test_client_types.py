@@ -12,11 +12,11 @@ from pydantic import TypeAdapter
 pytest.importorskip("anthropic", reason="not packaged everywhere")
 pytest.importorskip("openai", reason="not packaged everywhere")
 
-from anthropic.types import Message, RawMessageStreamEvent  # noqa: E402
-from openai.types import Model  # noqa: E402
-from openai.types.chat import ChatCompletion, ChatCompletionChunk  # noqa: E402
-from openai.types.responses import Response, ResponseStreamEvent  # noqa: E402
-from openai.types.responses.response_item_list import ResponseItemList  # noqa: E402
+from anthropic.types import Message, RawMessageStreamEvent
+from openai.types import Model
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.responses import Response, ResponseStreamEvent
+from openai.types.responses.response_item_list import ResponseItemList
 
 REPLY = (
     "<think>\nI know that.\n</think>\n\nLet me look."
