@@ -38,7 +38,8 @@ def check_devices(profile: Profile, devices: dict[str, str]) -> None:
 def shared_devices(profile: Profile) -> list[str]:
     """A warning for every GPU that several models take memory of, with the sum."""
     warnings = []
-    for gpu, shares in memory_by_gpu(profile.models).items():
+    staying = [entry for entry in profile.models if not entry.on_demand]
+    for gpu, shares in memory_by_gpu(staying).items():
         if len(shares) > 1:
             which = "every GPU" if gpu is None else f"GPU {gpu}"
             parts = " + ".join(f"{name} {share:g}" for name, share in shares.items())

@@ -11,7 +11,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from enginix import __version__
-from enginix.gateway.gateway import Gateway, Presence
+from enginix.gateway.api.status import health_of
+from enginix.gateway.gateway import Gateway
 from enginix.gateway.state import gateway_of
 
 router = APIRouter(tags=["Operation"])
@@ -53,11 +54,8 @@ async def show_metrics(request: Request) -> Response:
 async def health_response(gateway: Gateway) -> Response:
     models: dict[str, Any] = {}
     for name, lane in gateway.lanes.items():
-        if lane.presence != Presence.OPEN:
-            # Somebody wanted that: no reason to send the traffic elsewhere.
-            models[name] = {"ok": True, "reason": lane.reason or "it is loaded when it is asked"}
-            continue
-        health = await lane.liveness.health()
+        # One that was unloaded is no reason to send the traffic elsewhere.
+        health = await health_of(lane)
         models[name] = {"ok": health.ok, "reason": health.reason}
     ok = all(model["ok"] for model in models.values())
     body = {"status": "ok" if ok else "failing", "models": models}

@@ -10,7 +10,8 @@ from starlette.requests import Request
 
 from enginix import __version__
 from enginix.gateway.api.models import entry
-from enginix.gateway.gateway import Lane
+from enginix.gateway.gateway import Lane, Presence
+from enginix.gateway.liveness import Health
 from enginix.gateway.models import RelayedModel
 from enginix.gateway.state import gateway_of
 
@@ -34,11 +35,12 @@ async def show_status(request: Request) -> dict[str, Any]:
 
 async def lane_status(lane: Lane, server: dict[str, Any] | None = None) -> dict[str, Any]:
     """`server`: what the supervisor knows of its process."""
-    health = await lane.liveness.health()
+    health = await health_of(lane)
     status = {
         **entry(lane.model),
         "state": "loaded" if health.ok else "error",
         "reason": health.reason,
+        "presence": lane.presence,
         "running": lane.admission.running,
         "waiting": lane.admission.waiting + lane.waiting_for_load,
         "queued": lane.admission.waiting + lane.waiting_for_load,
@@ -59,3 +61,10 @@ async def lane_status(lane: Lane, server: dict[str, Any] | None = None) -> dict[
             "max_seq_len": manifest.limits.max_seq_len,
         },
     }
+
+
+async def health_of(lane: Lane) -> Health:
+    """Nobody is asked for a sign of life whom nobody may ask."""
+    if lane.presence == Presence.OPEN:
+        return await lane.liveness.health()
+    return Health(True, lane.reason or "it is loaded when it is asked for")
