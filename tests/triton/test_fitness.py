@@ -73,6 +73,18 @@ def test_too_few_gpus_name_the_build_for_those_there_are(engine: Path) -> None:
     assert "nix build .#qwen3-32b-engine --option sandbox false" in words
 
 
+def test_a_number_of_gpus_that_no_variant_has_gets_the_next_smaller_one(engine: Path) -> None:
+    four = replace(manifest(engine), parallelism=Parallelism(tp=4, pp=1, world_size=4))
+    (words,) = find_misfits(engine, four, Machine(gpus(3)))
+    assert "nix build .#qwen3-32b-engine-tp2 " in words
+
+
+def test_a_model_outside_the_catalogue_is_built_from_its_checkpoint(engine: Path) -> None:
+    mine = replace(manifest(engine), name="mine")
+    (words,) = find_misfits(engine, mine, Machine(gpus(1)))
+    assert "enginix engine build --checkpoint CHECKPOINT --kind tensorrt-llm --tp 1" in words
+
+
 def test_no_gpu_points_to_the_doctor(engine: Path) -> None:
     assert "enginix doctor" in misfit(engine, Machine([]))
 

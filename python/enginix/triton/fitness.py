@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from enginix.catalog.load import load_catalog
 from enginix.errors import EngineDamaged, EngineMismatch
 from enginix.manifest import Manifest, check_files
 from enginix.triton.gpus import Gpu
@@ -49,8 +50,17 @@ def find_misfits(directory: Path, manifest: Manifest, machine: Machine) -> list[
     ]
 
 
-def build_command(manifest: Manifest, ranks: int) -> str:
-    """The `nix build` that makes this model's engine for that many GPUs."""
+def build_command(manifest: Manifest, gpus: int) -> str:
+    """What makes an engine of this model that as many GPUs can run."""
+    spec = load_catalog().get(manifest.name)
+    variants = spec.variants.values() if spec and spec.kind == manifest.kind else ()
+    fitting = [each.tensor_parallel for each in variants if each.tensor_parallel <= gpus]
+    if not fitting:
+        return (
+            f"enginix engine build --checkpoint CHECKPOINT --kind {manifest.kind} --tp {gpus} "
+            "--out DIR"
+        )
+    ranks = max(fitting)
     suffix = "" if ranks == 1 else f"-tp{ranks}"
     return f"nix build .#{manifest.name}-engine{suffix} --option sandbox false"
 
@@ -80,7 +90,7 @@ def _gpu_misfits(manifest: Manifest, gpus: Sequence[Gpu]) -> list[str]:
         misfits.append(
             f"the engine has {ranks} ranks, one GPU each, and {len(gpus)} GPUs are visible; "
             + (
-                f"build one for {len(gpus)}: {build_command(manifest, len(gpus))}"
+                f"build one for fewer: {build_command(manifest, len(gpus))}"
                 if gpus
                 else "check the driver with `enginix doctor`, and CUDA_VISIBLE_DEVICES"
             )
