@@ -102,7 +102,7 @@ def test_the_demo_is_one_command_from_engine_to_answer(nix: Nix) -> None:
         assert "Paris" in chat(ports["port"], "What is the capital of France?")
 
 
-def test_two_models_have_their_engines_built_by_the_command(nix: Nix) -> None:
+def test_two_models_are_one_command_and_each_has_its_engine(nix: Nix) -> None:
     names = ("http-port", "grpc-port", "metrics-port", "port")
     ports = {name: free_port() for name in names}
     flags = [f"--{name}={port}" for name, port in ports.items()]
