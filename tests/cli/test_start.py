@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -176,9 +177,18 @@ def test_a_wrong_command_line_starts_nothing(
     assert machine.pids() == set()
 
 
+def test_of_two_starts_at_once_one_wins_and_goes_on(machine: Machine) -> None:
+    words = ("start", "--engine=vllm", f"--port={machine.ports[0]}")
+    both = [machine.begin(*words, "--model=first") for _ in range(2)]
+    said = [process.communicate(timeout=120)[0] for process in both]
+    assert sorted(process.returncode for process in both) == [0, 2], said
+    assert answers(machine.ports[0])
+    assert "is taken by first, which `enginix start` began" in machine.run(*words, "--model=second")
+
+
 def test_a_taken_port_is_named_before_anything_is_started(machine: Machine) -> None:
-    machine.start("first")
-    assert f"port {machine.ports[0]} is taken by" in machine.start("second")
+    with socket.create_server(("127.0.0.1", machine.ports[0])):
+        assert f"port {machine.ports[0]} is taken by" in machine.start("first")
 
 
 def wait_until(true: object, seconds: float = 30.0) -> None:

@@ -12,8 +12,8 @@ from enginix.cli import environment
 from enginix.cli.endings import terminated_as_exit
 from enginix.cli.logs import Followed
 from enginix.cli.own_command import own_command
-from enginix.cli.started import Started, end, forget, remember, running
-from enginix.errors import StartFailed, UsageError
+from enginix.cli.started import Started, alone, end, forget, remember, running
+from enginix.errors import PortTaken, StartFailed, UsageError
 from enginix.process import Detached, birth_of, describe_exit, require_port_free, start_detached
 from enginix.readiness import answers_ok
 from enginix.serve.commands import LOOPBACK
@@ -37,14 +37,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     home = environment.cache_home()
     profile = _profile(args)
-    for other in running(home):
-        if other.name == profile.name:
-            raise UsageError(
-                f"{args.model} runs already, at {other.url}; `enginix stop {args.model}` ends it"
-            )
-    require_port_free(LOOPBACK, args.port, "--port")
     with terminated_as_exit():
-        started = _start(args, profile, home)
+        with alone(home):
+            _check_free(args, profile, home)
+            process, started = _started(args, profile, home)
+        try:
+            _wait(process, started)
+        except BaseException:
+            # Ctrl-C, too: what does not serve yet is not left behind.
+            end(started)
+            forget(home, started)
+            raise
     print(
         f"\n{started.model} is served at {started.url}/v1; `enginix stop {started.model}` ends it"
     )
@@ -64,7 +67,23 @@ def _profile(args: argparse.Namespace) -> Profile:
     return profile
 
 
-def _start(args: argparse.Namespace, profile: Profile, home: Path) -> Started:
+def _check_free(args: argparse.Namespace, profile: Profile, home: Path) -> None:
+    for other in running(home):
+        if other.name == profile.name:
+            raise UsageError(
+                f"{args.model} runs already, at {other.url}; `enginix stop {args.model}` ends it"
+            )
+        # Its gateway may not have come to its port yet.
+        if other.url == _url(args):
+            raise PortTaken(args.port, "--port", f"{other.model}, which `enginix start` began")
+    require_port_free(LOOPBACK, args.port, "--port")
+
+
+def _url(args: argparse.Namespace) -> str:
+    return f"http://{LOOPBACK}:{args.port}"
+
+
+def _started(args: argparse.Namespace, profile: Profile, home: Path) -> tuple[Detached, Started]:
     log = home / "logs" / profile.name / "up.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [
@@ -78,19 +97,11 @@ def _start(args: argparse.Namespace, profile: Profile, home: Path) -> Started:
         process = start_detached(command, output=output)
     born = birth_of(process.pid)
     assert born is not None, "nobody has waited for it yet"
-    url = f"http://{LOOPBACK}:{args.port}"
     started = Started(
-        profile.name, args.model, profile.models[0].engine, url, str(log), process.pid, born
+        profile.name, args.model, profile.models[0].engine, _url(args), str(log), process.pid, born
     )
     remember(home, started)
-    try:
-        _wait(process, started)
-    except BaseException:
-        # Ctrl-C, too: what does not serve yet is not left behind.
-        end(started)
-        forget(home, started)
-        raise
-    return started
+    return process, started
 
 
 def _wait(process: Detached, started: Started) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -33,9 +35,18 @@ class Started:
         return birth_of(self.pid) == self.born
 
 
+@contextmanager
+def alone(home: Path) -> Iterator[None]:
+    """Nobody else looks at what runs, or adds to it, until the block ends."""
+    directory = _directory(home)
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def remember(home: Path, started: Started) -> None:
     path = _file(home, started.name)
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(asdict(started), indent=2) + "\n", encoding="utf-8")
     partial.replace(path)
