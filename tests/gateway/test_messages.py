@@ -8,6 +8,7 @@ from fakes.backend import FakeBackend
 from gateway.harness import ids, served, server
 
 from enginix.errors import BackendUnavailable
+from enginix.gateway.api.messages_reply import arguments_of
 
 PATH = "/v1/messages"
 THOUGHT = "<think>\nI know that.\n</think>\n\nParis."
@@ -64,6 +65,11 @@ async def test_a_call_is_a_block_with_its_input() -> None:
         {"city": "Paris"},
     )
     assert message["stop_reason"] == "tool_use"
+
+
+@pytest.mark.parametrize("text", ['{"a": ' * 300 + "1" + "}" * 300, "[1, 2]", '{"a', "5"])
+def test_arguments_that_are_no_input_stay_visible_as_text(text: str) -> None:
+    assert arguments_of(text) == {"": text}
 
 
 async def test_a_stop_sequence_is_named() -> None:

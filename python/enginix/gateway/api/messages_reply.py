@@ -9,6 +9,7 @@ import orjson
 
 from enginix.chat.events import Answer, Event, Reasoning
 from enginix.gateway.ask import AnyAsk, Finished, Logprobs, ReplyEvent, Usage
+from enginix.gateway.body import is_deep
 from enginix.gateway.document import WholeChoice
 from enginix.gateway.errors import Failure, anthropic_error
 from enginix.gateway.parts import Part, Parts
@@ -146,7 +147,9 @@ def arguments_of(text: str) -> Any:
         arguments = orjson.loads(text or "{}")
     except orjson.JSONDecodeError:
         arguments = text
-    return arguments if isinstance(arguments, dict) else {"": arguments}
+    if not isinstance(arguments, dict) or is_deep(arguments):
+        return {"": text}
+    return arguments
 
 
 def event(name: str, data: dict[str, Any]) -> bytes:

@@ -29,7 +29,7 @@ class Part(Schema):
 
 class FunctionCall(Schema):
     name: str
-    arguments: str | dict[str, Any] = ""
+    arguments: str | dict[str, Any] | None = None
 
 
 class ToolCall(Schema):
