@@ -271,6 +271,21 @@ async def test_every_gateway_hears_that_a_model_was_unloaded(tmp_path: Path) -> 
 
 async def test_a_gateway_that_starts_later_is_told_what_there_is(tmp_path: Path) -> None:
     async with place(resident(tmp_path, ON_DEMAND), directory=tmp_path, known=False) as here:
-        while not (await here.clients[0].get("/v1/models")).json()["data"]:
-            pass
         assert (await here.ask("a")).status_code == 200
+
+
+async def test_a_gateway_follows_a_supervisor_that_was_away(tmp_path: Path) -> None:
+    one = resident(tmp_path, ModelEntry("a", engine="vllm"))
+    residency, socket = Residency([one]), tmp_path / "control"
+    settings = Settings(load=LIMITS, supervisor=socket)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(residency.close)
+        async with control_socket(socket, residency):
+            client = await stack.enter_async_context(server(model_of(one.row), settings=settings))
+            await residency.load("a")
+        async with control_socket(socket, residency):
+            while not len(residency.followers):
+                await client.get("/livez")
+            await client.post("/v1/models/unload", json={"model": "a"})
+            refused = await client.post(CHAT, json={"model": "a", "messages": user("Hi")})
+    assert "a is not loaded" in refused.json()["error"]["message"]

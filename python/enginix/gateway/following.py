@@ -26,6 +26,7 @@ REPORT_SECONDS = 0.1
 RECONNECT_SECONDS = 0.5
 # How long after the supervisor's answer the news it is about may come.
 NEWS_SECONDS = 30.0
+FIRST_NEWS_SECONDS = 5.0
 
 # What the supervisor tells of a model -> what opens it in the event loop. It reads files.
 Opener = Callable[[dict[str, Any]], Callable[[], Model]]
@@ -45,10 +46,10 @@ class Following:
                 await self._follow()
             await asyncio.sleep(RECONNECT_SECONDS)
 
-    async def seen(self, generation: int) -> None:
+    async def seen(self, generation: int, seconds: float = NEWS_SECONDS) -> None:
         """Return once this gateway is as the supervisor was then."""
         try:
-            async with asyncio.timeout(NEWS_SECONDS):
+            async with asyncio.timeout(seconds):
                 while self._seen < generation:
                     await self._news.wait()
         except TimeoutError:
@@ -108,8 +109,18 @@ async def following(gateway: Gateway, opener: Opener | None) -> AsyncIterator[No
         return
     gateway.following = Following(gateway, opener)
     task = asyncio.create_task(gateway.following.run())
+    task.add_done_callback(_tell_of_an_end)
     try:
+        # Until it is told, every model looks as if it could be asked.
+        with suppress(BackendUnavailable):
+            await gateway.following.seen(0, FIRST_NEWS_SECONDS)
         yield
     finally:
         task.cancel()
         await asyncio.wait({task})
+
+
+def _tell_of_an_end(task: asyncio.Task[None]) -> None:
+    """It ends when it is cancelled; anything else is a fault of ours, which must be seen."""
+    if not task.cancelled() and (error := task.exception()):
+        logger.error("the supervisor is followed no more", exc_info=error)
