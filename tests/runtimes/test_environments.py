@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from subprocess import PIPE, STDOUT
 
@@ -15,6 +16,7 @@ from runtimes.wheels import write_wheel
 from enginix.errors import RuntimeMissing, UsageError
 from enginix.process import run
 from enginix.runtimes.find import find_recipe, find_server, named, read_record
+from enginix.runtimes.make import make_runtime
 from enginix.runtimes.runtime import RECIPES
 
 OLD, NEW = "0.11.0", "0.12.0"
@@ -214,3 +216,28 @@ def test_a_record_that_cannot_be_read_is_said(tmp_path: Path) -> None:
 def test_an_environments_name_is_a_directorys_name() -> None:
     with pytest.raises(UsageError, match="cannot be an environment's name"):
         named(find_recipe("vllm"), ".lock")
+
+
+def test_what_a_killed_setup_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    runtimes = tmp_path / "runtimes"
+    for name in (".vllm-half", ".other-whole"):
+        (runtimes / name / "bin").mkdir(parents=True)
+    (runtimes / "other").symlink_to(".other-whole")
+    with pytest.raises(RuntimeMissing, match="was not found"):
+        make_runtime(RECIPES["vllm"], tmp_path, print, python="python-of-nowhere")
+    assert {path.name for path in runtimes.iterdir()} == {".lock", ".other-whole", "other"}
+
+
+def test_another_python_is_taken_from_path_if_this_one_has_no_wheels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    recipe = replace(RECIPES["trtllm"], pythons=("3.98", "3.99"))
+    with pytest.raises(RuntimeMissing, match=r"needs Python 3\.98 or 3\.99, and none of them is"):
+        make_runtime(recipe, tmp_path, print)
+    # One that pyenv knows of and does not have, and one that works but for venv.
+    for name, script in (("python3.99", "exit 1"), ("python3.98", "test $1 = -c && echo 3 98")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    with pytest.raises(RuntimeMissing, match=r"python3\.98 cannot make a virtual environment"):
+        make_runtime(recipe, tmp_path, print)
