@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anthropic
 import openai
 import pytest
 from fakes.chat_server import CHAT, chat_server, chunk, completion, event, texts
+from fakes.trtllm_serve.server import TrtllmServer
 from gateway.harness import Call, application, events, server, user
 
 from enginix.backends.openai import LACK_SECONDS, OpenAIBackend
@@ -32,9 +35,8 @@ CALL = completion(
 LOOK = {"type": "object", "properties": {"at": {"type": "string"}}}
 
 
-def relayed(url: str, **options: Any) -> RelayedModel:
-    backend = OpenAIBackend("stand-in", url, UPSTREAM)
-    return RelayedModel("ours", backend, "trtllm", **options)
+def relayed(url: str, engine: str = "trtllm") -> RelayedModel:
+    return RelayedModel("ours", OpenAIBackend("stand-in", url, UPSTREAM), engine)
 
 
 def message(**fields: Any) -> dict[str, Any]:
@@ -110,23 +112,25 @@ async def test_a_response_is_streamed_from_chat_completions_and_remembered() -> 
     ]
 
 
-async def test_the_answer_that_was_reasoned_goes_back_without_its_reasoning() -> None:
-    history = [
-        {"role": "user", "content": "Hi"},
-        {
-            "role": "assistant",
-            "content": [
-                {"type": "thinking", "thinking": "Hm.", "signature": ""},
-                {"type": "tool_use", "id": "c1", "name": "look", "input": {"at": "home"}},
-            ],
-        },
-        {
-            "role": "user",
-            "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "empty"}],
-        },
-    ]
+HISTORY = [
+    {"role": "user", "content": "Hi"},
+    {
+        "role": "assistant",
+        "content": [
+            {"type": "thinking", "thinking": "Hm.", "signature": ""},
+            {"type": "tool_use", "id": "c1", "name": "look", "input": {"at": "home"}},
+        ],
+    },
+    {
+        "role": "user",
+        "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "empty"}],
+    },
+]
+
+
+async def test_what_was_said_goes_back_as_chat_messages() -> None:
     async with chat_server(HELLO) as (stand_in, url), server(relayed(url)) as client:
-        await client.post(MESSAGES, json=message(messages=history))
+        await client.post(MESSAGES, json=message(messages=HISTORY))
     (asked,) = stand_in.asked_at(CHAT)
     call = {"name": "look", "arguments": '{"at":"home"}'}
     assert asked["messages"] == [
@@ -134,10 +138,63 @@ async def test_the_answer_that_was_reasoned_goes_back_without_its_reasoning() ->
         {
             "role": "assistant",
             "content": "",
+            "reasoning_content": "Hm.",
             "tool_calls": [{"id": "c1", "type": "function", "function": call}],
         },
         {"role": "tool", "tool_call_id": "c1", "content": "empty"},
     ]
+
+
+@asynccontextmanager
+async def trtllm(reasoning_parser: str | None = None) -> AsyncIterator[tuple[TrtllmServer, str]]:
+    """The stand-in for trtllm-serve, which refuses every field that it does not know."""
+    stand_in = TrtllmServer("theirs", reasoning_parser)
+    listening = await asyncio.start_server(stand_in.serve, "127.0.0.1", 0)
+    try:
+        yield stand_in, f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    finally:
+        listening.close()
+        stand_in.close()
+
+
+async def test_a_server_that_refuses_reasoning_in_messages_is_asked_without_it() -> None:
+    said = {"role": "assistant", "content": "Yes.", "reasoning_content": "Hm."}
+    chat = {"model": "ours", "messages": [*user("Hi"), said, *user("And?")]}
+    asked = [
+        (MESSAGES, message(messages=HISTORY)),
+        (MESSAGES, message(messages=HISTORY, stream=True)),
+        (CHAT, chat),
+    ]
+    async with trtllm("deepseek-r1") as (stand_in, url):
+        answers = []
+        for questions in (asked, [(CHAT, chat), (CHAT, {**chat, "stream": True})]):
+            async with server(relayed(url)) as client:
+                answers += [await client.post(path, json=body) for path, body in questions]
+    assert [answer.status_code for answer in answers] == [200] * 5
+    assert all("Paris" in answer.text for answer in answers)
+    assert not any("reasoning_content" in str(body) for body in stand_in.asked)
+
+
+async def test_trtllm_serve_takes_every_wish_that_it_can_fulfil() -> None:
+    wishes = {
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "top_k": 40,
+        "stop_sequences": ["END"],
+        "system": "Be brief.",
+        "tools": [{"name": "look", "description": "Looks.", "input_schema": LOOK}],
+        "thinking": {"type": "disabled"},
+        "output_config": {"format": {"type": "json_schema", "schema": LOOK}},
+    }
+    shaped = {"format": {"type": "json_schema", "name": "x", "schema": LOOK}}
+    tools = [{"type": "function", "name": "look", "parameters": LOOK, "strict": True}]
+    async with trtllm() as (_, url), server(relayed(url)) as client:
+        first = await client.post(MESSAGES, json=message(**wishes))
+        asked = response(text=shaped, reasoning={"effort": "xhigh"}, top_p=0, tools=tools)
+        second = await client.post(RESPONSES, json={**asked, "parallel_tool_calls": False})
+    assert first.json()["content"][0]["text"] == "The capital of France is Paris."
+    assert first.json()["usage"]["output_tokens"] == 7
+    assert second.json()["output"][0]["content"][0]["text"] == "The capital of France is Paris."
 
 
 async def test_every_wish_is_sent_in_the_words_of_chat_completions() -> None:
@@ -151,7 +208,7 @@ async def test_every_wish_is_sent_in_the_words_of_chat_completions() -> None:
         "thinking": {"type": "disabled"},
         "output_config": {"format": {"type": "json_schema", "schema": LOOK}},
     }
-    async with chat_server(HELLO) as (stand_in, url), server(relayed(url)) as client:
+    async with chat_server(HELLO) as (stand_in, url), server(relayed(url, "vllm")) as client:
         await client.post(MESSAGES, json=message(**wishes))
         shaped = {"format": {"type": "json_object"}}
         await client.post(

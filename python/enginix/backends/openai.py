@@ -24,7 +24,7 @@ from enginix.errors import (
 
 PROBE_SECONDS = 2.0
 RETRY_SECONDS = 1.0
-# How long it is believed that a server lacks a route; it may be a newer one by then.
+# How long it is believed that a server lacks something; it may be a newer one by then.
 LACK_SECONDS = 60.0
 NO_ROUTE = re.compile(r"\W*(?:404\W+)?(?:\w+ )?not found\W*|.*\bcannot post\b.*", re.IGNORECASE)
 
@@ -48,16 +48,16 @@ class OpenAIBackend:
         self._authorization = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._probe_seconds = probe_seconds
         self._clock = clock
-        # Path -> until when, and how often the server had been away by then.
+        # Route or field -> until when, and how often the server had been away by then.
         self._lacking: dict[str, tuple[float, int]] = {}
 
-    def note_lack(self, path: str) -> None:
-        """The server has no such route."""
-        self._lacking[path] = (self._clock() + LACK_SECONDS, self._http.outages)
+    def note_lack(self, what: str) -> None:
+        """The server has no such route, or refuses such a field."""
+        self._lacking[what] = (self._clock() + LACK_SECONDS, self._http.outages)
 
-    def lacks(self, path: str) -> bool:
+    def lacks(self, what: str) -> bool:
         """Whether that is known; not for longer than it may be true."""
-        until, outages = self._lacking.get(path, (-1.0, 0))
+        until, outages = self._lacking.get(what, (-1.0, 0))
         return self._clock() < until and outages == self._http.outages
 
     def ask(

@@ -29,7 +29,7 @@ from enginix.gateway.settings import RequestLimits
 from enginix.gateway.sse import EventStream
 from enginix.gateway.state import gateway_of, note_prompt, record_of
 from enginix.gateway.upstream.count import count_prompt
-from enginix.gateway.upstream.question import relayed_ask, response_format
+from enginix.gateway.upstream.question import relayed_ask
 from enginix.triton.request import Guide
 
 router = APIRouter(tags=["Anthropic"])
@@ -78,7 +78,7 @@ async def ask_of(
         if asked.thinking is None:
             # Not every template can be told not to; its server knows what it does then.
             conversation = replace(conversation, thinks=None)
-        return relayed_ask("msg_", model, conversation, wishes_of(asked))
+        return relayed_ask("msg_", model, conversation, wishes_of(asked), guide_of(asked))
     return await chat_ask("msg_", model, conversation, options_of(asked, model), limits)
 
 
@@ -90,7 +90,6 @@ def wishes_of(asked: MessagesRequest) -> dict[str, Any]:
         "top_p": asked.top_p,
         "top_k": asked.top_k or None,
         "stop": list(stop_strings(asked.stop_sequences, "stop_sequences")) or None,
-        "response_format": response_format(guide_of(asked)),
     }
 
 

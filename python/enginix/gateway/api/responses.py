@@ -33,7 +33,7 @@ from enginix.gateway.settings import RequestLimits
 from enginix.gateway.sse import EventStream
 from enginix.gateway.state import gateway_of, note_prompt
 from enginix.gateway.store import StoredResponse
-from enginix.gateway.upstream.question import relayed_ask, response_format
+from enginix.gateway.upstream.question import relayed_ask
 from enginix.triton.request import Guide
 
 router = APIRouter(tags=["OpenAI"])
@@ -135,7 +135,7 @@ async def ask_of(
     asked: ResponseRequest, model: Model, conversation: Conversation, limits: RequestLimits
 ) -> AnyAsk:
     if isinstance(model, RelayedModel):
-        return relayed_ask("resp_", model, conversation, wishes_of(asked))
+        return relayed_ask("resp_", model, conversation, wishes_of(asked), guide_of(asked))
     return await chat_ask("resp_", model, conversation, options_of(asked, model), limits)
 
 
@@ -145,7 +145,6 @@ def wishes_of(asked: ResponseRequest) -> dict[str, Any]:
         "max_tokens": asked.max_output_tokens,
         "temperature": asked.temperature,
         "top_p": asked.top_p,
-        "response_format": response_format(guide_of(asked)),
     }
 
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any
 
+import orjson
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -28,6 +29,7 @@ from enginix.gateway.relay.rename import Rename
 from enginix.gateway.relay.usage import note_usage
 from enginix.gateway.sse import HEADERS, STILL_WAITING
 from enginix.gateway.state import record_in
+from enginix.gateway.upstream.question import REASONING, without_reasoning
 
 # A whole answer, not a stream, may be this long.
 MOST_OF_AN_ANSWER = 64 << 20
@@ -57,14 +59,15 @@ class Relayed(Response):
         self._streams = streams
         self._instead = instead
         self._begun = False
-        self._lacking = False
+        self._next: Callable[[], Awaitable[Response]] | None = None
+        """What else may be asked, after a refusal."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         record = record_in(scope)
         stayed = await unless_client_leaves(receive, self._answer(send, record))
         record.client_left = not stayed
-        if self._lacking and stayed and self._instead is not None:
-            response = await self._instead()
+        if stayed and self._next is not None:
+            response = await self._next()
             await response(scope, receive, send)
 
     async def _answer(self, send: Send, record: RequestRecord) -> None:
@@ -86,16 +89,34 @@ class Relayed(Response):
         return self._model.backend.ask(self._path, self._asked, record.id)
 
     async def _answered(self, answer: Connection) -> bool:
-        """Whether the server has the route; raises what else it says instead of an answer."""
+        """Whether it is one, and not the sign to ask otherwise; raises all other refusals."""
         if answer.status == 200:
             return True
         body = await answer.read_error()
         backend = self._model.backend
-        if self._instead and not self._begun and has_no_route(self._path, answer.status, body):
-            backend.note_lack(self._path)
-            self._lacking = True
-            return False
+        if not self._begun:
+            if self._instead and has_no_route(self._path, answer.status, body):
+                backend.note_lack(self._path)
+                self._next = self._instead
+                return False
+            if answer.status == 400 and REASONING.encode() in body and self._forget_reasoning():
+                backend.note_lack(REASONING)
+                return False
         raise refusal(backend.name, answer.status, body)
+
+    def _forget_reasoning(self) -> bool:
+        """Prepare to ask without it; whether there was any."""
+        asked = orjson.loads(self._asked)
+        messages = asked.get("messages")
+        if not messages or (plain := without_reasoning(messages)) == messages:
+            return False
+        self._asked = orjson.dumps({**asked, "messages": plain})
+        self._next = self._again
+        return True
+
+    async def _again(self) -> Response:
+        self._next = None
+        return self
 
     async def _whole(self, send: Send, record: RequestRecord, times: TokenTimes) -> None:
         async with self._request(record) as answer:

@@ -16,6 +16,7 @@ from enginix.gateway.gateway import Gateway
 from enginix.gateway.models import RelayedModel
 from enginix.gateway.relay.passing import Relayed
 from enginix.gateway.state import gateway_of
+from enginix.gateway.upstream.question import REASONING, without_reasoning
 
 Answer = Callable[[Request], Awaitable[Response]]
 CHAT = "/v1/chat/completions"
@@ -58,6 +59,8 @@ def relay_to(
         # There is no other way to ask for it.
         instead = None
     body = {**asked, "model": model.backend.model}
+    if path == CHAT and "messages" in body and model.backend.lacks(REASONING):
+        body["messages"] = without_reasoning(body["messages"])
     # A choice between servers is made here, and some of them know no such field.
     body.pop("engine", None)
     streams = asked.get("stream") is True

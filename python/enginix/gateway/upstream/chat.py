@@ -20,11 +20,13 @@ from enginix.gateway.ask import Finished, RelayedAsk, ReplyEvent
 from enginix.gateway.generation import Replies
 from enginix.gateway.record import RequestRecord, TokenTimes
 from enginix.gateway.upstream.choice import Choice
+from enginix.gateway.upstream.question import REASONING, without_reasoning
 from enginix.gateway.upstream.server_events import ServerEvents
 
 CHAT = "/v1/chat/completions"
 DONE = b"[DONE]"
 WISHES_FOR_ROOM = ("max_tokens", "max_completion_tokens")
+ROOM = ("context", "max_seq_len", "max_model_len")
 # What a server gets to end a body whose last event was here, so that its connection can be kept.
 LAST_CHUNK_SECONDS = 0.1
 
@@ -67,20 +69,28 @@ async def answering(ask: RelayedAsk, request_id: str) -> AsyncIterator[Connectio
                 yield answer
                 return
             refused = refusal(backend.name, answer.status, await answer.read_error())
+        changed = acceptable(ask, body, refused)
+        if changed is None:
+            raise refused
+        body = changed
+
+
+def acceptable(
+    ask: RelayedAsk, body: dict[str, Any], refused: EnginixError
+) -> dict[str, Any] | None:
+    """The same question without what a server takes offence at and nobody would miss."""
+    words = str(refused)
+    if not isinstance(refused, RequestError):
+        return None
+    if any(name in words for name in WISHES_FOR_ROOM) and any(word in words for word in ROOM):
         # More tokens than fit are a wish for all there is: clients send the same number
         # whatever the prompt.
-        wished = [name for name in WISHES_FOR_ROOM if body.pop(name, None) is not None]
-        if not wished or not is_about_room(refused):
-            raise refused
-
-
-def is_about_room(refused: EnginixError) -> bool:
-    words = str(refused)
-    return (
-        isinstance(refused, RequestError)
-        and any(name in words for name in WISHES_FOR_ROOM)
-        and any(word in words for word in ("context", "max_seq_len", "max_model_len"))
-    )
+        less = {name: value for name, value in body.items() if name not in WISHES_FOR_ROOM}
+        return less if len(less) < len(body) else None
+    if REASONING in words and (messages := without_reasoning(body["messages"])) != body["messages"]:
+        ask.model.backend.note_lack(REASONING)
+        return {**body, "messages": messages}
+    return None
 
 
 async def read_to_end(answer: Connection) -> None:

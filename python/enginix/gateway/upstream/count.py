@@ -23,7 +23,7 @@ async def count_prompt(model: RelayedModel, conversation: Conversation, request_
     server = Server(model.backend, request_id)
     question: dict[str, Any] = {
         "model": model.backend.model,
-        "messages": server_messages(conversation.messages),
+        "messages": server_messages(model, conversation.messages),
     }
     if conversation.tools:
         question["tools"] = conversation.tools

@@ -28,16 +28,22 @@ EFFORTS = {
     "max": "high",
 }
 SWITCHES = ("enable_thinking", "thinking")
-REASONING = ("reasoning_content", "reasoning", "thinking")
+# What clients send back of what they were sent, and some servers refuse messages for.
+REASONING = "reasoning_content"
+REASONING_NAMES = (REASONING, "reasoning", "thinking")
 
 
 def relayed_ask(
-    prefix: str, model: RelayedModel, conversation: Conversation, wishes: Mapping[str, Any]
+    prefix: str,
+    model: RelayedModel,
+    conversation: Conversation,
+    wishes: Mapping[str, Any],
+    guide: Guide | None = None,
 ) -> RelayedAsk:
     """`wishes`: everything that is not in the conversation; what is None is not wished for."""
     body: dict[str, Any] = {
         "model": model.backend.model,
-        "messages": server_messages(conversation.messages),
+        "messages": server_messages(model, conversation.messages),
         **{name: wish for name, wish in wishes.items() if wish is not None},
         **STREAMED,
     }
@@ -45,6 +51,8 @@ def relayed_ask(
         # Greedy, as a number that all of them take.
         del body["top_p"]
         body["temperature"] = 0
+    if guide is not None:
+        body["response_format"] = response_format(model, guide)
     if conversation.tools:
         body["tools"] = conversation.tools
         body["tool_choice"] = tool_choice(model, conversation)
@@ -62,6 +70,8 @@ def relayed_chat(
     """A chat completion as it was `asked` for: the server may know fields that are unknown here."""
     body = {**asked, "model": model.backend.model, **STREAMED}
     body.pop("engine", None)
+    if model.backend.lacks(REASONING):
+        body["messages"] = without_reasoning(asked["messages"])
     if conversation.tools:
         body["tools"] = conversation.tools
         body["tool_choice"] = tool_choice(model, conversation)
@@ -93,17 +103,31 @@ def tool_choice(model: RelayedModel, conversation: Conversation) -> Any:
     return "none" if model.tools else "auto"
 
 
-def server_messages(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def server_messages(
+    model: RelayedModel, messages: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
     """Messages as OpenAI has them: chat templates' own take arguments as objects."""
+    if model.backend.lacks(REASONING):
+        messages = without_reasoning(messages)
     return [_server_message(message) for message in messages]
 
 
+def without_reasoning(messages: Any) -> Any:
+    """The same messages for a server that takes no reasoning in them, if they are any."""
+    if not isinstance(messages, list | tuple):
+        return messages
+    return [
+        {name: value for name, value in message.items() if name not in REASONING_NAMES}
+        if isinstance(message, dict)
+        else message
+        for message in messages
+    ]
+
+
 def _server_message(message: Mapping[str, Any]) -> dict[str, Any]:
-    # Some servers refuse messages for the reasoning in them.
-    plain = {name: value for name, value in message.items() if name not in REASONING}
-    if calls := plain.get("tool_calls"):
-        plain["tool_calls"] = [_server_call(call) for call in calls]
-    return plain
+    if calls := message.get("tool_calls"):
+        return {**message, "tool_calls": [_server_call(call) for call in calls]}
+    return dict(message)
 
 
 def _server_call(call: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,11 +137,12 @@ def _server_call(call: Mapping[str, Any]) -> dict[str, Any]:
     return {**call, "function": function}
 
 
-def response_format(guide: Guide | None) -> dict[str, Any] | None:
+def response_format(model: RelayedModel, guide: Guide) -> dict[str, Any]:
     """What an answer must look like, in the words of chat completions."""
-    if guide is None:
-        return None
     if guide.kind == "json":
         return {"type": "json_object"}
     schema = orjson.loads(guide.text or "{}")
+    if model.engine.startswith("trtllm"):
+        # The name that all of its versions know.
+        return {"type": "json", "schema": schema}
     return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
