@@ -67,6 +67,8 @@ async def test_a_model_of_another_server_is_asked_in_openais_words() -> None:
         ({"modelId": "demo"}, 400, "prompt"),
         ({"modelId": "nope", "prompt": "x"}, 404, "model"),
         ({"modelId": "demo", "prompt": "x", "maxTokens": 0}, 400, "maxTokens"),
+        ({"modelId": "demo", "prompt": "x", "topK": -2}, 400, "topK"),
+        ({"modelId": "demo", "prompt": "x", "stop": [5]}, 400, "stop[0]"),
     ],
 )
 async def test_a_mistake_is_named(body: dict[str, object], status: int, param: str) -> None:

@@ -152,11 +152,11 @@ def _words(error: ErrorDetails) -> str:
         case "literal_error":
             return str(facts["expected"])
         case "greater_than_equal":
-            return f"at least {facts['ge']:g}"
+            return f"at least {_number(facts['ge'])}"
         case "greater_than":
-            return f"more than {facts['gt']:g}"
+            return f"more than {_number(facts['gt'])}"
         case "less_than_equal":
-            return f"at most {facts['le']:g}"
+            return f"at most {_number(facts['le'])}"
         case "too_short":
             return f"at least {facts['min_length']} of them"
         case "value_error":
@@ -164,10 +164,12 @@ def _words(error: ErrorDetails) -> str:
     return EXPECTED.get(kind) or error["msg"]
 
 
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
+
+
 def _found(value: object) -> str:
     match value:
-        case int() if not isinstance(value, bool) and abs(value) >= 1 << 63:
-            return f"{value:.3g}"
         case None | bool() | int() | float():
             return orjson.dumps(value).decode()
         case str():

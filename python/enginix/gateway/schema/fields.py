@@ -19,7 +19,10 @@ LARGEST = 2**31 - 1
 
 def _whole(value: Any) -> Any:
     # JavaScript and Lua clients write 100.0 for 100.
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    if not (isinstance(value, float) and value.is_integer()):
+        return value
+    # Some write 1e300 for as many as there are; JSON is written with no more than 64 bits.
+    return int(value) if abs(value) < 2**63 else (2**63 - 1) * (1 if value > 0 else -1)
 
 
 Integer = Annotated[int, BeforeValidator(_whole)]
@@ -27,6 +30,7 @@ Positive = Annotated[Integer, Field(ge=1)]
 NotNegative = Annotated[Integer, Field(ge=0, le=LARGEST)]
 Count = Annotated[Integer, Field(ge=1, le=LARGEST)]
 Token = NotNegative
+TopK = Annotated[Integer, Field(ge=-1, le=LARGEST)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 
@@ -40,7 +44,7 @@ class SamplingFields(Schema):
 
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Fraction | None = None
-    top_k: Annotated[Integer, Field(ge=-1, le=LARGEST)] | None = None
+    top_k: TopK | None = None
     min_p: Fraction | None = None
     seed: Integer | None = None
     repetition_penalty: Annotated[float, Field(ge=0.01, le=100)] | None = None

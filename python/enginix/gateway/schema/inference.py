@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from enginix.gateway.schema.fields import Fraction, Integer, Positive, Schema
+from enginix.gateway.schema.fields import Fraction, Integer, Positive, Schema, TopK
 
 
 class InferenceRequest(Schema):
@@ -17,7 +17,7 @@ class InferenceRequest(Schema):
     maxTokens: Positive = 128
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.7
     topP: Fraction = 0.95
-    topK: Integer | None = None
+    topK: TopK | None = None
     seed: Integer | None = None
     stop: str | list[str] | None = None
     stream: bool = True
