@@ -69,6 +69,15 @@ async def test_one_connection_carries_one_answer_after_the_other() -> None:
     assert all(answer.sent < answer.arrivals[0] <= answer.ended for answer in answers)
 
 
+async def test_a_kept_connection_that_is_closed_meanwhile_is_no_failure() -> None:
+    async with serving(*[reply(GOOD)] * 3, keeps=False) as (target, seen):
+        message = target.message("/chat/completions", {})
+        answers = [await target.ask(message) for _ in range(3)]
+
+    assert [answer.failure for answer in answers] == [None, None, None]
+    assert seen == [1, 1, 1]
+
+
 async def test_a_body_without_a_length_ends_with_its_connection() -> None:
     assert await failure(b"HTTP/1.1 200 OK\r\n\r\n" + GOOD, keeps=False) is None
 

@@ -34,6 +34,11 @@ class Connection(asyncio.Protocol):
         self._done: asyncio.Future[None] | None = None
         self._has_head = self._has_length = False
 
+    @property
+    def answered(self) -> bool:
+        """Whether a byte came back."""
+        return self._now > 0
+
     async def ask(self, message: bytes) -> Answer:
         """Send a whole request, and come back at its answer's end; failures are in the answer."""
         self._begin()

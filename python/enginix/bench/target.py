@@ -79,15 +79,16 @@ class Target:
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + content
 
     async def ask(self, message: bytes) -> Answer:
-        """The answer, good or failed: nothing is asked twice, and nothing raised."""
+        """The answer, good or failed; nothing is raised."""
         answer = Answer()
         try:
             async with asyncio.timeout(self._seconds):
-                connection = await self._connected()
-                try:
-                    answer = await connection.ask(message)
-                finally:
-                    self._keep(connection)
+                while kept := self._kept():
+                    found = await self._asked(kept, message)
+                    if kept.answered:
+                        return found
+                    # It was closed while we wrote, as servers may: nothing was begun.
+                return await self._asked(await self._connected(), message)
         except TimeoutError:
             answer.failure = f"no whole answer within {self._seconds:g} s"
         except (OSError, UnicodeError) as error:
@@ -99,18 +100,25 @@ class Target:
         while self._idle:
             self._idle.pop().close()
 
-    async def _connected(self) -> Connection:
+    async def _asked(self, connection: Connection, message: bytes) -> Answer:
+        try:
+            return await connection.ask(message)
+        finally:
+            if connection.reusable:
+                self._idle.append(connection)
+            else:
+                connection.close()
+
+    def _kept(self) -> Connection | None:
+        """An open connection, if there is one."""
         while self._idle:
             if (kept := self._idle.pop()).reusable:
                 return kept
+        return None
+
+    async def _connected(self) -> Connection:
         loop = asyncio.get_running_loop()
         _, connection = await loop.create_connection(
             Connection, self._host, self._port, ssl=self._tls
         )
         return connection
-
-    def _keep(self, connection: Connection) -> None:
-        if connection.reusable:
-            self._idle.append(connection)
-        else:
-            connection.close()
