@@ -4,9 +4,10 @@
 
 A server in a process of its own sends one event per token and stream; whoever is measured passes
 them on; a third process reads raw sockets and counts. Measured are the gateway, `enginix openai
---models`; the same server around nothing but an HTTP client, once for each client there is; and
-as the floor a program that copies bytes between sockets and reads none of them. Only the CPU of
-whoever passes on is counted. Compare the ratios; the absolute numbers are the machine's.
+--models`, which passes bytes on or reads and tells apart what they say; the same server around
+nothing but an HTTP client, once for each client there is; and as the floor a program that copies
+bytes between sockets and reads none of them. Only the CPU of whoever passes on is counted.
+Compare the ratios; the absolute numbers are the machine's.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from enginix.backends.http1 import HttpClient
 HERE = Path(__file__)
 TICKS = os.sysconf("SC_CLK_TCK")
 PATH = "/v1/chat/completions"
+TOKEN = b'" capital"'
 OURS, THEIRS = b'"model":"ours"', b'"model":"models/their-name"'
 EVENT = (
     b'data: {"id":"chatcmpl-0123456789","object":"chat.completion.chunk","created":1795187144,'
@@ -169,11 +171,10 @@ async def copy(port: int, upstream: int) -> None:
     await server.serve_forever()
 
 
-async def read(port: int, tokens: int, *, keeps: bool) -> int:
+async def read(port: int, model: str, tokens: int, *, keeps: bool) -> int:
     """How many tokens came; `keeps`: from a connection that nobody closes at the end."""
-    body = json.dumps(
-        {"model": "ours", "stream": True, "max_tokens": tokens, "messages": []}
-    ).encode()
+    asked = {"model": model, "stream": True, "max_tokens": tokens, "messages": []}
+    body = json.dumps(asked).encode()
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 26)
     close = b"" if keeps else b"Connection: close\r\n"
     writer.write(
@@ -182,11 +183,11 @@ async def read(port: int, tokens: int, *, keeps: bool) -> int:
     )
     answer = await (reader.readuntil(b"0\r\n\r\n") if keeps else reader.read())
     writer.close()
-    return answer.count(THEIRS if keeps else OURS)
+    return answer.count(TOKEN)
 
 
-async def read_all(port: int, streams: int, tokens: int, keeps: bool = False) -> None:
-    counts = await asyncio.gather(*(read(port, tokens, keeps=keeps) for _ in range(streams)))
+async def read_all(port: int, model: str, streams: int, tokens: int, keeps: bool) -> None:
+    counts = await asyncio.gather(*(read(port, model, tokens, keeps=keeps) for _ in range(streams)))
     assert counts == [tokens] * streams, counts
 
 
@@ -220,37 +221,40 @@ def started(stack: ExitStack, *arguments: str) -> int:
     return process.pid
 
 
-def start_all(stack: ExitStack, pause: float) -> dict[str, tuple[int, int]]:
-    """Everybody who passes on: the process and its port."""
+def start_all(stack: ExitStack, pause: float) -> dict[str, tuple[int, int, str]]:
+    """Everybody who passes on: the process, its port, and the model to ask for."""
     upstream = free_port()
     started(stack, str(HERE), f"--serve={upstream}", f"--pause={pause}")
     until_alive(upstream)
     directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     url = f"http://127.0.0.1:{upstream}"
     model = {"name": "ours", "url": url, "upstream": "models/their-name"}
-    (directory / "models.json").write_text(json.dumps({"models": [model]}))
-    everybody: dict[str, tuple[int, int]] = {}
+    apart = {**model, "name": "apart", "reasoning": "think-tags", "tools": "hermes-json"}
+    (directory / "models.json").write_text(json.dumps({"models": [model, apart]}))
+    everybody: dict[str, tuple[int, int, str]] = {}
     port = free_port()
     command = ["-m", "enginix", "openai", f"--models={directory}/models.json", f"--port={port}"]
-    everybody["gateway"] = (started(stack, *command), port)
+    gateway = started(stack, *command)
+    everybody["gateway"] = (gateway, port, "ours")
+    everybody["gateway, told apart"] = (gateway, port, "apart")
     for client in CLIENTS:
         if client != "http1" and find_spec(client) is None:
             print(f"{client:>22}  not installed")
             continue
         port = free_port()
         proxy = (str(HERE), f"--proxy={client}", f"--port={port}", f"--upstream={upstream}")
-        everybody[f"plain proxy, {client}"] = (started(stack, *proxy), port)
+        everybody[f"plain proxy, {client}"] = (started(stack, *proxy), port, "ours")
     port = free_port()
     floor = (str(HERE), "--proxy=copy", f"--port={port}", f"--upstream={upstream}")
-    everybody["floor, bytes copied"] = (started(stack, *floor), port)
-    for _, port in everybody.values():
+    everybody["floor, bytes copied"] = (started(stack, *floor), port, "ours")
+    for _, port, _ in everybody.values():
         until_alive(port)
     return everybody
 
 
-def measured(pid: int, port: int, streams: int, tokens: int, keeps: bool) -> float:
+def measured(pid: int, port: int, model: str, streams: int, tokens: int, keeps: bool) -> float:
     before = cpu_seconds(pid)
-    uvloop.run(read_all(port, streams, tokens, keeps))
+    uvloop.run(read_all(port, model, streams, tokens, keeps))
     return (cpu_seconds(pid) - before) / (streams * tokens) * 1e6
 
 
@@ -272,9 +276,9 @@ def compare(args: argparse.Namespace) -> None:
         everybody = start_all(stack, args.pause)
         costs: dict[str, list[float]] = {name: [] for name in everybody}
         for number in range(args.rounds + 1):
-            for name, (pid, port) in everybody.items():
+            for name, (pid, port, model) in everybody.items():
                 tokens = args.tokens if number else 50
-                cost = measured(pid, port, args.streams, tokens, name.startswith("floor"))
+                cost = measured(pid, port, model, args.streams, tokens, name.startswith("floor"))
                 # The first round only warms up.
                 costs[name] += [cost] if number else []
         ours = median(costs["gateway"])
