@@ -26,6 +26,8 @@ from enginix.cli.bench_view import Progress, show_comparison, show_levels
 from enginix.errors import BackendError, UsageError
 
 INTERRUPTED = 130
+# Of an answer that is asked for its prompt's length: enough that text comes out.
+FEW_TOKENS = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -138,7 +140,7 @@ class _Bench:
             return from_file(self.args.prompts)
 
         async def count(messages: Messages) -> int | None:
-            answer = await self._ask(messages, max_tokens=1)
+            answer = await self._ask(messages, max_tokens=FEW_TOKENS)
             if answer.failure and answer.prompt_tokens is None:
                 raise BackendError(f"{self.target.url} fails already at rest: {answer.failure}")
             return answer.prompt_tokens
