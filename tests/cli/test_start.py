@@ -163,7 +163,7 @@ def test_what_was_killed_is_not_taken_for_running(machine: Machine) -> None:
     ("words", "complaint"),
     [
         (("--engine=triton", "--model=first"), "has first for vllm, not for triton"),
-        (("--engine=tgi", "--model=first"), "--engine: expected one of tensorrt-llm, trtllm"),
+        (("--engine=tgi", "--model=first"), "expected an engine of tensorrt-llm, trtllm"),
         (("--engine=vllm", "--model=third"), "has no model 'third'; it has first, second"),
         (("--engine=vllm", "--model=first", "--models=x.json"), "x.json cannot be read: No such"),
     ],

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from enginix.errors import UsageError
+from enginix.errors import ModelUnknown, UsageError
 from enginix.manifest import (
     BuiltWith,
     Limits,
@@ -19,7 +19,7 @@ from enginix.manifest import (
     write_manifest,
 )
 from enginix.serve.commands import llama_server_command, trtllm_command, vllm_command
-from enginix.serve.models_file import read_models_file
+from enginix.serve.models_file import catalogue_profile, read_models_file
 
 LIMITS = {"max_batch_size": 4, "max_input_len": 3072, "max_output_len": 1024}
 
@@ -168,3 +168,14 @@ def test_a_file_that_is_not_there_or_no_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"\xff\xfe")
     with pytest.raises(UsageError, match="it is not UTF-8 text"):
         read_models_file(tmp_path / "x")
+
+
+def test_a_model_of_the_catalogue_is_a_profile_with_the_engine_that_was_asked_for() -> None:
+    (usual,) = catalogue_profile("demo").models
+    (asked,) = catalogue_profile("demo", "llamacpp").models
+    assert (usual.name, usual.engine, usual.path) == ("demo", "triton", "")
+    assert (asked.name, asked.engine) == ("demo", "llamacpp")
+    with pytest.raises(UsageError, match="expected an engine of tensorrt-llm, trtllm"):
+        catalogue_profile("demo", "tgi")
+    with pytest.raises(ModelUnknown, match="no model named 'demmo' in the catalogue; did you mean"):
+        catalogue_profile("demmo", "vllm")

@@ -23,7 +23,7 @@ COMMANDS = {
     "triton": "serve an engine with NVIDIA Triton",
     "openai": "serve the OpenAI API in front of Triton",
     "up": "start a whole profile: engine, Triton and gateway",
-    "start": "serve a model of a models.json in the background",
+    "start": "serve one model in the background",
     "stop": "end what start began",
     "status": "show what a running gateway serves, and how it is",
     "load": "start a model's server that was unloaded",

@@ -1,4 +1,4 @@
-"""`enginix start --engine E --model M`: serve a model of a models.json, in the background."""
+"""`enginix start --engine E --model M`: serve a model in the background."""
 
 from __future__ import annotations
 
@@ -17,18 +17,22 @@ from enginix.errors import PortTaken, StartFailed, UsageError
 from enginix.process import Detached, birth_of, describe_exit, require_port_free, start_detached
 from enginix.readiness import answers_ok
 from enginix.serve.commands import LOOPBACK
-from enginix.serve.models_file import ENGINES, read_models_file
+from enginix.serve.models_file import ENGINES, catalogue_profile, read_models_file
 from enginix.serve.profile import GatewayEntry, Profile
 
 MODELS = Path("models.json")
 POLL_SECONDS = 0.2
+# What `enginix up` says to whoever sits before it.
+OF_THE_FOREGROUND = ("", "Ctrl-C stops everything.")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", required=True, help=f"one of: {', '.join(ENGINES)}")
-    parser.add_argument("--model", required=True, metavar="NAME", help="as the file calls it")
     parser.add_argument(
-        "--models", type=Path, default=MODELS, metavar="FILE", help="what there is (%(default)s)"
+        "--model", required=True, metavar="NAME", help="of the file; without one, of the catalogue"
+    )
+    parser.add_argument(
+        "--models", type=Path, metavar="FILE", help=f"models by name (default: {MODELS}, if there)"
     )
     default = GatewayEntry().port
     parser.add_argument("--port", type=int, default=default, help="the gateway's (%(default)s)")
@@ -36,6 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     home = environment.cache_home()
+    if args.models is None and MODELS.exists():
+        args.models = MODELS
     profile = _profile(args)
     with terminated_as_exit():
         with alone(home):
@@ -55,9 +61,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _profile(args: argparse.Namespace) -> Profile:
+    if args.models is None:
+        return catalogue_profile(args.model, args.engine)
     profile = read_models_file(args.models, args.model)
     if args.engine not in ENGINES:
-        raise UsageError(f"--engine: expected one of {', '.join(ENGINES)}, got {args.engine!r}")
+        raise UsageError(f"expected an engine of {', '.join(ENGINES)}, got {args.engine!r}")
     (entry,) = profile.models
     if ENGINES[args.engine] != entry.engine:
         raise UsageError(
@@ -86,13 +94,8 @@ def _url(args: argparse.Namespace) -> str:
 def _started(args: argparse.Namespace, profile: Profile, home: Path) -> tuple[Detached, Started]:
     log = home / "logs" / profile.name / "up.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [
-        *own_command(),
-        "up",
-        f"--models={args.models.absolute()}",
-        f"--model={args.model}",
-        f"--port={args.port}",
-    ]
+    source = f"--models={args.models.absolute()}" if args.models else f"--engine={args.engine}"
+    command = [*own_command(), "up", source, f"--model={args.model}", f"--port={args.port}"]
     with log.open("wb") as output:
         process = start_detached(command, output=output)
     born = birth_of(process.pid)
@@ -122,4 +125,5 @@ def _wait(process: Detached, started: Started) -> None:
 
 def _show(said: Followed) -> None:
     for line in said.new_lines():
-        print(line, file=sys.stderr)
+        if line not in OF_THE_FOREGROUND:
+            print(line, file=sys.stderr)

@@ -34,7 +34,7 @@ from enginix.runtimes.find import find_recipe
 from enginix.runtimes.make import make_runtime
 from enginix.serve.commands import LOOPBACK
 from enginix.serve.gpus import check_devices, listed_devices, shared_devices
-from enginix.serve.models_file import read_models_file
+from enginix.serve.models_file import catalogue_profile, read_models_file
 from enginix.serve.overrides import overridden
 from enginix.serve.profile import ModelEntry, Profile, load_profile, profile_names
 
@@ -47,7 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--models", type=Path, metavar="FILE", help="or the models of a models.json"
     )
-    parser.add_argument("--model", metavar="NAME", help="only this one of them")
+    parser.add_argument(
+        "--model", metavar="NAME", help="only this one of them; without them, of the catalogue"
+    )
+    parser.add_argument(
+        "--engine", help="what serves a model of the catalogue (default: its kind's)"
+    )
     parser.add_argument("--port", type=int, help="the gateway's port (default: the profile's)")
     parser.add_argument("--host", help="the gateway's address (default: 127.0.0.1)")
     parser.add_argument("--workers", type=int, help="the gateway's processes (default: 1)")
@@ -90,13 +95,19 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _chosen(args: argparse.Namespace) -> Profile:
-    if (args.profile is None) == (args.models is None):
-        raise UsageError("expected a PROFILE or --models FILE, as in: enginix up demo")
+    if args.profile is not None:
+        if args.models or args.model or args.engine:
+            raise UsageError(
+                "a PROFILE says which models run; leave --models, --model and --engine out"
+            )
+        return load_profile(args.profile)
     if args.models is not None:
+        if args.engine is not None:
+            raise UsageError(f"{args.models} says what serves a model; leave --engine out")
         return read_models_file(args.models, args.model)
-    if args.model is not None:
-        raise UsageError("--model chooses one of a file's models; name that with --models FILE")
-    return load_profile(args.profile)
+    if args.model is None:
+        raise UsageError("expected a PROFILE, --models FILE or --model NAME: enginix up demo")
+    return catalogue_profile(args.model, args.engine)
 
 
 def _with_flags(profile: Profile, args: argparse.Namespace) -> Profile:

@@ -1,4 +1,4 @@
-"""`models.json`: models by name, each with its engine, its path and its limits, as a profile.
+"""Models that no profile names, as one: those of a `models.json`, or one of the catalogue.
 
 {"models": {"NAME": {"engine": "vllm", "model_path": "DIR", "max_batch_size": 8, ...}}}
 """
@@ -12,9 +12,11 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from enginix.catalog.load import find_model
 from enginix.errors import EngineError, UsageError
 from enginix.manifest import read_manifest
 from enginix.serve.profile import ModelEntry, Option, Profile, check, check_type
+from enginix.serve.wish import Wish, entry_of
 
 # What the file calls an engine -> what a profile calls it.
 ENGINES = {
@@ -77,6 +79,19 @@ def read_models_file(path: Path, only: str | None = None) -> Profile:
     return profile
 
 
+def catalogue_profile(name: str, engine: str | None = None) -> Profile:
+    """A model of the catalogue alone, served by `engine` or by what its kind is served by."""
+    if engine is not None and engine not in ENGINES:
+        raise UsageError(f"expected an engine of {', '.join(ENGINES)}, got {engine!r}")
+    entry = entry_of(Wish(model=find_model(name).name, engine=ENGINES.get(engine or "")), {}, [])
+    entry = replace(entry, ready_seconds=_ready_seconds(entry.engine))
+    return Profile(entry.name, f"{entry.name} of the catalogue", [entry], hello="")
+
+
+def _ready_seconds(engine: str) -> float:
+    return READY_SECONDS.get(engine, ModelEntry("").ready_seconds)
+
+
 def _rows(text: str, where: str) -> dict[str, Any]:
     def unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -133,7 +148,7 @@ def _entry(name: str, data: object, file: Path) -> ModelEntry:
         http_port=0,
         grpc_port=0,
         metrics_port=0,
-        ready_seconds=READY_SECONDS.get(engine, ModelEntry(name).ready_seconds),
+        ready_seconds=_ready_seconds(engine),
     )
     if engine == "triton":
         _check_engine(row, path, where)
