@@ -101,7 +101,10 @@ class FakeBackend:
             await self.go.wait()
 
     def _chunk(self, token: int, request: TokenRequest) -> TokenChunk:
-        return TokenChunk((token,), (-0.5,) if request.logprobs else None)
+        top = tuple((token + place, -0.5 - place) for place in range(request.top_logprobs))
+        return TokenChunk(
+            (token,), (-0.5,) if request.logprobs else None, top=(top,) if top else ()
+        )
 
 
 def _until(reply: Sequence[int], ends: set[int | None]) -> list[int]:

@@ -199,6 +199,18 @@ async def test_log_probabilities_name_every_token() -> None:
     assert bytes(byte for token in content for byte in token["bytes"]).decode() == "Hello 你好"
 
 
+async def test_the_likeliest_tokens_stand_beside_each_token() -> None:
+    backend = FakeBackend(ids("Hello there"))
+    backend.supports |= {"top_logprobs"}
+    content = (await ask(backend, logprobs=True, top_logprobs=3))["choices"][0]["logprobs"][
+        "content"
+    ]
+    for token in content:
+        assert [each["logprob"] for each in token["top_logprobs"]] == [-0.5, -1.5, -2.5]
+        first = {key: token[key] for key in ("token", "logprob", "bytes")}
+        assert token["top_logprobs"][0] == first
+
+
 async def test_a_stream_begins_with_the_role_and_ends_with_the_reason() -> None:
     chunks = await stream(FakeBackend(ids("Hello there")))
     assert chunks[0]["choices"][0]["delta"] == {"role": "assistant", "content": ""}
@@ -385,6 +397,8 @@ async def test_neutral_values_ask_nothing_of_the_engine() -> None:
         ({"tool_choice": {"type": "function"}}, "tool_choice.function"),
         ({"functions": [{}]}, "functions"),
         ({"top_logprobs": 5, "logprobs": True}, "top_logprobs"),
+        ({"top_logprobs": 5}, "top_logprobs"),
+        ({"top_logprobs": 21, "logprobs": True}, "top_logprobs"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema.schema"),
         ({"response_format": {"type": "yaml"}}, "response_format.type"),

@@ -71,6 +71,16 @@ async def test_log_probabilities_come_with_their_places() -> None:
     assert len(logprobs["text_offset"]) == len(logprobs["token_logprobs"])
 
 
+async def test_the_likeliest_tokens_are_named_for_each_place() -> None:
+    backend = FakeBackend(ids("One two"))
+    backend.supports |= {"top_logprobs"}
+    logprobs = (await complete(backend, logprobs=2))["choices"][0]["logprobs"]
+    assert len(logprobs["top_logprobs"]) == len(logprobs["tokens"])
+    for token, top in zip(logprobs["tokens"], logprobs["top_logprobs"], strict=True):
+        assert top[token] == -0.5
+        assert len(top) == 2
+
+
 async def test_streamed_log_probabilities_have_their_places_in_the_whole_answer() -> None:
     async with server(served(FakeBackend(ids("One two three four")))) as client:
         body = {"prompt": "Once", "logprobs": 0, "stream": True}
@@ -100,6 +110,7 @@ async def test_an_empty_suffix_asks_for_nothing() -> None:
         ({"prompt": 5}, "prompt"),
         ({"prompt": ["a", 5]}, "prompt[1]"),
         ({"logprobs": 3}, "logprobs"),
+        ({"logprobs": 21}, "logprobs"),
         ({"best_of": 4}, "best_of"),
         ({"prompt": "word " * 600}, "prompt"),
     ],

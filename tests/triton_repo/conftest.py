@@ -28,6 +28,7 @@ END = 2014
 class Answer:
     ids: list[int]
     logprobs: list[float]
+    top: list[tuple[tuple[int, float], ...]]
     sizes: list[int]
     """Tokens of each response."""
 
@@ -47,17 +48,25 @@ class Asker:
         end_id: int | None = END,
         stop_ids: Sequence[int] = (),
         logprobs: bool = False,
+        top_logprobs: int = 0,
         **sampling: Any,
     ) -> Answer:
         ids = self._evals[prompt]["prompt_ids"] if isinstance(prompt, int) else prompt
         request = TokenRequest(
-            ids, max_tokens, end_id, stop_ids, Sampling(**sampling), logprobs=logprobs
+            ids,
+            max_tokens,
+            end_id,
+            stop_ids,
+            Sampling(**sampling),
+            logprobs=logprobs,
+            top_logprobs=top_logprobs,
         )
         async with aclosing(self.client.generate(request)) as answer:
             chunks = [chunk async for some in answer for chunk in some]
         return Answer(
             ids=[token for chunk in chunks for token in chunk.ids],
             logprobs=[value for chunk in chunks for value in chunk.logprobs or ()],
+            top=[place for chunk in chunks for place in chunk.top],
             sizes=[len(chunk.ids) for chunk in chunks],
         )
 

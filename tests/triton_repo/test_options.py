@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from enginix.errors import GenerationFailed
 from enginix.triton.client import Guide
 from tests.triton_repo.conftest import CAPITAL_OF_FRANCE, END, Asker
 
@@ -48,6 +49,20 @@ async def test_log_probabilities_come_with_every_token(ask: Asker) -> None:
     assert len(answer.logprobs) == len(answer.ids)
     # The model is sure of what it has learned by heart.
     assert all(-0.1 < logprob <= 0.0 for logprob in answer.logprobs)
+
+
+async def test_the_likeliest_tokens_come_with_every_token_the_likeliest_first(ask: Asker) -> None:
+    answer = await ask(logprobs=True, top_logprobs=5)
+    assert len(answer.top) == len(answer.ids)
+    for token, logprob, top in zip(answer.ids, answer.logprobs, answer.top, strict=True):
+        assert len(top) == 5
+        assert top[0] == (token, logprob)
+        assert [each for _, each in top] == sorted((each for _, each in top), reverse=True)
+
+
+async def test_more_likeliest_tokens_than_twenty_are_refused(ask: Asker) -> None:
+    with pytest.raises(GenerationFailed, match="top_logprobs is 21; expected 0 to 20"):
+        await ask(logprobs=True, top_logprobs=21)
 
 
 async def test_log_probabilities_are_those_of_a_distribution(ask: Asker) -> None:

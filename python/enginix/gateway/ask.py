@@ -69,6 +69,8 @@ AnyAsk = Ask | RelayedAsk
 class TokenLogprob(NamedTuple):
     token: int
     logprob: float
+    top: tuple[tuple[int, float], ...] = ()
+    """The likeliest tokens in its place, the likeliest first."""
 
 
 class SpelledLogprob(TokenLogprob):

@@ -31,6 +31,8 @@ class Options:
     stop_token_ids: tuple[int, ...] = ()
     ignore_end: bool = False
     logprobs: bool = False
+    top_logprobs: int = 0
+    top_logprobs_param: str = "top_logprobs"
 
 
 async def chat_ask(
@@ -66,6 +68,13 @@ async def ask_for(
     check_choices(len(prompts), options.choices, limits)
     supported = await model.backend.supported()
     check_supported(options.sampling, supported)
+    if options.top_logprobs and "top_logprobs" not in supported:
+        raise RequestError(
+            f"{options.top_logprobs_param}: this model's engine returns the log probability of "
+            "the chosen token only; ask for 0",
+            param=options.top_logprobs_param,
+            code="unsupported_parameter",
+        )
     identity = f"{prefix}{uuid4().hex}"
     requests = tuple(
         _token_request(
@@ -133,5 +142,6 @@ def _token_request(
         stop_ids=ends[1:],
         sampling=for_choice(options.sampling, index, supported),
         logprobs=options.logprobs,
+        top_logprobs=options.top_logprobs,
         request_id=identity if index == 0 else f"{identity}-{index}",
     )

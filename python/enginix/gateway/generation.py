@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from itertools import repeat
 
 from enginix.chat.events import Event, Reasoning, ToolCallStart
 from enginix.chat.reply import markers, reply_parser
@@ -133,22 +134,21 @@ class Choice:
             events += self._begun
             self._begun = []
             self._look_for_calls(events)
-        for ids, logprobs, final in chunks:
+        for ids, logprobs, final, top in chunks:
             if ids:
-                self._read_tokens(ids, logprobs, events)
+                if logprobs:
+                    places = map(TokenLogprob, ids, logprobs, top or repeat(()))
+                    events.append(Logprobs(tuple(places)))
+                self._read_tokens(ids, events)
             if final and not self.done:
                 self._finish("length" if self.tokens >= self._most_tokens else "stop", events)
             if self.done:
                 break
         return events
 
-    def _read_tokens(
-        self, ids: tuple[int, ...], logprobs: tuple[float, ...] | None, events: list[ReplyEvent]
-    ) -> None:
+    def _read_tokens(self, ids: tuple[int, ...], events: list[ReplyEvent]) -> None:
         self.tokens += len(ids)
         said = self._reply.feed(ids)
-        if logprobs is not None:
-            events.append(Logprobs(tuple(map(TokenLogprob, ids, logprobs))))
         if said:
             self._reasons = said[-1].__class__ is Reasoning
             before = len(events)

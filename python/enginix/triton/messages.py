@@ -31,6 +31,7 @@ OTHERS = {
     "seed": "seed",
     "logit_bias": "embedding_bias",
     "guide": "guided_decoding_guide_type",
+    "top_logprobs": "num_top_log_probs",
 }
 
 FINAL = "triton_final_response"
@@ -40,7 +41,7 @@ Tensor = tuple[str, str, tuple[int, ...], bytes]
 
 
 def supported(dialect: Dialect) -> frozenset[str]:
-    """The fields of Sampling that this model has tensors for."""
+    """The fields of Sampling, and `top_logprobs`, that this model has tensors for."""
     tensors = {field: tensor for field, tensor, _, _ in SCALARS} | OTHERS
     return frozenset(field for field, tensor in tensors.items() if dialect.input(tensor))
 
@@ -54,6 +55,9 @@ def build_request(request: TokenRequest, dialect: Dialect, vocabulary: int | Non
     message.outputs.add(name="output_ids")
     if request.logprobs:
         message.outputs.add(name="output_log_probs")
+    if request.top_logprobs:
+        message.outputs.add(name="top_log_prob_ids")
+        message.outputs.add(name="top_log_probs")
     # Without it a model that ends its answer with an empty response ends it unseen.
     message.parameters["triton_enable_empty_final_response"].bool_param = True
     serialized: bytes = message.SerializeToString()
@@ -72,6 +76,9 @@ def _tensors(request: TokenRequest, dialect: Dialect, vocabulary: int | None) ->
         yield _stop_words(request.stop_ids)
     if request.logprobs:
         yield _scalar("return_log_probs", "BOOL", "?", True)
+    if request.top_logprobs:
+        name = _name(OTHERS["top_logprobs"], "top_logprobs", dialect)
+        yield _scalar(name, "INT32", "i", request.top_logprobs, "top_logprobs")
     yield from _sampling(request.sampling, dialect, vocabulary)
 
 
@@ -205,6 +212,8 @@ def read_chunk(message: bytes) -> TokenChunk:
     answer = response.infer_response
     ids: tuple[int, ...] = ()
     logprobs: tuple[float, ...] | None = None
+    top_ids: tuple[int, ...] = ()
+    top_values: tuple[float, ...] = ()
     for output, raw in zip(answer.outputs, answer.raw_output_contents, strict=False):
         if len(raw) != 4 * prod(output.shape):
             raise _wrong_size(output.name, output.shape, raw)
@@ -212,7 +221,23 @@ def read_chunk(message: bytes) -> TokenChunk:
             ids = struct.unpack(f"<{len(raw) >> 2}i", raw)
         elif output.name == "output_log_probs":
             logprobs = struct.unpack(f"<{len(raw) >> 2}f", raw)
-    return TokenChunk(ids, logprobs, answer.parameters[FINAL].bool_param)
+        elif output.name == "top_log_prob_ids":
+            top_ids = struct.unpack(f"<{len(raw) >> 2}i", raw)
+        elif output.name == "top_log_probs":
+            top_values = struct.unpack(f"<{len(raw) >> 2}f", raw)
+    top = _by_place(top_ids, top_values, len(ids))
+    return TokenChunk(ids, logprobs, answer.parameters[FINAL].bool_param, top)
+
+
+def _by_place(
+    ids: Sequence[int], logprobs: Sequence[float], places: int
+) -> tuple[tuple[tuple[int, float], ...], ...]:
+    """Every place has as many of them."""
+    if not ids or not places:
+        return ()
+    pairs = tuple(zip(ids, logprobs, strict=True))
+    each = len(pairs) // places
+    return tuple(pairs[start : start + each] for start in range(0, each * places, each))
 
 
 def _wrong_size(name: str, shape: Iterable[int], raw: bytes) -> GenerationFailed:

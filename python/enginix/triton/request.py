@@ -42,6 +42,8 @@ class TokenRequest:
     stop_ids: Sequence[int] = ()
     sampling: Sampling = field(default_factory=Sampling)
     logprobs: bool = False
+    top_logprobs: int = 0
+    """Of how many of the likeliest tokens in each place, too; needs `logprobs`."""
     request_id: str = ""
 
 
@@ -52,3 +54,5 @@ class TokenChunk(NamedTuple):
     ids: tuple[int, ...]
     logprobs: tuple[float, ...] | None = None
     final: bool = False
+    top: tuple[tuple[tuple[int, float], ...], ...] = ()
+    """For each of `ids` the likeliest tokens in its place, where they were asked for."""

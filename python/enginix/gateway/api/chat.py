@@ -43,8 +43,6 @@ IMPOSSIBLE = {
     "audio": "this model writes text",
     "use_beam_search": "answers are sampled",
     "prompt_logprobs": "the engine returns log probabilities of the answer only",
-    "top_logprobs": "the engine returns the chosen token's log probability only; "
-    "send logprobs without it",
 }
 
 
@@ -90,6 +88,8 @@ def check(chat: ChatRequest) -> None:
     refuse(chat, IMPOSSIBLE)
     if chat.best_of not in (None, chat.n or 1):
         raise unsupported("best_of", "ask for n answers and choose")
+    if chat.top_logprobs and not chat.logprobs:
+        raise unsupported("top_logprobs", "send logprobs as true with it")
     if chat.modalities and chat.modalities != ["text"]:
         raise unsupported("modalities", "this model writes text")
     # Even an empty one asks for a search.
@@ -106,6 +106,7 @@ def options_of(chat: ChatRequest, model: ServedModel) -> Options:
         stop_token_ids=tuple(chat.stop_token_ids or ()),
         ignore_end=bool(chat.ignore_eos),
         logprobs=bool(chat.logprobs),
+        top_logprobs=chat.top_logprobs or 0,
     )
 
 

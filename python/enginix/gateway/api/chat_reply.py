@@ -23,7 +23,7 @@ from enginix.gateway.ask import (
 )
 from enginix.gateway.document import WholeChoice
 from enginix.gateway.errors import Failure, openai_error
-from enginix.gateway.models import Model, RelayedModel
+from enginix.gateway.models import Model, RelayedModel, ServedModel
 from enginix.gateway.schema.fields import StreamOptions
 
 DONE = b"data: [DONE]\n\n"
@@ -198,14 +198,15 @@ def logprobs_of(tokens: Sequence[TokenLogprob], model: Model) -> dict[str, Any]:
             content.append(each.entry)
             continue
         assert not isinstance(model, RelayedModel), "its server spells its tokens"
-        token, logprob = each
-        spelled = model.tokenizer.bytes_of(token)
-        content.append(
-            {
-                "token": spelled.decode(errors="replace"),
-                "logprob": logprob,
-                "bytes": list(spelled),
-                "top_logprobs": [],
-            }
-        )
+        top = [_spelled(token, logprob, model) for token, logprob in each.top]
+        content.append({**_spelled(each.token, each.logprob, model), "top_logprobs": top})
     return {"content": content, "refusal": None}
+
+
+def _spelled(token: int, logprob: float, model: ServedModel) -> dict[str, Any]:
+    spelled = model.tokenizer.bytes_of(token)
+    return {
+        "token": spelled.decode(errors="replace"),
+        "logprob": logprob,
+        "bytes": list(spelled),
+    }

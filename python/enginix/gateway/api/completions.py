@@ -73,10 +73,6 @@ def check(completion: CompletionRequest) -> None:
     check_stream_options(completion.stream_options, completion.stream)
     if completion.best_of not in (None, completion.n or 1):
         raise unsupported("best_of", "ask for n answers and choose")
-    if completion.logprobs:
-        raise unsupported(
-            "logprobs", "the engine returns the chosen token's log probability only; send 0"
-        )
     if completion.echo and completion.logprobs is not None:
         raise unsupported("echo", "prompts have no log probabilities; leave one of the two out")
 
@@ -120,6 +116,8 @@ def options_of(completion: CompletionRequest, model: ServedModel) -> Options:
         stop_token_ids=tuple(completion.stop_token_ids or ()),
         ignore_end=bool(completion.ignore_eos),
         logprobs=completion.logprobs is not None,
+        top_logprobs=completion.logprobs or 0,
+        top_logprobs_param="logprobs",
     )
 
 

@@ -119,10 +119,16 @@ def logprobs_of(
     tokens: Sequence[TokenLogprob], model: ServedModel, offset: int = 0
 ) -> dict[str, Any]:
     """`offset`: where in the answer the first of them begins."""
-    spelled = [model.tokenizer.bytes_of(token).decode(errors="replace") for token, _ in tokens]
+
+    def spell(token: int) -> str:
+        return model.tokenizer.bytes_of(token).decode(errors="replace")
+
+    spelled = [spell(each.token) for each in tokens]
+    # The chosen token is among them, whether it is one of the likeliest or not.
+    top = [{spell(token): logprob for token, logprob in [*each.top, each[:2]]} for each in tokens]
     return {
         "tokens": spelled,
-        "token_logprobs": [logprob for _, logprob in tokens],
-        "top_logprobs": None,
+        "token_logprobs": [each.logprob for each in tokens],
+        "top_logprobs": top if any(each.top for each in tokens) else None,
         "text_offset": [*accumulate(map(len, spelled), initial=offset)][:-1],
     }

@@ -25,7 +25,7 @@ class CompletionRequest(SamplingFields, GuidedFields):
     best_of: Count | None = None
     stop: str | list[str] | None = None
     max_tokens: Positive | None = None
-    logprobs: Annotated[Integer, Field(ge=0)] | None = None
+    logprobs: Annotated[Integer, Field(ge=0, le=20)] | None = None
     echo: bool | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None

@@ -23,6 +23,7 @@ SCALARS = {
     "frequency_penalty": "frequency_penalty",
     "min_tokens": "min_tokens",
     "logprobs": "return_log_probs",
+    "top_logprobs": "num_top_log_probs",
 }
 GUIDE = "guided_decoding_guide"
 

@@ -25,6 +25,8 @@ OUTPUT_TYPES = {
     "sequence_length": np.int32,
     "output_log_probs": np.float32,
     "cum_log_probs": np.float32,
+    "top_log_prob_ids": np.int32,
+    "top_log_probs": np.float32,
     "num_input_tokens": np.int32,
     "num_output_tokens": np.int32,
     "text_ids": np.int32,
@@ -154,6 +156,9 @@ class Reply:
             self._cumulative += sum(logprobs)
             yield "output_log_probs", [[logprobs]]
             yield "cum_log_probs", [[self._cumulative]]
+            top = [each for sampled in tokens for each in sampled.top]
+            yield "top_log_prob_ids", [[[token for token, _ in top]]]
+            yield "top_log_probs", [[[logprob for _, logprob in top]]]
         if asked.input_count:
             yield "num_input_tokens", [[len(self._prompt_ids)]]
         if asked.output_count:

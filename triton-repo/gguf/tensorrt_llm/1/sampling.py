@@ -21,6 +21,7 @@ ONE_AT_LEAST = 1
 ANY_SEED = 0xFFFF_FFFF
 # Tokens back to which a penalty looks.
 PENALTY_WINDOW = 65536
+MOST_LOGPROBS = 20
 HIGHEST = float(np.finfo(np.float32).max)
 
 # Option, lowest and highest value.
@@ -33,6 +34,7 @@ RANGES = (
     ("presence_penalty", -HIGHEST, HIGHEST),
     ("frequency_penalty", -HIGHEST, HIGHEST),
     ("min_tokens", 0, inf),
+    ("top_logprobs", 0, MOST_LOGPROBS),
 )
 
 
@@ -55,6 +57,8 @@ class Sampling:
     guide: tuple[str, str] | None = None
     """What kind of guide, and the guide."""
     logprobs: bool = False
+    top_logprobs: int = 0
+    """Of how many of the likeliest tokens, too."""
 
     @property
     def is_greedy(self) -> bool:
@@ -129,7 +133,15 @@ class Sampler:
             self._guide.accept(token)
         if self._bad_words is not None:
             self._bad_words.accept(token)
-        return Sampled(token, _logprob(logits, token) if self._sampling.logprobs else None)
+        if not self._sampling.logprobs:
+            return Sampled(token)
+        total = _log_of_all(logits)
+        top = _highest(logits, self._sampling.top_logprobs)
+        return Sampled(
+            token,
+            float(logits[token]) - total,
+            tuple((each, float(logits[each]) - total) for each in top),
+        )
 
     def close(self) -> None:
         if self._chain is not None:
@@ -208,10 +220,21 @@ class Chain:
         return link
 
 
-def _logprob(logits: np.ndarray, token: int) -> float:
+def _log_of_all(logits: np.ndarray) -> float:
+    """What a logit is to be lowered by to be a log probability."""
     highest = float(logits.max())
     total = float(np.exp(logits - highest, dtype=np.float32).sum(dtype=np.float64))
-    return float(logits[token]) - highest - math.log(total)
+    return highest + math.log(total)
+
+
+def _highest(logits: np.ndarray, count: int) -> list[int]:
+    """The tokens with the highest logits, the highest first."""
+    if not count:
+        return []
+    count = min(count, len(logits))
+    found = np.argpartition(logits, -count)[-count:]
+    ordered: list[int] = found[np.argsort(-logits[found], kind="stable")].tolist()
+    return ordered
 
 
 def _choices(library: CDLL, sampling: Sampling) -> Iterator[int]:

@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 
 class Sampled(NamedTuple):
-    """One token of an answer; `logprob` only where it was asked for."""
+    """One token of an answer; `logprob`, and the likeliest tokens', where they were asked for."""
 
     token: int
     logprob: float | None = None
+    top: tuple[tuple[int, float], ...] = ()
 
 
 class StopWords:
