@@ -39,7 +39,7 @@ def library(decoder: object) -> tokenizers.Tokenizer:
 def streamed(tokenizer: Tokenizer, ids: list[int], chunk: int = 1) -> str:
     stream = tokenizer.stream()
     parts = [stream.feed(ids[start : start + chunk]) for start in range(0, len(ids), chunk)]
-    return "".join(parts) + stream.finish()
+    return "".join(parts)
 
 
 def ids_of(reference: tokenizers.Tokenizer, *names: str) -> list[int]:

@@ -142,6 +142,16 @@ async def test_max_tokens_ends_with_length() -> None:
     assert answer["usage"]["completion_tokens"] == 3
 
 
+async def test_an_emoji_that_max_tokens_cuts_in_two_is_not_replaced() -> None:
+    reply = ids("Hi 👋")
+    limit = len(reply) - 1
+    whole = (await ask(FakeBackend(reply), max_tokens=limit))["choices"][0]
+    chunks = await stream(FakeBackend(reply), max_tokens=limit)
+    streamed = "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks[:-1])
+    assert whole["message"]["content"].rstrip() == streamed.rstrip() == "Hi"
+    assert whole["finish_reason"] == "length"
+
+
 async def test_without_max_tokens_the_answer_may_fill_the_context() -> None:
     backend = FakeBackend(ids("Hello"))
     await ask(backend)

@@ -30,5 +30,4 @@ class ReplyStream:
 
     def finish(self) -> list[Event]:
         """Release what each step held back, through the steps behind it."""
-        text = self._stop.feed(self._text.finish()) + self._stop.finish()
-        return self._parser.feed(text) + self._parser.finish()
+        return self._parser.feed(self._stop.finish()) + self._parser.finish()

@@ -98,8 +98,7 @@ class Tokenizer:
 
     def decode(self, ids: Iterable[int], *, keep: Collection[str] = ()) -> str:
         """The text of `ids`: byte for byte what a stream of them gives."""
-        stream = self.stream(keep=keep)
-        return stream.feed(list(ids)) + stream.finish()
+        return self.stream(keep=keep).feed(list(ids))
 
     def stream(self, *, keep: Collection[str] | None = None, continues: bool = False) -> TextStream:
         """A new incremental detokenizer.
@@ -137,6 +136,7 @@ class TextStream:
     """Token ids in, text out; bytes of an unfinished character wait for the rest of it.
 
     What can never become a character is U+FFFD at once, as if everything were decoded at the end.
+    A character that is cut in two by the answer's end is left out.
     """
 
     __slots__ = ("_first", "_pending", "_pieces")
@@ -158,10 +158,6 @@ class TextStream:
             elif piece:
                 text += self._join(piece)
         return text
-
-    def finish(self) -> str:
-        pending, self._pending = self._pending, b""
-        return pending.decode(errors="replace")
 
     def _begin(self, first: Pieces, ids: Sequence[int]) -> str:
         for position, token in enumerate(ids):
