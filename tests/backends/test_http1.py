@@ -318,3 +318,33 @@ async def test_a_failure_in_the_read_is_raised_by_whoever_pours() -> None:
         connection.data_received(b"ab")
         with pytest.raises(ValueError, match="ab"):
             await pouring
+
+
+async def test_a_server_that_goes_on_sending_is_not_silent_however_long_it_takes() -> None:
+    async with begun(40) as connection:
+        connection.watch(0.1)
+        loop = asyncio.get_running_loop()
+        for number in range(10):
+            loop.call_later(0.03 * number, connection.data_received, b"abcd")
+        assert await poured(connection) == b"abcd" * 10
+        connection.unwatch()
+
+
+async def test_a_reader_that_takes_its_time_is_not_the_servers_silence() -> None:
+    gate = asyncio.Event()
+    taken: list[bytes] = []
+
+    async def take(piece: bytes) -> None:
+        await gate.wait()
+        taken.append(piece)
+
+    async with begun(4) as connection:
+        connection.watch(0.02)
+        pouring = asyncio.ensure_future(connection.pour(take))
+        await asyncio.sleep(0)
+        connection.data_received(b"ab")
+        connection.data_received(b"cd")
+        asyncio.get_running_loop().call_later(0.1, gate.set)
+        await pouring
+        connection.unwatch()
+    assert b"".join(taken) == b"abcd"

@@ -451,6 +451,23 @@ async def test_a_client_that_leaves_closes_the_servers_connection_within_100_ms(
         assert app.state.gateway.busy == 0
 
 
+@pytest.mark.parametrize("path", [MESSAGES, CHAT])
+@pytest.mark.parametrize("after", [0, 2])
+async def test_a_server_that_falls_silent_in_a_stream_is_given_up(path: str, after: int) -> None:
+    async with chat_server(HELLO) as (stand_in, url):
+        stand_in.stays_after = after
+        backend = OpenAIBackend("stand-in", url, UPSTREAM, silence=0.05)
+        async with server(RelayedModel("ours", backend, "trtllm")) as client:
+            answer = await client.post(path, json=message(stream=True))
+            whole = await client.post(MESSAGES, json=message())
+        await asyncio.wait_for(stand_in.left.wait(), 5)
+    begun = answer.status_code == 200
+    error = (events(answer.text)[-1] if begun else answer.json())["error"]
+    assert "stand-in sent nothing for 0.05 s" in error["message"]
+    assert error["type"] == "timeout_error"
+    assert whole.status_code == 504
+
+
 async def test_a_client_that_left_before_anything_was_asked_costs_nothing() -> None:
     async with chat_server(HELLO) as (stand_in, url), application(relayed(url)) as app:
         call = Call(app, MESSAGES, message())

@@ -16,7 +16,13 @@ from urllib.parse import urlsplit
 
 import httptools
 
-from enginix.errors import BackendUnavailable, NotBegun, UsageError
+from enginix.errors import (
+    BackendError,
+    BackendTimedOut,
+    BackendUnavailable,
+    NotBegun,
+    UsageError,
+)
 
 # Passes a piece on, unless there is nothing to pass on yet.
 Passing = Coroutine[Any, Any, None]
@@ -48,14 +54,24 @@ class HttpClient:
 
     @asynccontextmanager
     async def request(
-        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        *,
+        silence: float | None = None,
     ) -> AsyncIterator[Connection]:
-        """The response, once its headers are here. Raises BackendUnavailable."""
+        """The response, once its headers are here. Raises BackendUnavailable.
+
+        `silence`: for how many seconds nothing may come; BackendTimedOut is raised after that.
+        """
         head = self._head(method, path, len(body), headers or {})
-        connection = await self._asked(head + body)
+        connection = await self._asked(head + body, silence)
         try:
             yield connection
         finally:
+            connection.unwatch()
             if connection.reusable and len(self._idle) < MOST_IDLE:
                 self._idle.append(connection)
             else:
@@ -65,22 +81,27 @@ class HttpClient:
         while self._idle:
             self._idle.pop().close()
 
-    async def _asked(self, message: bytes) -> Connection:
+    async def _asked(self, message: bytes, silence: float | None) -> Connection:
         while self._idle:
             kept = self._idle.pop()
             if not kept.reusable:
                 kept.close()
                 continue
             with suppress(NotBegun):
-                return await self._answered(kept, message)
+                return await self._answered(kept, message, silence)
             # The server closed it while we wrote: nothing was begun, so a new one is asked.
             break
-        return await self._answered(await self._connect(), message)
+        return await self._answered(await self._connect(), message, silence)
 
-    async def _answered(self, connection: Connection, message: bytes) -> Connection:
+    async def _answered(
+        self, connection: Connection, message: bytes, silence: float | None
+    ) -> Connection:
         try:
+            if silence is not None:
+                connection.watch(silence)
             await connection.ask(message)
         except BaseException:
+            connection.unwatch()
             connection.close()
             raise
         return connection
@@ -122,6 +143,9 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self.closed = False
         self._lost: str | None = None
+        self._late = False
+        self._heard = 0.0
+        self._timer: asyncio.TimerHandle | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -150,7 +174,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(message)
         while not self._headers_complete:
             if self._lost is not None:
-                raise NotBegun(f"{self._name} {self._lost} before it answered")
+                raise self._gone(NotBegun, "before it answered")
             self._changed = self._loop.create_future()
             await self._changed
 
@@ -163,7 +187,7 @@ class Connection(asyncio.Protocol):
             if self._complete:
                 return b""
             if self._lost is not None:
-                raise BackendUnavailable(f"{self._name} {self._lost} in the middle of its answer")
+                raise self._gone(BackendUnavailable, "in the middle of its answer")
             self._changed = self._loop.create_future()
             await self._changed
         return self._take()
@@ -187,7 +211,7 @@ class Connection(asyncio.Protocol):
             elif self._complete:
                 return
             elif self._lost is not None:
-                raise BackendUnavailable(f"{self._name} {self._lost} in the middle of its answer")
+                raise self._gone(BackendUnavailable, "in the middle of its answer")
             else:
                 self._pass_on = pass_on
                 self._changed = self._loop.create_future()
@@ -219,6 +243,36 @@ class Connection(asyncio.Protocol):
             size += len(piece)
         return b"".join(pieces)[:limit]
 
+    def watch(self, silence: float) -> None:
+        """Give the answer up when nothing comes for so many seconds.
+
+        One timer that looks now and then: setting one for every token would cost more than it.
+        """
+        self._heard = self._loop.time()
+        self._timer = self._loop.call_later(silence, self._look, silence)
+
+    def unwatch(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self, silence: float) -> None:
+        if self._pieces or self._left is not None:
+            # It is the reader who takes its time.
+            self._heard = self._loop.time()
+        left = self._heard + silence - self._loop.time()
+        if left > 0:
+            self._timer = self._loop.call_later(left, self._look, silence)
+            return
+        self._timer = None
+        self._late, self._lost = True, f"sent nothing for {silence:g} s"
+        self.close()
+        self._wake()
+
+    def _gone(self, kind: type[BackendError], when: str) -> BackendError:
+        kind = BackendTimedOut if self._late else kind
+        return kind(f"{self._name} {self._lost} {when}")
+
     def close(self) -> None:
         self.closed = True
         if self._transport is not None:
@@ -229,6 +283,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
+        self._heard = self._loop.time()
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:

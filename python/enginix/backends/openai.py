@@ -21,8 +21,12 @@ from enginix.errors import (
     Overloaded,
     RequestError,
 )
+from enginix.triton.limits import Limits
 
 PROBE_SECONDS = 2.0
+# As long as a first token may take, whichever token it is: servers that tell calls apart hold them
+# back until they are whole.
+SILENCE_SECONDS = Limits().first_token
 RETRY_SECONDS = 1.0
 # How long it is believed that a server lacks something; it may be a newer one by then.
 LACK_SECONDS = 60.0
@@ -40,6 +44,7 @@ class OpenAIBackend:
         *,
         api_key: str | None = None,
         probe_seconds: float = PROBE_SECONDS,
+        silence: float = SILENCE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
@@ -47,6 +52,7 @@ class OpenAIBackend:
         self._http = HttpClient(url, name=name)
         self._authorization = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._probe_seconds = probe_seconds
+        self._silence = silence
         self._clock = clock
         # Route or field -> until when, and how often the server had been away by then.
         self._lacking: dict[str, tuple[float, int]] = {}
@@ -61,13 +67,17 @@ class OpenAIBackend:
         return self._clock() < until and outages == self._http.outages
 
     def ask(
-        self, path: str, body: bytes, request_id: str = ""
+        self, path: str, body: bytes, request_id: str = "", *, streams: bool = False
     ) -> AbstractAsyncContextManager[Connection]:
-        """Send `body`, whose model is this server's own name; leaving the block cancels it."""
+        """Send `body`, whose model is this server's own name; leaving the block cancels it.
+
+        `streams`: it is a stream that was asked for, which never falls silent for long.
+        """
         headers = {"Content-Type": "application/json", **self._authorization}
         if request_id:
             headers["X-Request-Id"] = request_id
-        return self._http.request("POST", path, body, headers)
+        silence = self._silence if streams else None
+        return self._http.request("POST", path, body, headers, silence=silence)
 
     async def probe(self) -> None:
         """Return once a token came out; a server's own health stays green without any."""

@@ -129,7 +129,7 @@ def models_of(args: argparse.Namespace) -> OpenModels:
     if (args.engine is None) == (args.models is None):
         raise UsageError("expected either an engine or --models FILE, and not both")
     if args.models is not None:
-        return read_models(args.models, connector(args))
+        return read_models(args.models, connector(args), args.first_token_seconds)
     open_model = triton_model(find_engine(args.engine), args.triton, connector(args))
     return lambda: [open_model()]
 
@@ -155,7 +155,7 @@ def serve_worker(
     app = create_app(
         open_models,
         settings,
-        opener=opener_of(connector(args)),
+        opener=opener_of(connector(args), args.first_token_seconds),
         metrics_directory=metrics_directory,
     )
     listener = listen(

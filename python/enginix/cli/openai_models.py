@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from enginix.backends.openai import OpenAIBackend
+from enginix.backends.openai import SILENCE_SECONDS, OpenAIBackend
 from enginix.backends.triton import TritonBackend
 from enginix.chat.reply import REASONING, TOOLS
 from enginix.errors import UsageError
@@ -37,8 +37,11 @@ KEYS = {
 }
 
 
-def read_models(path: Path, connect: Connect) -> OpenModels:
-    """What opens them in the event loop; raises UsageError for what is wrong with the file."""
+def read_models(path: Path, connect: Connect, silence: float = SILENCE_SECONDS) -> OpenModels:
+    """What opens them in the event loop; raises UsageError for what is wrong with the file.
+
+    `silence`: how long a server of the OpenAI API may say nothing in the middle of a stream.
+    """
     try:
         data = orjson.loads(path.read_bytes())
     except (OSError, orjson.JSONDecodeError) as error:
@@ -46,7 +49,10 @@ def read_models(path: Path, connect: Connect) -> OpenModels:
     rows = data.get("models") if isinstance(data, dict) else None
     if not isinstance(rows, list) or not rows:
         raise UsageError(f'--models {path}: expected {{"models": [...]}} with at least one in it')
-    opens = [_opener(row, f"--models {path}: models[{n}]", connect) for n, row in enumerate(rows)]
+    opens = [
+        _opener(row, f"--models {path}: models[{n}]", connect, silence)
+        for n, row in enumerate(rows)
+    ]
     names = Counter(
         (name, row.get("engine")) for row in rows for name in {row["name"], *row.get("aliases", [])}
     )
@@ -58,23 +64,25 @@ def read_models(path: Path, connect: Connect) -> OpenModels:
     return lambda: [open_model() for open_model in opens]
 
 
-def opener_of(connect: Connect) -> Callable[[dict[str, Any]], Callable[[], Model]]:
+def opener_of(
+    connect: Connect, silence: float = SILENCE_SECONDS
+) -> Callable[[dict[str, Any]], Callable[[], Model]]:
     """What opens a model that a supervisor tells of."""
-    return lambda row: _opener(row, "the supervisor's model", connect)
+    return lambda row: _opener(row, "the supervisor's model", connect, silence)
 
 
 def triton_model(engine: Path, address: str, connect: Connect) -> Callable[[], Model]:
     return _triton(engine, None, address, connect)
 
 
-def _opener(row: Any, where: str, connect: Connect) -> Callable[[], Model]:
+def _opener(row: Any, where: str, connect: Connect, silence: float) -> Callable[[], Model]:
     if not isinstance(row, dict) or not isinstance(row.get("name"), str):
         raise UsageError(f"{where}: expected an object with a name")
     if unknown := row.keys() - KEYS:
         raise UsageError(f"{where}: unknown keys {sorted(unknown)}")
     names = Names(row["name"], tuple(row.get("aliases", ())), tuple(row.get("contains", ())))
     if "url" in row:
-        return _relayed(names, row, where)
+        return _relayed(names, row, where, silence)
     for key in ("directory", "address"):
         if not isinstance(row.get(key), str):
             raise UsageError(f"{where}: expected either url, or directory and address")
@@ -94,7 +102,7 @@ def _triton(
     return open_model
 
 
-def _relayed(names: Names, row: dict[str, Any], where: str) -> Callable[[], Model]:
+def _relayed(names: Names, row: dict[str, Any], where: str, silence: float) -> Callable[[], Model]:
     url, upstream = row["url"], row.get("upstream", names.name)
     engine = str(row.get("engine", "openai"))
     if not isinstance(url, str) or not isinstance(upstream, str):
@@ -110,7 +118,7 @@ def _relayed(names: Names, row: dict[str, Any], where: str) -> Callable[[], Mode
     def open_model() -> Model:
         return RelayedModel(
             names.name,
-            OpenAIBackend(name, url, upstream),
+            OpenAIBackend(name, url, upstream, silence=silence),
             engine,
             names.aliases,
             names.contains,

@@ -86,7 +86,8 @@ class Relayed(Response):
             await send({"type": "http.response.body", "body": last, "more_body": False})
 
     def _request(self, record: RequestRecord) -> AbstractAsyncContextManager[Connection]:
-        return self._model.backend.ask(self._path, self._asked, record.id)
+        backend = self._model.backend
+        return backend.ask(self._path, self._asked, record.id, streams=self._streams)
 
     async def _answered(self, answer: Connection) -> bool:
         """Whether it is one, and not the sign to ask otherwise; raises all other refusals."""

@@ -62,7 +62,7 @@ async def answering(ask: RelayedAsk, request_id: str) -> AsyncIterator[Connectio
     backend = ask.model.backend
     body = dict(ask.body)
     while True:
-        async with backend.ask(CHAT, orjson.dumps(body), request_id) as answer:
+        async with backend.ask(CHAT, orjson.dumps(body), request_id, streams=True) as answer:
             if answer.status == 200:
                 if not answer.headers.get("content-type", "").startswith("text/event-stream"):
                     raise GenerationFailed(f"{backend.name} was asked for a stream and sent none")
