@@ -12,6 +12,8 @@ import pytest
 from fakes.backend import FakeBackend
 from fakes.wedged_server import Server
 from gateway.harness import Call, application, events, ids, served, server, user
+from hypothesis import given
+from hypothesis import strategies as st
 
 from enginix.backends.openai import OpenAIBackend
 from enginix.gateway.models import RelayedModel
@@ -379,9 +381,18 @@ def test_a_name_is_found_however_it_is_spelled() -> None:
     assert rename.feed(spelled) == b'data: {"model":"ours"}\n\n'
 
 
+@given(data=st.binary(max_size=80) | st.text('"model:\\{}, x', max_size=60).map(str.encode))
+def test_no_bytes_are_too_strange_to_be_passed_on(data: bytes) -> None:
+    Rename("ours").feed(data)
+    Rename("ours").feed(b'data: {"model":"m"}\n' + data)
+    usage_in(b'{"usage"' + data)
+    Events().feed(data)
+
+
 def test_usage_is_found_in_the_last_event_that_has_it() -> None:
     body = b'data: {"usage":null}\n\ndata: {"usage":{"prompt_tokens":3,"completion_tokens": 9}}\n\n'
     assert usage_in(body) == (3, 9)
     nested = {"input_tokens": 5, "input_tokens_details": {"x": 1}, "output_tokens": 6}
     assert usage_in(json.dumps({"response": {"usage": nested}}).encode()) == (5, 6)
     assert usage_in(b"{}") is None
+    assert usage_in(b'{"usage":{"prompt_tokens":-1,"completion_tokens":-1}}') is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
@@ -15,7 +16,9 @@ from hypothesis import strategies as st
 
 from enginix.backends.openai import OpenAIBackend
 from enginix.chat.events import Message, collect
-from enginix.errors import GenerationFailed
+from enginix.errors import EnginixError, GenerationFailed
+from enginix.gateway.api.chat_reply import ChatStream
+from enginix.gateway.api.messages_reply import MessageStream
 from enginix.gateway.ask import Finished, Logprobs, RelayedAsk, ReplyFormat
 from enginix.gateway.models import RelayedModel
 from enginix.gateway.upstream.chat import Completion
@@ -197,6 +200,13 @@ def cut(data: Any, places: list[int]) -> list[Any]:
     return [data[start:end] for start, end in pairwise(edges)]
 
 
+KEYS = st.sampled_from(
+    [
+        *("choices", "index", "delta", "content", "reasoning", "tool_calls", "id", "function"),
+        *("name", "arguments", "finish_reason", "stop_reason", "logprobs", "logprob", "usage"),
+        *("completion_tokens", "prompt_tokens", "completion_tokens_details", "error", "message"),
+    ]
+)
 cuts = st.lists(st.integers(0, 10**6), max_size=12)
 
 
@@ -222,6 +232,26 @@ def test_a_text_without_any_format_comes_through_unchanged(text: str, places: li
         collect(each for each in spoken if not isinstance(each, Logprobs | Finished)).content
         == text
     )
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=12,
+)
+CHUNKS = st.fixed_dictionaries(
+    {}, optional={"choices": st.lists(JSON, max_size=2) | JSON, "usage": JSON, "error": JSON}
+)
+
+
+@given(chunks=st.lists(CHUNKS | JSON, max_size=4))
+def test_whatever_a_server_sends_it_is_an_answer_or_a_failure_of_its_own(chunks: list[Any]) -> None:
+    completed = Completion(relayed_ask(), "x")
+    with suppress(EnginixError):
+        completed.read([json.dumps(chunk).encode() for chunk in chunks])
+        for _, events, _ in [*completed.take(), *completed.finish()]:
+            ChatStream(relayed_ask()).encode(0, events)
+            MessageStream(relayed_ask()).encode(0, events)
 
 
 CALLS = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -41,9 +42,10 @@ class Rename:
 def spelling_of_model(data: bytes) -> bytes | None:
     """The bytes of key and name, as this server writes them."""
     names = {name for document in documents(data) if (name := model_of(document)) is not None}
-    for found in KEY.finditer(data):
-        if orjson.loads(found[1]) in names:
-            return found[0]
+    for found in KEY.finditer(data) if names else ():
+        with suppress(orjson.JSONDecodeError):
+            if orjson.loads(found[1]) in names:
+                return found[0]
     return None
 
 

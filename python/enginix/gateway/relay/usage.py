@@ -47,4 +47,5 @@ def counts_of(document: Any) -> dict[str, Any]:
 
 def first_number(counts: dict[str, Any], *names: str) -> int | None:
     found = (counts.get(name) for name in names)
-    return next((number for number in found if isinstance(number, int)), None)
+    # Some servers say -1 where they do not know.
+    return next((number for number in found if isinstance(number, int) and number >= 0), None)

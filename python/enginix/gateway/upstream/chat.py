@@ -145,10 +145,15 @@ class Completion:
             raise failure
         if isinstance(usage := chunk.get("usage"), dict):
             self._usage = usage
-        for choice in chunk.get("choices") or ():
-            index = choice.get("index") or 0
-            if index < len(self._choices):
-                self._said[index] += self._choices[index].read(choice)
+        choices = chunk.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
+            if isinstance(choice, dict):
+                self._read_choice(choice)
+
+    def _read_choice(self, choice: Mapping[str, Any]) -> None:
+        index = number(choice.get("index")) or 0
+        if 0 <= index < len(self._choices):
+            self._said[index] += self._choices[index].read(choice)
 
     def take(self) -> Iterator[tuple[int, list[ReplyEvent], int]]:
         """What each choice said since the last time, and in how many pieces."""
@@ -190,4 +195,5 @@ class Completion:
 
 
 def number(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    """A count; some servers say -1 where they do not know."""
+    return value if type(value) is int and value >= 0 else None

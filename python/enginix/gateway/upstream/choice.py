@@ -64,7 +64,8 @@ class Choice:
             return events
         logprobs = choice.get("logprobs")
         if isinstance(logprobs, dict) and isinstance(entries := logprobs.get("content"), list):
-            events.append(Logprobs(tuple(map(SpelledLogprob, filter(None, entries)))))
+            spelled = (SpelledLogprob(entry) for entry in entries if isinstance(entry, dict))
+            events.append(Logprobs(tuple(spelled)))
         delta = choice.get("delta")
         if isinstance(delta, dict):
             self._say(self._read_delta(delta), events)
@@ -172,7 +173,8 @@ class ServerCalls:
         if isinstance(index, int):
             return index
         # Without numbers, an id or a name begins the next call.
-        begins = call.get("id") or (call.get("function") or {}).get("name")
+        function = call.get("function")
+        begins = call.get("id") or (isinstance(function, dict) and function.get("name"))
         return len(self._places) if begins else max(0, len(self._places) - 1)
 
 
