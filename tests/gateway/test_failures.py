@@ -156,6 +156,15 @@ async def test_deep_schemas_are_no_500(levels: int) -> None:
             assert response.status_code == (200 if levels < 195 else 400), (path, response.text)
 
 
+async def test_a_compressed_body_is_refused_for_what_it_is() -> None:
+    async with server(served(FakeBackend(REPLY))) as client:
+        response = await client.post(
+            "/v1/chat/completions", content=b"\x1f\x8b", headers={"Content-Encoding": "gzip"}
+        )
+    assert response.status_code == 400
+    assert "gzip" in response.json()["error"]["message"]
+
+
 async def test_nul_bytes_are_text() -> None:
     async with server(served(FakeBackend(REPLY))) as client:
         response = await client.post(

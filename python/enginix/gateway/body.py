@@ -56,6 +56,12 @@ async def read_bytes(request: Request) -> bytes:
 
 
 async def _received(request: Request) -> bytes:
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    if encoding not in ("", "identity"):
+        raise RequestError(
+            f"the body is encoded as {encoding[:40]!r}; send it as it is",
+            code="unsupported_encoding",
+        )
     limit = gateway_of(request).settings.request.body_bytes
     if _announced(request) > limit:
         raise BodyTooLarge(limit)
