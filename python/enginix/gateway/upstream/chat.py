@@ -15,7 +15,13 @@ import orjson
 
 from enginix.backends.http1 import Connection
 from enginix.backends.openai import refusal, told_failure
-from enginix.errors import BackendUnavailable, EnginixError, GenerationFailed, RequestError
+from enginix.errors import (
+    BackendError,
+    BackendUnavailable,
+    EnginixError,
+    GenerationFailed,
+    RequestError,
+)
 from enginix.gateway.ask import Finished, RelayedAsk, ReplyEvent
 from enginix.gateway.generation import Replies
 from enginix.gateway.record import RequestRecord, TokenTimes
@@ -94,7 +100,8 @@ def acceptable(
 
 
 async def read_to_end(answer: Connection) -> None:
-    with suppress(TimeoutError):
+    # Nothing that goes wrong now can take the answer back.
+    with suppress(TimeoutError, BackendError):
         async with asyncio.timeout(LAST_CHUNK_SECONDS):
             while await answer.piece():
                 pass

@@ -1,0 +1,111 @@
+"""The real llama-server behind the gateway: what it tells apart itself, and what is done here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from subprocess import PIPE, STDOUT
+from typing import Any
+
+import httpx
+import pytest
+from gateway.harness import events, server, user
+
+import enginix.serve
+from enginix.backends.openai import OpenAIBackend
+from enginix.gateway.models import RelayedModel
+from enginix.runtimes.runtime import Runtime
+from tests.conftest import Log, free_ports
+
+PROGRAM = Path(enginix.serve.__path__[0]) / "llama_server.py"
+QUESTION = user("What is the capital of France?")
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "Get the weather",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string"}},
+            "required": ["city"],
+        },
+    },
+}
+# What makes it leave the reasoning in the text; calls stay there when none may be made.
+RAW = {"reasoning_format": "none", "temperature": 0, "max_tokens": 100}
+
+
+@pytest.fixture(scope="module")
+def llama_server(runtime: Runtime, demo_engine: Path) -> Iterator[str]:
+    (port,) = free_ports(1)
+    command = [str(runtime.python), str(PROGRAM), f"--model={demo_engine}/model.gguf"]
+    command += ["--alias=demo", f"--port={port}", "--threads=1", "--parallel=2"]
+    process = subprocess.Popen(command, stdout=PIPE, stderr=STDOUT, text=True)
+    log = Log(process)
+    try:
+        assert log.says("llama-server serves"), log.text()
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+        log.close()
+
+
+@asynccontextmanager
+async def gateway(url: str) -> AsyncIterator[httpx.AsyncClient]:
+    """Its answers as they are, as the model `own`, and told apart here, as `ours`."""
+    formats: dict[str, Any] = {"reasoning": "think-tags", "tools": "hermes-json"}
+    own, ours = (
+        RelayedModel(name, OpenAIBackend("llama-server", url, "demo"), "llama-server", **more)
+        for name, more in (("own", {}), ("ours", formats))
+    )
+    async with server(own, ours) as client:
+        yield client
+
+
+def said(answer: httpx.Response) -> tuple[str, str, list[Any]]:
+    """Reasoning, answer and calls, without the white space that the two sides cut differently."""
+    message = answer.json()["choices"][0]["message"]
+    calls = [
+        (call["function"]["name"], json.loads(call["function"]["arguments"]))
+        for call in message.get("tool_calls") or ()
+    ]
+    reasoning, content = message.get("reasoning_content"), message["content"]
+    return (reasoning or "").strip(), (content or "").strip(), calls
+
+
+@pytest.mark.parametrize("tools", [None, [TOOL]], ids=["an answer", "a call"])
+async def test_our_parsers_find_what_its_own_do(llama_server: str, tools: Any) -> None:
+    messages = user("What is the weather in Paris?") if tools else QUESTION
+    asked = {"messages": messages, "temperature": 0, "max_tokens": 100}
+    asked |= {"tools": tools} if tools else {}
+    async with gateway(llama_server) as client:
+        own = await client.post("/v1/chat/completions", json={**asked, "model": "own"})
+        raw = {**asked, **RAW, "model": "ours"}
+        ours = await client.post("/v1/chat/completions", json=raw)
+    assert said(ours) == said(own)
+    assert said(ours)[0]
+    assert bool(said(ours)[2]) == bool(tools)
+    assert ours.json()["usage"]["completion_tokens"] == own.json()["usage"]["completion_tokens"]
+
+
+@pytest.mark.parametrize("model", ["own", "ours"])
+async def test_every_dialect_has_the_same_answer(llama_server: str, model: str) -> None:
+    async with gateway(llama_server) as client:
+        asked: dict[str, Any] = {"model": model, "temperature": 0, "stream": True}
+        message = {**asked, "max_tokens": 100, "messages": QUESTION}
+        response = {**asked, "max_output_tokens": 100, "input": QUESTION[0]["content"]}
+        messages = events((await client.post("/v1/messages", json=message)).text)
+        responses = events((await client.post("/v1/responses", json=response)).text)
+        counted = {"model": model, "messages": QUESTION}
+        count = (await client.post("/v1/messages/count_tokens", json=counted)).json()
+    deltas = [each["delta"] for each in messages if each["type"] == "content_block_delta"]
+    assert "".join(each.get("text", "") for each in deltas).strip().endswith("Paris.")
+    assert any("thinking" in each for each in deltas)
+    done = responses[-1]["response"]
+    assert done["output"][-1]["content"][0]["text"].strip().endswith("Paris.")
+    assert done["usage"]["input_tokens"] == count["input_tokens"]
+    assert messages[-1]["type"] == "message_stop"
