@@ -152,6 +152,28 @@ def test_a_config_with_a_hole_names_it(engine: Path, key: str) -> None:
         read_engine(engine)
 
 
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("pretrained_config", "architecture"), ["Qwen3ForCausalLM"]),
+        (("pretrained_config", "quantization", "quant_algo"), 4),
+        (("pretrained_config", "quantization", "exclude_modules"), "lm_head"),
+        (("pretrained_config", "mapping", "world_size"), "2"),
+        (("pretrained_config", "mapping", "world_size"), 3),
+        (("pretrained_config", "mapping", "world_size"), 10**30),
+        (("pretrained_config", "num_hidden_layers"), 10**9),
+        (("pretrained_config", "vocab_size"), -1),
+        (("build_config", "max_batch_size"), True),
+    ],
+)
+def test_a_value_that_cannot_be_is_named_at_once(
+    engine: Path, path: tuple[str, ...], value: object
+) -> None:
+    change_config(engine, *path, value=value)
+    with pytest.raises(EngineDamaged, match=f"{path[-1]} is .*, expected"):
+        read_engine(engine)
+
+
 def changed(manifest: Manifest, **fields: object) -> Manifest:
     return replace(manifest, **fields)
 

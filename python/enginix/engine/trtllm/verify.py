@@ -28,6 +28,8 @@ from enginix.manifest import Limits, Manifest, Parallelism, Quantization
 
 CONFIG_FILE = "config.json"
 ENGINE_KEYS = ("version", "pretrained_config", "build_config")
+MOST_RANKS = 4096
+MOST_LAYERS = 10_000
 RANK_FILE = re.compile(r"rank(\d+)\.engine")
 
 # An engine of BF16 weights in place of NVFP4 is three times as large.
@@ -77,23 +79,22 @@ def read_engine(directory: Path) -> EngineFacts:
     try:
         return EngineFacts(
             version=str(data["version"]),
-            architecture=str(config["architecture"]),
-            dtype=str(config["dtype"]),
-            quantization=Quantization(
-                algo=quantization.get("quant_algo"),
-                kv_cache_algo=quantization.get("kv_cache_quant_algo"),
-                group_size=quantization.get("group_size"),
-                exclude=list(quantization.get("exclude_modules") or _default_excluded()),
+            architecture=_name(config, "architecture"),
+            dtype=_name(config, "dtype"),
+            quantization=_quantization(quantization),
+            parallelism=_parallelism(mapping),
+            limits=Limits(
+                _number(build, "max_batch_size"),
+                _number(build, "max_seq_len"),
+                _number(build, "max_num_tokens"),
             ),
-            parallelism=Parallelism(
-                tp=mapping["tp_size"], pp=mapping["pp_size"], world_size=mapping["world_size"]
-            ),
-            limits=Limits(build["max_batch_size"], build["max_seq_len"], build["max_num_tokens"]),
-            vocabulary=config.get("vocab_size"),
+            vocabulary=_number(config, "vocab_size") if "vocab_size" in config else None,
             decoder=_decoder(config),
         )
-    except (KeyError, TypeError) as error:
+    except KeyError as error:
         raise EngineDamaged(f"{path}: {error} is missing; build the engine again") from None
+    except ValueError as error:
+        raise EngineDamaged(f"{path}: {error}; build the engine again") from None
 
 
 def verify_engine(directory: Path, facts: EngineFacts, promised: Quantization) -> None:
@@ -201,17 +202,58 @@ def _decoder(config: Mapping[str, Any]) -> Decoder | None:
     if bool(config.get("attn_bias")) != family.qkv_bias:
         return None
     sizes = Sizes(
-        layers=config["num_hidden_layers"],
-        hidden=config["hidden_size"],
-        heads=config["num_attention_heads"],
-        kv_heads=config["num_key_value_heads"],
-        head_size=config["head_size"],
-        intermediate=config["intermediate_size"],
-        vocabulary=config["vocab_size"],
-        context=config.get("max_position_embeddings") or 0,
+        layers=_number(config, "num_hidden_layers", MOST_LAYERS),
+        hidden=_number(config, "hidden_size"),
+        heads=_number(config, "num_attention_heads"),
+        kv_heads=_number(config, "num_key_value_heads"),
+        head_size=_number(config, "head_size"),
+        intermediate=_number(config, "intermediate_size"),
+        vocabulary=_number(config, "vocab_size"),
+        context=_number(config, "max_position_embeddings")
+        if config.get("max_position_embeddings")
+        else 0,
         tied_embeddings=bool(config.get("tie_word_embeddings", True)),
     )
     return Decoder(sizes, family.query_key_norm, family.qkv_bias)
+
+
+def _quantization(found: Mapping[str, Any]) -> Quantization:
+    for key in ("quant_algo", "kv_cache_quant_algo"):
+        if not isinstance(found.get(key), str | None):
+            raise ValueError(f"{key} is {found[key]!r}, expected a name or null")
+    exclude = found.get("exclude_modules") or _default_excluded()
+    if not isinstance(exclude, list) or not all(isinstance(name, str) for name in exclude):
+        raise ValueError(f"exclude_modules is {exclude!r}, expected a list of names")
+    return Quantization(
+        algo=found.get("quant_algo"),
+        kv_cache_algo=found.get("kv_cache_quant_algo"),
+        group_size=None if found.get("group_size") is None else _number(found, "group_size"),
+        exclude=exclude,
+    )
+
+
+def _parallelism(mapping: Mapping[str, Any]) -> Parallelism:
+    tp, pp = _number(mapping, "tp_size", MOST_RANKS), _number(mapping, "pp_size", MOST_RANKS)
+    cp = _number(mapping, "cp_size", MOST_RANKS) if "cp_size" in mapping else 1
+    world_size = _number(mapping, "world_size", MOST_RANKS)
+    if world_size != tp * pp * cp:
+        raise ValueError(f"world_size is {world_size}, expected {tp} x {pp} x {cp} ranks")
+    return Parallelism(tp, pp, world_size)
+
+
+def _name(values: Mapping[str, Any], key: str) -> str:
+    value = values[key]
+    if not isinstance(value, str):
+        raise ValueError(f"{key} is {value!r}, expected a name")
+    return value
+
+
+def _number(values: Mapping[str, Any], key: str, most: int = 2**31) -> int:
+    """A count: what is no whole number, or beyond all reason, is no count."""
+    value = values[key]
+    if type(value) is not int or not 1 <= value <= most:
+        raise ValueError(f"{key} is {value!r}, expected a whole number from 1 to {most}")
+    return value
 
 
 def _default_excluded() -> list[str]:
