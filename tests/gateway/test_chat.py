@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from fakes.backend import FakeBackend
-from gateway.harness import events, ids, served, server, user
+from gateway.harness import TOKENIZER, events, ids, served, server, user
 
 WEATHER = {
     "type": "function",
@@ -209,6 +209,53 @@ async def test_log_probabilities_name_every_token() -> None:
     assert bytes(byte for token in content for byte in token["bytes"]).decode() == "Hello 你好"
 
 
+async def test_usage_comes_with_every_chunk_as_far_as_it_is_where_that_is_asked_for() -> None:
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    backend = FakeBackend(ids("Hello there, you"))
+    chunks = (await stream(backend, stream_options=options))[:-1]
+    counts = [chunk["usage"]["completion_tokens"] for chunk in chunks]
+    assert (counts[0], counts[-1]) == (0, backend.produced)
+    assert counts == sorted(counts)
+    assert all(chunk["usage"]["prompt_tokens"] > 0 for chunk in chunks)
+
+
+@pytest.mark.parametrize(
+    ("form", "kind"),
+    [
+        ({"structured_outputs": {"choice": ["yes", "no"]}}, "regex"),
+        ({"structured_outputs": {"json": {"type": "object"}}}, "json_schema"),
+        ({"structured_outputs": {"regex": "[0-9]+"}}, "regex"),
+        ({"structured_outputs": {"grammar": 'root ::= "a"'}}, "ebnf_grammar"),
+        ({"structured_outputs": {"json_object": True}}, "json"),
+        ({"json_schema": {"const": 5}}, "json_schema"),
+        ({"grammar": 'root ::= "a"'}, "ebnf_grammar"),
+        ({"response_format": {"type": "json_object", "schema": {"const": 5}}}, "json_schema"),
+        ({"guided_choice": ["yes", "no"]}, "regex"),
+    ],
+)
+async def test_the_form_of_an_answer_can_be_said_as_other_servers_have_it(
+    form: dict[str, Any], kind: str
+) -> None:
+    backend = FakeBackend(ids("yes"))
+    await ask(backend, **form, chat_template_kwargs={"enable_thinking": False})
+    guide = backend.asked[0].sampling.guide
+    assert guide is not None
+    assert guide.kind == kind
+
+
+async def test_an_answer_that_is_cut_inside_a_character_ends_before_it() -> None:
+    reply = ids("Hello 👋")
+    cut = next(n for n in range(1, len(reply)) if "�" in TOKENIZER.decode(reply[:n]))
+    for streamed in (False, True):
+        backend = FakeBackend(reply)
+        if streamed:
+            chunks = (await stream(backend, max_tokens=cut))[:-1]
+            text = "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks)
+        else:
+            text = (await ask(backend, max_tokens=cut))["choices"][0]["message"]["content"]
+        assert text == "Hello "
+
+
 async def test_the_likeliest_tokens_stand_beside_each_token() -> None:
     backend = FakeBackend(ids("Hello there"))
     backend.supports |= {"top_logprobs"}
@@ -408,6 +455,8 @@ async def test_neutral_values_ask_nothing_of_the_engine() -> None:
         ({"functions": [{}]}, "functions"),
         ({"top_logprobs": 5, "logprobs": True}, "top_logprobs"),
         ({"top_logprobs": 5}, "top_logprobs"),
+        ({"structured_outputs": {"regex": {"1": "a"}}}, "structured_outputs.regex"),
+        ({"structured_outputs": {"regex": "a", "choice": ["b"]}}, "regex"),
         ({"top_logprobs": 21, "logprobs": True}, "top_logprobs"),
         ({"stream_options": {"include_usage": True}}, "stream_options"),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema.schema"),

@@ -63,6 +63,14 @@ def test_llama_server_is_given_the_file_and_waits_without_spinning() -> None:
     assert command.env == {"OMP_WAIT_POLICY": "passive"}
 
 
+def test_an_option_without_a_value_is_a_bare_flag_in_each_program_s_spelling() -> None:
+    entry = ModelEntry("a", engine="trtllm", options={"trust_remote_code": True, "tp_size": 2})
+    argv = trtllm_command(["trtllm-serve"], entry, "m", Path("/y")).argv
+    assert argv[-2:] == ["--trust_remote_code", "--tp_size=2"]
+    entry = ModelEntry("a", engine="vllm", options={"enable_auto_tool_choice": True})
+    assert vllm_command(["vllm"], entry, "m").argv[-1] == "--enable-auto-tool-choice"
+
+
 def test_an_entry_sees_only_its_own_gpus() -> None:
     entry = ModelEntry("a", engine="vllm", gpus=["1", "2"])
     assert vllm_command(["vllm"], entry, "m").env == {

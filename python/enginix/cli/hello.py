@@ -56,7 +56,8 @@ async def _deltas(url: str, model: str, question: str) -> AsyncGenerator[tuple[s
                 raise BackendError(f"{url} broke off: {data['error']['message']}")
             for choice in data["choices"]:
                 delta = choice["delta"]
-                if text := delta.get("reasoning_content"):
+                # OpenAI has no field for it; servers disagree.
+                if text := delta.get("reasoning_content") or delta.get("reasoning"):
                     yield "reasoning", text
                 if text := delta.get("content"):
                     yield "content", text

@@ -28,6 +28,8 @@ class ReplyFormat:
     end_of_reasoning: tuple[int, ...] = ()
     """Where a guide begins to hold, when the model reasons before its guided answer."""
     stop: tuple[str, ...] = ()
+    counts: bool = False
+    """Every event is to be preceded by the number of tokens so far."""
     continues: bool = False
     """The reply goes on where the prompt's text ended: its first space is its own."""
 
@@ -91,6 +93,12 @@ class Logprobs(NamedTuple):
     tokens: tuple[TokenLogprob, ...]
 
 
+class Counted(NamedTuple):
+    """How many tokens the choice has by the events that follow."""
+
+    tokens: int
+
+
 @dataclass(frozen=True, slots=True)
 class Finished:
     """The last event of a choice."""
@@ -103,7 +111,7 @@ class Finished:
     """Where only the server that answered could count them."""
 
 
-ReplyEvent = Event | Logprobs | Finished
+ReplyEvent = Event | Logprobs | Counted | Finished
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ class Options:
     stop_param: str = "stop"
     stop_token_ids: tuple[int, ...] = ()
     ignore_end: bool = False
+    counts: bool = False
     logprobs: bool = False
     top_logprobs: int = 0
     top_logprobs_param: str = "top_logprobs"
@@ -87,7 +88,7 @@ async def ask_for(
         id=identity,
         model=model,
         requests=requests,
-        format=replace(prompts[0].format, stop=options.stop),
+        format=replace(prompts[0].format, stop=options.stop, counts=options.counts),
         prompt_tokens=sum(len(prompt.ids) for prompt in prompts),
         guide_param=options.guide_param,
     )

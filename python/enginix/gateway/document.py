@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from enginix.chat.events import Message, collect
-from enginix.gateway.ask import AnyAsk, Finished, Logprobs, ReplyEvent, TokenLogprob, Usage
+from enginix.gateway.ask import AnyAsk, Counted, Finished, Logprobs, ReplyEvent, TokenLogprob, Usage
 from enginix.gateway.disconnect import unless_client_leaves
 from enginix.gateway.gateway import Gateway
 from enginix.gateway.parts import Part, Parts
@@ -26,7 +26,9 @@ class WholeChoice:
         finished = events[-1]
         assert isinstance(finished, Finished), "every choice ends with it"
         self.finished = finished
-        self._said = [event for event in events if not isinstance(event, Finished | Logprobs)]
+        self._said = [
+            event for event in events if not isinstance(event, Finished | Logprobs | Counted)
+        ]
         self.logprobs: tuple[TokenLogprob, ...] = tuple(
             token for event in events if isinstance(event, Logprobs) for token in event.tokens
         )

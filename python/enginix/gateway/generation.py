@@ -14,6 +14,7 @@ from enginix.chat.stream import ReplyStream
 from enginix.errors import GenerationFailed, RequestError
 from enginix.gateway.ask import (
     Ask,
+    Counted,
     Finished,
     FinishReason,
     Logprobs,
@@ -107,6 +108,7 @@ class Choice:
     __slots__ = (
         "_begun",
         "_called",
+        "_counts",
         "_most_tokens",
         "_one_call",
         "_reasons",
@@ -122,6 +124,7 @@ class Choice:
         self._most_tokens = request.max_tokens
         self._tools = bool(format.definitions)
         self._one_call = format.one_call
+        self._counts = format.counts
         self._called = False
         self._reasons = format.starts_inside
         self.done = False
@@ -148,6 +151,8 @@ class Choice:
 
     def _read_tokens(self, ids: tuple[int, ...], events: list[ReplyEvent]) -> None:
         self.tokens += len(ids)
+        if self._counts:
+            events.append(Counted(self.tokens))
         said = self._reply.feed(ids)
         if said:
             self._reasons = said[-1].__class__ is Reasoning

@@ -10,18 +10,26 @@ import orjson
 
 from enginix.errors import RequestError
 from enginix.gateway.parameters import missing
-from enginix.gateway.schema.chat import GuidedFields, ResponseFormat
+from enginix.gateway.schema.chat import GuidedFields, ResponseFormat, StructuredOutputs
+from enginix.gateway.schema.fields import Schema
 from enginix.triton.request import Guide
+
+# Field -> what makes its value a guide.
+Makers = dict[str, Callable[[Any], Guide | None]]
 
 
 def guide_of(fields: GuidedFields) -> Guide | None:
     """The one guide a request asks for; None for free text."""
+    return _only_guide(fields, MAKERS)
+
+
+def _only_guide(fields: Schema, makers: Makers) -> Guide | None:
     asked = {
         name: make(value)
-        for name, make in MAKERS.items()
+        for name, make in makers.items()
         if (value := getattr(fields, name)) is not None
     }
-    guides = {name: guide for name, guide in asked.items() if guide is not None}
+    guides = {name.rstrip("_"): guide for name, guide in asked.items() if guide is not None}
     if len(guides) > 1:
         raise RequestError(
             f"{' and '.join(guides)} each say what the answer must look like; send one of them",
@@ -36,7 +44,7 @@ def _format_guide(format: ResponseFormat) -> Guide | None:
         case "text":
             return None
         case "json_object":
-            return Guide("json")
+            return Guide("json") if format.schema_ is None else _schema_guide(format.schema_)
         case "json_schema":
             schema = format.json_schema.schema_ if format.json_schema else None
             return _schema_guide(_needed(schema, "response_format.json_schema.schema"))
@@ -55,11 +63,37 @@ def _choice_guide(choices: list[str]) -> Guide:
     return Guide("regex", "|".join(f"({re.escape(choice)})" for choice in choices))
 
 
-MAKERS: dict[str, Callable[[Any], Guide | None]] = {
+def _structured_guide(asked: StructuredOutputs) -> Guide | None:
+    return _only_guide(asked, STRUCTURED)
+
+
+def _any_json(wanted: bool) -> Guide | None:
+    return Guide("json") if wanted else None
+
+
+def _regex_guide(pattern: str) -> Guide:
+    return Guide("regex", pattern)
+
+
+def _grammar_guide(grammar: str) -> Guide:
+    return Guide("ebnf_grammar", grammar)
+
+
+STRUCTURED: Makers = {
+    "json_": _schema_guide,
+    "regex": _regex_guide,
+    "choice": _choice_guide,
+    "grammar": _grammar_guide,
+    "json_object": _any_json,
+}
+MAKERS: Makers = {
     "response_format": _format_guide,
+    "structured_outputs": _structured_guide,
+    "json_schema": _schema_guide,
+    "grammar": _grammar_guide,
     "guided_json": _schema_guide,
-    "guided_regex": lambda pattern: Guide("regex", pattern),
-    "guided_grammar": lambda grammar: Guide("ebnf_grammar", grammar),
+    "guided_regex": _regex_guide,
+    "guided_grammar": _grammar_guide,
     "guided_choice": _choice_guide,
 }
 

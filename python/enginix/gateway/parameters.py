@@ -36,6 +36,10 @@ def check_stream_options(options: StreamOptions | None, stream: bool | None) -> 
         )
 
 
+def counts_asked(options: StreamOptions | None) -> bool:
+    return options is not None and options.include_usage and options.continuous_usage_stats
+
+
 def check_choice(name: str | None, known: Sequence[str], param: str) -> None:
     """What must be called must be there; `param` is where the request names it."""
     if not known:

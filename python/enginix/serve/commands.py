@@ -52,7 +52,7 @@ def trtllm_command(program: Sequence[str], entry: ModelEntry, model: str, yaml: 
             *(["--backend=_autodeploy"] if entry.autodeploy else []),
             *([f"--max_seq_len={entry.max_model_len}"] if entry.max_model_len else []),
             f"--extra_llm_api_options={yaml}",
-            *(f"--{name}={value}" for name, value in entry.options.items()),
+            *_options(entry.options, dash="_"),
         ],
         visible_gpus(entry),
         # JSON is YAML, and needs no writer of our own.
@@ -172,10 +172,10 @@ def visible_gpus(entry: ModelEntry) -> dict[str, str]:
     }
 
 
-def _options(options: Mapping[str, Option]) -> list[str]:
+def _options(options: Mapping[str, Option], dash: str = "-") -> list[str]:
     words = []
     for name, value in options.items():
-        flag = "--" + name.replace("_", "-")
+        flag = "--" + name.replace("_", dash)
         if value is True:
             words.append(flag)
         elif value is not False:

@@ -19,6 +19,7 @@ NEEDED = {"llamacpp": "model.gguf", "trtllm": "config.json", "vllm": "config.jso
 # They take their memory when they start, by a share of it.
 TAKE_A_SHARE = ("trtllm", "vllm")
 
+LARGE_MODEL_SECONDS, SMALL_MODEL_SECONDS = 1800.0, 120.0
 DEFAULT_MEMORY = 0.9
 DEFAULT_MODEL_LEN = 8192
 
@@ -87,6 +88,7 @@ def _new(name: str, engine: str, path: str = "") -> ModelEntry:
         name=name,
         engine=engine,
         path=path,
+        ready_seconds=LARGE_MODEL_SECONDS if takes else SMALL_MODEL_SECONDS,
         http_port=0,
         grpc_port=0,
         metrics_port=0,

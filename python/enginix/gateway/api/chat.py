@@ -24,6 +24,7 @@ from enginix.gateway.parameters import (
     among,
     check_choice,
     check_stream_options,
+    counts_asked,
     refuse,
     stop_strings,
     unsupported,
@@ -105,6 +106,7 @@ def options_of(chat: ChatRequest, model: ServedModel) -> Options:
         stop=stop_strings(chat.stop),
         stop_token_ids=tuple(chat.stop_token_ids or ()),
         ignore_end=bool(chat.ignore_eos),
+        counts=counts_asked(chat.stream_options),
         logprobs=bool(chat.logprobs),
         top_logprobs=chat.top_logprobs or 0,
     )

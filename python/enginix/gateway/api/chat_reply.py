@@ -14,6 +14,7 @@ import orjson
 from enginix.chat.events import Answer, Event, Reasoning, ToolCallArguments, ToolCallStart
 from enginix.gateway.ask import (
     AnyAsk,
+    Counted,
     Finished,
     Logprobs,
     ReplyEvent,
@@ -36,10 +37,9 @@ class ChatStream:
     def __init__(self, ask: AnyAsk, options: StreamOptions | None = None) -> None:
         self._head = head(ask, "chat.completion.chunk")
         self._with_usage = options is not None and options.include_usage
-        # OpenAI sends the field with every chunk once it was asked for.
-        tail = b',"usage":null}\n\n' if self._with_usage else b"}\n\n"
+        tails = Tails(ask, options)
         self._choices = [
-            ChoiceChunks(self._head, index, tail, ask.model) for index in range(len(ask.requests))
+            ChoiceChunks(self._head, index, tails, ask.model) for index in range(len(ask.requests))
         ]
 
     def begin(self) -> bytes:
@@ -60,14 +60,30 @@ class ChatStream:
         return b"data: %b\n\n" % openai_error(failure)
 
 
+class Tails:
+    """What chunks end with: usage where it was asked for, null until the end or as far as it is."""
+
+    def __init__(self, ask: AnyAsk, options: StreamOptions | None) -> None:
+        self._prompt_tokens = ask.prompt_tokens
+        # OpenAI sends the field with every chunk once it was asked for.
+        with_usage = options is not None and options.include_usage
+        self.first = b',"usage":null}\n\n' if with_usage else b"}\n\n"
+        if ask.format.counts:
+            self.first = self.after(0)
+
+    def after(self, tokens: int) -> bytes:
+        usage = usage_of(Usage(self._prompt_tokens, tokens, 0))
+        return b',"usage":%b}\n\n' % dumps(usage)
+
+
 class ChoiceChunks:
     """The chunks of one choice."""
 
-    def __init__(self, head: bytes, index: int, tail: bytes, model: Model) -> None:
+    def __init__(self, head: bytes, index: int, tails: Tails, model: Model) -> None:
         self._before = before = b'%b,"choices":[{"index":%d,"delta":{' % (head, index)
-        self._tail = tail
-        self._after = after = b'},"logprobs":null,"finish_reason":null}]%b' % tail
-        self.role = b'%b"role":"assistant","content":""%b' % (before, after)
+        self._tails = tails
+        self._end_with(tails.first)
+        self.role = b'%b"role":"assistant","content":""%b' % (before, self._after)
         self._answer = before + b'"content":'
         self._reasoning = before + b'"reasoning_content":'
         self._call = before + b'"tool_calls":['
@@ -87,6 +103,9 @@ class ChoiceChunks:
             case Logprobs(tokens):
                 # They belong to the text that comes next, which may be tokens away.
                 self._logprobs += tokens
+                return b""
+            case Counted(tokens):
+                self._end_with(self._tails.after(tokens))
                 return b""
             case Finished(reason):
                 logprobs = self._take_logprobs()
@@ -113,6 +132,10 @@ class ChoiceChunks:
             return delta + self._after
         logprobs = self._take_logprobs()
         return b'%b},"logprobs":%b,"finish_reason":null}]%b' % (delta, logprobs, self._tail)
+
+    def _end_with(self, tail: bytes) -> None:
+        self._tail = tail
+        self._after = b'},"logprobs":null,"finish_reason":null}]%b' % tail
 
     def _take_logprobs(self) -> bytes:
         tokens, self._logprobs = self._logprobs, ()

@@ -22,6 +22,7 @@ from enginix.gateway.openapi import described
 from enginix.gateway.parameters import (
     check_stream_options,
     check_tokens,
+    counts_asked,
     refuse,
     stop_strings,
     unsupported,
@@ -115,6 +116,7 @@ def options_of(completion: CompletionRequest, model: ServedModel) -> Options:
         stop=stop_strings(completion.stop),
         stop_token_ids=tuple(completion.stop_token_ids or ()),
         ignore_end=bool(completion.ignore_eos),
+        counts=counts_asked(completion.stream_options),
         logprobs=completion.logprobs is not None,
         top_logprobs=completion.logprobs or 0,
         top_logprobs_param="logprobs",

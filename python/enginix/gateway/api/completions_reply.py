@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 
 from enginix.chat.events import Answer
-from enginix.gateway.api.chat_reply import DONE, fingerprint, head, usage_of
-from enginix.gateway.ask import Ask, Finished, Logprobs, ReplyEvent, TokenLogprob, Usage
+from enginix.gateway.api.chat_reply import DONE, Tails, fingerprint, head, usage_of
+from enginix.gateway.ask import Ask, Counted, Finished, Logprobs, ReplyEvent, TokenLogprob, Usage
 from enginix.gateway.document import WholeChoice
 from enginix.gateway.errors import Failure, openai_error
 from enginix.gateway.models import ServedModel
@@ -28,9 +28,9 @@ class CompletionStream:
     ) -> None:
         self._head = head(ask, "text_completion")
         self._with_usage = options is not None and options.include_usage
-        tail = b',"usage":null}\n\n' if self._with_usage else b"}\n\n"
+        tails = Tails(ask, options)
         self._choices = [
-            ChoiceChunks(self._head, index, tail, ask.model) for index in range(len(ask.requests))
+            ChoiceChunks(self._head, index, tails, ask.model) for index in range(len(ask.requests))
         ]
         self._echoes = echoes
 
@@ -54,10 +54,10 @@ class CompletionStream:
 
 
 class ChoiceChunks:
-    def __init__(self, head: bytes, index: int, tail: bytes, model: ServedModel) -> None:
+    def __init__(self, head: bytes, index: int, tails: Tails, model: ServedModel) -> None:
         self._before = b'%b,"choices":[{"index":%d,"text":' % (head, index)
-        self._tail = tail
-        self._after = b',"logprobs":null,"finish_reason":null}]%b' % tail
+        self._tails = tails
+        self._end_with(tails.first)
         self._model = model
         self._logprobs: tuple[TokenLogprob, ...] = ()
         self._offset = 0
@@ -70,9 +70,15 @@ class ChoiceChunks:
                 self._logprobs += tokens
             case Answer(text):
                 return self._chunk(text, b"null")
+            case Counted(count):
+                self._end_with(self._tails.after(count))
             case Finished(reason):
                 return self._chunk("", b'"%b"' % reason.encode())
         return b""
+
+    def _end_with(self, tail: bytes) -> None:
+        self._tail = tail
+        self._after = b',"logprobs":null,"finish_reason":null}]%b' % tail
 
     def _chunk(self, text: str, reason: bytes) -> bytes:
         tokens, self._logprobs = self._logprobs, ()

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from enginix.chat.events import Answer, Event, Reasoning
-from enginix.gateway.ask import AnyAsk, Finished, Logprobs, ReplyEvent, Usage
+from enginix.gateway.ask import AnyAsk, Counted, Finished, Logprobs, ReplyEvent, Usage
 from enginix.gateway.body import is_deep
 from enginix.gateway.document import WholeChoice
 from enginix.gateway.errors import Failure, anthropic_error
@@ -57,7 +57,7 @@ class MessageStream:
         if isinstance(event, Finished):
             self._finished = event
             return b""
-        if isinstance(event, Logprobs):
+        if isinstance(event, Logprobs | Counted):
             return b""
         part, text = self._parts.add(event)
         begun = b"" if part is self._open else self._close() + self._begin(part)

@@ -10,7 +10,7 @@ from uuid import uuid4
 import orjson
 
 from enginix.chat.events import Answer, Event, Reasoning
-from enginix.gateway.ask import AnyAsk, Finished, Logprobs, ReplyEvent, Usage
+from enginix.gateway.ask import AnyAsk, Counted, Finished, Logprobs, ReplyEvent, Usage
 from enginix.gateway.document import WholeChoice
 from enginix.gateway.errors import Failure
 from enginix.gateway.parts import Part, Parts
@@ -149,7 +149,7 @@ class ResponseStream:
         if isinstance(event, Finished):
             self._finished = event
             return b""
-        if isinstance(event, Logprobs):
+        if isinstance(event, Logprobs | Counted):
             return b""
         part, text = self._parts.add(event)
         begun = b"" if part is self._open else self._close("completed") + self._begin(part)

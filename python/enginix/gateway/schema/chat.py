@@ -89,18 +89,36 @@ class JsonSchema(Schema):
 class ResponseFormat(Schema):
     type: Literal["text", "json_object", "json_schema", "regex", "grammar"]
     json_schema: JsonSchema | None = None
+    schema_: Annotated[dict[str, Any] | bool | None, Field(alias="schema")] = None
+    """llama.cpp's, of a json_object."""
     pattern: str | None = None
     grammar: str | None = None
 
 
+Choices = Annotated[list[str], Field(min_length=1)]
+
+
+class StructuredOutputs(Schema):
+    """vLLM's one field for all of them."""
+
+    json_: Annotated[str | dict[str, Any] | None, Field(alias="json")] = None
+    regex: str | None = None
+    choice: Choices | None = None
+    grammar: str | None = None
+    json_object: bool | None = None
+
+
 class GuidedFields(Schema):
-    """Ways to say what the answer must look like."""
+    """Ways to say what the answer must look like: OpenAI's, vLLM's older and newer, llama.cpp's."""
 
     response_format: ResponseFormat | None = None
+    structured_outputs: StructuredOutputs | None = None
+    json_schema: dict[str, Any] | None = None
+    grammar: str | None = None
     guided_json: str | dict[str, Any] | None = None
     guided_regex: str | None = None
     guided_grammar: str | None = None
-    guided_choice: Annotated[list[str], Field(min_length=1)] | None = None
+    guided_choice: Choices | None = None
 
 
 class ChatRequest(SamplingFields, GuidedFields):

@@ -37,6 +37,8 @@ Penalty = Annotated[float, Field(ge=-2, le=2)]
 
 class StreamOptions(Schema):
     include_usage: bool = False
+    continuous_usage_stats: bool = False
+    """vLLM's: with every chunk, as far as it has come."""
 
 
 class SamplingFields(Schema):

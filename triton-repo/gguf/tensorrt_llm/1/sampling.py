@@ -22,6 +22,8 @@ ANY_SEED = 0xFFFF_FFFF
 # Tokens back to which a penalty looks.
 PENALTY_WINDOW = 65536
 MOST_LOGPROBS = 20
+# Of what is as good as impossible, as OpenAI has it.
+LEAST_LOGPROB = -9999.0
 HIGHEST = float(np.finfo(np.float32).max)
 
 # Option, lowest and highest value.
@@ -139,8 +141,8 @@ class Sampler:
         top = _highest(logits, self._sampling.top_logprobs)
         return Sampled(
             token,
-            float(logits[token]) - total,
-            tuple((each, float(logits[each]) - total) for each in top),
+            max(float(logits[token]) - total, LEAST_LOGPROB),
+            tuple((each, max(float(logits[each]) - total, LEAST_LOGPROB)) for each in top),
         )
 
     def close(self) -> None:
