@@ -17,8 +17,9 @@ from enginix.engine.build import Build, Job
 from enginix.engine.stages import Report
 from enginix.engine.trtllm.build import Workshop, convert_checkpoint, tensorrt_llm_build
 from enginix.engine.trtllm.by_hand import Origin, take_in, verify_by_hand
+from enginix.engine.trtllm.facts import CONFIG_FILE, read_engine
 from enginix.engine.trtllm.plan import Options
-from enginix.engine.trtllm.verify import CONFIG_FILE, describe, read_engine
+from enginix.engine.trtllm.verify import describe
 from enginix.engine.trtllm.watchdog import Patience
 from enginix.engine.trtllm.work import discard
 from enginix.errors import NotACheckpoint, RuntimeMissing, UsageError

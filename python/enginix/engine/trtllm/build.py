@@ -21,11 +21,12 @@ from enginix.engine.stages import Report, Stage, Stages
 from enginix.engine.trtllm.building import Building, build_ranks
 from enginix.engine.trtllm.command import BuildSpec
 from enginix.engine.trtllm.conversion import Place, ask_runtime, convert_ranks
+from enginix.engine.trtllm.facts import read_engine
 from enginix.engine.trtllm.plan import Options, Plan, read_plan
 from enginix.engine.trtllm.rank_checkpoint import Converted, read_rank_checkpoint, write_note
 from enginix.engine.trtllm.rank_tensors import least_bytes_of
 from enginix.engine.trtllm.tokenizer import copy_tokenizer, write_guide
-from enginix.engine.trtllm.verify import counted, describe, read_engine, verify_engine
+from enginix.engine.trtllm.verify import counted, describe, verify_engine
 from enginix.engine.trtllm.work import Work, open_work
 from enginix.errors import BuildError
 from enginix.manifest import Manifest

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from enginix.engine.trtllm.command import PROGRAM, BuildSpec, build_command, build_environment
 from enginix.engine.trtllm.conversion import Place
+from enginix.engine.trtllm.facts import CONFIG_FILE, ENGINE_KEYS
 from enginix.engine.trtllm.failures import Ended, explain
 from enginix.engine.trtllm.log import LogEvent, RankCompiled, RankWritten, Warned
-from enginix.engine.trtllm.verify import CONFIG_FILE, ENGINE_KEYS
 from enginix.engine.trtllm.watchdog import Outcome, Patience, Task, watch
 from enginix.errors import BuildIncomplete
 

@@ -14,6 +14,7 @@ from enginix import __version__
 from enginix.checkpoint.load import open_checkpoint
 from enginix.engine.chat_format import chat_format
 from enginix.engine.gguf.vocabulary import read_chat_template, read_object
+from enginix.engine.trtllm.facts import CONFIG_FILE, EngineFacts, read_engine
 from enginix.engine.trtllm.tokenizer import (
     GUIDE_FILE,
     TOKENIZER_FILE,
@@ -22,7 +23,7 @@ from enginix.engine.trtllm.tokenizer import (
     tokenizer_files,
     write_guide,
 )
-from enginix.engine.trtllm.verify import CONFIG_FILE, EngineFacts, read_engine, verify_engine
+from enginix.engine.trtllm.verify import verify_engine
 from enginix.errors import EngineError, EngineMismatch, NotACheckpoint, QuantizationLost
 from enginix.manifest import BuiltWith, Manifest, Source, write_manifest
 

@@ -1,0 +1,166 @@
+"""What an engine's config.json says about it, as trtllm-build writes it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from enginix.checkpoint.architecture import FAMILIES, Sizes
+from enginix.engine.trtllm.modules import Decoder, is_dense
+from enginix.engine.trtllm.quant_config import NEVER_QUANTIZED
+from enginix.engine.trtllm.rank_tensors import DTYPES, PACKINGS, RankTensor, rank_tensors
+from enginix.errors import EngineDamaged
+from enginix.manifest import Limits, Parallelism, Quantization
+
+CONFIG_FILE = "config.json"
+ENGINE_KEYS = ("version", "pretrained_config", "build_config")
+# Beyond all there are: a number that is wrong must not become as many names of files or tensors.
+MOST_RANKS = 4096
+MOST_LAYERS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFacts:
+    """What an engine's config.json says about it."""
+
+    version: str
+    architecture: str
+    dtype: str
+    quantization: Quantization
+    parallelism: Parallelism
+    limits: Limits
+    vocabulary: int | None
+    decoder: Decoder | None
+    """None: an architecture whose size is not known here."""
+
+    @property
+    def rank_files(self) -> list[str]:
+        return [f"rank{rank}.engine" for rank in range(self.parallelism.world_size)]
+
+    def tensors(self) -> dict[str, RankTensor]:
+        """One rank's weights; empty where they are not known."""
+        known = self.dtype in DTYPES and self.quantization.algo in (None, *PACKINGS)
+        if self.decoder is None or not known or self.parallelism.pp != 1:
+            return {}
+        return rank_tensors(self.decoder, self.quantization, self.dtype, self.parallelism.tp)
+
+    @property
+    def may_be_tied(self) -> bool:
+        """Is the output head the embedding? Not every architecture's config.json says so."""
+        return self.decoder is None or self.decoder.sizes.tied_embeddings
+
+
+def read_engine(directory: Path) -> EngineFacts:
+    """Parse config.json; EngineDamaged when it is not one that trtllm-build wrote."""
+    path = directory / CONFIG_FILE
+    data = _read_config(path)
+    config, build = data["pretrained_config"], data["build_config"]
+    mapping, quantization = config.get("mapping"), config.get("quantization")
+    if not isinstance(mapping, dict) or not isinstance(quantization, dict):
+        raise EngineDamaged(f"{path}: pretrained_config has no mapping or quantization")
+    try:
+        return EngineFacts(
+            version=str(data["version"]),
+            architecture=_name(config, "architecture"),
+            dtype=_name(config, "dtype"),
+            quantization=_quantization(quantization),
+            parallelism=_parallelism(mapping),
+            limits=Limits(
+                _number(build, "max_batch_size"),
+                _number(build, "max_seq_len"),
+                _number(build, "max_num_tokens"),
+            ),
+            vocabulary=_number(config, "vocab_size") if "vocab_size" in config else None,
+            decoder=_decoder(config),
+        )
+    except KeyError as error:
+        raise EngineDamaged(f"{path}: {error} is missing; build the engine again") from None
+    except ValueError as error:
+        raise EngineDamaged(f"{path}: {error}; build the engine again") from None
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise EngineDamaged(f"{path} is missing; build the engine again") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise EngineDamaged(f"{path} is not readable JSON: {error}") from error
+    if not isinstance(data, dict) or any(key not in data for key in ENGINE_KEYS):
+        # Triton's own words for this are "builder_config not found".
+        raise EngineDamaged(
+            f"{path} is not the one trtllm-build writes: it lacks some of "
+            f"{', '.join(ENGINE_KEYS)}; if a checkpoint's config.json was copied over it, build "
+            "the engine again"
+        )
+    if not all(isinstance(data[key], dict) for key in ENGINE_KEYS[1:]):
+        raise EngineDamaged(f"{path}: expected objects in {' and '.join(ENGINE_KEYS[1:])}")
+    return data
+
+
+def _decoder(config: Mapping[str, Any]) -> Decoder | None:
+    family = FAMILIES.get(config["architecture"])
+    if family is None or not is_dense(family) or config.get("mlp_bias"):
+        return None
+    if bool(config.get("attn_bias")) != family.qkv_bias:
+        return None
+    sizes = Sizes(
+        layers=_number(config, "num_hidden_layers", MOST_LAYERS),
+        hidden=_number(config, "hidden_size"),
+        heads=_number(config, "num_attention_heads"),
+        kv_heads=_number(config, "num_key_value_heads"),
+        head_size=_number(config, "head_size"),
+        intermediate=_number(config, "intermediate_size"),
+        vocabulary=_number(config, "vocab_size"),
+        context=_number(config, "max_position_embeddings")
+        if config.get("max_position_embeddings")
+        else 0,
+        tied_embeddings=bool(config.get("tie_word_embeddings", True)),
+    )
+    return Decoder(sizes, family.query_key_norm, family.qkv_bias)
+
+
+def _quantization(found: Mapping[str, Any]) -> Quantization:
+    for key in ("quant_algo", "kv_cache_quant_algo"):
+        if not isinstance(found.get(key), str | None):
+            raise ValueError(f"{key} is {found[key]!r}, expected a name or null")
+    exclude = found.get("exclude_modules") or _default_excluded()
+    if not isinstance(exclude, list) or not all(isinstance(name, str) for name in exclude):
+        raise ValueError(f"exclude_modules is {exclude!r}, expected a list of names")
+    return Quantization(
+        algo=found.get("quant_algo"),
+        kv_cache_algo=found.get("kv_cache_quant_algo"),
+        group_size=None if found.get("group_size") is None else _number(found, "group_size"),
+        exclude=exclude,
+    )
+
+
+def _parallelism(mapping: Mapping[str, Any]) -> Parallelism:
+    tp, pp = _number(mapping, "tp_size", MOST_RANKS), _number(mapping, "pp_size", MOST_RANKS)
+    cp = _number(mapping, "cp_size", MOST_RANKS) if "cp_size" in mapping else 1
+    world_size = _number(mapping, "world_size", MOST_RANKS)
+    if world_size != tp * pp * cp:
+        raise ValueError(f"world_size is {world_size}, expected {tp} x {pp} x {cp} ranks")
+    return Parallelism(tp, pp, world_size)
+
+
+def _name(values: Mapping[str, Any], key: str) -> str:
+    value = values[key]
+    if not isinstance(value, str):
+        raise ValueError(f"{key} is {value!r}, expected a name")
+    return value
+
+
+def _number(values: Mapping[str, Any], key: str, most: int = 2**31) -> int:
+    """A count: what is no whole number, or beyond all reason, is no count."""
+    value = values[key]
+    if type(value) is not int or not 1 <= value <= most:
+        raise ValueError(f"{key} is {value!r}, expected a whole number from 1 to {most}")
+    return value
+
+
+def _default_excluded() -> list[str]:
+    return ["*lm_head", *NEVER_QUANTIZED]
