@@ -3,30 +3,62 @@
 from __future__ import annotations
 
 import pytest
-from fakes.made_checkpoint import DEMO
 
+from enginix.catalog.load import DIRECTORY, load_catalog
+from enginix.chat.reply import REASONING, TOOLS
 from enginix.engine.chat_format import chat_format
 from enginix.manifest import Chat
 
-# As in the templates of Qwen3 and of Qwen3-Coder, which share their tags and not their calls.
+# Sentences and tags as they stand in the templates of these families.
 QWEN3 = (
-    "return a json object with function name and arguments within <tool_call></tool_call> XML "
-    'tags:\\n<tool_call>\\n{\\"name\\": <function-name>, \\"arguments\\": <args-json-object>}'
+    '<tool_call>\\n{\\"name\\": <function-name>, \\"arguments\\": <args-json-object>}\\n'
+    "{%- if '</think>' in content %}{%- if enable_thinking is defined and enable_thinking is false"
 )
-QWEN3_CODER = "<tool_call>\\n<function=example_function_name>\\n<parameter=example_parameter_1>"
-
-
-def test_the_demo_template_tells_all_three() -> None:
-    template = (DEMO / "chat_template.jinja").read_text()
-
-    assert chat_format(template) == Chat("think-tags", "hermes-json", "enable_thinking")
+QWEN3_CODER = "<tool_call>\n<function=example_function_name>\n<parameter=example_parameter_1>\n"
+NEMOTRON_3 = QWEN3_CODER + "{%- if '</think>' in c %}{{- '<think>\\n' if enable_thinking else ''}}"
+NEMOTRON_2 = "<TOOLCALL>[{{ calls }}]</TOOLCALL>{{ '<think>\\n' }}{{ '</think>' }}"
+LLAMA_3 = (
+    '<|start_header_id|>{{ \'Respond in the format {"name": function name, '
+    '"parameters": dictionary of argument name and its value}\' }}'
+)
+MISTRAL = "{{ '[TOOL_CALLS]' + call.function.name }}{{ '[THINK]' + t + '[/THINK]' }}"
+GLM = "<tool_call>{{ name }}<arg_key>{{ k }}</arg_key></tool_call></think>{% if enable_thinking %}"
+DEEPSEEK = "{% if not thinking is defined %}{% set thinking = false %}{% endif %}</think>"
 
 
 @pytest.mark.parametrize(
-    ("template", "tools"), [(QWEN3, "hermes-json"), (QWEN3_CODER, None), ("{{ messages }}", None)]
+    ("template", "reasoning", "tools", "switch"),
+    [
+        (QWEN3, "think-tags", "hermes-json", "enable_thinking"),
+        (QWEN3_CODER, None, "qwen3-xml", None),
+        (NEMOTRON_3, "think-tags", "qwen3-xml", "enable_thinking"),
+        (NEMOTRON_2, "think-tags", "nemotron-json", None),
+        (LLAMA_3, None, "llama3-json", None),
+        (MISTRAL, "think-brackets", "mistral", None),
+        (GLM, "think-tags", None, "enable_thinking"),
+        (DEEPSEEK, "think-tags", None, "thinking"),
+        ("{{ messages[0].content }}", None, None, None),
+        ("reasoning and thinking, that is", None, None, None),
+        ("", None, None, None),
+    ],
 )
-def test_only_calls_in_json_are_hermes(template: str, tools: str | None) -> None:
-    assert chat_format(template).tools == tools
+def test_a_template_tells_its_formats(
+    template: str, reasoning: str | None, tools: str | None, switch: str | None
+) -> None:
+    assert chat_format(template) == Chat(reasoning, tools, switch)
+
+
+@pytest.mark.parametrize("name", ["demo", "demo-llama"])
+def test_our_own_models_speak_as_the_catalogue_says(name: str) -> None:
+    template = (DIRECTORY / f"{name}-checkpoint" / "chat_template.jinja").read_text()
+    assert chat_format(template) == load_catalog()[name].chat
+
+
+def test_every_format_that_is_found_has_a_parser() -> None:
+    templates = (QWEN3, QWEN3_CODER, NEMOTRON_3, NEMOTRON_2, LLAMA_3, MISTRAL)
+    found = [chat_format(template) for template in templates]
+    assert {chat.tools for chat in found} == TOOLS.keys()
+    assert {chat.reasoning for chat in found if chat.reasoning} == REASONING.keys()
 
 
 def test_without_a_template_nothing_is_known() -> None:

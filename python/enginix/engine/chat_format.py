@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import re
+
 from enginix.manifest import Chat
 
-# How templates of the Hermes format (Qwen's too) explain or write a call; others that also use
-# <tool_call> put XML inside it.
-HERMES_CALLS = (
-    '{"name": <function-name>',
-    '<tool_call>\\n{"name": "',
-    '{\\"name\\": <function-name>',
+# The first whose texts all stand in the template is it, so the special ones come first.
+_TOOL_SIGNS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("qwen3-xml", ("<tool_call>", "<function=", "<parameter=")),
+    ("nemotron-json", ("<TOOLCALL>",)),
+    ("mistral", ("[TOOL_CALLS]",)),
+    # Others write something else than JSON inside the same tags.
+    ("hermes-json", ("<tool_call>", '"arguments')),
+    ("llama3-json", ("<|start_header_id|>", '"parameters"')),
+)
+_REASONING_SIGNS = (("think-tags", "</think>"), ("think-brackets", "[/THINK]"))
+_THINKING_SWITCH = re.compile(
+    r"\b(?:if|not|and|or|elif)\s+\(*(enable_thinking|thinking)\)*\s*"
+    r"(?:is\b|==|and\b|or\b|else\b|-?%\}|-?\}\})"
 )
 
 
 def chat_format(template: str | None) -> Chat:
     """What the template's own words show, and None where they show nothing."""
     text = template or ""
+    tools = (name for name, signs in _TOOL_SIGNS if all(sign in text for sign in signs))
+    reasoning = (name for name, sign in _REASONING_SIGNS if sign in text)
+    switch = _THINKING_SWITCH.search(text)
     return Chat(
-        reasoning="think-tags" if "<think>" in text else None,
-        tools="hermes-json" if any(call in text for call in HERMES_CALLS) else None,
-        thinking_switch="enable_thinking" if "enable_thinking" in text else None,
+        reasoning=next(reasoning, None),
+        tools=next(tools, None),
+        thinking_switch=switch[1] if switch else None,
     )
