@@ -57,6 +57,19 @@ async def test_pipelined_requests_are_answered_in_their_order() -> None:
     assert answers == [200, 400, 200]
 
 
+@pytest.mark.parametrize("stream", [True, False])
+async def test_leaving_cancels_what_runs_before_the_requests_pipelined_behind_it(
+    stream: bool,
+) -> None:
+    backend = FakeBackend(ids("One two three"), stops_at=2)
+    async with connected(backend) as (_, writer):
+        writer.write(request(stream=stream) + request() + request())
+        await backend.stuck.wait()
+        writer.transport.abort()
+        await backend.idle.wait()
+    assert len(backend.asked) == 1
+
+
 async def test_garbage_behind_a_request_does_not_harm_it() -> None:
     async with connected(FakeBackend(ids("One"))) as (reader, writer):
         writer.write(request())
