@@ -230,6 +230,41 @@ async def test_every_wish_is_sent_in_the_words_of_chat_completions() -> None:
     assert second["messages"][0] == {"role": "system", "content": "Be."}
 
 
+PIXEL = "iVBORw0KGgo="
+SHOWN = [
+    {"type": "text", "text": "What is this?"},
+    {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}},
+    {"type": "text", "text": "Say."},
+]
+
+
+async def test_images_are_shown_to_a_server_that_may_see_them() -> None:
+    source = {"type": "base64", "media_type": "image/png", "data": PIXEL}
+    blocks = [SHOWN[0], {"type": "image", "source": source}, SHOWN[2]]
+    parts = [
+        {"type": "input_text", "text": "What is this?"},
+        {"type": "input_image", "image_url": f"data:image/png;base64,{PIXEL}"},
+        {"type": "input_text", "text": "Say."},
+    ]
+    broken = [{"type": "image", "source": {"type": "file", "file_id": "x"}}]
+    async with chat_server(HELLO) as (stand_in, url), server(relayed(url)) as client:
+        await client.post(MESSAGES, json=message(messages=[{"role": "user", "content": blocks}]))
+        await client.post(RESPONSES, json=response(input=[{"role": "user", "content": parts}]))
+        asked = message(messages=[{"role": "user", "content": broken}])
+        refused = (await client.post(MESSAGES, json=asked)).json()
+    first, second = stand_in.asked_at(CHAT)
+    assert first["messages"] == second["messages"] == [{"role": "user", "content": SHOWN}]
+    assert "messages[0].content[0].source: expected base64" in refused["error"]["message"]
+
+
+async def test_an_answer_that_was_begun_is_gone_on_with_by_vllm() -> None:
+    said = [*user("Hi"), {"role": "assistant", "content": "Hel"}]
+    async with chat_server(HELLO) as (stand_in, url), server(relayed(url, "vllm")) as client:
+        await client.post(MESSAGES, json=message(messages=said))
+    (asked,) = stand_in.asked_at(CHAT)
+    assert (asked["add_generation_prompt"], asked["continue_final_message"]) == (False, True)
+
+
 async def test_a_stop_sequence_that_ended_the_answer_is_named() -> None:
     answer = completion(*texts("Hello"), stop_reason="END")
     async with chat_server(answer) as (_, url), server(relayed(url)) as client:

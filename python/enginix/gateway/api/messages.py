@@ -46,7 +46,7 @@ async def answer_message(request: Request) -> Response:
     gateway = gateway_of(request)
     asked = await read(request, MessagesRequest)
     model = gateway.models.resolve(asked.model)
-    conversation = conversation_of(asked)
+    conversation = conversation_of(asked, images=isinstance(model, RelayedModel))
     note_prompt(request, conversation.messages)
     ask = await ask_of(asked, model, conversation, gateway.settings.request)
     if asked.stream:
@@ -63,7 +63,7 @@ async def count_tokens(request: Request) -> Response:
 async def answer_count(request: Request) -> Response:
     asked = await read(request, CountRequest)
     model = gateway_of(request).models.resolve(asked.model)
-    conversation = conversation_of(asked)
+    conversation = conversation_of(asked, images=isinstance(model, RelayedModel))
     if isinstance(model, RelayedModel):
         count = await count_prompt(model, conversation, record_of(request).id)
     else:
@@ -93,12 +93,13 @@ def wishes_of(asked: MessagesRequest) -> dict[str, Any]:
     }
 
 
-def conversation_of(asked: CountRequest) -> Conversation:
+def conversation_of(asked: CountRequest, *, images: bool = False) -> Conversation:
+    """`images`: whoever reads the conversation reads them, too."""
     messages: list[dict[str, Any]] = []
     if asked.system:
         messages.append({"role": "system", "content": plain_text(asked.system, "system")})
     for place, message in enumerate(asked.messages):
-        messages += plain_messages(message, f"messages[{place}]")
+        messages += plain_messages(message, f"messages[{place}]", images=images)
     # What the server itself would do, such as searching the web, this one has no means for.
     tools = [tool for tool in asked.tools or () if tool.type in (None, "custom")]
     choice = asked.tool_choice
@@ -152,13 +153,13 @@ def function_tool(tool: Tool) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
-def plain_messages(message: Message, where: str) -> list[dict[str, Any]]:
+def plain_messages(message: Message, where: str, *, images: bool) -> list[dict[str, Any]]:
     """One message of blocks as the messages that chat templates know."""
     if isinstance(message.content, str):
         return [{"role": message.role, "content": message.content}]
     if message.role == "assistant":
         return [assistant_message(message.content, f"{where}.content")]
-    return user_messages(message.role, message.content, f"{where}.content")
+    return user_messages(message.role, message.content, f"{where}.content", images=images)
 
 
 def assistant_message(blocks: Sequence[Block], where: str) -> dict[str, Any]:
@@ -180,7 +181,9 @@ def assistant_message(blocks: Sequence[Block], where: str) -> dict[str, Any]:
     return message
 
 
-def user_messages(role: str, blocks: Sequence[Block], where: str) -> list[dict[str, Any]]:
+def user_messages(
+    role: str, blocks: Sequence[Block], where: str, *, images: bool
+) -> list[dict[str, Any]]:
     messages: list[dict[str, Any]] = []
     for place, block in enumerate(blocks):
         inside = f"{where}[{place}]"
@@ -189,13 +192,40 @@ def user_messages(role: str, blocks: Sequence[Block], where: str) -> list[dict[s
             messages.append({"role": "tool", "tool_call_id": block.tool_use_id, "content": result})
         elif block.type == "text":
             text = block.text or ""
-            if messages and messages[-1]["role"] == role:
+            if not messages or messages[-1]["role"] != role:
+                messages.append({"role": role, "content": text})
+            elif isinstance(messages[-1]["content"], str):
                 messages[-1]["content"] += "\n" + text
             else:
-                messages.append({"role": role, "content": text})
+                messages[-1]["content"].append({"type": "text", "text": text})
+        elif block.type == "image" and images:
+            if not messages or messages[-1]["role"] != role:
+                messages.append({"role": role, "content": []})
+            add_image(messages[-1], image_url(block, inside))
         else:
             raise unreadable(block, inside)
     return messages
+
+
+def add_image(message: dict[str, Any], url: str) -> None:
+    """Make the message one of parts, as chat completions have images."""
+    content = message["content"]
+    if isinstance(content, str):
+        message["content"] = content = [{"type": "text", "text": content}]
+    content.append({"type": "image_url", "image_url": {"url": url}})
+
+
+def image_url(block: Block, where: str) -> str:
+    source = block.source or {}
+    match source.get("type"), source.get("media_type"), source.get("data"), source.get("url"):
+        case "base64", str(kind), str(data), _:
+            return f"data:{kind};base64,{data}"
+        case "url", _, _, str(url):
+            return url
+    raise RequestError(
+        f"{where}.source: expected base64 with media_type and data, or url with url",
+        param=f"{where}.source",
+    )
 
 
 def plain_text(content: str | Sequence[Block], where: str) -> str:

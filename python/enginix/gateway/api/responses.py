@@ -63,7 +63,7 @@ async def answer_response(request: Request) -> Response:
     refuse(asked, IMPOSSIBLE)
     if LOGPROBS in (asked.include or ()):
         raise unsupported("include", f"{LOGPROBS} are in /v1/chat/completions, as logprobs")
-    said = messages_so_far(asked, gateway)
+    said = messages_so_far(asked, gateway, images=isinstance(model, RelayedModel))
     conversation = conversation_of(asked, said)
     note_prompt(request, conversation.messages)
     ask = await ask_of(asked, model, conversation, gateway.settings.request)
@@ -98,7 +98,7 @@ async def delete_response(request: Request, response_id: str) -> dict[str, Any]:
     return {"id": response_id, "object": "response", "deleted": True}
 
 
-def messages_so_far(asked: ResponseRequest, gateway: Gateway) -> Messages:
+def messages_so_far(asked: ResponseRequest, gateway: Gateway, *, images: bool) -> Messages:
     """What a previous response knows, and this input; instructions are only this request's."""
     earlier: Messages = ()
     if asked.previous_response_id is not None:
@@ -108,7 +108,7 @@ def messages_so_far(asked: ResponseRequest, gateway: Gateway) -> Messages:
             raise RequestError(
                 str(error), param="previous_response_id", code="previous_response_not_found"
             ) from None
-    said = [*earlier, *messages_of(asked.input)]
+    said = [*earlier, *messages_of(asked.input, images=images)]
     if not said and not asked.instructions:
         raise RequestError("input is empty; send at least one item", param="input")
     return said

@@ -18,15 +18,18 @@ CALLS = frozenset({"function_call", "custom_tool_call"})
 RESULTS = frozenset({"function_call_output", "custom_tool_call_output"})
 
 
-def messages_of(items: str | Sequence[Item]) -> list[Message]:
-    """What was said so far. Items of tools that only OpenAI's server has are passed over."""
+def messages_of(items: str | Sequence[Item], *, images: bool = False) -> list[Message]:
+    """What was said so far. Items of tools that only OpenAI's server has are passed over.
+
+    `images`: whoever reads the messages reads them, too.
+    """
     if isinstance(items, str):
         return [{"role": "user", "content": items}] if items else []
     messages: list[Message] = []
     for place, item in enumerate(items):
         where = f"input[{place}]"
         if item.type == "message":
-            _add_message(item, messages, where)
+            _add_message(item, messages, where, images=images)
         elif item.type == "reasoning":
             thought = _text(item.content or item.summary, f"{where}.content")
             _assistants_turn(messages)["reasoning_content"] = thought
@@ -82,9 +85,13 @@ def wanted_calls(
     return () if choice == "none" else found, must_call, name
 
 
-def _add_message(item: Item, messages: list[Message], where: str) -> None:
+def _add_message(item: Item, messages: list[Message], where: str, *, images: bool) -> None:
     if item.role is None:
         raise missing(f"{where}.role")
+    if images and isinstance(item.content, list) and has_image(item.content):
+        parts = [_chat_part(part, f"{where}.content[{n}]") for n, part in enumerate(item.content)]
+        messages.append({"role": item.role, "content": parts})
+        return
     text = _text(item.content, f"{where}.content")
     if item.role != "assistant":
         messages.append({"role": item.role, "content": text})
@@ -116,6 +123,18 @@ def _call(item: Item, where: str) -> dict[str, Any]:
 def _result(item: Item, where: str) -> Message:
     text = _text(item.output, f"{where}.output")
     return {"role": "tool", "tool_call_id": item.call_id, "content": text}
+
+
+def has_image(content: Sequence[Part]) -> bool:
+    return any(part.type == "input_image" for part in content)
+
+
+def _chat_part(part: Part, where: str) -> dict[str, Any]:
+    if part.type != "input_image":
+        return {"type": "text", "text": _text([part], where)}
+    if part.image_url is None:
+        raise missing(f"{where}.image_url")
+    return {"type": "image_url", "image_url": {"url": part.image_url}}
 
 
 def _text(content: str | Sequence[Part] | None, where: str) -> str:

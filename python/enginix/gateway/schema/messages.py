@@ -21,6 +21,7 @@ class Block(Schema):
     tool_use_id: str | None = None
     content: str | list[Block] | None = None
     is_error: bool | None = None
+    source: dict[str, Any] | None = None
 
 
 class Message(Schema):

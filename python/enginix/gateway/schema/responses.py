@@ -19,6 +19,7 @@ class Part(Schema):
     type: str
     text: str | None = None
     refusal: str | None = None
+    image_url: str | None = None
 
 
 class Item(Schema):

@@ -56,6 +56,9 @@ def relayed_ask(
     if conversation.tools:
         body["tools"] = conversation.tools
         body["tool_choice"] = tool_choice(model, conversation)
+    if conversation.continues and model.engine == "vllm":
+        # Others go on with a last message of the assistant's by themselves, or cannot.
+        body |= {"add_generation_prompt": False, "continue_final_message": True}
     effort = EFFORTS.get(str(conversation.template_variables.get("reasoning_effort")))
     if effort is not None:
         body["reasoning_effort"] = effort
@@ -83,7 +86,7 @@ def reply_format(model: RelayedModel, conversation: Conversation) -> ReplyFormat
     """How the answer's text is read; what holds it to a form leaves no room for reasoning."""
     variables = conversation.template_variables
     silent = conversation.thinks is False or any(variables.get(name) is False for name in SWITCHES)
-    held = conversation.guided or conversation.must_call
+    held = conversation.guided or conversation.must_call or conversation.continues
     return ReplyFormat(
         reasoning=model.reasoning,
         tools=model.tools,
