@@ -57,6 +57,16 @@ async def test_pipelined_requests_are_answered_in_their_order() -> None:
     assert answers == [200, 400, 200]
 
 
+async def test_a_client_of_http_1_0_gets_a_stream_without_chunks() -> None:
+    async with connected(FakeBackend(ids("One two"))) as (reader, writer):
+        writer.write(request(stream=True).replace(b"HTTP/1.1", b"HTTP/1.0"))
+        head, _, stream = (await reader.read()).partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in head.lower()
+    lines = stream.decode().split("\n\n")
+    assert all(line.startswith("data: ") for line in lines[:-1])
+    assert lines[-2:] == ["data: [DONE]", ""]
+
+
 @pytest.mark.parametrize("stream", [True, False])
 async def test_leaving_cancels_what_runs_before_the_requests_pipelined_behind_it(
     stream: bool,

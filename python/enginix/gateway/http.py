@@ -11,6 +11,30 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 HEAD_BYTES = 64 << 10
 # From the first byte of a connection, or of a later request, to the end of its head.
 HEAD_SECONDS = 30.0
+CHUNKED = b"transfer-encoding: chunked\r\n"
+
+
+class Unchunked:
+    """A transport for HTTP/1.0, which knows no chunks and ends an answer with its connection.
+
+    uvicorn frames every answer without a length; here the frames, one for each write, come off.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._framed: bool | None = None
+
+    def write(self, data: bytes) -> None:
+        if self._framed is None:
+            self._framed = CHUNKED in data
+            data = data.replace(CHUNKED, b"")
+        elif self._framed:
+            size, _, rest = data.partition(b"\r\n")
+            data = rest[: int(size, 16)]
+        self._transport.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 class BoundedHttp(HttpToolsProtocol):
@@ -51,6 +75,8 @@ class BoundedHttp(HttpToolsProtocol):
         self._end_head()
         before = self.cycle
         super().on_headers_complete()
+        if self.scope["http_version"] == "1.0":
+            self.cycle.transport = Unchunked(self.transport)  # type: ignore[assignment]
         # uvicorn tells only the newest request that its client has left, not those before it.
         if before is not None and not before.response_complete:
             self._unanswered.append(before)
