@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from enginix.backends.http1 import MOST_WAITING, Connection, HttpClient
+from enginix.backends.http1 import HttpClient
+from enginix.backends.http1_connection import MOST_WAITING, Connection
 from enginix.errors import BackendUnavailable
 
 OK = b"HTTP/1.1 200 OK\r\n"

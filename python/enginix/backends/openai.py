@@ -11,7 +11,8 @@ from typing import Any
 
 import orjson
 
-from enginix.backends.http1 import Connection, HttpClient
+from enginix.backends.http1 import HttpClient
+from enginix.backends.http1_connection import Connection
 from enginix.errors import (
     BackendError,
     BackendTimedOut,

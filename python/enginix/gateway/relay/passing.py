@@ -15,7 +15,7 @@ import orjson
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from enginix.backends.http1 import Connection
+from enginix.backends.http1_connection import Connection
 from enginix.backends.openai import has_no_route, refusal
 from enginix.errors import BackendUnavailable, EnginixError, GenerationFailed
 from enginix.gateway.disconnect import unless_client_leaves

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from enginix.backends.http1 import Connection
+from enginix.backends.http1_connection import Connection
 from enginix.backends.openai import refusal, told_failure
 from enginix.errors import (
     BackendError,

@@ -1,0 +1,268 @@
+"""One HTTP/1.1 connection, and the answer that is on it: read as it comes, or poured on at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Generator
+from types import coroutine
+from typing import Any, cast
+
+import httptools
+
+from enginix.errors import BackendError, BackendTimedOut, BackendUnavailable, NotBegun
+
+# Passes a piece on, unless there is nothing to pass on yet.
+Passing = Coroutine[Any, Any, None]
+PassOn = Callable[[bytes], Passing | None]
+
+# What may wait to be read before the server is made to wait.
+MOST_WAITING = 256 << 10
+MOST_OF_AN_ERROR = 64 << 10
+
+
+class Connection(asyncio.Protocol):
+    """One connection, and the response that is on it now."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self.closed = False
+        self._lost: str | None = None
+        self._late = False
+        self._heard = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        """Nothing of an answer is here yet."""
+        self._parser = httptools.HttpResponseParser(self)
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self._headers_complete = self._complete = self._keep = False
+        self._bounded = self._unasked = False
+        self._pieces: list[bytes] = []
+        self._waiting = 0
+        self._paused = False
+        self._changed: asyncio.Future[None] | None = None
+        self._pass_on: PassOn | None = None
+        self._left: tuple[Passing, Any] | None = None
+        self._failed: BaseException | None = None
+
+    @property
+    def reusable(self) -> bool:
+        return self._complete and self._keep and not (self.closed or self._unasked)
+
+    async def ask(self, message: bytes) -> None:
+        """Send a request; return when its answer's headers are here."""
+        self._begin()
+        assert self._transport is not None, "it is connected"
+        self._transport.write(message)
+        while not self._headers_complete:
+            if self._lost is not None:
+                raise self._gone(NotBegun, "before it answered")
+            self._changed = self._loop.create_future()
+            await self._changed
+
+    async def piece(self) -> bytes:
+        """All of the body that has arrived by now; empty at its end. Raises BackendUnavailable.
+
+        No generator: this is called for every token, and a generator costs as much again.
+        """
+        while not self._pieces:
+            if self._complete:
+                return b""
+            if self._lost is not None:
+                raise self._gone(BackendUnavailable, "in the middle of its answer")
+            self._changed = self._loop.create_future()
+            await self._changed
+        return self._take()
+
+    async def pour(self, pass_on: PassOn) -> None:
+        """Hand on the whole body, piece by piece as it comes. Raises BackendUnavailable.
+
+        What `pass_on` makes of a piece runs right where that was read, without waking this task:
+        it is there only for the end, and for a passing on that has to wait. Meanwhile the server
+        has to wait as well.
+        """
+        while True:
+            if self._left is not None:
+                left, self._left = self._left, None
+                await rest_of(*left)
+            elif self._failed is not None:
+                raise self._failed
+            elif self._pieces:
+                if (passing := pass_on(self._take())) is not None:
+                    await passing
+            elif self._complete:
+                return
+            elif self._lost is not None:
+                raise self._gone(BackendUnavailable, "in the middle of its answer")
+            else:
+                self._pass_on = pass_on
+                self._changed = self._loop.create_future()
+                try:
+                    await self._changed
+                except BaseException:
+                    self._drop_left()
+                    raise
+                finally:
+                    self._pass_on = None
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body. Raises BackendUnavailable for one beyond the limit."""
+        body = await self.read_some(limit + 1)
+        if len(body) > limit:
+            raise BackendUnavailable(f"{self._name} sent more than {limit >> 20} MB as one answer")
+        return body
+
+    async def read_error(self) -> bytes:
+        """As much of the body as anybody wants to read of an error."""
+        return await self.read_some(MOST_OF_AN_ERROR)
+
+    async def read_some(self, limit: int) -> bytes:
+        """The body; what is beyond the limit is left out."""
+        pieces: list[bytes] = []
+        size = 0
+        while size < limit and (piece := await self.piece()):
+            pieces.append(piece)
+            size += len(piece)
+        return b"".join(pieces)[:limit]
+
+    def watch(self, silence: float) -> None:
+        """Give the answer up when nothing comes for so many seconds.
+
+        One timer that looks now and then: setting one for every token would cost more than it.
+        """
+        self._heard = self._loop.time()
+        self._timer = self._loop.call_later(silence, self._look, silence)
+
+    def unwatch(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self, silence: float) -> None:
+        if self._pieces or self._left is not None:
+            # It is the reader who takes its time.
+            self._heard = self._loop.time()
+        left = self._heard + silence - self._loop.time()
+        if left > 0:
+            self._timer = self._loop.call_later(left, self._look, silence)
+            return
+        self._timer = None
+        self._late, self._lost = True, f"sent nothing for {silence:g} s"
+        self.close()
+        self._wake()
+
+    def _gone(self, kind: type[BackendError], when: str) -> BackendError:
+        kind = BackendTimedOut if self._late else kind
+        return kind(f"{self._name} {self._lost} {when}")
+
+    def close(self) -> None:
+        self.closed = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # Not checked: uvloop's own transports are no asyncio.Transport.
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._heard = self._loop.time()
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            self._lost = f"does not speak HTTP ({error})"
+            self.close()
+        if self._pass_on is None:
+            self._wake()
+        elif self._pieces and not self._pour_piece(self._pass_on):
+            self._pass_on = None
+            self._wake()
+        elif self._complete or self._lost is not None:
+            self._wake()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.closed = True
+        if not self._complete and self._lost is None:
+            if self._headers_complete and not self._bounded:
+                # Without a length, the end of the connection is the end of the body.
+                self._complete = True
+            else:
+                self._lost = "closed the connection"
+        self._wake()
+
+    # The parser calls these.
+    def on_message_begin(self) -> None:
+        # What comes unasked must not be taken for the answer to the next request.
+        self._unasked = self._complete
+        self.headers.clear()
+        self._bounded = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        key = name.decode("latin-1").lower()
+        self.headers[key] = value.decode("latin-1")
+        self._bounded |= key in ("content-length", "transfer-encoding")
+
+    def on_headers_complete(self) -> None:
+        if not self._unasked:
+            self.status = self._parser.get_status_code()
+            self._headers_complete = self.status >= 200
+
+    def on_body(self, body: bytes) -> None:
+        if self._unasked:
+            return
+        self._pieces.append(body)
+        self._waiting += len(body)
+        if self._waiting > MOST_WAITING and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def on_message_complete(self) -> None:
+        if self._headers_complete:
+            self._complete = True
+            self._keep = self._parser.should_keep_alive()
+
+    def _pour_piece(self, pass_on: PassOn) -> bool:
+        """Whether that is done; otherwise `pour` goes on with it."""
+        try:
+            passing = pass_on(self._take())
+            if passing is not None:
+                self._left = (passing, passing.send(None))
+                return False
+        except StopIteration:
+            pass
+        except Exception as error:
+            self._failed = error
+            return False
+        return True
+
+    def _drop_left(self) -> None:
+        left, self._left = self._left, None
+        if left is not None:
+            left[0].close()
+
+    def _take(self) -> bytes:
+        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces.clear()
+        self._waiting = 0
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+        return body
+
+    def _wake(self) -> None:
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
+
+
+@coroutine
+def rest_of(passing: Passing, waits_for: Any) -> Generator[Any, Any, None]:
+    """Go on with what was begun outside of any task, and waits."""
+    try:
+        yield waits_for
+    except BaseException:
+        passing.close()
+        raise
+    yield from passing.__await__()
