@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import time
@@ -62,6 +63,15 @@ async def test_a_client_that_leaves_frees_the_slot_in_the_model(
 
     # 100 ms, and what looking for it costs; the best of three, because machines stall too.
     assert min([await seconds_to_be_free() for _ in range(3)]) < 0.25
+    # Of three answers of 3,500 tokens each.
+    assert 0 <= in_vain(gateway) < 500
+
+
+def in_vain(gateway: RunningGateway) -> float:
+    metrics = httpx.get(f"{gateway.url}/metrics").text
+    found = re.search(r'^enginix_tokens_after_cancel_total\{model="demo"\} (\S+)$', metrics, re.M)
+    assert found
+    return float(found[1])
 
 
 async def test_a_half_closed_connection_is_a_client_that_left(

@@ -33,6 +33,7 @@ class FakeBackend:
     """
 
     name = "fake"
+    late_tokens = 0
 
     def __init__(
         self,

@@ -50,6 +50,8 @@ class OpenAIBackend:
     ) -> None:
         self.name = name
         self.model = model
+        # A connection is closed with its request: nothing can come after it.
+        self.late_tokens = 0
         self._http = HttpClient(url, name=name)
         self._authorization = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._probe_seconds = probe_seconds

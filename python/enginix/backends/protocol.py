@@ -14,6 +14,11 @@ class Backend(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def late_tokens(self) -> int:
+        """How many came for requests that had been cancelled: work in vain."""
+        ...
+
     def generate(self, request: TokenRequest) -> AsyncGenerator[list[TokenChunk], None]:
         """Every item holds all chunks that had arrived; closing it cancels at once.
 

@@ -27,6 +27,10 @@ class TritonBackend:
     def generate(self, request: TokenRequest) -> AsyncGenerator[list[TokenChunk], None]:
         return self.client.generate(request)
 
+    @property
+    def late_tokens(self) -> int:
+        return self.client.late_tokens
+
     async def supported(self) -> frozenset[str]:
         """The names of the Sampling fields this model can follow."""
         return await self.client.supported()

@@ -16,7 +16,7 @@ from enginix.errors import (
     ServerStopping,
 )
 from enginix.gateway.admission import Admission
-from enginix.gateway.ask import AnyAsk, RelayedAsk
+from enginix.gateway.ask import Ask
 from enginix.gateway.following import Following
 from enginix.gateway.generation import Replies, generate
 from enginix.gateway.liveness import Liveness
@@ -26,7 +26,6 @@ from enginix.gateway.record import RequestRecord, TokenTimes
 from enginix.gateway.servers import Servers
 from enginix.gateway.settings import Settings
 from enginix.gateway.store import ResponseStore
-from enginix.gateway.upstream.chat import chat_replies
 
 RETRY_SECONDS = 5.0
 
@@ -52,6 +51,8 @@ class Lane:
         """Why it is not open."""
         self.loading: asyncio.Task[None] | None = None
         self.waiting_for_load = 0
+        self.late_tokens = 0
+        """Those the metrics know of."""
 
 
 class Gateway:
@@ -116,16 +117,12 @@ class Gateway:
             task.cancel()
 
     @asynccontextmanager
-    async def replies(self, ask: AnyAsk, record: RequestRecord) -> AsyncIterator[Replies]:
+    async def replies(self, ask: Ask, record: RequestRecord) -> AsyncIterator[Replies]:
         """The events of `ask`, once it is its turn; leaving the block cancels what still runs."""
         record.prompt_tokens = ask.prompt_tokens
         async with (
             self.at_work(ask.model.name, record, len(ask.requests)) as times,
-            aclosing(
-                chat_replies(ask, record, times)
-                if isinstance(ask, RelayedAsk)
-                else generate(ask, times)
-            ) as replies,
+            aclosing(generate(ask, times)) as replies,
         ):
             yield replies
 
@@ -157,7 +154,15 @@ class Gateway:
             raise ServerStopping(retry_after=RETRY_SECONDS) from None
         finally:
             _note(times, record)
+            self.note_late_tokens(lane)
             self._tasks.discard(task)
+
+    def note_late_tokens(self, lane: Lane) -> None:
+        """They come when their requests are over, so whoever passes by counts them."""
+        late = lane.model.backend.late_tokens
+        if late > lane.late_tokens:
+            self.metrics.report_late_tokens(lane.model.name, late - lane.late_tokens)
+            lane.late_tokens = late
 
     async def close(self) -> None:
         for lane in self.lanes.values():

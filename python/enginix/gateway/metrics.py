@@ -70,6 +70,9 @@ class Metrics:
         self._prompt = count("enginix_prompt_tokens_total", "Tokens of prompts")
         self._generated = count("enginix_generated_tokens_total", "Tokens generated")
         self._cancelled = count("enginix_cancelled_requests_total", "Clients that left early")
+        self._late = count(
+            "enginix_tokens_after_cancel_total", "Tokens that still came of cancelled requests"
+        )
         self._errors = count("enginix_errors_total", "Requests that failed, by kind", "kind")
         self._running = now("enginix_running_requests", "Requests being answered")
         self._waiting = now("enginix_waiting_requests", "Requests in the gateway's queue")
@@ -84,6 +87,9 @@ class Metrics:
         gaps = self._gaps.labels(model)
         assert isinstance(gaps, BucketHistogram)
         gaps.add(times.gaps, times.gap_seconds)
+
+    def report_late_tokens(self, model: str, tokens: int) -> None:
+        self._late.labels(model).inc(tokens)
 
     def finished(self, record: RequestRecord, route: str, seconds: float) -> None:
         """Count a request that has ended, however it did."""
@@ -114,6 +120,6 @@ class Metrics:
     def begin_at_zero(self, models: Sequence[str]) -> None:
         # A series that appears with its first event has no rate for it.
         for model in models:
-            for metric in (self._cancelled, self._generated, self._prompt):
+            for metric in (self._cancelled, self._late, self._generated, self._prompt):
                 metric.labels(model)
             self.load(model)

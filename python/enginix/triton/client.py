@@ -89,6 +89,11 @@ class TritonClient:
             if not complete:
                 call.cancel()
 
+    @property
+    def late_tokens(self) -> int:
+        """How many the model still sent for requests that had been cancelled."""
+        return self._transport.late_messages
+
     async def dialect(self) -> Dialect:
         """The model's tensors, asked for when they may have changed."""
         return await self._dialects.current()

@@ -40,6 +40,8 @@ class GrpcAioTransport:
         self._methods = cycle(
             [(server, channel.stream_stream(METHOD)) for server, channel in self._channels]
         )
+        # gRPC drops them without a word.
+        self.late_messages = 0
 
     @property
     def several(self) -> bool:

@@ -30,6 +30,11 @@ class Transport(Protocol):
         """Whether a request may go to more than one server."""
         ...
 
+    @property
+    def late_messages(self) -> int:
+        """How many still came for requests that had been cancelled; a token has one."""
+        ...
+
     async def open(self, message: bytes) -> Call:
         """Send one request. Raises BackendUnavailable when no server is reachable."""
         ...

@@ -295,7 +295,9 @@ async def test_an_answer_that_is_complete_needs_no_trailers(connect: Connect) ->
         assert await ids(client) == [4]
 
 
-async def test_what_still_comes_for_a_cancelled_stream_is_ignored(connect: Connect) -> None:
+async def test_what_still_comes_for_a_cancelled_stream_is_ignored_and_counted(
+    connect: Connect,
+) -> None:
     async def late(peer: Peer) -> None:
         await peer.begin()
         stream = await peer.request()
@@ -311,7 +313,9 @@ async def test_what_still_comes_for_a_cancelled_stream_is_ignored(connect: Conne
         client = connect(address)
         async with aclosing(client.generate(SHORT)) as answer:
             await anext(answer)
+        assert client.late_tokens == 0
         assert await ids(client) == [4]
+        assert client.late_tokens == 1
 
 
 async def test_a_client_that_closes_says_goodbye_and_ends_its_streams(connect: Connect) -> None:

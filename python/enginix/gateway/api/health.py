@@ -47,7 +47,10 @@ async def show_version() -> dict[str, str]:
 @router.get("/metrics")
 async def show_metrics(request: Request) -> Response:
     """Prometheus' text format."""
-    body = await run_in_threadpool(gateway_of(request).metrics.exposition)
+    gateway = gateway_of(request)
+    for lane in gateway.lanes.values():
+        gateway.note_late_tokens(lane)
+    body = await run_in_threadpool(gateway.metrics.exposition)
     return Response(body, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 

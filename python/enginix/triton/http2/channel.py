@@ -7,6 +7,7 @@ from collections import deque
 
 from enginix.errors import BackendUnavailable, NotBegun
 from enginix.triton.address import Address
+from enginix.triton.http2.connection import Late
 from enginix.triton.http2.endpoint import Endpoint
 from enginix.triton.http2.resolver import Resolver, Target
 from enginix.triton.http2.stream import Stream
@@ -21,12 +22,17 @@ class Http2Transport:
         self._loop = asyncio.get_running_loop()
         self._resolver = Resolver(addresses)
         self._endpoints: dict[Target, Endpoint] = {}
+        self._late = Late()
         self._turn = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     @property
     def several(self) -> bool:
         return len(self._endpoints) > 1
+
+    @property
+    def late_messages(self) -> int:
+        return self._late.messages
 
     async def open(self, message: bytes) -> Stream:
         body = b"\0" + len(message).to_bytes(4, "big") + message
@@ -66,7 +72,7 @@ class Http2Transport:
         for target in self._endpoints.keys() - targets:
             self._endpoints.pop(target).retire()
         for target in sorted(targets - self._endpoints.keys()):
-            self._endpoints[target] = Endpoint(target, self._limits, self._wake_next)
+            self._endpoints[target] = Endpoint(target, self._limits, self._wake_next, self._late)
 
     def _in_turn(self) -> list[Endpoint]:
         endpoints = list(self._endpoints.values())

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import cast
 
 from enginix.errors import BackendError, BackendUnavailable, NotBegun, ProtocolBroken
@@ -64,6 +65,13 @@ MAX_QUEUED_BYTES = 1 << 20
 FLUSH_SECONDS = 1.0
 
 
+@dataclass(slots=True)
+class Late:
+    """What servers still sent of streams that had been cancelled: a message a token."""
+
+    messages: int = 0
+
+
 class Connection(asyncio.Protocol):
     """Carries many streams; `changed` is called when it may have room again, or none any more."""
 
@@ -73,9 +81,11 @@ class Connection(asyncio.Protocol):
         limits: Limits,
         changed: Callable[[], None],
         *,
+        late: Late | None = None,
         first_id: int = 1,
     ) -> None:
         self.server = server
+        self._late = late or Late()
         self._limits = limits
         self._changed = changed
         self._next_id = first_id
@@ -215,6 +225,7 @@ class Connection(asyncio.Protocol):
     def _on_data(self, flags: int, stream_id: int, payload: bytes) -> None:
         stream = self._open_stream(stream_id, "DATA")
         if stream is None:
+            self._late.messages += bool(payload)
             return
         if not stream.answered:
             raise ProtocolBroken("DATA before HEADERS", PROTOCOL_ERROR)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from enginix.errors import BackendError, BackendUnavailable, NotBegun
 from enginix.triton.failures import unreachable
-from enginix.triton.http2.connection import Connection
+from enginix.triton.http2.connection import Connection, Late
 from enginix.triton.http2.resolver import Target
 from enginix.triton.limits import Limits
 
@@ -28,7 +28,10 @@ def keep_alive(connection: socket.socket) -> None:
 class Endpoint:
     """Holds at most one usable connection. Connecting is a task that many requests wait for."""
 
-    def __init__(self, target: Target, limits: Limits, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, target: Target, limits: Limits, changed: Callable[[], None], late: Late
+    ) -> None:
+        self._late = late
         self._target = target
         self._limits = limits
         self._changed = changed
@@ -70,7 +73,7 @@ class Endpoint:
             self._connecting.cancel()
 
     async def _connect(self) -> None:
-        connection = Connection(self._target.server, self._limits, self._changed)
+        connection = Connection(self._target.server, self._limits, self._changed, late=self._late)
         try:
             async with asyncio.timeout(self._limits.connect):
                 transport, _ = await self._loop.create_connection(
