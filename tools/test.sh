@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything CI runs: format, lint, types, then every test against the real programs.
-# Installs what the tests need and the machine lacks: the CPU runtime and, on Debian or Ubuntu, nix
-# and (as root, or with a sudo that asks nothing) bubblewrap and Open MPI.
+# Installs what the tests need and the machine lacks: the CPU runtime, LiteLLM's client and, on Debian
+# or Ubuntu, nix and (as root, or with a sudo that asks nothing) bubblewrap and Open MPI.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH=$PWD/.venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1
@@ -27,5 +27,13 @@ if ! command -v nix >/dev/null && [[ ! -x .nix/bin/nix ]]; then
   tools/install-nix.sh .nix || echo "nix could not be installed: the tests that need it are skipped" >&2
 fi
 [[ ! -x .nix/bin/nix ]] || export PATH=$PWD/.nix/bin:$PATH
+
+# LiteLLM holds the openai package back: its client has an environment of its own.
+export ENGINIX_LITELLM_PYTHON=$PWD/.venv-litellm/bin/python
+if ! "$ENGINIX_LITELLM_PYTHON" -c 'import litellm, mcp' 2>/dev/null; then
+  rm -rf .venv-litellm
+  { python -m venv .venv-litellm && .venv-litellm/bin/pip install --quiet litellm mcp; } ||
+    echo "LiteLLM could not be installed: the tests of its client are skipped" >&2
+fi
 
 exec pytest -c tests/pytest.ini tests "$@"
