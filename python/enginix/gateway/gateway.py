@@ -16,7 +16,7 @@ from enginix.errors import (
     ServerStopping,
 )
 from enginix.gateway.admission import Admission
-from enginix.gateway.ask import Ask
+from enginix.gateway.ask import AnyAsk, RelayedAsk
 from enginix.gateway.following import Following
 from enginix.gateway.generation import Replies, generate
 from enginix.gateway.liveness import Liveness
@@ -26,6 +26,7 @@ from enginix.gateway.record import RequestRecord, TokenTimes
 from enginix.gateway.servers import Servers
 from enginix.gateway.settings import Settings
 from enginix.gateway.store import ResponseStore
+from enginix.gateway.upstream.chat import chat_replies
 
 RETRY_SECONDS = 5.0
 
@@ -117,12 +118,16 @@ class Gateway:
             task.cancel()
 
     @asynccontextmanager
-    async def replies(self, ask: Ask, record: RequestRecord) -> AsyncIterator[Replies]:
+    async def replies(self, ask: AnyAsk, record: RequestRecord) -> AsyncIterator[Replies]:
         """The events of `ask`, once it is its turn; leaving the block cancels what still runs."""
         record.prompt_tokens = ask.prompt_tokens
         async with (
             self.at_work(ask.model.name, record, len(ask.requests)) as times,
-            aclosing(generate(ask, times)) as replies,
+            aclosing(
+                chat_replies(ask, record, times)
+                if isinstance(ask, RelayedAsk)
+                else generate(ask, times)
+            ) as replies,
         ):
             yield replies
 
