@@ -106,7 +106,10 @@ def test_the_chat_format_is_read_from_either_place_of_a_template(
     tokenizer = tmp_path / "tokenizer"
     tokenizer.mkdir()
     shutil.copy(checkpoint / "tokenizer.json", tokenizer)
-    settings = {"chat_template": "{% if enable_thinking %}<think></think>{% endif %}", "eos_token": {"content": "w1"}}
+    settings = {
+        "chat_template": "{% if enable_thinking %}<think></think>{% endif %}",
+        "eos_token": {"content": "w1"},
+    }
     (tokenizer / "tokenizer_config.json").write_text(json.dumps(settings))
     chat = take_in(engine, "qwen3", Origin(tokenizer=tokenizer)).chat
     assert (chat.reasoning, chat.thinking_switch) == ("think-tags", "enable_thinking")
