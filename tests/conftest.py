@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -23,6 +24,9 @@ from enginix.runtimes.find import find_runtime
 from enginix.runtimes.runtime import Runtime
 
 RECORDINGS = Path(__file__).parent / "recordings"
+
+# What a shell starts in the background ignores Ctrl-C, and so would every program under test.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)
