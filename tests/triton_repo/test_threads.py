@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from threads import default_threads
+from threads import SMALL_BYTES, default_threads, threads_for
 
 ALLOWED = sorted(os.sched_getaffinity(0))
 
@@ -40,3 +40,12 @@ def test_without_topology_each_processor_is_a_core(tmp_path: Path) -> None:
 def test_a_containers_quota_is_the_most(tmp_path: Path, quota: str, most: int) -> None:
     cores = machine(tmp_path, {cpu: cpu for cpu in ALLOWED}, quota)
     assert default_threads(cores) == most
+
+
+def test_a_small_model_has_one_thread_and_a_large_one_all(tmp_path: Path) -> None:
+    small, large = tmp_path / "small.gguf", tmp_path / "large.gguf"
+    small.touch()
+    with large.open("wb") as file:
+        file.truncate(SMALL_BYTES)
+    assert (threads_for(small), threads_for(large)) == (1, default_threads())
+    assert threads_for(tmp_path / "nothing.gguf") == default_threads()

@@ -14,6 +14,8 @@ import sys
 # Where the program is not in its runtime it is only read, not run.
 import xllamacpp  # type: ignore[import-not-found]
 
+SMALL_BYTES = 32 << 20
+
 
 def main() -> None:
     args = parsed()
@@ -25,7 +27,9 @@ def main() -> None:
     parameters.n_parallel = args.parallel
     # The context is shared by those who are answered at once.
     parameters.n_ctx = args.context * args.parallel
-    parameters.cpuparams.n_threads = args.threads or os.cpu_count() or 1
+    # A step of a small model is over before a second thread has woken.
+    few = os.path.getsize(args.model) < SMALL_BYTES if os.path.isfile(args.model) else False
+    parameters.cpuparams.n_threads = args.threads or (1 if few else os.cpu_count() or 1)
     parameters.endpoint_metrics = True
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     server = xllamacpp.Server(parameters)

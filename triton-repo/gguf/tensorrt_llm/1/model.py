@@ -13,7 +13,7 @@ from parent import end_with_triton
 from request_tensors import read_asked, read_request, scalar
 from responses import FINAL, Reply, Senders, send_error
 from running import Running
-from threads import default_threads
+from threads import threads_for
 from token_engine import Output, TokenEngine
 
 
@@ -25,11 +25,12 @@ class TritonPythonModel:
             for name, value in json.loads(args["model_config"])["parameters"].items()
         }
         self._exclude_prompt = parameters["exclude_input_in_output"] == "true"
+        path = Path(parameters["gpt_model_path"]) / "model.gguf"
         model = LlamaModel(
-            Path(parameters["gpt_model_path"]) / "model.gguf",
+            path,
             parallel=int(parameters["parallel"]),
             context=int(parameters["context"]),
-            threads=int(parameters["threads"]) or default_threads(),
+            threads=int(parameters["threads"]) or threads_for(path),
             prompt_tokens=int(parameters["prompt_tokens"]),
         )
         self._engine = TokenEngine(model)
