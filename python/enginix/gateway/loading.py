@@ -16,9 +16,10 @@ from starlette.types import Message, Receive, Scope, Send
 from enginix.errors import EnginixError
 from enginix.gateway.body import read_bytes
 from enginix.gateway.disconnect import unless_client_leaves
-from enginix.gateway.errors import error_body, failure_of, speaks_anthropic
+from enginix.gateway.errors import failure_of
 from enginix.gateway.gateway import Gateway, Lane, Presence
-from enginix.gateway.sse import HEADERS
+from enginix.gateway.relay.dialect import error_event
+from enginix.gateway.sse import Opening
 from enginix.gateway.state import gateway_of, record_in
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -62,8 +63,7 @@ class LoadedFirst(Response):
         self._lane = lane
         self._request = request
         self._handler = handler
-        self._streams = streams
-        self._begun = False
+        self._opening = Opening(gateway.settings.load.keep_awake if streams else None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         record = record_in(scope)
@@ -73,35 +73,18 @@ class LoadedFirst(Response):
 
     async def _answer(self, scope: Scope, send: Send) -> None:
         try:
-            await self._wait(send)
+            loading, comment = self._gateway.loaded(self._lane), self._comment()
+            await self._opening.wait(loading, send, comment)
             response = await self._handler(self._request)
-            await response(scope, _never, Continued(send) if self._begun else send)
+            await response(scope, _never, Continued(send) if self._opening.begun else send)
         except EnginixError as error:
-            if not self._begun:
+            if not self._opening.begun:
                 raise
             record_in(scope).error = type(error).__name__
-            event = b"event: error\n" if speaks_anthropic(scope["path"]) else b""
-            data = error_body(failure_of(error), scope["path"])
-            await _send_last(send, event + b"data: " + data + b"\n\n")
+            await _send_last(send, error_event(failure_of(error), scope["path"], b""))
 
-    async def _wait(self, send: Send) -> None:
-        period = self._gateway.settings.load.keep_awake if self._streams else None
-        loading = asyncio.ensure_future(self._gateway.loaded(self._lane))
-        comment = f": {self._lane.model.name} is being loaded\n\n".encode()
-        try:
-            while not (await asyncio.wait({loading}, timeout=period))[0]:
-                await self._begin(send)
-                await send({"type": "http.response.body", "body": comment, "more_body": True})
-            loading.result()
-        finally:
-            loading.cancel()
-
-    async def _begin(self, send: Send) -> None:
-        if not self._begun:
-            self._begun = True
-            headers = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
-            headers.append((b"content-type", b"text/event-stream; charset=utf-8"))
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
+    def _comment(self) -> bytes:
+        return f": {self._lane.model.name} is being loaded\n\n".encode()
 
 
 class Continued:

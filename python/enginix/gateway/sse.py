@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Sequence
+from typing import Protocol, TypeVar
 
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from enginix.errors import EnginixError
 from enginix.gateway.ask import AnyAsk, Finished, ReplyEvent, Usage
@@ -25,12 +25,43 @@ from enginix.gateway.state import record_in
 
 logger = logging.getLogger(__name__)
 
-HEADERS = {
-    "Cache-Control": "no-cache",
+START: Message = {"type": "http.response.start", "status": 200}
+STREAM_HEADERS = (
+    (b"cache-control", b"no-cache"),
     # Without it nginx and its like gather the events of a whole answer.
-    "X-Accel-Buffering": "no",
-}
+    (b"x-accel-buffering", b"no"),
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+)
 STILL_WAITING = b": waiting for the first token\n\n"
+
+Result = TypeVar("Result")
+
+
+class Opening:
+    """A stream's beginning, sent once: before its first event, or the first comment until then."""
+
+    def __init__(self, period: float | None) -> None:
+        self.begun = False
+        self._period = period
+
+    async def begin(self, send: Send) -> None:
+        if not self.begun:
+            self.begun = True
+            # A copy: middleware adds headers of its own.
+            await send({**START, "headers": list(STREAM_HEADERS)})
+
+    async def wait(self, work: Awaitable[Result], send: Send, comment: bytes) -> Result:
+        """What comes of `work`, with a comment now and then; it is cancelled with the wait."""
+        task = asyncio.ensure_future(work)
+        try:
+            while not (await asyncio.wait({task}, timeout=self._period))[0]:
+                await self.begin(send)
+                await send({"type": "http.response.body", "body": comment, "more_body": True})
+            return task.result()
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task})
 
 
 class StreamEncoder(Protocol):
@@ -50,15 +81,12 @@ class StreamEncoder(Protocol):
 class EventStream(Response):
     """Asks and answers while it is being sent."""
 
-    media_type = "text/event-stream"
-
     def __init__(self, gateway: Gateway, ask: AnyAsk, encoder: StreamEncoder) -> None:
-        super().__init__(headers=HEADERS)
-        del self.headers["content-length"]
+        super().__init__()
         self._gateway = gateway
         self._ask = ask
         self._encoder = encoder
-        self._begun = False
+        self._opening = Opening(gateway.settings.load.keep_awake)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         record = record_in(scope)
@@ -71,7 +99,7 @@ class EventStream(Response):
                 last = await self._pass_on(replies, send, record)
         except Exception as error:
             record.error = type(error).__name__
-            if not self._begun:
+            if not self._opening.begun:
                 raise
             if not isinstance(error, EnginixError):
                 logger.exception("request %s failed in mid-stream", record.id)
@@ -82,8 +110,8 @@ class EventStream(Response):
         """Send everything but the last bytes, which it returns."""
         encode = self._encoder.encode
         tally = UsageTally(self._ask)
-        choice, events = await self._first(replies, send)
-        await self._begin(send)
+        choice, events = await self._opening.wait(anext(replies), send, STILL_WAITING)
+        await self._opening.begin(send)
         begin = self._encoder.begin()
         await send(
             {
@@ -101,27 +129,6 @@ class EventStream(Response):
                 tally.read(events)
         tally.note(record)
         return self._encoder.end(tally.usage)
-
-    async def _first(self, replies: Replies, send: Send) -> tuple[int, list[ReplyEvent]]:
-        """The first events; a comment now and then while they do not come."""
-        waiting = asyncio.ensure_future(anext(replies))
-        try:
-            while not waiting.done():
-                await asyncio.wait({waiting}, timeout=self._gateway.settings.load.keep_awake)
-                if not waiting.done():
-                    await self._begin(send)
-                    body = {"type": "http.response.body", "body": STILL_WAITING, "more_body": True}
-                    await send(body)
-            return waiting.result()
-        finally:
-            if not waiting.done():
-                waiting.cancel()
-                await asyncio.wait({waiting})
-
-    async def _begin(self, send: Send) -> None:
-        if not self._begun:
-            self._begun = True
-            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
 
 
 class UsageTally:

@@ -6,9 +6,8 @@ tool calls, stays as it is.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import orjson
@@ -27,7 +26,7 @@ from enginix.gateway.relay.dialect import error_event
 from enginix.gateway.relay.events import Events
 from enginix.gateway.relay.rename import Rename
 from enginix.gateway.relay.usage import note_usage
-from enginix.gateway.sse import HEADERS, STILL_WAITING
+from enginix.gateway.sse import STILL_WAITING, Opening
 from enginix.gateway.state import record_in
 from enginix.gateway.upstream.question import REASONING, without_reasoning
 
@@ -58,7 +57,7 @@ class Relayed(Response):
         self._asked = body
         self._streams = streams
         self._instead = instead
-        self._begun = False
+        self._opening = Opening(gateway.settings.load.keep_awake)
         self._next: Callable[[], Awaitable[Response]] | None = None
         """What else may be asked, after a refusal."""
 
@@ -80,7 +79,7 @@ class Relayed(Response):
                     await self._whole(send, record, times)
         except EnginixError as error:
             record.error = type(error).__name__
-            if not self._begun:
+            if not self._opening.begun:
                 raise
             last = error_event(failure_of(error), self._path, events.last)
             await send({"type": "http.response.body", "body": last, "more_body": False})
@@ -95,7 +94,7 @@ class Relayed(Response):
             return True
         body = await answer.read_error()
         backend = self._model.backend
-        if not self._begun:
+        if not self._opening.begun:
             if self._instead and has_no_route(self._path, answer.status, body):
                 backend.note_lack(self._path)
                 self._next = self._instead
@@ -130,7 +129,7 @@ class Relayed(Response):
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
         ]
-        self._begun = True
+        self._opening.begun = True
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
@@ -143,7 +142,7 @@ class Relayed(Response):
                 return
             if not answer.headers.get("content-type", "").startswith("text/event-stream"):
                 raise GenerationFailed(f"{name} was asked for a stream and sent none")
-            await self._begin(send)
+            await self._opening.begin(send)
             await self._pass_on(answer, events, send, times)
         note_usage(events.last, record, times)
         if not events.ended(self._path):
@@ -170,28 +169,8 @@ class Relayed(Response):
     async def _awaited(self, send: Send, record: RequestRecord) -> AsyncIterator[Connection]:
         """The server's answer; a comment now and then while it does not begin."""
         request = self._request(record)
-        entering = asyncio.ensure_future(request.__aenter__())
-        try:
-            while not entering.done():
-                await asyncio.wait({entering}, timeout=self._gateway.settings.load.keep_awake)
-                if not entering.done():
-                    await self._begin(send)
-                    waiting = {"type": "http.response.body", "body": STILL_WAITING}
-                    await send({**waiting, "more_body": True})
-            answer = entering.result()
-        finally:
-            if not entering.done():
-                entering.cancel()
-                with suppress(asyncio.CancelledError):
-                    await asyncio.wait({entering})
+        answer = await self._opening.wait(request.__aenter__(), send, STILL_WAITING)
         try:
             yield answer
         finally:
             await request.__aexit__(None, None, None)
-
-    async def _begin(self, send: Send) -> None:
-        if not self._begun:
-            self._begun = True
-            headers = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
-            headers.append((b"content-type", b"text/event-stream; charset=utf-8"))
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
