@@ -6,7 +6,6 @@ killed (they die with their parent).
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -16,21 +15,12 @@ from enginix.serve.keeper import Keeper
 Report = Callable[[Keeper, StartFailed | None], None]
 
 
-class Supervisor:
-    def __init__(self, keepers: Sequence[Keeper]) -> None:
-        self.keepers = {keeper.name: keeper for keeper in keepers}
-
-    async def watch(self) -> None:
-        """Return never: the keepers do the work."""
-        await asyncio.get_running_loop().create_future()
-
-
 @asynccontextmanager
 async def supervised(
     keepers: Sequence[Keeper],
     report: Report,
     optional: frozenset[str] = frozenset(),
-) -> AsyncIterator[Supervisor]:
+) -> AsyncIterator[None]:
     """All servers started, in order; `report` is called with each, and with why it failed.
 
     One that fails at first ends all, unless it is among the `optional`: those are tried again
@@ -48,4 +38,4 @@ async def supervised(
                     raise
             else:
                 report(keeper, None)
-        yield Supervisor(keepers)
+        yield
