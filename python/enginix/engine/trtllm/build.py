@@ -162,18 +162,18 @@ def _build(
         stage.summary = "kept from the build before"
         return
     kept.begin(place.engine.name)
-    stripped = None if takes_rope_tables(version) else kept.begin(STRIPPED)
+    stripped = not takes_rope_tables(version)
     if stripped:
-        strip_rank_checkpoint(converted.directory, stripped)
-        spec = replace(spec, rank_checkpoint=stripped)
+        spec = replace(spec, rank_checkpoint=kept.begin(STRIPPED))
+        strip_rank_checkpoint(converted.directory, spec.rank_checkpoint)
     sizes = plan.inspection.sizes
     tied = sizes is None or sizes.tied_embeddings
     least = min(least_bytes_of(path, tied=tied) for path in converted.rank_files())
     building = Building(spec, place, least, plan.options.patience)
     outcome = asyncio.run(build_ranks(building, stage.progress, warn))
     kept.finish(place.engine.name, key, {})
-    if stripped:
-        shutil.rmtree(stripped, ignore_errors=True)
+    # Also one that a build left which was killed.
+    shutil.rmtree(place.directory / STRIPPED, ignore_errors=True)
     stage.children_memory = outcome.peak_memory
     size = sum(path.stat().st_size for path in place.engine.iterdir())
     left = "" if outcome.returncode is not None else ", ended by us: it was done and did not leave"
