@@ -18,7 +18,7 @@ from fakes.random_checkpoint import Shape, write_checkpoint, write_safetensors
 
 from enginix.checkpoint.tensors import read_header
 from enginix.engine.trtllm.rank_tensors import ROPE_TABLES
-from enginix.errors import ConversionWrong, ProcessError
+from enginix.errors import BuildCrashed, ConversionWrong, ProcessError
 from enginix.process import run
 
 Convert = Callable[[Path, int], Path]
@@ -100,6 +100,17 @@ def test_the_stand_in_writes_the_values_of_the_formulas(
     angles = np.outer(range(CONTEXT), [10000 ** (-2 * index / SIZE) for index in range(SIZE // 2)])
     halves = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
     np.testing.assert_allclose(tables["embed_positions"][0], halves, atol=2e-4)
+
+
+def test_a_scaling_the_original_does_not_know_ends_in_its_own_words(
+    bench: Bench, tmp_path: Path
+) -> None:
+    made = write_checkpoint(tmp_path / "c", Shape(layers=1))
+    config = json.loads((made / "config.json").read_text())
+    config["rope_scaling"] = {"rope_type": "default"}
+    (made / "config.json").write_text(json.dumps(config))
+    with pytest.raises(BuildCrashed, match="ValueError: Unsupported rotary scaling type: default"):
+        bench.build(ranks=1, checkpoint=made)
 
 
 @pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])

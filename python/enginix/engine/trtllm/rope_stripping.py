@@ -1,8 +1,9 @@
 """Which TensorRT-LLM cannot build from a rank file that holds the rotary tables, and the way out.
 
 Every version in `DECISIONS` writes them: `DecoderModelForCausalLM` calls
-`Attention.create_attention_const_params`, which registers them for every rotary position type, and
-`PretrainedModel.save_checkpoint` writes all `named_parameters()` (layers/attention.py and
+`Attention.create_attention_const_params`, which registers the three for every rotary position type
+and scaling of a dense Llama, Mistral or Qwen (Phi-3's long_rope has others, Gemma 3 three more),
+and `PretrainedModel.save_checkpoint` writes all `named_parameters()` (layers/attention.py and
 models/modeling_utils.py). To leave them out is safe in each of them: a table has its value before
 the file is loaded, so `PretrainedModel.load` does not count it among those that are "Required but
 not provided", and config.json gives every table the value it had in the file.

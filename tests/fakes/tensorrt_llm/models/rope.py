@@ -44,10 +44,11 @@ def frequencies(size: int, base: float) -> np.ndarray:
 def scaled_frequencies(config: PretrainedConfig) -> tuple[np.ndarray, float]:
     """As config.json's rope_scaling says, and what sine and cosine are multiplied with."""
     scaling, base, size = config.rotary_scaling, config.rotary_base, config.head_size
-    kind = (scaling or {}).get("type", (scaling or {}).get("rope_type"))
     plain = frequencies(size, base)
-    match kind:
-        case None | "none" | "default":
+    if scaling is None:
+        return plain, 1.0
+    match scaling.get("type", scaling.get("rope_type")):
+        case "none":
             return plain, 1.0
         case "linear":
             return np.float32(1 / scaling["factor"]) * plain, 1.0
@@ -58,7 +59,11 @@ def scaled_frequencies(config: PretrainedConfig) -> tuple[np.ndarray, float]:
         case "dynamic":
             # Only Hunyuan's, which states alpha.
             return frequencies(size, base * scaling["alpha"] ** (size / (size - 2))), 1.0
-    raise ValueError(f"Unsupported rotary scaling type: {kind}")
+        case "longrope" | "mrope" as kind:
+            raise NotImplementedError(f"the stand-in does not imitate {kind}")
+        case kind:
+            # Also transformers' "default".
+            raise ValueError(f"Unsupported rotary scaling type: {kind}")
 
 
 def llama3_frequencies(plain: np.ndarray, scaling: dict) -> np.ndarray:
