@@ -15,7 +15,7 @@ from fakes.random_checkpoint import write_safetensors
 from enginix.checkpoint.tensors import read_header
 from enginix.engine.trtllm.build import Workshop, convert_checkpoint
 from enginix.engine.trtllm.plan import Options
-from enginix.engine.trtllm.rank_tensors import ROPE_TABLES
+from enginix.engine.trtllm.rank_tensors import ROPE_TABLES, RankTensor, check_rank_file
 from enginix.engine.trtllm.rope_stripping import (
     DECISIONS,
     strip_rank_checkpoint,
@@ -23,7 +23,7 @@ from enginix.engine.trtllm.rope_stripping import (
     takes_rope_tables,
 )
 from enginix.engine.trtllm.watchdog import Outcome
-from enginix.errors import CheckpointDamaged, DiskFull, NumpyMismatch
+from enginix.errors import CheckpointDamaged, ConversionWrong, DiskFull, NumpyMismatch
 
 
 def test_a_builder_that_takes_the_tables_gets_them_and_its_warning_is_not_passed_on(
@@ -103,6 +103,17 @@ def test_every_version_with_engines_has_a_decision(version: str) -> None:
 def test_every_decision_has_its_source_and_is_met_by_a_version() -> None:
     assert all(decision.source for decision in DECISIONS)
     assert {True, False} == set(RELEASED.values())
+
+
+def test_a_file_without_tables_is_refused_with_the_versions_they_are_stripped_for(
+    tmp_path: Path,
+) -> None:
+    strip_rank_file(rank_file(tmp_path / "rank0.safetensors"), tmp_path / "rank1.safetensors")
+    promised = {name: RankTensor("F32", (1, 5)) for name in ROPE_TABLES}
+    with pytest.raises(ConversionWrong) as refused:
+        check_rank_file(tmp_path / "rank1.safetensors", promised)
+    names = [decision.name for decision in DECISIONS if not decision.takes_tables]
+    assert f"({', '.join(names)})" in str(refused.value)
 
 
 def test_an_unknown_version_gets_what_it_wrote() -> None:

@@ -29,8 +29,9 @@ COPIED_AT_ONCE = 16 * 1024**2
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`versions` is a pattern; `source` is where the decision comes from."""
+    """`versions` is a pattern, `name` says it to people; `source` is where it comes from."""
 
+    name: str
     versions: str
     takes_tables: bool
     source: str
@@ -41,20 +42,22 @@ SAME_CODE = "load() takes a table as it takes a weight, and warns; no failure is
 # The first that matches counts.
 DECISIONS = (
     Decision(
+        "0.16",
         "0.16.*",
         takes_tables=False,
         source="public build scripts for trtllm-build 0.16.0 drop the three: with them it ends in "
         "`TypeError: set_weights_name(): incompatible function arguments`",
     ),
     Decision(
+        "1.x.0rc1",
         "1.[0-9].0rc1",
         takes_tables=False,
         source='public build scripts drop the three before trtllm-build as "tensors that RC1 '
         "can't handle\", and do not say which 1.x it is",
     ),
-    Decision("0.1[7-9].*", takes_tables=True, source=SAME_CODE),
-    Decision("0.2[01].*", takes_tables=True, source=SAME_CODE),
-    Decision("1.[0-3].*", takes_tables=True, source=SAME_CODE),
+    Decision("0.17 to 0.19", "0.1[7-9].*", takes_tables=True, source=SAME_CODE),
+    Decision("0.20 and 0.21", "0.2[01].*", takes_tables=True, source=SAME_CODE),
+    Decision("1.0 to 1.3", "1.[0-3].*", takes_tables=True, source=SAME_CODE),
 )
 
 
