@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from uuid import uuid4
 
 from enginix.errors import PromptTooLong, RequestError
-from enginix.gateway.ask import Ask
+from enginix.gateway.ask import Ask, ReplyFormat
 from enginix.gateway.conversation import Conversation, Prompt, prompt_of
+from enginix.gateway.forms import check_guided
 from enginix.gateway.models import ServedModel
 from enginix.gateway.sampling import check_supported, for_choice
 from enginix.gateway.settings import RequestLimits
@@ -50,10 +51,11 @@ async def chat_ask(
             f"most {limits.messages}",
             param=conversation.param,
         )
-    if conversation.must_call:
-        # A call has its function's form; the other one is for answers.
-        options = replace(options, sampling=replace(options.sampling, guide=None))
-    prompt = await prompt_of(model, conversation)
+    engine_guides = "guide" in await model.backend.supported()
+    answer = options.sampling.guide
+    check_guided(engine_guides, conversation.must_call, answer is not None, options.guide_param)
+    prompt = await prompt_of(model, conversation, answer, engine_guides=engine_guides)
+    options = replace(options, sampling=replace(options.sampling, guide=prompt.guide))
     return await ask_for(prefix, model, [prompt], options, limits)
 
 
@@ -90,8 +92,15 @@ async def ask_for(
         requests=requests,
         format=replace(prompts[0].format, stop=options.stop, counts=options.counts),
         prompt_tokens=sum(len(prompt.ids) for prompt in prompts),
-        guide_param=options.guide_param,
+        guide_param=_guide_param(prompts[0].format, options),
     )
+
+
+def _guide_param(format: ReplyFormat, options: Options) -> str:
+    """What a guide came from that the engine refuses."""
+    phases = format.phases
+    calls = format.definitions and (phases is None or phases.answer is None)
+    return "tools" if calls else options.guide_param
 
 
 def check_limits(options: Options, limits: RequestLimits) -> None:
