@@ -58,6 +58,8 @@ def function_tools(tools: Sequence[Tool] | None) -> list[Mapping[str, Any]]:
         function: dict[str, Any] = {"name": tool.name}
         if tool.description is not None:
             function["description"] = tool.description
+        if tool.strict:
+            function["strict"] = True
         found.append({"type": "function", "function": {**function, "parameters": parameters}})
     return found
 
