@@ -9,7 +9,7 @@ from itertools import repeat
 
 from enginix.chat.events import Event, Reasoning, ToolCallStart
 from enginix.chat.reply import markers, reply_parser
-from enginix.chat.stop import StopStrings
+from enginix.chat.stop import AnswerStop
 from enginix.chat.stream import ReplyStream
 from enginix.errors import GenerationFailed, RequestError
 from enginix.gateway.ask import (
@@ -40,6 +40,10 @@ def generate(ask: Ask, times: Sequence[TokenTimes]) -> Replies:
 
 async def _choice(ask: Ask, index: int, times: TokenTimes) -> Replies:
     request = ask.requests[index]
+    if request.max_tokens == 0:
+        # The prompt and its count are all that was asked for.
+        yield index, [Finished("length", 0)]
+        return
     choice = Choice(ask.model, ask.format, request)
     try:
         async with aclosing(_arrivals(ask, request)) as arrivals:
@@ -203,4 +207,4 @@ def reply_stream(model: ServedModel, format: ReplyFormat) -> tuple[ReplyStream, 
         definitions=format.definitions,
     )
     begun = parser.feed(format.begun) if format.begun else []
-    return ReplyStream(text, StopStrings(format.stop), parser), begun
+    return ReplyStream(text, AnswerStop(format.stop), parser), begun

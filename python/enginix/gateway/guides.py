@@ -23,12 +23,13 @@ def guide_of(fields: GuidedFields) -> Guide | None:
     return _only_guide(fields, MAKERS)
 
 
-def _only_guide(fields: Schema, makers: Makers) -> Guide | None:
-    asked = {
-        name: make(value)
-        for name, make in makers.items()
-        if (value := getattr(fields, name)) is not None
-    }
+def _only_guide(fields: Schema, makers: Makers, where: str = "") -> Guide | None:
+    asked: dict[str, Guide | None] = {}
+    for name, make in makers.items():
+        if (value := getattr(fields, name)) is not None:
+            if value == "":
+                raise _empty(where + name.rstrip("_"))
+            asked[name] = make(value)
     guides = {name.rstrip("_"): guide for name, guide in asked.items() if guide is not None}
     if len(guides) > 1:
         raise RequestError(
@@ -64,7 +65,7 @@ def _choice_guide(choices: list[str]) -> Guide:
 
 
 def _structured_guide(asked: StructuredOutputs) -> Guide | None:
-    return _only_guide(asked, STRUCTURED)
+    return _only_guide(asked, STRUCTURED, "structured_outputs.")
 
 
 def _any_json(wanted: bool) -> Guide | None:
@@ -101,4 +102,14 @@ MAKERS: Makers = {
 def _needed(value: Any, where: str) -> Any:
     if value is None:
         raise missing(where)
+    if value == "":
+        raise _empty(where)
     return value
+
+
+def _empty(where: str) -> RequestError:
+    return RequestError(
+        f"{where} is empty, which no answer is held to; leave it out",
+        param=where,
+        code="invalid_value",
+    )

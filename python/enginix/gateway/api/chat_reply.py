@@ -25,6 +25,7 @@ from enginix.gateway.ask import (
 from enginix.gateway.document import WholeChoice
 from enginix.gateway.errors import Failure, openai_error
 from enginix.gateway.models import Model, RelayedModel, ServedModel
+from enginix.gateway.parts import Heard
 from enginix.gateway.schema.fields import StreamOptions
 
 DONE = b"data: [DONE]\n\n"
@@ -224,6 +225,21 @@ def logprobs_of(tokens: Sequence[TokenLogprob], model: Model) -> dict[str, Any]:
         top = [_spelled(token, logprob, model) for token, logprob in each.top]
         content.append({**_spelled(each.token, each.logprob, model), "top_logprobs": top})
     return {"content": content, "refusal": None}
+
+
+def logprobs_of_answer(heard: Sequence[Heard], model: Model) -> list[Mapping[str, Any]]:
+    """Those of an answer's own text: what is in front of it, markup say, is left out."""
+    entries: list[Mapping[str, Any]] = []
+    for text, tokens in heard:
+        spelled = logprobs_of(tokens, model)["content"]
+        missing, first = len(text.encode()), len(spelled)
+        while missing > 0 and first:
+            first -= 1
+            entry = spelled[first]
+            raw = entry.get("bytes")
+            missing -= len(raw if isinstance(raw, list) else str(entry.get("token", "")).encode())
+        entries += spelled[first:]
+    return entries
 
 
 def _spelled(token: int, logprob: float, model: ServedModel) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import orjson
 
 from enginix.chat.events import Event, Reasoning, ToolCallArguments, ToolCallStart
 from enginix.chat.reply import reply_parser
+from enginix.chat.stop import AnswerStop
 from enginix.errors import GenerationFailed
 from enginix.gateway.ask import (
     Finished,
@@ -44,6 +45,7 @@ class Choice:
             tools_wanted=bool(format.definitions),
             definitions=format.definitions,
         )
+        self._stop = AnswerStop(format.stop)
         self._calls = ServerCalls()
         self._one_call = format.one_call
         self._called = False
@@ -68,7 +70,12 @@ class Choice:
             events.append(Logprobs(tuple(spelled)))
         delta = choice.get("delta")
         if isinstance(delta, dict):
-            self._say(self._read_delta(delta), events)
+            self._say(self._stop.feed(self._read_delta(delta)), events)
+        if self._stop.matched is not None:
+            # The server goes on: it was not told of the string.
+            self._stop_string = self._stop.matched
+            self.done = self.cut = True
+            return events
         if (reason := choice.get("finish_reason")) is not None:
             self._end(str(reason), choice, events)
         return events
@@ -115,12 +122,12 @@ class Choice:
         if reason in FAILURES:
             raise GenerationFailed(f"the server gave the answer up, as {reason!r}")
         self._calls.finish()
-        self._say(self._parser.finish(), events)
+        self._say(self._stop.feed(self._parser.finish()) + self._stop.finish(), events)
         self.done = True
-        if not (self._called and reason == "stop"):
+        if self._stop.matched is None and not (self._called and reason == "stop"):
             self._reason = REASONS.get(reason, "stop")
         stop = choice.get("stop_reason")
-        self._stop_string = stop if isinstance(stop, str) else None
+        self._stop_string = self._stop.matched or (stop if isinstance(stop, str) else None)
 
 
 class ServerCalls:
