@@ -339,7 +339,7 @@ class NotAuthorized(RequestError):
 class BodyTooLarge(RequestError):
     def __init__(self, limit: int) -> None:
         super().__init__(
-            f"request entity too large: the body is larger than the {limit} bytes this server accepts; "
+            f"request entity too large: this server accepts {limit} bytes of body; "
             "send less, or start the gateway with a larger --max-body-mb",
             code="body_too_large",
         )

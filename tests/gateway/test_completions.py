@@ -101,7 +101,9 @@ async def test_an_empty_suffix_asks_for_nothing() -> None:
     ("body", "param"),
     [
         ({"suffix": "end"}, "suffix"),
-        ({"max_tokens": 0, "echo": True}, "max_tokens"),
+        ({"max_tokens": -1, "echo": True}, "max_tokens"),
+        ({"structured_outputs": {"grammar": ""}}, "structured_outputs.grammar"),
+        ({"guided_regex": ""}, "guided_regex"),
         ({"prompt": ""}, "prompt"),
         ({"prompt": []}, "prompt"),
         ({"prompt": [[]]}, "prompt[0]"),

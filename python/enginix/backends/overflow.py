@@ -31,7 +31,7 @@ WORDS = tuple(
 def prompt_too_long(words: str, error: Mapping[str, Any]) -> PromptTooLong | None:
     """`error`: the object that the refusal's `words` are from; None when it is about other things.
 
-    A wish for more tokens than there is room for is refused with nearly the same words, and is none.
+    A wish for more tokens than there is room for is refused in nearly the same words, and is none.
     """
     param = error.get("param") if isinstance(error.get("param"), str) else None
     prompt, context = error.get("n_prompt_tokens"), error.get("n_ctx")

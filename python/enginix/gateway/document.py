@@ -33,7 +33,9 @@ class WholeChoice:
 
     @property
     def message(self) -> Message:
-        said = (each for each in self._events if not isinstance(each, Finished | Logprobs | Counted))
+        said = (
+            each for each in self._events if not isinstance(each, Finished | Logprobs | Counted)
+        )
         return collect(said)
 
     @property

@@ -69,7 +69,7 @@ def function_tools(tools: Sequence[Tool] | None) -> list[dict[str, Any]]:
             found.append(_function(parse_part(tool, FunctionTool, f"tools[{place}]")))
         elif known := next((KNOWN[kind] for kind in KNOWN if tool.type.startswith(kind)), None):
             description, schema = known
-            name = tool.name or tool.type.rpartition("_")[0]
+            name = str((tool.model_extra or {}).get("name") or tool.type.rpartition("_")[0])
             plain = FunctionTool(name=name, description=description, input_schema=schema)
             found.append(_function(plain))
     return found

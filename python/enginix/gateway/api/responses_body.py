@@ -14,7 +14,7 @@ from enginix.gateway.api.responses_tools import ClientTool, Toolbox
 from enginix.gateway.ask import Usage
 from enginix.gateway.models import Model, RelayedModel
 from enginix.gateway.parts import Heard, Part
-from enginix.gateway.schema.responses import ResponseRequest, Tool
+from enginix.gateway.schema.responses import ResponseRequest, Tool, ToolChoice
 
 Item = dict[str, Any]
 
@@ -109,8 +109,9 @@ def echo(asked: ResponseRequest, model: Model) -> dict[str, Any]:
     """What was asked for, with what holds where nothing was said."""
     text = asked.text.model_dump(by_alias=True, exclude_none=True) if asked.text else {}
     choice = asked.tool_choice
-    if choice is not None and not isinstance(choice, str):
-        choice = choice.model_dump(exclude_none=True)
+    shown_choice = (
+        choice.model_dump(exclude_none=True) if isinstance(choice, ToolChoice) else choice
+    )
     temperature = top_p = 1.0
     if not isinstance(model, RelayedModel):
         temperature, top_p = model.defaults.temperature, model.defaults.top_p
@@ -133,7 +134,7 @@ def echo(asked: ResponseRequest, model: Model) -> dict[str, Any]:
         "frequency_penalty": number(asked.frequency_penalty, 0.0),
         "top_logprobs": asked.top_logprobs or 0,
         "text": {"format": {"type": "text"}, **text},
-        "tool_choice": choice or "auto",
+        "tool_choice": shown_choice or "auto",
         "tools": [shown(tool) for tool in asked.tools or ()],
         "truncation": asked.truncation or "disabled",
         "user": asked.user,

@@ -57,7 +57,8 @@ def call_fields(tool: ClientTool | None, called: str, arguments: str) -> Fields 
     plain = {"type": "function_call", **name, "arguments": arguments}
     if kind == "function":
         return plain
-    return _nameless(kind, _object(arguments)) or plain
+    read = _object(arguments)
+    return (_nameless(kind, read) if read is not None else None) or plain
 
 
 def call_message(item: Item, toolbox: Toolbox, where: str) -> Fields:
@@ -88,7 +89,8 @@ def patch_output(item: Item, where: str) -> Fields:
     return {"role": "tool", "tool_call_id": result.call_id, "content": text}
 
 
-def _nameless(kind: str, arguments: Fields | None) -> Fields | None:
+def _nameless(kind: str, arguments: Fields) -> Fields | None:
+    action: Fields
     match kind, arguments:
         case "tool_search", {}:
             return {"type": "tool_search_call", "execution": "client", "arguments": arguments}

@@ -34,9 +34,7 @@ Items = str | Sequence[Item]
 READABLE = frozenset(
     {"input_text", "output_text", "text", "refusal", "reasoning_text", "summary_text"}
 )
-RESULTS = frozenset(
-    {"function_call_output", "custom_tool_call_output", "local_shell_call_output"}
-)
+RESULTS = frozenset({"function_call_output", "custom_tool_call_output", "local_shell_call_output"})
 SEARCHES = frozenset({"tool_search_call", "tool_search_output"})
 TOOLS = frozenset({"additional_tools", "tool_search_output"})
 

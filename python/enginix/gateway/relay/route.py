@@ -14,13 +14,12 @@ from starlette.responses import Response
 from enginix.gateway.body import DEEPEST, LARGE_BODY, is_deep, read_bytes
 from enginix.gateway.gateway import Gateway
 from enginix.gateway.models import RelayedModel
+from enginix.gateway.relay.adapt import CHAT, COUNT, needs_us, plain_body
 from enginix.gateway.relay.passing import Relayed
 from enginix.gateway.state import gateway_of
 from enginix.gateway.upstream.question import REASONING, without_reasoning
 
 Answer = Callable[[Request], Awaitable[Response]]
-CHAT = "/v1/chat/completions"
-COUNT = "/v1/messages/count_tokens"
 
 
 async def relay(request: Request, answer: Answer | None = None) -> Response | None:
@@ -58,7 +57,7 @@ def relay_to(
     if path == CHAT:
         # There is no other way to ask for it.
         instead = None
-    body = {**asked, "model": model.backend.model}
+    body = {**plain_body(path, asked), "model": model.backend.model}
     if path == CHAT and "messages" in body and model.backend.lacks(REASONING):
         body["messages"] = without_reasoning(body["messages"])
     # A choice between servers is made here, and some of them know no such field.
@@ -71,7 +70,7 @@ def is_ours(model: RelayedModel, path: str, asked: dict[str, Any]) -> bool:
     """Whether the server's chat completions are asked, and the dialect is written here."""
     # Without tools no call is left in the text.
     parses = model.reasoning is not None or (model.tools is not None and bool(asked.get("tools")))
-    return (parses and path != COUNT) or model.backend.lacks(path)
+    return (parses and path != COUNT) or model.backend.lacks(path) or needs_us(path, asked)
 
 
 async def parsed(body: bytes) -> dict[str, Any] | None:
