@@ -8,6 +8,7 @@ from contextlib import aclosing
 from itertools import repeat
 
 from enginix.chat.events import Event, Reasoning, ToolCallStart
+from enginix.chat.made_calls import MadeCalls
 from enginix.chat.reply import markers, reply_parser
 from enginix.chat.stop import AnswerStop
 from enginix.chat.stream import ReplyStream
@@ -111,7 +112,7 @@ class Choice:
 
     __slots__ = (
         "_begun",
-        "_called",
+        "_calls",
         "_counts",
         "_most_tokens",
         "_one_call",
@@ -129,7 +130,7 @@ class Choice:
         self._tools = bool(format.definitions)
         self._one_call = format.one_call
         self._counts = format.counts
-        self._called = False
+        self._calls = MadeCalls()
         self._reasons = format.starts_inside
         self.done = False
         self.tokens = 0
@@ -171,12 +172,12 @@ class Choice:
 
     def _look_for_calls(self, events: list[ReplyEvent], start: int = 0) -> None:
         for place in range(start, len(events)):
-            if isinstance(events[place], ToolCallStart):
-                if self._one_call and self._called:
-                    del events[place:]
-                    self._end("stop", events)
-                    return
-                self._called = True
+            event = events[place]
+            if isinstance(event, ToolCallStart) and self._one_call and self._calls.any:
+                del events[place:]
+                self._end("stop", events)
+                return
+            self._calls.read(event)
 
     def _finish(self, reason: FinishReason, events: list[ReplyEvent]) -> None:
         before = len(events)
@@ -188,7 +189,7 @@ class Choice:
 
     def _end(self, reason: FinishReason, events: list[ReplyEvent]) -> None:
         self.done = True
-        if reason == "stop" and self._called:
+        if reason == "stop" and self._calls.whole:
             reason = "tool_calls"
         events.append(Finished(reason, self.tokens, self.reasoning_tokens, self._reply.stopped_by))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from enginix.chat.arguments import is_whole
 from enginix.chat.events import Answer, Event, Reasoning, ToolCallArguments, ToolCallStart
 from enginix.gateway.ask import TokenLogprob
 
@@ -31,6 +32,11 @@ class Part:
     def text(self) -> str:
         """All that came so far: words, or a call's arguments."""
         return "".join(self.texts)
+
+    @property
+    def whole(self) -> bool:
+        """Nothing is missing; a call that was cut or given up has arguments without an end."""
+        return self.call is None or is_whole(self.text)
 
 
 class Parts:

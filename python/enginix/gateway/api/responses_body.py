@@ -156,7 +156,8 @@ def shown(tool: Tool) -> dict[str, Any]:
 
 
 def part_status(part: Part, parts: Sequence[Part], incomplete: str | None) -> str:
-    return "incomplete" if incomplete and part is parts[-1] else "completed"
+    cut = incomplete and part is parts[-1]
+    return "incomplete" if cut or not part.whole else "completed"
 
 
 def kind_of(part: Part) -> tuple[str, str, str]:

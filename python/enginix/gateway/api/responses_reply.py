@@ -119,7 +119,7 @@ class ResponseStream:
         part, self._open = self._open, None
         if part is None:
             return b""
-        item = self._body.item(part, status)
+        item = self._body.item(part, status if part.whole else "incomplete")
         if item is None:
             # Whoever heard its beginning is not told to run it.
             return b""

@@ -13,6 +13,7 @@ from uuid import uuid4
 import orjson
 
 from enginix.chat.events import Event, Reasoning, ToolCallArguments, ToolCallStart
+from enginix.chat.made_calls import MadeCalls
 from enginix.chat.reply import reply_parser
 from enginix.chat.stop import AnswerStop
 from enginix.errors import GenerationFailed
@@ -25,11 +26,6 @@ from enginix.gateway.ask import (
     SpelledLogprob,
 )
 
-REASONS: dict[str, FinishReason] = {
-    "length": "length",
-    "tool_calls": "tool_calls",
-    "function_call": "tool_calls",
-}
 # The engine gave up on the answer; it did not come to its end.
 FAILURES = frozenset({"abort", "cancelled", "error"})
 
@@ -48,7 +44,7 @@ class Choice:
         self._stop = AnswerStop(format.stop)
         self._calls = ServerCalls()
         self._one_call = format.one_call
-        self._called = False
+        self._made = MadeCalls()
         self._reason: FinishReason = "stop"
         self._stop_string: str | None = None
         self.done = False
@@ -88,7 +84,11 @@ class Choice:
         return events
 
     def finished(self, tokens: int, prompt_tokens: int | None, reasoning_tokens: int) -> Finished:
-        return Finished(self._reason, tokens, reasoning_tokens, self._stop_string, prompt_tokens)
+        reason = self._reason
+        if reason == "stop" and self._made.whole:
+            # Whatever the server calls it: it is what clients make calls on.
+            reason = "tool_calls"
+        return Finished(reason, tokens, reasoning_tokens, self._stop_string, prompt_tokens)
 
     def _read_delta(self, delta: Mapping[str, Any]) -> list[Event]:
         said: list[Event] = []
@@ -109,13 +109,11 @@ class Choice:
 
     def _say(self, said: list[Event], events: list[ReplyEvent]) -> None:
         for event in said:
-            if isinstance(event, ToolCallStart):
-                if self._called and self._one_call:
-                    # As many as were wished for: what follows is not read any more.
-                    self.done = self.cut = True
-                    return
-                self._called = True
-                self._reason = "tool_calls"
+            if isinstance(event, ToolCallStart) and self._made.any and self._one_call:
+                # As many as were wished for: what follows is not read any more.
+                self.done = self.cut = True
+                return
+            self._made.read(event)
             events.append(event)
 
     def _end(self, reason: str, choice: Mapping[str, Any], events: list[ReplyEvent]) -> None:
@@ -124,8 +122,8 @@ class Choice:
         self._calls.finish()
         self._say(self._stop.feed(self._parser.finish()) + self._stop.finish(), events)
         self.done = True
-        if self._stop.matched is None and not (self._called and reason == "stop"):
-            self._reason = REASONS.get(reason, "stop")
+        stopped = self._stop.matched is not None
+        self._reason = "length" if reason == "length" and not stopped else "stop"
         stop = choice.get("stop_reason")
         self._stop_string = self._stop.matched or (stop if isinstance(stop, str) else None)
 
