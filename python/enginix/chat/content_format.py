@@ -62,9 +62,12 @@ def _reads_parts(template: nodes.Template, names: frozenset[str]) -> bool:
     if any(_is_content(loop.iter, names) for loop in template.find_all(nodes.For)):
         return True
     # Without a loop: `message.content[0].text`.
+    fields = (*template.find_all(nodes.Getattr), *template.find_all(nodes.Getitem))
     return any(
-        _field(node) in PART_FIELDS and _is_item_of_content(node.node, names)
-        for node in template.find_all((nodes.Getattr, nodes.Getitem))
+        _field(node) in PART_FIELDS
+        and isinstance(node, nodes.Getattr | nodes.Getitem)
+        and _is_item_of_content(node.node, names)
+        for node in fields
     )
 
 
