@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from enginix.errors import RequestError
+from enginix.gateway.schema.chat import TEXTS
 
 Message = dict[str, Any]
 Part = dict[str, Any]
 
-TEXTS = frozenset({"text", "input_text", "output_text", "refusal"})
 
 # Types of parts of chat completions that are no text -> what they are.
 UNSEEN = {

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from enginix.chat.events import Answer, Reasoning
-from enginix.errors import PromptTooLong, RequestError, ResourceNotFound
+from enginix.errors import EnginixError, PromptTooLong, RequestError, ResourceNotFound
 from enginix.gateway.api.responses_body import ResponseBody
 from enginix.gateway.api.responses_choice import wanted_calls
 from enginix.gateway.api.responses_input import Reader, tools_in
@@ -22,9 +22,10 @@ from enginix.gateway.api.responses_reply import ResponseDocument, ResponseStream
 from enginix.gateway.api.responses_tools import Toolbox, toolbox
 from enginix.gateway.ask import AnyAsk
 from enginix.gateway.asking import Options, chat_ask
-from enginix.gateway.body import read
+from enginix.gateway.body import parse, read
 from enginix.gateway.conversation import Conversation
 from enginix.gateway.document import WholeReply
+from enginix.gateway.errors import failure_of
 from enginix.gateway.gateway import Gateway
 from enginix.gateway.models import Model, RelayedModel, ServedModel
 from enginix.gateway.openapi import described
@@ -69,7 +70,17 @@ class Asked:
 @router.post("/v1/responses", **described(ResponseRequest, streams=True))
 async def create_response(request: Request) -> Response:
     """Answer, streamed or whole, and remember the answer unless told otherwise."""
-    return await relay(request, answer_response) or await answer_response(request)
+    passed_on = await relay(request, answer_response, told_in_stream)
+    return passed_on or await answer_response(request)
+
+
+def told_in_stream(asked: dict[str, Any], model: Model, error: EnginixError) -> bytes | None:
+    """Codex shortens a conversation when a stream says that it is too long, and at no status."""
+    if not isinstance(error, PromptTooLong):
+        return None
+    request = parse(orjson.dumps(asked), ResponseRequest)
+    stream = ResponseStream(ResponseBody(f"resp_{uuid4().hex}", model, request))
+    return stream.begin() + stream.fail(failure_of(error))
 
 
 async def answer_response(request: Request) -> Response:
@@ -86,7 +97,6 @@ async def answer_response(request: Request) -> Response:
     except PromptTooLong as error:
         if not schema.stream:
             raise
-        # Codex shortens the conversation when a stream says so, and at no status.
         body = ResponseBody(f"resp_{uuid4().hex}", model, schema, asked.toolbox)
         return FailedStream(ResponseStream(body), error)
     body = ResponseBody(ask.id, model, schema, asked.toolbox)

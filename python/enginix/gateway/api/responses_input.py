@@ -17,6 +17,7 @@ from enginix.gateway.body import parse_part
 from enginix.gateway.images import UNSEEN, add_part, joined, note
 from enginix.gateway.parameters import missing
 from enginix.gateway.schema.responses import (
+    TEXTS,
     Content,
     Item,
     MessageItem,
@@ -31,9 +32,6 @@ from enginix.gateway.schema.responses import (
 Message = dict[str, Any]
 Items = str | Sequence[Item]
 
-READABLE = frozenset(
-    {"input_text", "output_text", "text", "refusal", "reasoning_text", "summary_text"}
-)
 RESULTS = frozenset({"function_call_output", "custom_tool_call_output", "local_shell_call_output"})
 SEARCHES = frozenset({"tool_search_call", "tool_search_output"})
 TOOLS = frozenset({"additional_tools", "tool_search_output"})
@@ -132,7 +130,7 @@ class Reader:
 
     def _part(self, part: Part, where: str, *, answered: bool) -> dict[str, Any] | None:
         """None for a part of a type that is passed over."""
-        if part.type in READABLE:
+        if part.type in TEXTS:
             return {"type": "text", "text": part.text or part.refusal or ""}
         kind = UNSEEN.get(part.type)
         if kind is None:

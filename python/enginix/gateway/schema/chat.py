@@ -13,11 +13,15 @@ from enginix.gateway.schema.fields import (
     SamplingFields,
     Schema,
     StreamOptions,
+    only_known,
 )
 from enginix.gateway.schema.lenient import chat_call, chat_choice, chat_tool
 
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+
+
+TEXTS = frozenset({"text", "input_text", "output_text", "refusal"})
 
 
 class Part(Schema):
@@ -55,7 +59,7 @@ ToolCall = Annotated[FunctionToolCall | CustomToolCall, BeforeValidator(chat_cal
 
 class ChatMessage(Schema):
     role: Role
-    content: str | list[Part] | None = None
+    content: str | list[Annotated[Part, only_known(TEXTS)]] | None = None
     name: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None

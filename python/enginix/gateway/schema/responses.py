@@ -13,8 +13,13 @@ from enginix.gateway.schema.fields import (
     Positive,
     Schema,
     StreamOptions,
+    only_known,
 )
 from enginix.gateway.schema.lenient import responses_choice, responses_tool
+
+TEXTS = frozenset(
+    {"input_text", "output_text", "text", "refusal", "reasoning_text", "summary_text"}
+)
 
 
 class Part(Schema):
@@ -26,7 +31,8 @@ class Part(Schema):
     image_url: Any = None
 
 
-Content = str | list[Part] | None
+AnyPart = Annotated[Part, only_known(TEXTS | {"input_image"})]
+Content = str | list[AnyPart] | None
 
 
 class Item(Schema):
@@ -43,8 +49,8 @@ class MessageItem(Schema):
 
 
 class ReasoningItem(Schema):
-    content: list[Part] | None = None
-    summary: list[Part] | None = None
+    content: list[AnyPart] | None = None
+    summary: list[AnyPart] | None = None
 
 
 class CallItem(Schema):
