@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 import types
 import typing
-from importlib.metadata import version
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from pydantic import TypeAdapter
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "dialects.md"
 OTHER = "any other"
@@ -41,6 +44,24 @@ def described_versions() -> dict[str, str]:
 
 def are_installed() -> bool:
     return all(version(name) == described for name, described in described_versions().items())
+
+
+def check_type(name: str, value: Any) -> None:
+    """Validate as the openai package declares it, where that is installed and knows these types."""
+    try:
+        installed = version("openai")
+    except PackageNotFoundError:
+        return
+    numbers = [
+        tuple(map(int, text.split("."))) for text in (installed, described_versions()["openai"])
+    ]
+    if numbers[0] >= numbers[1]:
+        kind = getattr(import_module("openai.types.responses"), name)
+        TypeAdapter(kind).validate_python(value)
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(".")[:3]]
 
 
 def type_names(union: Any) -> set[str]:

@@ -78,7 +78,11 @@ def told_in_stream(asked: dict[str, Any], model: Model, error: EnginixError) -> 
     """Codex shortens a conversation when a stream says that it is too long, and at no status."""
     if not isinstance(error, PromptTooLong):
         return None
-    request = parse(orjson.dumps(asked), ResponseRequest)
+    try:
+        request = parse(orjson.dumps(asked), ResponseRequest)
+    except RequestError:
+        # The server reads more than this one does.
+        return None
     stream = ResponseStream(ResponseBody(f"resp_{uuid4().hex}", model, request))
     return stream.begin() + stream.fail(failure_of(error))
 

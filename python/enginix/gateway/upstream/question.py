@@ -12,9 +12,11 @@ from uuid import uuid4
 
 import orjson
 
+from enginix.chat.arguments import as_object, is_whole
+from enginix.chat.messages import UNNAMED
 from enginix.gateway.ask import RelayedAsk, ReplyFormat
 from enginix.gateway.conversation import Conversation
-from enginix.gateway.images import seen_by_user
+from enginix.gateway.images import readable, seen_by_user
 from enginix.gateway.models import RelayedModel
 from enginix.triton.request import Guide
 
@@ -33,6 +35,8 @@ EFFORTS = {
 SWITCHES = ("enable_thinking", "thinking")
 # What clients send back of what they were sent, and some servers refuse messages for.
 REASONING = "reasoning_content"
+# What models without eyes are told of instead.
+IMAGES = "images"
 REASONING_NAMES = (REASONING, "reasoning", "thinking")
 
 
@@ -50,9 +54,11 @@ def relayed_ask(
     `stop`: the strings that end the answer. They are not sent: servers look for them in the
     reasoning and in calls, too.
     """
+    messages = server_messages(model, conversation.messages)
+    blind = server_messages(model, readable(conversation.messages))
     body: dict[str, Any] = {
         "model": model.backend.model,
-        "messages": server_messages(model, conversation.messages),
+        "messages": blind if model.backend.lacks(IMAGES) else messages,
         **{name: wish for name, wish in wishes.items() if wish is not None},
         **STREAMED,
     }
@@ -74,7 +80,9 @@ def relayed_ask(
     if conversation.thinks is False:
         body["chat_template_kwargs"] = {"enable_thinking": False}
     format = reply_format(model, conversation, stop)
-    return RelayedAsk(f"{prefix}{uuid4().hex}", model, counted(model, body, stop), format)
+    identity = f"{prefix}{uuid4().hex}"
+    body = counted(model, body, stop)
+    return RelayedAsk(identity, model, body, format, blind=None if blind == messages else blind)
 
 
 def relayed_chat(
@@ -163,10 +171,13 @@ def _server_message(message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _server_call(call: Mapping[str, Any]) -> dict[str, Any]:
+    """Servers and their templates loop over the arguments, so they always get an object."""
     function = dict(call["function"])
-    if not isinstance(function.get("arguments"), str):
-        function["arguments"] = orjson.dumps(function.get("arguments") or {}).decode()
-    return {**call, "function": function}
+    said = function.get("arguments")
+    text = said if isinstance(said, str) else orjson.dumps(said).decode()
+    if not is_whole(text := as_object(text)):
+        text = orjson.dumps({UNNAMED: said}).decode()
+    return {**call, "function": {**function, "arguments": text}}
 
 
 def response_format(model: RelayedModel, guide: Guide) -> dict[str, Any]:
