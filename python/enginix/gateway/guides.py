@@ -14,6 +14,8 @@ from enginix.gateway.schema.chat import GuidedFields, ResponseFormat, Structured
 from enginix.gateway.schema.fields import Schema
 from enginix.triton.request import Guide
 
+# Its own clients send it empty where there is none.
+LLAMA_CPPS = "grammar"
 # Field -> what makes its value a guide.
 Makers = dict[str, Callable[[Any], Guide | None]]
 
@@ -27,7 +29,7 @@ def _only_guide(fields: Schema, makers: Makers, where: str = "") -> Guide | None
     asked: dict[str, Guide | None] = {}
     for name, make in makers.items():
         if (value := getattr(fields, name)) is not None:
-            if value == "":
+            if value == "" and (where or name != LLAMA_CPPS):
                 raise _empty(where + name.rstrip("_"))
             asked[name] = make(value)
     guides = {name.rstrip("_"): guide for name, guide in asked.items() if guide is not None}
@@ -76,8 +78,8 @@ def _regex_guide(pattern: str) -> Guide:
     return Guide("regex", pattern)
 
 
-def _grammar_guide(grammar: str) -> Guide:
-    return Guide("ebnf_grammar", grammar)
+def _grammar_guide(grammar: str) -> Guide | None:
+    return Guide("ebnf_grammar", grammar) if grammar else None
 
 
 STRUCTURED: Makers = {

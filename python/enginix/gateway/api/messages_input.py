@@ -117,8 +117,6 @@ class Reader:
                 add_part(messages[-1]["content"], part)
         if unread and not messages and self._answered:
             raise unreadable(unread, f"{self._where}[0].type")
-        if not blocks:
-            messages = [{"role": "user", "content": ""}]
         return [{**message, "content": joined(message["content"])} for message in messages]
 
     def _result(self, block: Block, where: str) -> Plain:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from enginix.gateway.billing import without_billing_in
+from enginix.gateway.schema.chat import ChatRequest
 from enginix.gateway.schema.lenient import (
     chat_choice,
     chat_tool,
@@ -36,6 +37,19 @@ ITEMS = frozenset({"message", "reasoning", "function_call", "function_call_outpu
 CLIENT_TOOLS = frozenset(
     {"namespace", "custom", "tool_search", "local_shell", "shell", "apply_patch"}
 )
+# Fields of a chat whose answers have nothing that is not written here.
+CHATS = ChatRequest.model_fields.keys() | {
+    "metadata",
+    "moderation",
+    "prediction",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "service_tier",
+    "store",
+    "user",
+    "verbosity",
+}
 
 
 def plain_body(path: str, asked: dict[str, Any]) -> dict[str, Any]:
@@ -74,8 +88,8 @@ def needs_us(path: str, asked: dict[str, Any]) -> bool:
 
 
 def keeps_stop_strings(asked: dict[str, Any]) -> bool:
-    """Whether the answer is to end with the stop string, which only the server can leave there."""
-    return bool(asked.get("include_stop_str_in_output"))
+    """Whether a chat's stop strings are left to the server: it is asked for things of its own."""
+    return not asked.keys() <= CHATS
 
 
 def _without_billing(message: Any) -> Any:
