@@ -158,6 +158,15 @@ class GpuMemoryFull(BuildError):
         )
 
 
+class NumpyMismatch(BuildError):
+    def __init__(self, program: str, log: Path) -> None:
+        super().__init__(
+            f"{program}: TensorRT does not take its own weights back (set_weights_name), as when "
+            "its bindings were made for numpy 1 and numpy 2 is there; install numpy<2 into that "
+            f"Python and build again, its log is {log}"
+        )
+
+
 class DiskFull(BuildError):
     def __init__(self, program: str, directory: Path, free: int) -> None:
         super().__init__(

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from fakes.backend import FakeBackend
+from fakes.backend import EVERYTHING, FakeBackend
 from gateway.harness import events, ids, served, server, user
 
 WEATHER = {
@@ -84,8 +84,8 @@ async def test_tool_choice_none_hides_the_tools_from_the_model() -> None:
     assert "get_weather" not in served(backend).tokenizer.decode(backend.asked[0].prompt_ids)
 
 
-async def test_a_named_tool_is_called_by_beginning_the_call() -> None:
-    backend = FakeBackend(ids(' {"city": "Paris"}}\n</tool_call>'))
+async def test_a_named_tool_is_called_by_holding_the_model_to_it() -> None:
+    backend = FakeBackend(ids('{"name": "get_weather", "arguments": {"city": "Paris"}}'))
     choice = (
         await ask(
             backend,
@@ -97,12 +97,29 @@ async def test_a_named_tool_is_called_by_beginning_the_call() -> None:
     assert function["name"] == "get_weather"
     assert json.loads(function["arguments"]) == {"city": "Paris"}
     assert choice["finish_reason"] == "tool_calls"
+    guide = backend.asked[0].sampling.guide
+    assert guide is not None
+    assert json.loads(guide.text)["properties"]["name"] == {"const": "get_weather"}
 
 
-async def test_a_required_call_leaves_the_function_to_the_model() -> None:
-    backend = FakeBackend(ids('get_weather", "arguments": {"city": "Rome"}}\n</tool_call>'))
+async def test_behind_a_required_call_the_model_may_go_on() -> None:
+    call = ids('{"name": "get_weather", "arguments": {"city": "Rome"}}')
+    backend = FakeBackend(call, ids("\n<tool_call>\n{"), call, ids("Done."))
     choice = (await ask(backend, tools=[WEATHER], tool_choice="required"))["choices"][0]
-    assert choice["message"]["tool_calls"][0]["function"]["name"] == "get_weather"
+    names = [each["function"]["name"] for each in choice["message"]["tool_calls"]]
+    assert names == ["get_weather", "get_weather"]
+    guided = [request.sampling.guide is not None for request in backend.asked]
+    assert guided == [True, False, True, False]
+
+
+async def test_an_engine_without_guided_decoding_is_never_made_to_call() -> None:
+    backend = FakeBackend(ids("Hm."), supported=EVERYTHING - {"guide"})
+    async with server(served(backend)) as client:
+        body = {"messages": user("Hi"), "tools": [WEATHER], "tool_choice": "required"}
+        response = await client.post("/v1/chat/completions", json=body)
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == "tool_choice"
+    assert not backend.asked
 
 
 async def test_of_the_allowed_tools_only_those_are_shown() -> None:
@@ -111,7 +128,7 @@ async def test_of_the_allowed_tools_only_those_are_shown() -> None:
         "mode": "required",
         "tools": [{"type": "function", "function": {"name": "get_time"}}],
     }
-    backend = FakeBackend(ids('get_time", "arguments": {}}\n</tool_call>'))
+    backend = FakeBackend(ids('{"name": "get_time", "arguments": {}}'), ids(""))
     answer = await ask(
         backend,
         tools=[WEATHER, clock],
@@ -122,11 +139,13 @@ async def test_of_the_allowed_tools_only_those_are_shown() -> None:
 
 
 async def test_a_call_that_must_be_made_is_not_held_to_the_answers_form() -> None:
-    backend = FakeBackend(ids('get_weather", "arguments": {"city": "Rome"}}\n</tool_call>'))
+    backend = FakeBackend(ids('{"name": "get_weather", "arguments": {"city": "Rome"}}'), ids(""))
     format = {"type": "json_object"}
     answer = await ask(backend, tools=[WEATHER], tool_choice="required", response_format=format)
     assert answer["choices"][0]["message"]["tool_calls"][0]["function"]["name"] == "get_weather"
-    assert backend.asked[0].sampling.guide is None
+    guide = backend.asked[0].sampling.guide
+    assert guide is not None
+    assert "get_weather" in guide.text
 
 
 async def test_without_parallel_calls_generation_ends_after_the_first() -> None:

@@ -158,7 +158,7 @@ async def test_blocks_become_what_the_template_knows() -> None:
 
 
 async def test_any_tool_means_that_one_must_be_called() -> None:
-    backend = FakeBackend(ids('get_weather", "arguments": {"city": "Rome"}}\n</tool_call>'))
+    backend = FakeBackend(ids('{"name": "get_weather", "arguments": {"city": "Rome"}}'), ids(""))
     message = await ask(backend, tools=[WEATHER], tool_choice={"type": "any"})
     assert message["content"][0]["input"] == {"city": "Rome"}
 

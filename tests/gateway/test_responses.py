@@ -198,7 +198,7 @@ async def test_the_store_keeps_the_newest_within_its_bounds(store: StoreLimits) 
 
 
 async def test_a_forced_function_is_called() -> None:
-    backend = FakeBackend(ids(' {"city": "Rome"}}\n</tool_call>'))
+    backend = FakeBackend(ids('{"name": "get_weather", "arguments": {"city": "Rome"}}'))
     choice = {"type": "function", "name": "get_weather"}
     answer = await ask(backend, tools=[WEATHER], tool_choice=choice)
     assert json.loads(answer["output"][0]["arguments"]) == {"city": "Rome"}
@@ -214,7 +214,7 @@ async def test_tools_are_shown_as_they_were_sent_and_functions_are_whole() -> No
 async def test_of_the_allowed_tools_only_those_are_shown() -> None:
     clock = {"type": "function", "name": "get_time"}
     allowed = [{"type": "function", "name": "get_time"}, {"type": "mcp", "server_label": "x"}]
-    backend = FakeBackend(ids('get_time", "arguments": {}}\n</tool_call>'))
+    backend = FakeBackend(ids('{"name": "get_time", "arguments": {}}'), ids(""))
     choice = {"type": "allowed_tools", "mode": "required", "tools": allowed}
     answer = await ask(backend, tools=[WEATHER, clock], tool_choice=choice)
     assert answer["output"][0]["name"] == "get_time"

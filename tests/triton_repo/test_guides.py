@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+from random import Random
 from typing import Any
 
 import pytest
@@ -99,3 +101,94 @@ async def test_a_guide_that_is_none_is_refused(
 ) -> None:
     with pytest.raises(GenerationFailed, match=words):
         await ask(guide=Guide(kind, text))
+
+
+HOSTILE = {
+    "bounds the wrong way round": ("ebnf_grammar", 'root ::= "a"{5,1}'),
+    "a bound beyond 64 bits": ("ebnf_grammar", 'root ::= "a"{18446744073709551617}'),
+    "parentheses without end": ("ebnf_grammar", "root ::= " + "(" * 40_000 + ")" * 40_000),
+    "parentheses that are only too deep": (
+        "ebnf_grammar",
+        "root ::= " + "(" * 200 + '"a"' + ")" * 200,
+    ),
+    "a billion items": ("json_schema", '{"type": "array", "minItems": 1000000000}'),
+    "a schema nested without end": ("json_schema", '{"items":' * 20_000 + "{}" + "}" * 20_000),
+    "an unfinished set": ("ebnf_grammar", "root ::= [a"),
+    "a rule that is only itself": ("ebnf_grammar", 'root ::= root root | root "a"'),
+    "a character that is none": ("ebnf_grammar", 'root ::= "\\uD800"'),
+}
+
+
+@pytest.mark.parametrize("name", sorted(HOSTILE))
+async def test_a_hostile_guide_is_refused_and_fells_nobody(name: str, ask: Asker) -> None:
+    kind, text = HOSTILE[name]
+    with pytest.raises(GenerationFailed, match=f"no usable {kind}"):
+        await ask(guide=Guide(kind, text))
+    assert len((await ask(max_tokens=5, end_id=None)).ids) == 5
+
+
+AMBIGUOUS = {
+    "options that multiply": 'root ::= ("a"?){1000}',
+    "options of options": 'root ::= (("a"?){100}){100}',
+    "a left recursion": 'root ::= (root "x")? "y"',
+    "ten thousand choices": "root ::= " + " | ".join(f'"value {each}"' for each in range(10_000)),
+}
+
+
+@pytest.mark.parametrize("name", sorted(AMBIGUOUS))
+async def test_an_ambiguous_grammar_costs_others_nothing(name: str, ask: Asker) -> None:
+    guided = asyncio.create_task(ask(guide=Guide("ebnf_grammar", AMBIGUOUS[name]), max_tokens=40))
+    async with asyncio.timeout(20):
+        free = [len((await ask(max_tokens=20, end_id=None)).ids) for _ in range(3)]
+        assert (await guided).ids
+    assert free == [20, 20, 20]
+
+
+def nasty(random: Random, depth: int = 0) -> str:
+    """An expression of a grammar that may be ambiguous, recursive, enormous or none at all."""
+    inner = [nasty(random, depth + 1) for _ in range(random.randint(1, 3))] if depth < 5 else []
+    leaves = ('"a"', '""', "[a-c]", "[^x]", ".", "root", "other", "]", '"\\xFF"')
+    match random.randint(0, 4):
+        case 0 if inner:
+            return f"({' | '.join(inner)})"
+        case 1 if inner:
+            return " ".join(inner)
+        case 2 if inner:
+            bound = random.choice(["*", "+", "?", "{0,900}", "{900}", "{,}", "{3,1}", "{9000,}"])
+            return f"({inner[0]}){bound}"
+        case _:
+            return random.choice(leaves)
+
+
+async def test_whatever_grammar_comes_the_model_goes_on(ask: Asker) -> None:
+    random = Random(7)
+    refusals: list[str] = []
+    for _ in range(60):
+        grammar = f"root ::= {nasty(random)}\nother ::= {nasty(random)}"
+        async with asyncio.timeout(20):
+            try:
+                await ask(guide=Guide("ebnf_grammar", grammar), max_tokens=8, temperature=2.0)
+            except GenerationFailed as error:
+                refusals.append(str(error))
+    assert 0 < len(refusals) < 60
+    assert all("guide" in refusal for refusal in refusals)
+    assert len((await ask(max_tokens=5, end_id=None)).ids) == 5
+
+
+async def test_the_same_guide_starts_anew_for_every_answer(
+    ask: Asker, tokenizer: Tokenizer
+) -> None:
+    guide = Guide("regex", "(one|two) (three|four)")
+    answers = await asyncio.gather(*(ask(guide=guide, temperature=2.0, seed=n) for n in range(8)))
+    texts = {tokenizer.decode(answer.ids) for answer in answers}
+    assert all(re.fullmatch(guide.text, text) for text in texts)
+
+
+async def test_guides_go_on_after_one_has_ended_the_process_that_tries_them(
+    ask: Asker, tokenizer: Tokenizer
+) -> None:
+    kind, text = HOSTILE["a billion items"]
+    with pytest.raises(GenerationFailed, match="takes more than 5 s or 1024 MB"):
+        await ask(guide=Guide(kind, text))
+    answer = await ask(guide=Guide("regex", "[x-z]{4}"))
+    assert re.fullmatch("[x-z]{4}", tokenizer.decode(answer.ids))

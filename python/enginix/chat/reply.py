@@ -80,13 +80,16 @@ def _known(name: str, formats: Mapping[str, Format]) -> Format:
 class ReplyParser:
     """One reply; `feed` its text as it comes, then `finish` once."""
 
-    __slots__ = ("_block", "_fresh", "_held", "_openings", "_talks", "_triggers", "_trims")
+    __slots__ = ("_block", "_fresh", "_openings", "_talks", "_triggers", "_trims", "held", "marker")
 
     def __init__(self, openings: Sequence[Opening], block: Block | None = None) -> None:
         self._openings = openings
         self._triggers = tuple(sorted({opening.marker[0] for opening in openings}))
         self._block = block
-        self._held = ""
+        self.held = ""
+        """Text that may become a marker, or is white space that may belong to one."""
+        self.marker: str | None = None
+        """What began the block that the text is inside of."""
         # Nothing but white space since the beginning or since the last block.
         self._fresh = True
         # Line breaks behind a block belong to the block.
@@ -110,7 +113,7 @@ class ReplyParser:
         """Release what was held back as a possible marker: it was ordinary text after all."""
         if self._block:
             return self._block.finish()
-        held, self._held = self._held, ""
+        held, self.held = self.held, ""
         return [] if self._trims and self._fresh and held.isspace() else self._say(held)
 
     def _read(self, text: str) -> list[Event]:
@@ -122,29 +125,29 @@ class ReplyParser:
             said = self._block.feed(text)
             events += said
             text = self._end_block(said) if self._block.done else ""
-        self._talks = not (self._block or self._held or self._fresh)
+        self._talks = not (self._block or self.held or self._fresh)
         return events
 
     def _end_block(self, said: list[Event]) -> str:
         assert self._block is not None
         rest = self._block.rest
-        self._block = None
+        self._block = self.marker = None
         # A block that was none after all ends as answer text.
         self._fresh = self._trims = not (said and isinstance(said[-1], Answer))
         return rest
 
     def _read_answer(self, text: str, events: list[Event]) -> str:
-        text, self._held = self._held + text, ""
+        text, self.held = self.held + text, ""
         opening, at = self._find_opening(text)
         if opening:
             if not (self._fresh and text[:at].isspace()):
                 events += self._say(text[:at])
-            self._block = opening.begin()
+            self._block, self.marker = opening.begin(), opening.marker
             return text[at + len(opening.marker) :]
         cut = len(text) - self._may_open(text)
         if self._fresh and not text[:cut].strip():
             cut = 0
-        self._held = text[cut:]
+        self.held = text[cut:]
         events += self._say(text[:cut])
         return ""
 

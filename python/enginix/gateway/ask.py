@@ -7,10 +7,24 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from enginix.chat.events import Event
+from enginix.chat.tools.call_guide import CallGuide
 from enginix.gateway.models import RelayedModel, ServedModel
-from enginix.triton.request import TokenRequest
+from enginix.triton.request import Guide, TokenRequest
 
 FinishReason = Literal["stop", "length", "tool_calls"]
+
+
+@dataclass(frozen=True, slots=True)
+class Phases:
+    """What the parts of a reply are held to. Reasoning is free."""
+
+    call: CallGuide | None = None
+    """Every call."""
+    answer: Guide | None = None
+    """The answer's text, unless the model calls a function instead."""
+    must_call: bool = False
+    end_of_reasoning: tuple[int, ...] = ()
+    """The closing tag and what follows it: the model reasons first, and goes on behind these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +39,8 @@ class ReplyFormat:
     one_call: bool = False
     begun: str = ""
     """The reply's first words, when the prompt holds them already."""
-    end_of_reasoning: tuple[int, ...] = ()
-    """Where a guide begins to hold, when the model reasons before its guided answer."""
+    phases: Phases | None = None
+    """What its parts are held to, where one guide from the first token on is not enough."""
     stop: tuple[str, ...] = ()
     counts: bool = False
     """Every event is to be preceded by the number of tokens so far."""

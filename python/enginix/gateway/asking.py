@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from uuid import uuid4
 
 from enginix.errors import PromptTooLong, RequestError
-from enginix.gateway.ask import Ask
+from enginix.gateway.ask import Ask, ReplyFormat
 from enginix.gateway.conversation import Conversation, Prompt, prompt_of
+from enginix.gateway.forms import check_guided
+from enginix.gateway.guide_limits import check_guide, check_schema
 from enginix.gateway.models import ServedModel
 from enginix.gateway.sampling import check_supported, for_choice
 from enginix.gateway.settings import RequestLimits
@@ -50,10 +52,13 @@ async def chat_ask(
             f"most {limits.messages}",
             param=conversation.param,
         )
-    if conversation.must_call:
-        # A call has its function's form; the other one is for answers.
-        options = replace(options, sampling=replace(options.sampling, guide=None))
-    prompt = await prompt_of(model, conversation)
+    check_limits(options, limits)
+    engine_guides = "guide" in await model.backend.supported()
+    answer = options.sampling.guide
+    check_guided(engine_guides, conversation.must_call, answer is not None, options.guide_param)
+    prompt = await prompt_of(model, conversation, answer, engine_guides=engine_guides)
+    _check_calls(prompt, limits)
+    options = replace(options, sampling=replace(options.sampling, guide=prompt.guide))
     return await ask_for(prefix, model, [prompt], options, limits)
 
 
@@ -64,8 +69,7 @@ async def ask_for(
     options: Options,
     limits: RequestLimits,
 ) -> Ask:
-    """The Ask of prompts, each answered `options.choices` times."""
-    check_limits(options, limits)
+    """The Ask of prompts within their limits, each answered `options.choices` times."""
     check_choices(len(prompts), options.choices, limits)
     supported = await model.backend.supported()
     check_supported(options.sampling, supported)
@@ -90,8 +94,24 @@ async def ask_for(
         requests=requests,
         format=replace(prompts[0].format, stop=options.stop, counts=options.counts),
         prompt_tokens=sum(len(prompt.ids) for prompt in prompts),
-        guide_param=options.guide_param,
+        guide_param=_guide_param(prompts[0].format, options),
     )
+
+
+def _check_calls(prompt: Prompt, limits: RequestLimits) -> None:
+    """Refuse tools whose schemas no engine should be asked to compile, where it would be."""
+    calls = prompt.format.phases.call if prompt.format.phases else None
+    held = calls is not None or (prompt.guide is not None and prompt.format.definitions)
+    for place, tool in enumerate(prompt.format.definitions if held else ()):
+        parameters = tool.get("function", tool).get("parameters")
+        check_schema(parameters, limits.guide, f"tools[{place}].function.parameters")
+
+
+def _guide_param(format: ReplyFormat, options: Options) -> str:
+    """What a guide came from that the engine refuses."""
+    phases = format.phases
+    calls = format.definitions and (phases is None or phases.answer is None)
+    return "tools" if calls else options.guide_param
 
 
 def check_limits(options: Options, limits: RequestLimits) -> None:
@@ -108,6 +128,8 @@ def check_limits(options: Options, limits: RequestLimits) -> None:
             f"most {most}",
             param=options.max_tokens_param,
         )
+    if options.sampling.guide is not None:
+        check_guide(options.sampling.guide, limits.guide, options.guide_param)
 
 
 def check_choices(prompts: int, choices: int, limits: RequestLimits) -> None:

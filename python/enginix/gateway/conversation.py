@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from enginix.chat.messages import plain_messages
 from enginix.chat.template import starts_inside
 from enginix.errors import RequestError
 from enginix.gateway.ask import ReplyFormat
-from enginix.gateway.forced_calls import call_beginning
+from enginix.gateway.forms import Wanted, held_to_forms
 from enginix.gateway.models import ServedModel
+from enginix.triton.request import Guide
 
 # Longer conversations are rendered beside the event loop, so that running streams go on.
 LONG_CONVERSATION = 32 << 10
-BEGIN_OF_REASONING = "<think>\n"
-END_OF_REASONING = "\n</think>\n\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +49,29 @@ class Prompt:
     ids: list[int]
     format: ReplyFormat
     param: str
+    guide: Guide | None = None
+    """What the whole reply is held to, from its first token on."""
 
 
-async def prompt_of(model: ServedModel, conversation: Conversation) -> Prompt:
+async def prompt_of(
+    model: ServedModel,
+    conversation: Conversation,
+    answer: Guide | None = None,
+    *,
+    engine_guides: bool = True,
+) -> Prompt:
+    """`answer`: what the answer is held to, by an engine that `engine_guides`."""
     if conversation.size > LONG_CONVERSATION:
-        return await asyncio.to_thread(chat_prompt, model, conversation)
-    return chat_prompt(model, conversation)
+        return await asyncio.to_thread(chat_prompt, model, conversation, answer, engine_guides)
+    return chat_prompt(model, conversation, answer, engine_guides)
 
 
-def chat_prompt(model: ServedModel, conversation: Conversation) -> Prompt:
+def chat_prompt(
+    model: ServedModel,
+    conversation: Conversation,
+    answer: Guide | None = None,
+    engine_guides: bool = True,
+) -> Prompt:
     chat = model.manifest.chat
     if conversation.tools and chat.tools is None:
         raise RequestError(
@@ -72,7 +85,7 @@ def chat_prompt(model: ServedModel, conversation: Conversation) -> Prompt:
         words = last_words(conversation, model)
         messages = messages[:-1]
     text = model.template.render(
-        messages, conversation.tools or None, chat_template_kwargs=variables
+        messages, shown_tools(conversation.tools) or None, chat_template_kwargs=variables
     )
     format = ReplyFormat(
         reasoning=chat.reasoning,
@@ -82,13 +95,29 @@ def chat_prompt(model: ServedModel, conversation: Conversation) -> Prompt:
         one_call=conversation.one_call,
         continues=bool(words),
     )
-    wanted = chat.thinking_switch is not None and variables.get(chat.thinking_switch) is True
-    if conversation.guided and wanted and chat.reasoning is not None:
-        format = reasoning_first(format, model)
-    else:
-        format = replace(format, begun=begun(format, conversation))
+    switch = chat.thinking_switch
+    wanted = Wanted(
+        conversation.must_call,
+        conversation.must_call_name,
+        answer,
+        reasons=chat.reasoning is not None and switch is not None and variables.get(switch) is True,
+        engine_guides=engine_guides,
+    )
+    format, guide = held_to_forms(model, format, wanted)
     text += format.begun + words
-    return Prompt(model.encode(text, conversation.param), format, conversation.param)
+    return Prompt(model.encode(text, conversation.param), format, conversation.param, guide)
+
+
+def shown_tools(tools: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """What the model sees of its tools: that calls are held to a schema is not its business."""
+    return [_without_strict(tool) for tool in tools]
+
+
+def _without_strict(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+    function = tool.get("function")
+    if not isinstance(function, Mapping) or "strict" not in function:
+        return tool
+    return {**tool, "function": {key: function[key] for key in function if key != "strict"}}
 
 
 def last_words(conversation: Conversation, model: ServedModel) -> str:
@@ -103,35 +132,11 @@ def last_words(conversation: Conversation, model: ServedModel) -> str:
     return last["content"] or ""
 
 
-def reasoning_first(format: ReplyFormat, model: ServedModel) -> ReplyFormat:
-    """For a guided answer after reasoning that was asked for by name."""
-    end = model.tokenizer.encode(END_OF_REASONING.lstrip())
-    return replace(
-        format,
-        # A model that may leave the reasoning out would be free of the guide as well.
-        begun="" if format.starts_inside else BEGIN_OF_REASONING,
-        end_of_reasoning=tuple(end),
-    )
-
-
 def template_variables(conversation: Conversation, switch: str | None) -> dict[str, Any]:
     """What the template is told: the client's own words first, then what follows from the rest."""
     variables = dict(conversation.template_variables)
     if switch and conversation.thinks is not None:
         variables.setdefault(switch, conversation.thinks)
-    if switch and (conversation.guided or conversation.continues):
+    if switch and (conversation.guided or conversation.continues or conversation.must_call):
         variables.setdefault(switch, False)
-    if switch and conversation.must_call:
-        variables[switch] = False
     return variables
-
-
-def begun(format: ReplyFormat, conversation: Conversation) -> str:
-    """What is written for the model, so that it goes on as it must."""
-    words = ""
-    at_once = conversation.must_call or conversation.guided or conversation.continues
-    if format.starts_inside and at_once:
-        words += END_OF_REASONING
-    if conversation.must_call:
-        words += call_beginning(format.tools, conversation.must_call_name)
-    return words

@@ -9,7 +9,6 @@ from itertools import repeat
 
 from enginix.chat.events import Event, Reasoning, ToolCallStart
 from enginix.chat.made_calls import MadeCalls
-from enginix.chat.reply import markers, reply_parser
 from enginix.chat.stop import AnswerStop
 from enginix.chat.stream import ReplyStream
 from enginix.errors import GenerationFailed, RequestError
@@ -23,8 +22,9 @@ from enginix.gateway.ask import (
     ReplyFormat,
     TokenLogprob,
 )
-from enginix.gateway.guided import reasoned_then_guided
 from enginix.gateway.models import ServedModel
+from enginix.gateway.phases import PhasedReply
+from enginix.gateway.reading import reply_reader
 from enginix.gateway.record import TokenTimes
 from enginix.triton.request import TokenChunk, TokenRequest
 
@@ -62,7 +62,8 @@ async def _choice(ask: Ask, index: int, times: TokenTimes) -> Replies:
                     return
     except GenerationFailed as error:
         # Only the engine knows which guides it can follow, and says so when it is too late.
-        if request.sampling.guide is None or choice.tokens or "guide" not in str(error):
+        guided = request.sampling.guide is not None or ask.format.phases is not None
+        if not guided or choice.tokens or "guide" not in str(error):
             raise
         raise RequestError(str(error), param=ask.guide_param, code="invalid_value") from None
     raise GenerationFailed(
@@ -71,8 +72,8 @@ async def _choice(ask: Ask, index: int, times: TokenTimes) -> Replies:
 
 
 def _arrivals(ask: Ask, request: TokenRequest) -> AsyncGenerator[list[TokenChunk], None]:
-    if ask.format.end_of_reasoning:
-        return reasoned_then_guided(ask.model.backend, request, ask.format.end_of_reasoning)
+    if ask.format.phases is not None:
+        return PhasedReply(ask.model, ask.format, request).chunks()
     return ask.model.backend.generate(request)
 
 
@@ -196,16 +197,5 @@ class Choice:
 
 def reply_stream(model: ServedModel, format: ReplyFormat) -> tuple[ReplyStream, list[Event]]:
     """The reader of one reply, and what its begun words say already."""
-    tools = format.tools if format.definitions else None
-    text = model.tokenizer.stream(
-        keep=markers(format.reasoning, tools), continues=format.continues or bool(format.begun)
-    )
-    parser = reply_parser(
-        format.reasoning,
-        tools,
-        starts_inside=format.starts_inside,
-        tools_wanted=tools is not None,
-        definitions=format.definitions,
-    )
-    begun = parser.feed(format.begun) if format.begun else []
+    text, parser, begun = reply_reader(model, format)
     return ReplyStream(text, AnswerStop(format.stop), parser), begun

@@ -7,6 +7,22 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
+class GuideLimits:
+    """What an engine may be asked to hold an answer or a call to."""
+
+    characters: int = 256 << 10
+    """Of a schema, a regular expression or a grammar."""
+    depth: int = 64
+    """Levels of schemas or parentheses inside each other."""
+    repetitions: int = 10_000
+    """The highest bound of a repetition, or of an array's items."""
+    choices: int = 10_000
+    """Values of one enum."""
+    values: int = 100_000
+    """All parts of a schema together."""
+
+
+@dataclass(frozen=True, slots=True)
 class RequestLimits:
     """What one request may ask for."""
 
@@ -14,6 +30,7 @@ class RequestLimits:
     messages: int = 4096
     choices: int = 16
     stop_strings: int = 64
+    guide: GuideLimits = field(default_factory=GuideLimits)
     max_tokens: int | None = None
     """The most tokens one answer may have; None leaves it to the context."""
 

@@ -40,6 +40,36 @@ def job_of(checkpoint: Path, ranks: int) -> Job:
 
 
 @dataclass
+class Report:
+    """How much was held against ModelOpt's recording, said at the end of the run."""
+
+    tensors: int = 0
+    bytes_equal: int = 0
+
+    def count(self, bytes_equal: int) -> None:
+        self.tensors += 1
+        self.bytes_equal += bytes_equal
+
+
+REPORT = pytest.StashKey[Report]()
+
+
+@pytest.fixture
+def report(request: pytest.FixtureRequest) -> Report:
+    return request.config.stash.setdefault(REPORT, Report())
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if found := config.stash.get(REPORT, None):
+        terminalreporter.write_line(
+            f"ModelOpt's rank files: {found.tensors:,} tensors compared, "
+            f"{found.bytes_equal:,} bytes equal"
+        )
+
+
+@dataclass
 class Bench:
     """Builds whole engines in a directory of its own, and remembers what the stages said."""
 

@@ -17,6 +17,7 @@ def read(path: Path) -> dict[str, tuple[str, Bytes]]:
     raw = path.read_bytes()
     start = 8 + int.from_bytes(raw[:8], "little")
     header = json.loads(raw[8:start])
+    header.pop("__metadata__", None)
     found = {}
     for name, entry in header.items():
         begin, end = (start + offset for offset in entry["data_offsets"])

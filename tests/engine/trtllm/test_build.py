@@ -123,17 +123,18 @@ TESTS = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
-    ("mode", "killed_at", "kept"),
+    ("standin", "killed_at", "kept"),
     [
-        ("", "convert-rank1.json", []),
-        ("hang-halfway", "engine/rank0.engine", ["convert"]),
-        ("hang-after-success", "engine/rank1.engine", ["convert"]),
+        ({}, "convert-rank1.json", []),
+        ({"version": "0.16.0"}, "rank-checkpoint-stripped", ["convert"]),
+        ({"mode": "hang-halfway"}, "engine/rank0.engine", ["convert"]),
+        ({"mode": "hang-after-success"}, "engine/rank1.engine", ["convert"]),
     ],
 )
 def test_a_build_that_is_killed_leaves_nothing_but_its_finished_stages(
-    bench: Bench, mode: str, killed_at: str, kept: list[str]
+    bench: Bench, standin: dict[str, str], killed_at: str, kept: list[str]
 ) -> None:
-    asyncio.run(end_when(bench, mode, bench.work / killed_at, signal.SIGKILL))
+    asyncio.run(end_when(bench, standin, bench.work / killed_at, signal.SIGKILL))
     assert not bench.out.exists()
     bench.build()
     assert [stage for stage in STAGES if bench.summary(stage) == KEPT] == kept
@@ -141,13 +142,14 @@ def test_a_build_that_is_killed_leaves_nothing_but_its_finished_stages(
     # Also what the killed build had started and could not end any more.
     assert not marked(f"{bench.work}:build")
     assert not {path.name for path in bench.directory.iterdir()} - {"engine", "work"}
+    assert not (bench.work / "rank-checkpoint-stripped").exists()
 
 
-async def end_when(bench: Bench, mode: str, appears: Path, number: int) -> None:
+async def end_when(bench: Bench, standin: dict[str, str], appears: Path, number: int) -> None:
     """Build in a process of its own, and send that a signal as soon as a file is there."""
     paths = (TESTS, bench.directory, bench.python, bench.checkpoint)
     argv = [sys.executable, "-c", BUILD, *map(str, paths)]
-    async with started(argv, env=surroundings(mode=mode)) as child:
+    async with started(argv, env=surroundings(**standin)) as child:
         while not appears.exists():
             assert child.returncode is None
             await asyncio.sleep(0)
@@ -157,7 +159,7 @@ async def end_when(bench: Bench, mode: str, appears: Path, number: int) -> None:
 
 def test_a_build_that_is_interrupted_leaves_nothing_running(bench: Bench) -> None:
     begun = bench.work / "engine" / "rank0.engine"
-    asyncio.run(end_when(bench, "hang-halfway", begun, signal.SIGINT))
+    asyncio.run(end_when(bench, {"mode": "hang-halfway"}, begun, signal.SIGINT))
     assert not marked(f"{bench.work}:build")
     assert {path.name for path in bench.directory.iterdir()} == {"work"}
 

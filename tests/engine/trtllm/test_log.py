@@ -80,3 +80,18 @@ def test_a_progress_bar_is_no_event() -> None:
 def test_a_missing_module_is_an_error_without_a_traceback() -> None:
     line = "/usr/bin/python: No module named tensorrt_llm.commands.build"
     assert read(line) == [Failed(line)]
+
+
+@pytest.mark.parametrize(
+    ("names", "is_passed_on"),
+    [
+        ("'rotary_inv_freq', 'embed_positions'", False),
+        ("'rotary_inv_freq', 'transformer.layers.9.attention.qkv.weight'", True),
+    ],
+)
+def test_only_the_rotary_tables_are_expected_to_be_provided_unasked(
+    names: str, is_passed_on: bool
+) -> None:
+    text = f"Provided but not required tensors: {{{names}}}"
+    events = read(f"[03/12/2026-10:21:08] [TRT-LLM] [W] {text}\n")
+    assert events == ([Warned(text)] if is_passed_on else [])

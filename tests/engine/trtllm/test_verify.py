@@ -76,7 +76,7 @@ def test_a_quantization_that_is_not_the_checkpoints_is_refused(
 
 def test_an_engine_as_large_as_a_plain_one_is_refused(engine: Path) -> None:
     # Its config.json says NVFP4, and its weights are not: the file alone tells.
-    os.truncate(engine / "rank1.engine", 2_000_000 + CODE_BYTES)
+    os.truncate(engine / "rank1.engine", 4_000_000 + CODE_BYTES)
     with pytest.raises(QuantizationLost, match=r"rank1\.engine has 0\.1 GB.*are not quantized"):
         verify_engine_alone(engine)
 
@@ -98,6 +98,14 @@ def test_sizes_of_a_real_model_are_judged_by_its_numbers(engine: Path, tmp_path:
     os.truncate(engine / "rank0.engine", 33_000_000_000)
     with pytest.raises(QuantizationLost, match=r"33\.0 GB.*has about 11\.\d GB"):
         verify_engine(engine, facts, Quantization("NVFP4", "FP8", 16))
+
+
+def test_a_long_context_may_make_the_rotary_tables_larger_than_the_weights(engine: Path) -> None:
+    os.truncate(engine / "rank1.engine", CODE_BYTES + 30_000_000)
+    with pytest.raises(QuantizationLost):
+        verify_engine_alone(engine)
+    change_config(engine, "pretrained_config", "max_position_embeddings", value=131072)
+    verify_engine_alone(engine)
 
 
 def test_a_missing_rank_is_named(engine: Path) -> None:

@@ -8,7 +8,8 @@ from . import misbehave
 from .logger import logger
 from .models.decoder import layers_of
 from .models.modeling_utils import PretrainedConfig
-from .version import __version__
+from .models.rope import NAMES, rope_tables, table_shapes
+from .version import __version__, takes_rope_tables
 
 PIECE = 1 << 20
 
@@ -25,28 +26,48 @@ def load_rank(checkpoint_dir: Path, config: PretrainedConfig) -> list[bytes]:
     raw = path.read_bytes()
     length = int.from_bytes(raw[:8], "little")
     header = json.loads(raw[8 : 8 + length])
+    header.pop("__metadata__", None)
     if 8 + length + max(entry["data_offsets"][1] for entry in header.values()) != len(raw):
         raise RuntimeError("Error while deserializing header: incomplete metadata")
+    check_tensors(header, config)
+    parameters = parameter_shapes(config)
+    kept = b"".join(
+        raw[8 + length + begin : 8 + length + end]
+        for name, entry in header.items()
+        if name in parameters and not name.endswith("weights_block_scaling_factor")
+        for begin, end in [entry["data_offsets"]]
+    )
+    # Made anew where the file has none: the model knows them without it.
+    tables = rope_tables(config)
+    kept += b"".join(tables[name].data.tobytes() for name in NAMES[1:])
+    piece = max(1, min(PIECE, len(kept) // 4))
+    return [b"ftrt" + bytes(60), *(kept[at : at + piece] for at in range(0, len(kept), piece))]
+
+
+def check_tensors(header: dict, config: PretrainedConfig) -> None:
+    """What a model lacks is an error, what it does not need a warning; shapes must fit both."""
     required = parameter_shapes(config)
+    if "transformer.vocab_embedding.weight" in header and "lm_head.weight" not in header:
+        # The embedding is shared.
+        del required["lm_head.weight"]
     if missing := required.keys() - header.keys():
         raise RuntimeError(f"Required but not provided tensors:{missing}")
     if extra := header.keys() - required.keys():
         logger.warning(f"Provided but not required tensors: {extra}")
-    for name, shape in required.items():
-        found = tuple(header[name]["shape"])
+    tables = table_shapes(config)
+    for name, shape in (required | tables).items():
+        found = tuple(header[name]["shape"]) if name in header else shape
         if found != shape:
             raise RuntimeError(
                 "Encounter error 'The value updated is not the same shape as the original. "
                 f"Updated: {found}, original: {shape}' for parameter '{name}'"
             )
-    kept = b"".join(
-        raw[8 + length + begin : 8 + length + end]
-        for name, entry in header.items()
-        if name in required and not name.endswith("weights_block_scaling_factor")
-        for begin, end in [entry["data_offsets"]]
-    )
-    piece = max(1, min(PIECE, len(kept) // 4))
-    return [b"ftrt" + bytes(60), *(kept[at : at + piece] for at in range(0, len(kept), piece))]
+    if tables.keys() & header.keys() and not takes_rope_tables():
+        raise TypeError(
+            "set_weights_name(): incompatible function arguments. The following argument types "
+            "are supported:\n    1. (self: tensorrt.tensorrt.INetworkDefinition, weights: "
+            "tensorrt.tensorrt.Weights, name: str) -> bool"
+        )
 
 
 def save(

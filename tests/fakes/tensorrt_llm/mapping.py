@@ -18,6 +18,7 @@ class Mapping:
         attn_tp_size: int = -1,
         attn_cp_size: int = -1,
         enable_attention_dp: bool = False,
+        enable_lm_head_tp_in_adp: bool = False,
     ) -> None:
         if tp_size * pp_size * cp_size != world_size:
             raise ValueError(
@@ -34,6 +35,7 @@ class Mapping:
         self.attn_tp_size = tp_size * cp_size if attn_tp_size < 0 else attn_tp_size
         self.attn_cp_size = 1 if attn_cp_size < 0 else attn_cp_size
         self.enable_attention_dp = enable_attention_dp
+        self.enable_lm_head_tp_in_adp = enable_lm_head_tp_in_adp
         self.rank = rank
 
     @property
@@ -67,4 +69,5 @@ class Mapping:
             "attn_cp_size": self.attn_cp_size,
             "cp_config": self.cp_config,
             "enable_attention_dp": self.enable_attention_dp,
+            "enable_lm_head_tp_in_adp": self.enable_lm_head_tp_in_adp,
         }

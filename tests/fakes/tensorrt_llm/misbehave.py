@@ -22,6 +22,9 @@ MODES = (
     "no-driver",
     "gpu-memory",
     "forget-tensor",
+    "forget-tables",
+    "short-table",
+    "extra-tensor",
     "kill-conversion",
     "lose-quantization",
 )
@@ -45,6 +48,14 @@ def while_converting(tensors: dict) -> dict:
         os.kill(os.getpid(), signal.SIGKILL)
     if MODE == "forget-tensor":
         return dict(list(tensors.items())[:-1])
+    if MODE == "forget-tables":
+        return {name: tensor for name, tensor in tensors.items() if "." in name}
+    first, last = next(iter(tensors)), next(reversed(tensors))
+    if MODE == "short-table":
+        short = tensors[first].data[:, :-1]
+        return {**tensors, first: type(tensors[first])("F32", short)}
+    if MODE == "extra-tensor":
+        return {**tensors, "embed_positions_local": tensors[last]}
     return tensors
 
 

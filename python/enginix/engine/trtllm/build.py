@@ -11,7 +11,7 @@ import asyncio
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,15 @@ from enginix.engine.trtllm.facts import read_engine
 from enginix.engine.trtllm.plan import Options, Plan, read_plan
 from enginix.engine.trtllm.rank_checkpoint import Converted, read_rank_checkpoint, write_note
 from enginix.engine.trtllm.rank_tensors import least_bytes_of
+from enginix.engine.trtllm.rope_stripping import strip_rank_checkpoint, takes_rope_tables
 from enginix.engine.trtllm.tokenizer import copy_tokenizer, write_guide
 from enginix.engine.trtllm.verify import counted, describe, verify_engine
 from enginix.engine.trtllm.work import Work, open_work
 from enginix.errors import BuildError
 from enginix.manifest import Manifest
+
+# In the work directory: the rank checkpoint for a builder that cannot take it as it is.
+STRIPPED = "rank-checkpoint-stripped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ def tensorrt_llm_build(job: Job, options: Options, workshop: Workshop) -> Build:
             converted = _converted(plan, place, kept, stages)
             builder = _builder(plan, place, converted)
             with stages.run("build") as stage:
-                _build(plan, converted, place, kept, stage, workshop.warn)
+                _build(plan, converted, place, kept, stage, workshop.warn, builder["tensorrt_llm"])
             with stages.run("verify") as stage:
                 facts = read_engine(place.engine)
                 verify_engine(place.engine, facts, plan.inspection.checkpoint.quantization)
@@ -141,6 +145,7 @@ def _build(
     kept: Work,
     stage: Stage,
     warn: Callable[[str], None],
+    version: str,
 ) -> None:
     spec = BuildSpec(
         rank_checkpoint=converted.directory,
@@ -157,16 +162,23 @@ def _build(
         stage.summary = "kept from the build before"
         return
     kept.begin(place.engine.name)
+    stripped = not takes_rope_tables(version)
+    if stripped:
+        spec = replace(spec, rank_checkpoint=kept.begin(STRIPPED))
+        strip_rank_checkpoint(converted.directory, spec.rank_checkpoint)
     sizes = plan.inspection.sizes
     tied = sizes is None or sizes.tied_embeddings
     least = min(least_bytes_of(path, tied=tied) for path in converted.rank_files())
     building = Building(spec, place, least, plan.options.patience)
     outcome = asyncio.run(build_ranks(building, stage.progress, warn))
     kept.finish(place.engine.name, key, {})
+    # Also one that a build left which was killed.
+    shutil.rmtree(place.directory / STRIPPED, ignore_errors=True)
     stage.children_memory = outcome.peak_memory
     size = sum(path.stat().st_size for path in place.engine.iterdir())
     left = "" if outcome.returncode is not None else ", ended by us: it was done and did not leave"
-    stage.summary = f"{counted(spec.ranks, 'engine')}, {size / 1e9:.2f} GB{left}"
+    without = f", built without the rotary tables: TensorRT-LLM {version}" if stripped else ""
+    stage.summary = f"{counted(spec.ranks, 'engine')}, {size / 1e9:.2f} GB{left}{without}"
 
 
 def _collect(engine: Path, checkpoint: Path, directory: Path) -> None:

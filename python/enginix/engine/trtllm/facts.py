@@ -11,7 +11,13 @@ from typing import Any
 from enginix.checkpoint.architecture import FAMILIES, Sizes
 from enginix.engine.trtllm.modules import Decoder, is_dense
 from enginix.engine.trtllm.quant_config import NEVER_QUANTIZED
-from enginix.engine.trtllm.rank_tensors import DTYPES, PACKINGS, RankTensor, rank_tensors
+from enginix.engine.trtllm.rank_tensors import (
+    DTYPES,
+    PACKINGS,
+    RankTensor,
+    rank_tensors,
+    rope_tables,
+)
 from enginix.errors import EngineDamaged
 from enginix.manifest import Limits, Parallelism, Quantization
 
@@ -46,6 +52,13 @@ class EngineFacts:
         if self.decoder is None or not known or self.parallelism.pp != 1:
             return {}
         return rank_tensors(self.decoder, self.quantization, self.dtype, self.parallelism.tp)
+
+    @property
+    def table_bytes(self) -> int:
+        """What the rotary tables take at most: with a long context more than a small model."""
+        if self.decoder is None:
+            return 0
+        return sum(table.size_bytes for table in rope_tables(self.decoder.sizes).values())
 
     @property
     def may_be_tied(self) -> bool:

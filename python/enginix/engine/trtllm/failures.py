@@ -16,6 +16,7 @@ from enginix.errors import (
     EnginixError,
     GpuMemoryFull,
     NoGpu,
+    NumpyMismatch,
     OutOfMemory,
     RuntimeMissing,
 )
@@ -36,6 +37,9 @@ NO_ENGINES = re.compile(
     r"No module named '?tensorrt_llm\.(?:commands|models|quantization)"
     r"|cannot import name 'MODEL_MAP'"
 )
+# TensorRT's bindings return weights as numpy arrays, and take none back that another numpy made:
+# reported for every kind of model, so it is not about the rank file (TensorRT-LLM #11280, #14826).
+NUMPY = re.compile(r"set_weights_name\(\): incompatible function arguments")
 NO_RUNTIME = re.compile(r"No module named '?tensorrt_llm'?\)?$", re.MULTILINE)
 
 
@@ -64,6 +68,8 @@ def explain(ended: Ended) -> EnginixError:
         return EnginePathGone(versions[0] if versions else "of this runtime")
     if NO_GPU.search(text):
         return NoGpu(ended.program, _first(said, NO_GPU))
+    if NUMPY.search(text):
+        return NumpyMismatch(ended.program, ended.log)
     if NO_SPACE.search(text):
         return DiskFull(ended.program, ended.log.parent, free_space(ended.log.parent))
     if ended.returncode in KILLED or WORKER_KILLED.search(text):

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from enginix.engine.trtllm.rank_tensors import ROPE_TABLES
+
 LINE = re.compile(
     r"\[\d\d/\d\d/\d{4}-[\d:]{8}\] \[(?:TRT-LLM|TRT)\] \[(?P<level>[A-Z])\] (?P<text>.*)"
 )
@@ -25,6 +27,9 @@ ALWAYS_SAID = (
     "Failed to infer cluster info",
     "Parameter was initialized as",
 )
+
+# True of every rank file: see rope_stripping.
+NOT_REQUIRED = re.compile(r"Provided but not required tensors: \{(?P<names>.*)\}")
 
 # The last line of a traceback that only says that there was another one before it.
 ECHOES = ("AssertionError: Engine building failed",)
@@ -91,7 +96,7 @@ def _read(line: str) -> list[LogEvent]:
         return _read_foreign(line.strip())
     text = match["text"].strip()
     match match["level"]:
-        case "W" if not any(known in text for known in ALWAYS_SAID):
+        case "W" if not _is_always_said(text):
             return [Warned(text)]
         case "E" | "F":
             return [Failed(text)]
@@ -102,6 +107,12 @@ def _read(line: str) -> list[LogEvent]:
     if text.startswith("Engine serialized"):
         return [RankWritten()]
     return [AllBuilt()] if text.startswith("Total time of building all engines") else []
+
+
+def _is_always_said(text: str) -> bool:
+    if match := NOT_REQUIRED.search(text):
+        return set(re.findall(r"[\w.]+", match["names"])) <= set(ROPE_TABLES)
+    return any(known in text for known in ALWAYS_SAID)
 
 
 def _read_foreign(line: str) -> list[LogEvent]:

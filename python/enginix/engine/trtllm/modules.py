@@ -7,12 +7,20 @@ while `gate` is the up projection.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from enginix.checkpoint.architecture import FAMILIES, Family, Sizes, read_sizes
 from enginix.checkpoint.load import CONFIG_FILE, Checkpoint
 
 NVFP4_BLOCK = 16
+
+# What transformers 4.57 takes where config.json has no max_position_embeddings.
+DEFAULT_CONTEXT = {
+    "LlamaForCausalLM": 2048,
+    "MistralForCausalLM": 131072,
+    "Qwen2ForCausalLM": 32768,
+    "Qwen3ForCausalLM": 32768,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +51,8 @@ def read_decoder(checkpoint: Checkpoint) -> Decoder | None:
     if any(checkpoint.config.get(key) is True for key in ("attention_bias", "mlp_bias")):
         return None
     sizes = read_sizes(checkpoint.directory / CONFIG_FILE, checkpoint.config)
+    if not sizes.context:
+        sizes = replace(sizes, context=DEFAULT_CONTEXT[checkpoint.architecture])
     return Decoder(sizes, family.query_key_norm, family.qkv_bias)
 
 

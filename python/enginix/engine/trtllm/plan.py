@@ -16,7 +16,7 @@ from enginix.engine.gguf.vocabulary import read_chat_template, read_object
 from enginix.engine.trtllm.conversion import Conversion
 from enginix.engine.trtllm.modules import Decoder, read_decoder
 from enginix.engine.trtllm.quant_config import quant_config, quantization_of
-from enginix.engine.trtllm.rank_tensors import DTYPES, rank_tensors
+from enginix.engine.trtllm.rank_tensors import DTYPES, rank_tensors, rope_tables
 from enginix.engine.trtllm.tokenizer import TOKENIZER_FILE, read_vocabulary
 from enginix.engine.trtllm.watchdog import Patience
 from enginix.engine.trtllm.work import Work, fingerprint
@@ -62,6 +62,7 @@ class Plan:
             dtype=self.dtype,
             quant_config=self.quant_config,
             tensors=rank_tensors(self.decoder, quantization, self.dtype, ranks)
+            | rope_tables(self.decoder.sizes)
             if self.decoder
             else None,
             rank_memory=self.inspection.estimate.convert_memory,

@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from math import prod
 from pathlib import Path
 
+from enginix.checkpoint.architecture import Sizes
 from enginix.checkpoint.tensors import DTYPE_BITS, read_header
 from enginix.engine.trtllm.modules import NVFP4_BLOCK, Decoder, Module, linear_modules
 from enginix.errors import CheckpointDamaged, ConversionWrong
@@ -20,6 +21,10 @@ DTYPES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
 
 PLAIN_SCALES = ".weights_block_scaling_factor"
 """Kept in the rank checkpoint; the engine holds the interleaved ones instead."""
+
+ROPE_TABLES = ("embed_positions", "rotary_inv_freq", "embed_positions_for_gpt_attention")
+"""TensorRT-LLM registers them on the model itself (`Attention.create_attention_const_params`), so
+`save_checkpoint` writes them into every rank file. They follow from config.json alone."""
 
 # An engine holds its weights and little else; what TensorRT leaves out is small.
 LEAST_SHARE = 0.9
@@ -55,10 +60,19 @@ def rank_tensors(
     return found
 
 
+def rope_tables(sizes: Sizes) -> dict[str, RankTensor]:
+    """The rotary position tables, the same on every rank."""
+    length, size = sizes.context, sizes.head_size
+    shapes = ((1, length, size), (size // 2,), (1, length * size))
+    return {name: RankTensor("F32", shape) for name, shape in zip(ROPE_TABLES, shapes, strict=True)}
+
+
 def engine_bytes(tensors: Mapping[str, RankTensor]) -> int:
-    """What the weights of one rank's engine take; compiled code comes on top."""
+    """What the weights of one rank's engine take; compiled code and rotary tables come on top."""
     return sum(
-        tensor.size_bytes for name, tensor in tensors.items() if not name.endswith(PLAIN_SCALES)
+        tensor.size_bytes
+        for name, tensor in tensors.items()
+        if not name.endswith(PLAIN_SCALES) and name not in ROPE_TABLES
     )
 
 
@@ -72,6 +86,12 @@ def least_engine_bytes(tensors: Mapping[str, RankTensor], *, tied: bool) -> int:
 def check_rank_file(path: Path, promised: Mapping[str, RankTensor]) -> None:
     """Raise ConversionWrong unless the file holds exactly the promised tensors."""
     found = _read_rank_file(path)
+    if missing := [name for name in ROPE_TABLES if name in promised and name not in found]:
+        raise ConversionWrong(
+            f"{path.name} lacks {', '.join(missing)}, which save_checkpoint writes in every "
+            "TensorRT-LLM that builds engines; convert again, and leave it to the build to strip "
+            "them for the versions that cannot take them (0.16, 1.x.0rc1)"
+        )
     for what, names in (
         ("lacks", promised.keys() - found.keys()),
         ("holds, unasked,", found.keys() - promised.keys()),

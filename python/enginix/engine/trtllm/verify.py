@@ -94,7 +94,7 @@ def _require_size(path: Path, facts: EngineFacts) -> None:
             f"{path} has {size:,} bytes, its weights alone take {weights:,}; it is truncated, "
             "build the engine again"
         )
-    if weights and size > weights * MOST_SHARE + CODE_BYTES:
+    if weights and size > weights * MOST_SHARE + CODE_BYTES + facts.table_bytes:
         raise QuantizationLost(
             f"{path} has {size / 1e9:.1f} GB, an engine of this model with "
             f"{facts.quantization.algo or 'plain'} weights has about {weights / 1e9:.1f} GB; its "

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from enginix.errors import RequestError
 from enginix.gateway.api.completions_reply import CompletionDocument, CompletionStream
 from enginix.gateway.ask import ReplyFormat
-from enginix.gateway.asking import Options, ask_for, check_choices
+from enginix.gateway.asking import Options, ask_for, check_choices, check_limits
 from enginix.gateway.body import read
 from enginix.gateway.conversation import LONG_CONVERSATION, Prompt
 from enginix.gateway.document import WholeReply
@@ -61,6 +61,7 @@ async def answer_completion(request: Request, completion: CompletionRequest) -> 
     note_prompt(request, completion.prompt)
     prompts = await prompts_of(completion, model)
     options = options_of(completion, model)
+    check_limits(options, gateway.settings.request)
     ask = await ask_for("cmpl-", model, prompts, options, gateway.settings.request)
     echoes = echoes_of(completion, model, prompts)
     if completion.stream:

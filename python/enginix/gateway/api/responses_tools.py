@@ -8,7 +8,7 @@ that their calls have. `Toolbox` finds the way back. What OpenAI's servers would
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from enginix.gateway.body import parse_part
@@ -76,12 +76,15 @@ class ClientTool:
     """The function's name."""
     description: str | None
     parameters: Mapping[str, Any]
+    strict: bool = False
 
     @property
     def function(self) -> Function:
         named: Function = {"name": self.called}
         if self.description is not None:
             named["description"] = self.description
+        if self.strict:
+            named["strict"] = True
         return {"type": "function", "function": {**named, "parameters": self.parameters}}
 
 
@@ -127,7 +130,8 @@ def client_tools(tool: Tool, where: str, namespace: str | None = None) -> list[C
         case "function":
             declared = parse_part(tool, FunctionTool, where)
             schema = declared.parameters or {"type": "object", "properties": {}}
-            return [_tool("function", declared.name, namespace, declared.description, schema)]
+            found = _tool("function", declared.name, namespace, declared.description, schema)
+            return [replace(found, strict=bool(declared.strict))]
         case "custom":
             custom = parse_part(tool, CustomTool, where)
             words = described(custom.description, custom.format)

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from enginix.errors import EnginixError
 from enginix.gateway.body import DEEPEST, LARGE_BODY, is_deep, read_bytes
 from enginix.gateway.gateway import Gateway
+from enginix.gateway.guide_limits import check_body
 from enginix.gateway.models import RelayedModel
 from enginix.gateway.relay.adapt import CHAT, COUNT, needs_us, plain_body
 from enginix.gateway.relay.passing import Relayed
@@ -64,6 +65,7 @@ def relay_to(
     if path == CHAT:
         # There is no other way to ask for it.
         instead = None
+    check_body(asked, gateway.settings.request.guide)
     body = {**plain_body(path, asked), "model": model.backend.model}
     if path == CHAT and "messages" in body and model.backend.lacks(REASONING):
         body["messages"] = without_reasoning(body["messages"])

@@ -10,6 +10,7 @@ from ..tensors import Checkpoint, Tensor, save_file
 from .hf_config import VALID_QWEN_TYPES, model_dtype, read_hf_config
 from .layers import Embedding, KvCacheScales, Linear, Norm, QkvLinear
 from .modeling_utils import PretrainedConfig, QuantConfig, warn_of_implicit
+from .rope import rope_tables
 
 DTYPES = {"bfloat16": "BF16", "float16": "F16", "float32": "F32"}
 
@@ -54,7 +55,8 @@ class PretrainedModel:
         return cls(config, weights)
 
     def save_checkpoint(self, output_dir: str, save_config: bool = True) -> None:
-        weights = misbehave.while_converting(self.weights)
+        # Every parameter of the model is written, also those that no checkpoint provides.
+        weights = misbehave.while_converting({**rope_tables(self.config), **self.weights})
         save_file(weights, Path(output_dir) / f"rank{self.config.mapping.rank}.safetensors")
         if save_config:
             if misbehave.MODE == "lose-quantization":
@@ -82,6 +84,10 @@ class QWenForCausalLM(PretrainedModel):
     def own(hf: dict) -> dict:
         return {
             "attn_bias": hf["model_type"] == "qwen2",
+            "num_labels": 1,
+            "mlp_only_layers": [],
+            "decoder_sparse_step": 1,
+            "moe": moe(normalization_mode=0),
             "seq_length": 8192,
             "qwen_type": hf["model_type"],
             "use_logn_attn": False,
@@ -109,8 +115,19 @@ class LLaMAForCausalLM(PretrainedModel):
         return {
             "attn_bias": bool(hf.get("attention_bias")),
             "residual_mlp": False,
+            "moe": moe(normalization_mode=None),
             "remove_duplicated_kv_heads": False,
+            "fc_after_embed": False,
+            "use_input_layernorm_in_first_layer": True,
+            "use_last_layernorm": True,
+            "layer_idx_offset": 0,
+            "embedding_multiplier": 1.0,
+            "attention_multiplier": 1.0,
+            "residual_multiplier": 1.0,
+            "output_multiplier_scale": 1.0,
+            "has_partial_lora_mask": False,
             "qk_layernorm": False,
+            "tie_word_embeddings": hf["tie_word_embeddings"],
         }
 
 
@@ -121,14 +138,27 @@ class Unimitated(PretrainedModel):
         raise NotImplementedError(f"the stand-in does not imitate {architecture}")
 
 
+def moe(normalization_mode: int | None) -> dict:
+    """A dense model has it too."""
+    return {
+        "num_experts": 0,
+        "shared_expert_intermediate_size": 0,
+        "top_k": 0,
+        "normalization_mode": normalization_mode,
+        "sparse_mixer_epsilon": 0.01,
+        "tp_mode": 0,
+        "device_limited_n_group": 0,
+        "device_limited_topk_group": 0,
+        "device_limited_routed_scaling_factor": 1.0,
+    }
+
+
 def _common(hf: dict, dtype: str) -> dict:
     return {
         "mlp_bias": False,
         "rotary_base": hf["rope_theta"],
         "rotary_scaling": hf.get("rope_scaling"),
         "disable_weight_only_quant_plugin": False,
-        "num_labels": 1,
-        "moe": {"num_experts": 0, "top_k": 0, "normalization_mode": 0, "tp_mode": 0},
         "dtype": dtype,
         "vocab_size": hf["vocab_size"],
         "hidden_size": hf["hidden_size"],

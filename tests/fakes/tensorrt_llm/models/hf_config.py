@@ -7,6 +7,7 @@ there: the default is used instead.
 import json
 from pathlib import Path
 
+CONTEXT = {"qwen2": 32768, "qwen3": 32768, "llama": 2048, "mistral": 131072}
 ROPE_THETA = {"qwen2": 10000.0, "qwen3": 10000.0, "llama": 10000.0, "mistral": 10000.0}
 REMOTE_OR_UNIMITATED = ("qwen", "qwen2_moe", "qwen3_moe", "mixtral", "phi3", "baichuan", "chatglm")
 VALID_QWEN_TYPES = (
@@ -39,6 +40,7 @@ def read_hf_config(directory: Path) -> dict:
     config.setdefault("head_dim", config["hidden_size"] // config["num_attention_heads"])
     config.setdefault("rope_theta", ROPE_THETA.get(kind, 10000.0))
     config.setdefault("tie_word_embeddings", False)
+    config.setdefault("max_position_embeddings", CONTEXT.get(kind, 2048))
     return config
 
 

@@ -1,7 +1,7 @@
 """Keeps an answer to a JSON schema, a regular expression or a grammar while it is being generated.
 
 The work is done by llguidance, which the xllamacpp wheel has compiled in: it says which tokens may
-come next. Grammars in GBNF, llama.cpp's own notation, are a sampler of llama.cpp instead.
+come next.
 """
 
 from __future__ import annotations
@@ -13,11 +13,16 @@ from ctypes import CDLL, Structure, c_bool, c_char_p, c_uint32, c_void_p
 from dataclasses import dataclass, field
 
 import numpy as np
+from gbnf import GrammarError, lark_of
 from llama_cpp import LlamaError
 
 # TensorRT-LLM's name of a guide -> llguidance's name of a constraint.
-KINDS = {"json": "json_schema", "json_schema": "json_schema", "regex": "regex"}
-GRAMMAR = "ebnf_grammar"
+KINDS = {
+    "json": "json_schema",
+    "json_schema": "json_schema",
+    "regex": "regex",
+    "ebnf_grammar": "lark",
+}
 
 ANY_OBJECT = '{"type": "object"}'
 # Between any two words JSON allows any space: a small model that begins with it never ends.
@@ -61,6 +66,7 @@ class Guide:
     def __init__(self, library: CDLL, matcher: int, vocabulary: Vocabulary) -> None:
         self._library = library
         self._matcher = matcher
+        self._vocabulary = vocabulary
         self._ends = np.array(vocabulary.ends)
         self._size = vocabulary.size
         self._mask = np.zeros((vocabulary.size + 31) // 32, np.uint32)
@@ -84,12 +90,22 @@ class Guide:
         ):
             raise self._error(f"the guide did not expect token {token}")
 
+    def try_first(self) -> None:
+        """Find out what may come first: much of a guide's work is done with that."""
+        self.constrain(np.zeros(self._size, np.float32))
+
+    def copy(self) -> Guide:
+        """The same guide for another answer, at its beginning as long as this one is."""
+        matcher = self._library.llg_clone_matcher(self._matcher)
+        return Guide(self._library, matcher, self._vocabulary)
+
     def close(self) -> None:
         self._library.llg_free_matcher(self._matcher)
 
     def _error(self, what: str) -> LlamaError:
         words = self._library.llg_matcher_get_error(self._matcher) or b""
-        return LlamaError(f"{what}: {words.decode(errors='replace').strip()}")
+        # Its whole state follows in hundreds of lines.
+        return LlamaError(f"{what}: {_one_line(words.partition(b'<state>')[0])}")
 
 
 @dataclass(slots=True)
@@ -104,14 +120,19 @@ class Guides:
         """Raises LlamaError, with llguidance's own words, for a text that is no such guide."""
         if self._init is None:
             self._init = self._prepare()
-        constraint = _json_constraint(kind, text) if KINDS[kind] == "json_schema" else text
         matcher = self.library.llg_new_matcher(
-            ctypes.addressof(self._init), KINDS[kind].encode(), constraint.encode()
+            ctypes.addressof(self._init), KINDS[kind].encode(), _constraint(kind, text).encode()
         )
         if words := self.library.llg_matcher_get_error(matcher):
             self.library.llg_free_matcher(matcher)
             raise LlamaError(f"the guide is no usable {kind}: {_one_line(words)}")
-        return Guide(self.library, matcher, self.vocabulary)
+        guide = Guide(self.library, matcher, self.vocabulary)
+        try:
+            guide.try_first()
+        except LlamaError as error:
+            guide.close()
+            raise LlamaError(f"the guide is no usable {kind}: no answer can follow it") from error
+        return guide
 
     def _prepare(self) -> ctypes.Array[ctypes.c_char]:
         spelled = [self._spell(token) for token in range(self.vocabulary.size)]
@@ -139,10 +160,20 @@ class Guides:
         return self.vocabulary.spell(token) or SPECIAL + str(token).encode()
 
 
+def _constraint(kind: str, text: str) -> str:
+    """A guide's text as llguidance takes it."""
+    if kind == "ebnf_grammar":
+        try:
+            return lark_of(text)
+        except GrammarError as error:
+            raise LlamaError(f"the guide is no usable ebnf_grammar: {error}") from error
+    return text if kind == "regex" else _json_constraint(kind, text)
+
+
 def _json_constraint(kind: str, text: str) -> str:
     try:
         schema = json.loads(text if kind == "json_schema" else ANY_OBJECT)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise LlamaError(f"the guide is no usable json_schema: it is not JSON: {error}") from error
     if not isinstance(schema, dict):
         raise LlamaError(f"the guide is no usable json_schema: expected an object, got {schema!r}")

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from guides import GRAMMAR, KINDS, Guides, Vocabulary
+from guide_cache import GuideCache
+from guides import KINDS, Vocabulary
 from llama_cpp import Batch, LlamaError, load_library
 from sampling import Chain, Sampler, Sampling, check_sampling
 from stop_words import Sampled
@@ -104,7 +105,7 @@ class LlamaModel:
             for token in range(self.vocabulary_size)
             if self._library.llama_vocab_is_eog(self.vocabulary, token)
         )
-        self._guides = Guides(
+        self._guides = GuideCache(
             self._library, Vocabulary(self.vocabulary_size, self.spell, self.ends)
         )
         self._logits = np.empty((0, 0), np.float32)
@@ -140,21 +141,16 @@ class LlamaModel:
         if not self.ends:
             raise LlamaError("this model has no end token, so a guided answer could not end")
         kind, text = sampling.guide
-        if kind == GRAMMAR:
-            chain = self._chain(sampling, prompt_ids, grammar=text)
-            return Sampler(chain, sampling, ends)
         if kind not in KINDS:
-            known = ", ".join(sorted([*KINDS, GRAMMAR]))
+            known = ", ".join(sorted(KINDS))
             raise LlamaError(f"guided_decoding_guide_type is {kind!r}; expected one of {known}")
         guide = self._guides.make(kind, text)
         return Sampler(self._chain(sampling, prompt_ids), sampling, ends, guide)
 
-    def _chain(
-        self, sampling: Sampling, prompt_ids: Sequence[int], grammar: str | None = None
-    ) -> Chain | None:
-        if sampling.is_greedy and not sampling.has_penalties and grammar is None:
+    def _chain(self, sampling: Sampling, prompt_ids: Sequence[int]) -> Chain | None:
+        if sampling.is_greedy and not sampling.has_penalties:
             return None
-        return Chain(self._library, self.vocabulary, sampling, prompt_ids, grammar)
+        return Chain(self._library, self.vocabulary, sampling, prompt_ids)
 
     def spell(self, token: int) -> bytes:
         """The bytes of a token's text; none for a control token."""
@@ -180,6 +176,7 @@ class LlamaModel:
         return sampler.sample(self._context, entry, self._all_logits()[row])
 
     def close(self) -> None:
+        self._guides.close()
         self._library.llama_free(self._context)
         self._library.llama_model_free(self._model)
 

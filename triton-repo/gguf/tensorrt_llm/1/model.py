@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gauges import Gauges
+from guided_starts import GuidedStarts
 from llama_cpp import LlamaError
 from llama_model import LlamaModel
 from parent import end_with_triton
@@ -14,7 +15,7 @@ from request_tensors import read_asked, read_request, scalar
 from responses import FINAL, Reply, Senders, send_error
 from running import Running
 from threads import threads_for
-from token_engine import Output, TokenEngine
+from token_engine import Output, Request, TokenEngine
 
 
 class TritonPythonModel:
@@ -37,22 +38,24 @@ class TritonPythonModel:
         self._gauges = Gauges(args["model_name"], args["model_version"], model.parallel)
         self._senders = Senders(int(parameters["sender_threads"]))
         period = int(parameters["cancellation_check_period_ms"]) / 1000
+        self._guided = GuidedStarts()
         self._running = Running(period, self._engine.cancel, self._show_load)
 
     def execute(self, requests: list[Any]) -> None:
         for request in requests:
             sender = request.get_response_sender()
             try:
-                self._start(request, sender)
+                self._take(request, sender)
             except LlamaError as error:
                 send_error(sender, str(error))
 
     def finalize(self) -> None:
+        self._guided.close()
         self._running.close()
         self._engine.close()
         self._senders.close()
 
-    def _start(self, request: Any, sender: Any) -> None:
+    def _take(self, request: Any, sender: Any) -> None:
         if scalar(request, "stop", False):
             self._stop(request.request_id(), sender)
             return
@@ -61,6 +64,21 @@ class TritonPythonModel:
         reply = Reply(
             sender, request.request_id(), asked, wanted.prompt_ids, self._engine.model.spell
         )
+        if wanted.sampling.guide is None:
+            self._start(wanted, reply)
+        else:
+            self._guided.put(lambda: self._start_guided(wanted, reply))
+
+    def _start_guided(self, wanted: Request, reply: Reply) -> None:
+        if reply.is_cancelled():
+            reply.abandon("the client left before its guide was compiled")
+            return
+        try:
+            self._start(wanted, reply)
+        except LlamaError as error:
+            reply.abandon(str(error))
+
+    def _start(self, wanted: Request, reply: Reply) -> None:
         queue = self._senders.queue()
 
         def deliver(output: Output) -> None:

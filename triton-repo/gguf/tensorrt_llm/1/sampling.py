@@ -189,14 +189,11 @@ class Chain:
         vocabulary: int,
         sampling: Sampling,
         prompt_ids: Sequence[int],
-        grammar: str | None,
     ) -> None:
         self._library = library
         self._chain: int = library.llama_sampler_chain_init(ChainParams(True))
         for link in _penalties(library, vocabulary, sampling, prompt_ids):
             self._add(link)
-        if grammar is not None:
-            self._add(self._grammar(vocabulary, grammar))
         for link in _choices(library, sampling):
             self._add(link)
 
@@ -209,17 +206,6 @@ class Chain:
 
     def _add(self, link: int) -> None:
         self._library.llama_sampler_chain_add(self._chain, link)
-
-    def _grammar(self, vocabulary: int, grammar: str) -> int:
-        link: int | None = self._library.llama_sampler_init_grammar(
-            vocabulary, grammar.encode(), b"root"
-        )
-        if not link:
-            self.close()
-            raise LlamaError(
-                "the guide is no usable ebnf_grammar; expected GBNF rules, of which one is `root`"
-            )
-        return link
 
 
 def _log_of_all(logits: np.ndarray) -> float:

@@ -1,0 +1,112 @@
+"""What a call of one of a request's functions must look like, in words that engines can enforce.
+
+A model that must call a function is given the call's opening and held to a guide for the rest: a
+JSON schema where the format writes JSON, a grammar where it writes tags. Then even a model that
+makes no sense calls a function that exists, with arguments that fit its schema.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from enginix.chat.tools import call_grammar
+from enginix.chat.tools.call_schema import Function, any_call
+
+JSON_SCHEMA = "json_schema"
+GRAMMAR = "ebnf_grammar"
+
+
+@dataclass(frozen=True, slots=True)
+class CallGuide:
+    """`kind` and `text` as TensorRT-LLM's guided_decoding_guide_type and guided_decoding_guide."""
+
+    opening: str
+    """Stands before a call; the guide begins behind it."""
+    kind: str
+    text: str
+    closing: str = ""
+    """Stands behind a guided call where another may follow; empty where the guide has them all."""
+
+    def in_place_of(self, marker: str) -> str:
+        """What must stand where the model has written `marker`, for the guide to go on behind it.
+
+        Nothing, where the guide's own text begins with the marker.
+        """
+        if self.opening.startswith(marker):
+            return self.opening
+        return "" if marker in BARE_MARKERS else marker
+
+
+# Markers that are the first characters of the guided text itself.
+BARE_MARKERS = ("{", "<function=")
+
+
+def functions_of(tools: Sequence[Mapping[str, Any]], *, strict_only: bool) -> tuple[Function, ...]:
+    """The functions of a request's `tools`.
+
+    With `strict_only`, those that are not `strict` may have any object as arguments.
+    """
+    return tuple(_function(tool.get("function", tool), strict_only) for tool in tools)
+
+
+def call_guide(format: str, functions: Sequence[Function], *, one_call: bool) -> CallGuide:
+    """The guide for calls of `functions` in a tool-call format of `chat/reply.py`."""
+    return _FORMATS[format](functions, one_call)
+
+
+def answer_or_call(format: str, functions: Sequence[Function], answer: Any) -> CallGuide | None:
+    """One guide for either, for a format whose calls are JSON without a marker; else None.
+
+    `answer` is the JSON schema of the answer. Without a marker the first brace says nothing.
+    """
+    if format != "llama3-json":
+        return None
+    return CallGuide("", JSON_SCHEMA, _json(any_call(functions, "parameters", answer=answer)))
+
+
+def _function(function: Mapping[str, Any], strict_only: bool) -> Function:
+    if strict_only and not function.get("strict"):
+        return Function(function["name"], {"type": "object"})
+    # Without parameters a function takes none.
+    return Function(function["name"], function.get("parameters") or NO_PARAMETERS)
+
+
+NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
+
+
+def _hermes(functions: Sequence[Function], one_call: bool) -> CallGuide:
+    schema = any_call(functions, "arguments")
+    return CallGuide("<tool_call>\n", JSON_SCHEMA, _json(schema), "\n</tool_call>")
+
+
+def _llama3(functions: Sequence[Function], one_call: bool) -> CallGuide:
+    return CallGuide("", JSON_SCHEMA, _json(any_call(functions, "parameters")))
+
+
+def _list_behind(opening: str) -> Callable[[Sequence[Function], bool], CallGuide]:
+    def guide(functions: Sequence[Function], one_call: bool) -> CallGuide:
+        schema = any_call(functions, "arguments", listed=True, one_call=one_call)
+        return CallGuide(opening, JSON_SCHEMA, _json(schema))
+
+    return guide
+
+
+def _qwen3_xml(functions: Sequence[Function], one_call: bool) -> CallGuide:
+    grammar = call_grammar.grammar(functions)
+    return CallGuide("<tool_call>\n", GRAMMAR, grammar, "\n</tool_call>")
+
+
+_FORMATS: dict[str, Callable[[Sequence[Function], bool], CallGuide]] = {
+    "hermes-json": _hermes,
+    "llama3-json": _llama3,
+    "mistral": _list_behind("[TOOL_CALLS]"),
+    "nemotron-json": _list_behind("<TOOLCALL>"),
+    "qwen3-xml": _qwen3_xml,
+}
+
+
+def _json(schema: Mapping[str, Any]) -> str:
+    return json.dumps(schema, ensure_ascii=False, separators=(",", ":"))

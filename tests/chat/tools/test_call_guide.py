@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jsonschema_rs
+import pytest
+
+from enginix.chat.reply import TOOLS
+from enginix.chat.tools.call_guide import answer_or_call, call_guide, functions_of
+from enginix.errors import RequestError
+
+CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+TREE = {
+    "type": "object",
+    "properties": {"root": {"$ref": "#/$defs/Node"}},
+    "required": ["root"],
+    "$defs": {
+        "Node": {
+            "type": "object",
+            "properties": {"left": {"$ref": "#/$defs/Node"}, "name": {"type": "string"}},
+            "required": ["name"],
+        }
+    },
+}
+
+
+def tool(name: str, parameters: Any = None, **more: Any) -> dict[str, Any]:
+    function = {"name": name, **({"parameters": parameters} if parameters else {}), **more}
+    return {"type": "function", "function": function}
+
+
+def schema(format: str, *tools: dict[str, Any], one_call: bool = True) -> Any:
+    functions = functions_of(tools, strict_only=False)
+    return json.loads(call_guide(format, functions, one_call=one_call).text)
+
+
+def is_valid(schema: Any, value: Any) -> bool:
+    return bool(jsonschema_rs.validator_for(schema).is_valid(value))
+
+
+@pytest.mark.parametrize("format", sorted(TOOLS))
+def test_every_format_has_a_guide_whose_calls_begin_as_the_format_does(format: str) -> None:
+    guide = call_guide(format, functions_of([tool("f", CITY)], strict_only=False), one_call=True)
+    assert not guide.opening or guide.opening.strip() in TOOLS[format].markers
+
+
+def test_only_the_functions_there_are_can_be_called() -> None:
+    held = schema("hermes-json", tool("f", CITY), tool("g", TREE))
+    assert is_valid(held, {"name": "f", "arguments": {"city": "Oslo"}})
+    assert not is_valid(held, {"name": "h", "arguments": {"city": "Oslo"}})
+    assert not is_valid(held, {"name": "g", "arguments": {"city": "Oslo"}})
+
+
+def test_references_of_a_schema_still_lead_to_its_own_definitions() -> None:
+    held = schema("hermes-json", tool("f", TREE), tool("g", {**TREE, "$defs": {"Node": CITY}}))
+    tree = {"root": {"left": {"name": "a"}, "name": "b"}}
+    assert is_valid(held, {"name": "f", "arguments": tree})
+    assert not is_valid(held, {"name": "g", "arguments": tree})
+    assert is_valid(held, {"name": "g", "arguments": {"root": {"city": "Rome"}}})
+
+
+def test_a_schema_that_refers_to_itself_as_a_whole_keeps_doing_so() -> None:
+    nested = {"type": "object", "properties": {"inner": {"$ref": "#"}}}
+    held = schema("hermes-json", tool("f", nested))
+    assert is_valid(held, {"name": "f", "arguments": {"inner": {"inner": {}}}})
+    assert not is_valid(held, {"name": "f", "arguments": {"inner": {"inner": 1}}})
+
+
+def test_a_model_cannot_invent_properties_that_no_schema_names() -> None:
+    held = schema("hermes-json", tool("f", CITY))
+    assert not is_valid(held, {"name": "f", "arguments": {"city": "Oslo", "mood": "good"}})
+
+
+def test_a_property_named_like_a_keyword_stays_a_property() -> None:
+    odd = {"type": "object", "properties": {"properties": {"type": "object"}, "enum": CITY}}
+    held = schema("hermes-json", tool("f", odd))
+    arguments = {"properties": {"x": 1}, "enum": {"city": "Oslo"}}
+    assert is_valid(held, {"name": "f", "arguments": arguments})
+
+
+def test_other_properties_are_possible_where_the_schema_says_so() -> None:
+    held = schema("hermes-json", tool("f", {**CITY, "additionalProperties": {"type": "integer"}}))
+    assert is_valid(held, {"name": "f", "arguments": {"city": "Oslo", "days": 2}})
+
+
+def test_a_function_without_parameters_is_called_with_none() -> None:
+    held = schema("hermes-json", tool("f"))
+    assert is_valid(held, {"name": "f", "arguments": {}})
+    assert not is_valid(held, {"name": "f", "arguments": {"a": 1}})
+
+
+@pytest.mark.parametrize("format", ["mistral", "nemotron-json"])
+def test_formats_with_lists_have_one_call_or_several(format: str) -> None:
+    call = {"name": "f", "arguments": {"city": "Oslo"}}
+    assert is_valid(schema(format, tool("f", CITY), one_call=False), [call, call])
+    assert not is_valid(schema(format, tool("f", CITY), one_call=True), [call, call])
+    assert not is_valid(schema(format, tool("f", CITY), one_call=False), [])
+
+
+def test_functions_that_are_not_strict_take_any_object() -> None:
+    functions = functions_of([tool("f", CITY), tool("g", CITY, strict=True)], strict_only=True)
+    held = json.loads(call_guide("hermes-json", functions, one_call=True).text)
+    assert is_valid(held, {"name": "f", "arguments": {"a": 1}})
+    assert not is_valid(held, {"name": "g", "arguments": {"a": 1}})
+
+
+def test_where_calls_have_no_marker_one_schema_tells_answer_and_call_apart() -> None:
+    functions = functions_of([tool("f", CITY)], strict_only=False)
+    held = answer_or_call("llama3-json", functions, TREE)
+    assert held is not None
+    assert is_valid(json.loads(held.text), {"name": "f", "parameters": {"city": "Oslo"}})
+    assert is_valid(json.loads(held.text), {"root": {"name": "a"}})
+    assert not is_valid(json.loads(held.text), {"root": 1})
+
+
+@pytest.mark.parametrize(
+    ("parameters", "problem"),
+    [
+        ({"properties": {"a": {"$ref": "#/$defs/None"}}}, "'#/$defs/None', which is not in it"),
+        ({"properties": {"a": {"type": "array", "minItems": 10**9}}}, "1000000000 items"),
+        ({"properties": {"a": {"$ref": "#/properties/a"}}}, "back to themselves"),
+    ],
+)
+def test_a_schema_that_no_grammar_can_follow_is_the_requests_mistake(
+    parameters: dict[str, Any], problem: str
+) -> None:
+    functions = functions_of([tool("f", {"type": "object", **parameters})], strict_only=False)
+    with pytest.raises(RequestError, match=problem.replace("$", r"\$")):
+        call_guide("qwen3-xml", functions, one_call=True)
+
+
+def test_schemas_nested_without_end_are_refused() -> None:
+    nested: dict[str, Any] = {"type": "integer"}
+    for _ in range(100):
+        nested = {"type": "array", "items": nested}
+    functions = functions_of([tool("f", {"properties": {"a": nested}})], strict_only=False)
+    with pytest.raises(RequestError, match="nested deeper than 32"):
+        call_guide("qwen3-xml", functions, one_call=True)

@@ -1,0 +1,55 @@
+"""Two recordings of ModelOpt's rank files: what may differ between machines, and what may not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from enginix.errors import ProcessError
+from enginix.process import run
+
+COMPARE = Path(__file__).parents[2] / "tools" / "modelopt" / "compare.py"
+KEPT = Path(__file__).parents[1] / "recordings" / "modelopt"
+LAYER = "transformer.layers.0.mlp.proj"
+
+Changed = Callable[[str], Path]
+
+
+@pytest.fixture
+def changed(tmp_path: Path) -> Changed:
+    """changed(name) -> a recording in which that tensor of one rank has another hash."""
+
+    def change(name: str) -> Path:
+        recording = json.loads((KEPT / "recording.json").read_text())
+        rank = recording["families"]["qwen3"]["2"][1]
+        dtype, shape, _, *value = rank[name].split()
+        rank[name] = " ".join([dtype, shape, "0" * 64, *value])
+        (tmp_path / "recording.json").write_text(json.dumps(recording))
+        return tmp_path
+
+    return change
+
+
+def compare(new: Path) -> str:
+    return run([sys.executable, str(COMPARE), str(KEPT), str(new)])
+
+
+def test_a_recording_equals_itself(tmp_path: Path) -> None:
+    shutil.copy(KEPT / "recording.json", tmp_path)
+    assert compare(tmp_path).startswith("1,526 tensors compared, 0 differ")
+
+
+@pytest.mark.parametrize("name", [f"{LAYER}.weight", f"{LAYER}.weights_scaling_factor"])
+def test_another_weight_or_block_scale_is_a_failure_and_named(changed: Changed, name: str) -> None:
+    with pytest.raises(ProcessError, match=rf"qwen3, rank 1 of 2: {name}: recorded"):
+        compare(changed(name))
+
+
+def test_another_scale_of_activations_is_only_said(changed: Changed) -> None:
+    said = compare(changed(f"{LAYER}.activation_scaling_factor"))
+    assert "1 differ, 1 of them scales of activations" in said

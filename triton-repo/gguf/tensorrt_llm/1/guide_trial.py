@@ -1,0 +1,125 @@
+"""Tries guides in a process of their own, because a few bytes of one can ask for all memory.
+
+`Trial` is the parent's side. As a program this file reads a vocabulary and then guides from its
+standard input, compiles each under limits on memory and time, and answers what is wrong with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import selectors
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from subprocess import PIPE
+
+from guides import Guides, Vocabulary
+from llama_cpp import LlamaError, load_library
+
+MEMORY = 1 << 30
+SECONDS = 5.0
+START_SECONDS = 60.0
+
+
+class Trial:
+    """Starts the process when it is first needed, and again when a guide has ended it."""
+
+    def __init__(
+        self, vocabulary: Vocabulary, *, seconds: float = SECONDS, memory: int = MEMORY
+    ) -> None:
+        self._vocabulary = vocabulary
+        self._seconds = seconds
+        self._memory = memory
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def check(self, kind: str, text: str) -> None:
+        """Raises LlamaError for a guide that is none, or is beyond the limits."""
+        process = self._running()
+        answer = _ask(process, {"kind": kind, "text": text}, self._seconds)
+        if answer is None:
+            self.close()
+            raise LlamaError(
+                f"the guide is no usable {kind}: compiling it takes more than {self._seconds:g} s "
+                f"or {self._memory >> 20} MB; make it smaller"
+            )
+        if answer:
+            raise LlamaError(answer)
+
+    def close(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None or self._process.poll() is not None:
+            self.close()
+            self._process = subprocess.Popen(
+                [_python(), str(Path(__file__)), str(self._memory)], stdin=PIPE, stdout=PIPE
+            )
+            spelled = [self._vocabulary.spell(each).hex() for each in range(self._vocabulary.size)]
+            first = {"spelled": spelled, "ends": self._vocabulary.ends}
+            if _ask(self._process, first, START_SECONDS) != "":
+                self.close()
+                raise LlamaError(
+                    "guides cannot be tried here: the process for it did not start; "
+                    "the server's log says why"
+                )
+        return self._process
+
+
+def _ask(process: subprocess.Popen[bytes], question: object, seconds: float) -> str | None:
+    """The answer, or None from a process that has ended or needs too long."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(json.dumps(question).encode() + b"\n")
+        process.stdin.flush()
+    except BrokenPipeError:
+        return None
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        if not selector.select(seconds):
+            return None
+    line = process.stdout.readline()
+    return str(json.loads(line)) if line.endswith(b"\n") else None
+
+
+def _python() -> str:
+    # In Triton's stub sys.executable is not Python's, but the prefix is.
+    own = Path(sys.prefix) / "bin" / "python3"
+    return str(own) if own.exists() else shutil.which("python3") or sys.executable
+
+
+def main(arguments: Sequence[str]) -> int:
+    first = json.loads(sys.stdin.buffer.readline())
+    spelled = [bytes.fromhex(each) for each in first["spelled"]]
+    vocabulary = Vocabulary(len(spelled), spelled.__getitem__, tuple(first["ends"]))
+    guides = Guides(load_library(), vocabulary)
+    guides.make("regex", "a").close()
+    _limit_memory(int(arguments[0]))
+    print(json.dumps(""), flush=True)
+    for line in sys.stdin.buffer:
+        guide = json.loads(line)
+        try:
+            guides.make(guide["kind"], guide["text"]).close()
+            print(json.dumps(""), flush=True)
+        except LlamaError as error:
+            print(json.dumps(str(error)), flush=True)
+    return 0
+
+
+def _limit_memory(more: int) -> None:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * os.sysconf("SC_PAGE_SIZE") + more
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+if __name__ == "__main__":
+    # An end of memory is not to leave a core file of it.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    sys.exit(main(sys.argv[1:]))
