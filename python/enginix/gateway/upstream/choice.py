@@ -87,12 +87,12 @@ class Choice:
         said: list[Event] = []
         reasoning = delta.get("reasoning_content") or delta.get("reasoning")
         if reasoning and isinstance(reasoning, str):
-            said.append(Reasoning(reasoning))
+            said += self._parser.hear([Reasoning(reasoning)])
         text = delta.get("content")
         if text and isinstance(text, str):
             said += self._parser.feed(text)
         if calls := delta.get("tool_calls"):
-            said += self._calls.read(calls)
+            said += self._parser.hear(self._calls.read(calls))
         if text or reasoning or calls:
             if said:
                 self._reasons = said[-1].__class__ is Reasoning
@@ -113,7 +113,7 @@ class Choice:
         if reason in FAILURES:
             raise GenerationFailed(f"the server gave the answer up, as {reason!r}")
         self._calls.finish()
-        self._say(self._parser.finish(), events)
+        self._say(self._parser.finish(cut=reason == "length"), events)
         self.done = True
         self._reason = "length" if reason == "length" else "stop"
         stop = choice.get("stop_reason")
