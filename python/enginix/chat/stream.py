@@ -28,8 +28,8 @@ class ReplyStream:
         text = self._text.feed(ids)
         return self._stop.feed(self._parser.feed(text)) if text else []
 
-    def finish(self) -> list[Event]:
+    def finish(self, *, cut: bool = False) -> list[Event]:
         """Release what each step held back, through the steps behind it."""
         if self._stop.matched is not None:
             return []
-        return self._stop.feed(self._parser.finish()) + self._stop.finish()
+        return self._stop.feed(self._parser.finish(cut=cut)) + self._stop.finish()

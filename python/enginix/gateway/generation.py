@@ -182,7 +182,7 @@ class Choice:
 
     def _finish(self, reason: FinishReason, events: list[ReplyEvent]) -> None:
         before = len(events)
-        events += self._reply.finish()
+        events += self._reply.finish(cut=reason == "length")
         if self._tools:
             self._look_for_calls(events, before)
         if not self.done:

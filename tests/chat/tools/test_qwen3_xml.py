@@ -41,6 +41,12 @@ def written(**values: str) -> str:
         ("text", "\n two\n\nlines \n", "\n two\n\nlines \n"),
         ("text", 'say "é\\n👋"', 'say "é\\n👋"'),
         ("text", "a < b </param> <parameter x", "a < b </param> <parameter x"),
+        ("text", "ends with </parameter> here.", "ends with </parameter> here."),
+        ("text", "</parameter>\nx\n</parameter> ", "</parameter>\nx\n</parameter> "),
+        ("text", "a\n</function>\nb", "a\n</function>\nb"),
+        ("text", "a\n<parameter=no>\nb", "a\n<parameter=no>\nb"),
+        ("text", "</tool_call> </function>", "</tool_call> </function>"),
+        ("unknown", "[</parameter>]", "[</parameter>]"),
         ("maybe", "null", None),
         ("maybe", "nothing", "nothing"),
         ("whole", "3", 3),
@@ -110,6 +116,19 @@ def test_forgotten_ends_are_understood_on_lines_of_their_own(chunk: int) -> None
 
 
 @every_chunk_size
+def test_an_end_that_no_tag_follows_leaks_nothing_into_the_answer(chunk: int) -> None:
+    value = "A call ends with </parameter> here.\n</parameter>\nAnd\n</function>\nthere."
+    message = heard(f"{written(text=value)}\nDone.", chunk)
+    assert (calls(message), message.content) == ([("f", {"text": value})], "Done.")
+
+
+@every_chunk_size
+def test_a_value_whose_end_is_undecided_at_the_cut_stays_open(chunk: int) -> None:
+    message = heard("<function=f>\n<parameter=text>\nsee </parameter>", chunk)
+    assert calls(message) == [("f", '{"text": "see ')]
+
+
+@every_chunk_size
 def test_code_that_looks_like_a_call_stays_a_value(chunk: int) -> None:
     code = "print('<function=g> </function> <parameter=x>')"
     assert calls(heard(written(text=code), chunk)) == [("f", {"text": code})]
@@ -150,7 +169,7 @@ def test_what_is_no_call_is_text_to_the_last_letter(text: str, chunk: int) -> No
         ("<function=f>\n<parameter=text>\nParis\n</para", '{"text": "Paris'),
         ("<function=f>\n<parameter=whole>\n1\n</parameter>\n<parameter=whole>\n12", '{"whole": 1'),
         ("<function=f>\n<parameter=whole>\n1\n</parameter>\n<parameter=te", '{"whole": 1'),
-        ("<function=f>\n<parameter=whole>\n1\n</parameter>\n</func", '{"whole": 1'),
+        ("<function=f>\n<parameter=text>\na\n</parameter>\n</func", '{"text": "a'),
     ],
 )
 def test_arguments_cut_off_stay_open(cut: str, arguments: object, chunk: int) -> None:
@@ -188,7 +207,7 @@ def test_text_where_a_parameter_should_be_ends_the_call_and_is_not_lost(chunk: i
     assert heard(text, chunk) == Message(text, "", ())
     begun = "<function=f>\n<parameter=text>\na\n</parameter>\n"
     message = heard(f"{begun}no, wait", chunk)
-    assert (calls(message), message.content) == ([("f", '{"text": "a"')], "no, wait")
+    assert calls(message) == [("f", '{"text": "a\\n</parameter>\\nno, wait')]
     message = heard(f"{begun}<parameter=\n", chunk)
     assert (calls(message), message.content) == ([("f", '{"text": "a"')], "<parameter=\n")
 

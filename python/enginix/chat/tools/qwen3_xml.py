@@ -22,13 +22,18 @@ END_FUNCTION = "</function>"
 PARAMETER = "<parameter="
 END_PARAMETER = "</parameter>"
 
-# What ends a value and how much of it belongs to the end. Models forget the right one; the others
-# count only on a line of their own, because values are often code.
-_VALUE_ENDS = {
-    f"\n{END_PARAMETER}": len(END_PARAMETER) + 1,
-    END_PARAMETER: len(END_PARAMETER),
-    f"\n{PARAMETER}": 1,
-    f"\n{END_FUNCTION}": 1,
+# What may end a value -> how much of it belongs to the end, and the tags one of which must follow:
+# values are not escaped, and often code that speaks of tags. Models forget the right end; the
+# others count only on a line of their own.
+_AFTER_PARAMETER = (PARAMETER, END_FUNCTION, CLOSE)
+LONGEST_NAME = 256
+_AFTER_FUNCTION = (CLOSE, FUNCTION, OPEN)
+_VALUE_ENDS: dict[str, tuple[int, tuple[str, ...]]] = {
+    f"\n{END_PARAMETER}": (len(END_PARAMETER) + 1, _AFTER_PARAMETER),
+    END_PARAMETER: (len(END_PARAMETER), _AFTER_PARAMETER),
+    # The name of a parameter must follow.
+    f"\n{PARAMETER}": (1, ()),
+    f"\n{END_FUNCTION}": (1, _AFTER_FUNCTION),
 }
 
 
@@ -153,17 +158,38 @@ class XmlCalls:
             self._pass_on(self._arguments.feed(text[at:]), events)
             self._held = ""
             return None
-        found = [(place, -len(end)) for end in _VALUE_ENDS if (place := text.find(end, at)) >= 0]
+        # Where the search goes on; what lies before was looked at.
+        search = at
+        while found := _first_end(text, search):
+            place, end = found
+            ends = self._ends(text, place, end)
+            if ends:
+                self._pass_on(self._arguments.feed(text[at:place]), events)
+                self._pass_on(self._arguments.end(), events)
+                self._expect = _Expect.PARAMETER
+                return place + _VALUE_ENDS[end][0]
+            if ends is None:
+                break
+            search = place + len(end)
         if not found:
-            cut = len(text) - max(partial_marker(text[at:], end) for end in _VALUE_ENDS)
-            self._pass_on(self._arguments.feed(text[at:cut]), events)
-            self._held = text[cut:]
-            return None
-        place, length = min(found)
+            place = len(text) - max(partial_marker(text[search:], end) for end in _VALUE_ENDS)
         self._pass_on(self._arguments.feed(text[at:place]), events)
-        self._pass_on(self._arguments.end(), events)
-        self._expect = _Expect.PARAMETER
-        return place + _VALUE_ENDS[text[place : place - length]]
+        self._held = text[place:]
+        return None
+
+    def _ends(self, text: str, place: int, end: str) -> bool | None:
+        """Whether this is the value's end; None when it takes more text to say."""
+        behind = place + len(end)
+        if followers := _VALUE_ENDS[end][1]:
+            tag, _ = _next_tag(text, behind, followers)
+            return None if tag is None else bool(tag)
+        key, closed, _ = text[behind:].partition(">")
+        if "<" in key or "\n" in key or len(key) > LONGEST_NAME:
+            return False
+        if not closed:
+            return None
+        known = self._calls.properties(self._name)
+        return key.strip() in known if known else bool(key.strip())
 
     def _give_up(self, text: str, at: int, events: list[Event]) -> int:
         if self._index is None:
@@ -189,10 +215,17 @@ class XmlCalls:
         self.done, self.rest = True, text[at:]
 
 
+def _first_end(text: str, at: int) -> tuple[int, str] | None:
+    found = [(place, -len(end), end) for end in _VALUE_ENDS if (place := text.find(end, at)) >= 0]
+    if not found:
+        return None
+    place, _, end = min(found)
+    return place, end
+
+
 def _next_tag(text: str, at: int, tags: tuple[str, ...]) -> tuple[str | None, int]:
     """The tag behind white space and where it ends: "" for other text, None when undecided."""
-    while at < len(text) and text[at].isspace():
-        at += 1
+    at = len(text) - len(text[at:].lstrip())
     for tag in tags:
         if text.startswith(tag, at):
             return tag, at + len(tag)

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from uuid import uuid4
 
-import orjson
-
-from enginix.chat.events import Event, Reasoning, ToolCallArguments, ToolCallStart
+from enginix.chat.events import Event, Reasoning, ToolCallStart
 from enginix.chat.made_calls import MadeCalls
 from enginix.chat.reply import reply_parser
 from enginix.chat.stop import AnswerStop
@@ -25,6 +22,7 @@ from enginix.gateway.ask import (
     ReplyFormat,
     SpelledLogprob,
 )
+from enginix.gateway.upstream.calls import ServerCalls
 
 # The engine gave up on the answer; it did not come to its end.
 FAILURES = frozenset({"abort", "cancelled", "error"})
@@ -94,12 +92,12 @@ class Choice:
         said: list[Event] = []
         reasoning = delta.get("reasoning_content") or delta.get("reasoning")
         if reasoning and isinstance(reasoning, str):
-            said.append(Reasoning(reasoning))
+            said += self._parser.hear([Reasoning(reasoning)])
         text = delta.get("content")
         if text and isinstance(text, str):
             said += self._parser.feed(text)
         if calls := delta.get("tool_calls"):
-            said += self._calls.read(calls)
+            said += self._parser.hear(self._calls.read(calls))
         if text or reasoning or calls:
             if said:
                 self._reasons = said[-1].__class__ is Reasoning
@@ -119,72 +117,11 @@ class Choice:
     def _end(self, reason: str, choice: Mapping[str, Any], events: list[ReplyEvent]) -> None:
         if reason in FAILURES:
             raise GenerationFailed(f"the server gave the answer up, as {reason!r}")
-        self._calls.finish()
-        self._say(self._stop.feed(self._parser.finish()) + self._stop.finish(), events)
+        cut = reason == "length"
+        said = self._parser.hear(self._calls.finish(cut=cut)) + self._parser.finish(cut=cut)
+        self._say(self._stop.feed(said) + self._stop.finish(), events)
         self.done = True
         stopped = self._stop.matched is not None
         self._reason = "length" if reason == "length" and not stopped else "stop"
         stop = choice.get("stop_reason")
         self._stop_string = self._stop.matched or (stop if isinstance(stop, str) else None)
-
-
-class ServerCalls:
-    """Calls that the server told apart, in fragments that may lack anything but an order."""
-
-    def __init__(self) -> None:
-        self._places: dict[int, int] = {}
-        """The server's index of a call -> ours."""
-        self._named: set[int] = set()
-        self._ids: dict[int, str] = {}
-        self._held: dict[int, str] = {}
-
-    def read(self, calls: Any) -> list[Event]:
-        events: list[Event] = []
-        for call in calls if isinstance(calls, list) else ():
-            if isinstance(call, dict):
-                self._read(call, events)
-        return events
-
-    def finish(self) -> None:
-        """Raise GenerationFailed for a call that never got its name: nobody can make it."""
-        if self._places.keys() - self._named:
-            raise GenerationFailed("the server sent a tool call without a name")
-
-    def _read(self, call: Mapping[str, Any], events: list[Event]) -> None:
-        index = self._index(call)
-        place = self._places.setdefault(index, len(self._places))
-        function = call.get("function")
-        function = function if isinstance(function, dict) else {}
-        fragment = arguments_of(function.get("arguments"))
-        if index not in self._named:
-            # Some send the id, the name and the arguments one after the other.
-            self._ids.setdefault(index, "")
-            self._ids[index] = self._ids[index] or str(call.get("id") or "")
-            fragment = self._held.pop(index, "") + fragment
-            name = function.get("name")
-            if not name:
-                self._held[index] = fragment
-                return
-            self._named.add(index)
-            identity = self._ids[index] or f"call_{uuid4().hex[:24]}"
-            events.append(ToolCallStart(place, identity, str(name)))
-        elif fragment and place != len(self._places) - 1:
-            raise GenerationFailed("the server mixed the arguments of two tool calls")
-        if fragment:
-            events.append(ToolCallArguments(place, fragment))
-
-    def _index(self, call: Mapping[str, Any]) -> int:
-        index = call.get("index")
-        if isinstance(index, int):
-            return index
-        # Without numbers, an id or a name begins the next call.
-        function = call.get("function")
-        begins = call.get("id") or (isinstance(function, dict) and function.get("name"))
-        return len(self._places) if begins else max(0, len(self._places) - 1)
-
-
-def arguments_of(value: Any) -> str:
-    """A fragment of JSON text; some servers send the whole object at once."""
-    if value is None or isinstance(value, str):
-        return value or ""
-    return orjson.dumps(value).decode()
