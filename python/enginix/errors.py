@@ -43,6 +43,9 @@ EnginixError
     ├── TemplateRefused      the chat template raised its own error
     ├── TemplateMissing      the model has no chat template
     ├── NotAuthorized        no API key, or one that is not among the configured ones
+    ├── ForeignOrigin        a web page asks that this server does not know
+    ├── UnknownHost          the request names a host that is not this server
+    ├── NotDeclaredJson      what changes the server has to say that it is JSON
     ├── BodyTooLarge         more bytes than a request may have
     ├── ResourceNotFound     nothing is stored under that id
     ├── Overloaded           too many requests at once
@@ -282,17 +285,32 @@ class ModelNotFound(RequestError):
 
 
 class PromptTooLong(RequestError):
-    """`counted_all`: False where the counting stopped when it was clear."""
+    """`counted_all`: False where the counting stopped when it was clear; `words`: of a server that
+    did not say the numbers.
+
+    Agents shorten a conversation and go on when they read these words, and at no others: OpenAI's,
+    and Anthropic's in `anthropic_words`.
+    """
 
     def __init__(
-        self, prompt_tokens: int, context: int, param: str, *, counted_all: bool = True
+        self,
+        prompt_tokens: int | None,
+        context: int | None,
+        param: str | None,
+        *,
+        counted_all: bool = True,
+        words: str | None = None,
     ) -> None:
+        least = "" if counted_all else "at least "
         super().__init__(
-            f"the prompt is {'' if counted_all else 'at least '}{prompt_tokens} tokens long and "
-            f"this model's context is {context}; shorten the prompt",
+            words
+            or f"This model's maximum context length is {context} tokens, and the prompt has "
+            f"{least}{prompt_tokens} tokens; reduce the length of the messages or of the prompt",
             param=param,
             code="context_length_exceeded",
         )
+        numbers = f"{prompt_tokens} tokens > {context} maximum"
+        self.anthropic_words = f"prompt is too long: {words or numbers}"
 
 
 class TemplateRefused(RequestError):
@@ -316,7 +334,8 @@ class TemplateMissing(RequestError):
 
 class Overloaded(RequestError):
     def __init__(self, message: str, *, retry_after: float) -> None:
-        super().__init__(message, code="overloaded")
+        # Clients wait as long as these words say.
+        super().__init__(f"{message}; please try again in {retry_after:g}s", code="overloaded")
         self.retry_after = retry_after
 
 
@@ -329,10 +348,37 @@ class NotAuthorized(RequestError):
         )
 
 
+class ForeignOrigin(RequestError):
+    def __init__(self, origin: str) -> None:
+        super().__init__(
+            f"a web page from {origin[:80]!r} may not ask here; if it is to, start the gateway "
+            "with --cors-origin and the page's origin",
+            code="foreign_origin",
+        )
+
+
+class UnknownHost(RequestError):
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"this server is not known as {host[:80]!r}; ask for it as localhost, or start the "
+            "gateway with --allowed-host and that name",
+            code="unknown_host",
+        )
+
+
+class NotDeclaredJson(RequestError):
+    def __init__(self, declared: str) -> None:
+        found = f"as {declared[:80]!r}" if declared else "as nothing"
+        super().__init__(
+            f"the body is declared {found}; send JSON with `Content-Type: application/json`",
+            code="unsupported_media_type",
+        )
+
+
 class BodyTooLarge(RequestError):
     def __init__(self, limit: int) -> None:
         super().__init__(
-            f"the request body is larger than the {limit} bytes this server accepts; "
+            f"request entity too large: this server accepts {limit} bytes of body; "
             "send less, or start the gateway with a larger --max-body-mb",
             code="body_too_large",
         )

@@ -18,6 +18,7 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from enginix.chat.content_format import ContentFormat, content_format
 from enginix.chat.messages import plain_messages
 from enginix.chat.reasoning import think_brackets, think_tags
 from enginix.chat.repair import repaired
@@ -48,6 +49,9 @@ class ChatTemplate:
         self._special_tokens = dict(special_tokens or {})
         self._compiled = {
             name: _compile(environment, name, source) for name, source in self.sources.items()
+        }
+        self._contents: dict[str, ContentFormat] = {
+            name: content_format(environment.parse(source)) for name, source in self.sources.items()
         }
 
     @classmethod
@@ -84,7 +88,7 @@ class ChatTemplate:
         name = "tool_use" if tools and "tool_use" in self._compiled else "default"
         if name not in self._compiled:
             raise TemplateMissing
-        plain = plain_messages(messages, self.sources[name])
+        plain = plain_messages(messages, self.sources[name], self._contents[name])
         return self._render(self._compiled[name], plain, tools or None, variables)
 
     def _render(
@@ -124,10 +128,16 @@ def _compile(environment: jinja2.Environment, name: str, source: str) -> jinja2.
     try:
         return environment.from_string(source)
     except jinja2.TemplateSyntaxError as error:
-        raise EngineDamaged(
-            f"the chat template {name!r} is broken in line {error.lineno}: {error.message}; "
-            "correct chat_template.jinja in the checkpoint and build the engine again"
-        ) from error
+        found = f"is broken in line {error.lineno}: {error.message}"
+    except (jinja2.TemplateError, SyntaxError, ArithmeticError, ValueError) as error:
+        # Constants are computed, and blocks nested, when it is compiled.
+        found = f"cannot be compiled: {error}"
+    except (RecursionError, MemoryError):
+        found = "is nested too deeply"
+    raise EngineDamaged(
+        f"the chat template {name!r} {found}; correct chat_template.jinja in the checkpoint and "
+        "build the engine again"
+    )
 
 
 def read_sources(directory: Path) -> dict[str, str]:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from starlette.requests import ClientDisconnect, Request
 
-from enginix.errors import BodyTooLarge, RequestError
+from enginix.errors import BodyTooLarge, NotDeclaredJson, RequestError
 from enginix.gateway.state import gateway_of
 
 # Larger bodies are parsed beside the event loop, so that running streams go on.
@@ -36,6 +36,16 @@ EXPECTED = {
     "model_attributes_type": "an object",
     "none_required": "null",
 }
+
+
+def require_json(request: Request) -> None:
+    """Raises NotDeclaredJson. A page elsewhere cannot declare JSON without asking us first."""
+    declared = request.headers.get("content-type", "")
+    kind = declared.partition(";")[0].strip().lower()
+    if kind != "application/json" and not (
+        kind.startswith("application/") and kind[-5:] == "+json"
+    ):
+        raise NotDeclaredJson(declared)
 
 
 async def read(request: Request, schema: type[Schema]) -> Schema:
@@ -92,6 +102,15 @@ def parse(body: bytes, schema: type[Schema]) -> Schema:
         raise _mistake(error.errors(include_url=False), data) from None
 
 
+def parse_part(part: BaseModel, schema: type[Schema], where: str) -> Schema:
+    """A part of the body, of any fields, as the schema of its type; `where` is its path."""
+    data = part.model_extra or {}
+    try:
+        return schema.model_validate(data)
+    except ValidationError as error:
+        raise _mistake(error.errors(include_url=False), data, where) from None
+
+
 def is_deep(data: Any) -> bool:
     """Whether JSON is nested deeper than what can be written again."""
     level = [data]
@@ -112,12 +131,12 @@ def _announced(request: Request) -> int:
     return int(length) if length.isdigit() and len(length) < 20 else 0
 
 
-def _mistake(errors: Sequence[ErrorDetails], data: object) -> RequestError:
+def _mistake(errors: Sequence[ErrorDetails], data: object, where: str = "") -> RequestError:
     """One sentence about the mistake that lies deepest: its branch of a union came furthest."""
     paths = [_path(error, data) for error in errors]
     deepest = max(paths, key=len)
     here = [error for error, path in zip(errors, paths, strict=True) if path == deepest]
-    path = _spell(deepest)
+    path = f"{where}.{_spell(deepest)}".strip(".") if deepest else where
     words = " or ".join(dict.fromkeys(_words(error) for error in here))
     if all(error["type"] == "missing" for error in here):
         return RequestError(f"{path} is missing", param=path, code="missing_required_parameter")
@@ -185,4 +204,4 @@ def _found(value: object) -> str:
     return "an object"
 
 
-__all__ = ["ClientDisconnect", "parse", "read", "read_bytes"]
+__all__ = ["ClientDisconnect", "parse", "read", "read_bytes", "require_json"]

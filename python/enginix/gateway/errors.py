@@ -19,16 +19,20 @@ from enginix.errors import (
     DownloadError,
     EngineError,
     EnginixError,
+    ForeignOrigin,
     GenerationFailed,
     ModelNotFound,
     NotAuthorized,
+    NotDeclaredJson,
     Overloaded,
     ProcessError,
+    PromptTooLong,
     RequestError,
     ResourceNotFound,
     RuntimeMissing,
     ServerStopping,
     TemplateMismatch,
+    UnknownHost,
     UsageError,
 )
 
@@ -36,9 +40,12 @@ from enginix.errors import (
 STATUS: dict[type[EnginixError], int] = {
     RequestError: 400,
     NotAuthorized: 401,
+    ForeignOrigin: 403,
+    UnknownHost: 403,
     ModelNotFound: 404,
     ResourceNotFound: 404,
     BodyTooLarge: 413,
+    NotDeclaredJson: 415,
     Overloaded: 429,
     BackendError: 502,
     GenerationFailed: 502,
@@ -66,9 +73,11 @@ INTERNAL: frozenset[type[EnginixError]] = frozenset(
 OPENAI_TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
+    403: "permission_error",
     404: "invalid_request_error",
     405: "invalid_request_error",
     413: "invalid_request_error",
+    415: "invalid_request_error",
     429: "rate_limit_error",
     500: "server_error",
     503: "service_unavailable_error",
@@ -77,9 +86,11 @@ OPENAI_TYPES = {
 ANTHROPIC_TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
+    403: "permission_error",
     404: "not_found_error",
     405: "invalid_request_error",
     413: "request_too_large",
+    415: "invalid_request_error",
     429: "rate_limit_error",
     500: "api_error",
     503: "overloaded_error",
@@ -109,6 +120,8 @@ class Failure:
     retry_after: float | None = None
     allow: str | None = None
     """The methods that would have been right."""
+    anthropic_words: str | None = None
+    """The message where Anthropic's clients look for other words."""
 
     def headers(self) -> dict[str, str]:
         headers = {}
@@ -144,6 +157,8 @@ def _expected(error: EnginixError) -> Failure:
     match error:
         case Overloaded() | ServerStopping():
             return Failure(status, str(error), None, error.code, error.retry_after)
+        case PromptTooLong(anthropic_words=words):
+            return Failure(status, str(error), error.param, error.code, anthropic_words=words)
         case RequestError():
             return Failure(status, str(error), error.param, error.code or "invalid_value")
         case BackendUnavailable():
@@ -170,6 +185,7 @@ def anthropic_error(failure: Failure) -> bytes:
     # There is no field for the parameter, and most messages begin with it.
     named = failure.param is None or failure.message.startswith(failure.param)
     message = failure.message if named else f"{failure.param}: {failure.message}"
+    message = failure.anthropic_words or message
     kind = ANTHROPIC_TYPES.get(failure.status, ANTHROPIC_TYPES[500])
     return orjson.dumps({"type": "error", "error": {"type": kind, "message": message}})
 

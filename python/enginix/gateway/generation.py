@@ -8,7 +8,8 @@ from contextlib import aclosing
 from itertools import repeat
 
 from enginix.chat.events import Event, Reasoning, ToolCallStart
-from enginix.chat.stop import StopStrings
+from enginix.chat.made_calls import MadeCalls
+from enginix.chat.stop import AnswerStop
 from enginix.chat.stream import ReplyStream
 from enginix.errors import GenerationFailed, RequestError
 from enginix.gateway.ask import (
@@ -40,6 +41,10 @@ def generate(ask: Ask, times: Sequence[TokenTimes]) -> Replies:
 
 async def _choice(ask: Ask, index: int, times: TokenTimes) -> Replies:
     request = ask.requests[index]
+    if request.max_tokens == 0:
+        # The prompt and its count are all that was asked for.
+        yield index, [Finished("length", 0)]
+        return
     choice = Choice(ask.model, ask.format, request)
     try:
         async with aclosing(_arrivals(ask, request)) as arrivals:
@@ -108,7 +113,7 @@ class Choice:
 
     __slots__ = (
         "_begun",
-        "_called",
+        "_calls",
         "_counts",
         "_most_tokens",
         "_one_call",
@@ -126,7 +131,7 @@ class Choice:
         self._tools = bool(format.definitions)
         self._one_call = format.one_call
         self._counts = format.counts
-        self._called = False
+        self._calls = MadeCalls()
         self._reasons = format.starts_inside
         self.done = False
         self.tokens = 0
@@ -168,16 +173,16 @@ class Choice:
 
     def _look_for_calls(self, events: list[ReplyEvent], start: int = 0) -> None:
         for place in range(start, len(events)):
-            if isinstance(events[place], ToolCallStart):
-                if self._one_call and self._called:
-                    del events[place:]
-                    self._end("stop", events)
-                    return
-                self._called = True
+            event = events[place]
+            if isinstance(event, ToolCallStart) and self._one_call and self._calls.any:
+                del events[place:]
+                self._end("stop", events)
+                return
+            self._calls.read(event)
 
     def _finish(self, reason: FinishReason, events: list[ReplyEvent]) -> None:
         before = len(events)
-        events += self._reply.finish()
+        events += self._reply.finish(cut=reason == "length")
         if self._tools:
             self._look_for_calls(events, before)
         if not self.done:
@@ -185,7 +190,7 @@ class Choice:
 
     def _end(self, reason: FinishReason, events: list[ReplyEvent]) -> None:
         self.done = True
-        if reason == "stop" and self._called:
+        if reason == "stop" and self._calls.whole:
             reason = "tool_calls"
         events.append(Finished(reason, self.tokens, self.reasoning_tokens, self._reply.stopped_by))
 
@@ -193,4 +198,4 @@ class Choice:
 def reply_stream(model: ServedModel, format: ReplyFormat) -> tuple[ReplyStream, list[Event]]:
     """The reader of one reply, and what its begun words say already."""
     text, parser, begun = reply_reader(model, format)
-    return ReplyStream(text, StopStrings(format.stop), parser), begun
+    return ReplyStream(text, AnswerStop(format.stop), parser), begun

@@ -22,6 +22,7 @@ from enginix.gateway.errors import failure_of
 from enginix.gateway.gateway import Gateway
 from enginix.gateway.models import RelayedModel
 from enginix.gateway.record import RequestRecord, TokenTimes
+from enginix.gateway.relay.calls import StreamedCalls, mended_document
 from enginix.gateway.relay.dialect import error_event
 from enginix.gateway.relay.events import Events
 from enginix.gateway.relay.rename import Rename
@@ -30,6 +31,7 @@ from enginix.gateway.sse import STILL_WAITING, Opening
 from enginix.gateway.state import record_in
 from enginix.gateway.upstream.question import REASONING, without_reasoning
 
+CHAT = "/v1/chat/completions"
 # A whole answer, not a stream, may be this long.
 MOST_OF_AN_ANSWER = 64 << 20
 
@@ -37,7 +39,8 @@ MOST_OF_AN_ANSWER = 64 << 20
 class Relayed(Response):
     """Asks the server while it is being sent; a client that leaves ends that request, too.
 
-    `instead` makes the answer that is given when the server turns out not to have the route.
+    `instead` makes the answer that is given when the server turns out not to have the route, `told`
+    the stream that says why there is none, where that is not left to a status.
     """
 
     def __init__(
@@ -49,8 +52,10 @@ class Relayed(Response):
         *,
         streams: bool,
         instead: Callable[[], Awaitable[Response]] | None = None,
+        told: Callable[[EnginixError], bytes | None] | None = None,
     ) -> None:
         super().__init__()
+        self._told = told
         self._gateway = gateway
         self._model = model
         self._path = path
@@ -79,9 +84,14 @@ class Relayed(Response):
                     await self._whole(send, record, times)
         except EnginixError as error:
             record.error = type(error).__name__
-            if not self._opening.begun:
-                raise
-            last = error_event(failure_of(error), self._path, events.last)
+            if self._opening.begun:
+                last = error_event(failure_of(error), self._path, events.last)
+            else:
+                told = self._told(error) if self._told else None
+                if told is None:
+                    raise
+                await self._opening.begin(send)
+                last = told
             await send({"type": "http.response.body", "body": last, "more_body": False})
 
     def _request(self, record: RequestRecord) -> AbstractAsyncContextManager[Connection]:
@@ -125,6 +135,8 @@ class Relayed(Response):
             body = await answer.read(MOST_OF_AN_ANSWER)
         note_usage(body, record, times)
         body = Rename(self._model.name).feed(body)
+        if self._path == CHAT:
+            body = mended_document(body)
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
@@ -152,7 +164,7 @@ class Relayed(Response):
     async def _pass_on(
         self, answer: Connection, events: Events, send: Send, times: TokenTimes
     ) -> None:
-        feed, rename, arrived = events.feed, Rename(self._model.name).feed, times.arrived
+        feed, rename, arrived = events.feed, self._rewriter(), times.arrived
 
         def pass_on(piece: bytes) -> Any:
             whole = feed(piece)
@@ -164,6 +176,14 @@ class Relayed(Response):
         await answer.pour(pass_on)
         if rest := events.finish():
             await send({"type": "http.response.body", "body": rename(rest), "more_body": True})
+
+    def _rewriter(self) -> Callable[[bytes], bytes]:
+        """What is done to whole events on their way."""
+        rename = Rename(self._model.name).feed
+        if self._path != CHAT:
+            return rename
+        mend = StreamedCalls().feed
+        return lambda events: mend(rename(events))
 
     @asynccontextmanager
     async def _awaited(self, send: Send, record: RequestRecord) -> AsyncIterator[Connection]:
