@@ -15,6 +15,7 @@ from subprocess import PIPE, STDOUT
 import httpx
 
 from tests.conftest import Log, free_ports
+from tests.oracle import tap
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ def running_gateway(
 ) -> Iterator[RunningGateway]:
     """A gateway that answers; SIGTERM at the end."""
     (port,) = free_ports(1)
+    tap.OWN_PORTS.add(port)
     command = [
         *(sys.executable, "-m", "enginix", "openai", str(engine)),
         *(f"--port={port}", f"--triton={triton}", "--no-access-log", *flags),

@@ -77,7 +77,10 @@ def configuration(script: Path) -> str:
     """The token model's tensors with parameters of our own."""
     source = (TOKEN_MODEL / "tensorrt_llm" / "config.pbtxt").read_text(encoding="utf-8")
     lines = [line for line in source.splitlines() if not line.startswith("parameters:")]
-    parameters = {"script": script, "tokenizer": catalog.DIRECTORY / "demo-checkpoint/tokenizer.json"}
+    parameters = {
+        "script": script,
+        "tokenizer": catalog.DIRECTORY / "demo-checkpoint/tokenizer.json",
+    }
     for key, value in parameters.items():
         lines.append(f'parameters: {{ key: "{key}" value: {{ string_value: "{value}" }} }}')
     return "\n".join(lines) + "\n"

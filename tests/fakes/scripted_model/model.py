@@ -42,8 +42,7 @@ def stop_words(request):
 
 def fits(rule, prompt, guide):
     """Whether all conditions of a rule hold."""
-    head, _, rest = prompt.partition("<tools>")
-    tools = rest.partition("</tools>")[0] if rest else ""
+    tools = prompt.partition("<tools>")[2].partition("</tools>")[0]
     results = prompt.count("<tool_response>")
     if rule.get("results", results) != results:
         return False
