@@ -16,36 +16,37 @@ from typing import Any
 from enginix.errors import ProcessError, StartFailed
 from enginix.serve.backoff import Backoff
 from enginix.serve.child import Child, ChildSpec, State
-from enginix.serve.liveness import PATIENCE, Patience, Vitals, until_wedged
+from enginix.serve.judge import Policy
+from enginix.serve.liveness import POLICY, Seen, Vitals, until_dead
 
 logger = logging.getLogger(__name__)
 
 ROTATE_SECONDS = 60.0
 
 Probe = Callable[[], Awaitable[None]]
-Tokens = Callable[[], Awaitable[float | None]]
+Traffic = Callable[[], Awaitable[Seen]]
 
 BACKOFF = Backoff()
 
 
 class Keeper:
-    """`probe` is asked whether tokens come out; `tokens` counts those of real traffic."""
+    """`probe` is asked whether tokens come out; `traffic` is what is seen of real requests."""
 
     def __init__(
         self,
         spec: ChildSpec,
         *,
         probe: Probe | None = None,
-        tokens: Tokens | None = None,
-        patience: Patience = PATIENCE,
+        traffic: Traffic | None = None,
+        policy: Policy = POLICY,
         backoff: Backoff = BACKOFF,
     ) -> None:
         self.child = Child(spec)
         self.restarts = 0
         self._vitals = (
-            Vitals(probe, tokens or _unknown, self.child.processor_seconds) if probe else None
+            Vitals(probe, traffic or _unknown, self.child.processor_seconds) if probe else None
         )
-        self._patience = patience
+        self._policy = policy
         self._backoff = backoff
         self._task: asyncio.Task[None] | None = None
         self._settled: asyncio.Future[None] | None = None
@@ -133,7 +134,7 @@ class Keeper:
         if self._vitals is None:
             never: asyncio.Future[str] = asyncio.get_running_loop().create_future()
             return await never
-        return await until_wedged(self._vitals, self._patience)
+        return await until_dead(self._vitals, self._policy)
 
     async def _rotate(self) -> str:
         while True:
@@ -159,5 +160,5 @@ def _fail(settled: asyncio.Future[None], error: StartFailed) -> None:
     settled.exception()
 
 
-async def _unknown() -> float | None:
-    return None
+async def _unknown() -> Seen:
+    return Seen()
