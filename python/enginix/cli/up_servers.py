@@ -152,7 +152,8 @@ def keeper_of(server: Server, traffic: Traffic) -> Keeper:
         deadline=server.entry.ready_seconds,
         env=with_ours(server.command.env),
     )
-    return Keeper(spec, probe=prober.probe, traffic=seen)
+    text = prober.probe_text if isinstance(prober, TritonProbe) else None
+    return Keeper(spec, probe=prober.probe, rare_probe=text, traffic=seen)
 
 
 async def answers(probe: Probe) -> bool:

@@ -27,16 +27,21 @@ Probe = Callable[[], Awaitable[None]]
 Traffic = Callable[[], Awaitable[Seen]]
 
 BACKOFF = Backoff()
+RARELY = Policy(probe_every=10.0)
 
 
 class Keeper:
-    """`probe` is asked whether tokens come out; `traffic` is what is seen of real requests."""
+    """`probe` is asked whether tokens come out; `traffic` is what is seen of real requests.
+
+    `rare_probe` is asked now and then about all that the server has beside its engine.
+    """
 
     def __init__(
         self,
         spec: ChildSpec,
         *,
         probe: Probe | None = None,
+        rare_probe: Probe | None = None,
         traffic: Traffic | None = None,
         policy: Policy = POLICY,
         backoff: Backoff = BACKOFF,
@@ -45,6 +50,9 @@ class Keeper:
         self.restarts = 0
         self._vitals = (
             Vitals(probe, traffic or _unknown, self.child.processor_seconds) if probe else None
+        )
+        self._rare = (
+            Vitals(rare_probe, _unknown, self.child.processor_seconds) if rare_probe else None
         )
         self._policy = policy
         self._backoff = backoff
@@ -123,18 +131,28 @@ class Keeper:
             settled.set_result(None)
         if self.restarts:
             logger.warning("%s serves again", self.name)
-        async with _running(self.child.ended()) as ended, _running(self._wedged()) as wedged:
+        async with _running(self.child.ended()) as ended, _running(self._dead()) as wedged:
             async with _running(self._rotate()):
                 await asyncio.wait({ended, wedged}, return_when=asyncio.FIRST_COMPLETED)
             if ended.done():
                 return ended.result(), False
             return f"{self.name} is wedged: {wedged.result()}", True
 
-    async def _wedged(self) -> str:
-        if self._vitals is None:
+    async def _dead(self) -> str:
+        watches = [(self._vitals, self._policy), (self._rare, RARELY)]
+        running = [
+            asyncio.create_task(until_dead(vitals, policy)) for vitals, policy in watches if vitals
+        ]
+        if not running:
             never: asyncio.Future[str] = asyncio.get_running_loop().create_future()
             return await never
-        return await until_dead(self._vitals, self._policy)
+        try:
+            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            return done.pop().result()
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.wait(running)
 
     async def _rotate(self) -> str:
         while True:
