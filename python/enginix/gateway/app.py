@@ -31,6 +31,7 @@ from enginix.gateway.errors import is_internal
 from enginix.gateway.fast_lane import FastLane
 from enginix.gateway.following import Opener, following
 from enginix.gateway.gateway import Gateway
+from enginix.gateway.heartbeat import beating
 from enginix.gateway.lane_watch import lanes_watched
 from enginix.gateway.loading import when_loaded
 from enginix.gateway.middleware import Authorization, RequestLog, failure_response
@@ -98,7 +99,11 @@ def create_app(
         gateway = Gateway(open_models(), settings, metrics_directory=metrics_directory)
         app.state.gateway = gateway
         try:
-            async with following(gateway, opener), lanes_watched(gateway):
+            async with (
+                following(gateway, opener),
+                lanes_watched(gateway),
+                beating(metrics_directory),
+            ):
                 # The server looks there for what still runs when it is told to end.
                 yield {"gateway": gateway}
         finally:
