@@ -9,7 +9,7 @@ from functools import partial
 
 from rich.console import Console
 
-from enginix.cli.hello import say_hello
+from enginix.cli.hello import try_hello
 from enginix.cli.up_servers import (
     control_path,
     gateway_of,
@@ -76,7 +76,9 @@ async def serve_profile(profile: Profile) -> None:
         await stack.enter_async_context(supervised(keepers, report, optional))
         for one in residents:
             if profile.hello and one.keeper.child.state is State.LOADED:
-                await say_hello(console, url, one.entry.name, profile.hello)
+                name = one.entry.name
+                if why := await try_hello(console, url, name, profile.hello):
+                    tell(name, f"has not answered the sample question yet: {why}")
         _tell_where(profile, url)
         await residency.expire()
 
