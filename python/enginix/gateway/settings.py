@@ -12,7 +12,7 @@ class GuideLimits:
 
     characters: int = 256 << 10
     """Of a schema, a regular expression or a grammar."""
-    depth: int = 64
+    depth: int = 200
     """Levels of schemas or parentheses inside each other."""
     repetitions: int = 10_000
     """The highest bound of a repetition, or of an array's items."""
