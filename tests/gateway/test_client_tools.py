@@ -242,14 +242,7 @@ async def test_a_model_may_leave_the_namespace_out(theirs: bool) -> None:
 )
 async def test_a_namespaces_function_can_be_made_to_be_called(choice: Any) -> None:
     clock = {"type": "function", "name": "clock"}
-    named = isinstance(choice, dict) and choice["type"] == "function"
-    backend = FakeBackend(
-        ids(
-            ' {"city": "Rome"}}\n</tool_call>'
-            if named
-            else f'{FLAT}", "arguments": {{}}}}\n</tool_call>'
-        )
-    )
+    backend = FakeBackend(ids(f'{{"name": "{FLAT}", "arguments": {{}}}}\n</tool_call>'), ids(""))
     async with server(served(backend, context=2048)) as client:
         body = {"input": "Hi", "tools": [SPACE, clock], "tool_choice": choice}
         answer = (await client.post(RESPONSES, json=body)).json()
@@ -260,7 +253,8 @@ async def test_a_namespaces_function_can_be_made_to_be_called(choice: Any) -> No
 async def test_a_tool_of_its_own_type_can_be_made_to_be_called(kind: str) -> None:
     tool = PATCH if kind == "custom" else {"type": kind}
     choice = {"type": kind, "name": "edit"} if kind == "custom" else {"type": kind}
-    backend = FakeBackend(ids(" {}}\n</tool_call>"))
+    called = "edit" if kind == "custom" else kind
+    backend = FakeBackend(ids(f'{{"name": "{called}", "arguments": {{}}}}\n</tool_call>'), ids(""))
     async with server(served(backend, context=2048)) as client:
         body = {"input": "Hi", "tools": [WEATHER, tool], "tool_choice": choice}
         answer = await client.post(RESPONSES, json=body)
