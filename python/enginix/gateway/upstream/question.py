@@ -173,11 +173,11 @@ def without_reasoning(messages: Any) -> Any:
 
 def _server_message(message: Mapping[str, Any]) -> dict[str, Any]:
     if calls := message.get("tool_calls"):
-        return {**message, "tool_calls": [_server_call(call) for call in calls]}
+        return {**message, "tool_calls": [server_call(call) for call in calls]}
     return dict(message)
 
 
-def _server_call(call: Mapping[str, Any]) -> dict[str, Any]:
+def server_call(call: Mapping[str, Any]) -> dict[str, Any]:
     """Servers and their templates loop over the arguments, so they always get an object."""
     function = dict(call["function"])
     said = function.get("arguments")
