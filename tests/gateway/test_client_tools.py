@@ -242,14 +242,7 @@ async def test_a_model_may_leave_the_namespace_out(theirs: bool) -> None:
 )
 async def test_a_namespaces_function_can_be_made_to_be_called(choice: Any) -> None:
     clock = {"type": "function", "name": "clock"}
-    named = isinstance(choice, dict) and choice["type"] == "function"
-    backend = FakeBackend(
-        ids(
-            ' {"city": "Rome"}}\n</tool_call>'
-            if named
-            else f'{FLAT}", "arguments": {{}}}}\n</tool_call>'
-        )
-    )
+    backend = FakeBackend(ids(f'{{"name": "{FLAT}", "arguments": {{}}}}\n</tool_call>'), ids(""))
     async with server(served(backend, context=2048)) as client:
         body = {"input": "Hi", "tools": [SPACE, clock], "tool_choice": choice}
         answer = (await client.post(RESPONSES, json=body)).json()
@@ -260,7 +253,8 @@ async def test_a_namespaces_function_can_be_made_to_be_called(choice: Any) -> No
 async def test_a_tool_of_its_own_type_can_be_made_to_be_called(kind: str) -> None:
     tool = PATCH if kind == "custom" else {"type": kind}
     choice = {"type": kind, "name": "edit"} if kind == "custom" else {"type": kind}
-    backend = FakeBackend(ids(" {}}\n</tool_call>"))
+    called = "edit" if kind == "custom" else kind
+    backend = FakeBackend(ids(f'{{"name": "{called}", "arguments": {{}}}}\n</tool_call>'), ids(""))
     async with server(served(backend, context=2048)) as client:
         body = {"input": "Hi", "tools": [WEATHER, tool], "tool_choice": choice}
         answer = await client.post(RESPONSES, json=body)
@@ -428,6 +422,54 @@ async def test_a_chats_custom_calls_are_in_its_history() -> None:
         answer = await client.post(CHAT, json={"messages": said, "tools": [CHAT_CUSTOM]})
     assert answer.status_code == 200, answer.text
     assert '{"input": "the patch"}' in served(backend).tokenizer.decode(backend.asked[0].prompt_ids)
+
+
+async def test_another_servers_custom_calls_pass_as_they_are() -> None:
+    call = {"index": 0, "id": "c1", "type": "custom", "custom": {"name": "edit", "input": "x"}}
+    said = completion({"tool_calls": [call]}, reason="tool_calls")
+    async with (
+        chat_server(said) as (stand_in, url),
+        server(RelayedModel("ours", OpenAIBackend("it", url, "theirs"), "vllm")) as client,
+    ):
+        body = {"model": "ours", "messages": user("Hi"), "stream": True}
+        seen = events((await client.post(CHAT, json=body)).text)
+        whole = {"choices": [{"message": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]}
+        stand_in.routes[CHAT] = lambda _: json.dumps(whole).encode()
+        document = (await client.post(CHAT, json={**body, "stream": False})).json()
+    calls = [
+        each
+        for event in seen[:-1]
+        for choice in event["choices"]
+        for each in choice["delta"].get("tool_calls", ())
+    ]
+    assert calls == [call]
+    assert document["choices"] == whole["choices"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_server_that_knows_functions_only_is_shown_a_custom_tool_as_one(
+    stream: bool,
+) -> None:
+    function = {"name": "edit", "arguments": json.dumps({"input": "a\nb"})}
+    deltas = [{"tool_calls": [{"index": 0, "id": "c1", "function": function}]}]
+    before = {"id": "c0", "type": "custom", "custom": {"name": "edit", "input": "the patch"}}
+    said = [
+        *user("Hi"),
+        {"role": "assistant", "content": None, "tool_calls": [before]},
+        {"role": "tool", "tool_call_id": "c0", "content": "done"},
+    ]
+    async with (
+        chat_server(completion(*deltas, reason="tool_calls")) as (stand_in, url),
+        server(RelayedModel("ours", OpenAIBackend("it", url, "theirs"), "vllm")) as client,
+    ):
+        body = {"model": "ours", "messages": said, "tools": [CHAT_CUSTOM], "stream": stream}
+        answer = await client.post(CHAT, json=body)
+    (asked,) = stand_in.asked_at(CHAT)
+    assert names(asked["tools"]) == ["edit"]
+    (call,) = asked["messages"][1]["tool_calls"]
+    assert (call["type"], call["function"]["name"]) == ("function", "edit")
+    assert json.loads(call["function"]["arguments"]) == {"input": "the patch"}
+    assert '"custom":{"name":"edit","input":"a\\nb"}' in answer.text
 
 
 async def chat(said: str, *, stream: bool, **more: Any) -> dict[str, Any]:

@@ -23,16 +23,16 @@ BASE: dict[str, dict[str, Any]] = {
     RESPONSES: {"input": "Hi"},
     MESSAGES: {"messages": user("Hi"), "max_tokens": 50},
 }
-FORCED = 'weather", "arguments": {"city": "Rome"}}\n</tool_call>'
+FORCED = '{"name": "weather", "arguments": {"city": "Rome"}}\n</tool_call>'
 BILLING = "x-anthropic-billing-header: cc_version=2.1.0; cch=4f2e1;"
 
 
 async def prompt_of(path: str, body: dict[str, Any], reply: str = "Yes.") -> tuple[str, str]:
-    backend = FakeBackend(ids(reply))
+    backend = FakeBackend(ids(reply), ids(""))
     async with server(served(backend)) as client:
         answer = await client.post(path, json={**BASE[path], **body})
     assert answer.status_code == 200, answer.text
-    ids_asked = backend.asked[-1].prompt_ids
+    ids_asked = backend.asked[0].prompt_ids
     return served(backend).tokenizer.decode(ids_asked, keep=("<tool_call>",)), answer.text
 
 
@@ -82,10 +82,9 @@ async def test_a_call_that_must_be_made_is_made_in_whatever_spelling(
     path: str, choice: Any
 ) -> None:
     tool = {CHAT: CHAT_TOOL, RESPONSES: RESPONSES_TOOL, MESSAGES: MESSAGES_TOOL}[path]
-    named = isinstance(choice, dict) and choice["type"] in ("function", "tool")
-    reply = FORCED.removeprefix('weather", "arguments":') if named else FORCED
-    prompt, text = await prompt_of(path, {"tools": [tool], "tool_choice": choice}, reply)
-    assert prompt.rstrip().endswith('arguments":' if named else '{"name": "')
+    prompt, text = await prompt_of(path, {"tools": [tool], "tool_choice": choice}, FORCED)
+    # It is begun for the model.
+    assert prompt.rstrip().endswith("<tool_call>")
     assert "Rome" in text
 
 

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from enginix.errors import RequestError
-from enginix.gateway.api.chat_input import functions, said
+from enginix.gateway.api.chat_input import functions, said, with_functions_only
 from enginix.gateway.api.chat_reply import ChatDocument, ChatStream
 from enginix.gateway.ask import AnyAsk, Ask, RelayedAsk
 from enginix.gateway.asking import Options, chat_ask, check_choices
@@ -93,6 +93,7 @@ async def relayed_ask_of(request: Request, chat: ChatRequest, model: RelayedMode
     conversation = conversation_of(chat, guided=guide_of(chat) is not None)
     note_prompt(request, conversation.messages)
     asked = plain_body(CHAT, orjson.loads(await read_bytes(request)))
+    asked["messages"] = with_functions_only(asked["messages"])
     stop = () if keeps_stop_strings(asked) else stop_strings(chat.stop)
     return relayed_chat(model, conversation, asked, chat.n or 1, stop=stop)
 

@@ -9,6 +9,7 @@ from enginix.gateway.api.responses_tools import INPUT, described
 from enginix.gateway.billing import without_billing_in
 from enginix.gateway.images import readable
 from enginix.gateway.schema.chat import ChatMessage, CustomTool, FunctionTool
+from enginix.gateway.upstream.question import server_call
 
 Plain = dict[str, Any]
 
@@ -24,6 +25,18 @@ def functions(tools: Sequence[FunctionTool | CustomTool] | None) -> tuple[Mappin
         _custom(tool) if isinstance(tool, CustomTool) else tool.model_dump(exclude_unset=True)
         for tool in tools or ()
     )
+
+
+def with_functions_only(messages: Any) -> Any:
+    """Messages as they were sent, but for calls of custom tools, which few servers know."""
+    if not isinstance(messages, list):
+        return messages
+    return [
+        {**message, "tool_calls": [server_call(_call(dict(call))) for call in calls]}
+        if isinstance(message, dict) and (calls := message.get("tool_calls"))
+        else message
+        for message in messages
+    ]
 
 
 def _custom(tool: CustomTool) -> Plain:
@@ -45,7 +58,7 @@ def _message(message: ChatMessage) -> Plain:
 
 def _call(call: Plain) -> Plain:
     custom = call.pop("custom", None)
-    if custom is None:
+    if not isinstance(custom, dict):
         return call
     function = {"name": custom["name"], "arguments": {"input": custom.get("input") or ""}}
     return {**call, "type": "function", "function": function}

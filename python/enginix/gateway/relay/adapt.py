@@ -72,7 +72,8 @@ def plain_body(path: str, asked: dict[str, Any]) -> dict[str, Any]:
 def needs_us(path: str, asked: dict[str, Any]) -> bool:
     """Whether a request is asked through chat completions, whatever else the server speaks."""
     if path == CHAT:
-        return bool(asked.get("stop")) and not keeps_stop_strings(asked)
+        customs = "custom" in _types(asked.get("tools"))
+        return customs or (bool(asked.get("stop")) and not keeps_stop_strings(asked))
     if path in (MESSAGES, COUNT):
         strange = any(kind not in BLOCKS for kind in _block_types(asked))
         return strange or (path == MESSAGES and bool(asked.get("stop_sequences")))

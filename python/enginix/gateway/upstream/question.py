@@ -15,7 +15,7 @@ import orjson
 from enginix.chat.arguments import as_object, is_whole
 from enginix.chat.messages import UNNAMED
 from enginix.gateway.ask import RelayedAsk, ReplyFormat
-from enginix.gateway.conversation import Conversation
+from enginix.gateway.conversation import Conversation, shown_tools
 from enginix.gateway.images import readable, seen_by_user
 from enginix.gateway.models import RelayedModel
 from enginix.triton.request import Guide
@@ -69,7 +69,7 @@ def relayed_ask(
     if guide is not None:
         body["response_format"] = response_format(model, guide)
     if conversation.tools:
-        body["tools"] = conversation.tools
+        body["tools"] = server_tools(model, conversation)
         body["tool_choice"] = tool_choice(model, conversation)
     if conversation.continues and model.engine == "vllm":
         # Others go on with a last message of the assistant's by themselves, or cannot.
@@ -101,7 +101,7 @@ def relayed_chat(
     if model.backend.lacks(REASONING):
         body["messages"] = without_reasoning(asked["messages"])
     if conversation.tools:
-        body["tools"] = conversation.tools
+        body["tools"] = server_tools(model, conversation)
         body["tool_choice"] = tool_choice(model, conversation)
     format = reply_format(model, conversation, stop)
     body = counted(model, body, stop)
@@ -131,6 +131,13 @@ def reply_format(
         one_call=conversation.one_call,
         stop=stop,
     )
+
+
+def server_tools(model: RelayedModel, conversation: Conversation) -> Sequence[Mapping[str, Any]]:
+    if model.engine.startswith("trtllm"):
+        # It knows no such field of a function as `strict`.
+        return shown_tools(conversation.tools)
+    return conversation.tools
 
 
 def tool_choice(model: RelayedModel, conversation: Conversation) -> Any:
@@ -166,11 +173,11 @@ def without_reasoning(messages: Any) -> Any:
 
 def _server_message(message: Mapping[str, Any]) -> dict[str, Any]:
     if calls := message.get("tool_calls"):
-        return {**message, "tool_calls": [_server_call(call) for call in calls]}
+        return {**message, "tool_calls": [server_call(call) for call in calls]}
     return dict(message)
 
 
-def _server_call(call: Mapping[str, Any]) -> dict[str, Any]:
+def server_call(call: Mapping[str, Any]) -> dict[str, Any]:
     """Servers and their templates loop over the arguments, so they always get an object."""
     function = dict(call["function"])
     said = function.get("arguments")
