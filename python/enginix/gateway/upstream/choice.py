@@ -85,12 +85,12 @@ class Choice:
         said: list[Event] = []
         reasoning = delta.get("reasoning_content") or delta.get("reasoning")
         if reasoning and isinstance(reasoning, str):
-            said += self._parser.hear([Reasoning(reasoning)])
+            said += self._parser.pass_through([Reasoning(reasoning)])
         text = delta.get("content")
         if text and isinstance(text, str):
             said += self._parser.feed(text)
         if calls := delta.get("tool_calls"):
-            said += self._parser.hear(self._calls.read(calls))
+            said += self._parser.pass_through(self._calls.read(calls))
         if text or reasoning or calls:
             if said:
                 self._reasons = said[-1].__class__ is Reasoning
@@ -101,7 +101,7 @@ class Choice:
     def _say(self, said: list[Event], events: list[ReplyEvent]) -> None:
         for event in said:
             if isinstance(event, ToolCallStart) and self._made.any and self._one_call:
-                # As many as were wished for: what follows is not read any more.
+                # The client asked for one call; what follows is not read.
                 self.done = self.cut = True
                 return
             self._made.read(event)
@@ -111,7 +111,7 @@ class Choice:
         if reason in FAILURES:
             raise GenerationFailed(f"the server gave the answer up, as {reason!r}")
         cut = reason == "length"
-        said = self._parser.hear(self._calls.finish(cut=cut))
+        said = self._parser.pass_through(self._calls.finish(cut=cut))
         self._say(said + self._parser.finish(cut=cut), events)
         self.done = True
         self._reason = "length" if reason == "length" else "stop"
