@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 ENGINIX := $(VENV)/bin/enginix
 
-.PHONY: demo test test-modelopt lint format clean
+.PHONY: demo test test-modelopt test-agents lint format clean
 
 demo: $(VENV)/installed
 	@exec $(ENGINIX) up demo
@@ -16,6 +16,11 @@ test: $(VENV)/installed-dev
 test-modelopt: $(VENV)/installed-dev
 	@tools/modelopt/prepare.sh "$(PYTHON)" .venv-modelopt
 	@tools/modelopt/test.sh
+
+# Codex, Claude Code, opencode and aider themselves, on loopback: 2 GB of packages, then a minute.
+test-agents: $(VENV)/installed-dev
+	@tools/agents/prepare.sh "$(PYTHON)" .agents
+	@tools/agents/test.sh .agents
 
 lint: $(VENV)/installed-dev
 	$(VENV)/bin/ruff format --check .
@@ -35,4 +40,4 @@ $(VENV)/installed-dev: python/pyproject.toml tools/prepare.sh
 	@touch $@ $(VENV)/installed
 
 clean:
-	rm -rf $(VENV) .venv-litellm .venv-modelopt .nix .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-litellm .venv-modelopt .agents .nix .mypy_cache .ruff_cache .pytest_cache .hypothesis
