@@ -8,8 +8,10 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
+import httpx
 import pytest
 from fakes.backend import FakeBackend
+from fakes.chat_server import DONE, chat_server, event
 from gateway.harness import Call, application, ids, served, server, user
 
 from tests.oracle import tap
@@ -112,6 +114,28 @@ async def test_what_a_client_hears_is_kept_until_the_tests_end() -> None:
     assert tap.take_faults() == [
         "POST /v1/chat/completions: .choices[0].logprobs: Choice must have it"
     ]
+
+
+async def test_the_sdks_own_clients_are_listened_to() -> None:
+    openai = pytest.importorskip("openai", reason="not packaged everywhere")
+    wrong = {"id": "theirs", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    async with chat_server([event(wrong), DONE]) as (_, url):
+        port = httpx.URL(url).port
+        tap.OWN_PORTS.add(port)
+        async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="x") as client:
+            stream = await client.chat.completions.create(
+                model="m", messages=user("Hi"), stream=True
+            )
+            async for _ in stream:
+                pass
+        of_openai = tap.take_faults()
+        async with httpx.AsyncClient(trust_env=False) as plain:
+            await plain.post(f"{url}/v1/chat/completions", json={"stream": True})
+        tap.OWN_PORTS.discard(port)
+    assert "POST /v1/chat/completions: event 0.choices: ChatCompletionChunk must have it" in (
+        of_openai
+    )
+    assert tap.take_faults() == of_openai
 
 
 async def test_answers_that_are_passed_on_are_not_judged() -> None:
