@@ -44,6 +44,7 @@ EnginixError
     ├── TemplateMissing      the model has no chat template
     ├── NotAuthorized        no API key, or one that is not among the configured ones
     ├── BodyTooLarge         more bytes than a request may have
+    ├── BodyTooSlow          a request's body did not come to its end
     ├── ResourceNotFound     nothing is stored under that id
     ├── Overloaded           too many requests at once
     └── ServerStopping       the server finishes what it has begun and takes nothing new
@@ -335,6 +336,15 @@ class BodyTooLarge(RequestError):
             f"the request body is larger than the {limit} bytes this server accepts; "
             "send less, or start the gateway with a larger --max-body-mb",
             code="body_too_large",
+        )
+
+
+class BodyTooSlow(RequestError):
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"the request's body did not come to its end within {seconds:g} s; send it faster, "
+            "or in smaller parts",
+            code="body_too_slow",
         )
 
 
