@@ -43,6 +43,9 @@ EnginixError
     ├── TemplateRefused      the chat template raised its own error
     ├── TemplateMissing      the model has no chat template
     ├── NotAuthorized        no API key, or one that is not among the configured ones
+    ├── ForeignOrigin        a web page asks that this server does not know
+    ├── UnknownHost          the request names a host that is not this server
+    ├── NotDeclaredJson      what changes the server has to say that it is JSON
     ├── BodyTooLarge         more bytes than a request may have
     ├── BodyTooSlow          a request's body did not come to its end
     ├── ResourceNotFound     nothing is stored under that id
@@ -327,6 +330,33 @@ class NotAuthorized(RequestError):
             f"{found}; send one of this server's API keys as "
             "`Authorization: Bearer KEY` or `X-API-Key: KEY`",
             code="invalid_api_key",
+        )
+
+
+class ForeignOrigin(RequestError):
+    def __init__(self, origin: str) -> None:
+        super().__init__(
+            f"a web page from {origin[:80]!r} may not ask here; if it is to, start the gateway "
+            "with --cors-origin and the page's origin",
+            code="foreign_origin",
+        )
+
+
+class UnknownHost(RequestError):
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"this server is not known as {host[:80]!r}; ask for it as localhost, or start the "
+            "gateway with --allowed-host and that name",
+            code="unknown_host",
+        )
+
+
+class NotDeclaredJson(RequestError):
+    def __init__(self, declared: str) -> None:
+        found = f"as {declared[:80]!r}" if declared else "as nothing"
+        super().__init__(
+            f"the body is declared {found}; send JSON with `Content-Type: application/json`",
+            code="unsupported_media_type",
         )
 
 

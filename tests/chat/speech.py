@@ -50,8 +50,11 @@ def heard(text: str, chunk: int = 1000, **how: Any) -> Message:
 
 
 def calls(message: Message) -> list[tuple[str, Any]]:
-    """What a client makes of the calls: names, and arguments as parsed JSON."""
-    return [(call.name, json.loads(call.arguments)) for call in message.tool_calls]
+    """What a client makes of the calls: names, and arguments as parsed JSON, or as cut text."""
+    return [
+        (call.name, json.loads(call.arguments) if call.whole else call.arguments)
+        for call in message.tool_calls
+    ]
 
 
 def function(name: str, **properties: Any) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
+
 import pytest
-from chat.speech import calls, events_of, every_chunk_size, function, heard, pieces
+from chat.speech import events_of, every_chunk_size, function, heard, pieces
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,10 +40,16 @@ def test_any_chunking_gives_the_same_message(
 
 @pytest.mark.parametrize("tools", TOOLS)
 @given(text=speech)
-def test_every_call_has_an_id_a_name_and_arguments_that_are_json(text: str, tools: str) -> None:
+def test_every_call_has_an_id_a_name_and_an_object_or_what_no_client_can_read(
+    text: str, tools: str
+) -> None:
     message = heard(text, 1, tools=tools, definitions=DEFINITIONS)
     assert len({call.id for call in message.tool_calls}) == len(message.tool_calls)
-    assert all(name.strip() for name, _ in calls(message))
+    for call in message.tool_calls:
+        assert call.name.strip()
+        if not call.whole:
+            with pytest.raises(json.JSONDecodeError):
+                json.loads(call.arguments)
 
 
 @pytest.mark.parametrize("tools", TOOLS)

@@ -98,8 +98,7 @@ def test_any_tokens_in_any_chunks_give_one_message_without_stop_strings_and_spec
         assert not re.search(r"<\|(im_start|im_end|endoftext|vision_\w+|box_\w+)\|>", text)
         # Taking a block out may bring two halves together, so only what is in one piece counts.
         assert formats != (None, None) or not any(string in text for string in stop)
-    for call in message.tool_calls:
-        json.loads(call.arguments)
+    assert all(call.whole or call.arguments[:1] in "{" for call in message.tool_calls)
 
 
 def test_a_special_token_that_the_model_spells_out_is_text() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from enginix.cli.openai import is_loopback, origin, read_keys
+from enginix.cli.openai import allowed_hosts, is_loopback, origin, read_keys
 from enginix.errors import UsageError
 
 
@@ -107,3 +107,31 @@ def test_an_origin_is_as_browsers_send_it(text: str) -> None:
 def test_what_no_browser_sends_is_no_origin(text: str) -> None:
     with pytest.raises(UsageError, match="--cors-origin"):
         origin(text)
+
+
+LOOPBACK = {"localhost", "127.0.0.1", "[::1]"}
+
+
+@pytest.mark.parametrize(
+    ("host", "named", "keyless", "allowed"),
+    [
+        ("127.0.0.1", [], True, LOOPBACK),
+        ("::1", [], True, LOOPBACK),
+        ("127.0.0.2", [], True, LOOPBACK | {"127.0.0.2"}),
+        ("127.0.0.1", ["Host.docker.internal"], True, LOOPBACK | {"host.docker.internal"}),
+        ("127.0.0.1", [], False, set()),
+        ("0.0.0.0", [], True, set()),
+        ("0.0.0.0", ["ai.lan"], True, LOOPBACK | {"0.0.0.0", "ai.lan"}),
+        ("::", ["ai.lan"], False, LOOPBACK | {"[::]", "ai.lan"}),
+    ],
+)
+def test_on_loopback_without_keys_only_names_of_ours_are_answered(
+    host: str, named: list[str], keyless: bool, allowed: set[str]
+) -> None:
+    assert allowed_hosts(host, named, keyless=keyless) == allowed
+
+
+@pytest.mark.parametrize("name", ["", "http://ai.lan", "ai.lan:9000", "a/b"])
+def test_what_is_no_host_s_name_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="without a port"):
+        allowed_hosts("127.0.0.1", [name], keyless=True)

@@ -33,6 +33,10 @@ async def test_a_sound_request_id_comes_back_and_a_bad_one_is_replaced() -> None
         {"Authorization": "Bearer sk-two"},
         {"Authorization": "bearer  sk-one"},
         {"X-API-Key": "sk-one"},
+        {"X-API-Key": "sk-one", "Authorization": "Bearer their-own"},
+        {"X-API-Key": "their-own", "Authorization": "Bearer sk-one"},
+        {"X-API-Key": "", "Authorization": "Bearer sk-one"},
+        {"X-API-Key": "sk-one", "Authorization": "Basic dXNlcg=="},
     ],
 )
 async def test_either_header_with_a_known_key_lets_in(headers: dict[str, str]) -> None:
@@ -41,7 +45,14 @@ async def test_either_header_with_a_known_key_lets_in(headers: dict[str, str]) -
 
 
 @pytest.mark.parametrize(
-    "headers", [{}, {"Authorization": "Bearer sk-three"}, {"Authorization": "Basic sk-one"}]
+    "headers",
+    [
+        {},
+        {"Authorization": "Bearer sk-three"},
+        {"Authorization": "Basic sk-one"},
+        {"Authorization": "Bearer sk-three", "X-API-Key": "sk-four"},
+        {"Authorization": "Bearer", "X-API-Key": ""},
+    ],
 )
 async def test_anybody_else_gets_a_401_that_says_how_to_send_a_key(headers: Any) -> None:
     backend = FakeBackend(ids("Hello"))

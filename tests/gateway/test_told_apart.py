@@ -289,8 +289,111 @@ def test_calls_are_understood_however_a_server_sends_them(form: str) -> None:
 def test_a_call_without_an_id_gets_one() -> None:
     choice = Choice(ReplyFormat())
     said = choice.read({"delta": {"tool_calls": [{"index": 0, "function": {"name": "f"}}]}})
+    said += choice.break_off()
     (call,) = collect(said).tool_calls  # type: ignore[arg-type]
     assert call.id.startswith("call_")
+
+
+def call_of(id: str | None, name: str | None, arguments: Any, **more: Any) -> dict[str, Any]:
+    function = {"name": name, "arguments": arguments}
+    fields = {"id": id, **more, "function": {k: v for k, v in function.items() if v is not None}}
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+A, B = '{"path":"a"}', '{"path":"b"}'
+TWO = {
+    "whole": [[call_of("1", "f", A, index=0)], [call_of("2", "f", B, index=0)]],
+    "in one delta": [[call_of("1", "f", A, index=0), call_of("2", "f", B, index=0)]],
+    "in pieces": [
+        [call_of("1", "f", "", index=0)],
+        [call_of("1", None, A[:4], index=0)],
+        [call_of(None, None, A[4:], index=0)],
+        [call_of("2", "f", B[:1], index=0)],
+        [call_of("2", None, B[1:], index=0)],
+    ],
+    "id before name": [
+        [call_of("1", "f", A, index=0)],
+        [call_of("2", None, None, index=0)],
+        [call_of(None, "f", B, index=0)],
+    ],
+    "without ids": [[call_of(None, "f", A, index=0)], [call_of(None, "f", B, index=0)]],
+    "without numbers": [[call_of("1", "f", A)], [call_of("2", "f", B)]],
+    "without both": [
+        [call_of(None, "f", A)],
+        [call_of(None, "f", B[:5])],
+        [call_of(None, None, B[5:])],
+    ],
+    "an id without a number on every piece": [
+        [call_of("1", "f", A[:3])],
+        [call_of("1", None, A[3:])],
+        [call_of("2", "f", B)],
+    ],
+}
+
+
+@pytest.mark.parametrize("form", TWO)
+def test_two_calls_under_one_number_are_two(form: str) -> None:
+    choice = Choice(ReplyFormat())
+    said = [each for calls in TWO[form] for each in choice.read({"delta": {"tool_calls": calls}})]
+    said += choice.read({"delta": {}, "finish_reason": "tool_calls"})
+    first, second = collect(said).tool_calls  # type: ignore[arg-type]
+    assert (first.arguments, second.arguments) == (A, B)
+    assert first.id != second.id
+    assert choice.finished(1, 1, 0).reason == "tool_calls"
+
+
+def test_an_id_of_its_own_for_every_piece_makes_no_calls_of_them() -> None:
+    choice = Choice(ReplyFormat())
+    said: list[Any] = []
+    for number, piece in enumerate(("", '{"x"', ":1", "}", "")):
+        call = call_of(f"r{number}", "f" if not number else None, piece, index=0)
+        said += choice.read({"delta": {"tool_calls": [call]}})
+    (call,) = collect(said + choice.break_off()).tool_calls
+    assert (call.id, call.arguments) == ("r0", '{"x":1}')
+
+
+@pytest.mark.parametrize(
+    ("arguments", "object"),
+    [(None, "{}"), ("", "{}"), (" ", "{}"), ("null", "{}"), ('["Paris"]', '{"": ["Paris"]}'),
+     ('"{\\"a\\": 1}"', '{"a": 1}'), ([1], '{"": [1]}'), ('"Paris"', '{"": "Paris"}')],
+)  # fmt: skip
+@pytest.mark.parametrize("behind", [False, True], ids=["last", "followed"])
+def test_arguments_that_are_none_or_no_object_become_one(
+    arguments: Any, object: str, behind: bool
+) -> None:
+    choice = Choice(ReplyFormat())
+    said = choice.read({"delta": {"tool_calls": [call_of("1", "f", arguments, index=0)]}})
+    if behind:
+        said += choice.read({"delta": {"tool_calls": [call_of("2", "g", A, index=1)]}})
+    said += choice.read({"delta": {}, "finish_reason": "tool_calls"})
+    assert collect(said).tool_calls[0].arguments == object  # type: ignore[arg-type]
+    assert choice.finished(1, 1, 0).reason == "tool_calls"
+
+
+@pytest.mark.parametrize(
+    ("call", "left"),
+    [
+        (call_of("1", "f", None, index=0), []),
+        (call_of("1", "f", "", index=0), []),
+        (call_of("1", None, None, index=0), []),
+        (call_of("1", "f", '["Par', index=0), []),
+        (call_of("1", "f", '{"a": "Par', index=0), ['{"a": "Par']),
+        (call_of("1", "f", A, index=0), [A]),
+    ],
+)
+def test_what_a_server_s_limit_cut_is_not_completed(call: dict[str, Any], left: list[str]) -> None:
+    choice = Choice(ReplyFormat())
+    said = choice.read({"delta": {"tool_calls": [call]}, "finish_reason": "length"})
+    message = collect(said)  # type: ignore[arg-type]
+    assert [each.arguments for each in message.tool_calls] == left
+    assert choice.finished(1, 1, 0).reason == "length"
+
+
+def test_a_server_that_claims_calls_and_sent_half_a_one_is_not_believed() -> None:
+    choice = Choice(ReplyFormat())
+    call = call_of("1", "f", '{"a": "Par', index=0)
+    choice.read({"delta": {"tool_calls": [call]}, "finish_reason": "tool_calls"})
+    assert choice.finished(1, 1, 0).reason == "stop"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from enginix.chat.arguments import is_whole
+
 
 @dataclass(frozen=True, slots=True)
 class Reasoning:
@@ -27,7 +29,8 @@ class ToolCallStart:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallArguments:
-    """A piece of the call's arguments; all pieces of one `index` join to a JSON value."""
+    """A piece of the call's arguments; all of one `index` join to a JSON object, or to the
+    beginning of one where the model stopped or was cut."""
 
     index: int
     fragment: str
@@ -41,6 +44,10 @@ class ToolCall:
     id: str
     name: str
     arguments: str
+
+    @property
+    def whole(self) -> bool:
+        return is_whole(self.arguments)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from enginix.chat.blocks import Block, Opening, ReasoningFormat, partial_marker
 from enginix.chat.events import Answer, Event
 from enginix.chat.reasoning.think_brackets import THINK_BRACKETS
 from enginix.chat.reasoning.think_tags import THINK_TAGS
+from enginix.chat.thought_calls import ThoughtCalls
 from enginix.chat.tools.calls import Calls, ToolFormat
 from enginix.chat.tools.hermes_json import HERMES_JSON
 from enginix.chat.tools.llama3_json import LLAMA3_JSON
@@ -52,14 +53,28 @@ def reply_parser(
     """
     openings: list[Opening] = []
     block: Block | None = None
+    thoughts: ThoughtCalls | None = None
     if reasoning:
         opening = _known(reasoning, REASONING).opening
         openings.append(opening)
         block = opening.begin() if starts_inside else None
     if tools and tools_wanted:
         format = _known(tools, TOOLS)
-        openings += format.openings(Calls(new_id or format.new_id, definitions))
-    return ReplyParser(openings, block)
+        calls = Calls(new_id or format.new_id, definitions)
+        openings += format.openings(calls)
+        if calls.names:
+            thoughts = _thought_calls(format, calls, definitions)
+    return ReplyParser(openings, block, thoughts)
+
+
+def _thought_calls(
+    format: ToolFormat, calls: Calls, definitions: Sequence[Mapping[str, Any]]
+) -> ThoughtCalls:
+    def new_parser() -> ReplyParser:
+        return ReplyParser(format.openings(Calls(definitions=definitions)))
+
+    markers = [opening.marker for opening in format.openings(calls)]
+    return ThoughtCalls(markers, new_parser, calls)
 
 
 def markers(reasoning: str | None, tools: str | None) -> frozenset[str]:
@@ -80,12 +95,19 @@ def _known(name: str, formats: Mapping[str, Format]) -> Format:
 class ReplyParser:
     """One reply; `feed` its text as it comes, then `finish` once."""
 
-    __slots__ = ("_block", "_fresh", "_openings", "_talks", "_triggers", "_trims", "held", "marker")
+    __slots__ = ("_block", "_fresh", "_openings", "_talks", "_thoughts", "_triggers", "_trims",
+                 "held", "marker")  # fmt: skip
 
-    def __init__(self, openings: Sequence[Opening], block: Block | None = None) -> None:
+    def __init__(
+        self,
+        openings: Sequence[Opening],
+        block: Block | None = None,
+        thoughts: ThoughtCalls | None = None,
+    ) -> None:
         self._openings = openings
         self._triggers = tuple(sorted({opening.marker[0] for opening in openings}))
         self._block = block
+        self._thoughts = thoughts
         self.held = ""
         """Text that may become a marker, or is white space that may belong to one."""
         self.marker: str | None = None
@@ -98,6 +120,23 @@ class ReplyParser:
         self._talks = not openings
 
     def feed(self, text: str) -> list[Event]:
+        events = self._feed(text)
+        return events if self._thoughts is None else self._thoughts.read(events)
+
+    def pass_through(self, events: list[Event]) -> list[Event]:
+        """As `feed`, for events that another server has already parsed out of the reply."""
+        return events if self._thoughts is None else self._thoughts.read(events)
+
+    def finish(self, *, cut: bool = False) -> list[Event]:
+        """Release what was held back as a possible marker: it was ordinary text after all.
+
+        `cut`: a limit ended the reply, not the model."""
+        events = self._finish()
+        if self._thoughts is None:
+            return events
+        return self._thoughts.read(events) + self._thoughts.finish(cut=cut)
+
+    def _feed(self, text: str) -> list[Event]:
         if self._block is not None:
             said = self._block.feed(text)
             return said + self._read(self._end_block(said)) if self._block.done else said
@@ -109,8 +148,7 @@ class ReplyParser:
                 return [Answer(text)] if text else []
         return self._read(text)
 
-    def finish(self) -> list[Event]:
-        """Release what was held back as a possible marker: it was ordinary text after all."""
+    def _finish(self) -> list[Event]:
         if self._block:
             return self._block.finish()
         held, self.held = self.held, ""

@@ -28,6 +28,6 @@ class ReplyStream:
         text = self._stop.feed(self._text.feed(ids))
         return self._parser.feed(text) if text else []
 
-    def finish(self) -> list[Event]:
+    def finish(self, *, cut: bool = False) -> list[Event]:
         """Release what each step held back, through the steps behind it."""
-        return self._parser.feed(self._stop.finish()) + self._parser.finish()
+        return self._parser.feed(self._stop.finish()) + self._parser.finish(cut=cut)

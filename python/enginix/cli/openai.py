@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from enginix.cli.openai_models import Connect, OpenModels, opener_of, read_model
 from enginix.cli.openai_workers import run_workers
 from enginix.errors import UsageError
 from enginix.gateway.app import create_app
+from enginix.gateway.origin import LOOPBACK_NAMES, host_name
 from enginix.gateway.server import listen, serve
 from enginix.gateway.settings import LoadLimits, RequestLimits, Settings
 from enginix.process import require_port_free
@@ -71,6 +73,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="ORIGIN",
         help="let web pages from there ask, as https://chat.example; may be given again; * for all",
+    )
+    add(
+        "--allowed-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name besides localhost that this server may be asked under; may be given again. "
+        "On a loopback address without keys all others are refused, with this option everywhere",
     )
     limits = parser.add_argument_group("limits")
     add = limits.add_argument
@@ -192,6 +202,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
         ),
         api_keys=keys,
         cors_origins=frozenset(map(origin, args.cors_origin)),
+        allowed_hosts=allowed_hosts(args.host, args.allowed_host, keyless=not keys),
         log_prompts=args.log_prompts,
         supervisor=args.supervisor,
     )
@@ -203,6 +214,21 @@ def origin(text: str) -> str:
     if text != "*" and (scheme not in ("http", "https") or not host or "/" in host):
         raise UsageError(f"--cors-origin {text}: expected https://HOST, http://HOST:PORT or *")
     return text.rstrip("/")
+
+
+def allowed_hosts(host: str, named: Sequence[str], *, keyless: bool) -> frozenset[str]:
+    """What a Host header may say; empty for anything.
+
+    A page that lets its own name point at this machine reaches what listens here for everybody
+    here. On other addresses everybody has a name of their own for us.
+    """
+    for name in named:
+        if not name or "/" in name or host_name(name) != name.lower():
+            raise UsageError(f"--allowed-host {name}: expected a host's name, without a port")
+    if not named and not (keyless and is_loopback(host)):
+        return frozenset()
+    own = f"[{host}]" if ":" in host else host.lower()
+    return LOOPBACK_NAMES | {own, *(name.lower() for name in named)}
 
 
 def read_keys(path: Path) -> frozenset[str]:

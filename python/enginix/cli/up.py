@@ -40,6 +40,8 @@ from enginix.serve.profile import ModelEntry, Profile, load_profile, profile_nam
 
 logger = logging.getLogger(__name__)
 
+GATEWAY_FLAGS = ("host", "port", "workers", "allowed_hosts", "cors_origins")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     names = ", ".join(profile_names())
@@ -56,6 +58,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, help="the gateway's port (default: the profile's)")
     parser.add_argument("--host", help="the gateway's address (default: 127.0.0.1)")
     parser.add_argument("--workers", type=int, help="the gateway's processes (default: 1)")
+    for option, what in (("--allowed-host", "NAME"), ("--cors-origin", "ORIGIN")):
+        dest = f"{option.strip('-').replace('-', '_')}s"
+        text = f"the gateway's {option}; may be given again"
+        parser.add_argument(option, dest=dest, action="append", metavar=what, help=text)
     parser.add_argument("--http-port", type=int, help="the first model's HTTP port")
     parser.add_argument("--grpc-port", type=int, help="its gRPC port, if Triton serves it")
     parser.add_argument("--metrics-port", type=int, help="its metrics port, likewise")
@@ -119,7 +125,7 @@ def _with_flags(profile: Profile, args: argparse.Namespace) -> Profile:
     return replace(
         profile,
         models=[replace(first, **ports), *rest],  # type: ignore[arg-type]
-        gateway=replace(profile.gateway, **given("host", "port", "workers")),  # type: ignore[arg-type]
+        gateway=replace(profile.gateway, **given(*GATEWAY_FLAGS)),  # type: ignore[arg-type]
         model_roots=[*profile.model_roots, *(str(root.absolute()) for root in args.model_root)],
     )
 

@@ -37,6 +37,7 @@ from enginix.gateway.loading import when_loaded
 from enginix.gateway.middleware import Authorization, RequestLog, failure_response
 from enginix.gateway.models import Model
 from enginix.gateway.openapi import add_schemas
+from enginix.gateway.origin import BrowserGuard
 from enginix.gateway.schema.chat import ChatRequest
 from enginix.gateway.schema.completions import CompletionRequest
 from enginix.gateway.schema.inference import InferenceRequest
@@ -120,6 +121,7 @@ def create_app(
         app.add_middleware(Authorization, keys=sorted(settings.api_keys))
     if settings.cors_origins:
         add_cors(app, settings.cors_origins)
+    app.add_middleware(BrowserGuard, settings=settings)
     app.add_middleware(RequestLog)
     add_schemas(app, SCHEMAS)
     return app

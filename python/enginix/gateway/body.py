@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from starlette.requests import ClientDisconnect, Request
 
-from enginix.errors import BodyTooLarge, BodyTooSlow, RequestError
+from enginix.errors import BodyTooLarge, BodyTooSlow, NotDeclaredJson, RequestError
 from enginix.gateway.state import gateway_of
 
 # Larger bodies are parsed beside the event loop, so that running streams go on.
@@ -38,6 +38,16 @@ EXPECTED = {
     "model_attributes_type": "an object",
     "none_required": "null",
 }
+
+
+def require_json(request: Request) -> None:
+    """Raises NotDeclaredJson. A page elsewhere cannot declare JSON without asking us first."""
+    declared = request.headers.get("content-type", "")
+    kind = declared.partition(";")[0].strip().lower()
+    if kind != "application/json" and not (
+        kind.startswith("application/") and kind[-5:] == "+json"
+    ):
+        raise NotDeclaredJson(declared)
 
 
 async def read(request: Request, schema: type[Schema]) -> Schema:
@@ -204,4 +214,4 @@ def _found(value: object) -> str:
     return "an object"
 
 
-__all__ = ["ClientDisconnect", "parse", "read", "read_bytes"]
+__all__ = ["ClientDisconnect", "parse", "read", "read_bytes", "require_json"]

@@ -7,7 +7,8 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from itertools import repeat
 
-from enginix.chat.events import Event, Reasoning, ToolCallStart
+from enginix.chat.events import Answer, Event, Reasoning, ToolCallStart
+from enginix.chat.made_calls import MadeCalls
 from enginix.chat.stop import StopStrings
 from enginix.chat.stream import ReplyStream
 from enginix.errors import GenerationFailed, RequestError
@@ -108,9 +109,10 @@ class Choice:
 
     __slots__ = (
         "_begun",
-        "_called",
+        "_calls",
         "_counts",
         "_most_tokens",
+        "_must_call",
         "_one_call",
         "_reasons",
         "_reply",
@@ -125,8 +127,9 @@ class Choice:
         self._most_tokens = request.max_tokens
         self._tools = bool(format.definitions)
         self._one_call = format.one_call
+        self._must_call = format.must_call
         self._counts = format.counts
-        self._called = False
+        self._calls = MadeCalls()
         self._reasons = format.starts_inside
         self.done = False
         self.tokens = 0
@@ -168,16 +171,20 @@ class Choice:
 
     def _look_for_calls(self, events: list[ReplyEvent], start: int = 0) -> None:
         for place in range(start, len(events)):
-            if isinstance(events[place], ToolCallStart):
-                if self._one_call and self._called:
-                    del events[place:]
-                    self._end("stop", events)
-                    return
-                self._called = True
+            event = events[place]
+            if isinstance(event, ToolCallStart) and self._one_call and self._calls.any:
+                del events[place:]
+                self._end("stop", events)
+                return
+            self._calls.read(event)
 
     def _finish(self, reason: FinishReason, events: list[ReplyEvent]) -> None:
         before = len(events)
-        events += self._reply.finish()
+        said = self._reply.finish(cut=reason == "length")
+        if self._must_call:
+            # What is left of a call that was forced and cut before it had arguments.
+            said = [event for event in said if not isinstance(event, Answer)]
+        events += said
         if self._tools:
             self._look_for_calls(events, before)
         if not self.done:
@@ -185,7 +192,7 @@ class Choice:
 
     def _end(self, reason: FinishReason, events: list[ReplyEvent]) -> None:
         self.done = True
-        if reason == "stop" and self._called:
+        if reason == "stop" and self._calls.whole:
             reason = "tool_calls"
         events.append(Finished(reason, self.tokens, self.reasoning_tokens, self._reply.stopped_by))
 

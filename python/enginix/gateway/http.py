@@ -8,6 +8,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from enginix.gateway.upgrades import UpgradelessParser
+
 HEAD_BYTES = 64 << 10
 # From the first byte of a connection, or of a later request, to the end of its head.
 HEAD_SECONDS = 30.0
@@ -38,10 +40,13 @@ class Unchunked:
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """uvicorn's own protocol gathers headers for as long as they come."""
+    """uvicorn's own protocol gathers headers for as long as they come, and drops the body of
+    whoever asks for another protocol."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._parser = UpgradelessParser(self)
+        self.parser = self._parser  # type: ignore[assignment]
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._unanswered: deque[RequestResponseCycle] = deque()
@@ -52,6 +57,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_head()
+        self._parser.close()
         super().connection_lost(exc)
         for cycle in self._unanswered:
             cycle.disconnected = True

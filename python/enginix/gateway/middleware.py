@@ -86,12 +86,15 @@ class Authorization:
         await self._app(scope, receive, send)
 
     def _refusal(self, headers: Headers) -> NotAuthorized | None:
-        key = _key(headers)
-        if not key:
+        keys = _keys(headers)
+        if not keys:
             return NotAuthorized("no API key was sent")
-        digest = _digest(key)
         # All of them, whichever fits: the time taken tells nothing.
-        fits = [hmac.compare_digest(digest, known) for known in self._digests]
+        fits = [
+            hmac.compare_digest(digest, known)
+            for digest in map(_digest, keys)
+            for known in self._digests
+        ]
         return None if any(fits) else NotAuthorized("the API key that was sent is not known here")
 
 
@@ -167,11 +170,12 @@ def _add_headers(message: Message, record: RequestRecord, path: str) -> None:
     headers["X-Response-Time"] = f"{(time.monotonic() - record.started) * 1000:.1f}ms"
 
 
-def _key(headers: Headers) -> str:
-    scheme, _, bearer = headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and bearer.strip():
-        return bearer.strip()
-    return headers.get("x-api-key", "").strip()
+def _keys(headers: Headers) -> list[str]:
+    """What was sent under either name: some clients have a token of their own beside the key."""
+    schemes = (text.partition(" ") for text in headers.getlist("authorization"))
+    bearers = [token for scheme, _, token in schemes if scheme.lower() == "bearer"]
+    sent = (key.strip() for key in (*bearers, *headers.getlist("x-api-key")))
+    return [key for key in sent if key]
 
 
 def _digest(key: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enginix.chat.arguments import is_whole
 from enginix.chat.events import Answer, Event, Reasoning, ToolCallArguments, ToolCallStart
 
 
@@ -20,6 +21,11 @@ class Part:
     def text(self) -> str:
         """All that came so far: words, or a call's arguments."""
         return "".join(self.texts)
+
+    @property
+    def whole(self) -> bool:
+        """Nothing is missing; a call that was cut or given up has arguments without an end."""
+        return self.call is None or is_whole(self.text)
 
 
 class Parts:

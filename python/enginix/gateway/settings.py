@@ -68,6 +68,8 @@ class Settings:
     """Empty: everybody may ask."""
     cors_origins: frozenset[str] = frozenset()
     """Web pages from there may ask too, in their visitors' browsers; "*" means all of them."""
+    allowed_hosts: frozenset[str] = frozenset()
+    """The names that this server goes by in a Host header; empty: any."""
     log_prompts: bool = False
     supervisor: Path | None = None
     """The socket of whoever starts and ends the models' servers."""

@@ -124,6 +124,8 @@ def gateway_command(
             f"--port={gateway.port}",
             f"--supervisor={supervisor}",
             *([f"--workers={gateway.workers}"] if gateway.workers != 1 else []),
+            *(f"--allowed-host={name}" for name in gateway.allowed_hosts),
+            *(f"--cors-origin={origin}" for origin in gateway.cors_origins),
         ],
         files={file: json.dumps(content, indent=2) + "\n"},
     )

@@ -90,6 +90,10 @@ class GatewayEntry:
     host: str = "127.0.0.1"
     workers: int = 1
     """Processes that share the port."""
+    allowed_hosts: list[str] = field(default_factory=list)
+    """Names besides localhost that it may be asked under."""
+    cors_origins: list[str] = field(default_factory=list)
+    """Web pages from there may ask, too."""
 
 
 @dataclass(frozen=True, slots=True)

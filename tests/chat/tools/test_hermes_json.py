@@ -58,11 +58,14 @@ def test_parallel_calls_are_heard_however_they_are_separated(text: str, chunk: i
         ('{"name": "f"}', {}),
         ('{"name": "f", "arguments": null}', {}),
         ('{"name": "f", "arguments": "{\\"a\\": 1}"}', {"a": 1}),
-        ('{"name": "f", "arguments": "Paris"}', "Paris"),
-        ('{"name": "f", "arguments": [1, 2]}', [1, 2]),
+        ('{"name": "f", "arguments": ""}', {}),
+        ('{"name": "f", "arguments": " "}', {}),
+        ('{"name": "f", "arguments": "{\\"a\\": 1"}', {"": '{"a": 1'}),
+        ('{"name": "f", "arguments": "Paris"}', {"": "Paris"}),
+        ('{"name": "f", "arguments": [1, 2]}', {"": [1, 2]}),
+        ('{"name": "f", "arguments": 5}', {"": 5}),
         ('{"name": "f", "arguments": {"a": "</tool_call>"}}', {"a": "</tool_call>"}),
         ('{"name": "f", "arguments": {"a": 1}', {"a": 1}),
-        ('{"name": "f", "arguments": {"a": [1', {"a": [1]}),
         ('{"name": "f", "arguments": {"a": 1}}}', {"a": 1}),
         ('{"name": "f", "arguments": {"a": 1}, "arguments": {"b": 2}}', {"a": 1}),
         ('{"name": "f", "name": "g", "arguments": {"a": 1}}', {"a": 1}),
@@ -94,15 +97,21 @@ def test_what_is_no_call_is_text_to_the_last_letter(text: str, chunk: int) -> No
 
 
 @every_chunk_size
-def test_arguments_cut_off_are_closed(chunk: int) -> None:
+def test_arguments_cut_off_stay_open(chunk: int) -> None:
     message = heard('<tool_call>{"name": "f", "arguments": {"a": {"b": "Par', chunk)
-    assert calls(message) == [("f", {"a": {"b": "Par"}})]
+    assert calls(message) == [("f", '{"a": {"b": "Par')]
 
 
 @every_chunk_size
-def test_arguments_that_break_off_keep_what_was_sound_and_lose_no_text(chunk: int) -> None:
+def test_an_object_left_open_before_the_closing_tag_stays_open(chunk: int) -> None:
+    message = heard('<tool_call>{"name": "f", "arguments": {"a": [1\n</tool_call>', chunk)
+    assert calls(message) == [("f", '{"a": [1')]
+
+
+@every_chunk_size
+def test_arguments_that_break_off_stay_open_and_lose_no_text(chunk: int) -> None:
     message = heard('<tool_call>{"name": "f", "arguments": {"a": 1 oops', chunk)
-    assert calls(message) == [("f", {"a": 1})]
+    assert calls(message) == [("f", '{"a": 1')]
     assert message.content == "oops"
 
 

@@ -40,16 +40,29 @@ def test_valid_json_passes_byte_for_byte(
 
 
 @given(value=json_values, escaped=st.booleans(), cut=st.integers(0, 60))
-def test_whatever_was_let_through_can_be_closed(value: Any, escaped: bool, cut: int) -> None:
-    out, reader = read(json.dumps([value], ensure_ascii=escaped)[: cut + 1])
-    json.loads(out + reader.closing()).__class__ is list  # noqa: B015, it parses
+def test_what_is_let_through_is_the_beginning_of_what_follows(
+    value: Any, escaped: bool, cut: int
+) -> None:
+    text = json.dumps([value], ensure_ascii=escaped)
+    out, reader = read(text[: cut + 1])
+    assert text.startswith(out)
+    assert reader.done == (out == text)
     assert not reader.broken
 
 
 @given(text=st.text('{}[]",:\\u0dD8e1-+.tfn \n👋', max_size=40), chunk=st.integers(1, 5))
-def test_what_is_no_json_can_be_closed_too(text: str, chunk: int) -> None:
-    out, reader = read("[" + text, chunk)
-    json.loads(out + reader.closing())
+def test_what_has_no_end_is_never_json(text: str, chunk: int) -> None:
+    out, reader = read("{" + text, chunk)
+    if reader.done:
+        json.loads(out)
+    else:
+        with pytest.raises(json.JSONDecodeError):
+            json.loads(out)
+
+
+@given(text=st.text('{}[]",:\\u0dD8e1-+.tfn \n👋', max_size=40), cut=st.integers(0, 40))
+def test_mended_json_begins_with_what_was_let_through_before(text: str, cut: int) -> None:
+    assert read("{" + text)[0].startswith(read("{" + text[:cut])[0])
 
 
 @pytest.mark.parametrize(

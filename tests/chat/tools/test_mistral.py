@@ -63,8 +63,9 @@ def test_what_is_no_call_is_text_without_special_tokens(
 
 
 @every_chunk_size
-def test_arguments_cut_off_are_closed(chunk: int) -> None:
-    assert calls(heard('[TOOL_CALLS]f[ARGS]{"a": ["b', chunk)) == [("f", {"a": ["b"]})]
+def test_arguments_cut_off_or_broken_stay_open(chunk: int) -> None:
+    assert calls(heard('[TOOL_CALLS]f[ARGS]{"a": ["b', chunk)) == [("f", '{"a": ["b')]
+    assert calls(heard('[TOOL_CALLS]f[ARGS]{"a": [1 2]}', chunk)) == [("f", '{"a": [1')]
 
 
 def test_ids_are_the_nine_characters_that_the_templates_demand() -> None:

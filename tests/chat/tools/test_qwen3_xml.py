@@ -41,6 +41,12 @@ def written(**values: str) -> str:
         ("text", "\n two\n\nlines \n", "\n two\n\nlines \n"),
         ("text", 'say "é\\n👋"', 'say "é\\n👋"'),
         ("text", "a < b </param> <parameter x", "a < b </param> <parameter x"),
+        ("text", "ends with </parameter> here.", "ends with </parameter> here."),
+        ("text", "</parameter>\nx\n</parameter> ", "</parameter>\nx\n</parameter> "),
+        ("text", "a\n</function>\nb", "a\n</function>\nb"),
+        ("text", "a\n<parameter=no>\nb", "a\n<parameter=no>\nb"),
+        ("text", "</tool_call> </function>", "</tool_call> </function>"),
+        ("unknown", "[</parameter>]", "[</parameter>]"),
         ("maybe", "null", None),
         ("maybe", "nothing", "nothing"),
         ("whole", "3", 3),
@@ -86,7 +92,7 @@ def test_all_parameters_make_one_object(chunk: int) -> None:
         "<function=f>\n</function>\n</tool_call>",
         "<function=f>\n</function>",
         "<tool_call>\n<function=f>\n</tool_call>",
-        "<tool_call>\n<function= f >\n",
+        "<tool_call>\n<function= f >\n</function>",
     ],
 )
 def test_a_call_without_parameters_has_an_empty_object(text: str, chunk: int) -> None:
@@ -107,6 +113,19 @@ def test_forgotten_ends_are_understood_on_lines_of_their_own(chunk: int) -> None
     message = heard(text, chunk)
     assert calls(message) == [("f", {"text": "a", "whole": 2})]
     assert message.content == ""
+
+
+@every_chunk_size
+def test_an_end_that_no_tag_follows_leaks_nothing_into_the_answer(chunk: int) -> None:
+    value = "A call ends with </parameter> here.\n</parameter>\nAnd\n</function>\nthere."
+    message = heard(f"{written(text=value)}\nDone.", chunk)
+    assert (calls(message), message.content) == ([("f", {"text": value})], "Done.")
+
+
+@every_chunk_size
+def test_a_value_whose_end_is_undecided_at_the_cut_stays_open(chunk: int) -> None:
+    message = heard("<function=f>\n<parameter=text>\nsee </parameter>", chunk)
+    assert calls(message) == [("f", '{"text": "see ')]
 
 
 @every_chunk_size
@@ -146,25 +165,51 @@ def test_what_is_no_call_is_text_to_the_last_letter(text: str, chunk: int) -> No
 @pytest.mark.parametrize(
     ("cut", "arguments"),
     [
-        ("<function=f>\n<parameter=text>\nPar", {"text": "Par"}),
-        ("<function=f>\n<parameter=text>\nParis\n</para", {"text": "Paris"}),
-        ("<function=f>\n<parameter=whole>\n12", {}),
-        ("<function=f>\n<parameter=te", {}),
-        ("<function=f>\n<parameter=text>\na\n</parameter>\n", {"text": "a"}),
+        ("<function=f>\n<parameter=text>\nPar", '{"text": "Par'),
+        ("<function=f>\n<parameter=text>\nParis\n</para", '{"text": "Paris'),
+        ("<function=f>\n<parameter=whole>\n1\n</parameter>\n<parameter=whole>\n12", '{"whole": 1'),
+        ("<function=f>\n<parameter=whole>\n1\n</parameter>\n<parameter=te", '{"whole": 1'),
+        ("<function=f>\n<parameter=text>\na\n</parameter>\n</func", '{"text": "a'),
     ],
 )
-def test_arguments_cut_off_are_closed(cut: str, arguments: object, chunk: int) -> None:
+def test_arguments_cut_off_stay_open(cut: str, arguments: object, chunk: int) -> None:
     message = heard(f"<tool_call>\n{cut}", chunk)
     assert calls(message) == [("f", arguments)]
     assert message.content == ""
 
 
 @every_chunk_size
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<tool_call>\n<function= f >\n",
+        "<function=f>\n<parameter=te",
+        "<function=f>\n<parameter=text>\n",
+        "<tool_call>\n<function=f>\n<parameter=whole>\n12",
+    ],
+)
+def test_a_call_cut_before_its_first_argument_is_none(text: str, chunk: int) -> None:
+    assert heard(text, chunk) == Message(text, "", ())
+
+
+@every_chunk_size
+def test_a_second_call_cut_before_its_first_argument_is_text(chunk: int) -> None:
+    one = "<tool_call>\n<function=f>\n</function>\n"
+    message = heard(f"{one}<function=g>\n<parameter=", chunk)
+    assert (calls(message), message.content) == ([("f", {})], "<function=g>\n<parameter=")
+
+
+@every_chunk_size
 def test_text_where_a_parameter_should_be_ends_the_call_and_is_not_lost(chunk: int) -> None:
-    message = heard("<function=f>\nno, wait", chunk)
-    assert (calls(message), message.content) == ([("f", {})], "no, wait")
-    message = heard("<function=f>\n<parameter=\n", chunk)
-    assert (calls(message), message.content) == ([("f", {})], "<parameter=\n")
+    text = "<function=f>\nno, wait"
+    assert heard(text, chunk) == Message(text, "", ())
+    text = "<function=f>\n<parameter=\n"
+    assert heard(text, chunk) == Message(text, "", ())
+    begun = "<function=f>\n<parameter=text>\na\n</parameter>\n"
+    message = heard(f"{begun}no, wait", chunk)
+    assert calls(message) == [("f", '{"text": "a\\n</parameter>\\nno, wait')]
+    message = heard(f"{begun}<parameter=\n", chunk)
+    assert (calls(message), message.content) == ([("f", '{"text": "a"')], "<parameter=\n")
 
 
 def test_strings_stream_and_other_values_wait() -> None:

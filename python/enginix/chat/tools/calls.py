@@ -40,6 +40,13 @@ class Calls:
         self._count += 1
         return ToolCallStart(self._count - 1, self._new_id(), name)
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The functions that may be called."""
+        functions = (definition.get("function", definition) for definition in self._definitions)
+        names = (each.get("name") for each in functions if isinstance(each, Mapping))
+        return frozenset(name for name in names if isinstance(name, str))
+
     def properties(self, name: str) -> Mapping[str, Any]:
         """The JSON schemas of a function's parameters by name; empty when it is not known."""
         for definition in self._definitions:

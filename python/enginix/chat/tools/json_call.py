@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from enum import Enum, auto
 
+from enginix.chat.arguments import as_object
 from enginix.chat.events import Event, ToolCallArguments
 from enginix.chat.tools.calls import Calls
 from enginix.chat.tools.json_value import JsonValue
@@ -23,6 +24,8 @@ class _Expect(Enum):
 
 class JsonCall:
     """`started` once its name and the beginning of its arguments are out; no way back from there.
+
+    One that is cut or broken keeps the arguments that it has; they stay open.
 
     With `known_keys_only` an object with a key that no call has is broken: without a marker
     around it, it is an answer that happens to be JSON.
@@ -61,13 +64,6 @@ class JsonCall:
             else:
                 at = self._read_structure(text, at, events)
         return at
-
-    def cut_off(self) -> list[Event]:
-        """The end of arguments that the model never ended."""
-        closing = self._value.closing() if self._value and self._streams else ""
-        return (
-            [ToolCallArguments(self._index, closing)] if closing and self._index is not None else []
-        )
 
     def _read_structure(self, text: str, at: int, events: list[Event]) -> int:
         match self._expect, text[at]:
@@ -120,7 +116,7 @@ class JsonCall:
         elif self._key in _ARGUMENTS and not self._given:
             self._given = True
             if not self._streams:
-                self._pass_on(_arguments(whole), events)
+                self._pass_on(as_object(whole), events)
         self._key, self._streams = None, False
         self._expect = _Expect.COMMA_OR_END
 
@@ -143,16 +139,3 @@ class JsonCall:
             piece = "".join(self._waiting) + piece
         if piece:
             events.append(ToolCallArguments(self._index, piece))
-
-
-def _arguments(value: str) -> str:
-    """Arguments that are no object as they stand: absent ones, or an object written as a string."""
-    parsed = json.loads(value)
-    if parsed is None:
-        return "{}"
-    if isinstance(parsed, str):
-        try:
-            return parsed if isinstance(json.loads(parsed), dict) else value
-        except ValueError:
-            return value
-    return value

@@ -55,7 +55,7 @@ class JsonCalls:
     def finish(self) -> list[Event]:
         call, raw = self._call, self._raw + self._held
         if call and call.started:
-            return call.cut_off()
+            return []
         # A marker begun after the last call is no text, but what never became a call is.
         return [Answer(raw)] if raw and (call or not self._count) else []
 
@@ -86,8 +86,6 @@ class JsonCalls:
             events.append(Answer(self._raw))
             self._call = None
             return self._end(text, end)
-        if call.broken:
-            events += call.cut_off()
         if call.broken or call.done:
             self._call = None
             self._count += 1

@@ -1,9 +1,9 @@
-"""Reads one JSON value as it streams in, and lets through only what can still be closed.
+"""Reads one JSON value as it streams in, and lets through only what nothing later can change.
 
-A name waits for its value and a number for its end, so at every moment the text let through plus
-`closing()` is valid JSON: a call cut off by the token limit still has arguments that parse. What
-models get slightly wrong is mended on the way: raw control characters and unknown escapes in
-strings, lone surrogates, a comma before a closing bracket.
+A name waits for its value and a number for its end, so the text let through is at every moment a
+prefix of the whole value. Nothing is ever added: an object that ends early stays open, and no
+reader of JSON takes it. What models get slightly wrong is mended on the way: raw control
+characters and unknown escapes in strings, lone surrogates, a comma before a closing bracket.
 """
 
 from __future__ import annotations
@@ -62,11 +62,6 @@ class JsonValue:
         out = "".join(self._out)
         self._out.clear()
         return out, at
-
-    def closing(self) -> str:
-        """What makes the text let through so far whole; empty when it is, or is nothing."""
-        quote = '"' if self._string and not self._key else ""
-        return quote + "".join(reversed(self._closers))
 
     def _read_structure(self, text: str, at: int) -> int:
         char = text[at]

@@ -89,9 +89,7 @@ class NamedCall:
         return [start, *self._read_arguments(self._arguments, text[head.end() :])]
 
     def finish(self) -> list[Event]:
-        if self._arguments is None:
-            return _as_text(self._held)
-        return self._pass_on(self._arguments.closing())
+        return [] if self._arguments else _as_text(self._held)
 
     def _wait(self, text: str) -> list[Event]:
         begun = _MAY_BE_HEAD.match(text)
@@ -105,13 +103,8 @@ class NamedCall:
 
     def _read_arguments(self, arguments: JsonValue, text: str) -> list[Event]:
         piece, at = arguments.feed(text)
-        if arguments.broken:
-            piece += arguments.closing()
         self.done = arguments.done or arguments.broken
         self.rest = text[at:]
-        return self._pass_on(piece)
-
-    def _pass_on(self, piece: str) -> list[Event]:
         return [ToolCallArguments(self._index, piece)] if piece else []
 
 

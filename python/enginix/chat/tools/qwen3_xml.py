@@ -2,7 +2,8 @@
 `<tool_call>` (Qwen3-Coder, Nemotron 3).
 
 Values carry no types, so the request's definitions say what is a string; those stream as they
-come, everything else waits for its end.
+come, everything else waits for its end. A call is whole once its function's tag or the outer one
+is closed; without that its arguments stay open.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from enum import Enum, auto
 
 from enginix.chat.blocks import Opening, partial_marker
-from enginix.chat.events import Answer, Event
+from enginix.chat.events import Answer, Event, ToolCallArguments
 from enginix.chat.tools.calls import Calls, ToolFormat
 from enginix.chat.tools.xml_arguments import XmlArguments, schema_types
 
@@ -21,13 +22,18 @@ END_FUNCTION = "</function>"
 PARAMETER = "<parameter="
 END_PARAMETER = "</parameter>"
 
-# What ends a value and how much of it belongs to the end. Models forget the right one; the others
-# count only on a line of their own, because values are often code.
-_VALUE_ENDS = {
-    f"\n{END_PARAMETER}": len(END_PARAMETER) + 1,
-    END_PARAMETER: len(END_PARAMETER),
-    f"\n{PARAMETER}": 1,
-    f"\n{END_FUNCTION}": 1,
+# What may end a value -> how much of it belongs to the end, and the tags one of which must follow:
+# values are not escaped, and often code that speaks of tags. Models forget the right end; the
+# others count only on a line of their own.
+_AFTER_PARAMETER = (PARAMETER, END_FUNCTION, CLOSE)
+LONGEST_NAME = 256
+_AFTER_FUNCTION = (CLOSE, FUNCTION, OPEN)
+_VALUE_ENDS: dict[str, tuple[int, tuple[str, ...]]] = {
+    f"\n{END_PARAMETER}": (len(END_PARAMETER) + 1, _AFTER_PARAMETER),
+    END_PARAMETER: (len(END_PARAMETER), _AFTER_PARAMETER),
+    # The name of a parameter must follow.
+    f"\n{PARAMETER}": (1, ()),
+    f"\n{END_FUNCTION}": (1, _AFTER_FUNCTION),
 }
 
 
@@ -53,19 +59,21 @@ class _Expect(Enum):
 class XmlCalls:
     """The calls in one `<tool_call>`, or calls that began without it."""
 
-    __slots__ = ("_arguments", "_calls", "_count", "_expect", "_held", "_name", "_raw", "done",
-                 "rest")  # fmt: skip
+    __slots__ = ("_arguments", "_calls", "_count", "_expect", "_held", "_index", "_name", "_raw",
+                 "done", "rest")  # fmt: skip
 
     def __init__(self, calls: Calls, opening: str) -> None:
         self.done = False
         self.rest = ""
         self._calls = calls
         self._expect = _Expect.NAME if opening == FUNCTION else _Expect.FUNCTION
+        # What may still turn out to be text: a call begins with its first argument, or its end.
         self._raw = opening
         self._held = ""
         self._count = 0
         self._name = ""
-        self._arguments = XmlArguments(0)
+        self._index: int | None = None
+        self._arguments = XmlArguments()
 
     def feed(self, text: str) -> list[Event]:
         text = self._held + text
@@ -73,15 +81,17 @@ class XmlCalls:
         at: int | None = 0
         while at is not None and not self.done:
             self._held = text[at:]
-            at = self._read(text, at, events)
+            end = self._read(text, at, events)
+            if self._index is None and not self.done:
+                read = text[at : len(text) - len(self._held) if end is None else end]
+                # White space between two calls belongs to neither.
+                self._raw += read if self._raw else read.lstrip()
+            at = end
         return events
 
     def finish(self) -> list[Event]:
-        if self._expect is _Expect.FUNCTION and self._count:
-            return []
-        if self._expect in (_Expect.FUNCTION, _Expect.NAME):
-            return self._as_text(self._held)
-        return self._arguments.close()
+        started = self._index is not None or (self._expect is _Expect.FUNCTION and self._count)
+        return [] if started else self._as_text(self._held)
 
     def _read(self, text: str, at: int, events: list[Event]) -> int | None:
         """The place after what was understood, or None when it takes more text to go on."""
@@ -102,7 +112,7 @@ class XmlCalls:
             return None
         if tag == FUNCTION:
             self._expect = _Expect.NAME
-            self._raw += text[at:end]
+            self._raw = "" if self._count else self._raw
         elif tag == CLOSE:
             self._end(text, end)
         elif not tag:
@@ -118,11 +128,7 @@ class XmlCalls:
         if end < 0:
             return None
         if self._expect is _Expect.NAME:
-            start = self._calls.start(name.strip())
-            self._name, self._raw = start.name, ""
-            self._count += 1
-            self._arguments = XmlArguments(start.index)
-            events.append(start)
+            self._name, self._arguments = name.strip(), XmlArguments()
             self._expect = _Expect.PARAMETER
         else:
             key = name.strip()
@@ -138,37 +144,69 @@ class XmlCalls:
         if tag == PARAMETER:
             self._expect = _Expect.KEY
             return end
-        events += self._arguments.close()
-        self._expect = _Expect.FUNCTION
-        if tag != END_FUNCTION:
+        if not tag:
+            return self._give_up(text, at if self._index is None else end, events)
+        self._pass_on(self._arguments.close(), events)
+        self._index, self._raw, self._expect = None, "", _Expect.FUNCTION
+        self._count += 1
+        if tag == CLOSE:
             self._end(text, end)
         return end
 
     def _read_value(self, text: str, at: int, events: list[Event]) -> int | None:
         if "<" not in text and "\n" not in text:
-            events += self._arguments.feed(text[at:])
+            self._pass_on(self._arguments.feed(text[at:]), events)
             self._held = ""
             return None
-        found = [(place, -len(end)) for end in _VALUE_ENDS if (place := text.find(end, at)) >= 0]
+        # Where the search goes on; what lies before was looked at.
+        search = at
+        while found := _first_end(text, search):
+            place, end = found
+            ends = self._ends(text, place, end)
+            if ends:
+                self._pass_on(self._arguments.feed(text[at:place]), events)
+                self._pass_on(self._arguments.end(), events)
+                self._expect = _Expect.PARAMETER
+                return place + _VALUE_ENDS[end][0]
+            if ends is None:
+                break
+            search = place + len(end)
         if not found:
-            cut = len(text) - max(partial_marker(text[at:], end) for end in _VALUE_ENDS)
-            events += self._arguments.feed(text[at:cut])
-            self._held = text[cut:]
+            place = len(text) - max(partial_marker(text[search:], end) for end in _VALUE_ENDS)
+        self._pass_on(self._arguments.feed(text[at:place]), events)
+        self._held = text[place:]
+        return None
+
+    def _ends(self, text: str, place: int, end: str) -> bool | None:
+        """Whether this is the value's end; None when it takes more text to say."""
+        behind = place + len(end)
+        if followers := _VALUE_ENDS[end][1]:
+            tag, _ = _next_tag(text, behind, followers)
+            return None if tag is None else bool(tag)
+        key, closed, _ = text[behind:].partition(">")
+        if "<" in key or "\n" in key or len(key) > LONGEST_NAME:
+            return False
+        if not closed:
             return None
-        place, length = min(found)
-        events += self._arguments.feed(text[at:place])
-        events += self._arguments.end()
-        self._expect = _Expect.PARAMETER
-        return place + _VALUE_ENDS[text[place : place - length]]
+        known = self._calls.properties(self._name)
+        return key.strip() in known if known else bool(key.strip())
 
     def _give_up(self, text: str, at: int, events: list[Event]) -> int:
-        if self._expect is _Expect.KEY:
-            events += self._arguments.close()
-            self._end(PARAMETER + text[at:], 0)
-        else:
+        if self._index is None:
             events += self._as_text("")
-            self._end(text, at)
+        elif self._expect is _Expect.KEY:
+            text, at = PARAMETER + text[at:], 0
+        self._end(text, at)
         return at
+
+    def _pass_on(self, piece: str, events: list[Event]) -> None:
+        if not piece:
+            return
+        if self._index is None:
+            start = self._calls.start(self._name)
+            self._index, self._raw = start.index, ""
+            events.append(start)
+        events.append(ToolCallArguments(self._index, piece))
 
     def _as_text(self, more: str) -> list[Event]:
         return [Answer(self._raw + more)]
@@ -177,10 +215,17 @@ class XmlCalls:
         self.done, self.rest = True, text[at:]
 
 
+def _first_end(text: str, at: int) -> tuple[int, str] | None:
+    found = [(place, -len(end), end) for end in _VALUE_ENDS if (place := text.find(end, at)) >= 0]
+    if not found:
+        return None
+    place, _, end = min(found)
+    return place, end
+
+
 def _next_tag(text: str, at: int, tags: tuple[str, ...]) -> tuple[str | None, int]:
     """The tag behind white space and where it ends: "" for other text, None when undecided."""
-    while at < len(text) and text[at].isspace():
-        at += 1
+    at = len(text) - len(text[at:].lstrip())
     for tag in tags:
         if text.startswith(tag, at):
             return tag, at + len(tag)

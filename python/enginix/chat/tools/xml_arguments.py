@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import NoReturn
 
-from enginix.chat.events import Event, ToolCallArguments
+from enginix.chat.arguments import NONE
 
 _JSON_TYPES: dict[type, frozenset[str]] = {
     bool: frozenset(("boolean",)),
@@ -21,12 +21,11 @@ _JSON_TYPES: dict[type, frozenset[str]] = {
 
 
 class XmlArguments:
-    """The arguments of one call as JSON text; `close` makes them whole at every moment."""
+    """The arguments of one call as JSON text, in pieces; they stay open until `close`."""
 
-    __slots__ = ("_fresh", "_index", "_key", "_quoted", "_streams", "_text", "_types", "_written")
+    __slots__ = ("_fresh", "_key", "_quoted", "_streams", "_text", "_types", "_written")
 
-    def __init__(self, index: int) -> None:
-        self._index = index
+    def __init__(self) -> None:
         self._written = self._quoted = False
         self.begin("", frozenset())
 
@@ -38,7 +37,7 @@ class XmlArguments:
         self._fresh = True
         self._text: list[str] = []
 
-    def feed(self, text: str) -> list[Event]:
+    def feed(self, text: str) -> str:
         if self._fresh and text:
             self._fresh = False
             # The line break behind the tag is layout.
@@ -47,17 +46,18 @@ class XmlArguments:
             self._text.append(text)
         elif text:
             return self._write(self._open_string() + json.dumps(text, ensure_ascii=False)[1:-1])
-        return []
+        return ""
 
-    def end(self) -> list[Event]:
+    def end(self) -> str:
+        """The value is over."""
         if not self._streams:
             return self._write(self._introduction() + json_text("".join(self._text), self._types))
         opening, self._quoted = self._open_string(), False
         return self._write(opening + '"')
 
-    def close(self) -> list[Event]:
-        quote, self._quoted = '"' if self._quoted else "", False
-        return self._write(quote + ("}" if self._written else "{}"))
+    def close(self) -> str:
+        """The call is over, and all of its values are."""
+        return "}" if self._written else NONE
 
     def _open_string(self) -> str:
         if self._quoted:
@@ -68,9 +68,9 @@ class XmlArguments:
     def _introduction(self) -> str:
         return (", " if self._written else "{") + self._key + ": "
 
-    def _write(self, text: str) -> list[Event]:
+    def _write(self, text: str) -> str:
         self._written = True
-        return [ToolCallArguments(self._index, text)]
+        return text
 
 
 def schema_types(schema: object) -> frozenset[str]:

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from enginix.errors import BackendUnavailable, RequestError
 from enginix.gateway.api.status import lane_status
-from enginix.gateway.body import read
+from enginix.gateway.body import read, require_json
 from enginix.gateway.gateway import Gateway
 from enginix.gateway.openapi import described
 from enginix.gateway.schema.lifecycle import LoadRequest, UnloadRequest
@@ -24,6 +24,7 @@ router = APIRouter(tags=["Operation"])
 async def load_model(request: Request) -> Response:
     """Start a model's server; answers when it serves, with `?wait=false` at once."""
     gateway = gateway_of(request)
+    require_json(request)
     asked = await read(request, LoadRequest)
     gateway.servers.require()
     wait = request.query_params.get("wait") != "false"
@@ -38,6 +39,7 @@ async def load_model(request: Request) -> Response:
 async def unload_model(request: Request) -> dict[str, Any]:
     """End a model's server once its running requests are done."""
     gateway = gateway_of(request)
+    require_json(request)
     asked = await read(request, UnloadRequest)
     gateway.servers.require()
     name = gateway.models.resolve(asked.model).name

@@ -91,7 +91,9 @@ class MessageDocument:
 
     def document(self, choices: Sequence[WholeChoice], usage: Usage) -> dict[str, Any]:
         (choice,) = choices
-        blocks = [block_of(part) for part in choice.parts]
+        # An input is an object: half of one cannot be shown, and must not be made up. A stream
+        # shows how far it came.
+        blocks = [block_of(part) for part in choice.parts if part.whole]
         return envelope(self._ask, blocks, choice.finished, counts(usage))
 
 
@@ -142,14 +144,12 @@ def block_of(part: Part, *, empty: bool = False) -> dict[str, Any]:
 
 
 def arguments_of(text: str) -> Any:
-    """The object that a call's arguments spell; cut off or broken ones stay visible as text."""
+    """The object that a call's whole arguments spell; one that cannot be written stays text."""
     try:
-        arguments = orjson.loads(text or "{}")
+        arguments = orjson.loads(text)
     except orjson.JSONDecodeError:
-        arguments = text
-    if not isinstance(arguments, dict) or is_deep(arguments):
         return {"": text}
-    return arguments
+    return {"": text} if is_deep(arguments) else arguments
 
 
 def event(name: str, data: dict[str, Any]) -> bytes:

@@ -9,9 +9,11 @@ from starlette.responses import FileResponse, Response
 
 router = APIRouter(include_in_schema=False)
 
+# Inside another page's frame its buttons could be pressed by somebody who does not see them.
+HEADERS = {"Cache-Control": "no-cache", "Content-Security-Policy": "frame-ancestors 'none'"}
 FILE = Path(__file__).parent.parent / "page" / "index.html"
 
 
 @router.get("/")
 async def show_page() -> Response:
-    return FileResponse(FILE, media_type="text/html", headers={"Cache-Control": "no-cache"})
+    return FileResponse(FILE, media_type="text/html", headers=HEADERS)

@@ -82,7 +82,8 @@ class ResponseBody:
         }
 
     def part_status(self, part: Part, parts: Sequence[Part], incomplete: str | None) -> str:
-        return "incomplete" if incomplete and part is parts[-1] else "completed"
+        cut = incomplete and part is parts[-1]
+        return "incomplete" if cut or not part.whole else "completed"
 
     def item(self, part: Part, status: str, *, empty: bool = False) -> dict[str, Any]:
         """An output item; `empty` as it is when it is announced."""
@@ -182,6 +183,7 @@ class ResponseStream:
         part, self._open = self._open, None
         if part is None:
             return b""
+        status = status if part.whole else "incomplete"
         place, name = self._place(part), f"{kind_of(part)[2]}.done"
         item = self._body.item(part, status)
         if part.call is not None:

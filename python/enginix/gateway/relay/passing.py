@@ -22,6 +22,7 @@ from enginix.gateway.errors import failure_of
 from enginix.gateway.gateway import Gateway
 from enginix.gateway.models import RelayedModel
 from enginix.gateway.record import RequestRecord, TokenTimes
+from enginix.gateway.relay.calls import StreamedCalls, mended_document
 from enginix.gateway.relay.dialect import error_event
 from enginix.gateway.relay.events import Events
 from enginix.gateway.relay.rename import Rename
@@ -30,6 +31,7 @@ from enginix.gateway.sse import STILL_WAITING, Opening
 from enginix.gateway.state import record_in
 from enginix.gateway.upstream.question import REASONING, without_reasoning
 
+CHAT = "/v1/chat/completions"
 # A whole answer, not a stream, may be this long.
 MOST_OF_AN_ANSWER = 64 << 20
 
@@ -125,6 +127,8 @@ class Relayed(Response):
             body = await answer.read(MOST_OF_AN_ANSWER)
         note_usage(body, record, times)
         body = Rename(self._model.name).feed(body)
+        if self._path == CHAT:
+            body = mended_document(body)
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
@@ -152,7 +156,7 @@ class Relayed(Response):
     async def _pass_on(
         self, answer: Connection, events: Events, send: Send, times: TokenTimes
     ) -> None:
-        feed, rename, arrived = events.feed, Rename(self._model.name).feed, times.arrived
+        feed, rename, arrived = events.feed, self._rewriter(), times.arrived
 
         def pass_on(piece: bytes) -> Any:
             whole = feed(piece)
@@ -164,6 +168,14 @@ class Relayed(Response):
         await answer.pour(pass_on)
         if rest := events.finish():
             await send({"type": "http.response.body", "body": rename(rest), "more_body": True})
+
+    def _rewriter(self) -> Callable[[bytes], bytes]:
+        """What is done to whole events on their way."""
+        rename = Rename(self._model.name).feed
+        if self._path != CHAT:
+            return rename
+        mend = StreamedCalls().feed
+        return lambda events: mend(rename(events))
 
     @asynccontextmanager
     async def _awaited(self, send: Send, record: RequestRecord) -> AsyncIterator[Connection]:

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from uuid import uuid4
 
-import orjson
-
-from enginix.chat.events import Event, Reasoning, ToolCallArguments, ToolCallStart
+from enginix.chat.events import Event, Reasoning, ToolCallStart
+from enginix.chat.made_calls import MadeCalls
 from enginix.chat.reply import reply_parser
 from enginix.errors import GenerationFailed
 from enginix.gateway.ask import (
@@ -23,12 +21,8 @@ from enginix.gateway.ask import (
     ReplyFormat,
     SpelledLogprob,
 )
+from enginix.gateway.upstream.calls import ServerCalls
 
-REASONS: dict[str, FinishReason] = {
-    "length": "length",
-    "tool_calls": "tool_calls",
-    "function_call": "tool_calls",
-}
 # The engine gave up on the answer; it did not come to its end.
 FAILURES = frozenset({"abort", "cancelled", "error"})
 
@@ -46,7 +40,7 @@ class Choice:
         )
         self._calls = ServerCalls()
         self._one_call = format.one_call
-        self._called = False
+        self._made = MadeCalls()
         self._reason: FinishReason = "stop"
         self._stop_string: str | None = None
         self.done = False
@@ -81,18 +75,22 @@ class Choice:
         return events
 
     def finished(self, tokens: int, prompt_tokens: int | None, reasoning_tokens: int) -> Finished:
-        return Finished(self._reason, tokens, reasoning_tokens, self._stop_string, prompt_tokens)
+        reason = self._reason
+        if reason == "stop" and self._made.whole:
+            # Whatever the server calls it: it is what clients make calls on.
+            reason = "tool_calls"
+        return Finished(reason, tokens, reasoning_tokens, self._stop_string, prompt_tokens)
 
     def _read_delta(self, delta: Mapping[str, Any]) -> list[Event]:
         said: list[Event] = []
         reasoning = delta.get("reasoning_content") or delta.get("reasoning")
         if reasoning and isinstance(reasoning, str):
-            said.append(Reasoning(reasoning))
+            said += self._parser.pass_through([Reasoning(reasoning)])
         text = delta.get("content")
         if text and isinstance(text, str):
             said += self._parser.feed(text)
         if calls := delta.get("tool_calls"):
-            said += self._calls.read(calls)
+            said += self._parser.pass_through(self._calls.read(calls))
         if text or reasoning or calls:
             if said:
                 self._reasons = said[-1].__class__ is Reasoning
@@ -102,84 +100,20 @@ class Choice:
 
     def _say(self, said: list[Event], events: list[ReplyEvent]) -> None:
         for event in said:
-            if isinstance(event, ToolCallStart):
-                if self._called and self._one_call:
-                    # As many as were wished for: what follows is not read any more.
-                    self.done = self.cut = True
-                    return
-                self._called = True
-                self._reason = "tool_calls"
+            if isinstance(event, ToolCallStart) and self._made.any and self._one_call:
+                # The client asked for one call; what follows is not read.
+                self.done = self.cut = True
+                return
+            self._made.read(event)
             events.append(event)
 
     def _end(self, reason: str, choice: Mapping[str, Any], events: list[ReplyEvent]) -> None:
         if reason in FAILURES:
             raise GenerationFailed(f"the server gave the answer up, as {reason!r}")
-        self._calls.finish()
-        self._say(self._parser.finish(), events)
+        cut = reason == "length"
+        said = self._parser.pass_through(self._calls.finish(cut=cut))
+        self._say(said + self._parser.finish(cut=cut), events)
         self.done = True
-        if not (self._called and reason == "stop"):
-            self._reason = REASONS.get(reason, "stop")
+        self._reason = "length" if reason == "length" else "stop"
         stop = choice.get("stop_reason")
         self._stop_string = stop if isinstance(stop, str) else None
-
-
-class ServerCalls:
-    """Calls that the server told apart, in fragments that may lack anything but an order."""
-
-    def __init__(self) -> None:
-        self._places: dict[int, int] = {}
-        """The server's index of a call -> ours."""
-        self._named: set[int] = set()
-        self._ids: dict[int, str] = {}
-        self._held: dict[int, str] = {}
-
-    def read(self, calls: Any) -> list[Event]:
-        events: list[Event] = []
-        for call in calls if isinstance(calls, list) else ():
-            if isinstance(call, dict):
-                self._read(call, events)
-        return events
-
-    def finish(self) -> None:
-        """Raise GenerationFailed for a call that never got its name: nobody can make it."""
-        if self._places.keys() - self._named:
-            raise GenerationFailed("the server sent a tool call without a name")
-
-    def _read(self, call: Mapping[str, Any], events: list[Event]) -> None:
-        index = self._index(call)
-        place = self._places.setdefault(index, len(self._places))
-        function = call.get("function")
-        function = function if isinstance(function, dict) else {}
-        fragment = arguments_of(function.get("arguments"))
-        if index not in self._named:
-            # Some send the id, the name and the arguments one after the other.
-            self._ids.setdefault(index, "")
-            self._ids[index] = self._ids[index] or str(call.get("id") or "")
-            fragment = self._held.pop(index, "") + fragment
-            name = function.get("name")
-            if not name:
-                self._held[index] = fragment
-                return
-            self._named.add(index)
-            identity = self._ids[index] or f"call_{uuid4().hex[:24]}"
-            events.append(ToolCallStart(place, identity, str(name)))
-        elif fragment and place != len(self._places) - 1:
-            raise GenerationFailed("the server mixed the arguments of two tool calls")
-        if fragment:
-            events.append(ToolCallArguments(place, fragment))
-
-    def _index(self, call: Mapping[str, Any]) -> int:
-        index = call.get("index")
-        if isinstance(index, int):
-            return index
-        # Without numbers, an id or a name begins the next call.
-        function = call.get("function")
-        begins = call.get("id") or (isinstance(function, dict) and function.get("name"))
-        return len(self._places) if begins else max(0, len(self._places) - 1)
-
-
-def arguments_of(value: Any) -> str:
-    """A fragment of JSON text; some servers send the whole object at once."""
-    if value is None or isinstance(value, str):
-        return value or ""
-    return orjson.dumps(value).decode()

@@ -1,0 +1,93 @@
+"""Ignores requests for another protocol: this server speaks HTTP/1 only.
+
+RFC 9110, 7.8: a server that does not switch answers the request as it is. llhttp ends a message at
+the head of such a request and takes what follows for the other protocol. Every JDK's HttpClient
+asks for h2c that way and sends its body right behind the head.
+"""
+
+from __future__ import annotations
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+FRAMING = (b"content-length", b"transfer-encoding")
+
+
+class UpgradelessParser:
+    """httptools' parser for `protocol`, whose callbacks come as for any other request."""
+
+    def __init__(self, protocol: HttpToolsProtocol) -> None:
+        self._protocol = protocol
+        # True while a head that the protocol has already seen is parsed again for its body.
+        self._rereads = False
+        self._parser = self._new_parser()
+
+    def feed_data(self, data: bytes) -> None:
+        while True:
+            try:
+                self._parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                if self._parser.get_method() == b"CONNECT":
+                    # What follows is not HTTP.
+                    return
+                data = data[upgrade.args[0] :]
+                self._read_body()
+
+    def should_upgrade(self) -> bool:
+        return False
+
+    def should_keep_alive(self) -> bool:
+        return self._parser.should_keep_alive()
+
+    def get_method(self) -> bytes:
+        return self._parser.get_method()
+
+    def get_http_version(self) -> str:
+        return self._parser.get_http_version()
+
+    def close(self) -> None:
+        """Break the reference cycle: the parser holds our callbacks."""
+        del self._parser
+
+    def on_message_begin(self) -> None:
+        if not self._rereads:
+            self._protocol.on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        if not self._rereads:
+            self._protocol.on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._rereads:
+            self._protocol.on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if not self._rereads:
+            self._protocol.on_headers_complete()
+        self._rereads = False
+
+    def on_body(self, body: bytes) -> None:
+        self._protocol.on_body(body)
+
+    def on_message_complete(self) -> None:
+        # At the end of such a head the message has its body yet to come.
+        if not self._parser.should_upgrade() or self._parser.get_method() == b"CONNECT":
+            self._protocol.on_message_complete()
+
+    def _read_body(self) -> None:
+        """Continue with a parser that has read the same head without its Upgrade header."""
+        version = self._parser.get_http_version().encode()
+        framing = [
+            b"%b: %b\r\n" % header for header in self._protocol.headers if header[0] in FRAMING
+        ]
+        self._parser = self._new_parser()
+        self._rereads = True
+        self._parser.feed_data(b"POST / HTTP/%b\r\n%b\r\n" % (version, b"".join(framing)))
+
+    def _new_parser(self) -> httptools.HttpRequestParser:
+        parser = httptools.HttpRequestParser(self)
+        if hasattr(parser, "set_dangerous_leniencies"):
+            # As uvicorn has it: the first of two requests is answered, whatever follows it.
+            parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        return parser
