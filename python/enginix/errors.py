@@ -9,6 +9,7 @@ EnginixError
 │   ├── CheckpointDamaged    files are there and broken: truncated, inconsistent, wrong hash
 │   └── CheckpointUnsupported  sound, but this engine kind cannot run it
 ├── DownloadError            a source could not be fetched
+│   └── HubUnreachable       no answer from the hub: no other repository would do better
 ├── BuildError               no engine came out of a build
 │   ├── OutputExists         the output directory is taken
 │   ├── ConversionWrong      a rank checkpoint is not what the checkpoint promises
@@ -93,6 +94,10 @@ class CheckpointUnsupported(CheckpointError):
 
 
 class DownloadError(EnginixError):
+    pass
+
+
+class HubUnreachable(DownloadError):
     pass
 
 

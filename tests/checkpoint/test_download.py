@@ -366,10 +366,9 @@ def test_a_private_repository_is_listed_with_the_token(hub: FakeHub) -> None:
     assert len(list_files(Hub(hub.url, "hf_good"), "org/private", "main").files) == 2
 
 
-@pytest.mark.parametrize(("status", "words"), [(500, "answered 500"), (429, "answered 429")])
-def test_a_hub_in_trouble_is_named(hub: FakeHub, status: int, words: str) -> None:
-    hub.down = Fault(status=status)
-    with pytest.raises(DownloadError, match=words):
+def test_a_hub_in_trouble_is_named(hub: FakeHub) -> None:
+    hub.down = Fault(status=500)
+    with pytest.raises(DownloadError, match="answered 500"):
         list_files(Hub(hub.url), "org/tiny", "main")
 
 
@@ -383,7 +382,7 @@ def test_a_hub_that_cannot_be_reached_is_named() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        with pytest.raises(DownloadError, match=r"cannot be reached .* or pass --offline"):
+        with pytest.raises(DownloadError, match=r"cannot be reached .* check the network"):
             list_files(Hub(url), "org/tiny", "main")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -15,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
 import httpx
-from huggingface_hub import HfApi, constants
+from huggingface_hub import HfApi, ModelInfo, constants
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -40,7 +41,9 @@ from enginix.checkpoint.arrival import (
 )
 from enginix.checkpoint.load import SOURCE_PATTERNS
 from enginix.checkpoint.partial import PartialFile
+from enginix.checkpoint.rate_limit import Limited, read_limit
 from enginix.checkpoint.transfer import (
+    MAX_FAILURES,
     PIECE_SIZE,
     Received,
     RemoteFile,
@@ -48,7 +51,7 @@ from enginix.checkpoint.transfer import (
     Transfer,
     first_error,
 )
-from enginix.errors import DownloadError
+from enginix.errors import DownloadError, HubUnreachable
 
 # Otherwise it asks the hub, once a day and uninvited, about the programs that may be calling it.
 constants.HF_HUB_DISABLE_TELEMETRY = True
@@ -115,14 +118,16 @@ class Damaged:
 Event = Began | Received | Retrying | Checking | Checked | Damaged
 
 
-def list_files(hub: Hub, repo: str, revision: str, include: Sequence[str] = ()) -> Listing:
+def list_files(
+    hub: Hub,
+    repo: str,
+    revision: str,
+    include: Sequence[str] = (),
+    said: Callable[[Retrying], None] = lambda _: None,
+    pause: Callable[[float], None] = time.sleep,
+) -> Listing:
     """Ask the hub what `repo` holds at `revision` (a branch, a tag or a commit)."""
-    try:
-        info = HfApi(endpoint=hub.endpoint, token=hub.token or False).model_info(
-            repo, revision=revision, files_metadata=True, timeout=30
-        )
-    except (HubTransportError, OSError, ValueError) as error:
-        raise _explained(error, hub, repo, revision) from error
+    info = _ask(hub, repo, revision, said, pause)
     assert info.sha is not None, "model_info answers one revision"
     patterns = tuple(include) or DEFAULT_INCLUDE
     files = []
@@ -141,6 +146,33 @@ def list_files(hub: Hub, repo: str, revision: str, include: Sequence[str] = ()) 
             f"hold with --include, its files are listed at {hub.endpoint}/{repo}/tree/{info.sha}"
         )
     return Listing(repo, info.sha, tuple(sorted(files, key=lambda file: -file.size)))
+
+
+def _ask(
+    hub: Hub,
+    repo: str,
+    revision: str,
+    said: Callable[[Retrying], None],
+    pause: Callable[[float], None],
+) -> ModelInfo:
+    """Wait while the hub's rate limit lets nothing through; give up like a file's transfer does."""
+    api = HfApi(endpoint=hub.endpoint, token=hub.token or False)
+    for attempt in range(MAX_FAILURES + 1):
+        try:
+            return api.model_info(repo, revision=revision, files_metadata=True, timeout=30)
+        except (HubTransportError, OSError, ValueError) as error:
+            limit = _limit_of(error)
+            if limit is None or attempt == MAX_FAILURES:
+                raise _explained(error, hub, repo, revision) from error
+        said(Retrying(f"the listing of {repo}", str(limit), limit.pause, limited=True))
+        pause(limit.pause)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _limit_of(error: Exception) -> Limited | None:
+    if not isinstance(error, HfHubHTTPError) or error.response.status_code != 429:
+        return None
+    return read_limit(error.response.headers)
 
 
 async def fetch_files(
@@ -263,8 +295,7 @@ def _explained(error: Exception, hub: Hub, repo: str, revision: str) -> Download
                 f"{repo!r} is no repository name; expected one such as nvidia/Qwen3-32B-NVFP4"
             )
         case _:
-            return DownloadError(
+            return HubUnreachable(
                 f"{hub.endpoint} cannot be reached or does not speak the hub's language "
-                f"({error}); check the network and HF_ENDPOINT, or pass --offline to use what is "
-                "on this machine"
+                f"({error}); check the network and HF_ENDPOINT"
             )
