@@ -19,10 +19,9 @@ from enginix.checkpoint.download import (
     Checking,
     Damaged,
     Event,
-    Hub,
     fetch_files,
-    list_files,
 )
+from enginix.checkpoint.listing import Hub, list_files
 from enginix.checkpoint.load import open_checkpoint
 from enginix.checkpoint.transfer import Received, Retrying
 from enginix.errors import DownloadError

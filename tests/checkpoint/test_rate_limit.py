@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,8 +15,9 @@ from fakes.hub import Hub as FakeHub
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enginix.checkpoint.download import Event, Hub, fetch_files, list_files
-from enginix.checkpoint.rate_limit import LONGEST, UNSTATED, read_limit
+from enginix.checkpoint.download import Event, fetch_files
+from enginix.checkpoint.listing import Hub, list_files
+from enginix.checkpoint.rate_limit import LONGEST, UNSTATED, SharedWait, read_limit
 from enginix.checkpoint.transfer import Retrying
 from enginix.errors import DownloadError
 
@@ -105,6 +107,26 @@ async def test_a_limit_that_all_connections_meet_is_waited_for_once(fetching: Fe
     said = [event for event in fetching.events if isinstance(event, Retrying)]
     assert len(said) == len(fetching.pauses)
     assert said[0].why == "the hub's rate limit for resolvers is used up (429)"
+
+
+async def test_all_who_wait_at_once_wait_once() -> None:
+    began, over = asyncio.Event(), asyncio.Event()
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        began.set()
+        await over.wait()
+
+    shared = SharedWait(pause)
+    async with asyncio.TaskGroup() as tasks:
+        waiting = [tasks.create_task(shared.wait(20.0)) for _ in range(4)]
+        waiting.append(tasks.create_task(shared.passed()))
+        await began.wait()
+        assert not any(task.done() for task in waiting)
+        over.set()
+    assert pauses == [20.0]
+    assert not shared.is_on
 
 
 async def test_a_limit_in_every_window_is_not_the_end(fetching: Fetching) -> None:

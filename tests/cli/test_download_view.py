@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 
-from enginix.checkpoint.download import Began, Damaged, Listing
+from enginix.checkpoint.download import Began, Damaged
+from enginix.checkpoint.listing import Listing
 from enginix.checkpoint.transfer import Received, RemoteFile, Retrying
 from enginix.cli.download_view import LogLines
 
