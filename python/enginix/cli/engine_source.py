@@ -52,8 +52,8 @@ def recorded_source(job: Job) -> Job:
 
 def _unpinned(job: Job, how: str) -> str:
     commit = (
-        f"it is built from commit {job.revision} of {job.repo}"
+        f": it is built from commit {job.revision} of {job.repo}"
         if job.revision
-        else f"and {job.checkpoint} does not say which commit of {job.repo} it holds"
+        else f", and {job.checkpoint} does not say which commit of {job.repo} it holds"
     )
-    return f"{job.name} is not pinned: {commit}; pin it with {how}"
+    return f"{job.name} is not pinned{commit}; pin it with {how}"
