@@ -360,6 +360,12 @@ def test_what_cannot_be_listed_is_explained(
         list_files(Hub(hub.url, asked["token"]), asked["repo"], asked["revision"], include)
 
 
+def test_what_is_no_commit_is_not_taken_for_one(hub: FakeHub) -> None:
+    hub.repos["org/tiny"].revision = "../../elsewhere"
+    with pytest.raises(DownloadError, match=r"is '\.\./\.\./elsewhere', expected a commit"):
+        list_files(Hub(hub.url), "org/tiny", "main")
+
+
 def test_a_private_repository_is_listed_with_the_token(hub: FakeHub) -> None:
     hub.repos["org/private"] = Repo(dict(TINY), private=True)
     assert len(list_files(Hub(hub.url, "hf_good"), "org/private", "main").files) == 2

@@ -62,6 +62,16 @@ def test_a_damaged_file_is_always_said_and_counts_back() -> None:
     ]
 
 
+def test_a_rate_limit_is_always_said() -> None:
+    clock, stream = Clock(), io.StringIO()
+    said = LogLines(stream, clock)
+    said(Began(LISTING, have=0))
+    said(Retrying(FILE.name, "the hub's rate limit for api is used up (429)", 21, limited=True))
+    assert lines_of(stream)[1] == (
+        "model.safetensors: the hub's rate limit for api is used up (429); again in 21 s"
+    )
+
+
 def test_many_retries_are_one_line() -> None:
     clock, stream = Clock(), io.StringIO()
     said = LogLines(stream, clock)

@@ -301,6 +301,31 @@ def test_what_is_no_manifest_is_refused(rebuild: Enginix, content: str | None, w
     assert not Path("again").exists()
 
 
+def test_a_name_that_leads_elsewhere_is_refused(enginix: Enginix, rebuild: Enginix) -> None:
+    assert enginix("engine", "build", "demo", "--out", "engine").status == 0
+    change(Path("engine"), name="../../elsewhere")
+    done = rebuild("engine")
+    assert done.status == 2
+    assert "expected letters, digits" in done.err
+
+
+def test_an_engine_that_was_taken_in_cannot_be_rebuilt(enginix: Enginix, rebuild: Enginix) -> None:
+    assert enginix("engine", "build", "demo", "--out", "engine").status == 0
+    change(Path("engine"), source={"repo": None, "revision": None, "files": {}})
+    done = rebuild("engine", "--out", "again")
+    assert done.status == 1
+    assert "records no source files" in done.err
+
+
+def test_an_older_engine_with_a_missing_file_is_damaged(enginix: Enginix, rebuild: Enginix) -> None:
+    assert enginix("engine", "build", "demo", "--out", "engine").status == 0
+    change(Path("engine"), sha256=None, recipe=None)
+    Path("engine/tokenizer.json").unlink()
+    done = rebuild("engine", "--out", "again")
+    assert done.status == 1
+    assert "tokenizer.json is missing, the manifest promises" in done.err
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_checkpoint(tmp_path_factory.mktemp("quantized") / "qwen3")
@@ -388,6 +413,16 @@ def test_another_tensorrt_llm_is_said_before_the_build(
     assert "not as it was: " in done.err
     assert "tensorrt llm 1.0.0 then, 1.2.1 now" in done.err
     assert "gpu name NVIDIA H100 then" in done.err
+
+
+@pytest.mark.parametrize("options", [{}, {"dtype": "bfloat16", "max_input_len": "many"}])
+def test_options_that_make_no_sense_are_one_sentence(
+    trtllm: Path, rebuild: Enginix, checkpoint: Path, options: dict[str, str]
+) -> None:
+    change(trtllm, recipe=recipe_of(trtllm) | {"options": options})
+    done = rebuild(trtllm, "--checkpoint", checkpoint, "--out", "again")
+    assert (done.status, done.err.count("\n")) == (1, 1)
+    assert "are not those of a build" in done.err
 
 
 def test_an_older_tensorrt_llm_manifest_says_what_is_missing(

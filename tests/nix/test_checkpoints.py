@@ -87,7 +87,9 @@ def test_a_checkpoint_that_is_not_pinned_says_so_and_which_commit_it_is(nix: Nix
     commit = hub.repos["org/tiny"].revision
     path = Path(done.stdout.strip())
     assert path.name.endswith("-tiny-checkpoint-unpinned")
-    assert "has no locked hash: it is fetched outside the sandbox and without HF_TOKEN" in done.stderr
+    assert (
+        "has no locked hash: it is fetched outside the sandbox and without HF_TOKEN" in done.stderr
+    )
     assert f"org/tiny is not pinned: main of org/tiny is commit {commit} now" in done.stderr
     assert json.loads((path / ".enginix-source.json").read_text())["revision"] == commit
 

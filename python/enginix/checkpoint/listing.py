@@ -21,6 +21,7 @@ from huggingface_hub.errors import (
 # Its HTTP library changed twice (requests, httpx, httpx2); this is whichever it has.
 from huggingface_hub.errors import HTTPError as HubTransportError  # type: ignore[attr-defined]
 
+from enginix.catalog.load import is_commit
 from enginix.checkpoint.load import SOURCE_PATTERNS
 from enginix.checkpoint.rate_limit import Limited, read_limit
 from enginix.checkpoint.transfer import MAX_FAILURES, RemoteFile, Retrying
@@ -64,7 +65,11 @@ def list_files(
 ) -> Listing:
     """Ask the hub what `repo` holds at `revision` (a branch, a tag or a commit)."""
     info = _ask(hub, repo, revision, said, pause)
-    assert info.sha is not None, "model_info answers one revision"
+    if info.sha is None or not is_commit(info.sha):
+        raise DownloadError(
+            f"{hub.endpoint} says that {revision} of {repo} is {info.sha!r}, expected a commit of "
+            "40 hex digits; check HF_ENDPOINT"
+        )
     patterns = tuple(include) or DEFAULT_INCLUDE
     files = []
     for sibling in info.siblings or []:

@@ -28,7 +28,7 @@ from enginix.engine.rebuild import (
 )
 from enginix.engine.trtllm.build import ask_versions, tensorrt_llm_build
 from enginix.engine.trtllm.plan import Options
-from enginix.errors import BuildError, NotACheckpoint, NotAnEngine
+from enginix.errors import BuildError, EngineDamaged, NotACheckpoint, NotAnEngine
 from enginix.manifest import BuiltWith, Manifest, Recipe, read_manifest, read_manifest_file
 
 ABOUT = """\
@@ -37,7 +37,7 @@ Make an engine again from nothing but its manifest, and hold the two against eac
 The source files are fetched at the recorded commit, or taken from --checkpoint; each must have the
 recorded sha256. The build gets the recorded options. An engine of the kind gguf must come out byte
 for byte. Of tensorrt-llm the rank checkpoint and the tokenizer must; TensorRT's own engine files
-are never the same bits twice and are not compared. What is not the same is left nowhere.
+need not be the same bits and are not compared. What is not the same is left nowhere.
 """
 
 
@@ -57,7 +57,8 @@ def rebuild(args: argparse.Namespace) -> int:
     manifest = _read(args.engine)
     recipe = require_rebuildable(args.engine, manifest)
     promise = read_promise(manifest, args.engine if args.engine.is_dir() else None)
-    out = args.out or environment.cache_home() / "engines" / manifest.name
+    name = engine_trtllm.require_name(manifest.name)
+    out = args.out or environment.cache_home() / "engines" / name
     require_free(out, replace=args.replace)
     checkpoint = args.checkpoint or _source(manifest)
     require_source(checkpoint, manifest)
@@ -132,16 +133,26 @@ def _build(
 
         _say_differences(manifest, BuiltWith(__version__), libraries())
         return engine_gguf.builder(job, out, None)
-    length, workers = (recipe.options.get(name) for name in ("max_input_len", "workers"))
-    options = Options(
-        dtype=recipe.options["dtype"],
-        max_input_len=int(length) if length else None,
-        workers=int(workers) if workers else None,
-        rank_hashes=recipe.rank_checkpoint,
-    )
+    options = _options(args.engine, recipe)
     workshop = engine_trtllm.workshop(out, args)
     _say_differences(manifest, ask_versions(options, workshop), {})
     return tensorrt_llm_build(job, options, workshop)
+
+
+def _options(where: Path, recipe: Recipe) -> Options:
+    length, workers = (recipe.options.get(name) for name in ("max_input_len", "workers"))
+    try:
+        return Options(
+            dtype=recipe.options["dtype"],
+            max_input_len=int(length) if length else None,
+            workers=int(workers) if workers else None,
+            rank_hashes=recipe.rank_checkpoint,
+        )
+    except (KeyError, ValueError) as error:
+        raise EngineDamaged(
+            f"{where}: recipe: options: {recipe.options} are not those of a build ({error}); build "
+            "the engine once more with `enginix engine build`"
+        ) from error
 
 
 def _say_differences(manifest: Manifest, now: BuiltWith, libraries: dict[str, str]) -> None:

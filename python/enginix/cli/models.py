@@ -12,7 +12,7 @@ from rich.table import Table
 
 from enginix.catalog.load import ModelSpec, SourceSpec, load_catalog
 
-TABLE_WIDTH = 100
+TABLE_WIDTH = 120
 HEADINGS = (
     "model",
     "kind",
@@ -59,7 +59,7 @@ def _by_status(specs: Iterable[ModelSpec]) -> dict[str, list[str]]:
     return found
 
 
-def _pinned(source: SourceSpec) -> str:
+def pinned(source: SourceSpec) -> str:
     if source.directory is not None:
         return "shipped"
     if not source.pinned:
@@ -83,7 +83,7 @@ def _add_rows(table: Table, spec: ModelSpec) -> None:
         table.add_row(
             spec.name,
             spec.kind,
-            _pinned(spec.source),
+            pinned(spec.source),
             str(variant.tensor_parallel) if memory else "none",
             f"{memory:g} GB" if memory else "-",
             str(variant.max_batch_size),

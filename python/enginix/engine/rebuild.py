@@ -12,14 +12,14 @@ from enginix.checkpoint.load import hash_files
 from enginix.engine.build import Build, Job, hash_all, sync_files
 from enginix.engine.stages import Stages
 from enginix.errors import EngineError, NotReproduced, SourceChanged
-from enginix.manifest import BuiltWith, Manifest, Recipe
+from enginix.manifest import BuiltWith, Manifest, Recipe, check_files
 
 if TYPE_CHECKING:
     # Its library takes a second to import, and only a fetch needs it.
     from enginix.checkpoint.listing import Listing
 
-# Engine kind -> the files of its engines that no second build makes bit for bit.
-NEVER_THE_SAME = {"gguf": (), "tensorrt-llm": ("config.json", "rank*")}
+# Engine kind -> the files of its engines that a second build need not make bit for bit.
+NOT_COMPARED = {"gguf": (), "tensorrt-llm": ("config.json", "rank*")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +38,22 @@ class Promise:
 
 def read_promise(manifest: Manifest, directory: Path | None) -> Promise:
     """`directory` is the engine where it is at hand."""
-    never = NEVER_THE_SAME[manifest.kind]
+    skipped = NOT_COMPARED[manifest.kind]
     sizes = {
         name: size
         for name, size in manifest.files.items()
-        if not any(fnmatchcase(name, pattern) for pattern in never)
+        if not any(fnmatchcase(name, pattern) for pattern in skipped)
     }
     hashes = manifest.sha256
     if not hashes and directory is not None:
+        check_files(directory, manifest)
         hashes = hash_all(directory, sizes)
     return Promise({name: hashes[name] for name in sizes if name in hashes}, sizes)
 
 
 def require_rebuildable(where: Path, manifest: Manifest) -> Recipe:
     """What is needed to build again is in the manifest, or an EngineError says that it is not."""
-    if manifest.kind not in NEVER_THE_SAME:
+    if manifest.kind not in NOT_COMPARED:
         raise EngineError(f"{where}: engines of the kind {manifest.kind} are not built here")
     if not manifest.source.files:
         raise EngineError(

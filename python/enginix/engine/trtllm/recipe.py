@@ -1,7 +1,7 @@
 """How an engine of the tensorrt-llm kind was made, and whether that came out the same again.
 
-The rank checkpoint is what can be compared: TensorRT chooses its kernels by timing them, so the
-engine files of two builds differ.
+The rank checkpoint is what is compared: TensorRT chooses its kernels by timing them, so the engine
+files of two builds need not be the same bits.
 """
 
 from __future__ import annotations
