@@ -112,18 +112,19 @@ async def fetch_files(
                 transfer = Transfer(client, said, connections=connections, pause=pause)
                 for file, partial in zip(wanted, parts, strict=True):
                     tasks.create_task(_fetch_file(transfer, file, partial, work, said))
-        shutil.rmtree(work / INCOMPLETE)
-        if work != directory:
-            remove_others(work, listing.files)
-        if with_origin:
-            await asyncio.to_thread(write_origin, work, _origin(listing, work))
-        if work != directory:
-            work.rename(directory)
+        await asyncio.to_thread(_complete, listing, work, directory, with_origin)
 
 
-def _origin(listing: Listing, work: Path) -> Origin:
-    hashes = {file.name: file.sha256 or hash_file(work / file.name) for file in listing.files}
-    return Origin(listing.repo, listing.revision, hashes)
+def _complete(listing: Listing, work: Path, directory: Path, with_origin: bool) -> None:
+    """All files are there: nothing else is, and the directory gets its name last."""
+    shutil.rmtree(work / INCOMPLETE)
+    if work != directory:
+        remove_others(work, listing.files)
+    if with_origin:
+        hashes = {file.name: file.sha256 or hash_file(work / file.name) for file in listing.files}
+        write_origin(work, Origin(listing.repo, listing.revision, hashes))
+    if work != directory:
+        work.rename(directory)
 
 
 async def _is_there(file: RemoteFile, work: Path, said: Callable[[Event], None]) -> bool:

@@ -13,10 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from enginix.checkpoint.arrival import locked, require_space, writing
+from enginix.checkpoint.arrival import locked, writing
 from enginix.checkpoint.download import Began, Event, fetch_files
 from enginix.checkpoint.listing import Hub, Listing
 from enginix.checkpoint.nar import NarHash, nar_order
+from enginix.errors import DownloadError
 
 
 async def hash_without_keeping(
@@ -33,8 +34,7 @@ async def hash_without_keeping(
 
     try:
         with writing(directory), locked(directory):
-            largest = max(file.size for file in listing.files)
-            require_space(directory, largest, shutil.disk_usage(directory).free)
+            _require_room(listing, shutil.disk_usage(directory).free)
             said(Began(listing, 0))
             for file in sorted(listing.files, key=lambda file: nar_order(file.name)):
                 part = replace(listing, files=(file,))
@@ -44,3 +44,12 @@ async def hash_without_keeping(
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     return nar.text()
+
+
+def _require_room(listing: Listing, free: int) -> None:
+    largest = max(listing.files, key=lambda file: file.size)
+    if largest.size > free:
+        raise DownloadError(
+            f"{largest.name} of {listing.repo} has {largest.size / 1e6:,.0f} MB, and the disk has "
+            f"{free / 1e6:,.0f} MB free; make room, or set ENGINIX_HOME to a larger disk"
+        )
