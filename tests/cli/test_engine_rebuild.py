@@ -415,6 +415,17 @@ def test_another_tensorrt_llm_is_said_before_the_build(
     assert "gpu name NVIDIA H100 then" in done.err
 
 
+def test_a_missing_runtime_is_found_before_anything_is_fetched(
+    trtllm: Path, rebuild: Enginix, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change(trtllm, source={"repo": "org/demo", "revision": COMMIT, "files": {"config.json": "0"}})
+    monkeypatch.delenv("ENGINIX_RUNTIME_TENSORRT_LLM")
+    done = rebuild(trtllm, "--out", "again")
+    assert done.status == 1
+    assert "set ENGINIX_RUNTIME_TENSORRT_LLM" in done.err
+    assert hub.requests == []
+
+
 @pytest.mark.parametrize("options", [{}, {"dtype": "bfloat16", "max_input_len": "many"}])
 def test_options_that_make_no_sense_are_one_sentence(
     trtllm: Path, rebuild: Enginix, checkpoint: Path, options: dict[str, str]

@@ -55,7 +55,7 @@ def test_a_branch_is_no_pin(tmp_path: Path) -> None:
     assert "is not pinned" in str(catalogue_source(job(fetched(tmp_path)), spec("main")).remark)
 
 
-def test_a_pinned_model_of_its_commit_needs_no_word(tmp_path: Path) -> None:
+def test_a_pinned_model_of_its_commit_gets_no_remark(tmp_path: Path) -> None:
     assert catalogue_source(job(fetched(tmp_path)), spec(COMMIT)).remark is None
 
 
@@ -65,13 +65,15 @@ def test_another_commit_than_the_pinned_one_is_said_and_recorded(tmp_path: Path)
     assert f"is pinned to {COMMIT}, and {tmp_path} holds commit {OTHER}" in str(found.remark)
 
 
-def test_a_pinned_model_from_an_unmarked_directory_is_believed_aloud(tmp_path: Path) -> None:
+def test_a_pinned_model_from_a_directory_without_a_record_is_taken_as_pinned_and_reported(
+    tmp_path: Path,
+) -> None:
     found = catalogue_source(job(tmp_path), spec(COMMIT))
     assert found.revision == COMMIT
     assert f"taken to be the pinned {COMMIT} of org/tiny" in str(found.remark)
 
 
-def test_a_shipped_model_needs_no_word(tmp_path: Path) -> None:
+def test_a_shipped_model_gets_no_remark(tmp_path: Path) -> None:
     found = catalogue_source(job(tmp_path), find_model("demo"))
     assert (found.repo, found.revision, found.remark) == (None, None, None)
 

@@ -60,6 +60,9 @@ def rebuild(args: argparse.Namespace) -> int:
     name = engine_trtllm.require_name(manifest.name)
     out = args.out or environment.cache_home() / "engines" / name
     require_free(out, replace=args.replace)
+    if manifest.kind == engine_trtllm.KIND:
+        # A runtime that is missing is found before gigabytes are fetched for it.
+        engine_trtllm.find_python()
     checkpoint = args.checkpoint or _source(manifest)
     require_source(checkpoint, manifest)
     build = comparing(_build(manifest, recipe, checkpoint, out, args), promise)
