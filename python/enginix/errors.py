@@ -9,8 +9,11 @@ EnginixError
 │   ├── CheckpointDamaged    files are there and broken: truncated, inconsistent, wrong hash
 │   └── CheckpointUnsupported  sound, but this engine kind cannot run it
 ├── DownloadError            a source could not be fetched
+│   └── HubUnreachable       no answer from the hub: no other repository would do better
 ├── BuildError               no engine came out of a build
 │   ├── OutputExists         the output directory is taken
+│   ├── SourceChanged        a source file is not the one that an engine was made from
+│   ├── NotReproduced        the same build of the same files gave something else
 │   ├── ConversionWrong      a rank checkpoint is not what the checkpoint promises
 │   ├── BuildStalled         no output and no growing file for too long
 │   ├── DeadlinePassed       still busy when its time was over
@@ -100,6 +103,10 @@ class DownloadError(EnginixError):
     pass
 
 
+class HubUnreachable(DownloadError):
+    pass
+
+
 class BuildError(EnginixError):
     pass
 
@@ -108,6 +115,19 @@ class OutputExists(BuildError):
     def __init__(self, path: Path) -> None:
         super().__init__(
             f"{path} exists already; name another --out, or pass --replace to build over it"
+        )
+
+
+class SourceChanged(BuildError):
+    pass
+
+
+class NotReproduced(BuildError):
+    def __init__(self, what: str, found: str | None, expected: str) -> None:
+        super().__init__(
+            f"{what}: found {found or 'no such file'}, the manifest records {expected}: this is "
+            "not the same engine again, and nothing was put in its place; build it with the "
+            "versions that its manifest names"
         )
 
 
