@@ -7,10 +7,10 @@ import httpx
 PATIENCE = 5.0
 
 
-async def answers_ok(url: str) -> bool:
+async def answers_ok(url: str, seconds: float = PATIENCE) -> bool:
     """Whether GET `url` answers 200; a server that is not there yet is not ready, not an error."""
     try:
-        async with httpx.AsyncClient(timeout=PATIENCE, trust_env=False) as client:
+        async with httpx.AsyncClient(timeout=seconds, trust_env=False) as client:
             return (await client.get(url)).status_code == httpx.codes.OK
     except httpx.TransportError:
         return False

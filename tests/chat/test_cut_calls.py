@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 from chat.speech import RECORDINGS, heard
+from hypothesis import given
+from hypothesis import strategies as st
 
 from enginix.chat.arguments import as_object, is_whole
 from enginix.chat.events import Message, ToolCall
@@ -67,6 +69,36 @@ def test_a_cut_call_is_the_same_streamed_and_whole(text: str, how: dict[str, Any
     for end in range(0, len(text), 3):
         message: Message = heard(text[:end], 1, **how)
         assert message == heard(text[:end], len(text), **how)
+
+
+WRITE = {
+    "hermes-json": "<tool_call>{call}</tool_call>",
+    "llama3-json": "{call}",
+    "mistral": "[TOOL_CALLS][{call}]",
+    "nemotron-json": "<TOOLCALL>[{call}]</TOOLCALL>",
+}
+VALUES = st.lists(
+    st.sampled_from(["</parameter>", "\n", "</function>", "<parameter=n>", "</tool_call>", "<", '"',
+                     "<parameter=", "<function=f>", " ", "x", "\\", "{", "}", "é👋", "12"]),
+    max_size=8,
+).map("".join)  # fmt: skip
+
+
+@pytest.mark.parametrize("tools", SLOPPY)
+@given(value=VALUES, number=st.integers(), cut=st.integers(0, 200), chunk=st.integers(1, 9))
+def test_whatever_a_value_holds_a_cut_call_is_the_beginning_of_the_whole_one(
+    tools: str, value: str, number: int, cut: int, chunk: int
+) -> None:
+    if tools == "qwen3-xml":
+        text = f"<function=f>\n<parameter=n>\n{number}\n</parameter>\n"
+        text += f"<parameter=a>\n{value}\n</parameter>\n</function>"
+    else:
+        text = json.dumps({"name": "f", "arguments": {"n": number, "a": value}})
+        text = WRITE[tools].replace("{call}", text)
+    how = {"reasoning": None, "tools": tools, "definitions": DEFINITIONS}
+    whole, part = heard(text, **how).tool_calls, heard(text[:cut], chunk, **how).tool_calls
+    assert len(part) <= len(whole)
+    assert all(holds(*pair) for pair in zip(part, whole, strict=False))
 
 
 @pytest.mark.parametrize(

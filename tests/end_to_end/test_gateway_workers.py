@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import signal
+import time
 
 import httpx
 import pytest
@@ -59,6 +60,24 @@ async def test_metrics_are_those_of_all_workers_and_a_dead_one_is_replaced(
         assert answered(gateway) >= 24
         family = descendants(gateway.process.pid)
     assert not [pid for pid in family if os.path.exists(f"/proc/{pid}")]
+
+
+async def test_a_frozen_worker_is_replaced_within_five_seconds_and_the_other_goes_on(
+    triton_server: RunningTriton,
+) -> None:
+    with running_gateway(triton_server.engine, triton_server.grpc, "--workers=2") as gateway:
+        await ask(gateway, 24)
+        frozen, other = descendants(gateway.process.pid)
+        os.kill(frozen, signal.SIGSTOP)
+        began = time.monotonic()
+        assert gateway.log.says("did not move for 3.5 s, was killed", patience=20)
+        async with asyncio.timeout(30):
+            while len(descendants(gateway.process.pid)) < 2:  # noqa: ASYNC110, a process's state
+                await asyncio.sleep(0.05)
+        assert time.monotonic() - began < 6
+        assert other in descendants(gateway.process.pid)
+        answers = await ask(gateway, 24)
+        assert set(answers) == {"The capital of France is Paris."}
 
 
 async def test_keys_lock_the_api_and_leave_health_open(triton_server: RunningTriton) -> None:

@@ -134,6 +134,31 @@ def test_a_dead_executor_behind_a_healthy_triton_is_replaced(profile: Running) -
     assert content(profile.until_answered("demo", 60))
 
 
+def test_a_dead_preprocessing_is_noticed_though_tokens_come_out(profile: Running) -> None:
+    os.kill(profile.child("/repository/preprocessing/"), signal.SIGKILL)
+    assert content(profile.ask("demo"))
+    assert profile.log.says("preprocessing", patience=60), profile.log.text()
+    assert content(profile.until_answered("demo", 60))
+
+
+def test_a_frozen_gateway_is_replaced_within_ten_seconds(profile: Running) -> None:
+    os.kill(profile.child("openai"), signal.SIGSTOP)
+    began = time.monotonic()
+    assert profile.log.says("gateway is started again", patience=30), profile.log.text()
+    assert time.monotonic() - began < 10
+    deadline = time.monotonic() + 30
+    while not is_answering(profile.url):
+        assert time.monotonic() < deadline, profile.log.text()
+    assert content(profile.until_answered("demo", 60))
+
+
+def is_answering(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/livez", timeout=1).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
 def test_a_frozen_llama_server_is_replaced_and_the_other_model_goes_on(profile: Running) -> None:
     os.kill(profile.child("llama_server.py"), signal.SIGSTOP)
     assert content(profile.ask("demo"))

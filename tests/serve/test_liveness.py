@@ -1,4 +1,4 @@
-"""A wedged server is found out within ten seconds, a busy one never; on a clock of the test's."""
+"""The watch over a server: probes run beside each other, and end with it."""
 
 from __future__ import annotations
 
@@ -7,102 +7,69 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from enginix.errors import BackendTimedOut, BackendUnavailable
-from enginix.serve.liveness import Clock, Vitals, until_wedged
+from enginix.errors import BackendTimedOut
+from enginix.serve.judge import Policy
+from enginix.serve.liveness import Seen, Vitals, until_dead
 
-PROBE_SECONDS = 2.0
+FAST = Policy(
+    look_every=0.02, look_again=0.01, probe_every=0.04, probe_again=0.02, apart=0.01, hang=0.05
+)
+PROBE_SECONDS = 0.1
 
 
 @dataclass
-class Engine:
-    """Its life on a simulated clock: what it does at which second is the test's to say."""
+class Server:
+    """Every `nth` probe hangs; nobody else asks it."""
 
-    now: float = 0.0
-    ends: float = 3600.0
-    wedged_at: float = float("inf")
-    refuses: bool = False
-    spins: bool = False
-    tokens_until: float = 0.0
-    """Real traffic's tokens flow until then, twenty a second."""
-    prefills: list[tuple[float, float]] = field(default_factory=list)
-    """From when to when it computes a prompt and says nothing to anybody."""
-    counts: bool = True
+    nth: int = 0
     probes: int = 0
-
-    async def sleep(self, seconds: float) -> None:
-        self.now += seconds
-        await asyncio.sleep(0)
-        if self.now > self.ends:
-            raise asyncio.CancelledError
-
-    async def tokens(self) -> float | None:
-        if not self.counts:
-            return None
-        until = min(self.now, self.tokens_until, self.wedged_at)
-        silent = sum(min(end, until) - start for start, end in self.prefills if start < until)
-        return int((until - silent) * 20)
+    open: set[int] = field(default_factory=set)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def probe(self) -> None:
         self.probes += 1
-        until = next((end for start, end in self.prefills if start <= self.now < end), self.now)
-        if self.now >= self.wedged_at:
-            if self.refuses:
-                raise BackendUnavailable("503")
-            until = float("inf")
-        if until - self.now > PROBE_SECONDS:
-            await self.sleep(PROBE_SECONDS)
-            raise BackendTimedOut("no token within 2 s")
-        await self.sleep(until - self.now + 0.05)
+        number = self.probes
+        self.open.add(number)
+        self.asked.set()
+        try:
+            if self.nth and number % self.nth == 0:
+                await asyncio.sleep(PROBE_SECONDS)
+                raise BackendTimedOut("no token within 0.1 s")
+            await asyncio.sleep(0)
+        finally:
+            self.open.discard(number)
 
-    def processor_seconds(self) -> float:
-        if self.spins:
-            return self.now
-        return sum(min(end, self.now) - start for start, end in self.prefills if start < self.now)
+    async def traffic(self) -> Seen:
+        return Seen()
 
-    async def until_wedged(self) -> str:
-        vitals = Vitals(self.probe, self.tokens, self.processor_seconds)
-        return await until_wedged(vitals, clock=Clock(lambda: self.now, self.sleep))
+    def vitals(self) -> Vitals:
+        return Vitals(self.probe, self.traffic, lambda: 0.0)
 
 
-@pytest.mark.parametrize("wedged_at", [30 + step * 0.13 for step in range(30)])
-@pytest.mark.parametrize("refuses", [False, True])
-@pytest.mark.parametrize("tokens_until", [0, 1000])
-async def test_a_wedge_is_known_within_ten_seconds(
-    wedged_at: float, refuses: bool, tokens_until: float
-) -> None:
-    engine = Engine(wedged_at=wedged_at, refuses=refuses, tokens_until=tokens_until)
-    assert "3 times in a row" in await engine.until_wedged()
-    assert engine.now - wedged_at <= 10
+@pytest.mark.parametrize("nth", [2, 3, 4])
+async def test_probes_that_hang_beside_answered_ones_end_the_watch(nth: int) -> None:
+    server = Server(nth)
+    async with asyncio.timeout(10):
+        assert "partly dead" in await until_dead(server.vitals(), FAST)
+    assert not server.open
 
 
-async def test_an_hour_of_heavy_load_with_long_prefills_restarts_nothing() -> None:
-    prefills = [(float(start), start + 60.0) for start in range(30, 3500, 90)]
-    engine = Engine(tokens_until=3600, prefills=prefills)
-    with pytest.raises(asyncio.CancelledError):
-        await engine.until_wedged()
+async def test_a_watch_that_is_cancelled_leaves_no_probe_behind() -> None:
+    server = Server(nth=1)
+    watch = asyncio.create_task(until_dead(server.vitals(), FAST))
+    async with asyncio.timeout(10):
+        await server.asked.wait()
+    watch.cancel()
+    await asyncio.wait({watch})
+    assert not server.open
 
 
-async def test_an_hour_without_anybody_restarts_nothing() -> None:
-    engine = Engine()
-    with pytest.raises(asyncio.CancelledError):
-        await engine.until_wedged()
-    assert 700 <= engine.probes <= 1300
+async def test_a_fault_of_our_own_is_not_taken_for_health() -> None:
+    async def broken() -> None:
+        raise ZeroDivisionError
 
-
-async def test_flowing_tokens_are_proof_enough_and_nobody_probes() -> None:
-    engine = Engine(tokens_until=3600)
-    with pytest.raises(asyncio.CancelledError):
-        await engine.until_wedged()
-    assert engine.probes == 0
-
-
-async def test_probes_alone_find_a_wedge_where_nobody_counts_tokens() -> None:
-    engine = Engine(wedged_at=50, counts=False)
-    assert await engine.until_wedged()
-    assert engine.now <= 60
-
-
-async def test_a_server_that_computes_for_ever_without_a_token_is_wedged_too() -> None:
-    engine = Engine(wedged_at=50, spins=True)
-    assert "it was busy for" in await engine.until_wedged()
-    assert 170 <= engine.now <= 190
+    server = Server()
+    vitals = Vitals(broken, server.traffic, lambda: 0.0)
+    async with asyncio.timeout(10):
+        with pytest.raises(ZeroDivisionError):
+            await until_dead(vitals, FAST)

@@ -14,13 +14,21 @@ import pytest
 from enginix.backends.openai import OpenAIBackend
 from enginix.errors import BackendError
 from enginix.serve.child import ChildSpec, State
+from enginix.serve.judge import Policy
 from enginix.serve.keeper import Keeper
-from enginix.serve.liveness import Patience
 from tests.conftest import free_ports
 
 PROGRAM = Path(__file__).parent.parent / "fakes" / "wedged_server.py"
 # The same rules as in service, a tenth as patient.
-SHORT = Patience(look_every=0.15, probe_every=0.3, shortest_strike=0.05, busy=5.0, working=0.01)
+SHORT = Policy(
+    look_every=0.1,
+    look_again=0.05,
+    probe_every=0.3,
+    probe_again=0.1,
+    apart=0.05,
+    busy=5.0,
+    working=0.01,
+)
 
 
 @asynccontextmanager
@@ -38,7 +46,7 @@ async def kept_server(directory: Path) -> AsyncIterator[tuple[Keeper, str]]:
 
     argv = [sys.executable, str(PROGRAM), str(port)]
     spec = ChildSpec("stand-in", argv, directory / "log", is_ready, deadline=20)
-    keeper = Keeper(spec, probe=backend.probe, patience=SHORT)
+    keeper = Keeper(spec, probe=backend.probe, policy=SHORT)
     try:
         await keeper.load()
         yield keeper, url

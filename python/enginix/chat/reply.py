@@ -120,21 +120,21 @@ class ReplyParser:
         self._talks = not openings
 
     def feed(self, text: str) -> list[Event]:
-        said = self._feed(text)
-        return said if self._thoughts is None else self._thoughts.read(said)
+        events = self._feed(text)
+        return events if self._thoughts is None else self._thoughts.read(events)
 
-    def hear(self, said: list[Event]) -> list[Event]:
-        """As `feed`, for what somebody else has already taken out of the reply."""
-        return said if self._thoughts is None else self._thoughts.read(said)
+    def pass_through(self, events: list[Event]) -> list[Event]:
+        """As `feed`, for events that another server has already parsed out of the reply."""
+        return events if self._thoughts is None else self._thoughts.read(events)
 
     def finish(self, *, cut: bool = False) -> list[Event]:
         """Release what was held back as a possible marker: it was ordinary text after all.
 
         `cut`: a limit ended the reply, not the model."""
-        said = self._finish()
+        events = self._finish()
         if self._thoughts is None:
-            return said
-        return self._thoughts.read(said) + self._thoughts.finish(cut=cut)
+            return events
+        return self._thoughts.read(events) + self._thoughts.finish(cut=cut)
 
     def _feed(self, text: str) -> list[Event]:
         if self._block is not None:

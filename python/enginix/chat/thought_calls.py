@@ -1,8 +1,8 @@
 """Finds the calls that a model wrote into its reasoning and then waited for.
 
-Models forget to end their reasoning before they call. A whole call of a known function, with
-nothing behind it to the end of the reply, is meant; everything else in there, tags that are talked
-about among it, is thought. So text waits from a marker on until it is clear which of the two it is.
+Models forget to end their reasoning before they call. A whole call of a known function that
+ends the reply is a call. Everything else in the reasoning stays reasoning, also tags that the model
+only mentions. Text is held from a marker on until it is clear which of the two it is.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class Parser(Protocol):
 
 
 class ThoughtCalls:
-    """Goes between a parser and whoever reads its events."""
+    """A filter behind a parser: events in, events out."""
 
-    __slots__ = ("_calls", "_held", "_markers", "_names", "_new_parser", "_said", "_trial")
+    __slots__ = ("_calls", "_events", "_held", "_markers", "_names", "_new_parser", "_trial")
 
     def __init__(
         self, markers: Sequence[str], new_parser: Callable[[], Parser], calls: Calls
@@ -43,7 +43,7 @@ class ThoughtCalls:
         self._names = calls.names
         self._held: list[str] = []
         self._trial: Parser | None = None
-        self._said: list[Event] = []
+        self._events: list[Event] = []
 
     def read(self, events: Sequence[Event]) -> list[Event]:
         passed: list[Event] = []
@@ -56,11 +56,11 @@ class ThoughtCalls:
         return passed
 
     def finish(self, *, cut: bool) -> list[Event]:
-        """`cut`: the reply was to go on, so nothing in it has been decided."""
+        """`cut`: a limit ended the reply, so the model may not have meant to stop here."""
         passed: list[Event] = []
         if self._trial is not None and not cut:
-            self._said += self._trial.finish()
-            message = collect(self._said)
+            self._events += self._trial.finish()
+            message = collect(self._events)
             whole = all(call.whole for call in message.tool_calls)
             if message.tool_calls and whole and not message.content.strip():
                 for call in message.tool_calls:
@@ -91,13 +91,13 @@ class ThoughtCalls:
         return text[cut:] if found else ""
 
     def _try(self, text: str, passed: list[Event]) -> str:
-        """Read on for as long as it may be calls; one by one, so that any chunking ends alike."""
+        """Read while the text may be calls; character by character, so chunking cannot matter."""
         assert self._trial is not None
         for at, char in enumerate(text):
-            said = self._trial.feed(char)
+            events = self._trial.feed(char)
             self._held.append(char)
-            self._said += said
-            if said and not all(map(self._may_be_meant, said)):
+            self._events += events
+            if events and not all(map(self._may_be_meant, events)):
                 held = self._take_held()
                 end = len(held) - self._may_begin(held)
                 self._held = [held[:end]]
@@ -114,10 +114,10 @@ class ThoughtCalls:
         return max(partial_marker(text, marker) for marker in self._markers)
 
     def _release(self, passed: list[Event]) -> None:
-        """It was thought after all."""
+        """What was held is reasoning after all."""
         if held := self._take_held():
             passed.append(Reasoning(held))
-        self._trial, self._said = None, []
+        self._trial, self._events = None, []
 
     def _take_held(self) -> str:
         held = "".join(self._held)

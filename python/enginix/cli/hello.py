@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -13,11 +14,40 @@ from enginix.cli.ask_gateway import authorization
 from enginix.errors import BackendError
 
 PATIENCE = 60.0
+# A server that is ready may still refuse: it was restarted, or its queue is full.
+RETRY_FOR = 15.0
+RETRY_SECONDS = 1.0
+
+
+async def try_hello(
+    console: Console,
+    url: str,
+    model: str,
+    question: str,
+    *,
+    retry_for: float = RETRY_FOR,
+    pause: float = RETRY_SECONDS,
+) -> str | None:
+    """Show the question and its answer; why there is none, after some tries.
+
+    It is shown for people, and no reason to end servers.
+    """
+    console.print(f"\n[bold]you[/]      {question}")
+    loop = asyncio.get_running_loop()
+    until = loop.time() + retry_for
+    while True:
+        try:
+            await say_hello(console, url, model, question)
+            return None
+        except (BackendError, httpx.HTTPError) as error:
+            why = str(error) or type(error).__name__
+        if loop.time() >= until:
+            return why
+        await asyncio.sleep(pause)
 
 
 async def say_hello(console: Console, url: str, model: str, question: str) -> None:
-    """Print question, reasoning and answer; BackendError when no answer comes."""
-    console.print(f"\n[bold]you[/]      {question}")
+    """Print reasoning and answer; BackendError when no answer comes."""
     shown = ""
     async with aclosing(_deltas(url, model, question)) as deltas:
         async for kind, text in deltas:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from collections.abc import Sequence
 from tempfile import TemporaryDirectory
 
 from enginix.cli import environment
 from enginix.cli.own_command import own_command
 from enginix.cli.signals import run_until_signalled
+from enginix.gateway.heartbeat import heartbeat_file, until_silent
 from enginix.gateway.metrics import forget_worker
 from enginix.process import describe_exit, started
 
 logger = logging.getLogger(__name__)
 
 RESTART_SECONDS = 1.0
+# A worker whose event loop has not run for so long is frozen.
+SILENT_SECONDS = 3.5
 # Over what running answers get to finish.
 GRACE_SECONDS = 5.0
 
@@ -41,7 +45,28 @@ async def _keep_running(command: Sequence[str], metrics: str, grace: float) -> N
     variables = environment.with_metrics_directory(metrics)
     while True:
         async with started(command, env=variables, grace=grace) as worker:
-            status = await worker.wait()
+            why = await _ended(worker, metrics)
         forget_worker(worker.pid, metrics)
-        logger.error("a worker %s and is started again", describe_exit(status))
-        await asyncio.sleep(RESTART_SECONDS)
+        heartbeat_file(metrics, worker.pid).unlink(missing_ok=True)
+        logger.error("a worker %s and is started again", why)
+        if worker.returncode != -signal.SIGKILL:
+            # One that fails as it starts is not to fail all the time.
+            await asyncio.sleep(RESTART_SECONDS)
+
+
+async def _ended(worker: asyncio.subprocess.Process, metrics: str) -> str:
+    """How a worker has ended; one that is frozen is killed."""
+    ended = asyncio.create_task(worker.wait())
+    silent = asyncio.create_task(until_silent(heartbeat_file(metrics, worker.pid), SILENT_SECONDS))
+    try:
+        await asyncio.wait({ended, silent}, return_when=asyncio.FIRST_COMPLETED)
+        if ended.done():
+            return describe_exit(ended.result())
+        # It hears no other signal.
+        worker.kill()
+        await ended
+        return f"did not move for {SILENT_SECONDS:g} s, was killed"
+    finally:
+        for task in (ended, silent):
+            task.cancel()
+        await asyncio.wait({ended, silent})

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from contextlib import AsyncExitStack
 from functools import partial
 
 from rich.console import Console
 
-from enginix.cli.hello import say_hello
+from enginix.cli.hello import try_hello
 from enginix.cli.up_servers import (
     control_path,
     gateway_of,
@@ -25,6 +26,7 @@ from enginix.readiness import answers_ok
 from enginix.serve.child import ChildSpec, State
 from enginix.serve.commands import LOOPBACK, Command
 from enginix.serve.control import control_socket
+from enginix.serve.judge import Policy
 from enginix.serve.keeper import Keeper
 from enginix.serve.profile import ENGINES, Profile
 from enginix.serve.residency import Residency
@@ -32,6 +34,10 @@ from enginix.serve.supervisor import supervised
 from enginix.serve.traffic import Traffic
 
 GATEWAY = "gateway"
+GATEWAY_SECONDS = 1.0
+# It does nothing that takes long, so it is given up sooner. One of several processes that hangs is
+# replaced by the process that started them.
+GATEWAY_POLICY = Policy(look_every=0.5, probe_every=1.0, probe_again=0.5, hung=sys.maxsize)
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -70,7 +76,9 @@ async def serve_profile(profile: Profile) -> None:
         await stack.enter_async_context(supervised(keepers, report, optional))
         for one in residents:
             if profile.hello and one.keeper.child.state is State.LOADED:
-                await say_hello(console, url, one.entry.name, profile.hello)
+                name = one.entry.name
+                if why := await try_hello(console, url, name, profile.hello):
+                    tell(name, f"has not answered the sample question yet: {why}")
         _tell_where(profile, url)
         await residency.expire()
 
@@ -84,12 +92,12 @@ def _gateway_keeper(profile: Profile, command: Command, url: str) -> Keeper:
     is_ready = partial(answers_ok, f"{url}/livez")
 
     async def probe() -> None:
-        if not await is_ready():
+        if not await answers_ok(f"{url}/livez", GATEWAY_SECONDS):
             raise BackendUnavailable("its /livez does not answer")
 
     log = log_directory(profile) / "gateway.log"
     spec = ChildSpec(GATEWAY, command.argv, log, is_ready, env=with_ours(command.env))
-    return Keeper(spec, probe=probe)
+    return Keeper(spec, probe=probe, policy=GATEWAY_POLICY)
 
 
 def _tell_where(profile: Profile, url: str) -> None:

@@ -29,6 +29,7 @@ from enginix.serve import commands
 from enginix.serve.child import ChildSpec
 from enginix.serve.commands import LOOPBACK, Command
 from enginix.serve.keeper import Keeper, Probe
+from enginix.serve.liveness import Seen
 from enginix.serve.profile import ENGINES, ModelEntry, Profile
 from enginix.serve.residency import Resident
 from enginix.serve.traffic import Traffic
@@ -140,8 +141,8 @@ def keeper_of(server: Server, traffic: Traffic) -> Keeper:
     prober = _prober(server)
     name = server.entry.name
 
-    async def tokens() -> float | None:
-        return await traffic.tokens(name)
+    async def seen() -> Seen:
+        return await traffic.seen(name)
 
     spec = ChildSpec(
         name,
@@ -151,7 +152,8 @@ def keeper_of(server: Server, traffic: Traffic) -> Keeper:
         deadline=server.entry.ready_seconds,
         env=with_ours(server.command.env),
     )
-    return Keeper(spec, probe=prober.probe, tokens=tokens)
+    text = prober.probe_text if isinstance(prober, TritonProbe) else None
+    return Keeper(spec, probe=prober.probe, rare_probe=text, traffic=seen)
 
 
 async def answers(probe: Probe) -> bool:

@@ -31,6 +31,8 @@ from enginix.gateway.errors import is_internal
 from enginix.gateway.fast_lane import FastLane
 from enginix.gateway.following import Opener, following
 from enginix.gateway.gateway import Gateway
+from enginix.gateway.heartbeat import beating
+from enginix.gateway.lane_watch import lanes_watched
 from enginix.gateway.loading import when_loaded
 from enginix.gateway.middleware import Authorization, RequestLog, failure_response
 from enginix.gateway.models import Model
@@ -98,7 +100,11 @@ def create_app(
         gateway = Gateway(open_models(), settings, metrics_directory=metrics_directory)
         app.state.gateway = gateway
         try:
-            async with following(gateway, opener):
+            async with (
+                following(gateway, opener),
+                lanes_watched(gateway),
+                beating(metrics_directory),
+            ):
                 # The server looks there for what still runs when it is told to end.
                 yield {"gateway": gateway}
         finally:

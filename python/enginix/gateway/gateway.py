@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from typing import Any
 
 from enginix.errors import (
@@ -17,6 +18,7 @@ from enginix.errors import (
 )
 from enginix.gateway.admission import Admission
 from enginix.gateway.ask import AnyAsk, RelayedAsk
+from enginix.gateway.first_tokens import FirstTokens
 from enginix.gateway.following import Following
 from enginix.gateway.generation import Replies, generate
 from enginix.gateway.liveness import Liveness
@@ -47,6 +49,7 @@ class Lane:
         self.gauges = metrics.load(model.name)
         self.admission = Admission(model.name, settings.load.running, settings.load.waiting)
         self.liveness = Liveness(model.backend.probe)
+        self.first_tokens = FirstTokens()
         self.presence: str = Presence.OPEN
         self.reason = ""
         """Why it is not open."""
@@ -146,18 +149,26 @@ class Gateway:
         task = asyncio.current_task()
         assert task is not None, "it runs in a coroutine"
         self._tasks.add(task)
-        times = [TokenTimes(lane.liveness, self._reporter(lane)) for _ in range(choices)]
+        times: list[TokenTimes] = []
+        waits: list[int] = []
         try:
+            await _refuse_if_down(lane)
             async with self._turn(lane, record):
+                waits += [lane.first_tokens.asked(task) for _ in range(choices)]
+                times += [self._times(lane, number) for number in waits]
                 yield times
         except BackendError as error:
             lane.liveness.failed(error)
             raise await self.servers.explained(model, error) from None
         except asyncio.CancelledError:
-            if not self._interrupted or task.uncancel() > 0:
+            why = lane.first_tokens.given_up(waits)
+            if not (why or self._interrupted) or task.uncancel() > 0:
                 raise
+            if why:
+                raise BackendUnavailable(why) from None
             raise ServerStopping(retry_after=RETRY_SECONDS) from None
         finally:
+            lane.first_tokens.left(waits)
             _note(times, record)
             self.note_late_tokens(lane)
             self._tasks.discard(task)
@@ -198,8 +209,16 @@ class Gateway:
             lane.gauges.running.dec()
             lane.admission.leave()
 
-    def _reporter(self, lane: Lane) -> Callable[[TokenTimes], None]:
-        return lambda times: self.metrics.report_tokens(lane.model.name, times)
+    def _times(self, lane: Lane, number: int) -> TokenTimes:
+        report = partial(self.metrics.report_tokens, lane.model.name)
+        began = partial(lane.first_tokens.arrived, number)
+        return TokenTimes(lane.liveness, report, began=began)
+
+
+async def _refuse_if_down(lane: Lane) -> None:
+    """Raise for a model that nothing can come of now: a client would wait for it in vain."""
+    if lane.liveness.down and not (health := await lane.liveness.health()).ok:
+        raise BackendUnavailable(health.reason)
 
 
 def _note(times: Sequence[TokenTimes], record: RequestRecord) -> None:

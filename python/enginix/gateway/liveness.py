@@ -21,6 +21,8 @@ FRESH_SECONDS = 5.0
 BAD_SECONDS = 0.25
 # Who asks for health waits no longer; the probe itself goes on.
 ANSWER_SECONDS = 1.5
+# Triton's words for a full queue, which is no sign of death.
+QUEUE_IS_FULL = "Exceeds maximum queue size"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,8 @@ class Liveness:
         self._clock = clock
         self.last_token = -float("inf")
         """Written by whoever sees tokens, on `clock`; an attribute, for it is once per token."""
+        self.down: str | None = None
+        """Why nothing can come of a request, when a probe was refused; a slow one is no proof."""
         self._suspect: str | None = None
         self._probed_at = -float("inf")
         self._probed = Health(False, "no token has come out yet")
@@ -92,9 +96,11 @@ class Liveness:
         try:
             await self._probe()
         except EnginixError as error:
+            refused = isinstance(error, BackendUnavailable) and QUEUE_IS_FULL not in str(error)
+            self.down = str(error) if refused else None
             self._conclude(Health(False, str(error)))
         else:
-            self._suspect = None
+            self._suspect = self.down = None
             self._conclude(Health(True, "a probe's token came out"))
         return self._probed
 

@@ -38,6 +38,7 @@ class LoadGauges(NamedTuple):
 
     running: Gauge
     waiting: Gauge
+    stalled: Gauge
 
 
 class Metrics:
@@ -76,11 +77,16 @@ class Metrics:
         self._errors = count("enginix_errors_total", "Requests that failed, by kind", "kind")
         self._running = now("enginix_running_requests", "Requests being answered")
         self._waiting = now("enginix_waiting_requests", "Requests in the gateway's queue")
+        self._stalled = now(
+            "enginix_stalled_requests",
+            "Requests without a first token while three later ones have theirs",
+        )
         self.begin_at_zero(models)
 
     def load(self, model: str) -> LoadGauges:
         """Looked up once: labels cost more than what is done with them."""
-        return LoadGauges(self._running.labels(model), self._waiting.labels(model))
+        gauges = (self._running, self._waiting, self._stalled)
+        return LoadGauges(*(gauge.labels(model) for gauge in gauges))
 
     def report_tokens(self, model: str, times: TokenTimes) -> None:
         self._generated.labels(model).inc(times.tokens)

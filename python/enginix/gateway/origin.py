@@ -1,10 +1,9 @@
 """Keeps web pages out that the operator did not let in. Plain ASGI, for streams.
 
-A browser sends a page's requests to any address, this machine's own among them, and asks nobody
-first when the request looks like a form's. What it always sends along is where the page is from:
-`Origin`, and `Sec-Fetch-Site` in the words of the browser. A page that lets its own name point at
-this machine (DNS rebinding) looks like one of ours; its name in `Host` gives it away. Programs
-send neither and are not held up.
+A browser sends a page's requests to any address, this machine's included, and without a preflight
+when the request looks like a form's. It always says where the page is from, in `Origin` and
+`Sec-Fetch-Site`. A page whose own name resolves to this machine (DNS rebinding) has our origin; the
+name in `Host` gives it away. Programs send neither `Origin` nor `Sec-Fetch-Site` and pass.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from enginix.gateway.settings import Settings
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 READ_ONLY = frozenset({"GET", "HEAD", "OPTIONS"})
-# Beginning of the paths that change what runs; all others that are posted to only use it.
+# Prefix of the paths that change what runs; a POST to any other path only uses it.
 LIFECYCLE = "/v1/models/"
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
@@ -53,7 +52,7 @@ class BrowserGuard:
         return self._foreign(headers, hosts)
 
     def _checks_origin(self, scope: Scope) -> bool:
-        # With keys a page would have to know one; what it may end with one is asked all the same.
+        # With keys a page has to know one to generate; changing what runs takes both.
         changes = scope["method"] != "POST" or scope["path"].startswith(LIFECYCLE)
         return self._keyless or changes
 
@@ -65,7 +64,7 @@ class BrowserGuard:
         if site is not None and site not in ("same-origin", "none"):
             return ForeignOrigin(origins[0] if origins else site)
         if site == "same-origin":
-            # The browser knows, even where a proxy in between has changed the host.
+            # True even where a proxy in between has rewritten the host.
             return None
         return next((ForeignOrigin(each) for each in origins if not is_ours(each, hosts)), None)
 

@@ -27,6 +27,8 @@ class TokenTimes:
     pulse: Pulse
     report: Callable[[TokenTimes], None]
     clock: Callable[[], float] = time.monotonic
+    began: Callable[[], None] | None = None
+    """Called with the first token."""
     first: float | None = None
     last: float = 0.0
     total: int = 0
@@ -42,6 +44,8 @@ class TokenTimes:
         self.total += tokens
         if self.first is None:
             self.first = self.last = self._reported = now
+            if self.began is not None:
+                self.began()
             return
         # What came together shares the time since the arrival before.
         since = now - self.last

@@ -12,7 +12,7 @@ class GuideLimits:
 
     characters: int = 256 << 10
     """Of a schema, a regular expression or a grammar."""
-    depth: int = 64
+    depth: int = 200
     """Levels of schemas or parentheses inside each other."""
     repetitions: int = 10_000
     """The highest bound of a repetition, or of an array's items."""
@@ -27,6 +27,8 @@ class RequestLimits:
     """What one request may ask for."""
 
     body_bytes: int = 16 << 20
+    body_seconds: float = 60.0
+    """What a client gets to send its body."""
     messages: int = 4096
     choices: int = 16
     stop_strings: int = 64

@@ -1,8 +1,8 @@
-"""Reads requests as if nobody asked for another protocol: none is spoken here.
+"""Ignores requests for another protocol: this server speaks HTTP/1 only.
 
 RFC 9110, 7.8: a server that does not switch answers the request as it is. llhttp ends a message at
-the head of such a request and takes what follows for the other protocol; every HttpClient of a JDK
-asks for h2c that way, with its body behind it.
+the head of such a request and takes what follows for the other protocol. Every JDK's HttpClient
+asks for h2c that way and sends its body right behind the head.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class UpgradelessParser:
 
     def __init__(self, protocol: HttpToolsProtocol) -> None:
         self._protocol = protocol
-        # A head that the protocol has seen already is read once more, for the body behind it.
+        # True while a head that the protocol has already seen is parsed again for its body.
         self._rereads = False
         self._parser = self._new_parser()
 
@@ -29,7 +29,7 @@ class UpgradelessParser:
                 return
             except httptools.HttpParserUpgrade as upgrade:
                 if self._parser.get_method() == b"CONNECT":
-                    # What follows is for whoever it asked to be connected with.
+                    # What follows is not HTTP.
                     return
                 data = data[upgrade.args[0] :]
                 self._read_body()
@@ -47,7 +47,7 @@ class UpgradelessParser:
         return self._parser.get_http_version()
 
     def close(self) -> None:
-        """Its callbacks are ours: without this only the garbage collector ends the circle."""
+        """Break the reference cycle: the parser holds our callbacks."""
         del self._parser
 
     def on_message_begin(self) -> None:
@@ -76,7 +76,7 @@ class UpgradelessParser:
             self._protocol.on_message_complete()
 
     def _read_body(self) -> None:
-        """Go on with a parser that has read the same request without the wish for an upgrade."""
+        """Continue with a parser that has read the same head without its Upgrade header."""
         version = self._parser.get_http_version().encode()
         framing = [
             b"%b: %b\r\n" % header for header in self._protocol.headers if header[0] in FRAMING

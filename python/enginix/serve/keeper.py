@@ -16,36 +16,45 @@ from typing import Any
 from enginix.errors import ProcessError, StartFailed
 from enginix.serve.backoff import Backoff
 from enginix.serve.child import Child, ChildSpec, State
-from enginix.serve.liveness import PATIENCE, Patience, Vitals, until_wedged
+from enginix.serve.judge import Policy
+from enginix.serve.liveness import POLICY, Seen, Vitals, until_dead
 
 logger = logging.getLogger(__name__)
 
 ROTATE_SECONDS = 60.0
 
 Probe = Callable[[], Awaitable[None]]
-Tokens = Callable[[], Awaitable[float | None]]
+Traffic = Callable[[], Awaitable[Seen]]
 
 BACKOFF = Backoff()
+RARELY = Policy(probe_every=10.0)
 
 
 class Keeper:
-    """`probe` is asked whether tokens come out; `tokens` counts those of real traffic."""
+    """`probe` is asked whether tokens come out; `traffic` is what is seen of real requests.
+
+    `rare_probe` is asked now and then about all that the server has beside its engine.
+    """
 
     def __init__(
         self,
         spec: ChildSpec,
         *,
         probe: Probe | None = None,
-        tokens: Tokens | None = None,
-        patience: Patience = PATIENCE,
+        rare_probe: Probe | None = None,
+        traffic: Traffic | None = None,
+        policy: Policy = POLICY,
         backoff: Backoff = BACKOFF,
     ) -> None:
         self.child = Child(spec)
         self.restarts = 0
         self._vitals = (
-            Vitals(probe, tokens or _unknown, self.child.processor_seconds) if probe else None
+            Vitals(probe, traffic or _unknown, self.child.processor_seconds) if probe else None
         )
-        self._patience = patience
+        self._rare = (
+            Vitals(rare_probe, _unknown, self.child.processor_seconds) if rare_probe else None
+        )
+        self._policy = policy
         self._backoff = backoff
         self._task: asyncio.Task[None] | None = None
         self._settled: asyncio.Future[None] | None = None
@@ -122,18 +131,28 @@ class Keeper:
             settled.set_result(None)
         if self.restarts:
             logger.warning("%s serves again", self.name)
-        async with _running(self.child.ended()) as ended, _running(self._wedged()) as wedged:
+        async with _running(self.child.ended()) as ended, _running(self._dead()) as wedged:
             async with _running(self._rotate()):
                 await asyncio.wait({ended, wedged}, return_when=asyncio.FIRST_COMPLETED)
             if ended.done():
                 return ended.result(), False
             return f"{self.name} is wedged: {wedged.result()}", True
 
-    async def _wedged(self) -> str:
-        if self._vitals is None:
+    async def _dead(self) -> str:
+        watches = [(self._vitals, self._policy), (self._rare, RARELY)]
+        running = [
+            asyncio.create_task(until_dead(vitals, policy)) for vitals, policy in watches if vitals
+        ]
+        if not running:
             never: asyncio.Future[str] = asyncio.get_running_loop().create_future()
             return await never
-        return await until_wedged(self._vitals, self._patience)
+        try:
+            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            return done.pop().result()
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.wait(running)
 
     async def _rotate(self) -> str:
         while True:
@@ -159,5 +178,5 @@ def _fail(settled: asyncio.Future[None], error: StartFailed) -> None:
     settled.exception()
 
 
-async def _unknown() -> float | None:
-    return None
+async def _unknown() -> Seen:
+    return Seen()

@@ -1,15 +1,26 @@
-"""How many tokens real requests have got, model by model: the gateway counts them, we ask it."""
+"""What real requests tell of a model's server: the gateway counts them, we ask it.
+
+Tokens show that it works; a request that waits while later ones are answered, and one that has
+timed out, are reasons to look closer.
+"""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 import httpx
 
+from enginix.serve.liveness import Seen
+
 PATIENCE = 1.0
-GENERATED = re.compile(
-    r'^enginix_generated_tokens_total\{model="((?:[^"\\]|\\.)*)"\} (\S+)$', re.MULTILINE
+SAMPLE = re.compile(
+    r"^(enginix_(?:generated_tokens_total|stalled_requests|errors_total))"
+    r"\{([^}]*)\} (\S+)$",
+    re.MULTILINE,
 )
+LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+TIMED_OUT = "BackendTimedOut"
 
 
 class Traffic:
@@ -18,19 +29,44 @@ class Traffic:
     def __init__(self, url: str) -> None:
         self._url = f"{url}/metrics"
         self._client = httpx.AsyncClient(timeout=PATIENCE, trust_env=False)
+        self._timed_out: dict[str, float] = {}
 
-    async def tokens(self, model: str) -> float | None:
-        """None when the gateway does not say: that is no word about the model."""
+    async def seen(self, model: str) -> Seen:
+        """Nothing when the gateway does not answer: that is no word about the model."""
         try:
             answer = await self._client.get(self._url)
         except httpx.TransportError:
-            return None
-        return counted(answer.text).get(model)
+            return Seen()
+        counts = counted(answer.text, model)
+        before = self._timed_out.get(model, counts.timed_out)
+        self._timed_out[model] = counts.timed_out
+        return Seen(counts.tokens, counts.stalled > 0 or counts.timed_out > before)
 
     async def close(self) -> None:
         await self._client.aclose()
 
 
-def counted(metrics: str) -> dict[str, float]:
-    """Model -> tokens generated for it, from Prometheus' text format."""
-    return {model: float(value) for model, value in GENERATED.findall(metrics)}
+@dataclass(slots=True)
+class Counts:
+    """What the metrics say of one model."""
+
+    tokens: float | None = None
+    stalled: float = 0.0
+    timed_out: float = 0.0
+
+
+def counted(metrics: str, model: str) -> Counts:
+    """From Prometheus' text format."""
+    counts = Counts()
+    for name, labels, value in SAMPLE.findall(metrics):
+        label = dict(LABEL.findall(labels))
+        if label.get("model") != model:
+            continue
+        match name:
+            case "enginix_generated_tokens_total":
+                counts.tokens = float(value)
+            case "enginix_stalled_requests":
+                counts.stalled = float(value)
+            case "enginix_errors_total" if label.get("kind") == TIMED_OUT:
+                counts.timed_out = float(value)
+    return counts

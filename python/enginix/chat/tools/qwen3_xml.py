@@ -90,8 +90,8 @@ class XmlCalls:
         return events
 
     def finish(self) -> list[Event]:
-        begun = self._index is not None or (self._expect is _Expect.FUNCTION and self._count)
-        return [] if begun else self._as_text(self._held)
+        started = self._index is not None or (self._expect is _Expect.FUNCTION and self._count)
+        return [] if started else self._as_text(self._held)
 
     def _read(self, text: str, at: int, events: list[Event]) -> int | None:
         """The place after what was understood, or None when it takes more text to go on."""

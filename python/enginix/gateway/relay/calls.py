@@ -1,8 +1,7 @@
 """Mends the calls in a chat completion that is passed on, where clients cannot read them.
 
-A server that tells calls apart itself may still give two of them one number, leave arguments out,
-or claim calls that a limit cut. Everything else it says, unknown fields among it, passes byte for
-byte.
+A server with a tool parser of its own may still give two calls one index, leave arguments out, or
+claim calls that a limit cut. Everything else, unknown fields included, passes byte for byte.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Calls that another server told apart, in fragments that may lack anything but an order."""
+"""Calls that another server parsed, in fragments that may lack anything but an order."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class ServerCalls:
     def finish(self, *, cut: bool = False) -> list[Event]:
         """The end of the last call; `cut`: a limit ended it, so it has none.
 
-        Raises GenerationFailed for a call that never got its name: nobody can make it."""
+        Raises GenerationFailed for a call that never got a name: no client can make it."""
         events: list[Event] = []
         if not cut:
             self._close(events)

@@ -92,12 +92,12 @@ class Choice:
         said: list[Event] = []
         reasoning = delta.get("reasoning_content") or delta.get("reasoning")
         if reasoning and isinstance(reasoning, str):
-            said += self._parser.hear([Reasoning(reasoning)])
+            said += self._parser.pass_through([Reasoning(reasoning)])
         text = delta.get("content")
         if text and isinstance(text, str):
             said += self._parser.feed(text)
         if calls := delta.get("tool_calls"):
-            said += self._parser.hear(self._calls.read(calls))
+            said += self._parser.pass_through(self._calls.read(calls))
         if text or reasoning or calls:
             if said:
                 self._reasons = said[-1].__class__ is Reasoning
@@ -108,7 +108,7 @@ class Choice:
     def _say(self, said: list[Event], events: list[ReplyEvent]) -> None:
         for event in said:
             if isinstance(event, ToolCallStart) and self._made.any and self._one_call:
-                # As many as were wished for: what follows is not read any more.
+                # The client asked for one call; what follows is not read.
                 self.done = self.cut = True
                 return
             self._made.read(event)
@@ -118,7 +118,8 @@ class Choice:
         if reason in FAILURES:
             raise GenerationFailed(f"the server gave the answer up, as {reason!r}")
         cut = reason == "length"
-        said = self._parser.hear(self._calls.finish(cut=cut)) + self._parser.finish(cut=cut)
+        said = self._parser.pass_through(self._calls.finish(cut=cut))
+        said += self._parser.finish(cut=cut)
         self._say(self._stop.feed(said) + self._stop.finish(), events)
         self.done = True
         stopped = self._stop.matched is not None

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import triton_python_backend_utils as pb_utils
 from gauges import Gauges
 from guided_starts import GuidedStarts
 from llama_cpp import LlamaError
@@ -16,6 +17,7 @@ from responses import FINAL, Reply, Senders, send_error
 from running import Running
 from threads import threads_for
 from token_engine import Output, Request, TokenEngine
+from watchdog import end_when_stuck
 
 
 class TritonPythonModel:
@@ -37,6 +39,7 @@ class TritonPythonModel:
         self._engine = TokenEngine(model)
         self._gauges = Gauges(args["model_name"], args["model_version"], model.parallel)
         self._senders = Senders(int(parameters["sender_threads"]))
+        end_when_stuck(self._senders.stuck, pb_utils.Logger.log_error)
         period = int(parameters["cancellation_check_period_ms"]) / 1000
         self._guided = GuidedStarts()
         self._running = Running(period, self._engine.cancel, self._show_load)

@@ -7,6 +7,7 @@ and decoding does not wait at all. One request's responses all go through one th
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle
 from queue import SimpleQueue
@@ -38,36 +39,49 @@ Queue = SimpleQueue["tuple[Reply, Output] | None"]
 
 class Senders:
     def __init__(self, count: int) -> None:
-        self._queues: list[Queue] = [SimpleQueue() for _ in range(count)]
-        self._next = cycle(self._queues)
-        self._threads = [
-            threading.Thread(target=_send_all, args=(queue,), name="sender", daemon=True)
-            for queue in self._queues
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._senders = [Sender() for _ in range(count)]
+        self._next = cycle(self._senders)
 
     def queue(self) -> Queue:
         """The thread that will send one request's responses."""
-        return next(self._next)
+        return next(self._next).queue
+
+    def stuck(self, now: float) -> float:
+        """For how many seconds the slowest send has not come back; 0 when none is under way."""
+        return max(sender.sending(now) for sender in self._senders)
 
     def close(self) -> None:
         """Returns when everything has been sent."""
-        for queue in self._queues:
-            queue.put(None)
-        for thread in self._threads:
-            thread.join()
+        for sender in self._senders:
+            sender.queue.put(None)
+        for sender in self._senders:
+            sender.thread.join()
 
 
-def _send_all(queue: Queue) -> None:
-    while (item := queue.get()) is not None:
-        reply, output = item
-        try:
-            reply.send(output)
-        except Exception as error:
-            # The other requests of this thread must go on, and this one must end.
-            pb_utils.Logger.log_error(f"a response could not be sent: {error!r}")
-            reply.abandon(f"the answer could not be sent: {error!r}")
+class Sender:
+    """One thread, and since when it is in a send."""
+
+    def __init__(self) -> None:
+        self.queue: Queue = SimpleQueue()
+        self._since: float | None = None
+        self.thread = threading.Thread(target=self._send_all, name="sender", daemon=True)
+        self.thread.start()
+
+    def sending(self, now: float) -> float:
+        since = self._since
+        return 0.0 if since is None else now - since
+
+    def _send_all(self) -> None:
+        while (item := self.queue.get()) is not None:
+            reply, output = item
+            self._since = time.monotonic()
+            try:
+                reply.send(output)
+            except Exception as error:
+                # The other requests of this thread must go on, and this one must end.
+                pb_utils.Logger.log_error(f"a response could not be sent: {error!r}")
+                reply.abandon(f"the answer could not be sent: {error!r}")
+            self._since = None
 
 
 class Reply:

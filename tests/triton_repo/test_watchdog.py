@@ -1,0 +1,35 @@
+"""The watchdog ends its process: each case is a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.triton_repo.conftest import MODEL
+
+PROGRAM = """
+import sys, threading
+from watchdog import end_when_stuck
+sends = iter({sends})
+end_when_stuck(lambda now: next(sends, 0.0), print, longest=10.0, look=0.01)
+threading.Event().wait({lives})
+"""
+
+
+def run(sends: list[float], lives: float) -> subprocess.CompletedProcess[str]:
+    program = PROGRAM.format(sends=sends, lives=lives)
+    command = [sys.executable, "-u", "-c", program]
+    return subprocess.run(command, cwd=MODEL, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("sends", [[11.0], [0.0, 3.0, 9.9, 10.5]])
+def test_a_send_that_never_comes_back_ends_the_process(sends: list[float]) -> None:
+    ended = run(sends, 30)
+    assert ended.returncode == 1
+    assert "not taken within 10 s" in ended.stdout
+
+
+def test_slow_sends_end_nothing() -> None:
+    assert run([9.0, 0.0, 9.9] * 5, 0.5).returncode == 0
