@@ -47,7 +47,7 @@ ONLY_DOOR = {
     "tokenizers": ("chat/",),
     "jinja2": ("chat/",),
     "gguf": ("engine/gguf/",),
-    "huggingface_hub": ("checkpoint/download.py",),
+    "huggingface_hub": ("checkpoint/listing.py",),
     "tensorrt_llm": ("engine/trtllm/convert.py",),
     "rich": ("cli/",),
     "matplotlib": ("bench/plot.py",),

@@ -1,7 +1,8 @@
 # A model's checkpoint in the store; `model` is a catalogue file's content with its name.
 #
 # With a locked hash (`enginix checkpoint lock`) the download is a fixed-output derivation: it works
-# in the sandbox and is never repeated for the same files. Without one it has to run outside.
+# in the sandbox and is never repeated for the same files. Without one it is impure: it has to run
+# outside, says so in its log, and its output records which commit it is.
 {
   lib,
   runCommand,
@@ -20,7 +21,12 @@ let
   # A store path is found by its name and hash alone: without the revision in its name, another
   # revision with a forgotten new hash would silently be the old files.
   revision = source.revision or "unpinned";
-  arguments = [ source.repo ] ++ lib.optional (source ? revision) "--revision=${source.revision}";
+  arguments = [
+    source.repo
+  ]
+  ++ lib.optional (source ? revision) "--revision=${source.revision}"
+  # The hash is of the files alone.
+  ++ lib.optional (source ? nar_hash) "--files-only";
   lock =
     if source ? nar_hash then
       {
@@ -47,7 +53,17 @@ let
       )
       ''
         export HOME=$NIX_BUILD_TOP
+        ${lib.optionalString (!source ? nar_hash) ''
+          # Nix hands variables of the caller to fixed-output derivations only.
+          echo "${model.name}-checkpoint has no locked hash: it is fetched outside the sandbox and" \
+            "without HF_TOKEN; lock it with \`enginix checkpoint lock ${model.name}\`" >&2
+        ''}
         enginix checkpoint fetch ${lib.escapeShellArgs arguments} --out "$out"
       '';
 in
-if source ? directory then shipped else fetched
+if source ? directory then
+  shipped
+else if source ? nar_hash && !source ? revision then
+  throw "${model.name}: nar_hash without a revision; `enginix checkpoint lock` writes both"
+else
+  fetched

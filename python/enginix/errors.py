@@ -9,8 +9,11 @@ EnginixError
 │   ├── CheckpointDamaged    files are there and broken: truncated, inconsistent, wrong hash
 │   └── CheckpointUnsupported  sound, but this engine kind cannot run it
 ├── DownloadError            a source could not be fetched
+│   └── HubUnreachable       no answer from the hub: no other repository would do better
 ├── BuildError               no engine came out of a build
 │   ├── OutputExists         the output directory is taken
+│   ├── SourceChanged        a source file is not the one that an engine was made from
+│   ├── NotReproduced        the same build of the same files gave something else
 │   ├── ConversionWrong      a rank checkpoint is not what the checkpoint promises
 │   ├── BuildStalled         no output and no growing file for too long
 │   ├── DeadlinePassed       still busy when its time was over
@@ -47,6 +50,7 @@ EnginixError
     ├── UnknownHost          the request names a host that is not this server
     ├── NotDeclaredJson      what changes the server has to say that it is JSON
     ├── BodyTooLarge         more bytes than a request may have
+    ├── BodyTooSlow          a request's body did not come to its end
     ├── ResourceNotFound     nothing is stored under that id
     ├── Overloaded           too many requests at once
     └── ServerStopping       the server finishes what it has begun and takes nothing new
@@ -99,6 +103,10 @@ class DownloadError(EnginixError):
     pass
 
 
+class HubUnreachable(DownloadError):
+    pass
+
+
 class BuildError(EnginixError):
     pass
 
@@ -107,6 +115,19 @@ class OutputExists(BuildError):
     def __init__(self, path: Path) -> None:
         super().__init__(
             f"{path} exists already; name another --out, or pass --replace to build over it"
+        )
+
+
+class SourceChanged(BuildError):
+    pass
+
+
+class NotReproduced(BuildError):
+    def __init__(self, what: str, found: str | None, expected: str) -> None:
+        super().__init__(
+            f"{what}: found {found or 'no such file'}, the manifest records {expected}: this is "
+            "not the same engine again, and nothing was put in its place; build it with the "
+            "versions that its manifest names"
         )
 
 
@@ -381,6 +402,15 @@ class BodyTooLarge(RequestError):
             f"request entity too large: this server accepts {limit} bytes of body; "
             "send less, or start the gateway with a larger --max-body-mb",
             code="body_too_large",
+        )
+
+
+class BodyTooSlow(RequestError):
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"the request's body did not come to its end within {seconds:g} s; send it faster, "
+            "or in smaller parts",
+            code="body_too_slow",
         )
 
 

@@ -85,6 +85,26 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class Recipe:
+    """How the engine was made: no path and no time of the machine that made it.
+
+    Words in capitals in the commands stand for directories. Nothing was calibrated: the weights
+    are the checkpoint's.
+    """
+
+    command: list[str]
+    """What enginix was asked, every option spelled out."""
+    program: list[str] = field(default_factory=list)
+    """What it ran to compile the engine."""
+    options: dict[str, str] = field(default_factory=dict)
+    """What only this kind can be told, with what `auto` came to."""
+    libraries: dict[str, str] = field(default_factory=dict)
+    """Name -> version of what writes the engine's bytes beside enginix."""
+    rank_checkpoint: dict[str, str] = field(default_factory=dict)
+    """File name -> sha256 of what the engine was compiled from."""
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     name: str
     kind: str
@@ -98,17 +118,28 @@ class Manifest:
     """File name -> size in bytes of every file in the engine directory but the manifest."""
     chat: Chat = field(default_factory=Chat)
     check: list[Check] = field(default_factory=list)
+    sha256: dict[str, str] = field(default_factory=dict)
+    """File name -> sha256 of the same files; empty in older manifests."""
+    recipe: Recipe | None = None
+    """None in older manifests, and where enginix did not build the engine."""
     schema_version: int = SCHEMA_VERSION
 
 
 def read_manifest(directory: Path) -> Manifest:
-    path = directory / FILE_NAME
     try:
-        text = path.read_text(encoding="utf-8")
+        return read_manifest_file(directory / FILE_NAME)
     except FileNotFoundError:
         raise NotAnEngine(directory) from None
     except NotADirectoryError:
         raise NotAnEngine(directory, "it is not a directory") from None
+
+
+def read_manifest_file(path: Path) -> Manifest:
+    """A manifest by itself, away from its engine; FileNotFoundError where there is none."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        raise
     except (OSError, UnicodeDecodeError) as error:
         raise EngineDamaged(f"{path} cannot be read: {error}; build the engine again") from error
     try:

@@ -55,6 +55,21 @@ def test_a_source_at_the_end_of_the_file_is_locked() -> None:
     )
 
 
+def test_without_a_hash_the_old_one_goes() -> None:
+    without = LOCKED.replace(f'nar_hash = "{HASH}"\n', "")
+    assert with_lock(LOCKED, REVISION, None) == without
+    assert with_lock(FRESH, REVISION, None) == without
+
+
+def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.toml"
+    path.write_text(FRESH)
+    (tmp_path / ".tiny.toml.partial").mkdir()
+    with pytest.raises(CatalogError, match="cannot be written"):
+        lock_source(path, REVISION, HASH)
+    assert path.read_text() == FRESH
+
+
 def test_a_locked_file_is_a_catalogue_file(tmp_path: Path) -> None:
     text = (DIRECTORY / "demo.toml").read_text()
     path = tmp_path / "tiny.toml"

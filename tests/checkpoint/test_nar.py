@@ -6,12 +6,15 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from enginix.catalog.load import DIRECTORY
-from enginix.checkpoint.nar import nar_hash
+from enginix.checkpoint.nar import NarHash, nar_hash, nar_order
 from enginix.errors import CheckpointError
 
 NIX = shutil.which("nix")
@@ -74,3 +77,34 @@ def test_nix_on_this_machine_agrees(tmp_path: Path, tree: str) -> None:
     command = [NIX, "--extra-experimental-features", "nix-command", "hash", "path", str(root)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert nar_hash(root) == done.stdout.strip()
+
+
+PARTS = st.text("aB-.é", min_size=1, max_size=3).filter(lambda part: part not in (".", ".."))
+NAMES = st.sets(st.lists(PARTS, min_size=1, max_size=4).map("/".join), min_size=1, max_size=12)
+
+
+@given(NAMES)
+def test_files_that_come_one_by_one_have_the_directorys_hash(names: set[str]) -> None:
+    files = {name for name in names if not any(other.startswith(f"{name}/") for other in names)}
+    with tempfile.TemporaryDirectory() as directory:
+        nar = NarHash()
+        for name in sorted(files, key=nar_order):
+            path = Path(directory, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(name)
+            nar.add(name, path)
+        assert nar.text() == nar_hash(Path(directory))
+
+
+def test_files_in_another_order_would_be_another_hash(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    nar = NarHash()
+    nar.add("b", tmp_path / "file")
+    with pytest.raises(ValueError, match="a comes after"):
+        nar.add("a", tmp_path / "file")
+
+
+def test_a_name_that_does_not_count_does_not_count(tmp_path: Path) -> None:
+    root = write_tree(tmp_path / "tree")
+    (root / ".note").write_text("where it is from")
+    assert nar_hash(root, without={".note"}) == TREE

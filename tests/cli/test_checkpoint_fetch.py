@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pty
@@ -15,8 +16,8 @@ from pathlib import Path
 import pytest
 from fakes.hub import Fault, Hub, Repo
 
-from enginix.catalog.load import DIRECTORY, load_model
-from enginix.checkpoint.nar import nar_hash
+from enginix.catalog.load import DIRECTORY
+from enginix.checkpoint.origin import read_origin
 
 DEMO = DIRECTORY / "demo-checkpoint"
 FILES = {path.name: path.read_bytes() for path in DEMO.iterdir()}
@@ -54,12 +55,85 @@ def test_a_repository_is_fetched_and_its_directory_printed(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     done = run(environment, "fetch", "org/demo")
-    assert (done.returncode, done.stderr.count("\n")) == (0, 1)
+    assert (done.returncode, done.stderr.count("\n")) == (0, 2)
     directory = Path(done.stdout.strip())
     assert directory == tmp_path / "home/checkpoints/org--demo@0123456789ab"
-    assert {path.name: path.read_bytes() for path in directory.iterdir()} == FILES
+    found = {path.name: path.read_bytes() for path in directory.iterdir()}
+    del found[".enginix-source.json"]
+    assert found == FILES
     assert "fetching org/demo at 0123456789ab: 11 files, 2.6 MB" in done.stderr
     assert run(environment, "inspect", str(directory)).returncode == 0
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def test_a_branch_is_said_to_be_unpinned_and_which_commit_it_is(
+    environment: dict[str, str],
+) -> None:
+    assert run(environment, "fetch", "org/demo").stderr.splitlines()[0] == (
+        f"org/demo is not pinned: main of org/demo is commit {COMMIT} now; "
+        f"pin it with --revision {COMMIT}"
+    )
+
+
+def test_a_commit_is_not_said_to_be_unpinned(environment: dict[str, str]) -> None:
+    assert "not pinned" not in run(environment, "fetch", "org/demo", "--revision", COMMIT).stderr
+
+
+def test_a_fetched_directory_says_which_commit_it_is(environment: dict[str, str]) -> None:
+    directory = Path(run(environment, "fetch", "org/demo").stdout.strip())
+    origin = read_origin(directory)
+    assert origin
+    assert (origin.repo, origin.revision) == ("org/demo", COMMIT)
+    assert origin.files == {
+        name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()
+    }
+
+
+def test_files_that_were_fetched_one_by_one_are_all_known(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    for pattern in ("config.json", "tokenizer.json"):
+        run(environment, "fetch", "org/demo", "--include", pattern, "--out", str(tmp_path / "out"))
+    origin = read_origin(tmp_path / "out")
+    assert origin
+    assert sorted(origin.files) == ["config.json", "tokenizer.json"]
+
+
+def test_files_only_are_the_repositorys_files_and_nothing_else(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    run(environment, "fetch", "org/demo", "--files-only", "--out", str(tmp_path / "out"))
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == FILES
+
+
+def test_a_damaged_record_of_the_commit_is_written_anew(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    run(environment, "fetch", "org/demo", "--out", str(tmp_path / "out"))
+    (tmp_path / "out/.enginix-source.json").write_text("{")
+    assert run(environment, "fetch", "org/demo", "--out", str(tmp_path / "out")).returncode == 0
+    origin = read_origin(tmp_path / "out")
+    assert origin
+    assert origin.revision == COMMIT
+
+
+def test_a_limited_listing_says_how_long_it_waits(hub: Hub, environment: dict[str, str]) -> None:
+    hub.down_next = [Fault(status=429, headers={"RateLimit": '"api";r=0;t=0'})]
+    done = run(environment, "fetch", "org/demo")
+    assert done.returncode == 0
+    assert done.stderr.splitlines()[0] == (
+        "the listing of org/demo: the hub's rate limit for api is used up (429); again in 1 s"
+    )
+
+
+def test_without_a_network_it_is_one_sentence(environment: dict[str, str], tmp_path: Path) -> None:
+    done = run(environment | {"HF_ENDPOINT": "http://127.0.0.1:9"}, "fetch", "org/demo")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "cannot be reached" in done.stderr
+    assert "or pass --offline to use what is on this machine" in done.stderr
+    assert not (tmp_path / "home").exists()
 
 
 def test_kill_9_in_the_middle_costs_no_byte(
@@ -171,45 +245,6 @@ def test_neither_token_nor_signed_addresses_are_ever_shown(
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert "hf_good" not in done.stderr + done.stdout
         assert "signature" not in done.stderr + done.stdout
-
-
-def catalog_of(tmp_path: Path) -> Path:
-    catalog = tmp_path / "catalog"
-    catalog.mkdir()
-    text = (DIRECTORY / "demo.toml").read_text()
-    text = text.replace('directory = "demo-checkpoint"', 'repo = "org/demo"  # at the hub')
-    (catalog / "tiny.toml").write_text(text)
-    return catalog
-
-
-def test_lock_writes_revision_and_hash_into_the_catalogue(
-    environment: dict[str, str], tmp_path: Path
-) -> None:
-    catalog = catalog_of(tmp_path)
-    done = run(environment, "lock", "tiny", "--catalog", str(catalog))
-    assert done.returncode == 0
-    source = load_model(catalog / "tiny.toml").source
-    assert source.revision == "0123456789abcdef0123456789abcdef01234567"
-    assert source.nar_hash == nar_hash(DEMO)
-    assert 'repo = "org/demo"  # at the hub\n' in (catalog / "tiny.toml").read_text()
-
-
-def test_lock_refuses_a_directory_with_something_else_in_it(
-    environment: dict[str, str], tmp_path: Path
-) -> None:
-    catalog = catalog_of(tmp_path)
-    directory = Path(run(environment, "fetch", "org/demo").stdout.strip())
-    (directory / "notes.txt").write_text("mine")
-    done = run(environment, "lock", "tiny", "--catalog", str(catalog))
-    assert done.returncode == 1
-    assert "holds notes.txt, which is not among the files of org/demo" in done.stderr
-    assert load_model(catalog / "tiny.toml").source.nar_hash is None
-
-
-def test_lock_of_a_shipped_model_is_a_mistake(environment: dict[str, str]) -> None:
-    done = run(environment, "lock", "demo")
-    assert done.returncode == 2
-    assert "has no revision to lock" in done.stderr
 
 
 def test_inspect_of_a_fetched_catalogue_model_finds_it(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 
-from enginix.checkpoint.download import Began, Damaged, Listing
+from enginix.checkpoint.download import Began, Damaged
+from enginix.checkpoint.listing import Listing
 from enginix.checkpoint.transfer import Received, RemoteFile, Retrying
 from enginix.cli.download_view import LogLines
 
@@ -59,6 +60,16 @@ def test_a_damaged_file_is_always_said_and_counts_back() -> None:
         "model.safetensors: its sha256 is a, expected b; it is fetched again",
         "  1 %  20.0 MB of 2.0 GB, 2.0 MB/s, 990 s left",
     ]
+
+
+def test_a_rate_limit_is_always_said() -> None:
+    clock, stream = Clock(), io.StringIO()
+    said = LogLines(stream, clock)
+    said(Began(LISTING, have=0))
+    said(Retrying(FILE.name, "the hub's rate limit for api is used up (429)", 21, limited=True))
+    assert lines_of(stream)[1] == (
+        "model.safetensors: the hub's rate limit for api is used up (429); again in 21 s"
+    )
 
 
 def test_many_retries_are_one_line() -> None:

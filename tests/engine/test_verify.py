@@ -136,6 +136,20 @@ def answering(tmp_path: Path, first: int) -> Generator:
     return Generator(Path(sys.executable), program, threads=1)
 
 
+def test_one_other_bit_in_the_weights_is_found(engine: Path) -> None:
+    path = engine / "model.gguf"
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(EngineDamaged, match=r"model\.gguf has sha256 [0-9a-f]{64}, the manifest"):
+        verify_engine(engine, silent)
+
+
+def test_an_older_manifest_without_hashes_is_held_to_what_it_has(engine: Path) -> None:
+    edit_manifest(engine, sha256={}, recipe=None)
+    assert verify_engine(engine, silent).sha256 == {}
+
+
 def test_answers_are_compared_on_request(engine: Path, tmp_path: Path) -> None:
     events: list[StageEvent] = []
 

@@ -62,6 +62,8 @@ class Hub:
         self.requests: list[Request] = []
         self.down: Fault | None = None
         """A fault of every answer about repositories."""
+        self.down_next: list[Fault] = []
+        """Faults of the next answers about repositories, one each."""
         self.fell_silent = threading.Event()
         self._faults: dict[str, list[Fault]] = defaultdict(list)
         self._lock = threading.Lock()
@@ -151,8 +153,10 @@ class Hub:
         self, handler: BaseHTTPRequestHandler, request: Request, name: str, revision: str
     ) -> None:
         repo = self.repos.get(name)
-        if self.down:
-            _send(handler, self.down.status or 500, b"<html>", **self.down.headers)
+        with self._lock:
+            fault = self.down_next.pop(0) if self.down_next else self.down
+        if fault:
+            _send(handler, fault.status or 500, b"<html>", **fault.headers)
         elif request.authorization not in (None, f"Bearer {self.token}"):
             message = "Invalid credentials in Authorization header"
             _send(handler, 401, b"{}", **{"X-Error-Message": message})

@@ -112,6 +112,15 @@ async def test_behind_a_required_call_the_model_may_go_on() -> None:
     assert guided == [True, False, True, False]
 
 
+@pytest.mark.parametrize("limit", [1, 3, 6])
+async def test_a_forced_call_that_is_cut_before_its_arguments_leaks_no_markup(limit: int) -> None:
+    backend = FakeBackend(ids('{"name": "get_weather", "arguments": {"city": "Rome"}}'))
+    choice = {"type": "function", "function": {"name": "get_weather"}}
+    answer = await ask(backend, tools=[WEATHER], tool_choice=choice, max_tokens=limit)
+    assert answer["choices"][0]["finish_reason"] == "length"
+    assert not answer["choices"][0]["message"]["content"]
+
+
 async def test_an_engine_without_guided_decoding_is_never_made_to_call() -> None:
     backend = FakeBackend(ids("Hm."), supported=EVERYTHING - {"guide"})
     async with server(served(backend)) as client:

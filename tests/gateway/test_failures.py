@@ -218,6 +218,32 @@ async def test_a_body_over_the_limit_is_refused_announced_or_not() -> None:
         assert response.json()["error"]["code"] == "body_too_large"
 
 
+async def test_a_client_that_sends_far_too_much_still_reads_why() -> None:
+    """As most do: everything is sent before anything is read."""
+    settings = Settings(request=RequestLimits(body_bytes=1 << 20))
+    body = b" " * (6 << 20)
+    async with server(served(FakeBackend(REPLY)), settings=settings) as client:
+        reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+        head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body)
+        await writer.drain()
+        answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        writer.close()
+    assert b" 413 " in answer.split(b"\r\n")[0]
+
+
+async def test_a_body_that_never_ends_is_not_waited_for() -> None:
+    settings = Settings(request=RequestLimits(body_seconds=0.2))
+    async with server(served(FakeBackend(REPLY)), settings=settings) as client:
+        reader, writer = await asyncio.open_connection(client.base_url.host, client.base_url.port)
+        writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n")
+        writer.write(b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
+        answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        writer.close()
+    assert b" 408 " in answer.split(b"\r\n")[0]
+
+
 async def test_a_full_queue_sends_away_at_once_and_says_when_to_come_back() -> None:
     backend = FakeBackend(REPLY, stops_at=0)
     settings = Settings(load=LoadLimits(running=1, waiting=0))

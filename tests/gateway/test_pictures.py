@@ -139,3 +139,22 @@ async def test_a_picture_that_is_asked_about_is_refused_in_the_servers_words() -
         answers = [await client.post(MESSAGES, json=asked) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [400, 400]
     assert all("not a multimodal model" in answer.text for answer in answers)
+
+
+@pytest.mark.parametrize("path", [RESPONSES, MESSAGES])
+async def test_a_picture_that_is_kept_elsewhere_ends_no_session(path: str) -> None:
+    body = said_before(path)
+    kept = {"type": "input_image", "file_id": "f1"}
+    if path == MESSAGES:
+        kept = {"type": "image", "source": {"type": "file", "file_id": "f1"}}
+    said = body["messages" if path == MESSAGES else "input"]
+    said[0]["content"][1] = kept
+    async with (
+        chat_server(completion(*texts("Yes."))) as (stand_in, url),
+        server(seeing(url)) as client,
+    ):
+        later = await client.post(path, json={"model": "ours", **body})
+        said.pop()
+        now = await client.post(path, json={"model": "ours", **body})
+    assert (later.status_code, now.status_code) == (200, 400)
+    assert NOTE in str(stand_in.asked_at(CHAT)[0])

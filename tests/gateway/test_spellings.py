@@ -93,8 +93,6 @@ async def test_a_call_that_must_be_made_is_made_in_whatever_spelling(
 async def test_a_tool_may_be_declared_in_another_dialects_spelling(
     path: str, tool: dict[str, Any]
 ) -> None:
-    if path == RESPONSES and "type" not in tool:
-        tool = {"type": "function", **tool, "parameters": SCHEMA}
     prompt, _ = await prompt_of(path, {"tools": [tool]})
     assert '"weather"' in prompt
     assert '"city"' in prompt

@@ -131,6 +131,22 @@ def told_failure(name: str, event: dict[str, Any]) -> EnginixError | None:
     return refusal(name, status, body)
 
 
+# What llama-server calls an error of its own, and is one of the request's: a conversation that the
+# template refuses, a field of the wrong type, a schema or grammar that is none.
+CLIENT_MISTAKES = (
+    "Jinja Exception",
+    "json.exception",
+    "JSON schema",
+    "Failed to parse grammar",
+    "failed to parse grammar",
+    "Unsupported content",
+    "Unable to generate parser",
+    "roles must alternate",
+    "Invalid tool_choice",
+    "Cannot use",
+)
+
+
 def refusal(name: str, status: int, body: bytes) -> EnginixError:
     """An answer that is none, as our own error."""
     words = words_of(body)
@@ -147,6 +163,8 @@ def refusal(name: str, status: int, body: bytes) -> EnginixError:
         if too_long := prompt_too_long(words, error):
             return too_long
         return RequestError(words, param=_text(error.get("param")), code=_text(error.get("code")))
+    if status == 500 and any(sign in words for sign in CLIENT_MISTAKES):
+        return RequestError(words, code="invalid_value")
     return GenerationFailed(f"{name} failed ({status}): {words}")
 
 

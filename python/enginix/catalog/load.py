@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,11 @@ class SourceSpec:
     revision: str | None = None
     nar_hash: str | None = None
     directory: Path | None = None
+
+    @property
+    def pinned(self) -> bool:
+        """Whether it is the same files for ever: a commit, or shipped with enginix."""
+        return self.directory is not None or is_commit(self.revision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +75,10 @@ class ModelSpec:
                 f"it has {', '.join(str(known) for known in sorted(by_ranks))}"
             )
         return by_ranks[ranks]
+
+
+def is_commit(revision: str | None) -> bool:
+    return revision is not None and re.fullmatch("[0-9a-f]{40}", revision) is not None
 
 
 def load_catalog(directory: Path = DIRECTORY) -> dict[str, ModelSpec]:
@@ -130,7 +140,7 @@ class _Table:
     """A TOML table whose keys are taken one by one; what is left over is a mistake."""
 
     def __init__(self, where: str, data: Mapping[str, Any]) -> None:
-        self._where = where
+        self.where = where
         self._data = dict(data)
         self._inner: list[_Table] = []
 
@@ -138,14 +148,14 @@ class _Table:
         if key not in self._data:
             if default:
                 return default[0]
-            raise CatalogError(f"{self._where}: {key} is missing")
+            raise CatalogError(f"{self.where}: {key} is missing")
         value = self._data.pop(key)
         if not isinstance(value, kind):
-            raise CatalogError(f"{self._where}: {key}: got {value!r}, of the wrong type")
+            raise CatalogError(f"{self.where}: {key}: got {value!r}, of the wrong type")
         return value
 
     def table(self, key: str) -> _Table:
-        self._inner.append(_Table(f"{self._where}: {key}", self.take(key, dict, {})))
+        self._inner.append(_Table(f"{self.where}: {key}", self.take(key, dict, {})))
         return self._inner[-1]
 
     def tables(self, key: str) -> list[tuple[str, _Table]]:
@@ -154,19 +164,25 @@ class _Table:
 
     def refuse_rest(self) -> None:
         if self._data:
-            raise CatalogError(f"{self._where}: unknown keys {sorted(self._data)}")
+            raise CatalogError(f"{self.where}: unknown keys {sorted(self._data)}")
         for inner in self._inner:
             inner.refuse_rest()
 
 
 def _source(table: _Table, beside: Path) -> SourceSpec:
     directory = table.take("directory", str, None)
-    return SourceSpec(
+    source = SourceSpec(
         repo=table.take("repo", str, None),
         revision=table.take("revision", str, None),
         nar_hash=table.take("nar_hash", str, None),
         directory=beside / directory if directory else None,
     )
+    if source.nar_hash and not is_commit(source.revision):
+        raise CatalogError(
+            f"{table.where}: nar_hash is of one commit's files and revision is "
+            f"{source.revision!r}; expected 40 hex digits, `enginix checkpoint lock` writes both"
+        )
+    return source
 
 
 def _chat(table: _Table) -> Chat:

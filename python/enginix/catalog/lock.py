@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import tomllib
 from pathlib import Path
 
 from enginix.errors import CatalogError
 
 
-def lock_source(path: Path, revision: str, nar_hash: str) -> None:
-    """Comments, order and spacing of the TOML file stay as they are."""
+def lock_source(path: Path, revision: str, nar_hash: str | None) -> None:
+    """Comments, order and spacing of the TOML file stay as they are; None takes a hash away."""
     try:
         text = path.read_text(encoding="utf-8")
         locked = with_lock(text, revision, nar_hash)
         _require_same(path, text, locked, revision, nar_hash)
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_text(locked, encoding="utf-8")
-        partial.replace(path)
+        _replace(path, locked)
     except OSError as error:
         raise CatalogError(
             f"{path} cannot be written: {error.strerror or error}; lock in a checkout of enginix"
@@ -26,8 +26,22 @@ def lock_source(path: Path, revision: str, nar_hash: str) -> None:
         raise CatalogError(f"{path}: {error}") from error
 
 
-def with_lock(text: str, revision: str, nar_hash: str) -> str:
-    """The text of a catalogue file with both keys of its [source] set."""
+def _replace(path: Path, text: str) -> None:
+    """Whole or not at all: the file is what it was until the new one is on the disk."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        shutil.copymode(path, partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def with_lock(text: str, revision: str, nar_hash: str | None) -> str:
+    """The text of a catalogue file with both keys of its [source] set, or the second removed."""
     lines = text.splitlines(keepends=True)
     start = next((i for i, line in enumerate(lines) if re.match(r"\s*\[source\]", line)), None)
     if start is None:
@@ -36,8 +50,11 @@ def with_lock(text: str, revision: str, nar_hash: str) -> str:
         (i for i in range(start + 1, len(lines)) if re.match(r"\s*\[", lines[i])), len(lines)
     )
     table = lines[start + 1 : stop]
-    for key, value in (("nar_hash", nar_hash), ("revision", revision)):
-        _set(table, key, value)
+    if nar_hash is None:
+        table = [line for line in table if not re.match(r"\s*nar_hash\s*=", line)]
+    else:
+        _set(table, "nar_hash", nar_hash)
+    _set(table, "revision", revision)
     return "".join(lines[: start + 1] + table + lines[stop:])
 
 
@@ -50,12 +67,16 @@ def _set(table: list[str], key: str, value: str) -> None:
     table.insert(repo + 1, f'{key} = "{value}"\n')
 
 
-def _require_same(path: Path, before: str, after: str, revision: str, nar_hash: str) -> None:
+def _require_same(path: Path, before: str, after: str, revision: str, nar_hash: str | None) -> None:
     """The edit is of text; this proves that it changed what it meant to change."""
     expected = tomllib.loads(before)
-    expected["source"] |= {"revision": revision, "nar_hash": nar_hash}
+    expected["source"].pop("nar_hash", None)
+    expected["source"] |= {"revision": revision}
+    if nar_hash is not None:
+        expected["source"]["nar_hash"] = nar_hash
     if tomllib.loads(after) != expected:
+        hash_line = f'nar_hash = "{nar_hash}"' if nar_hash else "no nar_hash"
         raise CatalogError(
             f"{path}: [source] is written in a way that cannot be edited; put revision = "
-            f'"{revision}" and nar_hash = "{nar_hash}" there by hand'
+            f'"{revision}" and {hash_line} there by hand'
         )

@@ -1,31 +1,18 @@
 """Fetches a checkpoint from the Hugging Face hub: pinned, parallel, resumed, every file checked.
 
-huggingface_hub says what a revision holds. The bytes are our own transfer's, because its downloads
-begin again from zero after a broken connection.
+The bytes are our own transfer's, because huggingface_hub's downloads begin again from zero after a
+broken connection.
 """
 
 from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from pathlib import Path, PurePosixPath
-from urllib.parse import quote
+from pathlib import Path
 
 import httpx
-from huggingface_hub import HfApi, constants
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
-
-# Its HTTP library changed twice (requests, httpx, httpx2); this is whichever it has.
-from huggingface_hub.errors import HTTPError as HubTransportError  # type: ignore[attr-defined]
 
 from enginix import __version__
 from enginix.checkpoint.arrival import (
@@ -38,7 +25,9 @@ from enginix.checkpoint.arrival import (
     work_directory,
     writing,
 )
-from enginix.checkpoint.load import SOURCE_PATTERNS
+from enginix.checkpoint.listing import Hub, Listing
+from enginix.checkpoint.load import hash_file
+from enginix.checkpoint.origin import Origin, write_origin
 from enginix.checkpoint.partial import PartialFile
 from enginix.checkpoint.transfer import (
     PIECE_SIZE,
@@ -50,35 +39,9 @@ from enginix.checkpoint.transfer import (
 )
 from enginix.errors import DownloadError
 
-# Otherwise it asks the hub, once a day and uninvited, about the programs that may be calling it.
-constants.HF_HUB_DISABLE_TELEMETRY = True
-
-DEFAULT_ENDPOINT = "https://huggingface.co"
-DEFAULT_INCLUDE = (*SOURCE_PATTERNS, "model*.safetensors")
 CONNECTIONS = 8
 # A file whose hash is wrong this many times is wrong on the server.
 ATTEMPTS = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Hub:
-    """Where to ask, and as whom."""
-
-    endpoint: str = DEFAULT_ENDPOINT
-    token: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """What a repository holds at one revision, as far as it is wanted."""
-
-    repo: str
-    revision: str
-    files: tuple[RemoteFile, ...]
-
-    @property
-    def size_bytes(self) -> int:
-        return sum(file.size for file in self.files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,34 +78,6 @@ class Damaged:
 Event = Began | Received | Retrying | Checking | Checked | Damaged
 
 
-def list_files(hub: Hub, repo: str, revision: str, include: Sequence[str] = ()) -> Listing:
-    """Ask the hub what `repo` holds at `revision` (a branch, a tag or a commit)."""
-    try:
-        info = HfApi(endpoint=hub.endpoint, token=hub.token or False).model_info(
-            repo, revision=revision, files_metadata=True, timeout=30
-        )
-    except (HubTransportError, OSError, ValueError) as error:
-        raise _explained(error, hub, repo, revision) from error
-    assert info.sha is not None, "model_info answers one revision"
-    patterns = tuple(include) or DEFAULT_INCLUDE
-    files = []
-    for sibling in info.siblings or []:
-        name = sibling.rfilename
-        if not any(fnmatchcase(name, pattern) for pattern in patterns):
-            continue
-        if sibling.size is None or not _is_plain(name):
-            raise DownloadError(f"{repo} lists {name!r}, which is not a file that can be fetched")
-        url = f"{hub.endpoint.rstrip('/')}/{repo}/resolve/{info.sha}/{quote(name)}"
-        sha256 = sibling.lfs.sha256 if sibling.lfs else None
-        files.append(RemoteFile(name, sibling.size, url, sha256, sibling.blob_id))
-    if not files:
-        raise DownloadError(
-            f"{repo} holds none of {', '.join(patterns[-3:])} at {revision}; name what it does "
-            f"hold with --include, its files are listed at {hub.endpoint}/{repo}/tree/{info.sha}"
-        )
-    return Listing(repo, info.sha, tuple(sorted(files, key=lambda file: -file.size)))
-
-
 async def fetch_files(
     hub: Hub,
     listing: Listing,
@@ -154,11 +89,13 @@ async def fetch_files(
     silence: float = 30.0,
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     free_bytes: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
+    with_origin: bool = False,
 ) -> None:
     """Make `directory` hold every file of the listing, each with the right hash.
 
     A directory that does not exist appears whole or not at all; one that does is repaired.
-    `silence` is how many seconds a connection may say nothing.
+    `silence` is how many seconds a connection may say nothing. With `with_origin` the directory
+    says afterwards which commit it holds.
     """
     work = work_directory(directory)
     with writing(work), locked(work / INCOMPLETE):
@@ -175,10 +112,19 @@ async def fetch_files(
                 transfer = Transfer(client, said, connections=connections, pause=pause)
                 for file, partial in zip(wanted, parts, strict=True):
                     tasks.create_task(_fetch_file(transfer, file, partial, work, said))
-        shutil.rmtree(work / INCOMPLETE)
-        if work != directory:
-            remove_others(work, listing.files)
-            work.rename(directory)
+        await asyncio.to_thread(_complete, listing, work, directory, with_origin)
+
+
+def _complete(listing: Listing, work: Path, directory: Path, with_origin: bool) -> None:
+    """All files are there: nothing else is, and the directory gets its name last."""
+    shutil.rmtree(work / INCOMPLETE)
+    if work != directory:
+        remove_others(work, listing.files)
+    if with_origin:
+        hashes = {file.name: file.sha256 or hash_file(work / file.name) for file in listing.files}
+        write_origin(work, Origin(listing.repo, listing.revision, hashes))
+    if work != directory:
+        work.rename(directory)
 
 
 async def _is_there(file: RemoteFile, work: Path, said: Callable[[Event], None]) -> bool:
@@ -224,47 +170,3 @@ def _client(hub: Hub, connections: int, silence: float) -> httpx.AsyncClient:
         timeout=httpx.Timeout(silence, connect=min(silence, 10.0), pool=None),
         limits=httpx.Limits(max_connections=connections),
     )
-
-
-def _is_plain(name: str) -> bool:
-    """Whether a file name from the hub stays inside the directory it is put into."""
-    path = PurePosixPath(name)
-    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
-
-
-def _explained(error: Exception, hub: Hub, repo: str, revision: str) -> DownloadError:
-    page = f"{hub.endpoint.rstrip('/')}/{repo}"
-    status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
-    match error:
-        case GatedRepoError():
-            return DownloadError(
-                f"{repo} is gated: accept its terms at {page}, then pass a token of that account "
-                "in HF_TOKEN"
-            )
-        case RevisionNotFoundError():
-            return DownloadError(
-                f"{repo} has no revision {revision!r}; its branches and tags are at {page}/refs"
-            )
-        case RepositoryNotFoundError():
-            seen = "this HF_TOKEN may not see it" if hub.token else "it is private"
-            return DownloadError(
-                f"there is no model repository {repo} at {hub.endpoint}, or {seen}; check the "
-                "name, and pass a token in HF_TOKEN for a private one"
-            )
-        case HfHubHTTPError() if status in (401, 403):
-            return DownloadError(
-                f"{hub.endpoint} refused the token in HF_TOKEN ({status}); make a new one at "
-                f"{hub.endpoint}/settings/tokens, or unset it"
-            )
-        case HfHubHTTPError():
-            return DownloadError(f"{hub.endpoint} answered {status} about {repo}; try again later")
-        case HFValidationError():
-            return DownloadError(
-                f"{repo!r} is no repository name; expected one such as nvidia/Qwen3-32B-NVFP4"
-            )
-        case _:
-            return DownloadError(
-                f"{hub.endpoint} cannot be reached or does not speak the hub's language "
-                f"({error}); check the network and HF_ENDPOINT, or pass --offline to use what is "
-                "on this machine"
-            )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-from enginix.catalog.load import ModelSpec
+from enginix.catalog.load import ModelSpec, is_commit
 from enginix.errors import CatalogError, NotACheckpoint
 
 
@@ -36,7 +35,7 @@ def find_checkpoint(spec: ModelSpec, home: Path) -> Path:
 
 def find_fetched(home: Path, repo: str, revision: str | None) -> Path | None:
     """Where a repository's files are at that commit; the newest where no commit is named."""
-    if revision is not None and re.fullmatch("[0-9a-f]{40}", revision):
+    if revision is not None and is_commit(revision):
         directory = fetched_directory(home, repo, revision)
         return directory if directory.is_dir() else None
     prefix = f"{repo.replace('/', '--')}@"

@@ -15,13 +15,12 @@ from dataclasses import dataclass
 import httpx
 
 from enginix.checkpoint.partial import PartialFile
-from enginix.errors import DownloadError
+from enginix.checkpoint.rate_limit import SharedWait, read_limit, retry_after
+from enginix.errors import DownloadError, HubUnreachable
 
 PIECE_SIZE = 64 * 1024 * 1024
 MAX_FAILURES = 10
 MAX_PAUSE = 30.0
-# The longest that a server's own Retry-After is believed.
-MAX_RETRY_AFTER = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +47,21 @@ class Retrying:
     name: str
     why: str
     pause: float
+    limited: bool = False
+    """Nothing is wrong: the hub lets no request through until the pause is over."""
 
 
 class Broken(Exception):
     """A request that may do better the next time."""
 
-    def __init__(self, why: str, pause: float | None = None) -> None:
+    def __init__(self, why: str, pause: float | None = None, *, limited: bool = False) -> None:
         super().__init__(why)
         self.pause = pause
+        self.limited = limited
+
+
+class NoConnection(Broken):
+    pass
 
 
 class RangesIgnored(Exception):
@@ -77,6 +83,7 @@ class Transfer:
         self._said = said
         self._connections = asyncio.Semaphore(connections)
         self._pause = pause
+        self._limit = SharedWait(pause)
 
     async def fetch(self, remote: RemoteFile, partial: PartialFile) -> None:
         """Until every byte is there; DownloadError when the server will not give them."""
@@ -99,6 +106,7 @@ class Transfer:
             before = partial.received
             try:
                 async with self._connections:
+                    await self._limit.passed()
                     if await receive():
                         return
                 raise Broken("the connection ended early")
@@ -106,13 +114,18 @@ class Transfer:
                 # Any byte since then is progress, by whichever piece: the server is alive.
                 failures = 0 if partial.received > before else failures + 1
                 if failures > MAX_FAILURES:
-                    raise DownloadError(
+                    kind = HubUnreachable if isinstance(error, NoConnection) else DownloadError
+                    raise kind(
                         f"{remote.name} could not be fetched: {error}, {failures} times in a row; "
                         "run the same command again later, it goes on where it stopped"
                     ) from error
-                seconds = error.pause or min(2.0**failures / 2, MAX_PAUSE)
-                self._said(Retrying(remote.name, str(error), seconds))
-                await self._pause(seconds)
+                await self._wait(remote, error, failures)
+
+    async def _wait(self, remote: RemoteFile, error: Broken, failures: int) -> None:
+        seconds = error.pause or min(2.0**failures / 2, MAX_PAUSE)
+        if not (error.limited and self._limit.is_on):
+            self._said(Retrying(remote.name, str(error), seconds, error.limited))
+        await (self._limit.wait if error.limited else self._pause)(seconds)
 
     async def _receive(self, remote: RemoteFile, partial: PartialFile, piece: int) -> bool:
         """One request for what a piece lacks; true when it lacks nothing more."""
@@ -154,7 +167,7 @@ class Transfer:
                 if position > stop:
                     return
         except httpx.TransportError as error:
-            raise Broken(_words(error)) from error
+            raise _broken(error) from error
 
     @asynccontextmanager
     async def _response(
@@ -165,7 +178,7 @@ class Transfer:
                 _check_status(remote, response)
                 yield response
         except httpx.TransportError as error:
-            raise Broken(_words(error)) from error
+            raise _broken(error) from error
         except (httpx.InvalidURL, httpx.TooManyRedirects) as error:
             raise DownloadError(f"{remote.name}: the hub led nowhere: {error}") from error
 
@@ -175,9 +188,10 @@ def _check_status(remote: RemoteFile, response: httpx.Response) -> None:
     if status in (httpx.codes.OK, httpx.codes.PARTIAL_CONTENT):
         return
     if status == httpx.codes.TOO_MANY_REQUESTS:
-        raise Broken("too many requests (429)", _retry_after(response))
+        limit = read_limit(response.headers)
+        raise Broken(str(limit), limit.pause, limited=True)
     if status == httpx.codes.REQUEST_TIMEOUT or status >= 500:
-        raise Broken(f"the server answered {status}", _retry_after(response))
+        raise Broken(f"the server answered {status}", retry_after(response.headers))
     if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
         raise DownloadError(
             f"{remote.name} may not be fetched ({status}): the repository is gated or private; "
@@ -193,19 +207,14 @@ def _check_range(remote: RemoteFile, response: httpx.Response, start: int) -> No
         raise Broken(f"asked for bytes from {start} of {remote.size}, got {stated!r}")
 
 
-def _retry_after(response: httpx.Response) -> float | None:
-    stated = response.headers.get("Retry-After", "")
-    return min(float(stated), MAX_RETRY_AFTER) if stated.isdigit() else None
-
-
-def _words(error: httpx.TransportError) -> str:
+def _broken(error: httpx.TransportError) -> Broken:
     match error:
         case httpx.ConnectTimeout() | httpx.ConnectError():
-            return f"no connection ({error})"
+            return NoConnection(f"no connection ({error})")
         case httpx.TimeoutException():
-            return "the server went silent"
+            return Broken("the server went silent")
         case _:
-            return "the connection broke"
+            return Broken("the connection broke")
 
 
 @asynccontextmanager

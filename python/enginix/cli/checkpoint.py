@@ -1,4 +1,4 @@
-"""`enginix checkpoint`: inspect one, fetch one from the hub, lock one in the catalogue."""
+"""`enginix checkpoint`: inspect one, fetch one from the hub, lock them in the catalogue."""
 
 from __future__ import annotations
 
@@ -8,12 +8,33 @@ from pathlib import Path
 
 from enginix.catalog.load import DIRECTORY
 
+LOCK = """\
+Write the commit and the Nix hash of a model's files into its catalogue file, or of all models.
+
+revision  is the commit that main (or the pinned revision) is at the hub: one request per model.
+          A build from it is always of the same files.
+nar_hash  is what Nix needs to fetch the files in its sandbox and never twice. It is a hash of all
+          the bytes, so all of them must be downloaded once: into enginix' cache, where a build
+          finds them, or with --no-keep one file at a time, each removed when it is hashed.
+
+--all goes on where an earlier run ended: what is locked is skipped, what fails (gated, missing) is
+said and skipped, the exit status is 1 then. A file of the catalogue is written when its model is
+done, whole or not at all.
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     _add_inspect(actions.add_parser("inspect", help="say whether it is sound, and who can run it"))
     _add_fetch(actions.add_parser("fetch", help="get one from the Hugging Face hub"))
-    _add_lock(actions.add_parser("lock", help="pin a catalogue model's revision and Nix hash"))
+    _add_lock(
+        actions.add_parser(
+            "lock",
+            help="pin catalogue models: commit and Nix hash",
+            description=LOCK,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -39,13 +60,30 @@ def _add_fetch(parser: argparse.ArgumentParser) -> None:
         "--include", nargs="+", default=[], metavar="PATTERN", help="files to get, such as '*.md'"
     )
     parser.add_argument("--offline", action="store_true", help="only use what is on this machine")
+    parser.add_argument(
+        "--files-only",
+        action="store_true",
+        help="do not record the commit in DIR: a Nix hash is of the files alone",
+    )
     parser.set_defaults(module="checkpoint_fetch", function="fetch")
 
 
 def _add_lock(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help="a catalogue model")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="a catalogue model")
+    parser.add_argument("--all", action="store_true", help="every model that comes from the hub")
     parser.add_argument("--revision", help="lock this one; default: the pinned one, or main")
+    parser.add_argument(
+        "--update", action="store_true", help="lock main's commit of now, also where one is pinned"
+    )
+    parser.add_argument(
+        "--revisions", action="store_true", help="only the commits: no download, no nar_hash"
+    )
+    parser.add_argument(
+        "--no-keep",
+        action="store_true",
+        help="needs room for the largest file only; a model that is interrupted begins again",
+    )
     parser.add_argument(
         "--catalog", type=Path, default=DIRECTORY, metavar="DIR", help="where the TOML files are"
     )
-    parser.set_defaults(module="checkpoint_fetch", function="lock")
+    parser.set_defaults(module="checkpoint_lock", function="lock")

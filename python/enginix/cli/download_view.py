@@ -100,8 +100,9 @@ class LogLines:
             case Damaged(name, why, lost):
                 self._received -= lost
                 self._say(f"{name}: {why}; it is fetched again")
-            case Retrying(name, why, pause):
-                if self._is_time():
+            case Retrying(name, why, pause, limited):
+                # A limit is one line for all connections, and the reason why nothing moves.
+                if limited or self._is_time():
                     self._say(f"{name}: {why}; again in {pause:g} s")
             case Checked():
                 pass

@@ -1,8 +1,9 @@
-"""`enginix engine build | verify | show`: engines from checkpoints, and what they promise."""
+"""`enginix engine`: builds engines from checkpoints, and holds them to what they promise."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,10 @@ from pathlib import Path
 from enginix.catalog.load import ModelSpec, find_model
 from enginix.checkpoint.load import read_config
 from enginix.checkpoint.locate import find_checkpoint
-from enginix.cli import engine_gguf, engine_trtllm, environment
+from enginix.cli import engine_gguf, engine_rebuild, engine_trtllm, environment
 from enginix.cli.endings import terminated_as_exit
 from enginix.cli.engine_show import show_engine
+from enginix.cli.engine_source import catalogue_source, recorded_source
 from enginix.cli.stage_lines import StageLines
 from enginix.engine.build import Build, Job, build_engine
 from enginix.engine.stages import Report
@@ -35,6 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     convert = commands.add_parser("convert", help="only the first half of a tensorrt-llm build")
     _add_job_arguments(convert)
     convert.set_defaults(action=_convert)
+    rebuild = commands.add_parser(
+        "rebuild",
+        help="make an engine again from its manifest",
+        description=engine_rebuild.ABOUT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    engine_rebuild.add_arguments(rebuild)
     verify = commands.add_parser("verify", help="hold an engine to its manifest")
     verify.add_argument("directory", type=Path, metavar="DIR")
     engine_trtllm.add_verify_arguments(verify)
@@ -92,6 +101,7 @@ def _run(
     *,
     replace_it: bool,
 ) -> Manifest:
+    _remark(job)
     try:
         build = _builder(kind)(job, out, args)
         manifest = build_engine(build, out, report, replace_it=replace_it)
@@ -102,6 +112,11 @@ def _run(
     if kind == engine_trtllm.KIND:
         engine_trtllm.after_build(out, args)
     return manifest
+
+
+def _remark(job: Job) -> None:
+    if job.remark:
+        print(job.remark, file=sys.stderr, flush=True)
 
 
 def _build(args: argparse.Namespace) -> int:
@@ -125,6 +140,7 @@ def _convert(args: argparse.Namespace) -> int:
     job, _ = _job(args)
     if not args.out:
         raise UsageError("a rank checkpoint needs a place; add --out DIR")
+    _remark(job)
     lines = StageLines()
     with terminated_as_exit():
         try:
@@ -164,16 +180,15 @@ def _source_job(args: argparse.Namespace) -> tuple[Job, str]:
 def _catalogue_job(spec: ModelSpec, checkpoint: Path | None, tensor_parallel: int | None) -> Job:
     directory = checkpoint or find_checkpoint(spec, environment.cache_home())
     variant = spec.variant(tensor_parallel)
-    return Job(
+    job = Job(
         name=spec.name,
         checkpoint=directory,
         limits=Limits(variant.max_batch_size, variant.max_seq_len, variant.max_num_tokens),
-        repo=spec.source.repo,
-        revision=spec.source.revision,
         tensor_parallel=variant.tensor_parallel,
         chat=spec.chat,
         check=spec.check,
     )
+    return catalogue_source(job, spec)
 
 
 def _checkpoint_job(args: argparse.Namespace) -> Job:
@@ -184,13 +199,14 @@ def _checkpoint_job(args: argparse.Namespace) -> Job:
     context = config.get("max_position_embeddings")
     most = context if isinstance(context, int) and context > 0 else small.max_seq_len
     limits = replace(small, max_seq_len=min(small.max_seq_len, most))
-    return Job(
+    job = Job(
         name=name,
         checkpoint=args.checkpoint,
         limits=_limits(args, limits),
         tensor_parallel=args.tensor_parallel or 1,
         prompts=[] if args.kind == engine_trtllm.KIND else engine_gguf.prompts(args.checkpoint),
     )
+    return recorded_source(job)
 
 
 def _limits(args: argparse.Namespace, limits: Limits) -> Limits:

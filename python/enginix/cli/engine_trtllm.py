@@ -13,6 +13,7 @@ from pathlib import Path
 from enginix.checkpoint.load import read_config
 from enginix.checkpoint.locate import find_fetched
 from enginix.cli import environment
+from enginix.cli.engine_source import recorded_source, repository_source
 from enginix.engine.build import Build, Job
 from enginix.engine.stages import Report
 from enginix.engine.trtllm.build import Workshop, convert_checkpoint, tensorrt_llm_build
@@ -75,13 +76,13 @@ def source_job(args: argparse.Namespace) -> Job:
     context = config.get("max_position_embeddings")
     longest = context if isinstance(context, int) and context > 0 else LIMITS.max_seq_len
     limits = replace(LIMITS, max_seq_len=min(LIMITS.max_seq_len, longest))
-    return Job(
+    job = Job(
         name=args.name or Path(args.source).name,
         checkpoint=directory,
         limits=length_limits(args, limits),
-        repo=repo,
         tensor_parallel=args.tensor_parallel or 1,
     )
+    return repository_source(job, repo) if repo else recorded_source(job)
 
 
 def length_limits(args: argparse.Namespace, limits: Limits) -> Limits:

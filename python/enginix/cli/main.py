@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from enginix import __version__
+from enginix.cli.file_limit import raise_file_limit
 from enginix.errors import EnginixError, UsageError
 
 # Subcommand -> what it does. Its module is enginix.cli.<name>, imported only when asked for, so
@@ -36,16 +37,9 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
-    args = _parser(arguments).parse_args(arguments)
-    logging.basicConfig(
-        level=logging.DEBUG if args.verbose else logging.INFO,
-        format="%(levelname).1s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
-    # One line a request: of use to nobody but httpx's own authors.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
-        return int(args.run(args))
+        # A subcommand's imports take long enough for a Ctrl-C.
+        return _run(_parser(arguments).parse_args(arguments))
     except UsageError as error:
         print(f"enginix: {error}", file=sys.stderr)
         return 2
@@ -58,6 +52,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader has enough (`enginix models | head`). Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+
+
+def _run(args: argparse.Namespace) -> int:
+    logging.basicConfig(
+        level=logging.DEBUG if args.verbose else logging.INFO,
+        format="%(levelname).1s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    # One line a request: of use to nobody but httpx's own authors.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    raise_file_limit()
+    return int(args.run(args))
 
 
 def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:

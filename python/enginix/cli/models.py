@@ -10,9 +10,20 @@ from dataclasses import asdict
 from rich.console import Console
 from rich.table import Table
 
-from enginix.catalog.load import ModelSpec, load_catalog
+from enginix.catalog.load import ModelSpec, SourceSpec, load_catalog
 
-TABLE_WIDTH = 100
+TABLE_WIDTH = 120
+HEADINGS = (
+    "model",
+    "kind",
+    "pinned",
+    "GPUs",
+    "VRAM/GPU",
+    "batch",
+    "context",
+    "reasoning",
+    "tools",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,16 +33,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     catalog = load_catalog()
     if args.json:
-        print(json.dumps([asdict(spec) for spec in catalog.values()], indent=2, default=str))
+        rows = [asdict(spec) | {"pinned": spec.source.pinned} for spec in catalog.values()]
+        print(json.dumps(rows, indent=2, default=str))
         return 0
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in ("model", "kind", "GPUs", "VRAM/GPU", "batch", "context", "reasoning", "tools"):
-        table.add_column(heading)
+    for heading in HEADINGS:
+        table.add_column(heading, no_wrap=heading == "pinned")
     for spec in catalog.values():
         _add_rows(table, spec)
     # A narrow terminal wraps the lines; a table that fits by cutting names helps nobody.
     Console(width=max(TABLE_WIDTH, Console().width)).print(table)
     console = Console(highlight=False)
+    if note := _unpinned_note(catalog.values()):
+        console.print(f"\n{note}")
     for status, names in _by_status(catalog.values()).items():
         console.print(f"\n{', '.join(names)}: {status}", style="dim")
     return 0
@@ -45,12 +59,31 @@ def _by_status(specs: Iterable[ModelSpec]) -> dict[str, list[str]]:
     return found
 
 
+def pinned(source: SourceSpec) -> str:
+    if source.directory is not None:
+        return "shipped"
+    if not source.pinned:
+        return "no"
+    assert source.revision is not None
+    return source.revision[:8] + (" + hash" if source.nar_hash else "")
+
+
+def _unpinned_note(specs: Iterable[ModelSpec]) -> str | None:
+    if not (unpinned := [spec.name for spec in specs if not spec.source.pinned]):
+        return None
+    return (
+        f"{len(unpinned)} models are not pinned: a build takes the commit that main is when it is "
+        "fetched, and records it; pin them with `enginix checkpoint lock --all`"
+    )
+
+
 def _add_rows(table: Table, spec: ModelSpec) -> None:
     for variant in sorted(spec.variants.values(), key=lambda item: item.tensor_parallel):
         memory = variant.gpu_memory_gb
         table.add_row(
             spec.name,
             spec.kind,
+            pinned(spec.source),
             str(variant.tensor_parallel) if memory else "none",
             f"{memory:g} GB" if memory else "-",
             str(variant.max_batch_size),

@@ -7,14 +7,17 @@ absent, the list of files, the manifest written last.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from enginix.checkpoint.load import hash_file
+from enginix.checkpoint.origin import Origin
 from enginix.engine.output import new_output
 from enginix.engine.stages import Report, Stages
 from enginix.errors import BuildError
-from enginix.manifest import FILE_NAME, Chat, Check, Limits, Manifest, write_manifest
+from enginix.manifest import FILE_NAME, Chat, Check, Limits, Manifest, Source, write_manifest
 
 Build = Callable[[Path, Stages], Manifest]
 """Writes an engine's files into a directory and says what they promise; `files` is left empty."""
@@ -35,6 +38,31 @@ class Job:
     check: list[Check] = field(default_factory=list)
     prompts: list[list[int]] = field(default_factory=list)
     """Asked when there is no `check`; the engine's answers become it."""
+    origin: Origin | None = None
+    """What was fetched into the checkpoint's directory, where that is recorded."""
+    remark: str | None = None
+    """What whoever builds should know of the source: that it is not pinned."""
+
+    def source(self, hashes: Mapping[str, str]) -> Source:
+        """Where files of these hashes came from; CheckpointDamaged if they are not as they came."""
+        if self.origin:
+            self.origin.require_unchanged(self.checkpoint, hashes)
+        return Source(self.repo, self.revision, dict(hashes))
+
+    def command(self, kind: str, **more: object) -> list[str]:
+        """The job in words, for its recipe; CHECKPOINT is the directory with the source files."""
+        options = {
+            "checkpoint": "CHECKPOINT",
+            "name": self.name,
+            "kind": kind,
+            "tensor-parallel": self.tensor_parallel,
+            "max-batch-size": self.limits.max_batch_size,
+            "max-seq-len": self.limits.max_seq_len,
+            "max-num-tokens": self.limits.max_num_tokens,
+            **{name.replace("_", "-"): value for name, value in more.items() if value is not None},
+        }
+        words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+        return ["enginix", "engine", "build", *words]
 
 
 def build_engine(build: Build, out: Path, report: Report, *, replace_it: bool = False) -> Manifest:
@@ -44,7 +72,9 @@ def build_engine(build: Build, out: Path, report: Report, *, replace_it: bool = 
             stages = Stages(report)
             manifest = build(directory, stages)
             with stages.run("store") as stage:
-                manifest = replace(manifest, files=sync_files(directory))
+                files = sync_files(directory)
+                hashes = hash_all(directory, files)
+                manifest = replace(manifest, files=files, sha256=hashes)
                 write_manifest(directory, manifest)
                 stage.summary = f"{len(manifest.files)} files on the disk, and their manifest"
     except OSError as error:
@@ -54,6 +84,14 @@ def build_engine(build: Build, out: Path, report: Report, *, replace_it: bool = 
             "what was there before is as it was"
         ) from error
     return manifest
+
+
+def hash_all(directory: Path, names: Iterable[str]) -> dict[str, str]:
+    """File name -> sha256; as many at a time as there are cores."""
+    names = list(names)
+    with ThreadPoolExecutor() as pool:
+        hashes = list(pool.map(lambda name: hash_file(directory / name), names))
+    return dict(zip(names, hashes, strict=True))
 
 
 def sync_files(directory: Path) -> dict[str, int]:

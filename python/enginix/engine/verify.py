@@ -1,15 +1,16 @@
-"""Holds an engine directory to its manifest: files, headers, and on request its answers."""
+"""Holds an engine directory to its manifest: files, headers, hashes, on request its answers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
+from enginix.engine.build import hash_all
 from enginix.engine.gguf.answers import Generator, compare_answers
 from enginix.engine.gguf.verify import MODEL_FILE, verify_model, verify_promises
 from enginix.engine.stages import Report, Stages
 from enginix.engine.trtllm.verify import verify_manifest
-from enginix.errors import EngineError
+from enginix.errors import EngineDamaged, EngineError
 from enginix.manifest import Manifest, check_files, read_manifest
 
 
@@ -27,10 +28,24 @@ def verify_engine(
     if verify:
         with stages.run("contents") as stage:
             stage.summary = verify(directory, manifest)
+    if manifest.sha256:
+        with stages.run("hashes") as stage:
+            _require_hashes(directory, manifest)
+            stage.summary = f"sha256 of {len(manifest.sha256)} files, as recorded"
     if run:
         with stages.run("answers") as stage:
             stage.summary = _run_check(directory, manifest, run)
     return manifest
+
+
+def _require_hashes(directory: Path, manifest: Manifest) -> None:
+    found = hash_all(directory, manifest.sha256)
+    for name, expected in manifest.sha256.items():
+        if found[name] != expected:
+            raise EngineDamaged(
+                f"{directory / name} has sha256 {found[name]}, the manifest promises {expected}; "
+                "build the engine again"
+            )
 
 
 def _verify_gguf(directory: Path, manifest: Manifest) -> str:

@@ -37,6 +37,7 @@ class ReplyFormat:
     definitions: tuple[Mapping[str, Any], ...] = ()
     """The request's tools; empty when none may be called."""
     one_call: bool = False
+    must_call: bool = False
     begun: str = ""
     """The reply's first words, when the prompt holds them already."""
     phases: Phases | None = None

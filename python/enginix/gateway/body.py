@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from starlette.requests import ClientDisconnect, Request
 
-from enginix.errors import BodyTooLarge, NotDeclaredJson, RequestError
+from enginix.errors import BodyTooLarge, BodyTooSlow, NotDeclaredJson, RequestError
 from enginix.gateway.state import gateway_of
 
 # Larger bodies are parsed beside the event loop, so that running streams go on.
@@ -19,6 +19,8 @@ LARGE_BODY = 128 << 10
 # What is read may have to be written again, in a schema or a response, and orjson writes 254.
 DEEPEST = 200
 BODY = "enginix.body"
+# Of a body that is too large so many times the limit is read, for its client to hear of it.
+READ_IN_VAIN = 8
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -72,16 +74,33 @@ async def _received(request: Request) -> bytes:
             f"the body is encoded as {encoding[:40]!r}; send it as it is",
             code="unsupported_encoding",
         )
-    limit = gateway_of(request).settings.request.body_bytes
-    if _announced(request) > limit:
-        raise BodyTooLarge(limit)
+    limits = gateway_of(request).settings.request
+    try:
+        async with asyncio.timeout(limits.body_seconds):
+            return await _bounded(request, limits.body_bytes)
+    except TimeoutError:
+        raise BodyTooSlow(limits.body_seconds) from None
+
+
+async def _bounded(request: Request, limit: int) -> bytes:
     parts: list[bytes] = []
+    size = _announced(request)
+    if size > limit and request.headers.get("expect"):
+        # The client asks before it sends.
+        raise BodyTooLarge(limit)
     size = 0
     async for part in request.stream():
         size += len(part)
-        if size > limit:
-            raise BodyTooLarge(limit)
-        parts.append(part)
+        if size <= limit:
+            parts.append(part)
+            continue
+        # Most clients read no answer before they have sent everything: a connection that is closed
+        # under them looks like a broken network.
+        parts.clear()
+        if size > READ_IN_VAIN * limit:
+            break
+    if size > limit:
+        raise BodyTooLarge(limit)
     return b"".join(parts)
 
 

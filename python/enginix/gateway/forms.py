@@ -88,6 +88,7 @@ def _must_call(
     ]
     functions = functions_of(tools, strict_only=False)
     call = call_guide(format.tools, functions, one_call=format.one_call)
+    format = replace(format, must_call=True)
     if wanted.reasons:
         phases = Phases(call, must_call=True)
         return _reasoning_first(model, format, phases, call.opening), None

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from itertools import repeat
 
-from enginix.chat.events import Event, Reasoning, ToolCallStart
+from enginix.chat.events import Answer, Event, Reasoning, ToolCallStart
 from enginix.chat.made_calls import MadeCalls
 from enginix.chat.stop import AnswerStop
 from enginix.chat.stream import ReplyStream
@@ -116,6 +116,7 @@ class Choice:
         "_calls",
         "_counts",
         "_most_tokens",
+        "_must_call",
         "_one_call",
         "_reasons",
         "_reply",
@@ -130,6 +131,7 @@ class Choice:
         self._most_tokens = request.max_tokens
         self._tools = bool(format.definitions)
         self._one_call = format.one_call
+        self._must_call = format.must_call
         self._counts = format.counts
         self._calls = MadeCalls()
         self._reasons = format.starts_inside
@@ -182,7 +184,11 @@ class Choice:
 
     def _finish(self, reason: FinishReason, events: list[ReplyEvent]) -> None:
         before = len(events)
-        events += self._reply.finish(cut=reason == "length")
+        said = self._reply.finish(cut=reason == "length")
+        if self._must_call:
+            # What is left of a call that was forced and cut before it had arguments.
+            said = [event for event in said if not isinstance(event, Answer)]
+        events += said
         if self._tools:
             self._look_for_calls(events, before)
         if not self.done:

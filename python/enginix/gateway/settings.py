@@ -27,6 +27,8 @@ class RequestLimits:
     """What one request may ask for."""
 
     body_bytes: int = 16 << 20
+    body_seconds: float = 60.0
+    """What a client gets to send its body."""
     messages: int = 4096
     choices: int = 16
     stop_strings: int = 64

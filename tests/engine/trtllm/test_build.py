@@ -24,7 +24,7 @@ from enginix.errors import BuildCrashed, BuildError, CheckpointUnsupported, Outp
 from enginix.manifest import Parallelism, check_files, read_manifest
 from enginix.process import started
 
-STAGES = ["inspect", "convert", "build", "verify"]
+STAGES = ["inspect", "convert", "hash", "build", "verify"]
 KEPT = "kept from the build before"
 
 
@@ -68,7 +68,7 @@ def test_the_same_checkpoint_gives_the_same_manifest(bench: Bench, tmp_path: Pat
 def test_every_stage_says_what_came_of_it(bench: Bench) -> None:
     bench.build(ranks=2)
     finished = [each.name for each in bench.events if isinstance(each, StageFinished)]
-    assert finished[:4] == STAGES
+    assert finished[:5] == STAGES
     assert bench.summary("convert") == "2 rank files, every tensor compared"
     assert bench.summary("verify").startswith("Qwen3ForCausalLM, NVFP4, FP8 KV cache, 2 ranks")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from dataclasses import dataclass
+from importlib.metadata import version
 from math import prod
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from enginix.engine.gguf.write import Progress, write_gguf
 from enginix.engine.output import require_space
 from enginix.engine.stages import Stage, Stages
 from enginix.errors import CheckpointUnsupported, UsageError
-from enginix.manifest import BuiltWith, Check, Manifest, Parallelism, Source
+from enginix.manifest import BuiltWith, Check, Manifest, Parallelism, Recipe
 
 # What a server needs beside the weights; never the checkpoint's config.json.
 TOKENIZER_FILES = (
@@ -79,8 +80,8 @@ def gguf_build(job: Job, generator: Generator | None) -> Build:
         with stages.run("repack") as stage:
             _write(plan, job.name, directory, stage)
         with stages.run("hash") as stage:
-            files = hash_files(job.checkpoint)
-            stage.summary = f"sha256 of {len(files)} source files"
+            source = job.source(hash_files(job.checkpoint))
+            stage.summary = f"sha256 of {len(source.files)} source files"
         with stages.run("verify") as stage:
             stage.summary = verify_model(directory)
         with stages.run("check") as stage:
@@ -89,7 +90,7 @@ def gguf_build(job: Job, generator: Generator | None) -> Build:
             name=job.name,
             kind="gguf",
             architecture=plan.checkpoint.architecture,
-            source=Source(job.repo, job.revision, files),
+            source=source,
             quantization=plan.checkpoint.quantization,
             parallelism=Parallelism(),
             limits=job.limits,
@@ -97,9 +98,15 @@ def gguf_build(job: Job, generator: Generator | None) -> Build:
             files={},
             chat=job.chat or chat_format(plan.vocabulary.chat_template),
             check=check,
+            recipe=Recipe(job.command("gguf"), libraries=libraries()),
         )
 
     return build
+
+
+def libraries() -> dict[str, str]:
+    """What writes model.gguf beside enginix."""
+    return {"gguf": version("gguf")}
 
 
 def read_plan(directory: Path) -> Plan:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from enginix import __version__
 from enginix.engine.build import Build, Job
 from enginix.engine.output import new_output, require_space
 from enginix.engine.stages import Report, Stage, Stages
@@ -22,15 +23,16 @@ from enginix.engine.trtllm.building import Building, build_ranks
 from enginix.engine.trtllm.command import BuildSpec
 from enginix.engine.trtllm.conversion import Place, ask_runtime, convert_ranks
 from enginix.engine.trtllm.facts import read_engine
-from enginix.engine.trtllm.plan import Options, Plan, read_plan
+from enginix.engine.trtllm.plan import BUILT_WITH, Options, Plan, read_plan
 from enginix.engine.trtllm.rank_checkpoint import Converted, read_rank_checkpoint, write_note
 from enginix.engine.trtllm.rank_tensors import least_bytes_of
+from enginix.engine.trtllm.recipe import hash_ranks, recipe
 from enginix.engine.trtllm.rope_stripping import strip_rank_checkpoint, takes_rope_tables
 from enginix.engine.trtllm.tokenizer import copy_tokenizer, write_guide
 from enginix.engine.trtllm.verify import counted, describe, verify_engine
 from enginix.engine.trtllm.work import Work, open_work
 from enginix.errors import BuildError
-from enginix.manifest import Manifest
+from enginix.manifest import BuiltWith, Manifest
 
 # In the work directory: the rank checkpoint for a builder that cannot take it as it is.
 STRIPPED = "rank-checkpoint-stripped"
@@ -60,6 +62,7 @@ def tensorrt_llm_build(job: Job, options: Options, workshop: Workshop) -> Build:
         with open_work(place.directory) as kept:
             plan = _inspect(job, options, place, kept, stages)
             converted = _converted(plan, place, kept, stages)
+            hashes = hash_ranks(converted, options.rank_hashes, stages)
             builder = _builder(plan, place, converted)
             with stages.run("build") as stage:
                 _build(plan, converted, place, kept, stage, workshop.warn, builder["tensorrt_llm"])
@@ -68,9 +71,17 @@ def tensorrt_llm_build(job: Job, options: Options, workshop: Workshop) -> Build:
                 verify_engine(place.engine, facts, plan.inspection.checkpoint.quantization)
                 _collect(place.engine, job.checkpoint, directory)
                 stage.summary = describe(facts)
-        return plan.manifest(builder)
+        program = _spec(plan, converted, place)
+        return replace(plan.manifest(builder), recipe=recipe(plan, program, hashes))
 
     return build
+
+
+def ask_versions(options: Options, workshop: Workshop) -> BuiltWith:
+    """What a build in the workshop would be built with."""
+    with open_work(workshop.place.directory):
+        report = asyncio.run(ask_runtime(workshop.place, options.patience))
+    return BuiltWith(__version__, **{key: report[key] for key in BUILT_WITH})
 
 
 def convert_checkpoint(
@@ -147,16 +158,7 @@ def _build(
     warn: Callable[[str], None],
     version: str,
 ) -> None:
-    spec = BuildSpec(
-        rank_checkpoint=converted.directory,
-        output=place.engine,
-        limits=plan.limits,
-        ranks=plan.job.tensor_parallel,
-        quantization=plan.inspection.checkpoint.quantization,
-        max_input_len=plan.options.max_input_len,
-        workers=plan.options.workers,
-        launcher=plan.options.launcher,
-    )
+    spec = _spec(plan, converted, place)
     key = plan.key(place.python, plan.limits, spec.max_input_len)
     if kept.finished(place.engine.name, key) is not None:
         stage.summary = "kept from the build before"
@@ -179,6 +181,19 @@ def _build(
     left = "" if outcome.returncode is not None else ", ended by us: it was done and did not leave"
     without = f", built without the rotary tables: TensorRT-LLM {version}" if stripped else ""
     stage.summary = f"{counted(spec.ranks, 'engine')}, {size / 1e9:.2f} GB{left}{without}"
+
+
+def _spec(plan: Plan, converted: Converted, place: Place) -> BuildSpec:
+    return BuildSpec(
+        rank_checkpoint=converted.directory,
+        output=place.engine,
+        limits=plan.limits,
+        ranks=plan.job.tensor_parallel,
+        quantization=plan.inspection.checkpoint.quantization,
+        max_input_len=plan.options.max_input_len,
+        workers=plan.options.workers,
+        launcher=plan.options.launcher,
+    )
 
 
 def _collect(engine: Path, checkpoint: Path, directory: Path) -> None:

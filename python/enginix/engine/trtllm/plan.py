@@ -21,7 +21,7 @@ from enginix.engine.trtllm.tokenizer import TOKENIZER_FILE, read_vocabulary
 from enginix.engine.trtllm.watchdog import Patience
 from enginix.engine.trtllm.work import Work, fingerprint
 from enginix.errors import CheckpointUnsupported
-from enginix.manifest import BuiltWith, Limits, Manifest, Parallelism, Source
+from enginix.manifest import BuiltWith, Limits, Manifest, Parallelism
 
 # What the converter's report says about its runtime.
 BUILT_WITH = ("tensorrt_llm", "tensorrt", "cuda", "gpu_name", "compute_capability")
@@ -37,6 +37,8 @@ class Options:
     launcher: Sequence[str] = ()
     rank_checkpoint: Path | None = None
     """Made before by `convert_checkpoint`; None makes it on the way."""
+    rank_hashes: Mapping[str, str] = field(default_factory=dict)
+    """sha256 of the rank checkpoint's files, where it is known what they must be."""
     gpu: str | None = None
     """The compute capability the engine must be for; None takes the GPU that is here."""
     patience: Patience = field(default_factory=Patience)
@@ -96,7 +98,7 @@ class Plan:
             name=job.name,
             kind="tensorrt-llm",
             architecture=checkpoint.architecture,
-            source=Source(job.repo, job.revision, self.hashes),
+            source=job.source(self.hashes),
             quantization=checkpoint.quantization,
             parallelism=Parallelism(job.tensor_parallel, 1, job.tensor_parallel),
             limits=self.limits,
@@ -123,6 +125,8 @@ def read_plan(job: Job, options: Options, kept: Work) -> Plan:
         )
     if (checkpoint.directory / TOKENIZER_FILE).exists():
         read_vocabulary(checkpoint.directory)
+    hashes = kept.source_hashes(checkpoint.directory)
+    job.source(hashes)
     decoder = read_decoder(checkpoint)
     return Plan(
         job=job,
@@ -132,7 +136,7 @@ def read_plan(job: Job, options: Options, kept: Work) -> Plan:
         dtype=_dtype(options.dtype, checkpoint.config),
         quant_config=quant_config(checkpoint, decoder),
         decoder=decoder,
-        hashes=kept.source_hashes(checkpoint.directory),
+        hashes=hashes,
     )
 
 

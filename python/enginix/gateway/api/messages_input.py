@@ -150,8 +150,14 @@ class Reader:
 
     def _image(self, block: Block, where: str, *, in_result: bool) -> Part:
         if self._sees:
-            source = parse_part(block, ImageBlock, where).source
-            return {"type": "image_url", "image_url": {"url": image_url(source, where)}}
+            url = image_url(parse_part(block, ImageBlock, where).source)
+            if url is not None:
+                return {"type": "image_url", "image_url": {"url": url}}
+            if self._answered and not in_result:
+                raise RequestError(
+                    f"{where}.source: expected base64 with media_type and data, or url with url",
+                    param=f"{where}.source",
+                )
         return self._unseen("image", where, in_result=in_result)
 
     def _document(self, block: Block, where: str, *, in_result: bool) -> list[Part]:
@@ -181,16 +187,14 @@ class Reader:
         return _part(note(kind))
 
 
-def image_url(source: Mapping[str, Any], where: str) -> str:
+def image_url(source: Mapping[str, Any]) -> str | None:
+    """None for an image that is kept elsewhere, under an id that means nothing here."""
     match source.get("type"), source.get("media_type"), source.get("data"), source.get("url"):
         case "base64", str(kind), str(data), _:
             return f"data:{kind};base64,{data}"
         case "url", _, _, str(url):
             return url
-    raise RequestError(
-        f"{where}.source: expected base64 with media_type and data, or url with url",
-        param=f"{where}.source",
-    )
+    return None
 
 
 def _call(block: Block, where: str) -> Plain:

@@ -124,7 +124,7 @@ def echo(asked: ResponseRequest, model: Model) -> dict[str, Any]:
         "previous_response_id": asked.previous_response_id,
         "reasoning": {
             "effort": asked.reasoning.effort if asked.reasoning else None,
-            "summary": None,
+            "summary": asked.reasoning.summary if asked.reasoning else None,
         },
         "service_tier": "default",
         "store": asked.store is not False,

@@ -136,7 +136,11 @@ class Reader:
         if kind is None:
             return None
         if kind == "image" and self.sees:
-            return {"type": "image_url", "image_url": {"url": _url(part, where)}}
+            url = _url(part)
+            if url is not None:
+                return {"type": "image_url", "image_url": {"url": url}}
+            if answered:
+                raise missing(f"{where}.image_url")
         if answered:
             # Codex takes the images out and goes on where a parameter of this name is refused.
             param = f"{where}.image_url" if kind == "image" else f"{where}.type"
@@ -200,13 +204,12 @@ def _found_tools(item: Item, where: str) -> Message:
     return {"role": "tool", "tool_call_id": found.call_id, "content": text}
 
 
-def _url(part: Part, where: str) -> str:
+def _url(part: Part) -> str | None:
+    """None for an image that is kept elsewhere, under an id that means nothing here."""
     url = part.image_url
     if isinstance(url, Mapping):
         url = url.get("url")
-    if not isinstance(url, str):
-        raise missing(f"{where}.image_url")
-    return url
+    return url if isinstance(url, str) else None
 
 
 def _unreadable(kind: str, where: str, param: str) -> RequestError:

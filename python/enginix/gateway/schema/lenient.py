@@ -80,7 +80,7 @@ def chat_tool(tool: Any) -> Any:
     if kind == "custom" and "custom" not in tool and "input_schema" not in tool:
         return {"type": "custom", "custom": {key: tool[key] for key in tool if key != "type"}}
     if "input_schema" in tool and "function" not in tool:
-        function = {key: tool[key] for key in ("name", "description") if key in tool}
+        function = {key: tool[key] for key in ("name", "description", "strict") if key in tool}
         return {"type": "function", "function": {**function, "parameters": tool["input_schema"]}}
     if kind == "function" and "function" not in tool and "name" in tool:
         return {"type": kind, "function": {key: tool[key] for key in tool if key != "type"}}
@@ -104,6 +104,9 @@ def responses_tool(tool: Any) -> Any:
         return {"type": "function", **rest, **function}
     if isinstance(custom := tool.get("custom"), dict) and "name" not in tool:
         return {"type": "custom", **custom}
+    if "input_schema" in tool and tool.get("type") in (None, "custom"):
+        plain = {key: tool[key] for key in ("name", "description", "strict") if key in tool}
+        return {"type": "function", **plain, "parameters": tool["input_schema"]}
     return tool
 
 
@@ -115,7 +118,7 @@ def messages_tool(tool: Any) -> Any:
     function = inner if isinstance(inner, dict) else tool
     if tool.get("type") != "function" or "name" not in function:
         return tool
-    plain = {key: function[key] for key in ("name", "description") if key in function}
+    plain = {key: function[key] for key in ("name", "description", "strict") if key in function}
     return {**plain, "input_schema": function.get("parameters")}
 
 

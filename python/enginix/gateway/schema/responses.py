@@ -157,7 +157,7 @@ class ToolChoice(Schema):
 
 class Reasoning(Schema):
     effort: str | None = None
-    summary: str | None = None
+    summary: Literal["auto", "concise", "detailed"] | None = None
 
 
 class TextFormat(Schema):

@@ -118,7 +118,8 @@ class Choice:
         if reason in FAILURES:
             raise GenerationFailed(f"the server gave the answer up, as {reason!r}")
         cut = reason == "length"
-        said = self._parser.pass_through(self._calls.finish(cut=cut)) + self._parser.finish(cut=cut)
+        said = self._parser.pass_through(self._calls.finish(cut=cut))
+        said += self._parser.finish(cut=cut)
         self._say(self._stop.feed(said) + self._stop.finish(), events)
         self.done = True
         stopped = self._stop.matched is not None

@@ -1,0 +1,65 @@
+"""Which commit a directory was fetched from: `.enginix-source.json`, beside the fetched files.
+
+A build takes the repository and the commit from there, and only while every file is as it came.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from enginix.errors import CheckpointDamaged
+
+FILE_NAME = ".enginix-source.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    repo: str
+    revision: str
+    """The commit, whatever branch or tag was asked for."""
+    files: Mapping[str, str]
+    """File name -> sha256."""
+
+    def require_unchanged(self, directory: Path, hashes: Mapping[str, str]) -> None:
+        """Raise CheckpointDamaged for a file of `hashes` that did not come from this commit."""
+        for name, found in hashes.items():
+            expected = self.files.get(name)
+            if found != expected:
+                came = f"it came with {expected}" if expected else "it did not come from there"
+                raise CheckpointDamaged(
+                    f"{directory / name} has sha256 {found}, and {came} ({self.repo} at "
+                    f"{self.revision[:12]}); fetch it again, or remove {FILE_NAME} to build from "
+                    "the changed files as a local checkpoint"
+                )
+
+
+def write_origin(directory: Path, origin: Origin) -> None:
+    """Files that came from the same commit before stay known."""
+    try:
+        before = read_origin(directory)
+    except CheckpointDamaged:
+        before = None
+    if before and (before.repo, before.revision) == (origin.repo, origin.revision):
+        origin = Origin(origin.repo, origin.revision, {**before.files, **origin.files})
+    partial = directory / f"{FILE_NAME}.partial"
+    text = json.dumps(asdict(origin), indent=2, sort_keys=True)
+    partial.write_text(text + "\n", encoding="utf-8")
+    partial.replace(directory / FILE_NAME)
+
+
+def read_origin(directory: Path) -> Origin | None:
+    """None where nothing is recorded: another program's download, or a model made here."""
+    path = directory / FILE_NAME
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return Origin(str(data["repo"]), str(data["revision"]), dict(data["files"]))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointDamaged(
+            f"{path} is not what `enginix checkpoint fetch` writes ({error!r}); fetch again, or "
+            "remove it to take the files as a local checkpoint"
+        ) from error

@@ -1,0 +1,182 @@
+"""`enginix engine rebuild`: the same engine again, from its manifest alone."""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import sys
+from pathlib import Path
+
+from enginix import __version__
+from enginix.catalog.load import is_commit, load_catalog
+from enginix.checkpoint.load import hash_files
+from enginix.checkpoint.locate import fetched_directory, find_fetched
+from enginix.cli import engine_gguf, engine_trtllm, environment
+from enginix.cli.endings import terminated_as_exit
+from enginix.cli.stage_lines import StageLines
+from enginix.engine.build import Build, build_engine
+from enginix.engine.output import require_free
+from enginix.engine.rebuild import (
+    comparing,
+    job_of,
+    other_keys,
+    other_versions,
+    read_promise,
+    require_listing,
+    require_rebuildable,
+    require_source,
+)
+from enginix.engine.trtllm.build import ask_versions, tensorrt_llm_build
+from enginix.engine.trtllm.plan import Options
+from enginix.errors import BuildError, EngineDamaged, NotACheckpoint, NotAnEngine
+from enginix.manifest import BuiltWith, Manifest, Recipe, read_manifest, read_manifest_file
+
+ABOUT = """\
+Make an engine again from nothing but its manifest, and hold the two against each other.
+
+The source files are fetched at the recorded commit, or taken from --checkpoint; each must have the
+recorded sha256. The build gets the recorded options. An engine of the kind gguf must come out byte
+for byte. Of tensorrt-llm the rank checkpoint and the tokenizer must; TensorRT's own engine files
+need not be the same bits and are not compared. What is not the same is left nowhere.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("engine", type=Path, metavar="MANIFEST|DIR", help="what to make again")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where; default: as for build")
+    parser.add_argument("--replace", action="store_true", help="build over an engine that is there")
+    parser.add_argument(
+        "--checkpoint", type=Path, metavar="DIR", help="the source files, instead of the hub"
+    )
+    parser.add_argument("--work-dir", type=Path, metavar="DIR", help="where stages are kept")
+    parser.add_argument("--keep-work", action="store_true", help="keep it after success")
+    parser.set_defaults(action=rebuild)
+
+
+def rebuild(args: argparse.Namespace) -> int:
+    manifest = _read(args.engine)
+    recipe = require_rebuildable(args.engine, manifest)
+    promise = read_promise(manifest, args.engine if args.engine.is_dir() else None)
+    name = engine_trtllm.require_name(manifest.name)
+    out = args.out or environment.cache_home() / "engines" / name
+    require_free(out, replace=args.replace)
+    if manifest.kind == engine_trtllm.KIND:
+        # A runtime that is missing is found before gigabytes are fetched for it.
+        engine_trtllm.find_python()
+    checkpoint = args.checkpoint or _source(manifest)
+    require_source(checkpoint, manifest)
+    build = comparing(_build(manifest, recipe, checkpoint, out, args), promise)
+    lines = StageLines()
+    with terminated_as_exit():
+        try:
+            made = build_engine(build, out, lines, replace_it=args.replace)
+        except BuildError:
+            if manifest.kind == engine_trtllm.KIND:
+                engine_trtllm.after_failure(out, args)
+            raise
+        finally:
+            lines.clear()
+    if manifest.kind == engine_trtllm.KIND:
+        engine_trtllm.after_build(out, args)
+    print(f"{out}: {manifest.name} again, {promise.compared}; {_rest(manifest, made)}")
+    return 0
+
+
+def _read(path: Path) -> Manifest:
+    if path.is_dir():
+        return read_manifest(path)
+    try:
+        return read_manifest_file(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotAnEngine(path, "it does not exist") from None
+
+
+def _source(manifest: Manifest) -> Path:
+    """Where the source files are: shipped, fetched before, or fetched now."""
+    source = manifest.source
+    if source.repo is None:
+        spec = load_catalog().get(manifest.name)
+        if spec is None or spec.source.directory is None:
+            raise NotACheckpoint(
+                f"{manifest.name} was built from a local directory, which no manifest can fetch; "
+                "name the one that holds its source files with --checkpoint DIR"
+            )
+        return spec.source.directory
+    home = environment.cache_home()
+    if is_commit(source.revision):
+        found = find_fetched(home, source.repo, source.revision)
+        if found and hash_files(found) == source.files:
+            return found
+    return _fetched(manifest, source.repo, home)
+
+
+def _fetched(manifest: Manifest, repo: str, home: Path) -> Path:
+    # The hub's library takes a second to import, and most rebuilds do not need it.
+    from enginix.cli.checkpoint_fetch import fetch_listing, list_repository
+
+    source = manifest.source
+    if not source.revision:
+        _say(f"the manifest records no commit of {repo}: main must still have the same files")
+    names = [glob.escape(name) for name in source.files]
+    listing = list_repository(repo, source.revision or "main", names)
+    require_listing(listing, manifest)
+    directory = fetched_directory(home, repo, listing.revision)
+    fetch_listing(listing, directory, with_origin=True)
+    return directory
+
+
+def _build(
+    manifest: Manifest, recipe: Recipe, checkpoint: Path, out: Path, args: argparse.Namespace
+) -> Build:
+    """The kind's own build, after a line on what is not as it was."""
+    job = job_of(manifest, checkpoint)
+    if manifest.kind == engine_gguf.KIND:
+        # Imports numpy and gguf, which no other kind needs.
+        from enginix.engine.gguf.build import libraries
+
+        _say_differences(manifest, BuiltWith(__version__), libraries())
+        return engine_gguf.builder(job, out, None)
+    options = _options(args.engine, recipe)
+    workshop = engine_trtllm.workshop(out, args)
+    _say_differences(manifest, ask_versions(options, workshop), {})
+    return tensorrt_llm_build(job, options, workshop)
+
+
+def _options(where: Path, recipe: Recipe) -> Options:
+    length, workers = (recipe.options.get(name) for name in ("max_input_len", "workers"))
+    try:
+        return Options(
+            dtype=recipe.options["dtype"],
+            max_input_len=int(length) if length else None,
+            workers=int(workers) if workers else None,
+            rank_hashes=recipe.rank_checkpoint,
+        )
+    except (KeyError, ValueError) as error:
+        raise EngineDamaged(
+            f"{where}: recipe: options: {recipe.options} are not those of a build ({error}); build "
+            "the engine once more with `enginix engine build`"
+        ) from error
+
+
+def _say_differences(manifest: Manifest, now: BuiltWith, libraries: dict[str, str]) -> None:
+    differences = list(other_versions(manifest, now, libraries))
+    _say(
+        "not as it was: " + "; ".join(differences)
+        if differences
+        else "enginix and what it builds with are as they were"
+    )
+
+
+def _rest(before: Manifest, after: Manifest) -> str:
+    if before.kind == engine_trtllm.KIND:
+        ranks = len(before.recipe.rank_checkpoint) if before.recipe else 0
+        return (
+            f"{ranks} files of the rank checkpoint byte for byte; TensorRT's own files are not "
+            "compared"
+        )
+    keys = other_keys(before, after)
+    return f"manifest.json differs in {', '.join(keys)}" if keys else "manifest.json too"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,160 @@
+"""Makes an engine again from its manifest: is the source the same, is what came of it?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from enginix.checkpoint.load import hash_files
+from enginix.engine.build import Build, Job, hash_all, sync_files
+from enginix.engine.stages import Stages
+from enginix.errors import EngineError, NotReproduced, SourceChanged
+from enginix.manifest import BuiltWith, Manifest, Recipe, check_files
+
+if TYPE_CHECKING:
+    # Its library takes a second to import, and only a fetch needs it.
+    from enginix.checkpoint.listing import Listing
+
+# Engine kind -> the files of its engines that a second build need not make bit for bit.
+NOT_COMPARED = {"gguf": (), "tensorrt-llm": ("config.json", "rank*")}
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What the same engine must be: from its manifest, or for an older one from its files."""
+
+    hashes: dict[str, str]
+    sizes: dict[str, int]
+
+    @property
+    def compared(self) -> str:
+        if self.hashes:
+            return f"{len(self.hashes)} of {len(self.sizes)} files byte for byte"
+        return f"{len(self.sizes)} files by their sizes, all that this older manifest records"
+
+
+def read_promise(manifest: Manifest, directory: Path | None) -> Promise:
+    """`directory` is the engine where it is at hand."""
+    skipped = NOT_COMPARED[manifest.kind]
+    sizes = {
+        name: size
+        for name, size in manifest.files.items()
+        if not any(fnmatchcase(name, pattern) for pattern in skipped)
+    }
+    hashes = manifest.sha256
+    if not hashes and directory is not None:
+        check_files(directory, manifest)
+        hashes = hash_all(directory, sizes)
+    return Promise({name: hashes[name] for name in sizes if name in hashes}, sizes)
+
+
+def require_rebuildable(where: Path, manifest: Manifest) -> Recipe:
+    """What is needed to build again is in the manifest, or an EngineError says that it is not."""
+    if manifest.kind not in NOT_COMPARED:
+        raise EngineError(f"{where}: engines of the kind {manifest.kind} are not built here")
+    if not manifest.source.files:
+        raise EngineError(
+            f"{where} records no source files: the engine was not built by enginix but taken in; "
+            "build one with `enginix engine build`"
+        )
+    if manifest.recipe is None and manifest.kind != "gguf":
+        raise EngineError(
+            f"{where} is of an older enginix, which did not record the options of the build; "
+            "build the engine once more with `enginix engine build`"
+        )
+    return manifest.recipe or Recipe(command=[])
+
+
+def job_of(manifest: Manifest, checkpoint: Path) -> Job:
+    return Job(
+        name=manifest.name,
+        checkpoint=checkpoint,
+        limits=manifest.limits,
+        repo=manifest.source.repo,
+        revision=manifest.source.revision,
+        tensor_parallel=manifest.parallelism.tp,
+        chat=manifest.chat,
+        check=manifest.check,
+    )
+
+
+def require_listing(listing: Listing, manifest: Manifest) -> None:
+    """Raise SourceChanged before the first byte where the hub's own hashes are others."""
+    listed = {file.name: file.sha256 for file in listing.files}
+    where = f"{listing.repo} at {listing.revision[:12]}"
+    for name, expected in manifest.source.files.items():
+        if name not in listed:
+            raise SourceChanged(f"{where} has no {name}, which the engine was made from{_DONE}")
+        # Only of files in Git LFS: the others are compared when they are here.
+        if (found := listed[name]) and found != expected:
+            raise _changed(f"{name} of {where}", found, expected)
+
+
+def require_source(directory: Path, manifest: Manifest) -> None:
+    """Raise SourceChanged unless the directory holds the files of the manifest, and no others."""
+    found, expected = hash_files(directory), manifest.source.files
+    for name, wanted in expected.items():
+        if name not in found:
+            raise SourceChanged(f"{directory} has no {name}, which the engine was made from{_DONE}")
+        if found[name] != wanted:
+            raise _changed(str(directory / name), found[name], wanted)
+    if more := sorted(found.keys() - expected.keys()):
+        raise SourceChanged(
+            f"{directory / more[0]} is none of the files that the engine was made from, and a "
+            "build would read it; remove it, or name a directory without it with --checkpoint"
+        )
+
+
+_DONE = "; nothing was built: name a directory that has the old files with --checkpoint"
+
+
+def _changed(what: str, found: str, expected: str) -> SourceChanged:
+    return SourceChanged(f"{what} has sha256 {found}, the manifest records {expected}{_DONE}")
+
+
+def comparing(build: Build, promise: Promise) -> Build:
+    """`build`, which fails with NotReproduced, and leaves nothing, when its engine is another."""
+
+    def again(directory: Path, stages: Stages) -> Manifest:
+        manifest = build(directory, stages)
+        with stages.run("compare") as stage:
+            _compare(directory, promise)
+            stage.summary = promise.compared
+        return manifest
+
+    return again
+
+
+def _compare(directory: Path, promise: Promise) -> None:
+    sizes = sync_files(directory)
+    for name, size in promise.sizes.items():
+        if not promise.hashes and sizes.get(name) != size:
+            raise NotReproduced(name, f"{sizes.get(name, 0)} bytes", f"{size} bytes")
+    found = hash_all(directory, (name for name in promise.hashes if name in sizes))
+    for name, wanted in promise.hashes.items():
+        if found.get(name) != wanted:
+            raise NotReproduced(name, found.get(name), wanted)
+
+
+def other_versions(
+    manifest: Manifest, now: BuiltWith, libraries: Mapping[str, str]
+) -> Iterator[str]:
+    """'tensorrt_llm 1.2.1 then, 1.3.0 now' for whatever is not as it was."""
+    recorded = manifest.recipe.libraries if manifest.recipe else {}
+    then = asdict(manifest.built_with) | recorded
+    for name, value in (asdict(now) | dict(libraries)).items():
+        before = then.get(name)
+        if before != value:
+            yield f"{name.replace('_', ' ')} {before or 'unknown'} then, {value or 'none'} now"
+
+
+def other_keys(before: Manifest, after: Manifest) -> list[str]:
+    """The keys in which the two manifests differ."""
+    return [
+        each.name
+        for each in fields(Manifest)
+        if getattr(before, each.name) != getattr(after, each.name)
+    ]

@@ -1,0 +1,30 @@
+"""A Nix hash is computed with room for one file, and what does not even have that says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from enginix.checkpoint.download import Event
+from enginix.checkpoint.listing import Hub, Listing
+from enginix.checkpoint.prefetch import hash_without_keeping
+from enginix.checkpoint.transfer import RemoteFile
+from enginix.errors import DownloadError
+
+
+async def test_no_room_for_the_largest_file_is_said_before_the_first_byte(tmp_path: Path) -> None:
+    files = (
+        RemoteFile("model-1.safetensors", 10**18, "http://127.0.0.1:9/1"),
+        RemoteFile("config.json", 2, "http://127.0.0.1:9/2"),
+    )
+    said: list[Event] = []
+    listing = Listing("org/huge", "0" * 40, files)
+    with pytest.raises(
+        DownloadError, match=r"model-1\.safetensors of org/huge has 1,000,000,000,00"
+    ):
+        await hash_without_keeping(
+            Hub("http://127.0.0.1:9"), listing, tmp_path / "passing", said.append
+        )
+    assert said == []
+    assert list(tmp_path.iterdir()) == []
