@@ -100,7 +100,10 @@ def _order_faults(path: str, values: list[Any], *, whole: bool) -> list[str]:
 
 def _fields(block: str) -> tuple[str, str]:
     """An event's name and data; comments have neither."""
-    fields = dict(line.split(": ", 1) for line in block.split("\n") if line[:1] not in ("", ":"))
+    fields: dict[str, str] = {}
+    for line in block.split("\n"):
+        name, _, value = line.partition(":")
+        fields[name] = value.removeprefix(" ")
     return fields.get("event", ""), fields.get("data", "")
 
 
