@@ -16,7 +16,6 @@ from enginix.gateway.schema.chat import TEXTS
 Message = dict[str, Any]
 Part = dict[str, Any]
 
-
 # Types of parts of chat completions that are no text -> what they are.
 UNSEEN = {
     "image_url": "image",
@@ -28,8 +27,7 @@ UNSEEN = {
     "file": "file",
     "input_file": "file",
 }
-
-
+# What stands in front of images that a tool's result had.
 SHOWN = {"type": "text", "text": "What the tool showed:"}
 
 

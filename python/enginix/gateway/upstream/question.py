@@ -59,15 +59,29 @@ def relayed_ask(
     body: dict[str, Any] = {
         "model": model.backend.model,
         "messages": blind if model.backend.lacks(IMAGES) else messages,
-        **{name: wish for name, wish in wishes.items() if wish is not None},
+        **wished_for(wishes),
+        **conversations_wishes(model, conversation),
         **STREAMED,
     }
+    if guide is not None:
+        body["response_format"] = response_format(model, guide)
+    format = reply_format(model, conversation, stop)
+    identity = f"{prefix}{uuid4().hex}"
+    body = counted(model, body, stop)
+    return RelayedAsk(identity, model, body, format, blind=None if blind == messages else blind)
+
+
+def wished_for(wishes: Mapping[str, Any]) -> dict[str, Any]:
+    body = {name: wish for name, wish in wishes.items() if wish is not None}
     if body.get("top_p") == 0:
         # Greedy, as a number that all of them take.
         del body["top_p"]
         body["temperature"] = 0
-    if guide is not None:
-        body["response_format"] = response_format(model, guide)
+    return body
+
+
+def conversations_wishes(model: RelayedModel, conversation: Conversation) -> dict[str, Any]:
+    body: dict[str, Any] = {}
     if conversation.tools:
         body["tools"] = server_tools(model, conversation)
         body["tool_choice"] = tool_choice(model, conversation)
@@ -79,10 +93,7 @@ def relayed_ask(
         body["reasoning_effort"] = effort
     if conversation.thinks is False:
         body["chat_template_kwargs"] = {"enable_thinking": False}
-    format = reply_format(model, conversation, stop)
-    identity = f"{prefix}{uuid4().hex}"
-    body = counted(model, body, stop)
-    return RelayedAsk(identity, model, body, format, blind=None if blind == messages else blind)
+    return body
 
 
 def relayed_chat(
