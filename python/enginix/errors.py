@@ -10,6 +10,7 @@ EnginixError
 │   └── CheckpointUnsupported  sound, but this engine kind cannot run it
 ├── DownloadError            a source could not be fetched
 ├── BuildError               no engine came out of a build
+│   ├── ConverterMissing     no tokenizer.json, and what makes one is not installed
 │   ├── OutputExists         the output directory is taken
 │   ├── ConversionWrong      a rank checkpoint is not what the checkpoint promises
 │   ├── BuildStalled         no output and no growing file for too long
@@ -104,6 +105,14 @@ class OutputExists(BuildError):
     def __init__(self, path: Path) -> None:
         super().__init__(
             f"{path} exists already; name another --out, or pass --replace to build over it"
+        )
+
+
+class ConverterMissing(BuildError):
+    def __init__(self, library: str, python: str) -> None:
+        super().__init__(
+            "the checkpoint has no tokenizer.json, and the extra that makes one is not installed "
+            f"({library} is missing); install it: {python} -m pip install 'enginix[transformers]'"
         )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from enginix.catalog.load import ModelSpec, find_model
@@ -13,8 +14,9 @@ from enginix.checkpoint.locate import find_checkpoint
 from enginix.cli import engine_gguf, engine_trtllm, environment
 from enginix.cli.endings import terminated_as_exit
 from enginix.cli.engine_show import show_engine
+from enginix.cli.engine_text import load_text
 from enginix.cli.stage_lines import StageLines
-from enginix.engine.build import Build, Job, build_engine
+from enginix.engine.build import Build, Job, LoadText, build_engine
 from enginix.engine.stages import Report
 from enginix.engine.verify import verify_engine
 from enginix.errors import BuildError, UsageError
@@ -173,6 +175,7 @@ def _catalogue_job(spec: ModelSpec, checkpoint: Path | None, tensor_parallel: in
         tensor_parallel=variant.tensor_parallel,
         chat=spec.chat,
         check=spec.check,
+        load_text=_loader(directory),
     )
 
 
@@ -189,8 +192,12 @@ def _checkpoint_job(args: argparse.Namespace) -> Job:
         checkpoint=args.checkpoint,
         limits=_limits(args, limits),
         tensor_parallel=args.tensor_parallel or 1,
-        prompts=[] if args.kind == engine_trtllm.KIND else engine_gguf.prompts(args.checkpoint),
+        load_text=_loader(args.checkpoint, engine_gguf.QUESTIONS),
     )
+
+
+def _loader(checkpoint: Path, questions: Sequence[str] = ()) -> LoadText:
+    return partial(load_text, checkpoint=checkpoint, questions=questions)
 
 
 def _limits(args: argparse.Namespace, limits: Limits) -> Limits:

@@ -18,6 +18,7 @@ from typing import Any
 from enginix.engine.build import Build, Job
 from enginix.engine.output import new_output, require_space
 from enginix.engine.stages import Report, Stage, Stages
+from enginix.engine.text.staging import stage_text
 from enginix.engine.trtllm.building import Building, build_ranks
 from enginix.engine.trtllm.command import BuildSpec
 from enginix.engine.trtllm.conversion import Place, ask_runtime, convert_ranks
@@ -25,7 +26,7 @@ from enginix.engine.trtllm.facts import read_engine
 from enginix.engine.trtllm.plan import Options, Plan, read_plan
 from enginix.engine.trtllm.rank_checkpoint import Converted, read_rank_checkpoint, write_note
 from enginix.engine.trtllm.rank_tensors import least_bytes_of
-from enginix.engine.trtllm.tokenizer import copy_tokenizer, write_guide
+from enginix.engine.trtllm.tokenizer import TOKENIZER_PATTERNS, write_guide
 from enginix.engine.trtllm.verify import counted, describe, verify_engine
 from enginix.engine.trtllm.work import Work, open_work
 from enginix.errors import BuildError
@@ -54,7 +55,7 @@ def tensorrt_llm_build(job: Job, options: Options, workshop: Workshop) -> Build:
     def build(directory: Path, stages: Stages) -> Manifest:
         place = workshop.place
         with open_work(place.directory) as kept:
-            plan = _inspect(job, options, place, kept, stages)
+            plan = _inspect(job, options, place, kept, stages, directory)
             converted = _converted(plan, place, kept, stages)
             builder = _builder(plan, place, converted)
             with stages.run("build") as stage:
@@ -62,7 +63,7 @@ def tensorrt_llm_build(job: Job, options: Options, workshop: Workshop) -> Build:
             with stages.run("verify") as stage:
                 facts = read_engine(place.engine)
                 verify_engine(place.engine, facts, plan.inspection.checkpoint.quantization)
-                _collect(place.engine, job.checkpoint, directory)
+                _collect(place.engine, directory)
                 stage.summary = describe(facts)
         return plan.manifest(builder)
 
@@ -82,10 +83,23 @@ def convert_checkpoint(
         write_note(directory, plan, converted.reports)
 
 
-def _inspect(job: Job, options: Options, place: Place, kept: Work, stages: Stages) -> Plan:
+def _inspect(
+    job: Job,
+    options: Options,
+    place: Place,
+    kept: Work,
+    stages: Stages,
+    engine: Path | None = None,
+) -> Plan:
+    """The plan; `engine` gets its tokenizer first, so that nothing is built for a broken one."""
     with stages.run("inspect") as stage:
-        plan = read_plan(job, options, kept)
-        stage.summary = plan.summary()
+        note = ""
+        if engine:
+            text = stage_text(job.checkpoint, engine, TOKENIZER_PATTERNS)
+            job.load_text(engine)
+            note = text.note
+        plan = read_plan(job, options, kept, engine)
+        stage.summary = "; ".join(filter(None, (plan.summary(), note)))
         require_space(place.directory, plan.inspection.estimate.disk)
     return plan
 
@@ -169,11 +183,10 @@ def _build(
     stage.summary = f"{counted(spec.ranks, 'engine')}, {size / 1e9:.2f} GB{left}"
 
 
-def _collect(engine: Path, checkpoint: Path, directory: Path) -> None:
-    """Put engine and tokenizer into `directory`; the work directory keeps its files."""
+def _collect(engine: Path, directory: Path) -> None:
+    """Put the engine beside its tokenizer; the work directory keeps its files."""
     for path in sorted(engine.iterdir()):
         _link_or_copy(path, directory / path.name)
-    copy_tokenizer(checkpoint, directory)
     write_guide(directory)
 
 
