@@ -122,7 +122,7 @@ def test_without_a_tokenizer_it_says_how_to_give_one(engine: Path) -> None:
 
 
 def test_a_directory_without_a_tokenizer_is_not_taken_for_one(engine: Path, tmp_path: Path) -> None:
-    with pytest.raises(NotACheckpoint, match=rf"{tmp_path} has no tokenizer\.json"):
+    with pytest.raises(NotACheckpoint, match=rf"{tmp_path} holds no tokenizer\.json"):
         take_in(engine, "qwen3", Origin(tokenizer=tmp_path))
 
 

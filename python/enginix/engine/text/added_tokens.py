@@ -14,12 +14,12 @@ Added = dict[str, Any]
 
 # Beyond any vocabulary: an id that is wrong must not become a list of billions.
 MOST_TOKENS = 4_000_000
+FLAGS = ("single_word", "lstrip", "rstrip", "normalized")
 ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
 def added_token(number: int, content: str, *, special: bool, **flags: bool) -> Added:
-    names = ("single_word", "lstrip", "rstrip", "normalized")
-    states = {name: bool(flags.get(name, False)) for name in names}
+    states = {name: bool(flags.get(name, False)) for name in FLAGS}
     return {"id": number, "content": content, **states, "special": special}
 
 
@@ -79,7 +79,8 @@ def _declared(
         for content, number in older.items():
             yield _id(number), str(content), {}
         for number, token in decoder.items():
-            yield _id(int(number)), str(token["content"]), {**token, "content": None}
+            flags = {name: token[name] for name in (*FLAGS, "special") if name in token}
+            yield _id(int(number)), str(token["content"]), flags
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise CheckpointDamaged(
             f"{directory}: added_tokens_decoder or added_tokens.json holds no list of tokens with "

@@ -70,9 +70,9 @@ def convert_tokenizer(directory: Path) -> Converted:
         added = added_tokens(directory, found.settings, parts.vocabulary, parts.own)
         text = layout.tokenizer_json(parts.parts, added, _prefix(found, parts, added))
         _require_added(found, libraries.Fast(text), added)
-    except EnginixError:
+    except (EnginixError, KeyboardInterrupt, SystemExit):
         raise
-    except Exception as error:  # the libraries raise anything for a broken file
+    except BaseException as error:  # the libraries raise anything, Rust's panics among it
         raise CheckpointDamaged(
             f"{found.path} cannot be converted to tokenizer.json ({type(error).__name__}: "
             f"{str(error) or 'without a reason'!s:.200}); download the checkpoint again"
@@ -110,7 +110,6 @@ def from_sentencepiece(found: Found) -> Parts:
         parts={
             "normalizer": layout.sentencepiece_normalizer(
                 model.charsmap,
-                composes=model.composes,
                 collapses=model.collapses,
                 prepends=model.prepends and not marks_first,
                 escapes=model.escapes,
@@ -194,6 +193,9 @@ def from_merges(found: Found) -> Parts:
     lines = found.bytes_of("merges.txt").decode("utf-8").split("\n")
     body = lines[1:] if lines[0].startswith("#version") else lines
     merges = [_pair(line) for line in body if line.strip()]
+    unknown = [pair for pair in merges if not vocabulary.keys() >= {*pair, "".join(pair)}]
+    if unknown:
+        raise ValueError(f"merges.txt joins {unknown[0]}, vocab.json does not know them all")
     spaced = found.settings.get("add_prefix_space") is True
     made = libraries.from_merges(
         vocabulary, merges, composes=rules.composes, add_prefix_space=spaced

@@ -87,17 +87,17 @@ def unigram(
 
 
 def sentencepiece_normalizer(
-    charsmap: bytes, *, composes: bool, collapses: bool, prepends: bool, escapes: bool
+    charsmap: bytes, *, collapses: bool, prepends: bool, escapes: bool
 ) -> dict[str, Any] | None:
     """SentencePiece's own order: characters, spaces, the mark in front, marks for spaces."""
-    # The library maps character by character, and misses what takes several to compose.
-    steps: list[dict[str, Any]] = [{"type": "NFC"}] if composes else []
+    steps: list[dict[str, Any]] = []
     if charsmap:
         steps.append(
             {"type": "Precompiled", "precompiled_charsmap": b64encode(charsmap).decode("ascii")}
         )
     if collapses:
-        steps += [_replace(r"\A +| +\z", ""), _replace(" {2,}", " ")]
+        # At the end the mark itself goes as well.
+        steps += [_replace(rf"\A +|[ {MARK}]+\z", ""), _replace(" {2,}", " ")]
     if prepends:
         # Not for an empty text, which it would leave to the library.
         steps.append({"type": "Prepend", "prepend": MARK})

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType, SimpleNamespace
@@ -54,8 +55,6 @@ class SentencePieceModel:
     prepends: bool
     escapes: bool
     charsmap: bytes
-    composes: bool
-    """Whether the characters' map is Unicode's NFKC."""
     roles: Mapping[str, str]
     """bos_token, eos_token and unk_token, those it has."""
     encode: Encode
@@ -80,7 +79,6 @@ def read_sentencepiece(data: bytes, *, may_prepend: bool) -> SentencePieceModel:
         prepends=proto.normalizer_spec.add_dummy_prefix,
         escapes=proto.normalizer_spec.escape_whitespaces,
         charsmap=proto.normalizer_spec.precompiled_charsmap,
-        composes="nfkc" in proto.normalizer_spec.name,
         roles={f"{name}_token": proto.pieces[at].piece for name, at in ids.items() if at >= 0},
         encode=processor.EncodeAsIds,
         decode=lambda found: str(processor.DecodeIds(list(found))),
@@ -97,9 +95,21 @@ def merges_of(vocabulary: Mapping[str, int], scores: Mapping[str, float]) -> lis
 def from_ranks(ranks: Mapping[bytes, int], split: str) -> str:
     """tokenizer.json of tiktoken's ranks, without special tokens."""
     converter = load("transformers.convert_slow_tokenizer").TikTokenConverter("", pattern=split)
-    # Its own reads a path, and keeps what it read in a cache by that path.
-    converter.load_tiktoken_bpe = lambda path: dict(ranks)
-    return str(converter.converted().to_str())
+    with _loaded_already(ranks):
+        return str(converter.converted().to_str())
+
+
+@contextmanager
+def _loaded_already(ranks: Mapping[bytes, int]) -> Iterator[None]:
+    """The converter reads a path through tiktoken, which keeps what it read by its path: a file
+    that was changed would give the tokens it had before."""
+    loader = load("tiktoken.load")
+    original = loader.load_tiktoken_bpe
+    loader.load_tiktoken_bpe = lambda path: dict(ranks)
+    try:
+        yield
+    finally:
+        loader.load_tiktoken_bpe = original
 
 
 def read_ranks(ranks: Mapping[bytes, int], split: str) -> tuple[Encode, Decode]:
