@@ -24,7 +24,15 @@ from enginix.engine.text.families import (
     SentencePieceRules,
     find_tokenizer,
 )
-from enginix.engine.text.probes import LEADING, LITERALS, PROBES, Decode, Encode, first_disagreement
+from enginix.engine.text.probes import (
+    LEADING,
+    LITERALS,
+    MARKS,
+    PROBES,
+    Decode,
+    Encode,
+    first_disagreement,
+)
 from enginix.errors import CheckpointDamaged, CheckpointUnsupported, EnginixError
 
 END_OF_TEXT = "<|endoftext|>"
@@ -51,7 +59,7 @@ class Parts:
     what: str
     roles: Mapping[str, str]
     prefix: Sequence[str] = ()
-    more_texts: Sequence[str] = (*LEADING, *LITERALS)
+    more_texts: Sequence[str] = (*LEADING, *MARKS, *LITERALS)
     """To hold it to, beside those of every tokenizer."""
     unknown: int | None = None
 
@@ -127,6 +135,7 @@ def from_sentencepiece(found: Found) -> Parts:
         prefix=rules.prefix or ((bos,) if adds_bos and bos else ()),
         more_texts=(
             *(() if marks_first else LEADING),
+            *(() if marks_first or model.collapses else MARKS),
             *(() if model.kind == libraries.UNIGRAM else LITERALS),
         ),
         unknown=model.unknown,

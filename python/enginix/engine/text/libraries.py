@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import tokenizers
@@ -94,7 +94,10 @@ def merges_of(vocabulary: Mapping[str, int], scores: Mapping[str, float]) -> lis
 
 def from_ranks(ranks: Mapping[bytes, int], split: str) -> str:
     """tokenizer.json of tiktoken's ranks, without special tokens."""
-    converter = load("transformers.convert_slow_tokenizer").TikTokenConverter("", pattern=split)
+    make = load("transformers.convert_slow_tokenizer").TikTokenConverter
+    # Version 4 and version 5 name them differently.
+    none: dict[str, list[str]] = {"additional_special_tokens": [], "extra_special_tokens": []}
+    converter = make("", pattern=split, **none)
     with _loaded_already(ranks):
         return str(converter.converted().to_str())
 
@@ -135,7 +138,7 @@ def splitter(pattern: str) -> Callable[[str], list[str]]:
     return found
 
 
-def load(name: str) -> ModuleType | Any:
+def load(name: str) -> Any:
     try:
         # transformers says at its import that there is no PyTorch, which nobody needs here.
         logging.disable(logging.WARNING)

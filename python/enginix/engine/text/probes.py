@@ -45,7 +45,9 @@ PROBES = (
 # The name of a byte: unigrams are matched as they are spelled, in transformers too.
 LITERALS = ("<0x41> <0x0A>",)
 # A text that begins with a space, which a tokenizer that marks only the first word cannot show.
-LEADING = (" ", "   ", " one", "  two", "\u2581", "\u2581x", " \n x")
+LEADING = (" ", "   ", " one", "  two", " \n x")
+# SentencePiece's sign for a space, which is taken for one where spaces are collapsed.
+MARKS = ("\u2581", "\u2581x", "a\u2581b")
 
 
 class Fast(Protocol):
