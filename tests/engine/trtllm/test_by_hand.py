@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from engine.trtllm.conftest import Bench, surroundings
+from fakes.made_checkpoint import DEMO
 
 from enginix.engine.trtllm.by_hand import Origin, take_in, verify_by_hand
 from enginix.engine.verify import verify_engine
@@ -180,3 +181,20 @@ def test_a_word_that_the_engine_contradicts_is_refused(engine: Path) -> None:
 def test_the_checkpoint_of_another_model_is_not_taken(engine: Path, plain_checkpoint: Path) -> None:
     with pytest.raises(EngineMismatch, match="an engine of a Qwen3ForCausalLM"):
         verify_by_hand(engine, Origin(checkpoint=plain_checkpoint))
+
+
+def test_a_tokenizer_is_made_for_it_or_nothing_is_left(
+    engine: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    slow = tmp_path / "slow"
+    slow.mkdir()
+    for name in ("vocab.json", "merges.txt", "tokenizer_config.json", "generation_config.json"):
+        shutil.copy(DEMO / name, slow)
+    before = {path.name for path in engine.iterdir()}
+    whole = (slow / "merges.txt").read_bytes()
+    (slow / "merges.txt").write_bytes(b"a b c d\n")
+    with pytest.raises(CheckpointDamaged, match="cannot be converted"):
+        take_in(engine, "qwen3", Origin(tokenizer=slow))
+    assert {path.name for path in engine.iterdir()} == before
+    (slow / "merges.txt").write_bytes(whole)
+    assert "tokenizer.json" in take_in(engine, "qwen3", Origin(tokenizer=slow)).files
