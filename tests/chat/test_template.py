@@ -221,11 +221,11 @@ def test_a_template_that_reads_parts_gets_parts(body: str) -> None:
     assert render(source, USER, answer) == "[user:Hi][assistant:]"
 
 
-def test_a_template_that_reads_both_gets_what_the_client_sent() -> None:
+def test_a_template_that_reads_both_gets_texts() -> None:
     body = "{% if m.content is string %}={{ m.content }}{% else %}" + LOOP + "{% endif %}"
     source = EVERY.replace("BODY", body)
     parts = [{"type": "input_text", "text": "a"}, {"type": "text", "text": "b"}]
-    assert render(source, USER, {"role": "user", "content": parts}) == "[user:=Hi][user:ab]"
+    assert render(source, USER, {"role": "user", "content": parts}) == "[user:=Hi][user:=a\nb]"
 
 
 @pytest.mark.parametrize(

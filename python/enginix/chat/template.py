@@ -47,12 +47,11 @@ class ChatTemplate:
         environment = template_environment(now)
         self.sources = dict(sources)
         self._special_tokens = dict(special_tokens or {})
-        self._compiled = {
+        compiled = {
             name: _compile(environment, name, source) for name, source in self.sources.items()
         }
-        self._contents: dict[str, ContentFormat] = {
-            name: content_format(environment.parse(source)) for name, source in self.sources.items()
-        }
+        self._compiled = {name: template for name, (template, _) in compiled.items()}
+        self._contents = {name: contents for name, (_, contents) in compiled.items()}
 
     @classmethod
     def load(cls, directory: Path) -> ChatTemplate:
@@ -63,6 +62,11 @@ class ChatTemplate:
     def source(self) -> str:
         """The text of the template for plain chats, empty where there is none."""
         return self.sources.get("default", "")
+
+    @property
+    def contents(self) -> ContentFormat:
+        """How the template for plain chats reads the contents of messages."""
+        return self._contents.get("default", ContentFormat.TEXT)
 
     def render(
         self,
@@ -124,9 +128,13 @@ def _words(error: Exception) -> str:
     return words if type(error) is jinja2.TemplateError else f"{type(error).__name__}: {words}"
 
 
-def _compile(environment: jinja2.Environment, name: str, source: str) -> jinja2.Template:
+def _compile(
+    environment: jinja2.Environment, name: str, source: str
+) -> tuple[jinja2.Template, ContentFormat]:
     try:
-        return environment.from_string(source)
+        tree = environment.parse(source)
+        contents = content_format(tree)
+        return environment.from_string(tree), contents
     except jinja2.TemplateSyntaxError as error:
         found = f"is broken in line {error.lineno}: {error.message}"
     except (jinja2.TemplateError, SyntaxError, ArithmeticError, ValueError) as error:

@@ -128,8 +128,9 @@ def from_merges(
     """tokenizer.json of GPT-2's files, without special tokens."""
     converters = load("transformers.convert_slow_tokenizer")
     converter = converters.Qwen2Converter if composes else converters.GPT2Converter
-    made = converter(SimpleNamespace(**how)).converted(dict(vocabulary), list(merges))
-    return str(made.to_str())
+    # It asks the slow tokenizer for what is empty, and there may be no merges.
+    slow = SimpleNamespace(encoder=vocabulary, bpe_ranks=dict.fromkeys(merges), **how)
+    return str(converter(slow).converted(dict(vocabulary), list(merges)).to_str())
 
 
 def splitter(pattern: str) -> Callable[[str], list[str]]:
