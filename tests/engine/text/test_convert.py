@@ -9,8 +9,9 @@ import random
 import shutil
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import sentencepiece
@@ -69,20 +70,46 @@ def test_a_sentencepiece_model_gives_the_ids_of_sentencepiece(
             assert made.decode(expected, skip_special_tokens=False) == original.decode(expected)
 
 
+def first_of_glm() -> dict[str, Any]:
+    size = len(spelled_bytes())
+    tokens = {str(size): {"content": "[gMASK]"}, str(size + 1): {"content": "<sop>"}}
+    return {"added_tokens_decoder": tokens}
+
+
 @pytest.mark.parametrize(
-    ("class_name", "split"), [("QWenTokenizer", ONE_DIGIT), ("ChatGLM4Tokenizer", THREE_DIGITS)]
+    ("class_name", "split", "settings", "form"),
+    [
+        ("QWenTokenizer", ONE_DIGIT, {}, "NFC"),
+        ("ChatGLM4Tokenizer", THREE_DIGITS, first_of_glm(), None),
+    ],
 )
 def test_tiktokens_ranks_give_the_ids_of_tiktoken(
-    tmp_path: Path, ranks: bytes, class_name: str, split: str
+    tmp_path: Path,
+    ranks: bytes,
+    class_name: str,
+    split: str,
+    settings: dict[str, Any],
+    form: Literal["NFC"] | None,
 ) -> None:
     vocabulary = {spelled: rank for rank, spelled in enumerate(spelled_bytes().values())}
     original = tiktoken.Encoding(
         "test", pat_str=split, mergeable_ranks=vocabulary, special_tokens={}
     )
-    made = fast(write(tmp_path, class_name, qwen_tiktoken=ranks))
+    files = {"qwen_tiktoken": ranks, "tokenizer_config_json": settings}
+    made = fast(write(tmp_path, class_name, **files))
     for text in random_texts(150):
-        assert ids(made, text) == original.encode(text)
-        assert made.decode(ids(made, text)) == text
+        seen = unicodedata.normalize(form, text) if form else text
+        assert ids(made, text) == original.encode(seen)
+        assert made.decode(ids(made, text)) == seen
+
+
+def test_a_bare_prompt_of_glm_begins_with_its_two_tokens(tmp_path: Path, ranks: bytes) -> None:
+    settings, size = first_of_glm(), len(spelled_bytes())
+    directory = write(
+        tmp_path, "ChatGLM4Tokenizer", tokenizer_model=ranks, tokenizer_config_json=settings
+    )
+    made = fast(directory)
+    assert ids(made, "Hi", whole=True) == [size, size + 1, *ids(made, "Hi")]
 
 
 def test_vocabulary_and_merges_give_the_tokenizer_the_checkpoint_came_with(tmp_path: Path) -> None:

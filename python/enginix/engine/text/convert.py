@@ -81,9 +81,10 @@ def convert_tokenizer(directory: Path) -> Converted:
     except (EnginixError, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # the libraries raise anything, Rust's panics among it
+        reason = " ".join(str(error).split()) or "it gave no reason"
         raise CheckpointDamaged(
             f"{found.path} cannot be converted to tokenizer.json ({type(error).__name__}: "
-            f"{str(error) or 'without a reason'!s:.200}); download the checkpoint again"
+            f"{reason:.200}); download the checkpoint again"
         ) from error
     summary = (
         f"tokenizer.json made from {found.file} ({parts.what}, {len(parts.vocabulary):,} tokens), "
@@ -166,7 +167,9 @@ def from_ranks(found: Found) -> Parts:
     assert isinstance(rules, RankedBytesRules)
     ranks = _ranks(found)
     made = json.loads(libraries.from_ranks(ranks, rules.split))
-    encode, decode = libraries.read_ranks(ranks, rules.split)
+    if rules.composes:
+        made["normalizer"] = {"type": "NFC"}
+    encode, decode = libraries.read_ranks(ranks, rules.split, composes=rules.composes)
     first = max(ranks.values()) + 1
     return Parts(
         parts=made,
@@ -179,6 +182,7 @@ def from_ranks(found: Found) -> Parts:
         decode=decode,
         what="tiktoken's ranks",
         roles={"eos_token": END_OF_TEXT} if END_OF_TEXT in rules.appended else {},
+        prefix=rules.prefix,
     )
 
 

@@ -38,7 +38,10 @@ class RankedBytesRules:
     """tiktoken's file: the base64 of each token's bytes, and its rank."""
 
     split: str
+    composes: bool = False
+    """Whether the text is brought into Unicode's form NFC first."""
     appended: tuple[str, ...] = ()
+    prefix: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,6 @@ class MergesRules:
 
     split: str
     composes: bool = False
-    """Whether the text is brought into Unicode's form NFC first."""
 
 
 Rules = SentencePieceRules | RankedBytesRules | MergesRules
@@ -70,8 +72,8 @@ FAMILIES: dict[str, tuple[Rules, ...]] = {
     "ChatGLMTokenizer": (
         SentencePieceRules(adds_bos=False, appended=_CHATGLM, prefix=("[gMASK]", "sop")),
     ),
-    "ChatGLM4Tokenizer": (RankedBytesRules(THREE_DIGITS),),
-    "QWenTokenizer": (RankedBytesRules(ONE_DIGIT, appended=_QWEN),),
+    "ChatGLM4Tokenizer": (RankedBytesRules(THREE_DIGITS, prefix=("[gMASK]", "<sop>")),),
+    "QWenTokenizer": (RankedBytesRules(ONE_DIGIT, composes=True, appended=_QWEN),),
 }
 
 # For a checkpoint that names no class.

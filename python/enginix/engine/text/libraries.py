@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -115,11 +116,17 @@ def _loaded_already(ranks: Mapping[bytes, int]) -> Iterator[None]:
         loader.load_tiktoken_bpe = original
 
 
-def read_ranks(ranks: Mapping[bytes, int], split: str) -> tuple[Encode, Decode]:
+def read_ranks(ranks: Mapping[bytes, int], split: str, *, composes: bool) -> tuple[Encode, Decode]:
     encoding = load("tiktoken").Encoding(
         "checkpoint", pat_str=split, mergeable_ranks=dict(ranks), special_tokens={}
     )
-    return encoding.encode_ordinary, lambda ids: str(encoding.decode(list(ids)))
+
+    def encode(text: str) -> list[int]:
+        text = unicodedata.normalize("NFC", text) if composes else text
+        ids: list[int] = encoding.encode_ordinary(text)
+        return ids
+
+    return encode, lambda ids: str(encoding.decode(list(ids)))
 
 
 def from_merges(
