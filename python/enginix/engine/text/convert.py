@@ -7,16 +7,15 @@ ids for every probe text, and the same text for those ids.
 from __future__ import annotations
 
 import json
-import unicodedata
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from enginix.engine.text import layout, libraries
 from enginix.engine.text.added_tokens import Added, added_token, added_tokens, token_of
+from enginix.engine.text.byte_level import byte_level
 from enginix.engine.text.families import (
     Found,
     MergesRules,
@@ -102,17 +101,6 @@ def from_sentencepiece(found: Found) -> Parts:
     vocabulary = {piece: number for number, (piece, _, _) in enumerate(model.pieces)}
     whole = [piece for piece, _, kind in model.pieces if kind == libraries.USER_DEFINED]
     marks_first = model.prepends and settings.get("legacy") is False
-    own = [
-        added_token(number, piece, special=True)
-        for number, (piece, _, kind) in enumerate(model.pieces)
-        if kind in (libraries.UNKNOWN, libraries.CONTROL)
-    ]
-    first = len(model.pieces)
-    own += [
-        # A word that stands in ordinary text must not become a token in the middle of another.
-        added_token(first + place, content, special=True, single_word=content.isalpha())
-        for place, content in enumerate(rules.appended)
-    ]
     bos = token_of(found.directory, settings, "bos_token") or model.roles.get("bos_token")
     adds_bos = settings.get("add_bos_token", rules.adds_bos)
     return Parts(
@@ -128,7 +116,7 @@ def from_sentencepiece(found: Found) -> Parts:
             "model": _sentencepiece_model(model, vocabulary, whole),
         },
         vocabulary=vocabulary,
-        own=own,
+        own=_own_tokens(model, rules),
         encode=model.encode,
         decode=model.decode,
         what="SentencePiece, BPE" if model.kind == libraries.BPE else "SentencePiece, unigrams",
@@ -141,6 +129,21 @@ def from_sentencepiece(found: Found) -> Parts:
         ),
         unknown=model.unknown,
     )
+
+
+def _own_tokens(model: libraries.SentencePieceModel, rules: SentencePieceRules) -> list[Added]:
+    kinds = (libraries.UNKNOWN, libraries.CONTROL)
+    own = [
+        added_token(number, piece, special=True)
+        for number, (piece, _, kind) in enumerate(model.pieces)
+        if kind in kinds
+    ]
+    first = len(model.pieces)
+    return own + [
+        # A word that stands in ordinary text must not become a token in the middle of another.
+        added_token(first + place, content, special=True, single_word=content.isalpha())
+        for place, content in enumerate(rules.appended)
+    ]
 
 
 def _sentencepiece_model(
@@ -213,7 +216,7 @@ def from_merges(found: Found) -> Parts:
     made = libraries.from_merges(
         vocabulary, merges, composes=rules.composes, add_prefix_space=spaced
     )
-    encode, decode = _byte_level(rules, vocabulary, merges, spaced=spaced)
+    encode, decode = byte_level(rules, vocabulary, merges, spaced=spaced)
     bos = token_of(found.directory, found.settings, "bos_token")
     return Parts(
         parts=json.loads(made),
@@ -230,46 +233,6 @@ def from_merges(found: Found) -> Parts:
 def _pair(line: str) -> tuple[str, str]:
     left, right = line.split()
     return left, right
-
-
-def _byte_level(
-    rules: MergesRules,
-    vocabulary: Mapping[str, int],
-    merges: Sequence[tuple[str, str]],
-    *,
-    spaced: bool,
-) -> tuple[Encode, Decode]:
-    """Byte-level BPE as GPT-2's authors wrote it, one word after the other."""
-    split = libraries.splitter(rules.split)
-    ranks = {pair: rank for rank, pair in reversed(list(enumerate(merges)))}
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    shifted = [byte for byte in range(256) if byte not in printable]
-    sign = {byte: chr(byte) for byte in printable} | {
-        b: chr(256 + n) for n, b in enumerate(shifted)
-    }
-    byte_of = {char: byte for byte, char in sign.items()}
-    texts = {number: token for token, number in vocabulary.items()}
-
-    def encode(text: str) -> list[int]:
-        text = unicodedata.normalize("NFC", text) if rules.composes else text
-        text = f" {text}" if spaced and text and not text.startswith(" ") else text
-        words = ([sign[byte] for byte in word.encode()] for word in split(text))
-        return [vocabulary[part] for word in words for part in _merged(word, ranks)]
-
-    def decode(ids: Sequence[int]) -> str:
-        return bytes(byte_of[char] for n in ids for char in texts[n]).decode(errors="replace")
-
-    return encode, decode
-
-
-def _merged(word: list[str], ranks: Mapping[tuple[str, str], int]) -> list[str]:
-    while len(word) > 1:
-        pairs = enumerate(pairwise(word))
-        rank, at = min((ranks.get(pair, len(ranks)), place) for place, pair in pairs)
-        if rank == len(ranks):
-            break
-        word = [*word[:at], word[at] + word[at + 1], *word[at + 2 :]]
-    return word
 
 
 def _agree(found: Found, parts: Parts) -> int:
