@@ -72,6 +72,12 @@ def test_a_template_cannot_leave_its_sandbox() -> None:
         render("{{ messages.append(1) }}")
 
 
+def test_small_numbers_and_short_texts_can_be_multiplied() -> None:
+    assert render("{{ 2 * 3 }}{{ 2 ** 10 }}{{ 'ab' * 2 }}{{ 1.5 * 2 }}{{ 2 ** 0.5 > 1 }}") == (
+        "61024abab3.0True"
+    )
+
+
 def test_special_tokens_are_variables() -> None:
     template = ChatTemplate({"default": "{{ bos_token }}{{ eos_token }}"}, {"bos_token": "<s>"})
     assert template.render([USER]) == "<s>"
@@ -107,6 +113,10 @@ def test_a_template_s_own_error_comes_back_with_its_words() -> None:
         "{% for i in range(10000000) %}{% endfor %}",
         "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
         "{% include 'other' %}",
+        "{{ 10 ** (10 ** 10) }}",
+        "{{ 'a' * 100000000000 }}",
+        "{{ 100000000000 * [1] }}",
+        "{{ (10 ** 99999) ** 99999 }}",
     ],
 )
 def test_whatever_goes_wrong_inside_a_template_is_a_refusal(source: str) -> None:

@@ -7,15 +7,17 @@ one is the conversation's fault to its author, so it comes back as TemplateRefus
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from jinja2 import nodes
+from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from enginix.chat.content_format import ContentFormat, content_format
@@ -25,6 +27,8 @@ from enginix.chat.repair import repaired
 from enginix.chat.special import read_json, read_special_tokens
 from enginix.errors import EngineDamaged, RequestError, TemplateMissing, TemplateRefused
 
+# No template in use computes more than an index or an indent.
+MOST_COMPUTED = 1 << 20
 RESERVED = frozenset(("messages", "tools", "documents", "self"))
 
 
@@ -184,7 +188,7 @@ def _read_text(path: Path) -> str:
 
 def template_environment(now: Callable[[], datetime]) -> jinja2.Environment:
     """The environment that templates are written for: transformers' chat_template_utils."""
-    environment = ImmutableSandboxedEnvironment(
+    environment = _Bounded(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
     )
 
@@ -195,6 +199,32 @@ def template_environment(now: Callable[[], datetime]) -> jinja2.Environment:
     environment.globals["raise_exception"] = _raise_exception
     environment.globals["strftime_now"] = strftime_now
     return environment
+
+
+class _Bounded(ImmutableSandboxedEnvironment):
+    """A sandbox in which no power and no repeated text fills the memory, or takes for ever.
+
+    jinja2 would even compute constants of this kind when the template is compiled.
+    """
+
+    intercepted_binops = frozenset(("*", "**"))
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        if _size(left, operator, right) > MOST_COMPUTED:
+            raise SecurityError(f"{operator} of these two is too large")
+        return super().call_binop(context, operator, left, right)
+
+
+def _size(left: Any, operator: str, right: Any) -> int:
+    """Of what comes out, at most: items of a text or list, bits of a number."""
+    if operator == "**":
+        whole = isinstance(left, int) and isinstance(right, int)
+        return left.bit_length() * abs(right) if whole else 0
+    for one, times in ((left, right), (right, left)):
+        if isinstance(one, Sized) and isinstance(times, int):
+            return len(one) * times
+    both = isinstance(left, int) and isinstance(right, int)
+    return left.bit_length() + right.bit_length() if both else 0
 
 
 class _Generation(Extension):
