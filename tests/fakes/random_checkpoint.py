@@ -185,6 +185,12 @@ def _write_tokenizer(directory: Path) -> None:
     tokenizer = {
         "version": "1.0",
         "added_tokens": [],
+        "decoder": {
+            "type": "ByteLevel",
+            "add_prefix_space": True,
+            "trim_offsets": True,
+            "use_regex": True,
+        },
         "model": {"type": "WordLevel", "vocab": words, "unk_token": "w0"},
     }
     (directory / "tokenizer.json").write_text(json.dumps(tokenizer))

@@ -7,23 +7,28 @@ one is the conversation's fault to its author, so it comes back as TemplateRefus
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from jinja2 import nodes
+from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from enginix.chat.content_format import ContentFormat, content_format
 from enginix.chat.messages import plain_messages
 from enginix.chat.reasoning import think_brackets, think_tags
 from enginix.chat.repair import repaired
 from enginix.chat.special import read_json, read_special_tokens
 from enginix.errors import EngineDamaged, RequestError, TemplateMissing, TemplateRefused
 
+# No template in use computes more than an index or an indent.
+MOST_COMPUTED = 1 << 20
 RESERVED = frozenset(("messages", "tools", "documents", "self"))
 
 
@@ -46,9 +51,11 @@ class ChatTemplate:
         environment = template_environment(now)
         self.sources = dict(sources)
         self._special_tokens = dict(special_tokens or {})
-        self._compiled = {
+        compiled = {
             name: _compile(environment, name, source) for name, source in self.sources.items()
         }
+        self._compiled = {name: template for name, (template, _) in compiled.items()}
+        self._contents = {name: contents for name, (_, contents) in compiled.items()}
 
     @classmethod
     def load(cls, directory: Path) -> ChatTemplate:
@@ -59,6 +66,11 @@ class ChatTemplate:
     def source(self) -> str:
         """The text of the template for plain chats, empty where there is none."""
         return self.sources.get("default", "")
+
+    @property
+    def contents(self) -> ContentFormat:
+        """How the template for plain chats reads the contents of messages."""
+        return self._contents.get("default", ContentFormat.TEXT)
 
     def render(
         self,
@@ -84,7 +96,7 @@ class ChatTemplate:
         name = "tool_use" if tools and "tool_use" in self._compiled else "default"
         if name not in self._compiled:
             raise TemplateMissing
-        plain = plain_messages(messages, self.sources[name])
+        plain = plain_messages(messages, self.sources[name], self._contents[name])
         return self._render(self._compiled[name], plain, tools or None, variables)
 
     def _render(
@@ -120,14 +132,24 @@ def _words(error: Exception) -> str:
     return words if type(error) is jinja2.TemplateError else f"{type(error).__name__}: {words}"
 
 
-def _compile(environment: jinja2.Environment, name: str, source: str) -> jinja2.Template:
+def _compile(
+    environment: jinja2.Environment, name: str, source: str
+) -> tuple[jinja2.Template, ContentFormat]:
     try:
-        return environment.from_string(source)
+        tree = environment.parse(source)
+        contents = content_format(tree)
+        return environment.from_string(tree), contents
     except jinja2.TemplateSyntaxError as error:
-        raise EngineDamaged(
-            f"the chat template {name!r} is broken in line {error.lineno}: {error.message}; "
-            "correct chat_template.jinja in the checkpoint and build the engine again"
-        ) from error
+        found = f"is broken in line {error.lineno}: {error.message}"
+    except (jinja2.TemplateError, SyntaxError, ArithmeticError, ValueError) as error:
+        # Constants are computed, and blocks nested, when it is compiled.
+        found = f"cannot be compiled: {error}"
+    except (RecursionError, MemoryError):
+        found = "is nested too deeply"
+    raise EngineDamaged(
+        f"the chat template {name!r} {found}; correct chat_template.jinja in the checkpoint and "
+        "build the engine again"
+    )
 
 
 def read_sources(directory: Path) -> dict[str, str]:
@@ -166,7 +188,7 @@ def _read_text(path: Path) -> str:
 
 def template_environment(now: Callable[[], datetime]) -> jinja2.Environment:
     """The environment that templates are written for: transformers' chat_template_utils."""
-    environment = ImmutableSandboxedEnvironment(
+    environment = _Bounded(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
     )
 
@@ -177,6 +199,32 @@ def template_environment(now: Callable[[], datetime]) -> jinja2.Environment:
     environment.globals["raise_exception"] = _raise_exception
     environment.globals["strftime_now"] = strftime_now
     return environment
+
+
+class _Bounded(ImmutableSandboxedEnvironment):
+    """A sandbox in which no power and no repeated text fills the memory, or takes for ever.
+
+    jinja2 would even compute constants of this kind when the template is compiled.
+    """
+
+    intercepted_binops = frozenset(("*", "**"))
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        if _size(left, operator, right) > MOST_COMPUTED:
+            raise SecurityError(f"{operator} of these two is too large")
+        return super().call_binop(context, operator, left, right)
+
+
+def _size(left: Any, operator: str, right: Any) -> int:
+    """Of what comes out, at most: items of a text or list, bits of a number."""
+    if operator == "**":
+        whole = isinstance(left, int) and isinstance(right, int)
+        return left.bit_length() * abs(right) if whole else 0
+    for one, times in ((left, right), (right, left)):
+        if isinstance(one, Sized) and isinstance(times, int):
+            return len(one) * times
+    both = isinstance(left, int) and isinstance(right, int)
+    return left.bit_length() + right.bit_length() if both else 0
 
 
 class _Generation(Extension):

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from enginix.checkpoint.plain_files import read_text
 from enginix.checkpoint.quantization_forms import (
     MIXED,
     QuantizationFound,
@@ -116,7 +117,7 @@ def _merged(legacy: QuantizationFound, inline: QuantizationFound) -> Quantizatio
 
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(read_text(path))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:

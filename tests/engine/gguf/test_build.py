@@ -127,7 +127,9 @@ def counting(tmp_path: Path) -> Generator:
 def test_answers_to_the_prompts_are_recorded(
     make: Make, counting: Generator, tmp_path: Path
 ) -> None:
-    manifest = build(job(make(), prompts=[[1, 2], [3]]), tmp_path / "out", counting)
+    manifest = build(
+        job(make(), load_text=lambda directory: [[1, 2], [3]]), tmp_path / "out", counting
+    )
 
     assert [check.prompt_ids for check in manifest.check] == [[1, 2], [3]]
     assert manifest.check[0].answer_ids == list(range(5, 21))
@@ -138,7 +140,11 @@ def test_a_prompt_that_leaves_no_room_for_an_answer_is_not_asked(
 ) -> None:
     small = Limits(1, 20, 16)
 
-    manifest = build(job(make(), limits=small, prompts=[[1], [1] * 5]), tmp_path / "out", counting)
+    manifest = build(
+        job(make(), limits=small, load_text=lambda directory: [[1], [1] * 5]),
+        tmp_path / "out",
+        counting,
+    )
 
     assert [check.prompt_ids for check in manifest.check] == [[1]]
 

@@ -15,6 +15,7 @@ JSON_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "chat_template.json",
     "generation_config.json",
 )
 

@@ -16,11 +16,14 @@ from typing import Any
 from gguf import GGUFWriter, TokenType
 
 from enginix.checkpoint.load import Checkpoint
+from enginix.checkpoint.plain_files import read_text
 from enginix.errors import CheckpointDamaged, CheckpointUnsupported, NotACheckpoint
 
 logger = logging.getLogger(__name__)
 
 TOKENIZER_FILE = "tokenizer.json"
+# The longest chat templates in use have 30 KB.
+MOST_OF_A_TEMPLATE = 1 << 20
 
 _WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
 _REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -49,9 +52,14 @@ class Vocabulary:
     chat_template: str | None = field(repr=False)
 
 
-def read_vocabulary(checkpoint: Checkpoint, vocab_size: int) -> Vocabulary:
-    """`vocab_size` is the number of rows of the embedding: a tokenizer names at most as many."""
-    directory = checkpoint.directory
+def read_vocabulary(
+    checkpoint: Checkpoint, vocab_size: int, directory: Path | None = None
+) -> Vocabulary:
+    """`vocab_size` is the number of rows of the embedding: a tokenizer names at most as many.
+
+    `directory` holds the tokenizer, when that is not the checkpoint's own.
+    """
+    directory = directory or checkpoint.directory
     tokenizer = read_object(directory / TOKENIZER_FILE)
     if tokenizer is None:
         raise NotACheckpoint(
@@ -235,7 +243,7 @@ def read_chat_template(directory: Path, settings: Mapping[str, Any]) -> str | No
     """The template from its own file, or from where older transformers kept it."""
     path = directory / "chat_template.jinja"
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text(path, MOST_OF_A_TEMPLATE)
     except FileNotFoundError:
         found = settings.get("chat_template")
     except (OSError, UnicodeDecodeError) as error:
@@ -249,7 +257,7 @@ def read_chat_template(directory: Path, settings: Mapping[str, Any]) -> str | No
 def read_object(path: Path) -> dict[str, Any] | None:
     """A JSON file of a checkpoint; None when it has none of that name."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(read_text(path))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:

@@ -9,14 +9,12 @@ them; `tokenizer_str`, the tokenizer.json, whose decoder says what that spelling
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterator, Mapping
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from enginix.engine.gguf.vocabulary import read_object
+from enginix.engine.text.staging import text_files
 from enginix.errors import CheckpointDamaged, NotACheckpoint
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -45,19 +43,7 @@ MOST_TOKENS = 4_000_000
 
 
 def tokenizer_files(directory: Path) -> list[Path]:
-    return [
-        path
-        for path in sorted(directory.iterdir())
-        if any(fnmatchcase(path.name, pattern) for pattern in TOKENIZER_PATTERNS)
-    ]
-
-
-def copy_tokenizer(source: Path, directory: Path) -> None:
-    """Each file whole or not at all, and the bytes alone: a store's files are read-only."""
-    for path in tokenizer_files(source):
-        partial = directory / f".{path.name}.partial"
-        shutil.copyfile(path, partial)
-        os.replace(partial, directory / path.name)
+    return [directory / name for name in text_files(directory, TOKENIZER_PATTERNS)]
 
 
 def write_guide(directory: Path) -> None:
