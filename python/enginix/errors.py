@@ -315,17 +315,32 @@ class ModelNotFound(RequestError):
 
 
 class PromptTooLong(RequestError):
-    """`counted_all`: False where the counting stopped when it was clear."""
+    """`counted_all`: False where the counting stopped when it was clear; `words`: of a server that
+    did not say the numbers.
+
+    Agents shorten a conversation and go on when they read these words, and at no others: OpenAI's,
+    and Anthropic's in `anthropic_words`.
+    """
 
     def __init__(
-        self, prompt_tokens: int, context: int, param: str, *, counted_all: bool = True
+        self,
+        prompt_tokens: int | None,
+        context: int | None,
+        param: str | None,
+        *,
+        counted_all: bool = True,
+        words: str | None = None,
     ) -> None:
+        least = "" if counted_all else "at least "
         super().__init__(
-            f"the prompt is {'' if counted_all else 'at least '}{prompt_tokens} tokens long and "
-            f"this model's context is {context}; shorten the prompt",
+            words
+            or f"This model's maximum context length is {context} tokens, and the prompt has "
+            f"{least}{prompt_tokens} tokens; reduce the length of the messages or of the prompt",
             param=param,
             code="context_length_exceeded",
         )
+        numbers = f"{prompt_tokens} tokens > {context} maximum"
+        self.anthropic_words = f"prompt is too long: {words or numbers}"
 
 
 class TemplateRefused(RequestError):
@@ -349,7 +364,8 @@ class TemplateMissing(RequestError):
 
 class Overloaded(RequestError):
     def __init__(self, message: str, *, retry_after: float) -> None:
-        super().__init__(message, code="overloaded")
+        # Clients wait as long as these words say.
+        super().__init__(f"{message}; please try again in {retry_after:g}s", code="overloaded")
         self.retry_after = retry_after
 
 
@@ -392,7 +408,7 @@ class NotDeclaredJson(RequestError):
 class BodyTooLarge(RequestError):
     def __init__(self, limit: int) -> None:
         super().__init__(
-            f"the request body is larger than the {limit} bytes this server accepts; "
+            f"request entity too large: this server accepts {limit} bytes of body; "
             "send less, or start the gateway with a larger --max-body-mb",
             code="body_too_large",
         )

@@ -121,6 +121,15 @@ def parse(body: bytes, schema: type[Schema]) -> Schema:
         raise _mistake(error.errors(include_url=False), data) from None
 
 
+def parse_part(part: BaseModel, schema: type[Schema], where: str) -> Schema:
+    """A part of the body, of any fields, as the schema of its type; `where` is its path."""
+    data = part.model_extra or {}
+    try:
+        return schema.model_validate(data)
+    except ValidationError as error:
+        raise _mistake(error.errors(include_url=False), data, where) from None
+
+
 def is_deep(data: Any) -> bool:
     """Whether JSON is nested deeper than what can be written again."""
     level = [data]
@@ -141,12 +150,12 @@ def _announced(request: Request) -> int:
     return int(length) if length.isdigit() and len(length) < 20 else 0
 
 
-def _mistake(errors: Sequence[ErrorDetails], data: object) -> RequestError:
+def _mistake(errors: Sequence[ErrorDetails], data: object, where: str = "") -> RequestError:
     """One sentence about the mistake that lies deepest: its branch of a union came furthest."""
     paths = [_path(error, data) for error in errors]
     deepest = max(paths, key=len)
     here = [error for error, path in zip(errors, paths, strict=True) if path == deepest]
-    path = _spell(deepest)
+    path = f"{where}.{_spell(deepest)}".strip(".") if deepest else where
     words = " or ".join(dict.fromkeys(_words(error) for error in here))
     if all(error["type"] == "missing" for error in here):
         return RequestError(f"{path} is missing", param=path, code="missing_required_parameter")
