@@ -48,7 +48,21 @@ python.pkgs.buildPythonApplication {
     ++ python.pkgs.uvicorn.optional-dependencies.standard
     ++ python-tritonclient.optional-dependencies.grpc;
 
-  pythonImportsCheck = [ "enginix.cli.main" ];
+  # The command itself imports nothing before it knows what it is asked: these reach every dependency.
+  pythonImportsCheck = [
+    "enginix.cli.main"
+    "enginix.cli.engine"
+    "enginix.checkpoint.download"
+  ]
+  ++ lib.optionals (without == [ ]) [
+    "enginix.backends.triton"
+    "enginix.cli.bench"
+    "enginix.cli.up"
+    "enginix.gateway.app"
+    "enginix.gateway.http"
+    "enginix.gateway.server"
+    "enginix.triton.repository"
+  ];
 
   meta = {
     inherit (project) description;
