@@ -79,17 +79,24 @@ def parse(body: bytes, schema: type[Schema]) -> Schema:
     try:
         data = orjson.loads(body)
     except orjson.JSONDecodeError as error:
+        # It has a limit of its own, far above ours.
+        if "depth" in str(error):
+            raise _too_deep() from None
         raise RequestError(f"the body is not JSON: {error}", code="invalid_json") from None
     # Most are not even large enough for it.
     if body.count(b"{") + body.count(b"[") > DEEPEST and is_deep(data):
-        raise RequestError(
-            f"the body is nested more than {DEEPEST} levels deep; send a flatter one",
-            code="invalid_json",
-        )
+        raise _too_deep()
     try:
         return schema.model_validate(data)
     except ValidationError as error:
         raise _mistake(error.errors(include_url=False), data) from None
+
+
+def _too_deep() -> RequestError:
+    return RequestError(
+        f"the body is nested more than {DEEPEST} levels deep; send a flatter one",
+        code="invalid_json",
+    )
 
 
 def is_deep(data: Any) -> bool:
