@@ -16,6 +16,7 @@ let
     enginix = callPackage ./enginix.nix { };
     enginix-builder = callPackage ./enginix-builder.nix { };
     python-gguf = callPackage ./python-gguf.nix { };
+    python-orjson = callPackage ./python-orjson.nix { };
     python-tritonclient = callPackage ./python-tritonclient.nix { };
 
     tokenizers-wheel = callPackage ../runtime/tokenizers-wheel.nix { };

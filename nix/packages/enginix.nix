@@ -3,6 +3,7 @@
   lib,
   python,
   python-gguf,
+  python-orjson,
   python-tritonclient,
   # Parts to leave out, as paths.
   without ? [ ],
@@ -35,14 +36,15 @@ python.pkgs.buildPythonApplication {
       huggingface-hub
       jinja2
       numpy
-      orjson
       prometheus-client
+      pydantic
       rich
       tokenizers
       uvicorn
     ])
     ++ [
       python-gguf
+      python-orjson
       python-tritonclient
     ]
     ++ python.pkgs.uvicorn.optional-dependencies.standard

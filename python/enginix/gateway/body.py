@@ -16,8 +16,9 @@ from enginix.gateway.state import gateway_of
 
 # Larger bodies are parsed beside the event loop, so that running streams go on.
 LARGE_BODY = 128 << 10
-# What is read may have to be written again, in a schema or a response, and orjson writes 254.
-DEEPEST = 200
+# What is read may have to be written again, in a schema or a response. orjson writes 254 levels;
+# before 3.12 it corrupted the heap from some 180 on. No client's schema comes near this limit.
+DEEPEST = 100
 BODY = "enginix.body"
 
 Schema = TypeVar("Schema", bound=BaseModel)
