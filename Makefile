@@ -4,13 +4,17 @@ PYTHON ?= python3
 VENV := .venv
 ENGINIX := $(VENV)/bin/enginix
 
-.PHONY: demo test lint format clean
+.PHONY: demo test test-lowest lint format clean
 
 demo: $(VENV)/installed
 	@exec $(ENGINIX) up demo
 
 test: $(VENV)/installed-dev
 	@exec tools/test.sh
+
+# The lowest release of each dependency that python/pyproject.toml allows.
+test-lowest: $(VENV)/installed-dev
+	@exec tools/test-lowest.sh
 
 lint: $(VENV)/installed-dev
 	$(VENV)/bin/ruff format --check .
@@ -30,4 +34,4 @@ $(VENV)/installed-dev: python/pyproject.toml tools/prepare.sh
 	@touch $@ $(VENV)/installed
 
 clean:
-	rm -rf $(VENV) .venv-litellm .nix .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-litellm .venv-lowest .nix .mypy_cache .ruff_cache .pytest_cache .hypothesis
