@@ -20,5 +20,6 @@ if [[ ! -f $venv/wanted ]] || [[ $(<"$venv/wanted") != "$wanted" ]]; then
   printf '%s\n' "$wanted" >"$venv/wanted"
 fi
 
-(($#)) || set -- tests/backends tests/catalog tests/chat tests/checkpoint tests/engine tests/gateway tests/triton
+# Not engine/trtllm: its conversions and watchdogs take minutes, and few libraries.
+(($#)) || set -- tests/backends tests/catalog tests/chat tests/checkpoint tests/engine/gguf tests/gateway tests/triton
 exec "$venv/bin/python" -m pytest -c tests/pytest.ini -p no:cacheprovider "$@"
