@@ -4,13 +4,17 @@ PYTHON ?= python3
 VENV := .venv
 ENGINIX := $(VENV)/bin/enginix
 
-.PHONY: demo test test-modelopt lint format clean
+.PHONY: demo test test-lowest test-modelopt lint format clean
 
 demo: $(VENV)/installed
 	@exec $(ENGINIX) up demo
 
 test: $(VENV)/installed-dev
 	@exec tools/test.sh
+
+# The lowest release of each dependency that python/pyproject.toml allows.
+test-lowest: $(VENV)/installed-dev
+	@exec tools/test-lowest.sh
 
 # Records anew what NVIDIA's ModelOpt writes, and compares: 2 GB of packages, then half a minute.
 test-modelopt: $(VENV)/installed-dev
@@ -35,4 +39,4 @@ $(VENV)/installed-dev: python/pyproject.toml tools/prepare.sh
 	@touch $@ $(VENV)/installed
 
 clean:
-	rm -rf $(VENV) .venv-litellm .venv-modelopt .nix .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-litellm .venv-lowest .venv-modelopt .nix .mypy_cache .ruff_cache .pytest_cache .hypothesis

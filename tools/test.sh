@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Everything CI runs: format, lint, types, then every test against the real programs.
-# Installs what the tests need and the machine lacks: the CPU runtime, LiteLLM's client and, on Debian
-# or Ubuntu, nix and (as root, or with a sudo that asks nothing) bubblewrap and Open MPI.
+# Installs what the tests need and the machine lacks: the CPU runtime, LiteLLM's client, the lowest
+# allowed release of each dependency and, on Debian or Ubuntu, nix and (as root, or with a sudo that
+# asks nothing) bubblewrap and Open MPI.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH=$PWD/.venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1
@@ -35,5 +36,8 @@ if ! "$ENGINIX_LITELLM_PYTHON" -c 'import litellm, mcp' 2>/dev/null; then
   { python -m venv .venv-litellm && .venv-litellm/bin/pip install --quiet litellm mcp; } ||
     echo "LiteLLM could not be installed: the tests of its client are skipped" >&2
 fi
+
+# A part of `make test-lowest`; with arguments only some tests are wanted.
+(($#)) || tools/test-lowest.sh --quiet tests/backends tests/gateway
 
 exec pytest -c tests/pytest.ini tests "$@"
