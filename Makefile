@@ -30,4 +30,4 @@ $(VENV)/installed-dev: python/pyproject.toml tools/prepare.sh
 	@touch $@ $(VENV)/installed
 
 clean:
-	rm -rf $(VENV) .venv-litellm .nix .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-litellm .venv-modelopt .nix .mypy_cache .ruff_cache .pytest_cache .hypothesis
