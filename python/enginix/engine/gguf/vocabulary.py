@@ -16,20 +16,12 @@ from typing import Any
 from gguf import GGUFWriter, TokenType
 
 from enginix.checkpoint.load import Checkpoint
+from enginix.engine.gguf.pre_tokenizers import pre_tokenizer_name
 from enginix.errors import CheckpointDamaged, CheckpointUnsupported, NotACheckpoint
 
 logger = logging.getLogger(__name__)
 
 TOKENIZER_FILE = "tokenizer.json"
-
-_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
-_REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-
-# How a tokenizer splits text before it merges -> llama.cpp's name for that.
-SPLITS = {
-    _WORDS + r"\p{N}" + _REST: "qwen2",
-    _WORDS + r"\p{N}{1,3}" + _REST: "llama-bpe",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +52,7 @@ def read_vocabulary(checkpoint: Checkpoint, vocab_size: int) -> Vocabulary:
     settings = read_object(directory / "tokenizer_config.json") or {}
     try:
         return _vocabulary(checkpoint, tokenizer, settings, vocab_size)
-    except (LookupError, TypeError, AttributeError, ValueError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise CheckpointDamaged(
             f"{directory / TOKENIZER_FILE} is not laid out as the tokenizers library writes it "
             f"({type(error).__name__}: {error}); download it again"
@@ -179,13 +171,11 @@ def _scores(tokens: list[str], merges: list[tuple[str, str]]) -> list[float]:
 
 
 def _split(directory: Path, tokenizer: dict[str, Any]) -> str:
-    text = json.dumps(tokenizer.get("pre_tokenizer"))
-    for pattern, name in SPLITS.items():
-        if json.dumps(pattern) in text:
-            return name
+    if name := pre_tokenizer_name(tokenizer):
+        return name
     logger.warning(
-        "%s splits text in a way of its own; the engine answers rightly through enginix, while "
-        "llama.cpp's own programs would tokenize it as GPT-2's",
+        "%s splits text in a way of its own, for which llama.cpp has no name; the engine answers "
+        "rightly through enginix, while llama.cpp's own programs would tokenize otherwise",
         directory / TOKENIZER_FILE,
     )
     return "default"
