@@ -86,6 +86,22 @@ def test_the_end_of_an_answer_is_the_models_where_the_tokenizer_names_none(make:
     assert read(checkpoint).special["eos"] == 7
 
 
+def test_every_end_of_an_answer_that_a_gguf_has_room_for_is_in_it(make: Make) -> None:
+    checkpoint = make(config={"eos_token_id": [8, 7, 9, 10]})
+    (checkpoint / "generation_config.json").unlink()
+
+    special = read(with_json(checkpoint, "tokenizer_config.json", eos_token=None)).special
+
+    assert (special["eos"], special["eot"], special["eom"]) == (8, 7, 9)
+
+
+def test_one_end_is_written_once(make: Make) -> None:
+    checkpoint = make()
+    (checkpoint / "generation_config.json").write_text('{"eos_token_id": [2014]}')
+
+    assert not {"eot", "eom"} & read(checkpoint).special.keys()
+
+
 def test_a_special_token_may_be_an_object(make: Make) -> None:
     checkpoint = with_json(
         make(), "tokenizer_config.json", eos_token={"content": "<|endoftext|>", "special": True}

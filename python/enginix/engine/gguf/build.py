@@ -15,19 +15,16 @@ from enginix.checkpoint.inspect import inspect_checkpoint
 from enginix.checkpoint.load import Checkpoint, hash_files, open_checkpoint
 from enginix.engine.build import Build, Job
 from enginix.engine.chat_format import chat_format
+from enginix.engine.generation_config import read_end_ids, write_generation_config
 from enginix.engine.gguf.answers import NEW_TOKENS, Generator, compare_answers, record_answers
 from enginix.engine.gguf.hyperparameters import Hyperparameters, read_hyperparameters
 from enginix.engine.gguf.layout import lay_out
 from enginix.engine.gguf.metadata import add_metadata
 from enginix.engine.gguf.parts import GgufTensor
 from enginix.engine.gguf.verify import MODEL_FILE, verify_model
-from enginix.engine.gguf.vocabulary import (
-    Vocabulary,
-    add_vocabulary,
-    read_object,
-    read_vocabulary,
-)
+from enginix.engine.gguf.vocabulary import Vocabulary, add_vocabulary, read_vocabulary
 from enginix.engine.gguf.write import Progress, write_gguf
+from enginix.engine.json_object import read_object
 from enginix.engine.output import require_space
 from enginix.engine.stages import Stage, Stages
 from enginix.errors import CheckpointUnsupported, UsageError
@@ -39,7 +36,6 @@ TOKENIZER_FILES = (
     "tokenizer_config.json",
     "special_tokens_map.json",
     "chat_template.jinja",
-    "generation_config.json",
 )
 
 
@@ -108,9 +104,8 @@ def read_plan(directory: Path) -> Plan:
     inspect_checkpoint(checkpoint).require("gguf")
     model = read_hyperparameters(checkpoint)
     vocabulary = read_vocabulary(checkpoint, model.vocab_size)
-    for name in ("special_tokens_map.json", "generation_config.json"):
-        # They are copied as they are: what cannot be read is found here, not by a server.
-        read_object(directory / name)
+    # It is copied as it is: what cannot be read is found here, not by a server.
+    read_object(directory / "special_tokens_map.json")
     return Plan(checkpoint, model, vocabulary, lay_out(checkpoint, model))
 
 
@@ -172,6 +167,7 @@ def _copy_tokenizer(source: Path, target: Path) -> None:
         if (source / name).exists():
             # The bytes alone: the checkpoint may be in a store where all is read-only.
             shutil.copyfile(source / name, target / name)
+    write_generation_config(source, target)
 
 
 def _tokenizer_bytes(source: Path) -> int:
@@ -191,7 +187,7 @@ def _check(job: Job, directory: Path, generator: Generator | None, stage: Stage)
         compare_answers(generator, model, job.check)
         stage.summary = f"{len(job.check)} of {len(job.check)} known answers given"
         return job.check
-    check = record_answers(generator, model, _prompts(job), _stop_ids(job.checkpoint))
+    check = record_answers(generator, model, _prompts(job), read_end_ids(job.checkpoint))
     stage.summary = f"{len(check)} {_plural('answer', len(check))} recorded"
     return check
 
@@ -200,9 +196,3 @@ def _prompts(job: Job) -> list[list[int]]:
     """Those that leave room for their answer."""
     room = job.limits.max_seq_len - NEW_TOKENS
     return [prompt for prompt in job.prompts if 0 < len(prompt) <= room]
-
-
-def _stop_ids(checkpoint: Path) -> list[int]:
-    """The tokens that end an answer, as generation_config.json has them."""
-    found = (read_object(checkpoint / "generation_config.json") or {}).get("eos_token_id")
-    return [token for token in (found if isinstance(found, list) else [found]) if token is not None]

@@ -16,7 +16,9 @@ from typing import Any
 from gguf import GGUFWriter, TokenType
 
 from enginix.checkpoint.load import Checkpoint
+from enginix.engine.generation_config import read_end_ids
 from enginix.engine.gguf.pre_tokenizers import pre_tokenizer_name
+from enginix.engine.json_object import read_object
 from enginix.errors import CheckpointDamaged, CheckpointUnsupported, NotACheckpoint
 
 logger = logging.getLogger(__name__)
@@ -35,7 +37,8 @@ class Vocabulary:
     scores: list[float] = field(repr=False)
     """SentencePiece's alone; there the merges follow from them."""
     special: Mapping[str, int]
-    """bos, eos, pad and unk -> token id, those there are."""
+    """bos, eos, eot, eom, pad and unk -> token id, those there are. eot and eom are the second
+    and third token that end an answer: llama.cpp has no list of them."""
     adds_bos: bool
     adds_space: bool
     chat_template: str | None = field(repr=False)
@@ -72,6 +75,8 @@ def add_vocabulary(writer: GGUFWriter, vocabulary: Vocabulary) -> None:
     add_id = {
         "bos": writer.add_bos_token_id,
         "eos": writer.add_eos_token_id,
+        "eot": writer.add_eot_token_id,
+        "eom": writer.add_eom_token_id,
         "pad": writer.add_pad_token_id,
         "unk": writer.add_unk_token_id,
     }
@@ -197,7 +202,11 @@ def _special_ids(
             token = token[0] if isinstance(token, list) and token else token
         if type(token) is int and 0 <= token < vocab_size:
             found[name] = token
-    return found
+    ends = [token for token in read_end_ids(checkpoint.directory) if 0 <= token < vocab_size]
+    if ends:
+        found.setdefault("eos", ends[0])
+    more = [token for token in ends if token != found["eos"]]
+    return {**found, **dict(zip(("eot", "eom"), more, strict=False))}
 
 
 def _adds_bos(tokenizer: dict[str, Any], settings: dict[str, Any], bos: int | None) -> bool:
@@ -234,16 +243,3 @@ def read_chat_template(directory: Path, settings: Mapping[str, Any]) -> str | No
         named = {item.get("name"): item.get("template") for item in found if isinstance(item, dict)}
         found = named.get("default")
     return found if isinstance(found, str) else None
-
-
-def read_object(path: Path) -> dict[str, Any] | None:
-    """A JSON file of a checkpoint; None when it has none of that name."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointDamaged(f"{path} is not readable JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise CheckpointDamaged(f"{path}: expected a JSON object, got {type(data).__name__}")
-    return data
