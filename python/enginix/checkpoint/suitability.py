@@ -74,8 +74,8 @@ def _refuse_tensorrt_llm(model: CheckedModel) -> Iterator[str]:
         yield f"TensorRT-LLM engines are built from NVFP4, FP8 or plain weights, not {model.algo}"
     elif model.algo and not model.checkpoint.stores_input_scales:
         yield (
-            "its activations are not, or dynamically, quantized: no input_scale is stored, which "
-            "TensorRT-LLM's engines multiply with; quantize it with calibration, or use the engine "
+            "its activations are quantized dynamically or not at all: no input_scale is stored, "
+            "and TensorRT-LLM's engines need one; quantize it with calibration, or use the engine "
             "kind llmapi"
         )
     if model.sizes:
