@@ -26,6 +26,7 @@ import pytest
 
 from enginix.chat.template import ChatTemplate
 from enginix.chat.tokens import Tokenizer
+from enginix.engine.gguf.header import read_header
 from enginix.runtimes.runtime import Runtime
 from enginix.triton.client import Sampling, TokenRequest, TritonClient
 from tests.conftest import running_triton
@@ -41,6 +42,7 @@ pytestmark = [
 ]
 
 TOOLS = Path(__file__).parents[2] / "tools" / "real-model"
+TOKENIZE = Path(__file__).parents[1] / "engine" / "gguf" / "llama_tokenize.py"
 PROMPTS: list[str] = json.loads((TOOLS / "prompts.json").read_text(encoding="utf-8"))
 WINDOW = 512
 LONGEST_ANSWER = 64
@@ -91,7 +93,7 @@ class RealModel:
         return run([str(self.runtime.python), str(program), str(model), *flags], rows)
 
 
-def run(command: Sequence[str], rows: Sequence[Sequence[int]]) -> list[Any]:
+def run(command: Sequence[str], rows: Sequence[object]) -> list[Any]:
     lines = "\n".join(map(json.dumps, rows))
     done = subprocess.run(command, input=lines, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -156,6 +158,20 @@ async def answer_ids(model: RealModel, prompts: Sequence[list[int]]) -> list[lis
             found.append([token async for some in answer for chunk in some for token in chunk.ids])
     await client.close()
     return found
+
+
+def test_llama_cpp_tokenizes_as_the_engine_is_served(model: RealModel) -> None:
+    texts = [
+        *PROMPTS,
+        (TOOLS / "text.txt").read_text(encoding="utf-8"),
+        "  12345 don't\n\n x\u00e9",
+    ]
+    program, gguf = TOKENIZE, model.engine / "model.gguf"
+
+    (found,) = run([str(model.runtime.python), str(program), str(gguf)], texts)
+
+    assert read_header(gguf).values["tokenizer.ggml.pre"] == "smollm"
+    assert found == [model.tokenizer.encode(text) for text in texts]
 
 
 def test_perplexity_is_that_of_the_quantized_weights(model: RealModel) -> None:
