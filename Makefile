@@ -12,7 +12,7 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-dev
 	@exec tools/test.sh
 
-# Opt-in: 2 GB of packages, 400 MB of checkpoints, ten minutes. See tools/real-model/README.md.
+# Opt-in: 2 GB of packages, 400 MB of checkpoints, 7 to 14 minutes. See tools/real-model/README.md.
 test-real-model: $(VENV)/installed-dev
 	@tools/modelopt/prepare.sh "$(PYTHON)" .venv-modelopt
 	@tools/real-model/make.sh .venv-modelopt/bin/python .real-model
