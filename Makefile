@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 ENGINIX := $(VENV)/bin/enginix
 
-.PHONY: demo test test-lowest test-modelopt lint format clean
+.PHONY: demo test test-lowest test-modelopt test-real-model lint format clean
 
 demo: $(VENV)/installed
 	@exec $(ENGINIX) up demo
@@ -20,6 +20,15 @@ test-lowest: $(VENV)/installed-dev
 test-modelopt: $(VENV)/installed-dev
 	@tools/modelopt/prepare.sh "$(PYTHON)" .venv-modelopt
 	@tools/modelopt/test.sh
+
+# Opt-in: 2 GB of packages, 400 MB of checkpoints, 7 to 14 minutes. See tools/real-model/README.md.
+test-real-model: $(VENV)/installed-dev
+	@tools/modelopt/prepare.sh "$(PYTHON)" .venv-modelopt
+	@tools/real-model/make.sh .venv-modelopt/bin/python .real-model
+	@$(ENGINIX) setup triton-cpu
+	@ENGINIX_TEST_REAL_MODEL="$(CURDIR)/.real-model" \
+		ENGINIX_TEST_REAL_MODEL_PYTHON="$(CURDIR)/.venv-modelopt/bin/python" \
+		$(VENV)/bin/pytest -c tests/pytest.ini tests/end_to_end/test_real_model.py
 
 lint: $(VENV)/installed-dev
 	$(VENV)/bin/ruff format --check .
@@ -39,4 +48,5 @@ $(VENV)/installed-dev: python/pyproject.toml tools/prepare.sh
 	@touch $@ $(VENV)/installed
 
 clean:
-	rm -rf $(VENV) .venv-litellm .venv-lowest .venv-modelopt .nix .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .venv-litellm .venv-lowest .venv-modelopt .real-model .nix .mypy_cache .ruff_cache \
+		.pytest_cache .hypothesis

@@ -54,6 +54,8 @@ class Checkpoint:
     """Whose tensors the quantized layers have: modelopt, compressed-tensors, fp8, mxfp4, none."""
     layers: Mapping[str, Quantization] = field(default_factory=dict)
     """Layer -> its own quantization; only for the algorithm MIXED_PRECISION."""
+    stores_input_scales: bool = True
+    """False where the quantization says that activations are not, or dynamically, quantized."""
 
 
 def open_checkpoint(directory: Path) -> Checkpoint:
@@ -68,6 +70,7 @@ def open_checkpoint(directory: Path) -> Checkpoint:
         tensors=read_headers(directory),
         format=found.format,
         layers=found.layers,
+        stores_input_scales=found.stores_input_scales,
     )
 
 

@@ -112,6 +112,7 @@ def _merged(legacy: QuantizationFound, inline: QuantizationFound) -> Quantizatio
         ),
         format=legacy.format if one.algo else inline.format,
         layers=legacy.layers or inline.layers,
+        stores_input_scales=legacy.stores_input_scales and inline.stores_input_scales,
     )
 
 

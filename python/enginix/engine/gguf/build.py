@@ -15,19 +15,16 @@ from enginix.checkpoint.inspect import inspect_checkpoint
 from enginix.checkpoint.load import Checkpoint, hash_files, open_checkpoint
 from enginix.engine.build import Build, Job
 from enginix.engine.chat_format import chat_format
+from enginix.engine.generation_config import read_end_ids
 from enginix.engine.gguf.answers import NEW_TOKENS, Generator, compare_answers, record_answers
 from enginix.engine.gguf.hyperparameters import Hyperparameters, read_hyperparameters
 from enginix.engine.gguf.layout import lay_out
 from enginix.engine.gguf.metadata import add_metadata
 from enginix.engine.gguf.parts import GgufTensor
 from enginix.engine.gguf.verify import MODEL_FILE, verify_model
-from enginix.engine.gguf.vocabulary import (
-    Vocabulary,
-    add_vocabulary,
-    read_object,
-    read_vocabulary,
-)
+from enginix.engine.gguf.vocabulary import Vocabulary, add_vocabulary, read_vocabulary
 from enginix.engine.gguf.write import Progress, write_gguf
+from enginix.engine.json_object import read_object
 from enginix.engine.output import require_space
 from enginix.engine.stages import Stage, Stages
 from enginix.engine.text.staging import stage_text
@@ -41,7 +38,6 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
     "chat_template.jinja",
     "chat_template.json",
-    "generation_config.json",
 )
 
 
@@ -121,9 +117,8 @@ def read_plan(directory: Path, text: Path | None = None) -> Plan:
     inspect_checkpoint(checkpoint).require("gguf")
     model = read_hyperparameters(checkpoint)
     vocabulary = read_vocabulary(checkpoint, model.vocab_size, text)
-    for name in ("special_tokens_map.json", "generation_config.json"):
-        # They are copied as they are: what cannot be read is found here, not by a server.
-        read_object(directory / name)
+    # It is copied as it is: what cannot be read is found here, not by a server.
+    read_object(directory / "special_tokens_map.json")
     return Plan(checkpoint, model, vocabulary, lay_out(checkpoint, model))
 
 
@@ -198,7 +193,7 @@ def _check(
         stage.summary = f"{len(job.check)} of {len(job.check)} known answers given"
         return job.check
     fitting = _fitting(prompts, job)
-    check = record_answers(generator, model, fitting, _stop_ids(job.checkpoint))
+    check = record_answers(generator, model, fitting, read_end_ids(job.checkpoint))
     stage.summary = f"{len(check)} {_plural('answer', len(check))} recorded"
     return check
 
@@ -207,9 +202,3 @@ def _fitting(prompts: list[list[int]], job: Job) -> list[list[int]]:
     """Those that leave room for their answer."""
     room = job.limits.max_seq_len - NEW_TOKENS
     return [prompt for prompt in prompts if 0 < len(prompt) <= room]
-
-
-def _stop_ids(checkpoint: Path) -> list[int]:
-    """The tokens that end an answer, as generation_config.json has them."""
-    found = (read_object(checkpoint / "generation_config.json") or {}).get("eos_token_id")
-    return [token for token in (found if isinstance(found, list) else [found]) if token is not None]

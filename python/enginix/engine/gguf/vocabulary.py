@@ -17,6 +17,9 @@ from gguf import GGUFWriter, TokenType
 
 from enginix.checkpoint.load import Checkpoint
 from enginix.checkpoint.plain_files import read_text
+from enginix.engine.generation_config import read_end_ids
+from enginix.engine.gguf.pre_tokenizers import pre_tokenizer_name
+from enginix.engine.json_object import read_object
 from enginix.errors import CheckpointDamaged, CheckpointUnsupported, NotACheckpoint
 
 logger = logging.getLogger(__name__)
@@ -24,15 +27,6 @@ logger = logging.getLogger(__name__)
 TOKENIZER_FILE = "tokenizer.json"
 # The longest chat templates in use have 30 KB.
 MOST_OF_A_TEMPLATE = 1 << 20
-
-_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
-_REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-
-# How a tokenizer splits text before it merges -> llama.cpp's name for that.
-SPLITS = {
-    _WORDS + r"\p{N}" + _REST: "qwen2",
-    _WORDS + r"\p{N}{1,3}" + _REST: "llama-bpe",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +40,8 @@ class Vocabulary:
     scores: list[float] = field(repr=False)
     """SentencePiece's alone; there the merges follow from them."""
     special: Mapping[str, int]
-    """bos, eos, pad and unk -> token id, those there are."""
+    """bos, eos, eot, eom, pad and unk -> token id, those there are. eot and eom are the second
+    and third token that end an answer: llama.cpp has no list of them."""
     adds_bos: bool
     adds_space: bool
     chat_template: str | None = field(repr=False)
@@ -68,7 +63,7 @@ def read_vocabulary(
     settings = read_object(directory / "tokenizer_config.json") or {}
     try:
         return _vocabulary(checkpoint, tokenizer, settings, vocab_size)
-    except (LookupError, TypeError, AttributeError, ValueError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise CheckpointDamaged(
             f"{directory / TOKENIZER_FILE} is not laid out as the tokenizers library writes it "
             f"({type(error).__name__}: {error}); download it again"
@@ -88,6 +83,8 @@ def add_vocabulary(writer: GGUFWriter, vocabulary: Vocabulary) -> None:
     add_id = {
         "bos": writer.add_bos_token_id,
         "eos": writer.add_eos_token_id,
+        "eot": writer.add_eot_token_id,
+        "eom": writer.add_eom_token_id,
         "pad": writer.add_pad_token_id,
         "unk": writer.add_unk_token_id,
     }
@@ -187,13 +184,11 @@ def _scores(tokens: list[str], merges: list[tuple[str, str]]) -> list[float]:
 
 
 def _split(directory: Path, tokenizer: dict[str, Any]) -> str:
-    text = json.dumps(tokenizer.get("pre_tokenizer"))
-    for pattern, name in SPLITS.items():
-        if json.dumps(pattern) in text:
-            return name
+    if name := pre_tokenizer_name(tokenizer):
+        return name
     logger.warning(
-        "%s splits text in a way of its own; the engine answers rightly through enginix, while "
-        "llama.cpp's own programs would tokenize it as GPT-2's",
+        "%s splits text in a way of its own, for which llama.cpp has no name; the engine answers "
+        "rightly through enginix, while llama.cpp's own programs would tokenize otherwise",
         directory / TOKENIZER_FILE,
     )
     return "default"
@@ -215,7 +210,11 @@ def _special_ids(
             token = token[0] if isinstance(token, list) and token else token
         if type(token) is int and 0 <= token < vocab_size:
             found[name] = token
-    return found
+    ends = [token for token in read_end_ids(checkpoint.directory) if 0 <= token < vocab_size]
+    if ends:
+        found.setdefault("eos", ends[0])
+    more = [token for token in ends if token != found["eos"]]
+    return {**found, **dict(zip(("eot", "eom"), more, strict=False))}
 
 
 def _adds_bos(tokenizer: dict[str, Any], settings: dict[str, Any], bos: int | None) -> bool:
@@ -252,16 +251,3 @@ def read_chat_template(directory: Path, settings: Mapping[str, Any]) -> str | No
         named = {item.get("name"): item.get("template") for item in found if isinstance(item, dict)}
         found = named.get("default")
     return found if isinstance(found, str) else None
-
-
-def read_object(path: Path) -> dict[str, Any] | None:
-    """A JSON file of a checkpoint; None when it has none of that name."""
-    try:
-        data = json.loads(read_text(path))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointDamaged(f"{path} is not readable JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise CheckpointDamaged(f"{path}: expected a JSON object, got {type(data).__name__}")
-    return data

@@ -15,6 +15,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from enginix.checkpoint.plain_files import MOST_BYTES, read_own
+from enginix.engine.generation_config import FILE_NAME as GENERATION_CONFIG_FILE
+from enginix.engine.generation_config import generation_config_bytes
 from enginix.engine.gguf.vocabulary import MOST_OF_A_TEMPLATE, TOKENIZER_FILE
 from enginix.engine.text.convert import convert_tokenizer
 
@@ -42,11 +44,13 @@ def text_files(directory: Path, patterns: Sequence[str]) -> list[str]:
 
 def stage_text(source: Path, directory: Path, patterns: Sequence[str]) -> StagedText:
     """Fill `directory` with the text files of the checkpoint `source`, or raise."""
-    names = text_files(source, patterns)
+    names = [name for name in text_files(source, patterns) if name != GENERATION_CONFIG_FILE]
     converted = None if TOKENIZER_FILE in names else convert_tokenizer(source)
     for name in names:
         # The bytes alone: the checkpoint may be in a store where all is read-only.
         write_whole(directory / name, read_own(source, name, _most(name)))
+    if found := generation_config_bytes(source):
+        write_whole(directory / GENERATION_CONFIG_FILE, found)
     if converted is None:
         return StagedText(source)
     write_whole(directory / TOKENIZER_FILE, converted.text.encode("utf-8"))

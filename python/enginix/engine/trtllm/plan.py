@@ -12,7 +12,8 @@ from enginix.checkpoint.inspect import Inspection, inspect_checkpoint
 from enginix.checkpoint.load import open_checkpoint
 from enginix.engine.build import Job
 from enginix.engine.chat_format import chat_format
-from enginix.engine.gguf.vocabulary import read_chat_template, read_object
+from enginix.engine.gguf.vocabulary import read_chat_template
+from enginix.engine.json_object import read_object
 from enginix.engine.trtllm.conversion import Conversion
 from enginix.engine.trtllm.modules import Decoder, read_decoder
 from enginix.engine.trtllm.quant_config import quant_config, quantization_of

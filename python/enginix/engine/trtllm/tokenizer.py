@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from enginix.engine.gguf.vocabulary import read_object
+from enginix.engine.generation_config import read_end_ids
+from enginix.engine.json_object import read_object
 from enginix.engine.text.staging import text_files
 from enginix.errors import CheckpointDamaged, NotACheckpoint
 
@@ -84,14 +85,13 @@ def read_vocabulary(directory: Path) -> list[str]:
 
 def end_ids(directory: Path) -> list[int]:
     """The tokens that end an answer, as generation_config.json and tokenizer_config.json say."""
-    declared = (read_object(directory / "generation_config.json") or {}).get("eos_token_id")
-    ids = list(declared) if isinstance(declared, list) else [declared]
+    ids = read_end_ids(directory)
     token = (read_object(directory / "tokenizer_config.json") or {}).get("eos_token")
     text = token.get("content") if isinstance(token, dict) else token
     if text:
         vocabulary = read_vocabulary(directory)
         ids += [vocabulary.index(text)] if text in vocabulary else []
-    return list(dict.fromkeys(number for number in ids if type(number) is int))
+    return list(dict.fromkeys(ids))
 
 
 def _tokens(data: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
