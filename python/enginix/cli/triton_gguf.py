@@ -12,6 +12,7 @@ from enginix.runtimes.triton_cpu import (
     cache_directory,
     check_runtime,
     link_backends,
+    require_shared_memory,
     tritonserver,
 )
 from enginix.runtimes.triton_cpu import environment as runtime_environment
@@ -26,6 +27,7 @@ START_TIMEOUT = 120.0
 
 def check(engine: Path, manifest: Manifest) -> None:
     check_files(engine, manifest)
+    require_shared_memory()
 
 
 def plan(
