@@ -1,4 +1,4 @@
-"""All that a machine lacks is one sentence, with the command that brings it, before any download."""
+"""All that a machine lacks is one sentence, with its remedy, before any download."""
 
 from __future__ import annotations
 

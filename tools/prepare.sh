@@ -36,5 +36,12 @@ echo "installing enginix into $venv"
 # A directory left by an interrupted run is made anew.
 [ -x "$venv/bin/pip" ] || "$python" -m venv --clear "$venv"
 log=$venv/install.log
-"$venv/bin/pip" install --quiet --disable-pip-version-check --editable "$requirement" >"$log" 2>&1 ||
-  fail "pip could not install enginix (the whole log: $log): $(grep -i error "$log" | tail -n 1)"
+"$venv/bin/pip" install --quiet --disable-pip-version-check --editable "$requirement" >"$log" 2>&1 || {
+  why=$(grep -E 'ERROR: |rror: ' "$log" | tail -n 1)
+  if grep -q 'Retrying (' "$log"; then
+    why="the package index cannot be reached; check the network or pip's index settings"
+  elif grep -q 'No space left on device' "$log"; then
+    why="the disk of $venv, or of TMPDIR, is full"
+  fi
+  fail "pip could not install enginix (the whole log: $log): $why"
+}
