@@ -4,7 +4,10 @@
 # or Ubuntu, nix and (as root, or with a sudo that asks nothing) bubblewrap and Open MPI.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export PATH=$PWD/.venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1
+venv=${VENV:-.venv}
+export PATH=$PWD/$venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1
+# Another Python than the default has a runtime of its own, made with it.
+[[ $venv == .venv ]] || export ENGINIX_HOME=${ENGINIX_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/enginix}/${venv#.venv-}
 
 ruff format --check .
 ruff check .
@@ -35,5 +38,7 @@ if ! "$ENGINIX_LITELLM_PYTHON" -c 'import litellm, mcp' 2>/dev/null; then
   { python -m venv .venv-litellm && .venv-litellm/bin/pip install --quiet litellm mcp; } ||
     echo "LiteLLM could not be installed: the tests of its client are skipped" >&2
 fi
+
+[[ $venv != .venv ]] || tools/test-pythons.sh
 
 exec pytest -c tests/pytest.ini tests "$@"
