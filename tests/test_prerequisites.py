@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from enginix.prerequisites import (
+    PYTHONS,
     Distribution,
     Missing,
     check_disk,
@@ -106,6 +107,16 @@ def test_a_directory_that_is_not_made_yet_is_judged_by_the_disk_it_will_be_on(
 def test_an_older_or_another_c_library_is_said(libc: tuple[str, str]) -> None:
     (missing,) = check_platform(libc)
     assert "glibc 2.35 or newer" in missing.what
+
+
+def test_nixos_is_sent_to_the_flake() -> None:
+    nixos = distribution_of('ID=nixos\nPRETTY_NAME="NixOS 26.05"\n')
+    assert sentence(LIBRARIES, nixos, "3.13").endswith("; use the flake instead: nix run .#demo")
+
+
+def test_prepare_tries_the_pythons_that_the_runtime_can_be_made_with() -> None:
+    loop = " ".join(f"python{version}" for version in reversed(PYTHONS["x86_64"]))
+    assert f"for other in {loop};" in (ROOT / "tools" / "prepare.sh").read_text()
 
 
 def test_an_unknown_system_is_still_a_sentence() -> None:

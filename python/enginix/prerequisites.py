@@ -233,7 +233,9 @@ def sentence(missing: Sequence[Missing], distribution: Distribution, version: st
     # Also where this file does not know the package's name.
     unnamed = [each.what for each in missing if each.part and each.part not in names]
     steps = [each.remedy for each in missing if each.remedy]
-    if unnamed:
+    if unnamed and distribution.name.startswith("NixOS"):
+        steps.insert(0, "use the flake instead: nix run .#demo")
+    elif unnamed:
         steps.insert(0, f"install {_listed(unnamed)}")
     if packages:
         steps.insert(0, f"{names['install']} {' '.join(dict.fromkeys(packages))} (as root)")

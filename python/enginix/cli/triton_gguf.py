@@ -12,7 +12,6 @@ from enginix.runtimes.triton_cpu import (
     cache_directory,
     check_runtime,
     link_backends,
-    require_shared_memory,
     tritonserver,
 )
 from enginix.runtimes.triton_cpu import environment as runtime_environment
@@ -27,7 +26,6 @@ START_TIMEOUT = 120.0
 
 def check(engine: Path, manifest: Manifest) -> None:
     check_files(engine, manifest)
-    require_shared_memory()
 
 
 def plan(

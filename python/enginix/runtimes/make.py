@@ -150,8 +150,8 @@ def _chosen_python(recipe: Recipe, python: str | None) -> str:
             if found and _version_of(str(found)) == version:
                 return str(found)
     raise RuntimeMissing(
-        f"{recipe.kind} needs Python {wanted}, and none of them is on PATH; "
-        "install one, or name it with --python"
+        f"{recipe.kind} needs Python {wanted}, and none of them is on PATH; install one, or name "
+        f"it: `enginix setup {recipe.kind} --python PATH`"
     )
 
 
