@@ -140,13 +140,21 @@ def test_an_old_python_says_the_sentence_itself(version: str, tmp_path: Path) ->
 
 
 def test_a_taken_port_ends_prepare_before_anything_is_made(tmp_path: Path) -> None:
-    python = tmp_path / "python3"
-    python.symlink_to(sys.executable)
-    said = prepare(python=str(python), venv=tmp_path / "venv", ports=[taken := a_taken_port()])
-    taken.close()
+    with a_taken_port() as taken:
+        said = prepare(sys.executable, tmp_path / "venv", [taken])
     assert said.returncode == 1
-    assert "free port" in said.stderr
+    assert "lacks free port" in said.stderr
     assert not (tmp_path / "venv").exists()
+
+
+def test_where_python3_does_not_fit_one_beside_it_is_used(tmp_path: Path) -> None:
+    (tmp_path / "python3").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "python3").chmod(0o755)
+    (tmp_path / "python3.11").symlink_to(sys.executable)
+    with a_taken_port() as taken:
+        said = prepare("python3", tmp_path / "venv", [taken], path=f"{tmp_path}:/usr/bin:/bin")
+    assert "python3 is not Python 3.11, 3.12 or 3.13; using python3.1" in said.stdout
+    assert "lacks free port" in said.stderr
 
 
 def old_python(version: str) -> str:
@@ -163,13 +171,13 @@ def a_taken_port() -> socket.socket:
 
 
 def prepare(
-    python: str, venv: Path, ports: list[socket.socket]
+    python: str, venv: Path, ports: list[socket.socket], path: str | None = None
 ) -> subprocess.CompletedProcess[str]:
     numbers = [str(port.getsockname()[1]) for port in ports]
     return subprocess.run(
         ["tools/prepare.sh", python, str(venv), "./python", *numbers],
         cwd=ROOT,
-        env=dict(os.environ),
+        env=os.environ | ({"PATH": path} if path else {}),
         capture_output=True,
         text=True,
         check=False,

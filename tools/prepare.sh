@@ -19,7 +19,7 @@ fits() {
 if [ "$python" = python3 ] && ! fits python3; then
   for other in python3.13 python3.12 python3.11; do
     if fits "$other"; then
-      echo "python3 is $(python3 --version 2>&1 || true); using $other"
+      echo "python3 is not Python 3.11, 3.12 or 3.13; using $other"
       python=$other
       break
     fi
