@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "python" / "enginix"
 
-BASE = {"errors", "process", "readiness", "manifest", "catalog", "runtimes"}
+BASE = {"errors", "prerequisites", "process", "readiness", "manifest", "catalog", "runtimes"}
 BUILD = BASE | {"checkpoint", "engine"}
 SERVE = BASE | {"chat", "triton", "backends"}
 
@@ -18,11 +18,12 @@ SERVE = BASE | {"chat", "triton", "backends"}
 # backends, gateway, serve) meet in the manifest and nowhere else.
 MAY_IMPORT = {
     "errors": set(),
+    "prerequisites": set(),
     "process": {"errors"},
     "readiness": set(),
     "manifest": {"errors"},
     "catalog": {"errors", "manifest"},
-    "runtimes": {"errors", "process"},
+    "runtimes": {"errors", "prerequisites", "process"},
     "checkpoint": BASE,
     "engine": BASE | {"checkpoint"},
     "chat": {"errors"},

@@ -5,7 +5,10 @@
 # asks nothing) bubblewrap and Open MPI.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export PATH=$PWD/.venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1
+venv=${VENV:-.venv}
+export PATH=$PWD/$venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1
+# Another Python than the default has a runtime of its own, made with it.
+[[ $venv == .venv ]] || export ENGINIX_HOME=${ENGINIX_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/enginix}/${venv#.venv-}
 
 ruff format --check .
 ruff check .
@@ -37,7 +40,10 @@ if ! "$ENGINIX_LITELLM_PYTHON" -c 'import litellm, mcp' 2>/dev/null; then
     echo "LiteLLM could not be installed: the tests of its client are skipped" >&2
 fi
 
-# A part of `make test-lowest`; with arguments only some tests are wanted.
-(($#)) || tools/test-lowest.sh --quiet tests/backends tests/gateway
+if [[ $venv == .venv ]] && (($# == 0)); then
+  # Other Pythons see the demo answer, and the lowest allowed releases the gateway's tests.
+  tools/test-pythons.sh
+  tools/test-lowest.sh --quiet tests/backends tests/gateway
+fi
 
 exec pytest -c tests/pytest.ini tests "$@"

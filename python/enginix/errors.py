@@ -30,7 +30,7 @@ EnginixError
 │   ├── EngineDamaged        files missing, truncated or changed
 │   ├── QuantizationLost     the engine is not quantized as its checkpoint is
 │   └── EngineMismatch       sound, but not for this machine or runtime
-├── RuntimeMissing           an engine kind's environment is not set up here
+├── RuntimeMissing           an engine kind's environment is not set up here, or cannot be
 ├── TemplateMismatch         a model repository template and its values do not fit
 ├── ProcessError             a child process failed
 │   ├── PortTaken            somebody listens there already

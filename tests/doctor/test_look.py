@@ -93,7 +93,7 @@ def test_a_place_that_does_not_exist_yet_is_measured_where_it_will_be(tmp_path: 
 
 def test_missing_shared_memory_is_told(tmp_path: Path) -> None:
     (finding,) = look_at_shared_memory(tmp_path / "shm")
-    assert finding.level is Level.YELLOW
+    assert finding.level is Level.RED
 
 
 @pytest.mark.parametrize(
