@@ -94,6 +94,9 @@ async def client(request: pytest.FixtureRequest) -> AsyncIterator[httpx.AsyncCli
             yield client
 
 
+JSON = {"Content-Type": "application/json"}
+
+
 @pytest.mark.parametrize("kind", NESTS)
 async def test_a_body_that_is_too_deep_is_refused_with_the_limit(
     client: httpx.AsyncClient, kind: str
@@ -102,7 +105,7 @@ async def test_a_body_that_is_too_deep_is_refused_with_the_limit(
         for body in bodies:
             for levels in (DEEPEST + 1, 1000, 5000):
                 content = body.replace("DEEP", nest(kind, levels))
-                answer = await client.post(path, content=content.encode())
+                answer = await client.post(path, content=content.encode(), headers=JSON)
                 assert answer.status_code == 400, (path, body, levels, answer.text)
                 assert f"{DEEPEST} levels deep" in answer.text, (path, body, levels, answer.text)
 
