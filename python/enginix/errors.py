@@ -11,6 +11,7 @@ EnginixError
 ├── DownloadError            a source could not be fetched
 │   └── HubUnreachable       no answer from the hub: no other repository would do better
 ├── BuildError               no engine came out of a build
+│   ├── ConverterMissing     no tokenizer.json, and what makes one is not installed
 │   ├── OutputExists         the output directory is taken
 │   ├── SourceChanged        a source file is not the one that an engine was made from
 │   ├── NotReproduced        the same build of the same files gave something else
@@ -29,7 +30,7 @@ EnginixError
 │   ├── EngineDamaged        files missing, truncated or changed
 │   ├── QuantizationLost     the engine is not quantized as its checkpoint is
 │   └── EngineMismatch       sound, but not for this machine or runtime
-├── RuntimeMissing           an engine kind's environment is not set up here
+├── RuntimeMissing           an engine kind's environment is not set up here, or cannot be
 ├── TemplateMismatch         a model repository template and its values do not fit
 ├── ProcessError             a child process failed
 │   ├── PortTaken            somebody listens there already
@@ -128,6 +129,14 @@ class NotReproduced(BuildError):
             f"{what}: found {found or 'no such file'}, the manifest records {expected}: this is "
             "not the same engine again, and nothing was put in its place; build it with the "
             "versions that its manifest names"
+        )
+
+
+class ConverterMissing(BuildError):
+    def __init__(self, library: str, python: str) -> None:
+        super().__init__(
+            "the checkpoint has no tokenizer.json, and the extra that makes one is not installed "
+            f"({library} is missing); install it: {python} -m pip install 'enginix[transformers]'"
         )
 
 

@@ -72,6 +72,12 @@ def test_a_template_cannot_leave_its_sandbox() -> None:
         render("{{ messages.append(1) }}")
 
 
+def test_small_numbers_and_short_texts_can_be_multiplied() -> None:
+    assert render("{{ 2 * 3 }}{{ 2 ** 10 }}{{ 'ab' * 2 }}{{ 1.5 * 2 }}{{ 2 ** 0.5 > 1 }}") == (
+        "61024abab3.0True"
+    )
+
+
 def test_special_tokens_are_variables() -> None:
     template = ChatTemplate({"default": "{{ bos_token }}{{ eos_token }}"}, {"bos_token": "<s>"})
     assert template.render([USER]) == "<s>"
@@ -107,6 +113,10 @@ def test_a_template_s_own_error_comes_back_with_its_words() -> None:
         "{% for i in range(10000000) %}{% endfor %}",
         "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
         "{% include 'other' %}",
+        "{{ 10 ** (10 ** 10) }}",
+        "{{ 'a' * 100000000000 }}",
+        "{{ 100000000000 * [1] }}",
+        "{{ (10 ** 99999) ** 99999 }}",
     ],
 )
 def test_whatever_goes_wrong_inside_a_template_is_a_refusal(source: str) -> None:
@@ -116,7 +126,8 @@ def test_whatever_goes_wrong_inside_a_template_is_a_refusal(source: str) -> None
 
 def test_arguments_nested_beyond_reason_are_a_refusal() -> None:
     nested: Any = {}
-    for _ in range(5000):
+    # Python 3.13's json goes ten thousand deep.
+    for _ in range(100_000):
         nested = {"a": nested}
     with pytest.raises(TemplateRefused):
         render("{{ tools | tojson }}", tools=[nested])
@@ -221,11 +232,11 @@ def test_a_template_that_reads_parts_gets_parts(body: str) -> None:
     assert render(source, USER, answer) == "[user:Hi][assistant:]"
 
 
-def test_a_template_that_reads_both_gets_what_the_client_sent() -> None:
+def test_a_template_that_reads_both_gets_texts() -> None:
     body = "{% if m.content is string %}={{ m.content }}{% else %}" + LOOP + "{% endif %}"
     source = EVERY.replace("BODY", body)
     parts = [{"type": "input_text", "text": "a"}, {"type": "text", "text": "b"}]
-    assert render(source, USER, {"role": "user", "content": parts}) == "[user:=Hi][user:ab]"
+    assert render(source, USER, {"role": "user", "content": parts}) == "[user:=Hi][user:=a\nb]"
 
 
 @pytest.mark.parametrize(

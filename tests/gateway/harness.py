@@ -79,6 +79,8 @@ async def server(
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A real uvicorn on a free port, in this event loop."""
     listener = socket.create_server(("127.0.0.1", 0))
+    # uvloop does so itself; asyncio leaves it out, and each answer would wait 40 ms for the client.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     config = server_config(create_app(lambda: models, settings, opener=opener))
     config.load()
     uvicorn_server = uvicorn.Server(config)

@@ -1,7 +1,8 @@
-"""Whether a chat template reads a message's content as text, as a list of parts, or as either.
+"""Whether a chat template reads the contents of messages as texts or as lists of parts.
 
 A template that loops over parts prints nothing for a text. What it does is in its syntax tree: vLLM
-decides the same way, but gives parts to every template that has such a loop.
+decides the same way, but gives parts to every template that has such a loop. Those that take either
+ask which it is, and not for every role: a list where they do not ask would be printed as Python.
 """
 
 from __future__ import annotations
@@ -20,8 +21,6 @@ TEXT_TESTS = ("string", "iterable", "sequence", "mapping")
 class ContentFormat(Enum):
     TEXT = "text"
     PARTS = "parts"
-    EITHER = "either"
-    """As the client sent it."""
 
 
 def content_format(template: nodes.Template) -> ContentFormat:
@@ -32,7 +31,7 @@ def content_format(template: nodes.Template) -> ContentFormat:
         test.name in TEXT_TESTS and _is_content(test.node, names)
         for test in template.find_all(nodes.Test)
     )
-    return ContentFormat.EITHER if asks else ContentFormat.PARTS
+    return ContentFormat.TEXT if asks else ContentFormat.PARTS
 
 
 def _names_of_content(template: nodes.Template) -> frozenset[str]:

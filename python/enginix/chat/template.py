@@ -7,15 +7,17 @@ one is the conversation's fault to its author, so it comes back as TemplateRefus
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from jinja2 import nodes
+from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from enginix.chat.content_format import ContentFormat, content_format
@@ -25,6 +27,8 @@ from enginix.chat.repair import repaired
 from enginix.chat.special import read_json, read_special_tokens
 from enginix.errors import EngineDamaged, RequestError, TemplateMissing, TemplateRefused
 
+# No template in use computes more than an index or an indent.
+MOST_COMPUTED = 1 << 20
 RESERVED = frozenset(("messages", "tools", "documents", "self"))
 
 
@@ -47,12 +51,11 @@ class ChatTemplate:
         environment = template_environment(now)
         self.sources = dict(sources)
         self._special_tokens = dict(special_tokens or {})
-        self._compiled = {
+        compiled = {
             name: _compile(environment, name, source) for name, source in self.sources.items()
         }
-        self._contents: dict[str, ContentFormat] = {
-            name: content_format(environment.parse(source)) for name, source in self.sources.items()
-        }
+        self._compiled = {name: template for name, (template, _) in compiled.items()}
+        self._contents = {name: contents for name, (_, contents) in compiled.items()}
 
     @classmethod
     def load(cls, directory: Path) -> ChatTemplate:
@@ -63,6 +66,11 @@ class ChatTemplate:
     def source(self) -> str:
         """The text of the template for plain chats, empty where there is none."""
         return self.sources.get("default", "")
+
+    @property
+    def contents(self) -> ContentFormat:
+        """How the template for plain chats reads the contents of messages."""
+        return self._contents.get("default", ContentFormat.TEXT)
 
     def render(
         self,
@@ -124,9 +132,13 @@ def _words(error: Exception) -> str:
     return words if type(error) is jinja2.TemplateError else f"{type(error).__name__}: {words}"
 
 
-def _compile(environment: jinja2.Environment, name: str, source: str) -> jinja2.Template:
+def _compile(
+    environment: jinja2.Environment, name: str, source: str
+) -> tuple[jinja2.Template, ContentFormat]:
     try:
-        return environment.from_string(source)
+        tree = environment.parse(source)
+        contents = content_format(tree)
+        return environment.from_string(tree), contents
     except jinja2.TemplateSyntaxError as error:
         found = f"is broken in line {error.lineno}: {error.message}"
     except (jinja2.TemplateError, SyntaxError, ArithmeticError, ValueError) as error:
@@ -176,7 +188,7 @@ def _read_text(path: Path) -> str:
 
 def template_environment(now: Callable[[], datetime]) -> jinja2.Environment:
     """The environment that templates are written for: transformers' chat_template_utils."""
-    environment = ImmutableSandboxedEnvironment(
+    environment = _Bounded(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
     )
 
@@ -187,6 +199,32 @@ def template_environment(now: Callable[[], datetime]) -> jinja2.Environment:
     environment.globals["raise_exception"] = _raise_exception
     environment.globals["strftime_now"] = strftime_now
     return environment
+
+
+class _Bounded(ImmutableSandboxedEnvironment):
+    """A sandbox in which no power and no repeated text fills the memory, or takes for ever.
+
+    jinja2 would even compute constants of this kind when the template is compiled.
+    """
+
+    intercepted_binops = frozenset(("*", "**"))
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        if _size(left, operator, right) > MOST_COMPUTED:
+            raise SecurityError(f"{operator} of these two is too large")
+        return super().call_binop(context, operator, left, right)
+
+
+def _size(left: Any, operator: str, right: Any) -> int:
+    """Of what comes out, at most: items of a text or list, bits of a number."""
+    if operator == "**":
+        whole = isinstance(left, int) and isinstance(right, int)
+        return left.bit_length() * abs(right) if whole else 0
+    for one, times in ((left, right), (right, left)):
+        if isinstance(one, Sized) and isinstance(times, int):
+            return len(one) * times
+    both = isinstance(left, int) and isinstance(right, int)
+    return left.bit_length() + right.bit_length() if both else 0
 
 
 class _Generation(Extension):
