@@ -31,7 +31,7 @@ test-modelopt: $(VENV)/installed-dev
 	@tools/modelopt/prepare.sh "$(PYTHON)" .venv-modelopt
 	@tools/modelopt/test.sh
 
-# Codex, Claude Code, opencode and aider themselves, on loopback: 2 GB of packages, then a minute.
+# Codex, Claude Code, opencode and aider themselves, on loopback: 2 GB of packages, then three minutes.
 test-agents: $(VENV)/installed-dev
 	@tools/agents/prepare.sh "$(PYTHON)" .agents
 	@tools/agents/test.sh .agents
