@@ -44,7 +44,7 @@ def hear(client: httpx.Client, path: str, body: dict[str, Any], headers: dict[st
 
 def whole(document: dict[str, Any]) -> Heard:
     """An answer that was not streamed."""
-    if document["object"] == "response" if "object" in document else False:
+    if document.get("object") == "response":
         return of_items(document["output"], document["status"])
     if document.get("type") == "message":
         return of_blocks(document["content"], document["stop_reason"])

@@ -62,7 +62,9 @@ class Heard:
         )
 
 
-def _wrap(library: Any) -> None:
+def _streams(library: Any) -> tuple[Any, Any]:
+    """The streams of that library that are listened to while a client reads them."""
+
     class Stream(library.SyncByteStream):  # type: ignore[misc, name-defined]
         def __init__(self, stream: Any, heard: Heard) -> None:
             self._stream, self._heard = stream, heard
@@ -91,19 +93,24 @@ def _wrap(library: Any) -> None:
             self._heard.end(whole=False)
             await self._stream.aclose()
 
+    return Stream, AsyncStream
+
+
+def _wrap(library: Any) -> None:
+    stream, async_stream = _streams(library)
     handle = library.HTTPTransport.handle_request
     handle_async = library.AsyncHTTPTransport.handle_async_request
 
     def handle_request(transport: Any, request: Any) -> Any:
         response = handle(transport, request)
         if _is_of_interest(request, response):
-            response.stream = Stream(response.stream, Heard(request, response))
+            response.stream = stream(response.stream, Heard(request, response))
         return response
 
     async def handle_async_request(transport: Any, request: Any) -> Any:
         response = await handle_async(transport, request)
         if _is_of_interest(request, response):
-            response.stream = AsyncStream(response.stream, Heard(request, response))
+            response.stream = async_stream(response.stream, Heard(request, response))
         return response
 
     library.HTTPTransport.handle_request = handle_request

@@ -179,7 +179,7 @@ def test_every_type_that_a_shape_names_is_known() -> None:
     assert names - set(shapes()) == {"string", "integer", "number", "boolean", "null", "any"}
 
 
-def test_alternatives_are_told_apart_outside_of_brackets() -> None:
+def test_alternatives_are_separated_outside_of_brackets() -> None:
     assert alternatives("[a|b]|'c|d'|{e|f}|g") == ("[a|b]", "'c|d'", "{e|f}", "g")
 
 

@@ -52,10 +52,10 @@ def fits(rule, prompt, guide):
 
 def rest_of(say, prompt):
     """`say` without the part of it with which the prompt ends."""
-    begun = prompt.rpartition(ASSISTANT)[2] if ASSISTANT in prompt else ""
-    for start in range(len(begun)):
-        if say.startswith(begun[start:]):
-            return say[len(begun) - start :]
+    prefix = prompt.rpartition(ASSISTANT)[2] if ASSISTANT in prompt else ""
+    for start in range(len(prefix)):
+        if say.startswith(prefix[start:]):
+            return say[len(prefix) - start :]
     return say
 
 
