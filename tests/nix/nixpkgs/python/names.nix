@@ -20,6 +20,7 @@
   "psutil"
   "pytest"
   "pytest-asyncio"
+  "pytest-timeout"
   "python-dotenv"
   "python-rapidjson"
   "pyyaml"
