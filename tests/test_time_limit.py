@@ -12,12 +12,13 @@ INI = Path(__file__).with_name("pytest.ini")
 
 HANGS = """
 import subprocess
+from pathlib import Path
 import pytest
 
 @pytest.fixture
 def sleeper():
     child = subprocess.Popen(["sleep", "1000"])
-    open({pid!r}, "w").write(str(child.pid))
+    Path({pid!r}).write_text(str(child.pid))
     yield child
     child.kill()
     child.wait()
