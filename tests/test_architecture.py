@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "python" / "enginix"
 
-BASE = {"errors", "process", "readiness", "manifest", "catalog", "runtimes"}
+BASE = {"errors", "owned", "process", "readiness", "manifest", "catalog", "runtimes"}
 BUILD = BASE | {"checkpoint", "engine"}
 SERVE = BASE | {"chat", "triton", "backends"}
 
@@ -18,6 +18,7 @@ SERVE = BASE | {"chat", "triton", "backends"}
 # backends, gateway, serve) meet in the manifest and nowhere else.
 MAY_IMPORT = {
     "errors": set(),
+    "owned": set(),
     "process": {"errors"},
     "readiness": set(),
     "manifest": {"errors"},

@@ -23,7 +23,7 @@ from enginix.errors import (
     NotAnEngine,
     RuntimeMissing,
 )
-from enginix.manifest import Chat
+from enginix.manifest import Chat, require_within
 from enginix.runtimes.find import find_recipe, find_server, runtime_root
 from enginix.serve import commands
 from enginix.serve.child import ChildSpec
@@ -211,7 +211,10 @@ def _engine(entry: ModelEntry) -> Path:
 
 def _gguf(entry: ModelEntry) -> Path:
     engine = _engine(entry)
-    return engine if engine.suffix == ".gguf" else engine / "model.gguf"
+    if engine.suffix == ".gguf":
+        return engine
+    require_within(engine)
+    return engine / "model.gguf"
 
 
 def _checkpoint(entry: ModelEntry) -> str:
