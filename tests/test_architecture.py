@@ -10,7 +10,17 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "python" / "enginix"
 
-BASE = {"errors", "owned", "process", "readiness", "manifest", "catalog", "runtimes"}
+BASE = {
+    "errors",
+    "marked",
+    "owned",
+    "ports",
+    "process",
+    "readiness",
+    "manifest",
+    "catalog",
+    "runtimes",
+}
 BUILD = BASE | {"checkpoint", "engine"}
 SERVE = BASE | {"chat", "triton", "backends"}
 
@@ -18,7 +28,9 @@ SERVE = BASE | {"chat", "triton", "backends"}
 # backends, gateway, serve) meet in the manifest and nowhere else.
 MAY_IMPORT = {
     "errors": set(),
+    "marked": {"process"},
     "owned": set(),
+    "ports": {"errors", "process"},
     "process": {"errors"},
     "readiness": set(),
     "manifest": {"errors"},

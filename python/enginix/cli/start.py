@@ -14,7 +14,8 @@ from enginix.cli.logs import Followed
 from enginix.cli.own_command import own_command
 from enginix.cli.started import Started, alone, end, forget, remember, running
 from enginix.errors import PortTaken, StartFailed, UsageError
-from enginix.process import Detached, birth_of, describe_exit, require_port_free, start_detached
+from enginix.ports import require_port_free
+from enginix.process import Detached, birth_of, describe_exit, start_detached
 from enginix.readiness import answers_ok
 from enginix.serve.commands import LOOPBACK
 from enginix.serve.models_file import ENGINES, catalogue_profile, read_models_file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sys
 import time
 from contextlib import AsyncExitStack
@@ -23,7 +24,7 @@ from enginix.cli.up_servers import (
 from enginix.cli.up_wishes import Wishes
 from enginix.errors import BackendUnavailable, StartFailed
 from enginix.readiness import answers_ok
-from enginix.serve.child import ChildSpec, State
+from enginix.serve.child import MARK, ChildSpec, State
 from enginix.serve.commands import LOOPBACK, Command
 from enginix.serve.control import control_socket
 from enginix.serve.judge import Policy
@@ -96,7 +97,15 @@ def _gateway_keeper(profile: Profile, command: Command, url: str) -> Keeper:
             raise BackendUnavailable("its /livez does not answer")
 
     log = log_directory(profile) / "gateway.log"
-    spec = ChildSpec(GATEWAY, command.argv, log, is_ready, env=with_ours(command.env))
+    spec = ChildSpec(
+        GATEWAY,
+        command.argv,
+        log,
+        is_ready,
+        env=with_ours(command.env) | {MARK: secrets.token_hex(8)},
+        host=profile.gateway.host,
+        ports=[profile.gateway.port],
+    )
     return Keeper(spec, probe=probe, policy=GATEWAY_POLICY)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +28,7 @@ from enginix.errors import (
 from enginix.manifest import Chat, require_within
 from enginix.runtimes.find import find_recipe, find_server, runtime_root
 from enginix.serve import commands
-from enginix.serve.child import ChildSpec
+from enginix.serve.child import MARK, ChildSpec
 from enginix.serve.commands import LOOPBACK, Command
 from enginix.serve.keeper import Keeper, Probe
 from enginix.serve.liveness import Seen
@@ -36,6 +38,9 @@ from enginix.serve.traffic import Traffic
 
 RUNTIME = "triton-cpu"
 PROBE_SECONDS = 2.0
+
+# Engine -> what its server gets when this process dies: these end workers that leave their session.
+ORPHANED = {"trtllm": signal.SIGTERM, "vllm": signal.SIGTERM}
 
 # Engine -> its server's program, and the arguments it serves with.
 PROGRAMS = {"trtllm": ("trtllm-serve", []), "vllm": ("vllm", ["serve"])}
@@ -150,7 +155,9 @@ def keeper_of(server: Server, traffic: Traffic) -> Keeper:
         server.log,
         lambda: answers(prober.probe),
         deadline=server.entry.ready_seconds,
-        env=with_ours(server.command.env),
+        env=with_ours(server.command.env) | {MARK: secrets.token_hex(8)},
+        ports=list(server.entry.ports.values()),
+        orphaned=ORPHANED.get(server.entry.engine, signal.SIGKILL),
     )
     text = prober.probe_text if isinstance(prober, TritonProbe) else None
     return Keeper(spec, probe=prober.probe, rare_probe=text, traffic=seen)
