@@ -16,6 +16,9 @@ from subprocess import PIPE, STDOUT
 import httpx
 import pytest
 
+from enginix.cli.up_servers import written_files
+from enginix.errors import ProcessError
+from enginix.owned import hold
 from enginix.process import birth_of, descendants
 from tests.conftest import free_ports
 
@@ -157,6 +160,34 @@ def test_what_was_killed_is_not_taken_for_running(machine: Machine) -> None:
     wait_until(lambda: gone(pids))
     assert "nothing runs" in machine.run("stop")
     assert machine.start("first").endswith("status 0")
+
+
+def test_what_runs_in_another_pid_namespace_is_not_taken_for_ended(machine: Machine) -> None:
+    machine.start("first")
+    (record,) = (machine.home / "started").glob("*.json")
+    there = json.loads(record.read_text())
+    # To somebody in another namespace the id is nobody's, or somebody else's.
+    record.write_text(json.dumps({**there, "pid": os.getpid()}))
+    assert "first  vllm" in machine.run("status")
+    said = machine.run("stop")
+    assert "runs where this command does not see its processes" in said
+    assert said.endswith("status 1")
+    assert answers(machine.ports[0])
+    record.write_text(json.dumps(there))
+
+
+def test_a_profile_that_runs_keeps_its_files_from_another_of_it(machine: Machine) -> None:
+    machine.start("first")
+    (directory,) = (path for path in (machine.home / "run").iterdir() if path.is_dir())
+    before = sorted(directory.iterdir())
+    lock = hold(directory.with_name(f"{directory.name}.lock"))
+    assert lock is None
+    refused = pytest.raises(ProcessError, match="another `enginix up` works in")
+    with refused, written_files(directory, []):
+        pass
+    assert sorted(directory.iterdir()) == before
+    machine.run("stop")
+    assert list((machine.home / "run").iterdir()) == []
 
 
 @pytest.mark.parametrize(

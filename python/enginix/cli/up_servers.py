@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import signal
@@ -23,9 +24,11 @@ from enginix.errors import (
     ModelUnknown,
     NotACheckpoint,
     NotAnEngine,
+    ProcessError,
     RuntimeMissing,
 )
 from enginix.manifest import Chat, require_within
+from enginix.owned import hold
 from enginix.runtimes.find import find_recipe, find_server, runtime_root
 from enginix.serve import commands
 from enginix.serve.child import MARK, ChildSpec
@@ -122,13 +125,24 @@ def require_engine(entry: ModelEntry) -> None:
 @contextmanager
 def written_files(directory: Path, commands: Sequence[Command]) -> Iterator[None]:
     """What the commands read is there, in `directory`, until the block ends."""
-    directory.mkdir(parents=True, exist_ok=True)
-    for command in commands:
-        write_files(command)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    lock = directory.with_name(f"{directory.name}.lock")
+    descriptor = hold(lock, os.O_CREAT)
+    if descriptor is None:
+        raise ProcessError(
+            f"another `enginix up` works in {directory}; end it, or choose another --port"
+        )
     try:
+        # One that was killed has left it.
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir()
+        for command in commands:
+            write_files(command)
         yield
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+        lock.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 def write_files(command: Command) -> None:
