@@ -103,6 +103,16 @@ def test_one_rank_needs_neither_mpirun_nor_nccl(tmp_path: Path) -> None:
         assert "OMPI_COMM_WORLD_RANK" not in machine.report(0)["environment"]
 
 
+@pytest.mark.parametrize("ranks", SIZES)
+def test_the_server_is_given_no_secrets(tmp_path: Path, ranks: int) -> None:
+    given = {"HF_TOKEN": "hf_x", "ENGINIX_API_KEYS": "key", "CUDA_CACHE_PATH": "/x"}
+    machine = Machine(tmp_path / "m", ranks, environment=given)
+    with machine.started() as running:
+        assert running.log.says("Triton serves"), running.log.text()
+        seen = machine.report(ranks - 1)["environment"]
+    assert given.keys() & seen.keys() == {"CUDA_CACHE_PATH"}
+
+
 @needs_mpirun
 @pytest.mark.parametrize("victim", [0, 3])
 def test_a_killed_rank_ends_all_and_is_named(tmp_path: Path, victim: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import sys
 import time
 from contextlib import AsyncExitStack
@@ -10,6 +9,7 @@ from functools import partial
 
 from rich.console import Console
 
+from enginix.cli import environment
 from enginix.cli.hello import try_hello
 from enginix.cli.up_servers import (
     control_path,
@@ -18,13 +18,13 @@ from enginix.cli.up_servers import (
     resident_of,
     run_directory,
     servers_of,
-    with_ours,
+    with_mark,
     written_files,
 )
 from enginix.cli.up_wishes import Wishes
 from enginix.errors import BackendUnavailable, StartFailed
 from enginix.readiness import answers_ok
-from enginix.serve.child import MARK, ChildSpec, State
+from enginix.serve.child import ChildSpec, State
 from enginix.serve.commands import LOOPBACK, Command
 from enginix.serve.control import control_socket
 from enginix.serve.judge import Policy
@@ -102,7 +102,7 @@ def _gateway_keeper(profile: Profile, command: Command, url: str) -> Keeper:
         command.argv,
         log,
         is_ready,
-        env=with_ours(command.env) | {MARK: secrets.token_hex(8)},
+        env=with_mark({**environment.for_child(environment.GATEWAY_SECRETS), **command.env}),
         host=profile.gateway.host,
         ports=[profile.gateway.port],
     )

@@ -169,7 +169,7 @@ def keeper_of(server: Server, traffic: Traffic) -> Keeper:
         server.log,
         lambda: answers(prober.probe),
         deadline=server.entry.ready_seconds,
-        env=with_ours(server.command.env) | {MARK: secrets.token_hex(8)},
+        env=_environment(server),
         ports=list(server.entry.ports.values()),
         orphaned=ORPHANED.get(server.entry.engine, signal.SIGKILL),
     )
@@ -185,8 +185,16 @@ async def answers(probe: Probe) -> bool:
     return True
 
 
-def with_ours(env: Mapping[str, str]) -> dict[str, str]:
-    return {**environment.everything(), **env}
+def _environment(server: Server) -> dict[str, str]:
+    entry = server.entry
+    fetches = entry.engine in PROGRAMS and not Path(_checkpoint(entry)).is_dir()
+    ours = environment.for_server([*entry.secrets, *(environment.HUB_SECRETS if fetches else ())])
+    return with_mark({**ours, **server.command.env})
+
+
+def with_mark(env: Mapping[str, str]) -> dict[str, str]:
+    """By which all that a server has started is found, when it has ended."""
+    return {**env, MARK: secrets.token_hex(8)}
 
 
 def server_of(profile: Profile, entry: ModelEntry) -> Server:
