@@ -65,7 +65,7 @@ def test_a_killed_command_takes_all_ranks_along(tmp_path: Path, ranks: int) -> N
         assert running.log.says("Triton serves"), running.log.text()
         servers = [machine.report(rank)["pid"] for rank in range(ranks)]
         running.process.kill()
-        wait_until_gone(servers)
+        wait_until_gone(servers, patience=2)
 
 
 @needs_mpirun
