@@ -19,6 +19,7 @@ in
           psutil
           pytest
           pytest-asyncio
+          pytest-timeout
           types-protobuf
         ])
       ))

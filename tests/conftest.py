@@ -111,13 +111,13 @@ def token_server(runtime: Runtime) -> Iterator[TokenTriton]:
 
 
 @contextmanager
-def running_triton(engine: Path) -> Iterator[RunningTriton]:
+def running_triton(engine: Path, exit_timeout: int = 1) -> Iterator[RunningTriton]:
     """A Triton of a test's own, for tests that kill it."""
     http, grpc, metrics = free_ports(3)
     command = [
         *(sys.executable, "-m", "enginix", "triton", str(engine), "--threads=1"),
         *(f"--http-port={http}", f"--grpc-port={grpc}", f"--metrics-port={metrics}"),
-        "--exit-timeout=1",
+        f"--exit-timeout={exit_timeout}",
     ]
     child = subprocess.Popen(command, stdout=PIPE, stderr=STDOUT, text=True, start_new_session=True)
     log = Log(child)

@@ -10,7 +10,18 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "python" / "enginix"
 
-BASE = {"errors", "prerequisites", "process", "readiness", "manifest", "catalog", "runtimes"}
+BASE = {
+    "errors",
+    "marked",
+    "owned",
+    "ports",
+    "prerequisites",
+    "process",
+    "readiness",
+    "manifest",
+    "catalog",
+    "runtimes",
+}
 BUILD = BASE | {"checkpoint", "engine"}
 SERVE = BASE | {"chat", "triton", "backends"}
 
@@ -19,6 +30,9 @@ SERVE = BASE | {"chat", "triton", "backends"}
 MAY_IMPORT = {
     "errors": set(),
     "prerequisites": set(),
+    "marked": {"process"},
+    "owned": set(),
+    "ports": {"errors", "process"},
     "process": {"errors"},
     "readiness": set(),
     "manifest": {"errors"},

@@ -113,3 +113,65 @@ def test_a_truncated_file_is_found(tmp_path: Path) -> None:
 def test_whole_files_pass(tmp_path: Path) -> None:
     (tmp_path / "model.gguf").write_bytes(b"123")
     check_files(tmp_path, replace(MANIFEST, check=[]))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/etc/passwd",
+        "../other/model.gguf",
+        "weights/../../x",
+        "",
+        ".",
+        "..",
+        "a//b",
+        "a/./b",
+        "a\0b",
+    ],
+)
+@pytest.mark.parametrize("where", ["files", "sha256"])
+def test_a_file_outside_of_the_engine_is_refused(tmp_path: Path, where: str, name: str) -> None:
+    values = {"files": 3, "sha256": "00" * 32}
+    written(tmp_path, **{where: {name: values[where]}})
+    with pytest.raises(EngineDamaged, match="expected a path within the engine"):
+        read_manifest(tmp_path)
+
+
+def test_a_file_in_a_folder_of_the_engine_is_fine(tmp_path: Path) -> None:
+    written(tmp_path, files={"tokenizer/vocab.json": 1})
+    assert read_manifest(tmp_path).files == {"tokenizer/vocab.json": 1}
+
+
+def test_a_link_out_of_the_engine_is_refused(tmp_path: Path) -> None:
+    engine = tmp_path / "engine"
+    engine.mkdir()
+    (tmp_path / "secret").write_text("abc")
+    (engine / "model.gguf").symlink_to(tmp_path / "secret")
+    with pytest.raises(EngineDamaged, match="leads out of the engine"):
+        check_files(engine, MANIFEST)
+
+
+def test_a_folder_that_is_a_link_out_of_the_engine_is_refused(tmp_path: Path) -> None:
+    engine, elsewhere = tmp_path / "engine", tmp_path / "elsewhere"
+    engine.mkdir()
+    elsewhere.mkdir()
+    (elsewhere / "vocab.json").write_text("abc")
+    (engine / "tokenizer").symlink_to(elsewhere)
+    with pytest.raises(EngineDamaged, match="leads out of the engine"):
+        check_files(engine, replace(MANIFEST, files={"tokenizer/vocab.json": 3}))
+
+
+def test_an_engine_behind_a_link_and_links_within_it_are_fine(tmp_path: Path) -> None:
+    engine = tmp_path / "engine"
+    engine.mkdir()
+    (engine / "weights").write_text("abc")
+    (engine / "model.gguf").symlink_to("weights")
+    (tmp_path / "result").symlink_to(engine)
+    check_files(tmp_path / "result", MANIFEST)
+
+
+def test_links_that_lead_to_each_other_are_a_missing_file(tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").symlink_to("other")
+    (tmp_path / "other").symlink_to("model.gguf")
+    with pytest.raises(EngineDamaged, match="is missing"):
+        check_files(tmp_path, MANIFEST)

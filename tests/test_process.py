@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from enginix.errors import PortTaken, ProcessError
+from enginix.ports import require_port_free
 from enginix.process import (
     descendants,
     describe_exit,
     find_program,
-    require_port_free,
     run,
     started,
 )

@@ -158,6 +158,7 @@ def read_manifest_file(path: Path) -> Manifest:
         raise EngineDamaged(
             f"{path}: kind: expected one of {', '.join(KINDS)}, got {manifest.kind!r}"
         )
+    _check_names(manifest, path)
     return manifest
 
 
@@ -174,7 +175,8 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
 
 
 def check_files(directory: Path, manifest: Manifest) -> None:
-    """Every promised file is there and has its size; reads no content."""
+    """Every promised file is there, within the engine, and has its size; reads no content."""
+    require_within(directory)
     for name, size in manifest.files.items():
         try:
             found = (directory / name).stat().st_size
@@ -188,6 +190,28 @@ def check_files(directory: Path, manifest: Manifest) -> None:
                 f"{directory / name} has {found} bytes, the manifest promises {size}; "
                 "build the engine again"
             )
+
+
+def require_within(directory: Path) -> None:
+    """Raise EngineDamaged for a link out of the engine: what it leads to would be served, too."""
+    home = os.path.realpath(directory)
+    for path in sorted(directory.rglob("*")):
+        if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(home):
+            raise EngineDamaged(
+                f"{path} is a link that leads out of the engine, to {os.path.realpath(path)}; put "
+                "a copy of the file there, or build the engine again"
+            )
+
+
+def _check_names(manifest: Manifest, path: Path) -> None:
+    for where, names in (("files", manifest.files), ("sha256", manifest.sha256)):
+        for name in names:
+            parts = name.split("/")
+            if not {"", ".", ".."}.isdisjoint(parts) or "\0" in name:
+                raise EngineDamaged(
+                    f"{path}: {where}: expected a path within the engine, got {name!r}; "
+                    "build the engine again"
+                )
 
 
 def _parse(hint: Any, value: object, where: str) -> Any:

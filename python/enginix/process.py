@@ -1,7 +1,7 @@
 """Starts, watches and ends child processes: the only door to them.
 
-A child gets its own session, so its whole group can be signalled, and dies with its parent
-(PR_SET_PDEATHSIG), so that killing an enginix command leaves nothing behind.
+A child gets its own session, so its whole group can be signalled, and is killed by the kernel when
+its parent dies (PR_SET_PDEATHSIG), so that killing an enginix command leaves nothing running.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import logging
 import os
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO
 
-from enginix.errors import PortTaken, ProcessError
+from enginix.errors import ProcessError
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +43,12 @@ async def end_adopted() -> None:
     await asyncio.gather(*(kill(pid) for pid in descendants(os.getpid())))
 
 
-def _die_with_parent() -> None:
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+def _die_with(parent: int, number: signal.Signals) -> None:
+    """Called in the child, before it becomes its program."""
+    _libc.prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
+    if os.getppid() != parent:
+        # It died before that, and nobody tells us any more.
+        os._exit(1)
 
 
 async def start(
@@ -55,8 +59,14 @@ async def start(
     stdin: Output = subprocess.DEVNULL,
     stdout: Output = None,
     stderr: Output = None,
+    orphaned: signal.Signals = signal.SIGKILL,
 ) -> asyncio.subprocess.Process:
-    """Start `argv` in a session of its own; prefer `started`, which also ends it."""
+    """Start `argv` in a session of its own; prefer `started`, which also ends it.
+
+    `orphaned` is what it gets when this process dies. SIGKILL, because a server that is asked to
+    end drains its requests, holds its ports, and may be frozen; something softer is only for
+    programs that must end processes of theirs which nobody else would find.
+    """
     try:
         return await asyncio.create_subprocess_exec(
             *argv,
@@ -66,7 +76,7 @@ async def start(
             stdout=stdout,
             stderr=stderr,
             start_new_session=True,
-            preexec_fn=_die_with_parent,
+            preexec_fn=partial(_die_with, os.getpid(), orphaned),
         )
     except FileNotFoundError as error:
         raise ProcessError(f"cannot start {argv[0]!r}: {error.strerror}") from error
@@ -75,9 +85,16 @@ async def start(
 
 
 def start_detached(
-    argv: Sequence[str], *, output: IO[bytes], env: Mapping[str, str] | None = None
+    argv: Sequence[str],
+    *,
+    output: IO[bytes],
+    env: Mapping[str, str] | None = None,
+    keeps: Sequence[int] = (),
 ) -> Detached:
-    """Start `argv` in a session of its own that outlives us; the caller sees to its end."""
+    """Start `argv` in a session of its own that outlives us; the caller sees to its end.
+
+    `keeps` are descriptors that it has, too, such as that of a lock it is to hold.
+    """
     return subprocess.Popen(
         argv,
         env=env,
@@ -85,6 +102,7 @@ def start_detached(
         stdout=output,
         stderr=output,
         start_new_session=True,
+        pass_fds=keeps,
     )
 
 
@@ -98,12 +116,15 @@ async def started(
     stdout: Output = None,
     stderr: Output = None,
     grace: float = 10.0,
+    orphaned: signal.Signals = signal.SIGKILL,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """A running child that is gone, with all its descendants, when the block ends.
 
     `grace` is the seconds between SIGTERM and SIGKILL.
     """
-    child = await start(argv, env=env, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr)
+    child = await start(
+        argv, env=env, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr, orphaned=orphaned
+    )
     try:
         yield child
     finally:
@@ -239,43 +260,14 @@ def find_program(name: str, path: str | None = None) -> Path | None:
     return Path(found) if found else None
 
 
-def require_port_free(host: str, port: int, flag: str) -> None:
-    """Raise PortTaken, naming the holder where /proc tells, if `port` cannot be bound."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except PermissionError:
-            raise ProcessError(
-                f"port {port} needs more rights than this user has; choose one above 1023 "
-                f"with {flag}"
-            ) from None
-        except OSError:
-            raise PortTaken(port, flag, port_holder(port)) from None
-
-
-def port_holder(port: int) -> str | None:
-    """'name (pid N)' of the process that listens on `port`, if this user may see it."""
-    inodes = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        with contextlib.suppress(OSError):
-            for line in Path(table).read_text().splitlines()[1:]:
-                words = line.split()
-                # st 0A is LISTEN; the local address ends in the port, in hexadecimal.
-                if words[3] == "0A" and int(words[1].rsplit(":", 1)[1], 16) == port:
-                    inodes.add(f"socket:[{words[9]}]")
-    for pid, _ in _parents():
-        with contextlib.suppress(OSError):
-            for fd in Path(f"/proc/{pid}/fd").iterdir():
-                if os.readlink(fd) in inodes:
-                    name = Path(f"/proc/{pid}/comm").read_text().strip()
-                    return f"{name} (pid {pid})"
-    return None
-
-
 def _group(leader: int) -> list[int]:
     """Process ids of the group that `leader` began, whether it lives or not."""
     return [pid for pid, _, group in _processes() if group == leader]
+
+
+def process_ids() -> list[int]:
+    """Of every process there is."""
+    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
 
 
 def _parents() -> Iterator[tuple[int, int]]:
@@ -285,13 +277,12 @@ def _parents() -> Iterator[tuple[int, int]]:
 
 def _processes() -> Iterator[tuple[int, int, int]]:
     """(pid, parent's pid, process group) of every process."""
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            with contextlib.suppress(OSError):
-                stat = Path(f"/proc/{entry}/stat").read_text(errors="replace")
-                # The command name may hold spaces and brackets; fields count from its last one.
-                parent, group = stat.rpartition(")")[2].split()[1:3]
-                yield int(entry), int(parent), int(group)
+    for pid in process_ids():
+        with contextlib.suppress(OSError):
+            stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+            # The command name may hold spaces and brackets; fields count from its last one.
+            parent, group = stat.rpartition(")")[2].split()[1:3]
+            yield pid, int(parent), int(group)
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

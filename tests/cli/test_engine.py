@@ -10,7 +10,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -279,6 +280,8 @@ class BusyBuild:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
+            # Under `nohup` the tests ignore it, and so would every program they start.
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
         )
         # Opens when the sleeper is there to write.
         self.sleeper = int(fifo.read_text())
@@ -292,20 +295,40 @@ class BusyBuild:
         _, errors = self.process.communicate()
         return errors
 
+    def close(self) -> None:
+        """End it, whatever became of the test."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
+        os.close(self._gone)
+
     def sleeper_is_gone(self, patience: float = 10.0) -> bool:
         """Wait for the end of the sleeper."""
         return bool(select.select([self._gone], [], [], patience)[0])
 
 
+@pytest.fixture
+def begin(home: Path, tmp_path: Path) -> Iterator[Callable[[], BusyBuild]]:
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(closing(BusyBuild(tmp_path)))
+
+
+@contextmanager
+def ignored(number: signal.Signals) -> Iterator[None]:
+    """By this process, and so by those that it starts."""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
 def test_a_build_in_the_background_of_a_script_can_be_terminated(
-    home: Path, tmp_path: Path
+    begin: Callable[[], BusyBuild], tmp_path: Path
 ) -> None:
     # Such a shell starts it with SIGINT ignored.
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        build = BusyBuild(tmp_path)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with ignored(signal.SIGINT):
+        build = begin()
 
     build.end(signal.SIGTERM)
 
@@ -317,9 +340,11 @@ def test_a_build_in_the_background_of_a_script_can_be_terminated(
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
 def test_a_build_that_is_ended_leaves_nothing_behind(
-    number: signal.Signals, status: int, home: Path, tmp_path: Path
+    number: signal.Signals, status: int, begin: Callable[[], BusyBuild], tmp_path: Path
 ) -> None:
-    build = BusyBuild(tmp_path)
+    # As under `nohup`, which the tests may be run with.
+    with ignored(signal.SIGHUP):
+        build = begin()
 
     errors = build.end(number)
 
@@ -330,9 +355,9 @@ def test_a_build_that_is_ended_leaves_nothing_behind(
 
 
 def test_a_build_that_was_killed_is_made_again(
-    enginix: Enginix, home: Path, tmp_path: Path
+    enginix: Enginix, begin: Callable[[], BusyBuild], tmp_path: Path
 ) -> None:
-    build = BusyBuild(tmp_path)
+    build = begin()
 
     build.end(signal.SIGKILL)
 
@@ -344,15 +369,16 @@ def test_a_build_that_was_killed_is_made_again(
 
 
 def test_a_second_build_of_one_output_is_refused_and_the_first_goes_on(
-    enginix: Enginix, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    enginix: Enginix,
+    begin: Callable[[], BusyBuild],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    build = BusyBuild(tmp_path)
-    try:
-        assert enginix("build", "demo", "--out", tmp_path / "out") == 1
-        assert "another build of" in capsys.readouterr().err
-        assert build.process.poll() is None
-    finally:
-        build.end(signal.SIGTERM)
+    build = begin()
+    assert enginix("build", "demo", "--out", tmp_path / "out") == 1
+    assert "another build of" in capsys.readouterr().err
+    assert build.process.poll() is None
+    build.end(signal.SIGTERM)
 
 
 def test_verify_tells_what_it_looked_at(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -63,12 +64,9 @@ def test_a_manifest_with_an_unknown_chat_format_is_refused_before_anything_is_se
     demo_engine: Path, tmp_path: Path
 ) -> None:
     engine = tmp_path / "engine"
-    engine.mkdir()
-    for file in demo_engine.iterdir():
-        (engine / file.name).symlink_to(file)
+    shutil.copytree(demo_engine, engine)
     manifest = json.loads((demo_engine / "manifest.json").read_text())
     manifest["chat"]["tools"] = "smoke-signals"
-    (engine / "manifest.json").unlink()
     (engine / "manifest.json").write_text(json.dumps(manifest))
     done = enginix(str(engine))
     assert done.returncode == 1

@@ -16,6 +16,10 @@ from subprocess import PIPE, STDOUT
 import httpx
 import pytest
 
+from enginix.cli.up_servers import written_files
+from enginix.errors import ProcessError
+from enginix.owned import hold
+from enginix.ports import port_holder
 from enginix.process import birth_of, descendants
 from tests.conftest import free_ports
 
@@ -157,6 +161,64 @@ def test_what_was_killed_is_not_taken_for_running(machine: Machine) -> None:
     wait_until(lambda: gone(pids))
     assert "nothing runs" in machine.run("stop")
     assert machine.start("first").endswith("status 0")
+
+
+def test_what_runs_in_another_pid_namespace_is_not_taken_for_ended(machine: Machine) -> None:
+    machine.start("first")
+    (record,) = (machine.home / "started").glob("*.json")
+    there = json.loads(record.read_text())
+    # To somebody in another namespace the id is nobody's, or somebody else's.
+    record.write_text(json.dumps({**there, "pid": os.getpid()}))
+    status, said = machine.run("status"), machine.run("stop")
+    record.write_text(json.dumps(there))
+    assert "first  vllm" in status
+    assert "runs where this command does not see its processes" in said
+    assert said.endswith("status 1")
+    assert answers(machine.ports[0])
+
+
+def test_a_profile_that_runs_keeps_its_files_from_another_of_it(machine: Machine) -> None:
+    machine.start("first")
+    (directory,) = (path for path in (machine.home / "run").iterdir() if path.is_dir())
+    before = sorted(directory.iterdir())
+    lock = hold(directory.with_name(f"{directory.name}.lock"))
+    assert lock is None
+    refused = pytest.raises(ProcessError, match="another `enginix up` works in")
+    with refused, written_files(directory, []):
+        pass
+    assert sorted(directory.iterdir()) == before
+    machine.run("stop")
+    assert list((machine.home / "run").iterdir()) == []
+
+
+def environment_of(port: int) -> dict[str, str]:
+    """What the process that listens on a port was started with."""
+    holder = port_holder(port) or ""
+    words = Path(f"/proc/{holder.split()[-1].rstrip(')')}/environ").read_text().split("\0")
+    return dict(word.split("=", 1) for word in words if word)
+
+
+def test_servers_are_given_no_secrets_and_the_gateway_its_own(machine: Machine) -> None:
+    machine.env |= {"HF_TOKEN": "hf_x", "OPENAI_API_KEY": "sk-x", "ENGINIX_API_KEYS": "key"}
+    machine.env |= {"MY_TOKEN": "named", "NCCL_DEBUG": "INFO", "HTTPS_PROXY": "http://127.0.0.1:1"}
+    http, port = free_ports(1)[0], machine.ports[0]
+    process = machine.begin(
+        *("up", "--models=models.json", "--model=first", f"--port={port}", f"--http-port={http}"),
+        '--set=first.secrets=["MY_TOKEN"]',
+    )
+    try:
+        wait_until(lambda: port_holder(port) is not None)
+        server, gateway = environment_of(http), environment_of(port)
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+    secrets = {"HF_TOKEN", "OPENAI_API_KEY", "ENGINIX_API_KEYS", "MY_TOKEN"}
+    assert secrets & server.keys() == {"MY_TOKEN"}
+    assert secrets & gateway.keys() == {"ENGINIX_API_KEYS"}
+    for variables in (server, gateway):
+        assert variables["NCCL_DEBUG"] == "INFO"
+        assert variables["HTTPS_PROXY"] == "http://127.0.0.1:1"
+        assert variables["PATH"] == os.environ["PATH"]
 
 
 @pytest.mark.parametrize(

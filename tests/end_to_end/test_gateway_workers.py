@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from enginix.process import descendants
 from tests.conftest import RunningTriton
 from tests.end_to_end.gateway_process import RunningGateway, running_gateway
+from tests.end_to_end.test_triton_killed import wait_until_gone
 
 pytestmark = pytest.mark.triton
 
@@ -78,6 +80,28 @@ async def test_a_frozen_worker_is_replaced_within_five_seconds_and_the_other_goe
         assert other in descendants(gateway.process.pid)
         answers = await ask(gateway, 24)
         assert set(answers) == {"The capital of France is Paris."}
+
+
+def of_metrics(gateway: RunningGateway) -> Path:
+    """The directory that its workers share."""
+    held = [os.readlink(fd) for fd in Path(f"/proc/{gateway.process.pid}/fd").iterdir()]
+    (lock,) = {path for path in held if path.endswith("-lock")}
+    return Path(f"{lock.removesuffix('lock')}files")
+
+
+async def test_workers_end_with_a_killed_gateway_and_the_next_removes_what_it_left(
+    triton_server: RunningTriton,
+) -> None:
+    with running_gateway(triton_server.engine, triton_server.grpc, "--workers=2") as gateway:
+        workers, left = descendants(gateway.process.pid), of_metrics(gateway)
+        assert left.is_dir()
+        gateway.process.kill()
+        wait_until_gone(workers, patience=2)
+    assert left.is_dir()
+    with running_gateway(triton_server.engine, triton_server.grpc, "--workers=2") as gateway:
+        assert not left.exists()
+        left = of_metrics(gateway)
+    assert not left.exists()
 
 
 async def test_keys_lock_the_api_and_leave_health_open(triton_server: RunningTriton) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from enginix.process import descendants
 from tests.conftest import RunningTriton, running_triton
+from tests.end_to_end.test_triton_killed import left_by, name_of
 
 pytestmark = pytest.mark.triton
 
@@ -26,7 +27,7 @@ def test_curl_gets_text_from_the_ensemble(triton_server: RunningTriton) -> None:
 def test_a_stopped_server_leaves_nothing(runtime: object, demo_engine: Path) -> None:
     with running_triton(demo_engine) as server:
         family = [server.pid, *descendants(server.pid)]
+        files = name_of(server.pid)
     assert len(family) > 1
     assert not [pid for pid in family if Path(f"/proc/{pid}").exists()]
-    left = [*Path("/dev/shm").glob(f"enginix-triton-{server.pid}-*")]
-    assert not left
+    assert not left_by(files)

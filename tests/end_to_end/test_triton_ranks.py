@@ -12,7 +12,7 @@ import pytest
 
 from enginix.process import descendants, find_program
 from tests.end_to_end.ranks import Machine, Running
-from tests.end_to_end.test_triton_killed import left_by, named, wait_until_gone
+from tests.end_to_end.test_triton_killed import left_by, name_of, named, wait_until_gone
 
 needs_mpirun = pytest.mark.skipif(
     find_program("mpirun") is None, reason="mpirun is not installed (Debian: openmpi-bin)"
@@ -50,11 +50,12 @@ def test_sigterm_leaves_no_process_and_no_shared_memory(tmp_path: Path, ranks: i
     with Machine(tmp_path / "m", ranks).started() as running:
         assert running.log.says("Triton serves"), running.log.text()
         family = family_of(running)
-        assert left_by(running.process.pid)
+        files = name_of(running.process.pid)
+        assert left_by(files)
         running.process.terminate()
         assert running.process.wait(30) == 0
     wait_until_gone(family)
-    assert not left_by(running.process.pid)
+    assert not left_by(files)
 
 
 @pytest.mark.parametrize("ranks", SIZES)
@@ -64,7 +65,7 @@ def test_a_killed_command_takes_all_ranks_along(tmp_path: Path, ranks: int) -> N
         assert running.log.says("Triton serves"), running.log.text()
         servers = [machine.report(rank)["pid"] for rank in range(ranks)]
         running.process.kill()
-        wait_until_gone(servers)
+        wait_until_gone(servers, patience=2)
 
 
 @needs_mpirun
@@ -72,12 +73,13 @@ def test_a_killed_mpirun_takes_all_ranks_along(tmp_path: Path) -> None:
     machine = Machine(tmp_path / "m", 2)
     with machine.started() as running:
         assert running.log.says("Triton serves"), running.log.text()
+        files = name_of(running.process.pid)
         servers = [machine.report(rank)["pid"] for rank in range(2)]
         (mpirun,) = named(family_of(running), "mpirun")
         os.kill(mpirun, signal.SIGKILL)
         assert "Triton was killed by SIGKILL" in ended(running)
         wait_until_gone(servers)
-    assert not left_by(running.process.pid)
+    assert not left_by(files)
 
 
 @needs_mpirun
@@ -101,6 +103,16 @@ def test_one_rank_needs_neither_mpirun_nor_nccl(tmp_path: Path) -> None:
         assert "OMPI_COMM_WORLD_RANK" not in machine.report(0)["environment"]
 
 
+@pytest.mark.parametrize("ranks", SIZES)
+def test_the_server_is_given_no_secrets(tmp_path: Path, ranks: int) -> None:
+    given = {"HF_TOKEN": "hf_x", "ENGINIX_API_KEYS": "key", "CUDA_CACHE_PATH": "/x"}
+    machine = Machine(tmp_path / "m", ranks, environment=given)
+    with machine.started() as running:
+        assert running.log.says("Triton serves"), running.log.text()
+        seen = machine.report(ranks - 1)["environment"]
+    assert given.keys() & seen.keys() == {"CUDA_CACHE_PATH"}
+
+
 @needs_mpirun
 @pytest.mark.parametrize("victim", [0, 3])
 def test_a_killed_rank_ends_all_and_is_named(tmp_path: Path, victim: int) -> None:
@@ -109,13 +121,14 @@ def test_a_killed_rank_ends_all_and_is_named(tmp_path: Path, victim: int) -> Non
         assert running.log.says("Triton serves"), running.log.text()
         assert running.log.says(f"[rank {victim}] I rank {victim} starts"), running.log.text()
         family = family_of(running)
+        files = name_of(running.process.pid)
         os.kill(machine.report(victim)["pid"], signal.SIGKILL)
         text = ended(running)
     assert running.process.returncode == 1
     assert f"Triton was killed by SIGKILL; rank {victim} ended first" in text
     assert f"its last lines:\n  I rank {victim} starts" in text
     wait_until_gone(family)
-    assert not left_by(running.process.pid)
+    assert not left_by(files)
 
 
 @needs_mpirun
@@ -145,12 +158,13 @@ def test_a_rank_that_hangs_is_given_up_at_the_deadline(tmp_path: Path) -> None:
     with machine.started("--start-timeout=8", "--exit-timeout=1") as running:
         assert running.log.says("waiting for a rank that never comes"), running.log.text()
         family = family_of(running)
+        files = name_of(running.process.pid)
         text = ended(running)
     assert running.process.returncode == 1
     assert "was not ready within 8 s and was killed" in text
     assert "rank 1, its last lines:" in text
     wait_until_gone(family)
-    assert not left_by(running.process.pid)
+    assert not left_by(files)
 
 
 @needs_mpirun
@@ -184,10 +198,11 @@ def test_a_rank_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     with machine.started("--exit-timeout=1") as running:
         assert running.log.says("waiting for a rank that never comes"), running.log.text()
         family = family_of(running)
+        files = name_of(running.process.pid)
         running.process.terminate()
         running.process.wait(30)
     wait_until_gone(family)
-    assert not left_by(running.process.pid)
+    assert not left_by(files)
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from triton.engines import tensorrt_llm_manifest
 
 from enginix.backends.openai import OpenAIBackend
-from enginix.errors import ModelNotFound, RequestError
-from enginix.gateway.models import Models, RelayedModel
+from enginix.errors import EngineDamaged, ModelNotFound, RequestError
+from enginix.gateway.models import Models, RelayedModel, read_engine
+from enginix.manifest import write_manifest
 
 
 def model(name: str, aliases: tuple[str, ...] = (), contains: tuple[str, ...] = ()) -> RelayedModel:
@@ -40,6 +44,16 @@ def test_a_name_finds_its_model(asked: str, found: str) -> None:
 def test_a_name_that_fits_nothing_is_answered_with_those_there_are() -> None:
     with pytest.raises(ModelNotFound, match="has coder, nano-qwen, nemotron, qwen3-30b"):
         MODELS.resolve("gpt-4")
+
+
+def test_an_engine_whose_template_is_a_link_out_of_it_is_refused(tmp_path: Path) -> None:
+    engine = tmp_path / "engine"
+    engine.mkdir()
+    write_manifest(engine, tensorrt_llm_manifest())
+    (tmp_path / "secret").write_text("secret")
+    (engine / "chat_template.jinja").symlink_to(tmp_path / "secret")
+    with pytest.raises(EngineDamaged, match="leads out of the engine"):
+        read_engine(engine)
 
 
 BOTH = Models(

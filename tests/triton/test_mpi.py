@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -89,3 +91,29 @@ def test_without_a_name_there_is_no_culprit() -> None:
     words.hear("[1,0]<stdout>:fine")
     words.hear("")
     assert words.culprit() is None
+
+
+# Starts a rank as mpirun would, says its process id, and waits to be killed.
+MPIRUN = """
+import signal, subprocess, sys
+from enginix.triton.ranks import dying_along
+rank = subprocess.Popen([*dying_along(sys.argv[1]), "/bin/sleep", "1000"], start_new_session=True)
+print(rank.pid, flush=True)
+signal.pause()
+"""
+
+
+@pytest.mark.parametrize("path", ["", os.defpath])
+def test_a_rank_dies_with_its_mpirun_with_and_without_setpriv(path: str) -> None:
+    command = [sys.executable, "-c", MPIRUN, path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as mpirun:
+        assert mpirun.stdout is not None
+        pid = int(mpirun.stdout.readline())
+        rank = os.pidfd_open(pid)
+        # By then it has asked to be told.
+        while Path(f"/proc/{pid}/comm").read_text() != "sleep\n":
+            pass
+        mpirun.kill()
+    ended, _, _ = select.select([rank], [], [], 10)
+    os.close(rank)
+    assert ended

@@ -1,46 +1,41 @@
-"""A server leaves nothing behind, and what a killed one left is removed by the next."""
+"""A server leaves nothing behind, and its files are known by the same name everywhere."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
-import pytest
-
-from enginix.triton.workplace import remove_abandoned, workplace
-
-
-@pytest.fixture
-def dead_pid() -> int:
-    child = subprocess.Popen([sys.executable, "-c", ""])
-    child.wait()
-    return child.pid
+from enginix.triton.workplace import backend_directories, workplace
 
 
 def test_directory_and_shared_memory_are_gone_afterwards(tmp_path: Path) -> None:
-    with workplace(tmp_path) as place:
+    temporary, memory = tmp_path / "tmp", tmp_path / "shm"
+    temporary.mkdir()
+    memory.mkdir()
+    with workplace(temporary, memory) as place:
         (place.directory / "config.pbtxt").touch()
-        (tmp_path / f"{place.shm_prefix}1").touch()
-    assert not place.directory.exists()
-    assert not list(tmp_path.iterdir())
+        (memory / f"{place.shm_prefix}1").touch()
+    assert not list(temporary.iterdir())
+    assert not list(memory.iterdir())
 
 
-def test_what_a_dead_server_left_is_removed(tmp_path: Path, dead_pid: int) -> None:
-    (tmp_path / f"enginix-triton-{dead_pid}-1").touch()
-    (tmp_path / f"enginix-triton-{dead_pid}-abc").mkdir()
-    remove_abandoned(tmp_path)
-    assert not list(tmp_path.iterdir())
+def test_a_directory_is_only_its_users(tmp_path: Path) -> None:
+    with workplace(tmp_path, tmp_path) as place:
+        assert place.directory.stat().st_mode & 0o077 == 0
 
 
-def test_what_a_living_server_uses_stays(tmp_path: Path) -> None:
-    (tmp_path / f"enginix-triton-{os.getpid()}-1").touch()
-    remove_abandoned(tmp_path)
-    assert len(list(tmp_path.iterdir())) == 1
+def test_the_directory_that_a_server_has_made_for_itself_goes_with_it(tmp_path: Path) -> None:
+    (tmp_path / "python_env_before").mkdir()
+    with workplace(tmp_path, tmp_path) as place:
+        before = backend_directories(tmp_path)
+        (tmp_path / "python_env_ours").mkdir()
+        place.own_new(before, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["python_env_before"]
 
 
-def test_what_is_not_ours_stays(tmp_path: Path, dead_pid: int) -> None:
-    (tmp_path / f"triton_python_backend_shm_region_{dead_pid}").touch()
-    remove_abandoned(tmp_path)
-    assert len(list(tmp_path.iterdir())) == 1
+def test_of_two_servers_that_begin_at_once_nothing_is_taken_for_ours(tmp_path: Path) -> None:
+    with workplace(tmp_path, tmp_path) as place:
+        before = backend_directories(tmp_path)
+        (tmp_path / "python_env_ours").mkdir()
+        (tmp_path / "python_env_another's").mkdir()
+        place.own_new(before, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2

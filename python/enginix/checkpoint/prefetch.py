@@ -32,8 +32,8 @@ async def hash_without_keeping(
         if not isinstance(event, Began):
             said(event)
 
-    try:
-        with writing(directory), locked(directory):
+    with writing(directory), locked(directory):
+        try:
             _require_room(listing, shutil.disk_usage(directory).free)
             said(Began(listing, 0))
             for file in sorted(listing.files, key=lambda file: nar_order(file.name)):
@@ -41,8 +41,9 @@ async def hash_without_keeping(
                 await fetch_files(hub, part, one_file, said_of_part, **options)
                 await asyncio.to_thread(nar.add, file.name, one_file / file.name)
                 shutil.rmtree(one_file)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        finally:
+            # Not without the lock: another may be at work there.
+            shutil.rmtree(directory, ignore_errors=True)
     return nar.text()
 
 

@@ -52,4 +52,5 @@ def generator() -> Generator:
         python=runtime.python,
         program=templates / GENERATE,
         threads=len(os.sched_getaffinity(0)),
+        environment=environment.for_child(),
     )

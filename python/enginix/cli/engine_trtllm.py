@@ -132,7 +132,7 @@ def convert(job: Job, out: Path, report: Report, args: argparse.Namespace) -> No
 def workshop(out: Path, args: argparse.Namespace | None) -> Workshop:
     return Workshop(
         python=find_python(),
-        environment=environment.everything(),
+        environment=environment.for_child(),
         directory=work_directory(out, args),
         warn=lambda text: print(f"trtllm-build warns: {text}", file=sys.stderr),
     )

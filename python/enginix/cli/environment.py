@@ -3,7 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterable
 from pathlib import Path
+
+# Whoever serves or builds a model may run a checkpoint's code, or parse what a stranger has made.
+# So a program that we start is given the user's variables as they are (PATH, HOME, proxies, CUDA_*,
+# NCCL_*, whatever a server may heed), but for those whose names end like a secret's, which it is
+# given only when it needs them or the user names them.
+SECRET = re.compile(
+    r"(TOKEN|API_?KEYS?|ACCESS_KEY|SECRET_KEY|PRIVATE_KEY|SECRET|PASSWORD|PASSWD|CREDENTIALS)$",
+    re.IGNORECASE,
+)
+
+# Of a program that fetches from the hub, and of the gateway.
+HUB_SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+GATEWAY_SECRETS = ("ENGINIX_API_KEYS",)
+
+PASS_SECRETS = "ENGINIX_PASS_SECRETS"
 
 
 def cache_home() -> Path:
@@ -60,13 +77,33 @@ def metrics_directory() -> str | None:
 
 
 def with_metrics_directory(directory: str) -> dict[str, str]:
-    """The environment of a process that shares its metrics there."""
-    return {**os.environ, "PROMETHEUS_MULTIPROC_DIR": directory}
+    """The environment of a gateway's process that shares its metrics there."""
+    return {**for_child(GATEWAY_SECRETS), "PROMETHEUS_MULTIPROC_DIR": directory}
 
 
 def everything() -> dict[str, str]:
-    """A copy of the whole environment, to hand on to a child or to look settings up in."""
+    """A copy of the whole environment, to look settings up in; a child is given `for_child`."""
     return dict(os.environ)
+
+
+def for_child(secrets: Iterable[str] = ()) -> dict[str, str]:
+    """The environment of a program that we start: no secrets but these.
+
+    ENGINIX_PASS_SECRETS: names, separated by commas, of those that every program is to have.
+    """
+    named = {name.strip() for name in os.environ.get(PASS_SECRETS, "").split(",")}
+    passed = named.union(secrets)
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in passed or not SECRET.search(name)
+    }
+
+
+def for_server(secrets: Iterable[str]) -> dict[str, str]:
+    """Likewise, for one that hands them on to what it starts itself."""
+    secrets = [name for name in secrets if name in os.environ]
+    return for_child(secrets) | ({PASS_SECRETS: ",".join(secrets)} if secrets else {})
 
 
 def _path(name: str) -> Path | None:

@@ -19,7 +19,7 @@ from enginix.gateway.app import create_app
 from enginix.gateway.origin import LOOPBACK_NAMES, host_name
 from enginix.gateway.server import listen, serve
 from enginix.gateway.settings import LoadLimits, RequestLimits, Settings
-from enginix.process import require_port_free
+from enginix.ports import require_port_free
 from enginix.triton.client import DEFAULT_TRANSPORT, TRANSPORTS, TritonClient
 from enginix.triton.limits import Limits
 

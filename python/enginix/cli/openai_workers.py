@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import tempfile
 from collections.abc import Sequence
-from tempfile import TemporaryDirectory
+from pathlib import Path
 
 from enginix.cli import environment
 from enginix.cli.own_command import own_command
 from enginix.cli.signals import run_until_signalled
 from enginix.gateway.heartbeat import heartbeat_file, until_silent
 from enginix.gateway.metrics import forget_worker
+from enginix.owned import owned
 from enginix.process import describe_exit, started
 
 logger = logging.getLogger(__name__)
@@ -28,9 +30,12 @@ def run_workers(arguments: Sequence[str], where: str, workers: int, drain_second
     """Run `enginix ARGUMENTS --worker` that often until a signal; start again what dies."""
     command = [*own_command(), *arguments, "--worker"]
     grace = drain_seconds + GRACE_SECONDS
-    with TemporaryDirectory(prefix="enginix-metrics-") as metrics:
+    place = Path(tempfile.gettempdir())
+    with owned("metrics", [place]) as name:
+        metrics = place / f"{name}files"
+        metrics.mkdir(mode=0o700)
         print(f"{where} ({workers} processes)", flush=True)
-        run_until_signalled(_keep_all_running(command, metrics, workers, grace))
+        run_until_signalled(_keep_all_running(command, str(metrics), workers, grace))
 
 
 async def _keep_all_running(

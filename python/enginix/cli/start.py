@@ -12,9 +12,10 @@ from enginix.cli import environment
 from enginix.cli.endings import terminated_as_exit
 from enginix.cli.logs import Followed
 from enginix.cli.own_command import own_command
-from enginix.cli.started import Started, alone, end, forget, remember, running
+from enginix.cli.started import Started, alone, end, forget, lock_for, remember, running
 from enginix.errors import PortTaken, StartFailed, UsageError
-from enginix.process import Detached, birth_of, describe_exit, require_port_free, start_detached
+from enginix.ports import require_port_free
+from enginix.process import Detached, birth_of, describe_exit, start_detached
 from enginix.readiness import answers_ok
 from enginix.serve.commands import LOOPBACK
 from enginix.serve.models_file import ENGINES, catalogue_profile, read_models_file
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
             _wait(process, started)
         except BaseException:
             # Ctrl-C, too: what does not serve yet is not left behind.
-            end(started)
+            end(home, started)
             forget(home, started)
             raise
     print(
@@ -96,8 +97,8 @@ def _started(args: argparse.Namespace, profile: Profile, home: Path) -> tuple[De
     log.parent.mkdir(parents=True, exist_ok=True)
     source = f"--models={args.models.absolute()}" if args.models else f"--engine={args.engine}"
     command = [*own_command(), "up", source, f"--model={args.model}", f"--port={args.port}"]
-    with log.open("wb") as output:
-        process = start_detached(command, output=output)
+    with log.open("wb") as output, lock_for(home, profile.name) as lock:
+        process = start_detached(command, output=output, keeps=[lock])
     born = birth_of(process.pid)
     assert born is not None, "nobody has waited for it yet"
     started = Started(

@@ -1,26 +1,34 @@
-"""What `enginix start` began and is still running: one file each, with the process it is about."""
+"""What `enginix start` began and is still running: one file each, and a lock that it holds.
+
+Not its process id says whether it runs: one who shares the home and not the PID namespace would
+take a running server for ended.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import fcntl
 import json
+import os
 import signal
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from enginix.errors import ProcessError
+from enginix.owned import hold
 from enginix.process import birth_of, descendants, kill
 
 # Longer than a server gets to end by itself.
 GRACE = 30.0
+LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """`born` tells its process from a later one with the same id."""
+    """`born` tells its process from another with the same id."""
 
     name: str
     model: str
@@ -31,7 +39,7 @@ class Started:
     born: int
 
     @property
-    def runs(self) -> bool:
+    def is_seen(self) -> bool:
         return birth_of(self.pid) == self.born
 
 
@@ -45,6 +53,22 @@ def alone(home: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def lock_for(home: Path, name: str) -> Iterator[int]:
+    """A descriptor that the process to be started keeps until its end."""
+    path = _file(home, name).with_suffix(".lock")
+    until = time.monotonic() + LOOK_SECONDS
+    while (descriptor := hold(path, os.O_CREAT)) is None:
+        # Who looks whether it is held holds it for a moment.
+        if time.monotonic() >= until:
+            raise ProcessError(f"{path} is held, so {name} runs already; `enginix stop` ends it")
+        time.sleep(LOOK_SECONDS / 20)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
 def remember(home: Path, started: Started) -> None:
     path = _file(home, started.name)
     partial = path.with_suffix(".partial")
@@ -54,10 +78,11 @@ def remember(home: Path, started: Started) -> None:
 
 def forget(home: Path, started: Started) -> None:
     _file(home, started.name).unlink(missing_ok=True)
+    _is_held(_file(home, started.name).with_suffix(".lock"))
 
 
 def running(home: Path) -> list[Started]:
-    """Files of processes that have ended since are removed."""
+    """Files of those that have ended since are removed."""
     found = []
     for path in sorted(_directory(home).glob("*.json")):
         try:
@@ -67,17 +92,34 @@ def running(home: Path) -> list[Started]:
                 f"{path} does not say what was started ({error}); look for `enginix up` among the "
                 "processes, end it, and remove this file"
             ) from None
-        if started.runs:
+        if _is_held(path.with_suffix(".lock")):
             found.append(started)
         else:
             path.unlink(missing_ok=True)
     return found
 
 
-def end(started: Started) -> None:
+def _is_held(lock: Path) -> bool:
+    try:
+        descriptor = hold(lock)
+    except FileNotFoundError:
+        return False
+    if descriptor is None:
+        return True
+    lock.unlink(missing_ok=True)
+    os.close(descriptor)
+    return False
+
+
+def end(home: Path, started: Started) -> None:
     """Return once it, and everything it began, is gone."""
-    if started.runs:
+    if started.is_seen:
         asyncio.run(_end(started))
+    elif _is_held(_file(home, started.name).with_suffix(".lock")):
+        raise ProcessError(
+            f"{started.model} runs where this command does not see its processes, such as in "
+            "another container that shares ENGINIX_HOME; stop it there"
+        )
 
 
 async def _end(started: Started) -> None:

@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     if not chosen:
         print("nothing runs that `enginix start` began")
     for started in chosen:
-        end(started)
+        end(home, started)
         forget(home, started)
         print(f"{started.model} is stopped")
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import AsyncExitStack, ExitStack
 from functools import partial
 
 from enginix.catalog.load import Ports
@@ -17,7 +18,7 @@ from enginix.runtimes.triton_cpu import require_shared_memory
 from enginix.triton.command import ServerOptions
 from enginix.triton.launch import Launch, launched, require_ports_free
 from enginix.triton.mpi import parse_line
-from enginix.triton.workplace import workplace
+from enginix.triton.workplace import Workplace, backend_directories, workplace
 
 # Engine kind -> how it is served: `check(engine, manifest)` refuses what cannot be, before
 # anything is started, and `plan(...)` is the launch.
@@ -87,22 +88,29 @@ def run(args: argparse.Namespace) -> int:
     require_ports_free(options)
     with workplace() as place:
         launch = kind.plan(engine, manifest, options, place, args)
-        run_until_signalled(_serve(launch, f"{manifest.name} from {engine}"))
+        run_until_signalled(_serve(launch, place, f"{manifest.name} from {engine}"))
     return 0
 
 
-async def _serve(launch: Launch, what: str) -> None:
+async def _serve(launch: Launch, place: Workplace, what: str) -> None:
     # The stubs of a rank that was killed belong to nobody.
     adopt_orphans()
     try:
-        await _serve_until_end(launch, what)
+        await _serve_until_end(launch, place, what)
     finally:
         await end_adopted()
 
 
-async def _serve_until_end(launch: Launch, what: str) -> None:
-    options = launch.options
-    async with launched(launch, partial(answers_ok, options.ready_url), hear=_tell) as server:
+async def _serve_until_end(launch: Launch, place: Workplace, what: str) -> None:
+    options, before = launch.options, backend_directories()
+    async with AsyncExitStack() as stack:
+        # One that fails to start has made it, too.
+        owning = stack.enter_context(ExitStack())
+        owning.callback(place.own_new, before)
+        server = await stack.enter_async_context(
+            launched(launch, partial(answers_ok, options.ready_url), hear=_tell)
+        )
+        owning.close()
         ranks = f" on {launch.ranks} ranks" if launch.ranks > 1 else ""
         print(
             f"Triton serves {what}{ranks}: HTTP {options.http_port}, gRPC {options.grpc_port}, "

@@ -46,5 +46,5 @@ def plan(
         options,
         shm_prefix=place.shm_prefix,
     )
-    variables = runtime_environment(runtime, environment.everything())
+    variables = runtime_environment(runtime, environment.for_child())
     return Launch(command, variables, options, args.start_timeout or START_TIMEOUT)

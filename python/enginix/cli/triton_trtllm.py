@@ -48,7 +48,7 @@ def plan(
     command = server_command(
         triton, repository, options, ranks=ranks, shm_prefix=place.shm_prefix, path=_path()
     )
-    variables = server_environment(triton, environment.everything(), _nccl(ranks))
+    variables = server_environment(triton, environment.for_child(), _nccl(ranks))
     return Launch(command, variables, options, args.start_timeout or START_TIMEOUT, ranks)
 
 

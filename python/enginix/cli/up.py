@@ -28,7 +28,8 @@ from enginix.cli.up_servers import (
 from enginix.cli.up_wishes import with_free_ports
 from enginix.errors import EnginixError, UsageError
 from enginix.manifest import check_files, read_manifest
-from enginix.process import find_program, require_port_free
+from enginix.ports import require_port_free
+from enginix.process import find_program
 from enginix.process import run as run_command
 from enginix.runtimes.find import find_recipe
 from enginix.runtimes.make import make_runtime

@@ -9,6 +9,7 @@ from functools import partial
 
 from rich.console import Console
 
+from enginix.cli import environment
 from enginix.cli.hello import try_hello
 from enginix.cli.up_servers import (
     control_path,
@@ -17,7 +18,7 @@ from enginix.cli.up_servers import (
     resident_of,
     run_directory,
     servers_of,
-    with_ours,
+    with_mark,
     written_files,
 )
 from enginix.cli.up_wishes import Wishes
@@ -96,7 +97,15 @@ def _gateway_keeper(profile: Profile, command: Command, url: str) -> Keeper:
             raise BackendUnavailable("its /livez does not answer")
 
     log = log_directory(profile) / "gateway.log"
-    spec = ChildSpec(GATEWAY, command.argv, log, is_ready, env=with_ours(command.env))
+    spec = ChildSpec(
+        GATEWAY,
+        command.argv,
+        log,
+        is_ready,
+        env=with_mark({**environment.for_child(environment.GATEWAY_SECRETS), **command.env}),
+        host=profile.gateway.host,
+        ports=[profile.gateway.port],
+    )
     return Keeper(spec, probe=probe, policy=GATEWAY_POLICY)
 
 

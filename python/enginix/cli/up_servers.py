@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 import shutil
+import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,12 +24,14 @@ from enginix.errors import (
     ModelUnknown,
     NotACheckpoint,
     NotAnEngine,
+    ProcessError,
     RuntimeMissing,
 )
-from enginix.manifest import Chat
+from enginix.manifest import Chat, require_within
+from enginix.owned import hold
 from enginix.runtimes.find import find_recipe, find_server, runtime_root
 from enginix.serve import commands
-from enginix.serve.child import ChildSpec
+from enginix.serve.child import MARK, ChildSpec
 from enginix.serve.commands import LOOPBACK, Command
 from enginix.serve.keeper import Keeper, Probe
 from enginix.serve.liveness import Seen
@@ -36,6 +41,9 @@ from enginix.serve.traffic import Traffic
 
 RUNTIME = "triton-cpu"
 PROBE_SECONDS = 2.0
+
+# Engine -> what its server gets when this process dies: these end workers that leave their session.
+ORPHANED = {"trtllm": signal.SIGTERM, "vllm": signal.SIGTERM}
 
 # Engine -> its server's program, and the arguments it serves with.
 PROGRAMS = {"trtllm": ("trtllm-serve", []), "vllm": ("vllm", ["serve"])}
@@ -117,13 +125,24 @@ def require_engine(entry: ModelEntry) -> None:
 @contextmanager
 def written_files(directory: Path, commands: Sequence[Command]) -> Iterator[None]:
     """What the commands read is there, in `directory`, until the block ends."""
-    directory.mkdir(parents=True, exist_ok=True)
-    for command in commands:
-        write_files(command)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    lock = directory.with_name(f"{directory.name}.lock")
+    descriptor = hold(lock, os.O_CREAT)
+    if descriptor is None:
+        raise ProcessError(
+            f"another `enginix up` works in {directory}; end it, or choose another --port"
+        )
     try:
+        # One that was killed has left it.
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir()
+        for command in commands:
+            write_files(command)
         yield
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+        lock.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 def write_files(command: Command) -> None:
@@ -150,7 +169,9 @@ def keeper_of(server: Server, traffic: Traffic) -> Keeper:
         server.log,
         lambda: answers(prober.probe),
         deadline=server.entry.ready_seconds,
-        env=with_ours(server.command.env),
+        env=_environment(server),
+        ports=list(server.entry.ports.values()),
+        orphaned=ORPHANED.get(server.entry.engine, signal.SIGKILL),
     )
     text = prober.probe_text if isinstance(prober, TritonProbe) else None
     return Keeper(spec, probe=prober.probe, rare_probe=text, traffic=seen)
@@ -164,8 +185,16 @@ async def answers(probe: Probe) -> bool:
     return True
 
 
-def with_ours(env: Mapping[str, str]) -> dict[str, str]:
-    return {**environment.everything(), **env}
+def _environment(server: Server) -> dict[str, str]:
+    entry = server.entry
+    fetches = entry.engine in PROGRAMS and not Path(_checkpoint(entry)).is_dir()
+    ours = environment.for_server([*entry.secrets, *(environment.HUB_SECRETS if fetches else ())])
+    return with_mark({**ours, **server.command.env})
+
+
+def with_mark(env: Mapping[str, str]) -> dict[str, str]:
+    """By which all that a server has started is found, when it has ended."""
+    return {**env, MARK: secrets.token_hex(8)}
 
 
 def server_of(profile: Profile, entry: ModelEntry) -> Server:
@@ -211,7 +240,10 @@ def _engine(entry: ModelEntry) -> Path:
 
 def _gguf(entry: ModelEntry) -> Path:
     engine = _engine(entry)
-    return engine if engine.suffix == ".gguf" else engine / "model.gguf"
+    if engine.suffix == ".gguf":
+        return engine
+    require_within(engine)
+    return engine / "model.gguf"
 
 
 def _checkpoint(entry: ModelEntry) -> str:

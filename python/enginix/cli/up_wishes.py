@@ -51,9 +51,9 @@ class Wishes:
         try:
             require_program(entry)
             require_engine(entry)
+            server = server_of(self._profile, entry)
         except (RuntimeMissing, EngineError) as error:
             raise RequestError(str(error), param="model", code="not_installed") from None
-        server = server_of(self._profile, entry)
         write_files(server.command)
         return resident_of(server, self._traffic)
 

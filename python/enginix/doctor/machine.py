@@ -9,6 +9,7 @@ from pathlib import Path
 
 from enginix.doctor.finding import Finding, green, red, yellow
 from enginix.errors import ProcessError
+from enginix.ports import port_holder, require_port_free
 from enginix.prerequisites import (
     LIBRARIES,
     Distribution,
@@ -18,7 +19,6 @@ from enginix.prerequisites import (
     libpython_directories,
     sentence,
 )
-from enginix.process import port_holder, require_port_free
 
 GIB = 2**30
 # A 32B NVFP4 checkpoint, its rank checkpoints and its engines together.

@@ -16,7 +16,7 @@ from enginix.chat.template import ChatTemplate
 from enginix.chat.tokens import Tokenizer
 from enginix.errors import ModelNotFound, PromptTooLong, RequestError
 from enginix.gateway.defaults import SamplingDefaults, read_sampling_defaults
-from enginix.manifest import Manifest, read_manifest
+from enginix.manifest import Manifest, read_manifest, require_within
 
 # Characters that are more than any text needs for a token.
 PLENTY = 16
@@ -123,6 +123,7 @@ class EngineFiles:
 def read_engine(engine: Path, names: Names | None = None) -> EngineFiles:
     """Read everything but weights; `names` are others than the engine's and the catalogue's."""
     manifest = read_manifest(engine)
+    require_within(engine)
     tokenizer = Tokenizer.load(engine)
     # Says now, not on the first request, that a format is not known.
     markers(manifest.chat.reasoning, manifest.chat.tools)

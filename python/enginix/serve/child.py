@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from enginix.errors import StartFailed
+from enginix.errors import ProcessError, StartFailed
+from enginix.marked import end_marked
+from enginix.ports import until_free
 from enginix.process import describe_exit, end_tree, processor_seconds, start
 from enginix.serve.log import RotatingLog
 
@@ -19,6 +22,11 @@ logger = logging.getLogger(__name__)
 
 READY_POLL = 0.1
 LAST_WORDS = 12
+# What the server before, or what is left of it, gets to leave its ports.
+PORT_SECONDS = 15.0
+
+MARK = "ENGINIX_SERVER"
+"""In the environment of everything a server starts, so that what escapes its parent is found."""
 
 
 class State(Enum):
@@ -40,6 +48,12 @@ class ChildSpec:
     grace: float = 15.0
     """What it gets to end by itself; a wedged one gets none."""
     env: Mapping[str, str] | None = field(default=None, repr=False)
+    """With MARK in it, all that a server has started is found when it ends."""
+    host: str = "127.0.0.1"
+    ports: Sequence[int] = ()
+    """Waited for before it is started."""
+    orphaned: signal.Signals = signal.SIGKILL
+    """What it gets when this process dies."""
 
 
 class Child:
@@ -75,8 +89,15 @@ class Child:
     async def start(self) -> None:
         """Return once it is ready; StartFailed, with its last lines, if that does not come."""
         self._become(State.LOADING)
+        spec = self.spec
+        try:
+            await until_free(spec.host, spec.ports, PORT_SECONDS)
+        except ProcessError as error:
+            raise StartFailed(f"{spec.name} was not started: {error}") from None
         with self.log.open() as log:
-            self._process = await start(self.spec.argv, env=self.spec.env, stdout=log, stderr=log)
+            self._process = await start(
+                spec.argv, env=spec.env, stdout=log, stderr=log, orphaned=spec.orphaned
+            )
         try:
             await asyncio.wait_for(self._until_ready(self._process), self.spec.deadline)
         except TimeoutError:
@@ -104,8 +125,14 @@ class Child:
     async def _end(self, grace: float) -> None:
         if self._process is not None:
             # Whatever cancels this, the processes must be gone before anybody starts them again.
-            await asyncio.shield(end_tree(self._process, grace=grace))
+            await asyncio.shield(self._end_all(self._process, grace))
             self._process = None
+
+    async def _end_all(self, process: asyncio.subprocess.Process, grace: float) -> None:
+        await end_tree(process, grace=grace)
+        if mark := (self.spec.env or {}).get(MARK):
+            # Those who had lost their parent before belong to nobody's tree.
+            await end_marked(MARK, mark)
 
     async def _until_ready(self, process: asyncio.subprocess.Process) -> None:
         while not await self.spec.is_ready():

@@ -50,6 +50,8 @@ class ModelEntry:
     """TensorRT-LLM's AutoDeploy settings; with any, that backend is used."""
     environment: str = ""
     """The environment its server runs in, if `enginix setup --env` gave it a name of its own."""
+    secrets: list[str] = field(default_factory=list)
+    """Environment variables whose names end like a secret's, and which its server needs."""
     path: str = ""
     """The engine's or checkpoint's directory, where it is not the one of the catalogue's name."""
     dtype: str = ""

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from signal import SIGTERM
 
 from enginix.errors import ProcessError, StartFailed
-from enginix.process import describe_exit, end_tree, kill, require_port_free, started
+from enginix.ports import require_port_free
+from enginix.process import describe_exit, end_tree, kill, started
 from enginix.triton.command import ServerOptions
 from enginix.triton.mpi import LastWords, leader
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from enginix.process import find_program
@@ -13,8 +14,12 @@ from enginix.triton.mpi import mpirun_command
 from enginix.triton.nccl import Setting
 
 # An mpirun that is killed, or whose output nobody reads any more, leaves its ranks behind. setpriv
-# is of util-linux, which NVIDIA's image and every Debian and Ubuntu have.
-DIES_WITH_MPIRUN = ("setpriv", "--pdeathsig", "KILL", "--")
+# is of util-linux, which NVIDIA's image and every Debian and Ubuntu have; else our Python does it.
+SETPRIV = ("setpriv", "--pdeathsig", "KILL", "--")
+IN_PYTHON = (
+    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9, 0, 0, 0); "
+    "os.execvp(sys.argv[1], sys.argv[1:])"
+)
 
 
 def server_command(
@@ -29,10 +34,9 @@ def server_command(
     """tritonserver itself for one rank, mpirun over one tritonserver each for more."""
     if ranks == 1:
         return tritonserver_command(triton.server, repository, options, shm_prefix=shm_prefix)
-    dies_along = DIES_WITH_MPIRUN if find_program(DIES_WITH_MPIRUN[0], path) else ()
     commands = [
         [
-            *dies_along,
+            *dying_along(path),
             *tritonserver_command(
                 triton.rank_server,
                 repository,
@@ -51,6 +55,13 @@ def server_command(
         as_root=os.geteuid() == 0,
         oversubscribe=ranks > (os.cpu_count() or 1),
     )
+
+
+def dying_along(path: str) -> Sequence[str]:
+    """Put before a command, the kernel kills it when the process that starts it dies."""
+    if find_program(SETPRIV[0], path):
+        return SETPRIV
+    return (sys.executable, "-I", "-S", "-c", IN_PYTHON)
 
 
 def server_environment(

@@ -1,58 +1,50 @@
-"""A server's own temporary directory and shared memory, named after the process that owns them.
-
-A killed server cannot clean up; its name tells the next one that nobody owns what it left.
-"""
+"""A server's own temporary directory and shared memory, gone with it or removed by the next."""
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from enginix.owned import own_empty, owned
+
 SHARED_MEMORY = Path("/dev/shm")
-OWNED = re.compile(r"enginix-triton-(\d+)-")
+
+# Where Triton's Python backend makes a directory for packed environments, which we have none of. It
+# heeds no TMPDIR, and never removes the directory.
+PYTHON_BACKEND = Path("/tmp")
 
 
 @dataclass(frozen=True, slots=True)
 class Workplace:
     directory: Path
     shm_prefix: str
+    """What the names of all files of this server begin with."""
+
+    def own_new(self, before: frozenset[Path], place: Path = PYTHON_BACKEND) -> None:
+        """Let go with us what the Python backend has made there since it was looked `before`.
+
+        Nothing says whose such a directory is. A server makes one, so the only new one is ours; of
+        several none is taken, for another server may have begun at the same time.
+        """
+        new = backend_directories(place) - before
+        if len(new) == 1:
+            own_empty(self.directory.parent, self.shm_prefix, *new)
+
+
+def backend_directories(place: Path = PYTHON_BACKEND) -> frozenset[Path]:
+    return frozenset(place.glob("python_env_*"))
 
 
 @contextmanager
-def workplace(shared_memory: Path = SHARED_MEMORY) -> Iterator[Workplace]:
+def workplace(
+    temporary: Path | None = None, shared_memory: Path = SHARED_MEMORY
+) -> Iterator[Workplace]:
     """A directory and a shared memory prefix of one server's own, both gone afterwards."""
-    remove_abandoned(Path(tempfile.gettempdir()), shared_memory)
-    prefix = f"enginix-triton-{os.getpid()}-"
-    with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as directory:
-        try:
-            yield Workplace(Path(directory), prefix)
-        finally:
-            _remove(shared_memory.glob(f"{prefix}*"))
-
-
-def remove_abandoned(*places: Path) -> None:
-    """Remove what servers left whose owner is gone."""
-    for place in places:
-        with suppress(OSError):
-            _remove(path for path in place.iterdir() if _is_abandoned(path.name))
-
-
-def _is_abandoned(name: str) -> bool:
-    owner = OWNED.match(name)
-    return owner is not None and not Path(f"/proc/{owner[1]}").exists()
-
-
-def _remove(paths: Iterator[Path]) -> None:
-    for path in list(paths):
-        # Another user's leftovers are theirs to remove.
-        with suppress(OSError):
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+    temporary = temporary or Path(tempfile.gettempdir())
+    with owned("triton", [temporary, shared_memory]) as name:
+        directory = temporary / f"{name}files"
+        directory.mkdir(mode=0o700)
+        yield Workplace(directory, name)

@@ -19,7 +19,7 @@ from fakes.random_checkpoint import Shape, write_checkpoint
 from enginix.engine.build import build_engine
 from enginix.engine.stages import StageFinished
 from enginix.engine.trtllm.build import Workshop, tensorrt_llm_build
-from enginix.engine.trtllm.escaped import marked
+from enginix.engine.trtllm.command import MARK
 from enginix.engine.trtllm.plan import Options
 from enginix.engine.trtllm.work import discard, open_work
 from enginix.errors import (
@@ -30,6 +30,7 @@ from enginix.errors import (
     OutputExists,
 )
 from enginix.manifest import Parallelism, check_files, read_manifest
+from enginix.marked import marked
 from enginix.process import started
 
 STAGES = ["inspect", "convert", "hash", "build", "verify"]
@@ -148,7 +149,7 @@ def test_a_build_that_is_killed_leaves_nothing_but_its_finished_stages(
     assert [stage for stage in STAGES if bench.summary(stage) == KEPT] == kept
     check_files(bench.out, read_manifest(bench.out))
     # Also what the killed build had started and could not end any more.
-    assert not marked(f"{bench.work}:build")
+    assert not marked(MARK, f"{bench.work}:build")
     assert not {path.name for path in bench.directory.iterdir()} - {"engine", "work"}
     assert not (bench.work / "rank-checkpoint-stripped").exists()
 
@@ -168,7 +169,7 @@ async def end_when(bench: Bench, standin: dict[str, str], appears: Path, number:
 def test_a_build_that_is_interrupted_leaves_nothing_running(bench: Bench) -> None:
     begun = bench.work / "engine" / "rank0.engine"
     asyncio.run(end_when(bench, {"mode": "hang-halfway"}, begun, signal.SIGINT))
-    assert not marked(f"{bench.work}:build")
+    assert not marked(MARK, f"{bench.work}:build")
     assert {path.name for path in bench.directory.iterdir()} == {"work"}
 
 

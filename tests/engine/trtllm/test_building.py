@@ -12,7 +12,7 @@ import pytest
 from engine.trtllm.conftest import PATIENCE
 
 from enginix.engine.trtllm.building import missing
-from enginix.engine.trtllm.escaped import marked
+from enginix.engine.trtllm.command import MARK
 from enginix.engine.trtllm.watchdog import Outcome
 from enginix.errors import (
     BuildCrashed,
@@ -23,6 +23,7 @@ from enginix.errors import (
     NoGpu,
     OutOfMemory,
 )
+from enginix.marked import marked
 from enginix.process import find_program
 
 RunBuild = Callable[..., Outcome]
@@ -42,7 +43,7 @@ def since_complete(engine: Path) -> float:
 
 
 def is_alone(tmp_path: Path) -> bool:
-    return not marked(f"{tmp_path}:build")
+    return not marked(MARK, f"{tmp_path}:build")
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])

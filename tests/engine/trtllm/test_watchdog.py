@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from engine.trtllm.conftest import PATIENCE
 
-from enginix.engine.trtllm.command import build_environment
-from enginix.engine.trtllm.escaped import family, is_open, marked
+from enginix.engine.trtllm.command import MARK, build_environment
+from enginix.engine.trtllm.escaped import family, is_open
 from enginix.engine.trtllm.watchdog import Judge, Outcome, Patience, Sight, Task, Verdict, watch
 from enginix.errors import BuildStalled, DeadlinePassed
+from enginix.marked import marked
 from enginix.process import started
 
 PATIENT = Patience(silence=100, deadline=1000, settle=0.5, linger=1.0)
@@ -99,7 +100,7 @@ os.wait()
 async def test_what_escaped_its_session_and_its_parent_is_ended_too(tmp_path: Path) -> None:
     outcome = await run(task(tmp_path, ESCAPES))
     assert outcome.returncode == 0
-    assert not marked(str(tmp_path))
+    assert not marked(MARK, str(tmp_path))
 
 
 async def test_a_program_that_ignores_sigterm_is_ended(tmp_path: Path) -> None:
@@ -108,14 +109,14 @@ async def test_a_program_that_ignores_sigterm_is_ended(tmp_path: Path) -> None:
     )
     with pytest.raises(BuildStalled, match=r"printed nothing and wrote nothing for 0\.3 s"):
         await run(task(tmp_path, code), Patience(silence=0.3))
-    assert not marked(str(tmp_path))
+    assert not marked(MARK, str(tmp_path))
 
 
 async def test_a_program_that_talks_for_ever_meets_its_deadline(tmp_path: Path) -> None:
     code = "import time\nwhile True: print('busy', flush=True); time.sleep(0.05)"
     with pytest.raises(DeadlinePassed, match=r"still busy after 1 s.*its log is"):
         await run(task(tmp_path, code), Patience(deadline=1))
-    assert not marked(str(tmp_path))
+    assert not marked(MARK, str(tmp_path))
 
 
 async def test_the_log_is_kept_whole(tmp_path: Path) -> None:
@@ -126,7 +127,7 @@ async def test_the_log_is_kept_whole(tmp_path: Path) -> None:
 async def test_an_earlier_builds_leftovers_are_ended_first(tmp_path: Path) -> None:
     sleeper = task(tmp_path, "import signal; signal.pause()")
     async with started(sleeper.argv, env=sleeper.environment) as child:
-        assert child.pid in marked(str(tmp_path))
+        assert child.pid in marked(MARK, str(tmp_path))
         await run(task(tmp_path, "pass"))
         assert await child.wait() == -9
 

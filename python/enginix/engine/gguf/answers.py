@@ -6,7 +6,7 @@ import asyncio
 import json
 import tempfile
 from asyncio.subprocess import PIPE
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,8 @@ class Generator:
     threads: int
     deadline: float = 1800.0
     """Seconds for all answers together."""
+    environment: Mapping[str, str] | None = None
+    """None: this process' own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,9 @@ def _argv(generator: Generator, model: Path, questions: Sequence[Question]) -> l
 
 async def _run(generator: Generator, argv: Sequence[str], lines: str) -> str:
     with tempfile.TemporaryFile() as errors:
-        async with process.started(argv, stdin=PIPE, stdout=PIPE, stderr=errors) as child:
+        async with process.started(
+            argv, env=generator.environment, stdin=PIPE, stdout=PIPE, stderr=errors
+        ) as child:
             try:
                 async with asyncio.timeout(generator.deadline):
                     output, _ = await child.communicate(f"{lines}\n".encode())

@@ -6,51 +6,21 @@ environment they inherited still tells whose they are, and /proc tells which fil
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from enginix.engine.trtllm.command import MARK
-from enginix.process import descendants, kill
-
-logger = logging.getLogger(__name__)
-
-UNKILLABLE = 10.0
-"""Seconds after which a process counts as one that cannot be killed."""
+from enginix.marked import marked
+from enginix.process import descendants
 
 PROC = Path("/proc")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-def marked(mark: str) -> set[int]:
-    """Process ids of everything whose environment carries `mark`, but for ourselves."""
-    variable = f"{MARK}={mark}".encode()
-    found = set()
-    for entry in os.listdir(PROC):
-        if entry.isdigit() and int(entry) != os.getpid():
-            # Gone meanwhile, or somebody else's: then it is not ours.
-            with suppress(OSError):
-                if variable in (PROC / entry / "environ").read_bytes().split(b"\0"):
-                    found.add(int(entry))
-    return found
-
-
 def family(pid: int, mark: str) -> set[int]:
-    return {pid, *descendants(pid), *marked(mark)}
-
-
-async def end_marked(mark: str) -> None:
-    """SIGKILL everything that carries `mark`, until nothing new appears; wait until it is gone."""
-    while found := marked(mark):
-        try:
-            await asyncio.wait_for(asyncio.gather(*(kill(pid) for pid in found)), UNKILLABLE)
-        except TimeoutError:
-            # In an uninterruptible call of a driver: nothing can end it, so nothing waits for it.
-            logger.warning("processes %s survive SIGKILL and are left behind", sorted(found))
-            return
+    return {pid, *descendants(pid), *marked(MARK, mark)}
 
 
 def is_open(paths: Iterable[Path], pids: Iterable[int]) -> bool:

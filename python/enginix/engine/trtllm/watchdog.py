@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from enginix.engine.trtllm.escaped import end_marked, family, is_open, resident_memory
+from enginix.engine.trtllm.command import MARK
+from enginix.engine.trtllm.escaped import family, is_open, resident_memory
 from enginix.engine.trtllm.log import LogEvent, LogReader
 from enginix.errors import BuildStalled, DeadlinePassed
+from enginix.marked import end_marked
 from enginix.process import started
 
 LOOK_EVERY = 0.2
@@ -126,7 +129,7 @@ async def watch(
             outcome.events.append(event)
             report(event)
 
-    await end_marked(task.mark)
+    await end_marked(MARK, task.mark)
     # A file, not a pipe: an escaped child that holds a pipe open would never let us see its end.
     with task.log.open("w+b") as log, task.log.open(encoding="utf-8", errors="replace") as tail:
         try:
@@ -137,6 +140,8 @@ async def watch(
                 stdout=log,
                 stderr=log,
                 grace=patience.grace,
+                # It ends the workers that MPI has started for it.
+                orphaned=signal.SIGTERM,
             ) as child:
                 judge = Judge(patience, clock())
                 while True:
@@ -149,7 +154,7 @@ async def watch(
                     await _first_of(child.wait(), pause(LOOK_EVERY))
                 outcome.returncode = child.returncode
         finally:
-            await asyncio.shield(end_marked(task.mark))
+            await asyncio.shield(end_marked(MARK, task.mark))
         read(tail.read() + "\n")
     if verdict is Verdict.STALLED:
         raise BuildStalled(task.program, patience.silence, task.log)

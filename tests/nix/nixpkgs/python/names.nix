@@ -20,6 +20,7 @@
   "pydantic"
   "pytest"
   "pytest-asyncio"
+  "pytest-timeout"
   "python-dotenv"
   "python-rapidjson"
   "pyyaml"

@@ -19,6 +19,7 @@ from subprocess import PIPE
 
 from guides import Guides, Vocabulary
 from llama_cpp import LlamaError, load_library
+from parent import end_with_parent
 
 MEMORY = 1 << 30
 SECONDS = 5.0
@@ -59,7 +60,9 @@ class Trial:
         if self._process is None or self._process.poll() is not None:
             self.close()
             self._process = subprocess.Popen(
-                [_python(), str(Path(__file__)), str(self._memory)], stdin=PIPE, stdout=PIPE
+                [_python(), str(Path(__file__)), str(self._memory), str(os.getpid())],
+                stdin=PIPE,
+                stdout=PIPE,
             )
             spelled = [self._vocabulary.spell(each).hex() for each in range(self._vocabulary.size)]
             first = {"spelled": spelled, "ends": self._vocabulary.ends}
@@ -96,6 +99,8 @@ def _python() -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
+    # The end of its input tells it only between two guides, and one may take for ever.
+    end_with_parent(int(arguments[1]))
     first = json.loads(sys.stdin.buffer.readline())
     spelled = [bytes.fromhex(each) for each in first["spelled"]]
     vocabulary = Vocabulary(len(spelled), spelled.__getitem__, tuple(first["ends"]))

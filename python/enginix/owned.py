@@ -1,0 +1,126 @@
+"""Files that belong to one running process: who holds the lock owns them, whatever ids say.
+
+In a place that many share, such as /tmp or /dev/shm, an owner has a name that nobody else has.
+Everything there that begins with it is the owner's; NAMElock is held by flock while it lives. A
+killed owner cannot clean up, but the kernel releases its lock: then the next one removes what it
+left. Process ids would not do, because another PID namespace that shares the place has its own.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+LOCK = re.compile(r"(enginix-[a-z]+-[0-9a-f]{12}-)lock")
+
+
+@contextmanager
+def owned(kind: str, places: Sequence[Path]) -> Iterator[str]:
+    """A name for files in `places`, which are gone when the block ends; first, those of the dead.
+
+    The owner may be its children, too, as long as they do not outlive this process.
+    """
+    places = sorted({place.resolve() for place in places})
+    for place in places:
+        remove_abandoned(place)
+    with ExitStack() as stack:
+        yield _claimed(kind, places, stack)
+
+
+def own_empty(place: Path, name: str, directory: Path) -> None:
+    """Let it go with the owner of `name`, if it is empty then: another program has made it."""
+    (place / f"{name}{directory.name}").symlink_to(directory)
+
+
+def remove_abandoned(place: Path) -> None:
+    """Remove what this user's owners left there whose lock nobody holds."""
+    with suppress(OSError):
+        for path in list(place.iterdir()):
+            if found := LOCK.fullmatch(path.name):
+                _remove_if_abandoned(place, found[1])
+
+
+def hold(path: Path, flags: int = 0) -> int | None:
+    """A descriptor that holds the lock `path`; None where another holds it.
+
+    OSError where it cannot be opened. A lock that its last holder has removed meanwhile is none.
+    """
+    while True:
+        # O_NONBLOCK: opening a FIFO of that name would wait for its writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | flags, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_same(descriptor, path):
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _claimed(kind: str, places: Sequence[Path], stack: ExitStack) -> str:
+    while True:
+        name = f"enginix-{kind}-{secrets.token_hex(6)}-"
+        with ExitStack() as attempt:
+            for place in places:
+                # Between its creation and its lock, somebody may take it for abandoned.
+                descriptor = hold(place / f"{name}lock", os.O_CREAT | os.O_EXCL)
+                if descriptor is None:
+                    break
+                attempt.callback(_give_up, place, name, descriptor)
+            else:
+                stack.push(attempt.pop_all())
+                return name
+
+
+def _remove_if_abandoned(place: Path, name: str) -> None:
+    # Another user's lock is theirs to judge; what cannot be locked is not known to be free.
+    with suppress(OSError):
+        descriptor = hold(place / f"{name}lock")
+        if descriptor is None:
+            return
+        status = os.fstat(descriptor)
+        if status.st_uid == os.geteuid() and stat.S_ISREG(status.st_mode):
+            _give_up(place, name, descriptor)
+        else:
+            os.close(descriptor)
+
+
+def _give_up(place: Path, name: str, descriptor: int) -> None:
+    """Remove what is the owner's. The lock last: without it, nobody could judge what is left."""
+    lock = place / f"{name}lock"
+    for path in place.glob(f"{name}*"):
+        if path != lock:
+            _remove(path)
+    with suppress(OSError):
+        lock.unlink()
+    os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        if path.is_symlink():
+            with suppress(OSError):
+                os.rmdir(os.readlink(path))
+            path.unlink()
+        elif path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
+
+
+def _is_same(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat(follow_symlinks=False))
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,84 @@
+"""Whether a server can have its port, and who has it instead."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from enginix.errors import PortTaken, ProcessError
+from enginix.process import process_ids
+
+logger = logging.getLogger(__name__)
+
+POLL = 0.1
+
+
+def require_port_free(host: str, port: int, flag: str) -> None:
+    """Raise PortTaken, naming the holder where /proc tells, if `port` cannot be bound."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except PermissionError:
+            raise ProcessError(
+                f"port {port} needs more rights than this user has; choose one above 1023 "
+                f"with {flag}"
+            ) from None
+        except OSError:
+            raise PortTaken(port, flag, port_holder(port)) from None
+
+
+def port_holder(port: int) -> str | None:
+    """'name (pid N)' of the process that listens on `port`, if this user may see it."""
+    inodes = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with contextlib.suppress(OSError):
+            for line in Path(table).read_text().splitlines()[1:]:
+                words = line.split()
+                # st 0A is LISTEN; the local address ends in the port, in hexadecimal.
+                if words[3] == "0A" and int(words[1].rsplit(":", 1)[1], 16) == port:
+                    inodes.add(f"socket:[{words[9]}]")
+    for pid in process_ids():
+        with contextlib.suppress(OSError):
+            for fd in Path(f"/proc/{pid}/fd").iterdir():
+                if os.readlink(fd) in inodes:
+                    name = Path(f"/proc/{pid}/comm").read_text().strip()
+                    return f"{name} (pid {pid})"
+    return None
+
+
+async def until_free(host: str, ports: Iterable[int], patience: float) -> None:
+    """Wait for the ports of a server that has just ended; ProcessError after `patience` seconds.
+
+    Its last process may still be ending: the kernel and a driver have much memory to release.
+    """
+    until = time.monotonic() + patience
+    for port in ports:
+        if _is_free(host, port):
+            continue
+        logger.warning("port %d is taken%s; waiting up to %g s for it", port, _by(port), patience)
+        while not _is_free(host, port):
+            if time.monotonic() >= until:
+                raise ProcessError(
+                    f"port {port} is still taken{_by(port)} after {patience:g} s; end that, or "
+                    "give the server another port"
+                )
+            await asyncio.sleep(POLL)
+
+
+def _by(port: int) -> str:
+    return f" by {holder}" if (holder := port_holder(port)) else ""
+
+
+def _is_free(host: str, port: int) -> bool:
+    try:
+        require_port_free(host, port, "")
+    except PortTaken:
+        return False
+    return True

@@ -1,0 +1,68 @@
+"""A child is given the user's variables, and of the secrets those that it needs."""
+
+from __future__ import annotations
+
+import pytest
+
+from enginix.cli import environment
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "HF_TOKEN",
+        "HUGGING_FACE_HUB_TOKEN",
+        "ENGINIX_API_KEYS",
+        "OPENAI_API_KEY",
+        "VLLM_API_KEY",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "PGPASSWORD",
+        "DB_PASSWORD",
+        "CLIENT_SECRET",
+        "github_token",
+        "TOKEN",
+    ],
+)
+def test_a_secret_stays_here(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "x")
+    assert name not in environment.for_child()
+    assert environment.for_child([name])[name] == "x"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "PATH",
+        "HOME",
+        "LD_LIBRARY_PATH",
+        "CUDA_VISIBLE_DEVICES",
+        "NCCL_DEBUG",
+        "HTTPS_PROXY",
+        "no_proxy",
+        "HF_HOME",
+        "HF_ENDPOINT",
+        "TOKENIZERS_PARALLELISM",
+        "MAX_TOKENS",
+        "VLLM_CPU_KVCACHE_SPACE",
+        "SSL_CERT_FILE",
+    ],
+)
+def test_what_is_no_secret_is_handed_on(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "x")
+    assert environment.for_child()[name] == "x"
+
+
+def test_a_user_names_secrets_that_every_child_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENGINIX_PASS_SECRETS", "MY_TOKEN, NOT_SET_TOKEN")
+    monkeypatch.setenv("MY_TOKEN", "x")
+    monkeypatch.setenv("HF_TOKEN", "y")
+    assert environment.for_child()["MY_TOKEN"] == "x"
+    assert "HF_TOKEN" not in environment.for_child()
+
+
+def test_a_child_may_hand_on_what_was_named_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_TOKEN", "x")
+    for name, value in environment.for_server(["MY_TOKEN"]).items():
+        monkeypatch.setenv(name, value)
+    assert environment.for_child()["MY_TOKEN"] == "x"
