@@ -170,8 +170,9 @@ def green_while_none_comes(health: Sequence[Health], requests: Sequence[Ended]) 
         for since, until in _runs(health, partial(_is_green, name)):
             inside = [since, *(at for at in ends if since < at < until), until]
             for one, other in pairwise(inside):
-                waiting = any(each.began <= one and each.at >= other for each in own)
-                if other - one >= SILENT_SECONDS and waiting:
+                if other - one < SILENT_SECONDS:
+                    continue
+                if any(each.began <= one and each.at >= other for each in own):
                     sentences.append(
                         f"health of {name} was green for {other - one:.1f} s in which requests "
                         "waited and none was answered"

@@ -16,14 +16,23 @@ import jinja2
 from jinja2 import nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from enginix.chat.bounds import BoundedEnvironment, OutOfTime
+from enginix.chat.growth import measuring
 from enginix.chat.messages import plain_messages
 from enginix.chat.reasoning import think_brackets, think_tags
 from enginix.chat.repair import repaired
 from enginix.chat.special import read_json, read_special_tokens
-from enginix.errors import EngineDamaged, RequestError, TemplateMissing, TemplateRefused
+from enginix.errors import (
+    EngineDamaged,
+    RequestError,
+    TemplateMissing,
+    TemplateRefused,
+    TemplateTooSlow,
+)
 
+# What a rendering gets; those of ordinary templates and conversations take less than a millisecond.
+RENDER_SECONDS = 2.0
 RESERVED = frozenset(("messages", "tools", "documents", "self"))
 
 
@@ -43,8 +52,10 @@ class ChatTemplate:
         *,
         now: Callable[[], datetime] = datetime.now,
     ) -> None:
-        environment = template_environment(now)
+        environment = self._environment = template_environment(now)
         self.sources = dict(sources)
+        self.slow = False
+        """Whether it has once taken longer than an event loop can wait."""
         self._special_tokens = dict(special_tokens or {})
         self._compiled = {
             name: _compile(environment, name, source) for name, source in self.sources.items()
@@ -66,9 +77,10 @@ class ChatTemplate:
         tools: Sequence[Mapping[str, Any]] | None = None,
         *,
         chat_template_kwargs: Mapping[str, Any] | None = None,
+        seconds: float = RENDER_SECONDS,
         **variables: Any,
     ) -> str:
-        """The prompt for `messages`.
+        """The prompt for `messages`, or TemplateTooSlow after `seconds`.
 
         `chat_template_kwargs` are the client's own variables, `variables` ours, such as
         `enable_thinking` or `add_generation_prompt`.
@@ -85,7 +97,8 @@ class ChatTemplate:
         if name not in self._compiled:
             raise TemplateMissing
         plain = plain_messages(messages, self.sources[name])
-        return self._render(self._compiled[name], plain, tools or None, variables)
+        with self._environment.within(seconds):
+            return self._render(self._compiled[name], plain, tools or None, variables)
 
     def _render(
         self,
@@ -108,6 +121,8 @@ class ChatTemplate:
                         "tools": tools,
                     }
                 )
+            except OutOfTime:
+                raise TemplateTooSlow(self._environment.budget.seconds) from None
             except Exception as error:  # a template can raise anything Python can
                 refusal = refusal or TemplateRefused(_words(error))
         assert refusal is not None
@@ -124,10 +139,16 @@ def _compile(environment: jinja2.Environment, name: str, source: str) -> jinja2.
     try:
         return environment.from_string(source)
     except jinja2.TemplateSyntaxError as error:
-        raise EngineDamaged(
-            f"the chat template {name!r} is broken in line {error.lineno}: {error.message}; "
-            "correct chat_template.jinja in the checkpoint and build the engine again"
-        ) from error
+        found = f"is broken in line {error.lineno}: {error.message}"
+    except (jinja2.TemplateError, SyntaxError, ArithmeticError, ValueError) as error:
+        # Constants are computed, and blocks nested, when it is compiled.
+        found = f"cannot be compiled: {error}"
+    except (RecursionError, MemoryError):
+        found = "is nested too deeply"
+    raise EngineDamaged(
+        f"the chat template {name!r} {found}; correct chat_template.jinja in the checkpoint and "
+        "build the engine again"
+    )
 
 
 def read_sources(directory: Path) -> dict[str, str]:
@@ -164,16 +185,16 @@ def _read_text(path: Path) -> str:
         raise EngineDamaged(f"{path} cannot be read: {error}; build the engine again") from error
 
 
-def template_environment(now: Callable[[], datetime]) -> jinja2.Environment:
+def template_environment(now: Callable[[], datetime]) -> BoundedEnvironment:
     """The environment that templates are written for: transformers' chat_template_utils."""
-    environment = ImmutableSandboxedEnvironment(
+    environment = BoundedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
     )
 
     def strftime_now(format: str) -> str:
         return now().strftime(format)
 
-    environment.filters["tojson"] = _to_json
+    environment.filters["tojson"] = measuring(to_json)
     environment.globals["raise_exception"] = _raise_exception
     environment.globals["strftime_now"] = strftime_now
     return environment
@@ -190,7 +211,7 @@ class _Generation(Extension):
         return nodes.Scope(body, lineno=line)
 
 
-def _to_json(
+def to_json(
     value: Any,
     ensure_ascii: bool = False,
     indent: int | None = None,
