@@ -29,6 +29,8 @@ class Profile:
     """The supervisor, or whoever else is to be watched with all that descends from it."""
     home: Path | None = None
     log: Path | None = None
+    grpc: str = ""
+    """Triton's address."""
 
     def processes(self) -> list[int]:
         return [each for pid in self.pids for each in (pid, *descendants(pid))]
@@ -59,7 +61,7 @@ def running(home: Path, options: Sequence[str] = ()) -> Iterator[Profile]:
         )
     try:
         wait_for(log, child, "Ctrl-C stops everything")
-        yield Profile(f"http://127.0.0.1:{port}", (child.pid,), home, log)
+        yield Profile(f"http://127.0.0.1:{port}", (child.pid,), home, log, f"127.0.0.1:{others[1]}")
     finally:
         child.send_signal(signal.SIGTERM)
         try:
