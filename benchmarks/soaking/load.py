@@ -21,6 +21,9 @@ HEALTH_SECONDS = 0.5
 GUEST = "guest"
 GUEST_ROLE = f"llama-server of {GUEST}"
 HEAVY_PAUSE = 5.0
+# A run of so many seconds is worth filling what may be full.
+LONG = 120.0
+STORED = 1000
 
 
 @dataclass
@@ -36,13 +39,15 @@ class Record:
 
 
 async def soak(profile: Profile, seconds: float, at_once: int, seed: int) -> Record:
-    record = Record()
-    until = record.began + seconds
     limits = httpx.Limits(max_connections=at_once + 8)
     async with httpx.AsyncClient(
         base_url=profile.url, timeout=PATIENCE, limits=limits, trust_env=False
     ) as client:
         asked = {name: questions(name) for name in MODELS}
+        if seconds >= LONG:
+            await fill_store(client)
+        record = Record()
+        until = record.began + seconds
         async with asyncio.TaskGroup() as group:
             group.create_task(watch_processes(profile, record, until, max(0.5, seconds / 600)))
             group.create_task(watch_health(profile.url, record, until))
@@ -56,6 +61,19 @@ async def soak(profile: Profile, seconds: float, at_once: int, seed: int) -> Rec
         status = (await client.get("/v1/status")).json()
         record.restarts = {each["id"]: each.get("restarts", 0) for each in status["models"]}
     return record
+
+
+async def fill_store(client: httpx.AsyncClient) -> None:
+    """/v1/responses keeps its newest thousand: until it is full, the gateway grows rightly."""
+    body = {"model": "demo", "input": "What is 2 + 3?", "max_output_tokens": 16}
+
+    async def ask() -> None:
+        for _ in range(STORED // 10):
+            (await client.post("/v1/responses", json=body)).raise_for_status()
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(10):
+            group.create_task(ask())
 
 
 async def ask_on(
