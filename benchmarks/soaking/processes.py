@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROLES = (
     (re.compile(r" -m enginix up |/enginix up "), "supervisor"),
-    (re.compile(r" openai .*--worker"), "gateway worker"),
+    (re.compile(r" openai .*--worker( |$)"), "gateway worker"),
     (re.compile(r" openai "), "gateway"),
     (re.compile(r"guide_trial\.py"), "guide trial"),
     (re.compile(r"/repository/(\w+)/1/model\.py"), "stub of {}"),
@@ -41,7 +41,7 @@ def role_of(pid: int) -> str:
     text = words.decode(errors="replace")
     for pattern, role in ROLES:
         if found := pattern.search(text):
-            return role.format(*found.groups())
+            return role.format(*found.groups(""))
     return "other"
 
 

@@ -18,6 +18,7 @@ from enginix.process import descendants
 from enginix.runtimes.find import find_runtime
 
 RUNTIME = "triton-cpu"
+TEMPORARY = "tmp"
 START_SECONDS = 300.0
 STOP_SECONDS = 60.0
 
@@ -53,6 +54,9 @@ def running(home: Path, options: Sequence[str] = ()) -> Iterator[Profile]:
     command += ["--set=demo.options.threads=1", "--set=demo-llama.options.threads=1", *options]
     env = {**os.environ, "ENGINIX_HOME": str(home)}
     env["ENGINIX_RUNTIME_TRITON_CPU"] = str(runtime.root)
+    # What is left behind there can only be this profile's.
+    env["TMPDIR"] = str(home / TEMPORARY)
+    (home / TEMPORARY).mkdir(exist_ok=True)
     home.mkdir(parents=True, exist_ok=True)
     log = home / "up.log"
     with log.open("wb") as out:
