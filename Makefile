@@ -1,21 +1,49 @@
-# Three commands: `make demo` (see it work), `make test` (everything CI runs), `make clean`.
-# They need Python >= 3.11 with venv, and nothing else; tools/prepare.sh says what is missing.
+# Four commands: `make demo` (see it work), `make test` (everything CI runs), `make test-fresh`
+# (the README's commands on fresh Debians) and `make clean`.
+# They need Python 3.11, 3.12 or 3.13 with venv, and two libraries; tools/prepare.sh says what is
+# missing. PYTHON names another Python: make test PYTHON=python3.13. ARGS are for `enginix up demo`.
 PYTHON ?= python3
+ARGS ?=
 VENV := .venv
+# Each Python is tested in an environment of its own.
+TESTED := $(VENV)$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 ENGINIX := $(VENV)/bin/enginix
+# The demo's; with ARGS it is `enginix up` that looks.
+PORTS := $(if $(ARGS),,8000 8001 8002 9000)
 
-.PHONY: demo test test-modelopt lint format clean
+.PHONY: demo test test-fresh test-lowest test-modelopt test-real-model test-agents lint format clean
 
 demo: $(VENV)/installed
-	@exec $(ENGINIX) up demo
+	@exec $(ENGINIX) up demo $(ARGS)
 
-test: $(VENV)/installed-dev
-	@exec tools/test.sh
+test: $(TESTED)/installed-dev
+	@VENV=$(TESTED) exec tools/test.sh
+
+test-fresh:
+	@exec tools/test-fresh.sh
+
+# The lowest release of each dependency that python/pyproject.toml allows.
+test-lowest: $(VENV)/installed-dev
+	@exec tools/test-lowest.sh
 
 # Records anew what NVIDIA's ModelOpt writes, and compares: 2 GB of packages, then half a minute.
 test-modelopt: $(VENV)/installed-dev
 	@tools/modelopt/prepare.sh "$(PYTHON)" .venv-modelopt
 	@tools/modelopt/test.sh
+
+# Codex, Claude Code, opencode and aider themselves, on loopback: 2 GB of packages, then three minutes.
+test-agents: $(VENV)/installed-dev
+	@tools/agents/prepare.sh "$(PYTHON)" .agents
+	@tools/agents/test.sh .agents
+
+# Opt-in: 2 GB of packages, 400 MB of checkpoints, 7 to 14 minutes. See tools/real-model/README.md.
+test-real-model: $(VENV)/installed-dev
+	@tools/modelopt/prepare.sh "$(PYTHON)" .venv-modelopt
+	@tools/real-model/make.sh .venv-modelopt/bin/python .real-model
+	@$(ENGINIX) setup triton-cpu
+	@ENGINIX_TEST_REAL_MODEL="$(CURDIR)/.real-model" \
+		ENGINIX_TEST_REAL_MODEL_PYTHON="$(CURDIR)/.venv-modelopt/bin/python" \
+		$(VENV)/bin/pytest -c tests/pytest.ini tests/end_to_end/test_real_model.py
 
 lint: $(VENV)/installed-dev
 	$(VENV)/bin/ruff format --check .
@@ -27,12 +55,12 @@ format: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check --fix .
 
 $(VENV)/installed: python/pyproject.toml tools/prepare.sh
-	@tools/prepare.sh "$(PYTHON)" $(VENV) ./python
+	@tools/prepare.sh "$(PYTHON)" $(VENV) ./python $(PORTS)
 	@touch $@
 
-$(VENV)/installed-dev: python/pyproject.toml tools/prepare.sh
-	@tools/prepare.sh "$(PYTHON)" $(VENV) './python[dev]'
-	@touch $@ $(VENV)/installed
+%/installed-dev: python/pyproject.toml tools/prepare.sh
+	@tools/prepare.sh "$(PYTHON)" $* './python[dev]'
+	@touch $@ $*/installed
 
 clean:
-	rm -rf $(VENV) .venv-litellm .venv-modelopt .nix .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .agents $(VENV)-* .real-model .nix .mypy_cache .ruff_cache .pytest_cache .hypothesis

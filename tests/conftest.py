@@ -22,11 +22,23 @@ from enginix.cli import environment
 from enginix.errors import RuntimeMissing
 from enginix.runtimes.find import find_runtime
 from enginix.runtimes.runtime import Runtime
+from tests.oracle import tap
 
 RECORDINGS = Path(__file__).parent / "recordings"
 
 # What a shell starts in the background ignores Ctrl-C, and so would every program under test.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+tap.listen()
+
+
+@pytest.fixture(autouse=True)
+def answers_have_their_shapes() -> Iterator[None]:
+    """Whatever a test reads from a gateway is what the dialect's clients were promised."""
+    tap.take_faults()
+    yield
+    found = tap.take_faults()
+    assert not found, "answers that have not their shape:\n" + "\n".join(found[:20])
 
 
 @dataclass(frozen=True)

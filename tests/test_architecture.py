@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "python" / "enginix"
 
-BASE = {"errors", "process", "readiness", "manifest", "catalog", "runtimes"}
+BASE = {"errors", "prerequisites", "process", "readiness", "manifest", "catalog", "runtimes"}
 BUILD = BASE | {"checkpoint", "engine"}
 SERVE = BASE | {"chat", "triton", "backends"}
 
@@ -18,11 +18,12 @@ SERVE = BASE | {"chat", "triton", "backends"}
 # backends, gateway, serve) meet in the manifest and nowhere else.
 MAY_IMPORT = {
     "errors": set(),
+    "prerequisites": set(),
     "process": {"errors"},
     "readiness": set(),
     "manifest": {"errors"},
     "catalog": {"errors", "manifest"},
-    "runtimes": {"errors", "process"},
+    "runtimes": {"errors", "prerequisites", "process"},
     "checkpoint": BASE,
     "engine": BASE | {"checkpoint"},
     "chat": {"errors"},
@@ -44,7 +45,11 @@ ONLY_DOOR = {
     "google": ("triton/",),
     "hpack": ("triton/",),
     "subprocess": ("process.py",),
-    "tokenizers": ("chat/",),
+    "tokenizers": ("chat/", "engine/text/libraries.py"),
+    "transformers": ("engine/text/libraries.py",),
+    "sentencepiece": ("engine/text/libraries.py",),
+    "tiktoken": ("engine/text/libraries.py",),
+    "regex": ("engine/text/libraries.py",),
     "jinja2": ("chat/",),
     "gguf": ("engine/gguf/",),
     "huggingface_hub": ("checkpoint/listing.py",),
@@ -92,6 +97,24 @@ def test_a_module_imports_only_what_its_part_may(module: str) -> None:
 def test_a_library_is_imported_only_through_its_door(module: str) -> None:
     for name in {name.split(".")[0] for name in imported_by(module)} & ONLY_DOOR.keys():
         assert module.startswith(ONLY_DOOR[name]), f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_library_is_not_loaded_by_its_name_past_its_door(module: str) -> None:
+    tree = ast.parse((PACKAGE / module).read_text(encoding="utf-8"))
+    loads = {"import_module", "__import__", "load"}
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+    names = [
+        call.args[0].value.split(".")[0]
+        for call in calls
+        if isinstance(call.func, ast.Name | ast.Attribute)
+        and (call.func.id if isinstance(call.func, ast.Name) else call.func.attr) in loads
+        and call.args
+        and isinstance(call.args[0], ast.Constant)
+        and isinstance(call.args[0].value, str)
+    ]
+    for name in set(names) & ONLY_DOOR.keys():
+        assert module.startswith(ONLY_DOOR[name]), f"{module} loads {name}"
 
 
 @pytest.mark.parametrize("module", MODULES)

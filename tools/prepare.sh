@@ -1,26 +1,47 @@
 #!/bin/sh
-# Makes a virtual environment with enginix in it, or says in one sentence why it cannot.
-# usage: prepare.sh PYTHON VENV REQUIREMENT
+# Makes a virtual environment with enginix in it, or says in one sentence what this machine lacks.
+# usage: prepare.sh PYTHON VENV REQUIREMENT [PORT...]     the ports must be free
 set -eu
 python=$1 venv=$2 requirement=$3
+shift 3
 
 fail() {
   printf 'enginix: %s\n' "$1" >&2
   exit 1
 }
 
+fits() {
+  command -v "$1" >/dev/null &&
+    "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null
+}
+
+# Where python3 is older or newer, the system may have one that fits beside it.
+if [ "$python" = python3 ] && ! fits python3; then
+  for other in python3.13 python3.12 python3.11; do
+    if fits "$other"; then
+      echo "python3 is not Python 3.11, 3.12 or 3.13; using $other"
+      python=$other
+      break
+    fi
+  done
+fi
 command -v "$python" >/dev/null ||
-  fail "$python was not found; install Python 3.11 or newer (Debian, Ubuntu: apt install python3 python3-venv), or name yours: make PYTHON=/path/to/python3"
-"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-  fail "$("$python" --version) is too old, 3.11 or newer is needed; name another with: make PYTHON=python3.12"
-"$python" -c 'import sys; sys.exit(sys.platform != "linux")' ||
-  fail "enginix runs on Linux; this is $(uname -s)"
-"$python" -c 'import ensurepip, venv' 2>/dev/null ||
-  fail "$python cannot make virtual environments; on Debian and Ubuntu: apt install $("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"
+  fail "$python was not found; install Python 3.11, 3.12 or 3.13 and what the demo needs of the system (Debian 12 and 13, Ubuntu 24.04: apt install python3-venv libpython3-dev libgomp1, as root)"
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 8))' ||
+  fail "$("$python" --version 2>&1) is too old, 3.11, 3.12 or 3.13 is needed; name another with: make PYTHON=python3.12"
+home=${ENGINIX_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/enginix}
+"$python" tools/check-machine.py "$venv" "$home" "$@" || exit 1
 
 echo "installing enginix into $venv"
 # A directory left by an interrupted run is made anew.
 [ -x "$venv/bin/pip" ] || "$python" -m venv --clear "$venv"
 log=$venv/install.log
-"$venv/bin/pip" install --quiet --disable-pip-version-check --editable "$requirement" >"$log" 2>&1 ||
-  fail "pip could not install enginix (the whole log: $log): $(grep -i error "$log" | tail -n 1)"
+"$venv/bin/pip" install --quiet --disable-pip-version-check --editable "$requirement" >"$log" 2>&1 || {
+  why=$(grep -E 'ERROR: |rror: ' "$log" | tail -n 1)
+  if grep -q 'Retrying (' "$log"; then
+    why="the package index cannot be reached; check the network or pip's index settings"
+  elif grep -q 'No space left on device' "$log"; then
+    why="the disk of $venv, or of TMPDIR, is full"
+  fi
+  fail "pip could not install enginix (the whole log: $log): $why"
+}

@@ -1,10 +1,14 @@
 #!/usr/bin/env bash
 # Everything CI runs: format, lint, types, then every test against the real programs.
-# Installs what the tests need and the machine lacks: the CPU runtime, LiteLLM's client and, on Debian
-# or Ubuntu, nix and (as root, or with a sudo that asks nothing) bubblewrap and Open MPI.
+# Installs what the tests need and the machine lacks: the CPU runtime, LiteLLM's client, the lowest
+# allowed release of each dependency and, on Debian or Ubuntu, nix and (as root, or with a sudo that
+# asks nothing) bubblewrap and Open MPI.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export PATH=$PWD/.venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1
+venv=${VENV:-.venv}
+export PATH=$PWD/$venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1
+# Another Python than the default has a runtime of its own, made with it.
+[[ $venv == .venv ]] || export ENGINIX_HOME=${ENGINIX_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/enginix}/${venv#.venv-}
 
 ruff format --check .
 ruff check .
@@ -34,6 +38,12 @@ if ! "$ENGINIX_LITELLM_PYTHON" -c 'import litellm, mcp' 2>/dev/null; then
   rm -rf .venv-litellm
   { python -m venv .venv-litellm && .venv-litellm/bin/pip install --quiet litellm mcp; } ||
     echo "LiteLLM could not be installed: the tests of its client are skipped" >&2
+fi
+
+if [[ $venv == .venv ]] && (($# == 0)); then
+  # Other Pythons see the demo answer, and the lowest allowed releases the gateway's tests.
+  tools/test-pythons.sh
+  tools/test-lowest.sh --quiet tests/backends tests/gateway
 fi
 
 exec pytest -c tests/pytest.ini tests "$@"

@@ -7,14 +7,19 @@ let
   # A model or a profile must not take the name of something else here.
   union = lib.foldl' lib.attrsets.unionOfDisjoint { };
   byHand = {
-    # One interpreter for everything of ours; the newest for which numpy 1 has a wheel.
-    python = pkgs.python312;
+    # nixpkgs' default: the only one whose packages its binary cache has, as far as we use them.
+    python = pkgs.python3;
+    # The newest for which numpy 1 has a wheel, for the runtime of the kind triton-cpu alone. None of
+    # nixpkgs' packages may be taken for it: a user would compile them.
+    runtime-python = pkgs.python312;
 
     enginix = callPackage ./enginix.nix { };
     enginix-builder = callPackage ./enginix-builder.nix { };
     python-gguf = callPackage ./python-gguf.nix { };
+    python-orjson = callPackage ./python-orjson.nix { };
     python-tritonclient = callPackage ./python-tritonclient.nix { };
 
+    tokenizers-wheel = callPackage ../runtime/tokenizers-wheel.nix { };
     numpy1 = callPackage ../runtime/numpy1.nix { };
     nvidia-pytriton = callPackage ../runtime/nvidia-pytriton.nix { };
     xllamacpp = callPackage ../runtime/xllamacpp.nix { };

@@ -3,6 +3,7 @@
   lib,
   python,
   python-gguf,
+  python-orjson,
   python-tritonclient,
   # Parts to leave out, as paths.
   without ? [ ],
@@ -35,20 +36,35 @@ python.pkgs.buildPythonApplication {
       huggingface-hub
       jinja2
       numpy
-      orjson
       prometheus-client
+      pydantic
       rich
       tokenizers
       uvicorn
     ])
     ++ [
       python-gguf
+      python-orjson
       python-tritonclient
     ]
     ++ python.pkgs.uvicorn.optional-dependencies.standard
     ++ python-tritonclient.optional-dependencies.grpc;
 
-  pythonImportsCheck = [ "enginix.cli.main" ];
+  # The command itself imports nothing before it knows what it is asked: these reach every dependency.
+  pythonImportsCheck = [
+    "enginix.cli.main"
+    "enginix.cli.engine"
+    "enginix.checkpoint.download"
+  ]
+  ++ lib.optionals (without == [ ]) [
+    "enginix.backends.triton"
+    "enginix.cli.bench"
+    "enginix.cli.up"
+    "enginix.gateway.app"
+    "enginix.gateway.http"
+    "enginix.gateway.server"
+    "enginix.triton.repository"
+  ];
 
   meta = {
     inherit (project) description;

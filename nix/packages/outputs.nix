@@ -5,5 +5,11 @@ let
   # A scope also holds builders and callPackage, and `nix flake check` refuses functions here.
   packages = lib.filterAttrs (_: lib.isDerivation) pkgs.enginixPackages;
 in
-# nixpkgs' own interpreter is in the scope only so that it is chosen once.
-lib.removeAttrs packages [ "python" ] // { default = packages.enginix; }
+# nixpkgs' own interpreters are in the scope only so that each is chosen once.
+lib.removeAttrs packages [
+  "python"
+  "runtime-python"
+]
+// {
+  default = packages.enginix;
+}

@@ -7,12 +7,21 @@
   cacert,
 }:
 { release, reference, hashes }:
+let
+  inherit (stdenvNoCC.hostPlatform) system;
+  # crane takes the image for linux/amd64 unless it is told otherwise, on any machine.
+  platforms = {
+    x86_64-linux = "linux/amd64";
+    aarch64-linux = "linux/arm64";
+  };
+in
 runCommand "tensorrt-llm-image-${release}"
   {
     nativeBuildInputs = [ crane ];
     inherit reference;
+    platform = platforms.${system};
     outputHashMode = "recursive";
-    outputHash = hashes.${stdenvNoCC.hostPlatform.system};
+    outputHash = hashes.${system};
     SSL_CERT_FILE = "${cacert}/etc/ssl/certs/ca-bundle.crt";
     impureEnvVars = lib.fetchers.proxyImpureEnvVars;
     # 15 GB are not to be sent to another machine and back.
@@ -27,5 +36,5 @@ runCommand "tensorrt-llm-image-${release}"
     export HOME=$NIX_BUILD_TOP
     mkdir "$out"
     set -o pipefail
-    crane export "$reference" - | tar --extract --directory "$out"
+    crane export --platform "$platform" "$reference" - | tar --extract --directory "$out"
   ''

@@ -2,7 +2,7 @@
 {
   lib,
   stdenv,
-  python,
+  runtime-python,
   fetchPypi,
   autoPatchelfHook,
   zlib,
@@ -17,9 +17,9 @@ let
   };
   inherit (stdenv.hostPlatform) system;
   machine = lib.removeSuffix "-linux" system;
-  tag = "cp${lib.replaceStrings [ "." ] [ "" ] python.pythonVersion}";
+  tag = "cp${lib.replaceStrings [ "." ] [ "" ] runtime-python.pythonVersion}";
 in
-python.pkgs.buildPythonPackage rec {
+runtime-python.pkgs.buildPythonPackage rec {
   pname = "numpy";
   version = "1.26.4";
   format = "wheel";
@@ -30,7 +30,7 @@ python.pkgs.buildPythonPackage rec {
     python = tag;
     abi = tag;
     platform = "manylinux_2_17_${machine}.manylinux2014_${machine}";
-    hash = wheels."${python.pythonVersion}-${system}";
+    hash = wheels."${runtime-python.pythonVersion}-${system}";
   };
 
   nativeBuildInputs = [ autoPatchelfHook ];

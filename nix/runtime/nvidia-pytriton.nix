@@ -2,7 +2,7 @@
 {
   lib,
   stdenv,
-  python,
+  runtime-python,
   fetchPypi,
   autoPatchelfHook,
   zlib,
@@ -15,7 +15,7 @@ let
   };
   inherit (stdenv.hostPlatform) system;
 in
-python.pkgs.buildPythonPackage rec {
+runtime-python.pkgs.buildPythonPackage rec {
   pname = "nvidia-pytriton";
   version = "0.7.0";
   format = "wheel";
@@ -29,13 +29,16 @@ python.pkgs.buildPythonPackage rec {
     hash = hashes.${system};
   };
 
-  # The wheel's Python half asks for more; the server and its stub need numpy only.
   dependencies = [ numpy1 ];
+  # The wheel's Python half asks for a dozen more (protobuf, pyzmq, tritonclient); it is never
+  # imported here, and the server and its stub need numpy only.
+  dontCheckRuntimeDeps = true;
+
   nativeBuildInputs = [ autoPatchelfHook ];
   # The wheel's libraries were patched by auditwheel, and strip breaks such files.
   dontStrip = true;
   buildInputs = [
-    python
+    runtime-python
     stdenv.cc.cc.lib
     zlib
   ];
@@ -43,7 +46,7 @@ python.pkgs.buildPythonPackage rec {
   # Each stub needs the libpython of its own version: only ours is there.
   postInstall = ''
     find "$out" -path '*/python_backend_stubs/*' -name triton_python_backend_stub \
-      ! -path '*/${python.pythonVersion}/*' -delete
+      ! -path '*/${runtime-python.pythonVersion}/*' -delete
   '';
 
   meta = {

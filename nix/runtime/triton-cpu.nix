@@ -2,16 +2,17 @@
 # wheels, as one root with bin/python and lib/python3.X/site-packages.
 {
   lib,
-  python,
+  runtime-python,
   numpy1,
   nvidia-pytriton,
+  tokenizers-wheel,
   xllamacpp,
 }:
 lib.addMetaAttrs { description = "Triton and llama.cpp for CPUs, as enginix runs them"; } (
-  python.withPackages (available: [
-    available.tokenizers
+  runtime-python.withPackages (_: [
     numpy1
     nvidia-pytriton
+    tokenizers-wheel
     xllamacpp
   ])
 )

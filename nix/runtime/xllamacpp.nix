@@ -2,7 +2,7 @@
 {
   lib,
   stdenv,
-  python,
+  runtime-python,
   fetchPypi,
   autoPatchelfHook,
 }:
@@ -14,7 +14,7 @@ let
   inherit (stdenv.hostPlatform) system;
   machine = lib.removeSuffix "-linux" system;
 in
-python.pkgs.buildPythonPackage rec {
+runtime-python.pkgs.buildPythonPackage rec {
   pname = "xllamacpp";
   version = "2026.10.11549";
   format = "wheel";

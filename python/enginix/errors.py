@@ -11,6 +11,7 @@ EnginixError
 ├── DownloadError            a source could not be fetched
 │   └── HubUnreachable       no answer from the hub: no other repository would do better
 ├── BuildError               no engine came out of a build
+│   ├── ConverterMissing     no tokenizer.json, and what makes one is not installed
 │   ├── OutputExists         the output directory is taken
 │   ├── SourceChanged        a source file is not the one that an engine was made from
 │   ├── NotReproduced        the same build of the same files gave something else
@@ -29,7 +30,7 @@ EnginixError
 │   ├── EngineDamaged        files missing, truncated or changed
 │   ├── QuantizationLost     the engine is not quantized as its checkpoint is
 │   └── EngineMismatch       sound, but not for this machine or runtime
-├── RuntimeMissing           an engine kind's environment is not set up here
+├── RuntimeMissing           an engine kind's environment is not set up here, or cannot be
 ├── TemplateMismatch         a model repository template and its values do not fit
 ├── ProcessError             a child process failed
 │   ├── PortTaken            somebody listens there already
@@ -129,6 +130,14 @@ class NotReproduced(BuildError):
             f"{what}: found {found or 'no such file'}, the manifest records {expected}: this is "
             "not the same engine again, and nothing was put in its place; build it with the "
             "versions that its manifest names"
+        )
+
+
+class ConverterMissing(BuildError):
+    def __init__(self, library: str, python: str) -> None:
+        super().__init__(
+            "the checkpoint has no tokenizer.json, and the extra that makes one is not installed "
+            f"({library} is missing); install it: {python} -m pip install 'enginix[transformers]'"
         )
 
 
@@ -307,17 +316,32 @@ class ModelNotFound(RequestError):
 
 
 class PromptTooLong(RequestError):
-    """`counted_all`: False where the counting stopped when it was clear."""
+    """`counted_all`: False where the counting stopped when it was clear; `words`: of a server that
+    did not say the numbers.
+
+    Agents shorten a conversation and go on when they read these words, and at no others: OpenAI's,
+    and Anthropic's in `anthropic_words`.
+    """
 
     def __init__(
-        self, prompt_tokens: int, context: int, param: str, *, counted_all: bool = True
+        self,
+        prompt_tokens: int | None,
+        context: int | None,
+        param: str | None,
+        *,
+        counted_all: bool = True,
+        words: str | None = None,
     ) -> None:
+        least = "" if counted_all else "at least "
         super().__init__(
-            f"the prompt is {'' if counted_all else 'at least '}{prompt_tokens} tokens long and "
-            f"this model's context is {context}; shorten the prompt",
+            words
+            or f"This model's maximum context length is {context} tokens, and the prompt has "
+            f"{least}{prompt_tokens} tokens; reduce the length of the messages or of the prompt",
             param=param,
             code="context_length_exceeded",
         )
+        numbers = f"{prompt_tokens} tokens > {context} maximum"
+        self.anthropic_words = f"prompt is too long: {words or numbers}"
 
 
 class TemplateRefused(RequestError):
@@ -351,7 +375,8 @@ class TemplateMissing(RequestError):
 
 class Overloaded(RequestError):
     def __init__(self, message: str, *, retry_after: float) -> None:
-        super().__init__(message, code="overloaded")
+        # Clients wait as long as these words say.
+        super().__init__(f"{message}; please try again in {retry_after:g}s", code="overloaded")
         self.retry_after = retry_after
 
 
@@ -394,7 +419,7 @@ class NotDeclaredJson(RequestError):
 class BodyTooLarge(RequestError):
     def __init__(self, limit: int) -> None:
         super().__init__(
-            f"the request body is larger than the {limit} bytes this server accepts; "
+            f"request entity too large: this server accepts {limit} bytes of body; "
             "send less, or start the gateway with a larger --max-body-mb",
             code="body_too_large",
         )

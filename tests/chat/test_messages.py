@@ -66,9 +66,27 @@ def test_absent_arguments_are_an_empty_object(arguments: Any) -> None:
     assert plain(calling(arguments))["tool_calls"][0]["function"]["arguments"] == {}
 
 
-def test_arguments_that_are_no_json_go_back_as_they_were() -> None:
-    call = plain(calling('{"a": '))["tool_calls"][0]
-    assert call["function"]["arguments"] == '{"a": '
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        ('{"a": ', '{"a": '),
+        ('"Paris"', "Paris"),
+        ('["a"]', ["a"]),
+        ("5", 5),
+        ("[" * 100_000, "[" * 100_000),
+        (["a"], ["a"]),
+    ],
+)
+def test_arguments_that_are_no_object_are_put_under_a_name(sent: Any, read: Any) -> None:
+    call = plain(calling(sent))["tool_calls"][0]
+    assert call["function"]["arguments"] == {"arguments": read}
+
+
+@pytest.mark.parametrize("sent", ["null", '{"a": 1}', {"a": 1}])
+def test_a_call_without_the_layer_function_has_an_object_too(sent: Any) -> None:
+    message = {"role": "assistant", "tool_calls": [{"name": "f", "arguments": sent}]}
+    arguments = plain(message)["tool_calls"][0]["arguments"]
+    assert arguments == ({} if sent == "null" else {"a": 1})
 
 
 @pytest.mark.parametrize("calls", [5, "x", [5], {"a": 1}])

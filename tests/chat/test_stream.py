@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from enginix.chat.events import Answer, Message, Reasoning, collect
 from enginix.chat.reply import markers, reply_parser
-from enginix.chat.stop import StopStrings
+from enginix.chat.stop import AnswerStop
 from enginix.chat.stream import ReplyStream
 from enginix.chat.tokens import Tokenizer
 
@@ -26,7 +26,7 @@ FORMATS = ("think-tags", "hermes-json")
 def reply_stream(stop: list[str], formats: tuple[str | None, str | None] = FORMATS) -> ReplyStream:
     numbers = count()
     parser = reply_parser(*formats, tools_wanted=True, new_id=lambda: f"call_{next(numbers)}")
-    return ReplyStream(TOKENIZER.stream(keep=markers(*formats)), StopStrings(stop), parser)
+    return ReplyStream(TOKENIZER.stream(keep=markers(*formats)), AnswerStop(stop), parser)
 
 
 def read(ids: list[int], chunk: int, stop: list[str] | None = None, **how: Any) -> Message:

@@ -72,6 +72,12 @@ def test_a_template_cannot_leave_its_sandbox() -> None:
         render("{{ messages.append(1) }}")
 
 
+def test_small_numbers_and_short_texts_can_be_multiplied() -> None:
+    assert render("{{ 2 * 3 }}{{ 2 ** 10 }}{{ 'ab' * 2 }}{{ 1.5 * 2 }}{{ 2 ** 0.5 > 1 }}") == (
+        "61024abab3.0True"
+    )
+
+
 def test_special_tokens_are_variables() -> None:
     template = ChatTemplate({"default": "{{ bos_token }}{{ eos_token }}"}, {"bos_token": "<s>"})
     assert template.render([USER]) == "<s>"
@@ -107,6 +113,10 @@ def test_a_template_s_own_error_comes_back_with_its_words() -> None:
         "{% for i in range(10000000) %}{% endfor %}",
         "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
         "{% include 'other' %}",
+        "{{ 10 ** (10 ** 10) }}",
+        "{{ 'a' * 100000000000 }}",
+        "{{ 100000000000 * [1] }}",
+        "{{ (10 ** 99999) ** 99999 }}",
     ],
 )
 def test_whatever_goes_wrong_inside_a_template_is_a_refusal(source: str) -> None:
@@ -116,7 +126,8 @@ def test_whatever_goes_wrong_inside_a_template_is_a_refusal(source: str) -> None
 
 def test_arguments_nested_beyond_reason_are_a_refusal() -> None:
     nested: Any = {}
-    for _ in range(5000):
+    # Python 3.13's json goes ten thousand deep.
+    for _ in range(100_000):
         nested = {"a": nested}
     with pytest.raises(TemplateRefused):
         render("{{ tools | tojson }}", tools=[nested])
@@ -125,6 +136,20 @@ def test_arguments_nested_beyond_reason_are_a_refusal() -> None:
 def test_a_broken_template_is_found_when_it_is_loaded() -> None:
     with pytest.raises(EngineDamaged, match="broken in line 2"):
         ChatTemplate({"default": "\n{% if %}"})
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ 1 // 0 }}{{ 'x' | nothing }}",
+        "{% include %}",
+        "{% for a in b %}" * 60 + "{% endfor %}" * 60,
+        "{{ " + "(" * 5000 + ")" * 5000 + " }}",
+    ],
+)
+def test_a_template_that_cannot_be_compiled_is_one_sentence(source: str) -> None:
+    with pytest.raises(EngineDamaged, match="the chat template 'default'"):
+        ChatTemplate({"default": source})
 
 
 def test_without_a_template_there_are_no_chats_but_completions() -> None:
@@ -166,6 +191,65 @@ def test_arguments_become_text_for_a_template_that_joins_them() -> None:
     call = {"id": "x", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
     message = {"role": "assistant", "content": None, "tool_calls": [call]}
     assert render(source, message) == 'args {"a": 1}'
+
+
+@pytest.mark.parametrize("arguments", ['{"city": "Paris"}', '"Paris"', '["a"]', "", '{"a": "b'])
+def test_a_template_that_loops_over_arguments_takes_whatever_a_model_once_wrote(
+    arguments: str,
+) -> None:
+    # As Qwen3-Coder's does.
+    source = (
+        "{% for call in messages[0].tool_calls %}"
+        "{% for name, value in call.function.arguments | items %}<{{ name }}={{ value }}>"
+        "{% endfor %}{% endfor %}"
+    )
+    call = {"id": "x", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    text = render(source, {"role": "assistant", "content": None, "tool_calls": [call]})
+    assert text.startswith("<") or not arguments
+
+
+LOOP = "{% for part in m.content %}{{ part.text }}{% endfor %}"
+EVERY = "{% for m in messages %}[{{ m.role }}:BODY]{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        LOOP,
+        "{% for part in m['content'] | selectattr('type', 'equalto', 'text') %}"
+        "{{ part['text'] }}{% endfor %}",
+        "{% set c = m.content %}{% for part in c[0:] %}{{ part.text }}{% endfor %}",
+        "{% if m.content %}{{ m.content[0]['text'] }}{% endif %}",
+        "{% macro say(it) %}{% for part in it %}{{ part.text }}{% endfor %}{% endmacro %}"
+        "{{ say(m.content) }}",
+        "{% macro say(it) %}{% for part in it %}{{ part.text }}{% endfor %}{% endmacro %}"
+        "{{ say(it=m['content']) }}",
+    ],
+)
+def test_a_template_that_reads_parts_gets_parts(body: str) -> None:
+    source = EVERY.replace("BODY", body)
+    answer = {"role": "assistant", "content": None}
+    assert render(source, USER, answer) == "[user:Hi][assistant:]"
+
+
+def test_a_template_that_reads_both_gets_texts() -> None:
+    body = "{% if m.content is string %}={{ m.content }}{% else %}" + LOOP + "{% endif %}"
+    source = EVERY.replace("BODY", body)
+    parts = [{"type": "input_text", "text": "a"}, {"type": "text", "text": "b"}]
+    assert render(source, USER, {"role": "user", "content": parts}) == "[user:=Hi][user:=a\nb]"
+
+
+@pytest.mark.parametrize(
+    "body", ["{% for word in m.content.split(' ') %}{{ word }}{% endfor %}", "{{ m.content[0] }}"]
+)
+def test_a_template_that_takes_a_text_apart_gets_a_text(body: str) -> None:
+    parts = [{"type": "text", "text": "H"}]
+    assert render(EVERY.replace("BODY", body), {"role": "user", "content": parts}) == "[user:H]"
+
+
+def test_messages_of_parts_are_merged_for_a_template_that_refuses_them() -> None:
+    strict = ALTERNATING.replace("{{ m.content }}", LOOP)
+    assert render(strict, USER, {"role": "user", "content": "there"}) == "[user:Hi\n\nthere]"
 
 
 def test_the_template_for_tools_is_used_with_tools() -> None:

@@ -13,11 +13,14 @@ from checkpoint.files import write_json
 from checkpoint.models import (
     EXPERTS,
     HIDDEN,
+    LINEAR,
     MLP,
     MODELS,
     NVFP4,
     Tensors,
+    around,
     config,
+    layer,
     llama,
     number,
     nvfp4,
@@ -249,11 +252,11 @@ def test_layers_without_experts_among_those_with_are_known(tmp_path: Path) -> No
 def test_layers_excluded_by_pattern_may_be_plain(tmp_path: Path) -> None:
     layers = [f"model.layers.0.self_attn.{name}_proj" for name in "qkvo"]
     tensors = llama(quantized=True)
-    for layer in layers:
-        rows, columns = tensors[f"{layer}.weight_scale"][1]
+    for name in layers:
+        rows, columns = tensors[f"{name}.weight_scale"][1]
         for suffix in ("weight_scale", "weight_scale_2", "input_scale"):
-            del tensors[f"{layer}.{suffix}"]
-        tensors[f"{layer}.weight"] = plain(rows, columns * 16)
+            del tensors[f"{name}.{suffix}"]
+        tensors[f"{name}.weight"] = plain(rows, columns * 16)
     write_model(tmp_path, config(LLAMA), tensors, quantized=True)
     exclude = NVFP4["quantization"] | {"exclude_modules": ["lm_head", "model.layers.0.self_attn*"]}
     write_json(tmp_path / "hf_quant_config.json", {"quantization": exclude})
@@ -278,6 +281,54 @@ def test_each_layer_of_a_mixed_checkpoint_is_checked_by_its_own_algorithm(tmp_pa
     assert found.damage == ()
     assert found.algorithms["model.layers.1.self_attn.o_proj"] == "FP8"
     assert "not MIXED_PRECISION" in found.refusals("tensorrt-llm")[0]
+
+
+@pytest.mark.parametrize("spelling", ["FP8_BLOCK_SCALES", "FP8_PB_WO", "fp8_pb_wo", "FP8_PB"])
+@pytest.mark.parametrize(
+    ("suffix", "shape"),
+    [
+        ("weight_scale_inv", (2, 2)),
+        ("weight_scale", (2, 2)),
+        ("weight_scale", (2, 1, 2, 1)),
+    ],
+)
+@pytest.mark.parametrize("block", [128, 64])
+def test_fp8_blocks_of_a_mixed_checkpoint_have_scales_in_any_of_modelopts_spellings(
+    tmp_path: Path, suffix: str, shape: tuple[int, ...], spelling: str, block: int
+) -> None:
+    name, size = "mtp.layers.0.mlp.experts.0.up_proj", 2 * block
+    tensors: Tensors = {
+        f"{name}.weight": plain(size, size, dtype="F8_E4M3"),
+        f"{name}.{suffix}": plain(*shape, dtype="F32"),
+    }
+    layers = {"mtp.layers.0.mlp.experts": {"quant_algo": spelling, "group_size": block}}
+    stated = {"quant_algo": "MIXED_PRECISION", "quantized_layers": layers}
+    write_model(tmp_path, {"architectures": ["NewForCausalLM"]}, tensors, quantized=True)
+    write_json(tmp_path / "hf_quant_config.json", {"quantization": stated})
+
+    found = inspected(tmp_path)
+
+    assert found.damage == ()
+    assert found.algorithms == {name: "FP8_BLOCK_SCALES"}
+
+    tensors[f"{name}.{suffix}"] = plain(3, 2, dtype="F32")
+    write_model(tmp_path, {"architectures": ["NewForCausalLM"]}, tensors, quantized=True)
+    write_json(tmp_path / "hf_quant_config.json", {"quantization": stated})
+    assert f"{suffix} has shape [3, 2], expected [2, 2]" in inspected(tmp_path).damage[0]
+
+
+def test_fp8_blocks_without_scales_in_any_spelling_are_damaged(tmp_path: Path) -> None:
+    name = "mtp.layers.0.mlp.experts.0.up_proj"
+    tensors: Tensors = {f"{name}.weight": plain(256, 256, dtype="F8_E4M3")}
+    # Another suffix by which the layer is found.
+    tensors[f"{name}.input_scale"] = number(1.0)
+    stated = {"quant_algo": "FP8_BLOCK_SCALES"}
+    write_model(tmp_path, {"architectures": ["NewForCausalLM"]}, tensors, quantized=True)
+    write_json(tmp_path / "hf_quant_config.json", {"quantization": stated})
+
+    (damage,) = inspected(tmp_path).damage
+
+    assert f"{name}.weight_scale is missing, expected for FP8_BLOCK_SCALES" in damage
 
 
 def test_an_unknown_architecture_is_checked_as_far_as_its_tensors_tell(tmp_path: Path) -> None:
@@ -403,6 +454,99 @@ def test_weight_only_nvfp4_cannot_become_a_tensorrt_llm_engine(tmp_path: Path) -
     found = inspected(tmp_path)
     assert found.damage == ()
     assert "not W4A16_NVFP4" in found.refusals("tensorrt-llm")[0]
+
+
+WEIGHTS = {"num_bits": 4, "type": "float", "group_size": 16, "dynamic": False}
+STATIC = {"num_bits": 4, "type": "float", "group_size": 16, "dynamic": False}
+
+
+@pytest.mark.parametrize(
+    "inline",
+    [
+        {"quant_algo": "NVFP4", "with_input_scale": False},
+        {"quant_algo": "NVFP4", "config_groups": {"group_0": {"weights": WEIGHTS}}},
+        {
+            "quant_algo": "NVFP4",
+            "config_groups": {"group_0": {"weights": WEIGHTS, "input_activations": None}},
+        },
+        {
+            "quant_algo": "NVFP4",
+            "config_groups": {
+                "group_0": {"weights": WEIGHTS, "input_activations": {**STATIC, "dynamic": True}}
+            },
+        },
+        {"quant_algo": "W4A16_NVFP4"},
+        {"config_groups": {"group_0": {"weights": WEIGHTS}}},
+    ],
+)
+@pytest.mark.parametrize("stated_twice", [True, False])
+def test_input_scales_may_be_missing_where_the_quantization_says_so(
+    tmp_path: Path, inline: dict[str, Any], stated_twice: bool
+) -> None:
+    tensors = {
+        name: value for name, value in llama(True).items() if not name.endswith("input_scale")
+    }
+    stated = {"quant_method": "modelopt", "ignore": ["lm_head"], **inline}
+    write_model(tmp_path, config(LLAMA, quantization_config=stated), tensors, quantized=False)
+    algo = inline.get("quant_algo", "W4A16_NVFP4")
+    if stated_twice:
+        twice = NVFP4["quantization"] | {"quant_algo": algo, "kv_cache_quant_algo": None}
+        twice["exclude_modules"] = ["lm_head"]
+        write_json(tmp_path / "hf_quant_config.json", {"quantization": twice})
+
+    found = inspected(tmp_path)
+
+    assert found.damage == ()
+    assert found.checkpoint.quantization.algo == algo
+    assert found.refusals("gguf") == []
+    (refusal,) = found.refusals("tensorrt-llm")
+    assert "no input_scale is stored" in refusal or "not W4A16_NVFP4" in refusal
+
+
+@pytest.mark.parametrize(
+    "inline",
+    [
+        {"quant_algo": "NVFP4", "with_input_scale": True},
+        {"quant_algo": "NVFP4"},
+        {
+            "quant_algo": "NVFP4",
+            "config_groups": {"group_0": {"weights": WEIGHTS, "input_activations": STATIC}},
+        },
+        {"quant_algo": "NVFP4", "config_groups": {"group_0": {"weights": {"quant_algo": "NVFP4"}}}},
+    ],
+)
+def test_input_scales_that_the_quantization_promises_are_damage_when_missing(
+    tmp_path: Path, inline: dict[str, Any]
+) -> None:
+    tensors = {
+        name: value for name, value in llama(True).items() if not name.endswith("input_scale")
+    }
+    stated = {"quant_method": "modelopt", "ignore": ["lm_head"], **inline}
+    write_model(tmp_path, config(LLAMA, quantization_config=stated), tensors, quantized=False)
+
+    assert "input_scale and 13 more: is missing" in inspected(tmp_path).damage[0]
+
+
+def test_fp8_layers_need_no_input_scale_where_the_quantization_says_so(tmp_path: Path) -> None:
+    tensors = around()
+    for index in range(2):
+        for name, value in layer(index, LINEAR | MLP, False).items():
+            tensors[name] = value
+            if "_proj" in name:
+                tensors[name] = plain(*value[1], dtype="F8_E4M3")
+                tensors[f"{name}_scale"] = number(0.5)
+    stated = {"quant_method": "modelopt", "quant_algo": "FP8", "ignore": ["lm_head"]}
+    for said, sound in ((None, False), (True, False), (False, True)):
+        settings = {**stated, **({} if said is None else {"with_input_scale": said})}
+        write_model(tmp_path, config(LLAMA, quantization_config=settings), tensors, False)
+        assert (inspected(tmp_path).damage == ()) is sound
+
+
+def test_whether_input_scales_are_stored_is_yes_or_no(tmp_path: Path) -> None:
+    stated = {"quant_method": "modelopt", "quant_algo": "NVFP4", "with_input_scale": "no"}
+    write_model(tmp_path, config(LLAMA, quantization_config=stated), llama(True), False)
+    with pytest.raises(CheckpointDamaged, match="with_input_scale: expected a boolean, got 'no'"):
+        inspected(tmp_path)
 
 
 @pytest.mark.parametrize(

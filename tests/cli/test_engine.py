@@ -128,6 +128,11 @@ def without(name: str) -> Callable[[Path], None]:
     return lambda checkpoint: (checkpoint / name).unlink()
 
 
+def without_any_tokenizer(checkpoint: Path) -> None:
+    for name in ("tokenizer.json", "vocab.json", "merges.txt"):
+        (checkpoint / name).unlink()
+
+
 def says(name: str, **values: object) -> Callable[[Path], None]:
     def change(checkpoint: Path) -> None:
         path = checkpoint / name
@@ -145,7 +150,7 @@ def quantized_as(algo: str) -> Callable[[Path], None]:
     [
         (without("config.json"), "holds no config.json"),
         (without("model.safetensors"), "holds no weights"),
-        (without("tokenizer.json"), "holds no tokenizer.json"),
+        (without_any_tokenizer, "holds no tokenizer.json, nor what one is made from"),
         (cut_weights, "is truncated"),
         (flip_header, "model.safetensors"),
         (flip_length, "model.safetensors"),

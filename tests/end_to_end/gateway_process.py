@@ -15,6 +15,7 @@ from subprocess import PIPE, STDOUT
 import httpx
 
 from tests.conftest import Log, free_ports
+from tests.oracle import tap
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,24 @@ def running_gateway(
     engine: Path, triton: str, *flags: str, keys: str | None = None
 ) -> Iterator[RunningGateway]:
     """A gateway that answers; SIGTERM at the end."""
+    with _gateway(str(engine), f"--triton={triton}", *flags, keys=keys) as running:
+        yield running
+
+
+@contextmanager
+def models_gateway(models: Path) -> Iterator[RunningGateway]:
+    """The same in front of several models, all of them Triton's."""
+    with _gateway(f"--models={models}") as running:
+        yield running
+
+
+@contextmanager
+def _gateway(*words: str, keys: str | None = None) -> Iterator[RunningGateway]:
     (port,) = free_ports(1)
+    tap.OWN_PORTS.add(port)
     command = [
-        *(sys.executable, "-m", "enginix", "openai", str(engine)),
-        *(f"--port={port}", f"--triton={triton}", "--no-access-log", *flags),
+        *(sys.executable, "-m", "enginix", "openai", *words),
+        *(f"--port={port}", "--no-access-log"),
     ]
     environment = {**os.environ, **({"ENGINIX_API_KEYS": keys} if keys else {})}
     child = subprocess.Popen(

@@ -81,7 +81,7 @@ async def test_a_half_closed_connection_is_a_client_that_left(
     reader, writer = await asyncio.open_connection(host, int(port))
     content = httpx.Request("POST", gateway.url, json={**ENDLESS, "stream": True}).content
     writer.write(
-        b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b"
+        b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n%b"
         % (len(content), content)
     )
     await reader.readuntil(b"data: ")
@@ -130,7 +130,7 @@ async def test_a_reader_that_stops_is_let_go_and_its_slot_freed(
         body = {**ENDLESS, "stream": True, "n": 4}
         content = httpx.Request("POST", gateway.url, json=body).content
         client.sendall(
-            b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b"
+            b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n%b"
             % (len(content), content)
         )
         await until(lambda: active_requests(triton_server.metrics) == 4, 10)

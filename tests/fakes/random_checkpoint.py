@@ -161,7 +161,7 @@ def _nvfp4(
             random.integers(1, 0x7E, (rows, columns // 16), np.uint8),
         ),
         f"{name}.weight_scale_2": ("F32", np.array(scale)),
-        f"{name}.input_scale": ("F32", np.array(scale * 3)),
+        f"{name}.input_scale": ("F32", np.array(scale * np.float32(3))),
     }
     return found | _cache_scale(name)
 
@@ -185,6 +185,12 @@ def _write_tokenizer(directory: Path) -> None:
     tokenizer = {
         "version": "1.0",
         "added_tokens": [],
+        "decoder": {
+            "type": "ByteLevel",
+            "add_prefix_space": True,
+            "trim_offsets": True,
+            "use_regex": True,
+        },
         "model": {"type": "WordLevel", "vocab": words, "unk_token": "w0"},
     }
     (directory / "tokenizer.json").write_text(json.dumps(tokenizer))

@@ -25,6 +25,7 @@ from enginix.gateway.models import Model, ServedModel
 from enginix.gateway.server import server_config
 from enginix.gateway.settings import Settings
 from enginix.manifest import BuiltWith, Chat, Limits, Manifest, Parallelism, Quantization, Source
+from tests.oracle import tap
 
 CHECKPOINT = catalog.DIRECTORY / "demo-checkpoint"
 TOKENIZER = Tokenizer.load(CHECKPOINT)
@@ -78,12 +79,18 @@ async def server(
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A real uvicorn on a free port, in this event loop."""
     listener = socket.create_server(("127.0.0.1", 0))
+    # uvloop does so itself; asyncio leaves it out, and each answer would wait 40 ms for the client.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     config = server_config(create_app(lambda: models, settings, opener=opener))
     config.load()
     uvicorn_server = uvicorn.Server(config)
     uvicorn_server.lifespan = config.lifespan_class(config)
     await uvicorn_server.startup([listener])
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    port = listener.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    # A supervisor's models may be another server's too.
+    answers_itself = opener is None and all(isinstance(model, ServedModel) for model in models)
+    (tap.OWN_PORTS.add if answers_itself else tap.OWN_PORTS.discard)(port)
     try:
         async with httpx.AsyncClient(
             base_url=url, timeout=20, trust_env=False, verify=False
@@ -142,6 +149,22 @@ class Call:
 
     async def run(self) -> None:
         await asyncio.wait_for(self._app(self._scope, self._receive, self._send), 20)
+        self._check_shape()
+
+    def _check_shape(self) -> None:
+        starts = [one for one in self.sent if one["type"] == "http.response.start"]
+        if not starts:
+            return
+        headers = dict(starts[0]["headers"])
+        tap.check(
+            self._scope["method"],
+            self._scope["path"],
+            starts[0]["status"],
+            headers.get(b"content-type", b"").decode(),
+            self.body,
+            whole=self.sent[-1].get("more_body") is False,
+            ours=False,
+        )
 
     @property
     def body(self) -> bytes:

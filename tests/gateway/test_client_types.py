@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -12,11 +13,14 @@ from pydantic import TypeAdapter
 pytest.importorskip("anthropic", reason="not packaged everywhere")
 pytest.importorskip("openai", reason="not packaged everywhere")
 
-from anthropic.types import Message, RawMessageStreamEvent
+from anthropic.types import Message, ModelInfo, RawMessageStreamEvent
 from openai.types import Model
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response, ResponseStreamEvent
 from openai.types.responses.response_item_list import ResponseItemList
+
+from enginix.backends.openai import OpenAIBackend
+from enginix.gateway.models import RelayedModel
 
 REPLY = (
     "<think>\nI know that.\n</think>\n\nLet me look."
@@ -90,3 +94,22 @@ async def test_lists_have_their_clients_types() -> None:
         models = (await client.get("/v1/models")).json()["data"]
     TypeAdapter(ResponseItemList).validate_python(items)
     TypeAdapter(list[Model]).validate_python(models)
+
+
+@pytest.mark.parametrize("theirs", [False, True])
+async def test_the_list_of_models_is_openais_and_anthropics_in_one(theirs: bool) -> None:
+    backend = OpenAIBackend("nobody", "http://127.0.0.1:1", "x")
+    model = RelayedModel("ours", backend, "vllm") if theirs else served(FakeBackend(ids("Hello")))
+    async with server(model) as client:
+        listed = (await client.get("/v1/models")).json()
+        shown = (await client.get(f"/v1/models/{model.name}")).json()
+    TypeAdapter(list[Model]).validate_python(listed["data"])
+    for each in (*listed["data"], shown):
+        assert (each["object"], each["type"]) == ("model", "model")
+        assert TypeAdapter(ModelInfo).validate_python(each).display_name == model.name
+        assert datetime.fromisoformat(each["created_at"]).timestamp() == each["created"]
+    assert (listed["first_id"], listed["last_id"], listed["has_more"]) == (
+        model.name,
+        model.name,
+        False,
+    )

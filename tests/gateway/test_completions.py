@@ -27,6 +27,44 @@ async def test_markup_is_only_text_here() -> None:
     assert "hm" in answer["choices"][0]["text"]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_log_probabilities_of_none_but_the_chosen_are_a_list_all_the_same(
+    stream: bool,
+) -> None:
+    async with server(served(FakeBackend(ids("One two")))) as client:
+        body = {"prompt": "Once", "logprobs": 0, "stream": stream}
+        answer = await client.post("/v1/completions", json=body)
+    chunks = events(answer.text)[:-1] if stream else [answer.json()]
+    logprobs = [chunk["choices"][0]["logprobs"] for chunk in chunks]
+    for each in filter(None, logprobs):
+        pairs = zip(each["tokens"], each["token_logprobs"], strict=True)
+        assert each["top_logprobs"] == [{token: logprob} for token, logprob in pairs]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_no_tokens_at_all_are_an_empty_completion_with_its_usage(stream: bool) -> None:
+    backend = FakeBackend(ids("One two"))
+    more = {"stream_options": {"include_usage": True}} if stream else {}
+    async with server(served(backend)) as client:
+        body = {"prompt": "Once", "max_tokens": 0, "echo": True, "stream": stream, **more}
+        answer = await client.post("/v1/completions", json=body)
+    chunks = events(answer.text)[:-1] if stream else [answer.json()]
+    choices = [choice for chunk in chunks for choice in chunk["choices"]]
+    assert "".join(choice["text"] for choice in choices) == "Once"
+    assert choices[-1]["finish_reason"] == "length"
+    assert chunks[-1]["usage"]["prompt_tokens"] == len(ids("Once"))
+    assert chunks[-1]["usage"]["completion_tokens"] == 0
+    assert backend.asked == []
+
+
+async def test_a_prompt_may_fill_the_context_when_nothing_is_to_be_written() -> None:
+    async with server(served(FakeBackend(ids("x")), context=5)) as client:
+        body = {"prompt": [1, 2, 3, 4, 5], "max_tokens": 0}
+        whole = await client.post("/v1/completions", json=body)
+        more = await client.post("/v1/completions", json={**body, "max_tokens": 1})
+    assert (whole.status_code, more.status_code) == (200, 400)
+
+
 async def test_echo_begins_with_the_prompt() -> None:
     answer = await complete(FakeBackend(ids(" upon a time")), echo=True)
     assert answer["choices"][0]["text"] == "Once upon a time"
@@ -101,7 +139,9 @@ async def test_an_empty_suffix_asks_for_nothing() -> None:
     ("body", "param"),
     [
         ({"suffix": "end"}, "suffix"),
-        ({"max_tokens": 0, "echo": True}, "max_tokens"),
+        ({"max_tokens": -1, "echo": True}, "max_tokens"),
+        ({"structured_outputs": {"grammar": ""}}, "structured_outputs.grammar"),
+        ({"guided_regex": ""}, "guided_regex"),
         ({"prompt": ""}, "prompt"),
         ({"prompt": []}, "prompt"),
         ({"prompt": [[]]}, "prompt[0]"),

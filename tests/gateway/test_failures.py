@@ -86,7 +86,7 @@ async def test_a_broken_off_whole_answer_is_a_status() -> None:
         (b"hello", "JSON"),
         (b'{"messages": [}', "JSON"),
         (b'{"messages": "\xff"}', "JSON"),
-        (b"[" * 100_000, "JSON"),
+        (b"[" * 100_000, "100 levels deep"),
         (b'{"seed": 1e999}', "JSON"),
         (b'{"temperature": NaN}', "JSON"),
         (b'"\\ud800"', "JSON"),
@@ -95,7 +95,7 @@ async def test_a_broken_off_whole_answer_is_a_status() -> None:
         (b"5", "object"),
         (b"{}", "messages is missing"),
         (b'{"messages": [], "seed": 123456789012345678901234567890}', "template"),
-        (b'{"messages": [], "n": 1e300}', "at most 2147483647, got 1e+300"),
+        (b'{"messages": [], "n": 1e300}', "at most 2147483647, got 1e"),
         (b'{"messages": [], "max_tokens": 1e300}', "template"),
         (b'{"messages": [], "x": ' + b"[" * 999 + b"]" * 999 + b"}", "levels deep"),
     ],
@@ -131,7 +131,7 @@ def nested(levels: int) -> dict[str, Any]:
     return schema
 
 
-@pytest.mark.parametrize("levels", [150, 190, 198, 210, 260, 400])
+@pytest.mark.parametrize("levels", [50, 90, 98, 110, 260, 400])
 async def test_deep_schemas_are_no_500(levels: int) -> None:
     deep = nested(levels)
     function = {"name": "f", "parameters": deep}
@@ -153,7 +153,7 @@ async def test_deep_schemas_are_no_500(levels: int) -> None:
     async with server(served(FakeBackend(REPLY), context=8192)) as client:
         for path, body in bodies:
             response = await client.post(path, json=body)
-            assert response.status_code == (200 if levels < 195 else 400), (path, response.text)
+            assert response.status_code == (200 if levels < 95 else 400), (path, response.text)
 
 
 async def test_a_compressed_body_is_refused_for_what_it_is() -> None:

@@ -219,3 +219,18 @@ async def test_an_unknown_model_and_bad_json_have_anthropics_shape_too() -> None
         garbage = await client.post(PATH, content=b"{")
     assert (unknown.status_code, unknown.json()["error"]["type"]) == (404, "not_found_error")
     assert garbage.json()["type"] == "error"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_no_tokens_at_all_are_an_empty_message_with_its_usage(stream: bool) -> None:
+    backend = FakeBackend(ids("Hello"))
+    async with server(served(backend)) as client:
+        counted = (await client.post(f"{PATH}/count_tokens", json=body())).json()
+        answer = await client.post(PATH, json=body(max_tokens=0, stream=stream))
+    assert backend.asked == []
+    if stream:
+        assert '"stop_reason":"max_tokens"' in answer.text
+        return
+    message = answer.json()
+    assert (message["content"], message["stop_reason"]) == ([], "max_tokens")
+    assert message["usage"]["input_tokens"] == counted["input_tokens"]

@@ -208,7 +208,7 @@ async def test_tools_are_shown_as_they_were_sent_and_functions_are_whole() -> No
     unknown = {"type": "namespace", "name": "x", "tools": [{"type": "function", "name": "f"}]}
     include = ["reasoning.encrypted_content"]
     answer = await ask(FakeBackend(ids("Hi")), tools=[unknown, WEATHER], include=include)
-    assert answer["tools"] == [unknown, {**WEATHER, "strict": False}]
+    assert answer["tools"] == [unknown, {**WEATHER, "description": None, "strict": False}]
 
 
 async def test_of_the_allowed_tools_only_those_are_shown() -> None:
@@ -227,12 +227,12 @@ async def test_of_the_allowed_tools_only_those_are_shown() -> None:
         ({"tool_choice": {"type": "function"}, "tools": [WEATHER]}, "tool_choice.name"),
         ({"tool_choice": {"type": "function", "name": "x"}}, "tool_choice"),
         ({"tool_choice": {"type": "web_search"}, "tools": [WEATHER]}, "tool_choice"),
-        ({"include": ["message.output_text.logprobs"]}, "include"),
+        ({"top_logprobs": 2}, "top_logprobs"),
         ({"input": ""}, "input"),
         ({"input": []}, "input"),
         ({"input": [{"type": "function_call", "call_id": "x"}]}, "input[0].name"),
         ({"input": [{"type": "message", "content": "x"}]}, "input[0].role"),
-        ({"input": [{"role": "user", "content": [IMAGE]}]}, "input[0].content[0].type"),
+        ({"input": [{"role": "user", "content": [IMAGE]}]}, "input[0].content[0].image_url"),
         ({"previous_response_id": "resp_gone"}, "previous_response_id"),
         ({"background": True}, "background"),
         ({"conversation": "conv_1"}, "conversation"),

@@ -121,7 +121,8 @@ async def test_what_the_server_told_apart_itself_passes_as_it_is() -> None:
 
 
 async def test_several_choices_with_their_log_probabilities() -> None:
-    entry = {"token": "Yes", "logprob": -0.5, "bytes": [89], "top_logprobs": [{"token": "No"}]}
+    other = {"token": "No", "logprob": -1.5, "bytes": [78]}
+    entry = {"token": "Yes", "logprob": -0.5, "bytes": [89], "top_logprobs": [other]}
     said = [
         chunk({"content": "Yes"}, logprobs={"content": [entry]}),
         chunk({"content": "No"}, index=1),

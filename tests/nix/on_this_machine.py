@@ -27,7 +27,7 @@ warn-dirty = false
 
 def find_nix() -> str | None:
     """The nix on PATH, or the one `make test` put into .nix/."""
-    return shutil.which("nix") or shutil.which(ROOT / ".nix" / "bin" / "nix")
+    return shutil.which("nix") or shutil.which(str(ROOT / ".nix" / "bin" / "nix"))
 
 
 def too_old(program: str) -> str | None:

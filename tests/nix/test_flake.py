@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 from nix.on_this_machine import ROOT, Nix
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from enginix.catalog.load import load_catalog
 from enginix.cli.engine import BUILDERS
@@ -92,3 +98,36 @@ def test_every_package_says_what_it_is(nix: Nix) -> None:
 def test_the_package_has_the_version_of_the_python_project(nix: Nix) -> None:
     project = tomllib.loads((ROOT / "python" / "pyproject.toml").read_text())["project"]
     assert nix.evaluate("enginix", "package: package.version") == project["version"]
+
+
+@pytest.mark.nix
+def test_the_import_check_reaches_every_dependency(nix: Nix) -> None:
+    modules = nix.evaluate("enginix", "package: package.pythonImportsCheck")
+    program = f"import sys, {', '.join(modules)}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    imported = {name.partition(".")[0] for name in done.stdout.split()}
+    reached = {
+        canonicalize_name(distribution)
+        for module, distributions in packages_distributions().items()
+        for distribution in distributions
+        if module in imported
+    }
+    project = tomllib.loads((ROOT / "python" / "pyproject.toml").read_text())["project"]
+    asked = {canonicalize_name(Requirement(line).name) for line in project["dependencies"]}
+    assert asked <= reached
+
+
+@pytest.mark.nix
+def test_only_one_runtime_has_the_older_python_and_none_of_its_packages(nix: Nix) -> None:
+    def inputs(name: str) -> set[str]:
+        """The names of all that is built for a package."""
+        shown = nix.run("derivation", "show", "--recursive", f".#{name}", *nix.flake_options)
+        return {derivation["name"] for derivation in json.loads(shown.stdout).values()}
+
+    runtime, rest = inputs("triton-cpu-runtime"), inputs("enginix") | inputs("enginix-builder")
+    assert any(name.startswith("python312-") for name in runtime)
+    assert not any(name.startswith("python312-") for name in rest)
+    # So the stand-in calls a package of nixpkgs' Python.
+    assert any(name.startswith("python-") for name in rest)
+    assert not any(name.startswith("python-") for name in runtime)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from nix.on_this_machine import Nix
 
@@ -9,7 +11,7 @@ pytestmark = pytest.mark.nix
 
 # A project of one module that imports hpack.
 PACKAGE = """
-python312.pkgs.buildPythonPackage {{
+python3.pkgs.buildPythonPackage {{
   pname = "tiny";
   version = "1";
   pyproject = true;
@@ -66,27 +68,79 @@ def test_a_wheel_with_another_hash_is_refused(nix: Nix) -> None:
 
 def test_a_python_package_is_really_built_and_imported(nix: Nix) -> None:
     with_all = PACKAGE.format(
-        hpack="4", build_system="python312.pkgs.hatchling", dependencies="python312.pkgs.hpack"
+        hpack="4", build_system="python3.pkgs.hatchling", dependencies="python3.pkgs.hpack"
     )
     done = nix.build_expression(with_all)
     assert done.returncode == 0, done.stderr
 
 
 def test_a_python_dependency_that_is_forgotten_is_refused(nix: Nix) -> None:
-    without = PACKAGE.format(hpack="4", build_system="python312.pkgs.hatchling", dependencies="")
+    without = PACKAGE.format(hpack="4", build_system="python3.pkgs.hatchling", dependencies="")
     assert "tiny requires hpack>=4, which is not among its dependencies" in refusal(nix, without)
 
 
 def test_a_python_dependency_that_is_too_old_is_refused(nix: Nix) -> None:
     newer = PACKAGE.format(
-        hpack="999", build_system="python312.pkgs.hatchling", dependencies="python312.pkgs.hpack"
+        hpack="999", build_system="python3.pkgs.hatchling", dependencies="python3.pkgs.hpack"
     )
     assert "tiny requires hpack>=999" in refusal(nix, newer)
 
 
+# A wheel that asks for click.
+WHEEL = """
+python3.pkgs.buildPythonPackage rec {{
+  pname = "uvicorn"; version = "0.30.0"; format = "wheel"; {settings}
+  src = fetchPypi {{
+    inherit pname version format; dist = "py3"; python = "py3";
+    hash = "sha256-ePoLX1aruFYgJKWQQcrrVVyG5I0O/dI8P+feekB1vas=";
+  }};
+}}
+"""
+
+
+def test_the_requirements_of_a_wheel_are_checked_as_well(nix: Nix) -> None:
+    assert "uvicorn requires click>=7.0, which is not among its dependencies" in refusal(
+        nix, WHEEL.format(settings="")
+    )
+
+
+def test_the_check_of_a_wheels_requirements_can_be_left_out(nix: Nix) -> None:
+    done = nix.build_expression(WHEEL.format(settings="dontCheckRuntimeDeps = true;"))
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_module_that_cannot_be_imported_is_refused(nix: Nix) -> None:
+    settings = 'dontCheckRuntimeDeps = true; pythonImportsCheck = [ "uvicorn" ];'
+    assert "No module named 'click'" in refusal(nix, WHEEL.format(settings=settings))
+
+
+def test_a_python_package_that_no_cache_has_is_refused(nix: Nix) -> None:
+    environment = "python312.withPackages (available: [ available.tokenizers ])"
+    assert "python312Packages.tokenizers is in no binary cache" in refusal(nix, environment)
+
+
+def test_a_package_of_another_python_is_refused(nix: Nix) -> None:
+    environment = "python312.withPackages (_: [ python3.pkgs.numpy ])"
+    assert "python-numpy is for python3" in refusal(nix, environment)
+    package = WHEEL.format(settings="dependencies = [ python3.pkgs.numpy ];")
+    assert "Python version mismatch in uvicorn of python312" in refusal(
+        nix, package.replace("python3.pkgs.build", "python312.pkgs.build")
+    )
+
+
+def test_an_image_of_another_machine_has_to_be_asked_for(nix: Nix) -> None:
+    for asked, got in ("", "linux/amd64"), ("--platform linux/arm64", "linux/arm64"):
+        export = f"crane export {asked} registry.example/x:1 -"
+        command = f"{export} | tar --extract --to-stdout ./etc/platform >$out"
+        inputs = "{ nativeBuildInputs = [ crane ]; }"
+        done = nix.build_expression(f'runCommand "x" {inputs} "{command}"')
+        assert done.returncode == 0, done.stderr
+        assert Path(done.stdout.strip()).read_text() == f"{got}\n"
+
+
 def test_a_build_backend_that_is_forgotten_is_refused(nix: Nix) -> None:
     other = PACKAGE.format(
-        hpack="4", build_system="python312.pkgs.hpack", dependencies="python312.pkgs.hpack"
+        hpack="4", build_system="python3.pkgs.hpack", dependencies="python3.pkgs.hpack"
     )
     assert "No module named 'hatchling'" in refusal(nix, other)
 

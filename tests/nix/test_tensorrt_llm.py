@@ -61,6 +61,13 @@ def test_a_model_with_a_dot_in_its_name_needs_no_quotes(here: Nix) -> None:
     assert name.startswith("llama-3.1-8b-engine-sm120")
 
 
+def test_a_relaxed_sandbox_lets_an_engine_for_a_gpu_out(here: Nix) -> None:
+    # All that it is made of, for which this machine may have no sandbox.
+    here.build("qwen3-32b-engine-tp2.rankCheckpoint")
+    relaxed = ["--no-link", "--option", "sandbox", "relaxed"]
+    here.run("build", ".#qwen3-32b-engine-tp2.sm100", *here.flake_options, *relaxed)
+
+
 def test_a_strict_sandbox_refuses_an_engine_for_a_gpu_before_it_is_built(here: Nix) -> None:
     strict = ["--no-link", "--option", "sandbox", "true"]
     name = ".#qwen3-32b-engine-tp2.sm90"

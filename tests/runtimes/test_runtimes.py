@@ -12,7 +12,12 @@ from enginix.errors import RuntimeMissing, UsageError
 from enginix.runtimes.find import find_recipe, find_runtime, runtime_root
 from enginix.runtimes.make import make_runtime
 from enginix.runtimes.runtime import TRITON_CPU, Recipe, Runtime
-from enginix.runtimes.triton_cpu import check_runtime, environment, link_backends
+from enginix.runtimes.triton_cpu import (
+    check_runtime,
+    environment,
+    link_backends,
+    require_shared_memory,
+)
 
 SMALL = Recipe("triton-cpu", ("enginix-no-such-package==1",))
 
@@ -176,3 +181,9 @@ def test_the_server_does_not_see_the_callers_python_path(runtime: Runtime) -> No
     made = environment(runtime, {"PYTHONPATH": "elsewhere", "PATH": "/usr/bin"})
     assert "PYTHONPATH" not in made
     assert made["PATH"].startswith(f"{runtime.root}/bin:")
+
+
+def test_shared_memory_that_cannot_be_written_is_a_sentence() -> None:
+    # Not even root can make a file there.
+    with pytest.raises(RuntimeMissing, match=r"lacks shared memory; /proc cannot be written"):
+        require_shared_memory(Path("/proc"))

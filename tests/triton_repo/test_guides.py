@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import subprocess
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -13,8 +15,9 @@ from tokenizers import Tokenizer
 
 from enginix.catalog.load import find_model
 from enginix.errors import GenerationFailed
+from enginix.runtimes.runtime import Runtime
 from enginix.triton.client import Guide
-from tests.triton_repo.conftest import Asker
+from tests.triton_repo.conftest import MODEL, Asker
 
 pytestmark = pytest.mark.triton
 
@@ -192,3 +195,41 @@ async def test_guides_go_on_after_one_has_ended_the_process_that_tries_them(
         await ask(guide=Guide(kind, text))
     answer = await ask(guide=Guide("regex", "[x-z]{4}"))
     assert re.fullmatch("[x-z]{4}", tokenizer.decode(answer.ids))
+
+
+GUIDED_ENDS = """
+import json, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import numpy as np
+from llama_model import LlamaModel
+
+ends = json.loads(sys.argv[3])
+model = LlamaModel(Path(sys.argv[2]), parallel=1, context=64, threads=1, ends=ends)
+guide = model._guides.make("regex", "[0-9]")
+digit = next(token for token in range(model.vocabulary_size) if model.spell(token) == b"7")
+allowed = []
+for token in (digit, None):
+    logits = np.zeros(model.vocabulary_size, np.float32)
+    guide.constrain(logits)
+    allowed.append(np.flatnonzero(np.isfinite(logits)).tolist())
+    if token is not None:
+        guide.accept(token)
+print(json.dumps({"ends": model.ends, "first": allowed[0], "then": allowed[1], "digit": digit}))
+"""
+
+
+def test_a_fulfilled_guide_allows_every_end_that_the_engine_names(
+    runtime: Runtime, demo_engine: Path
+) -> None:
+    # Tokens 5 and 6 are characters: llama.cpp would end nothing with them.
+    model = str(demo_engine / "model.gguf")
+    command = [str(runtime.python), "-c", GUIDED_ENDS, str(MODEL), model, "[2014, 5, 6, 99999]"]
+
+    found = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+
+    assert {5, 6, 2014} <= set(found["ends"])
+    assert 99999 not in found["ends"]
+    assert found["digit"] in found["first"]
+    assert not set(found["ends"]) & set(found["first"])
+    assert found["then"] == found["ends"]

@@ -13,6 +13,7 @@ import orjson
 
 from enginix.backends.http1 import HttpClient
 from enginix.backends.http1_connection import Connection
+from enginix.backends.overflow import prompt_too_long
 from enginix.errors import (
     BackendError,
     BackendTimedOut,
@@ -159,6 +160,8 @@ def refusal(name: str, status: int, body: bytes) -> EnginixError:
         return BackendError(f"{name} does not let this gateway in: {words}")
     if 400 <= status < 500:
         error = _error_of(body)
+        if too_long := prompt_too_long(words, error):
+            return too_long
         return RequestError(words, param=_text(error.get("param")), code=_text(error.get("code")))
     if status == 500 and any(sign in words for sign in CLIENT_MISTAKES):
         return RequestError(words, code="invalid_value")

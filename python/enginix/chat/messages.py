@@ -5,26 +5,36 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
+from enginix.chat.content_format import ContentFormat
 from enginix.errors import RequestError, TemplateRefused
 
 Message = dict[str, Any]
 
 _TEXT_PARTS = frozenset(("text", "input_text", "output_text", "refusal"))
+# The name of arguments that are no object: a bare value, a list, JSON that was cut off.
+UNNAMED = "arguments"
 # A template that asks for None treats it as its own case; all others would print "None".
 _KNOWS_NONE = re.compile(r"content\W*\sis (?:not )?none")
 
 
-def plain_messages(messages: Sequence[Mapping[str, Any]], template: str) -> list[Message]:
-    """The same conversation with texts for contents and the field names that `template` reads."""
+def plain_messages(
+    messages: Sequence[Mapping[str, Any]],
+    template: str,
+    contents: ContentFormat = ContentFormat.TEXT,
+) -> list[Message]:
+    """The same conversation with the contents and the field names that `template` reads."""
     if not messages:
         raise TemplateRefused("there are none; send at least one message")
-    return [_plain_message(message, index, template) for index, message in enumerate(messages)]
+    return [
+        _plain_message(message, index, template, contents) for index, message in enumerate(messages)
+    ]
 
 
-def _plain_message(message: Mapping[str, Any], index: int, template: str) -> Message:
+def _plain_message(
+    message: Mapping[str, Any], index: int, template: str, contents: ContentFormat
+) -> Message:
     if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
         raise RequestError(
             f"messages[{index}]: expected an object with a role, got {message!r}",
@@ -35,9 +45,9 @@ def _plain_message(message: Mapping[str, Any], index: int, template: str) -> Mes
     # OpenAI's newer name for what nearly every template calls system.
     if plain["role"] == "developer" and "developer" not in template:
         plain["role"] = "system"
-    plain["content"] = _text(plain.get("content"), f"messages[{index}].content")
+    plain["content"] = _content(plain.get("content"), f"messages[{index}].content", contents)
     if plain["content"] is None and not _KNOWS_NONE.search(template):
-        plain["content"] = ""
+        plain["content"] = [] if contents is ContentFormat.PARTS else ""
     _name_reasoning(plain)
     if calls := plain.get("tool_calls"):
         plain["tool_calls"] = _plain_calls(calls, f"messages[{index}].tool_calls")
@@ -46,16 +56,23 @@ def _plain_message(message: Mapping[str, Any], index: int, template: str) -> Mes
     return plain
 
 
-def _text(content: Any, where: str) -> str | None:
-    if content is None or isinstance(content, str):
-        return content
+def _content(content: Any, where: str, contents: ContentFormat) -> str | list[Message] | None:
+    if content is None:
+        return None
+    if isinstance(content, str):
+        return text_parts(content) if contents is ContentFormat.PARTS else content
     if not isinstance(content, Sequence):
         raise RequestError(
             f"{where}: expected text or a list of parts, got {type(content).__name__}",
             param=where,
             code="invalid_content",
         )
-    return "\n".join(_part_text(part, f"{where}[{place}]") for place, part in enumerate(content))
+    texts = [_part_text(part, f"{where}[{place}]") for place, part in enumerate(content)]
+    return "\n".join(texts) if contents is ContentFormat.TEXT else text_parts(*texts)
+
+
+def text_parts(*texts: str) -> list[Message]:
+    return [{"type": "text", "text": text} for text in texts]
 
 
 def _part_text(part: Any, where: str) -> str:
@@ -91,15 +108,26 @@ def _plain_calls(calls: Any, where: str) -> list[Message]:
 
 
 def _plain_call(call: Mapping[str, Any]) -> Message:
-    """Templates were trained on arguments as objects; clients send them as JSON text."""
-    if not isinstance(call.get("function"), Mapping):
-        return dict(call)
-    function = dict(call["function"])
-    arguments = function.get("arguments")
-    if isinstance(arguments, str):
-        # What a model once got wrong goes back as it was.
-        with suppress(ValueError, RecursionError):
-            function["arguments"] = json.loads(arguments) if arguments.strip() else {}
-    elif arguments is None:
-        function["arguments"] = {}
-    return {**call, "function": function}
+    """Some clients leave out the layer `function`."""
+    function = call.get("function")
+    if not isinstance(function, Mapping):
+        return _with_object(call) if "arguments" in call else dict(call)
+    return {**call, "function": _with_object(function)}
+
+
+def _with_object(function: Mapping[str, Any]) -> Message:
+    """Templates loop over the arguments, so they always get an object; clients send JSON text."""
+    found = function.get("arguments")
+    parsed = _parsed(found) if isinstance(found, str) else found
+    if parsed is None:
+        parsed = {}
+    # What a model once got wrong goes back to it under a name, for a loop has no place for less.
+    arguments = parsed if isinstance(parsed, Mapping) else {UNNAMED: parsed}
+    return {**function, "arguments": arguments}
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text) if text.strip() else None
+    except (ValueError, RecursionError):
+        return text

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from enginix.chat.messages import Message
+from enginix.chat.messages import Message, text_parts
 
 
 def repaired(messages: Sequence[Message]) -> Iterator[list[Message]]:
@@ -52,8 +52,15 @@ def _merge_neighbours(messages: Sequence[Message]) -> list[Message]:
 
 
 def _merge(first: Message, second: Message) -> Message:
-    texts = [text for text in (first["content"], second["content"]) if text]
-    both = {**first, **second, "content": "\n\n".join(texts)}
+    both = {**first, **second, "content": _joined(first["content"], second["content"])}
     if calls := [*first.get("tool_calls", []), *second.get("tool_calls", [])]:
         both["tool_calls"] = calls
     return both
+
+
+def _joined(first: Any, second: Any) -> str | list[Message]:
+    contents = [content for content in (first, second) if content]
+    if not any(isinstance(content, list) for content in contents):
+        return "\n\n".join(contents)
+    lists = [text_parts(each) if isinstance(each, str) else each for each in contents]
+    return lists[0] if len(lists) == 1 else [*lists[0], *text_parts("\n\n"), *lists[1]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from enginix.chat.events import Answer, Event
 from enginix.errors import RequestError
 
 
@@ -66,6 +67,48 @@ class StopStrings:
         assert self._begins is not None
         found = self._begins(text, at)
         return found.start() if found else len(text)
+
+
+class AnswerStop:
+    """Stop strings among the events of a reply: they end its answer, and only that.
+
+    Reasoning and the arguments of calls may hold the same characters, and clients that always send
+    stop strings mean neither. A string does not reach across a call or a thought.
+    """
+
+    __slots__ = ("_stop", "_strings", "matched")
+
+    def __init__(self, strings: Sequence[str]) -> None:
+        self._strings = strings
+        self._stop = StopStrings(strings)
+        self.matched: str | None = None
+
+    def feed(self, events: list[Event]) -> list[Event]:
+        """The events before the first stop string; none behind it."""
+        if not self._strings:
+            return events
+        heard: list[Event] = []
+        for event in events:
+            if self.matched is not None:
+                break
+            if isinstance(event, Answer):
+                heard += _answer(self._stop.feed(event.text))
+                self.matched = self._stop.matched
+            else:
+                heard += self.finish()
+                heard.append(event)
+        return heard
+
+    def finish(self) -> list[Event]:
+        """Release what was held back as a possible stop string: it was the answer's own text."""
+        held = self._stop.finish()
+        if held:
+            self._stop = StopStrings(self._strings)
+        return _answer(held)
+
+
+def _answer(text: str) -> list[Event]:
+    return [Answer(text)] if text else []
 
 
 class _Automaton:

@@ -1,4 +1,4 @@
-"""Token ids to events: detokenization, stop strings and the reply parser in their one order."""
+"""Token ids to events: detokenization, the reply parser and stop strings in their one order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from enginix.chat.events import Event
 from enginix.chat.reply import ReplyParser
-from enginix.chat.stop import StopStrings
+from enginix.chat.stop import AnswerStop
 from enginix.chat.tokens import TextStream
 
 
@@ -15,7 +15,7 @@ class ReplyStream:
 
     __slots__ = ("_parser", "_stop", "_text")
 
-    def __init__(self, text: TextStream, stop: StopStrings, parser: ReplyParser) -> None:
+    def __init__(self, text: TextStream, stop: AnswerStop, parser: ReplyParser) -> None:
         self._text = text
         self._stop = stop
         self._parser = parser
@@ -25,9 +25,11 @@ class ReplyStream:
         return self._stop.matched
 
     def feed(self, ids: Sequence[int]) -> list[Event]:
-        text = self._stop.feed(self._text.feed(ids))
-        return self._parser.feed(text) if text else []
+        text = self._text.feed(ids)
+        return self._stop.feed(self._parser.feed(text)) if text else []
 
     def finish(self, *, cut: bool = False) -> list[Event]:
         """Release what each step held back, through the steps behind it."""
-        return self._parser.feed(self._stop.finish()) + self._parser.finish(cut=cut)
+        if self._stop.matched is not None:
+            return []
+        return self._stop.feed(self._parser.finish(cut=cut)) + self._stop.finish()

@@ -18,6 +18,7 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 
 from enginix.chat.bounds import BoundedEnvironment, OutOfTime
+from enginix.chat.content_format import ContentFormat, content_format
 from enginix.chat.growth import measuring
 from enginix.chat.messages import plain_messages
 from enginix.chat.reasoning import think_brackets, think_tags
@@ -57,9 +58,11 @@ class ChatTemplate:
         self.slow = False
         """Whether it has once taken longer than an event loop can wait."""
         self._special_tokens = dict(special_tokens or {})
-        self._compiled = {
+        compiled = {
             name: _compile(environment, name, source) for name, source in self.sources.items()
         }
+        self._compiled = {name: template for name, (template, _) in compiled.items()}
+        self._contents = {name: contents for name, (_, contents) in compiled.items()}
 
     @classmethod
     def load(cls, directory: Path) -> ChatTemplate:
@@ -70,6 +73,11 @@ class ChatTemplate:
     def source(self) -> str:
         """The text of the template for plain chats, empty where there is none."""
         return self.sources.get("default", "")
+
+    @property
+    def contents(self) -> ContentFormat:
+        """How the template for plain chats reads the contents of messages."""
+        return self._contents.get("default", ContentFormat.TEXT)
 
     def render(
         self,
@@ -96,7 +104,7 @@ class ChatTemplate:
         name = "tool_use" if tools and "tool_use" in self._compiled else "default"
         if name not in self._compiled:
             raise TemplateMissing
-        plain = plain_messages(messages, self.sources[name])
+        plain = plain_messages(messages, self.sources[name], self._contents[name])
         with self._environment.within(seconds):
             return self._render(self._compiled[name], plain, tools or None, variables)
 
@@ -135,9 +143,13 @@ def _words(error: Exception) -> str:
     return words if type(error) is jinja2.TemplateError else f"{type(error).__name__}: {words}"
 
 
-def _compile(environment: jinja2.Environment, name: str, source: str) -> jinja2.Template:
+def _compile(
+    environment: jinja2.Environment, name: str, source: str
+) -> tuple[jinja2.Template, ContentFormat]:
     try:
-        return environment.from_string(source)
+        tree = environment.parse(source)
+        contents = content_format(tree)
+        return environment.from_string(tree), contents
     except jinja2.TemplateSyntaxError as error:
         found = f"is broken in line {error.lineno}: {error.message}"
     except (jinja2.TemplateError, SyntaxError, ArithmeticError, ValueError) as error:

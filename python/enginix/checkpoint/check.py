@@ -7,15 +7,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from enginix.checkpoint.architecture import LinearLayer, Sizes
 from enginix.checkpoint.layers import (
     PLAIN,
+    PLAIN_LAYER,
     PLAIN_TYPES,
     QUANTIZED_SUFFIXES,
     Part,
-    StatedAlgorithms,
+    StatedQuantizations,
     parts_of,
 )
 from enginix.checkpoint.load import CONFIG_FILE, Checkpoint
 from enginix.checkpoint.scales import is_scale, read_scales
 from enginix.checkpoint.tensors import TensorInfo
+from enginix.manifest import Quantization
 
 # ModelOpt's names of the KV cache's scales; then those of compressed-tensors and vLLM.
 KV_SCALES = (
@@ -52,19 +54,20 @@ class TensorCheck:
         """Tensor -> value, of scales that stand for a whole layer."""
         self._checkpoint = checkpoint
         self._tensors = checkpoint.tensors
-        self._stated = StatedAlgorithms(checkpoint.quantization, checkpoint.layers)
+        self._stated = StatedQuantizations(checkpoint.quantization, checkpoint.layers)
         self._seen: set[str] = set()
         self._scales: list[TensorInfo] = []
 
     def layer(self, layer: LinearLayer) -> None:
-        algorithm = self._algorithm(layer)
-        self.algorithms[layer.name] = algorithm
+        quantization = self._quantization(layer)
+        algorithm = self.algorithms[layer.name] = quantization.algo
         if layer.bias:
             self.plain(f"{layer.name}.bias", (layer.rows,))
         if algorithm is None:
             self._part(layer, PLAIN[0], "a layer that is not quantized")
             return
-        parts = parts_of(self._checkpoint.format, algorithm, self._checkpoint.quantization)
+        stored = self._checkpoint.stores_input_scales
+        parts = parts_of(self._checkpoint.format, quantization, stores_input_scales=stored)
         if parts is None:
             self.notes.add(f"is stored as {algorithm}, which was not checked", layer.name)
             self._seen |= {f"{layer.name}.{suffix}" for suffix in ("weight", *QUANTIZED_SUFFIXES)}
@@ -127,16 +130,19 @@ class TensorCheck:
             if not is_scale(value):
                 self.damage.add(f"is {value:g}, expected a number above 0", name)
 
-    def _algorithm(self, layer: LinearLayer) -> str | None:
-        stated = self._stated.of(layer.name) if layer.quantizable else None
-        if stated and layer.role == "lm_head":
+    def _quantization(self, layer: LinearLayer) -> Quantization:
+        stated = self._stated.of(layer.name) if layer.quantizable else PLAIN_LAYER
+        if stated.algo and layer.role == "lm_head":
             # Tools leave the output head alone without always saying so.
             weight = self._tensors.get("lm_head.weight")
-            return None if weight is not None and weight.dtype in PLAIN_TYPES else stated
+            return PLAIN_LAYER if weight is not None and weight.dtype in PLAIN_TYPES else stated
         return stated
 
     def _part(self, layer: LinearLayer, part: Part, algorithm: str) -> None:
         name = f"{layer.name}.{part.suffix}"
+        if part.alias and name not in self._tensors:
+            alias = f"{layer.name}.{part.alias}"
+            name = alias if alias in self._tensors else name
         tensor = self._tensors.get(name)
         self._seen.add(name)
         if tensor is None:
@@ -179,9 +185,9 @@ def fits(checkpoint: Checkpoint, sizes: Sizes, damage: Findings) -> bool:
 
 def found_layers(checkpoint: Checkpoint) -> Iterator[LinearLayer]:
     """The quantized layers of an unknown architecture, as far as their tensors tell."""
-    stated = StatedAlgorithms(checkpoint.quantization, checkpoint.layers)
+    stated = StatedQuantizations(checkpoint.quantization, checkpoint.layers)
     for name, packing in _quantized_names(checkpoint.tensors):
-        algorithm = stated.of(name)
+        algorithm = stated.of(name).algo
         weight = checkpoint.tensors.get(f"{name}.weight_packed")
         weight = weight or checkpoint.tensors.get(f"{name}.weight")
         if algorithm and weight and len(weight.shape) == 2:

@@ -113,7 +113,8 @@ GGUF_ARCHITECTURES = {
     "Qwen3MoeForCausalLM": "qwen3moe",
     "LlamaForCausalLM": "llama",
 }
-GGUF_ALGORITHMS = (None, "NVFP4")
+# llama.cpp quantizes activations in its own way, so weights alone are all it needs.
+GGUF_ALGORITHMS = (None, "NVFP4", "W4A16_NVFP4")
 # llama.cpp keeps NVFP4 in blocks of 64 weights along the input.
 GGUF_BLOCK = 64
 

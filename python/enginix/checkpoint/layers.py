@@ -28,6 +28,8 @@ class Part:
     rows: int
     columns: int
     optional: bool = False
+    alias: str | None = None
+    """Another name that tools write the same tensor under."""
 
     @property
     def is_scale_of_all(self) -> bool:
@@ -45,6 +47,7 @@ def _parts(*parts: Part) -> tuple[Part, ...]:
 
 
 PLAIN = _parts(Part("weight", PLAIN_TYPES, 1, 1))
+PLAIN_LAYER = Quantization(algo=None)
 
 _MODELOPT_NVFP4 = _parts(
     Part("weight", ("U8",), 1, 2),
@@ -61,7 +64,11 @@ _FLOAT8_WEIGHT = Part("weight", FLOAT8, 1, 1)
 # (format, algorithm) -> the layer's tensors. What is not here is not checked, and said so.
 PARTS: dict[tuple[str, str], tuple[Part, ...]] = {
     ("modelopt", "NVFP4"): (*_MODELOPT_NVFP4, Part("input_scale", ("F32",), 0, 0)),
-    ("modelopt", "W4A16_NVFP4"): _MODELOPT_NVFP4,
+    ("modelopt", "W4A16_NVFP4"): (
+        *_MODELOPT_NVFP4,
+        # Left over where NVFP4 was renamed; runtimes ignore it.
+        Part("input_scale", ("F32",), 0, 0, optional=True),
+    ),
     ("modelopt", "FP8"): (
         _FLOAT8_WEIGHT,
         Part("weight_scale", ("F32",), 0, 0),
@@ -73,7 +80,9 @@ PARTS: dict[tuple[str, str], tuple[Part, ...]] = {
     ),
     ("modelopt", "FP8_BLOCK_SCALES"): (
         _FLOAT8_WEIGHT,
-        Part("weight_scale", SCALES, 128, 128),
+        # ModelOpt's own scales have four dimensions, two of them 1; those it took over from a
+        # checkpoint in DeepSeek's form keep that form's name.
+        Part("weight_scale", SCALES, 128, 128, alias="weight_scale_inv"),
     ),
     ("compressed-tensors", "NVFP4"): (
         *_PACKED_NVFP4,
@@ -101,47 +110,62 @@ PARTS: dict[tuple[str, str], tuple[Part, ...]] = {
 }
 
 
-def parts_of(format: str, algorithm: str, quantization: Quantization) -> tuple[Part, ...] | None:
+# The scale that calibration finds for a layer's input.
+INPUT_SCALES = ("input_scale", "input_global_scale")
+
+
+def parts_of(
+    format: str, quantization: Quantization, *, stores_input_scales: bool = True
+) -> tuple[Part, ...] | None:
     """The tensors of a layer; None when enginix does not know how that format stores it."""
-    parts = PARTS.get((format, algorithm))
+    parts = PARTS.get((format, quantization.algo or ""))
     block = quantization.group_size
-    if parts and block and algorithm == "FP8_BLOCK_SCALES":
-        return tuple(
+    if parts and block and quantization.algo == "FP8_BLOCK_SCALES":
+        parts = tuple(
             replace(part, rows=block, columns=block) if part.columns > 1 else part for part in parts
+        )
+    if parts and not stores_input_scales:
+        parts = tuple(
+            replace(part, optional=True) if part.suffix in INPUT_SCALES else part for part in parts
         )
     return parts
 
 
 # Suffixes by which a tensor belongs to a quantized layer, whatever the format.
 QUANTIZED_SUFFIXES = frozenset(
-    part.suffix for parts in PARTS.values() for part in parts if part.suffix != "weight"
+    suffix
+    for parts in PARTS.values()
+    for part in parts
+    for suffix in (part.suffix, part.alias)
+    if suffix and suffix != "weight"
 )
 
 
-class StatedAlgorithms:
-    """Layer name -> the algorithm that the checkpoint says the layer is stored in."""
+class StatedQuantizations:
+    """Layer name -> the quantization that the checkpoint says the layer is stored in."""
 
     def __init__(self, quantization: Quantization, layers: Mapping[str, Quantization]) -> None:
-        self._algorithm = quantization.algo
-        self._mixed = {name: each.algo for name, each in layers.items()}
+        self._shared = quantization
+        self._mixed = layers
         self._is_excluded = NamePatterns(quantization.exclude)
         self._patterns = [
             # compressed-tensors also targets a class of modules: all that are linear.
-            (NamePatterns(["*" if name == "Linear" else name]), each.algo)
+            (NamePatterns(["*" if name == "Linear" else name]), each)
             for name, each in layers.items()
             if is_pattern(name) or name == "Linear"
         ]
 
-    def of(self, name: str) -> str | None:
-        """None for a layer that is not quantized."""
-        if self._algorithm is None or self._is_excluded.match(name):
-            return None
-        if self._algorithm != "MIXED_PRECISION":
-            return self._algorithm
+    def of(self, name: str) -> Quantization:
+        """Without an algorithm for a layer that is not quantized."""
+        if self._shared.algo is None or self._is_excluded.match(name):
+            return PLAIN_LAYER
+        if self._shared.algo != "MIXED_PRECISION":
+            return self._shared
         for outer in name_and_parents(name):
             if outer in self._mixed:
                 return self._mixed[outer]
-        return next((algo for pattern, algo in self._patterns if pattern.match(name)), None)
+        found = (each for pattern, each in self._patterns if pattern.match(name))
+        return next(found, PLAIN_LAYER)
 
 
 class NamePatterns:

@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from enginix.checkpoint.plain_files import open_regular, read_text
 from enginix.checkpoint.quantization import read_quantization
 from enginix.checkpoint.tensors import TensorInfo, read_headers, weight_files
 from enginix.errors import CheckpointDamaged, NotACheckpoint
@@ -53,6 +54,8 @@ class Checkpoint:
     """Whose tensors the quantized layers have: modelopt, compressed-tensors, fp8, mxfp4, none."""
     layers: Mapping[str, Quantization] = field(default_factory=dict)
     """Layer -> its own quantization; only for the algorithm MIXED_PRECISION."""
+    stores_input_scales: bool = True
+    """False where the quantization says that activations are not, or dynamically, quantized."""
 
 
 def open_checkpoint(directory: Path) -> Checkpoint:
@@ -67,6 +70,7 @@ def open_checkpoint(directory: Path) -> Checkpoint:
         tensors=read_headers(directory),
         format=found.format,
         layers=found.layers,
+        stores_input_scales=found.stores_input_scales,
     )
 
 
@@ -76,7 +80,7 @@ def read_config(directory: Path) -> dict[str, Any]:
         what = "is not a directory" if directory.exists() else "does not exist"
         raise NotACheckpoint(f"{directory} {what}; expected a checkpoint directory")
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(read_text(path))
     except FileNotFoundError:
         raise NotACheckpoint(
             f"{directory} holds no {CONFIG_FILE}; expected a Hugging Face checkpoint"
@@ -110,7 +114,7 @@ def hash_files(directory: Path) -> dict[str, str]:
 
 def hash_file(path: Path) -> str:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise CheckpointDamaged(f"{path} cannot be read: {error.strerror or error}") from error

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from enginix.checkpoint.plain_files import read_text
 from enginix.checkpoint.quantization_forms import (
     MIXED,
     QuantizationFound,
@@ -111,12 +112,13 @@ def _merged(legacy: QuantizationFound, inline: QuantizationFound) -> Quantizatio
         ),
         format=legacy.format if one.algo else inline.format,
         layers=legacy.layers or inline.layers,
+        stores_input_scales=legacy.stores_input_scales and inline.stores_input_scales,
     )
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(read_text(path))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:

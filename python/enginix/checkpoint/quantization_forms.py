@@ -17,7 +17,13 @@ NVFP4_GROUP_SIZE = 16
 MX_GROUP_SIZE = 32
 
 # Written in lower case by ModelOpt; no algorithm of that name exists in TensorRT-LLM.
-RENAMED = {"FP8_PB_WO": "FP8_BLOCK_SCALES", "NO_QUANT": None, "NONE": None}
+RENAMED = {
+    "FP8_PB_WO": "FP8_BLOCK_SCALES",
+    "FP8_PB_REAL": "FP8_BLOCK_SCALES",
+    "FP8_PB": "FP8_BLOCK_SCALES",
+    "NO_QUANT": None,
+    "NONE": None,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +31,14 @@ class QuantizationFound:
     """`format` names whose tensors the layers have: modelopt, compressed-tensors, fp8, ..., none.
 
     `layers` is filled for MIXED_PRECISION only: layer name, or compressed-tensors' target pattern
-    -> that layer's own quantization.
+    -> that layer's own quantization. `stores_input_scales` is false where it says that no input
+    scales are stored, because activations are not quantized or scaled as they come.
     """
 
     quantization: Quantization
     format: str = "none"
     layers: Mapping[str, Quantization] = field(default_factory=dict)
+    stores_input_scales: bool = True
 
 
 def by_method(where: str, stated: Mapping[str, Any]) -> QuantizationFound:
@@ -102,6 +110,7 @@ def modelopt(where: str, stated: Mapping[str, Any]) -> QuantizationFound:
         quantization,
         format="modelopt" if algo else "none",
         layers=layers if algo == MIXED else {},
+        stores_input_scales=_stores_input_scales(where, stated),
     )
 
 
@@ -124,15 +133,16 @@ def compressed_tensors(where: str, stated: Mapping[str, Any]) -> QuantizationFou
         group_size=groups[0].group_size,
         exclude=_names(where, stated, "ignore"),
     )
+    stored = _stores_input_scales(where, stated)
     if all(group == groups[0] for group in groups):
-        return QuantizationFound(shared, "compressed-tensors")
+        return QuantizationFound(shared, "compressed-tensors", stores_input_scales=stored)
     layers = {
         target: group
         for group, entry in zip(groups, stated["config_groups"].values(), strict=True)
         for target in _names(where, entry, "targets")
     }
     mixed = replace(shared, algo=MIXED, group_size=None)
-    return QuantizationFound(mixed, "compressed-tensors", layers)
+    return QuantizationFound(mixed, "compressed-tensors", layers, stored)
 
 
 def fp8(where: str, stated: Mapping[str, Any]) -> QuantizationFound:
@@ -184,6 +194,29 @@ def _group(where: str, group: Mapping[str, Any]) -> Quantization:
         case (kind, bits, input_bits):
             algo = f"{str(kind).upper()}_W{bits}A{input_bits or 16}"
     return Quantization(algo, None, size)
+
+
+def _stores_input_scales(where: str, stated: Mapping[str, Any]) -> bool:
+    """Unless the exporter says it left them out, or no group has activations to scale."""
+    said = stated.get("with_input_scale")
+    if not isinstance(said, bool | None):
+        raise CheckpointDamaged(f"{where}: with_input_scale: expected a boolean, got {said!r:.80}")
+    if said is not None:
+        return said
+    if stated.get("quantized_layers"):
+        # The list of layers is what counts, and names each layer's algorithm.
+        return True
+    groups = stated.get("config_groups") or {}
+    return not groups or any(_has_static_inputs(group) for group in groups.values())
+
+
+def _has_static_inputs(group: Mapping[str, Any]) -> bool:
+    if "quant_algo" in group["weights"]:
+        # A group in brief, which says nothing of activations.
+        return True
+    inputs = group.get("input_activations")
+    # llm-compressor writes "local" where a static scale stands above dynamic ones.
+    return inputs is not None and inputs.get("dynamic") is not True
 
 
 def _kv_cache_algorithm(where: str, stated: Mapping[str, Any]) -> str | None:

@@ -72,6 +72,12 @@ def _refuse_tensorrt_llm(model: CheckedModel) -> Iterator[str]:
         )
     elif model.algo not in engine_kinds.TENSORRT_LLM_ALGORITHMS:
         yield f"TensorRT-LLM engines are built from NVFP4, FP8 or plain weights, not {model.algo}"
+    elif model.algo and not model.checkpoint.stores_input_scales:
+        yield (
+            "its activations are quantized dynamically or not at all: no input_scale is stored, "
+            "and TensorRT-LLM's engines need one; quantize it with calibration, or use the engine "
+            "kind llmapi"
+        )
     if model.sizes:
         uneven = list(undivided(model.sizes, model.ranks))
         if model.algo:
@@ -113,7 +119,8 @@ def _refuse_gguf(model: CheckedModel) -> Iterator[str]:
     odd = [
         layer
         for layer in model.layers
-        if model.algorithms[layer.name] == "NVFP4" and layer.columns % engine_kinds.GGUF_BLOCK
+        if model.algorithms[layer.name] in engine_kinds.GGUF_ALGORITHMS[1:]
+        and layer.columns % engine_kinds.GGUF_BLOCK
     ]
     if odd:
         yield (

@@ -14,6 +14,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO, TypeGuard
 
+from enginix.checkpoint.plain_files import open_regular, read_bytes
 from enginix.errors import CheckpointDamaged, NotACheckpoint
 
 SINGLE_FILE = "model.safetensors"
@@ -97,7 +98,7 @@ def weight_files(directory: Path) -> list[str]:
 def read_header(path: Path) -> dict[str, TensorInfo]:
     """The tensors of one safetensors file."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             size = file.seek(0, 2)
             file.seek(0)
             header, data_start = _header_bytes(path, file, size)
@@ -140,7 +141,7 @@ def _weight_files(directory: Path) -> tuple[list[str], dict[str, str]]:
 
 def _read_index(path: Path) -> dict[str, str]:
     try:
-        index = _parse_json(path.read_bytes())
+        index = _parse_json(read_bytes(path))
     except (OSError, ValueError) as error:
         raise CheckpointDamaged(
             f"{path} is not readable JSON ({error}); download the checkpoint again"

@@ -17,6 +17,7 @@ from enginix.doctor.finding import Finding, Level
 from enginix.doctor.gpu import look_at_gpus
 from enginix.doctor.machine import (
     look_at_disk,
+    look_at_libraries,
     look_at_memlock,
     look_at_ports,
     look_at_shared_memory,
@@ -30,6 +31,7 @@ from enginix.doctor.software import (
     look_at_token,
 )
 from enginix.errors import RuntimeMissing
+from enginix.prerequisites import python_version, supported_pythons, this_distribution
 from enginix.runtimes.find import find_runtime
 from enginix.triton.fitness import Machine
 from enginix.triton.gpus import query_gpus, visible_gpus
@@ -69,6 +71,7 @@ def _look(engine: Path | None) -> list[Finding]:
         *look_at_ports([ports.http, ports.grpc, ports.metrics, ports.gateway]),
         *look_at_disk([environment.cache_home(), Path("/nix/store")]),
         *look_at_shared_memory(),
+        *_libraries(),
         *look_at_memlock(),
         *look_at_token(environment.hub_token()),
     ]
@@ -76,6 +79,12 @@ def _look(engine: Path | None) -> list[Finding]:
         gpus = visible_gpus(query_gpus(), variables.get("CUDA_VISIBLE_DEVICES"))
         findings += look_at_engine(engine, Machine(gpus, version))
     return findings
+
+
+def _libraries() -> list[Finding]:
+    """Nothing for a Python that the runtime is not made with."""
+    python = python_version()
+    return look_at_libraries(python, this_distribution()) if python in supported_pythons() else []
 
 
 def _runtime_root(kind: str) -> Path | None:

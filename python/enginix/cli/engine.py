@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from enginix.catalog.load import ModelSpec, find_model
@@ -15,8 +16,9 @@ from enginix.cli import engine_gguf, engine_rebuild, engine_trtllm, environment
 from enginix.cli.endings import terminated_as_exit
 from enginix.cli.engine_show import show_engine
 from enginix.cli.engine_source import catalogue_source, recorded_source
+from enginix.cli.engine_text import load_text
 from enginix.cli.stage_lines import StageLines
-from enginix.engine.build import Build, Job, build_engine
+from enginix.engine.build import Build, Job, LoadText, build_engine
 from enginix.engine.stages import Report
 from enginix.engine.verify import verify_engine
 from enginix.errors import BuildError, UsageError
@@ -187,6 +189,7 @@ def _catalogue_job(spec: ModelSpec, checkpoint: Path | None, tensor_parallel: in
         tensor_parallel=variant.tensor_parallel,
         chat=spec.chat,
         check=spec.check,
+        load_text=_loader(directory),
     )
     return catalogue_source(job, spec)
 
@@ -204,9 +207,13 @@ def _checkpoint_job(args: argparse.Namespace) -> Job:
         checkpoint=args.checkpoint,
         limits=_limits(args, limits),
         tensor_parallel=args.tensor_parallel or 1,
-        prompts=[] if args.kind == engine_trtllm.KIND else engine_gguf.prompts(args.checkpoint),
+        load_text=_loader(args.checkpoint, engine_gguf.QUESTIONS),
     )
     return recorded_source(job)
+
+
+def _loader(checkpoint: Path, questions: Sequence[str] = ()) -> LoadText:
+    return partial(load_text, checkpoint=checkpoint, questions=questions)
 
 
 def _limits(args: argparse.Namespace, limits: Limits) -> Limits:

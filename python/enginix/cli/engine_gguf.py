@@ -7,11 +7,10 @@ import os
 from pathlib import Path
 
 import enginix.triton
-from enginix.chat.tokens import Tokenizer
 from enginix.cli import environment
 from enginix.engine.build import Build, Job
 from enginix.engine.gguf.answers import Generator
-from enginix.errors import CheckpointDamaged, EngineDamaged, RuntimeMissing
+from enginix.errors import RuntimeMissing
 from enginix.manifest import Limits
 from enginix.runtimes.find import find_runtime
 
@@ -54,17 +53,3 @@ def generator() -> Generator:
         program=templates / GENERATE,
         threads=len(os.sched_getaffinity(0)),
     )
-
-
-def prompts(checkpoint: Path) -> list[list[int]]:
-    """The questions as token ids; none where the tokenizer is missing, which the build will say."""
-    path = checkpoint / "tokenizer.json"
-    if not path.exists():
-        return []
-    try:
-        tokenizer = Tokenizer.load(checkpoint)
-    except EngineDamaged as error:
-        raise CheckpointDamaged(
-            f"{path} cannot be loaded by the tokenizers library; download the checkpoint again"
-        ) from error
-    return [tokenizer.encode(question) for question in QUESTIONS]

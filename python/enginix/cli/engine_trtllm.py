@@ -8,12 +8,14 @@ import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from enginix.checkpoint.load import read_config
 from enginix.checkpoint.locate import find_fetched
 from enginix.cli import environment
 from enginix.cli.engine_source import recorded_source, repository_source
+from enginix.cli.engine_text import load_text
 from enginix.engine.build import Build, Job
 from enginix.engine.stages import Report
 from enginix.engine.trtllm.build import Workshop, convert_checkpoint, tensorrt_llm_build
@@ -81,6 +83,7 @@ def source_job(args: argparse.Namespace) -> Job:
         checkpoint=directory,
         limits=length_limits(args, limits),
         tensor_parallel=args.tensor_parallel or 1,
+        load_text=partial(load_text, checkpoint=directory),
     )
     return repository_source(job, repo) if repo else recorded_source(job)
 

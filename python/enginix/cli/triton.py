@@ -13,6 +13,7 @@ from enginix.errors import EngineMismatch, UsageError
 from enginix.manifest import read_manifest
 from enginix.process import adopt_orphans, end_adopted
 from enginix.readiness import answers_ok
+from enginix.runtimes.triton_cpu import require_shared_memory
 from enginix.triton.command import ServerOptions
 from enginix.triton.launch import Launch, launched, require_ports_free
 from enginix.triton.mpi import parse_line
@@ -74,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
             f"it serves {', '.join(KINDS)}"
         )
     kind.check(engine, manifest)
+    require_shared_memory()
     options = ServerOptions(
         host=args.host,
         http_port=args.http_port,

@@ -32,6 +32,7 @@ from enginix.process import find_program, require_port_free
 from enginix.process import run as run_command
 from enginix.runtimes.find import find_recipe
 from enginix.runtimes.make import make_runtime
+from enginix.runtimes.triton_cpu import require_shared_memory
 from enginix.serve.commands import LOOPBACK
 from enginix.serve.gpus import check_devices, listed_devices, shared_devices
 from enginix.serve.models_file import catalogue_profile, read_models_file
@@ -97,6 +98,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     _require_ports(profile)
     _check_gpus(profile)
+    if any(entry.engine == "triton" for entry in profile.models):
+        require_shared_memory()
     for entry in profile.models:
         require_program(entry)
     for entry in profile.models:

@@ -7,8 +7,17 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from enginix.doctor.finding import Finding, green, yellow
+from enginix.doctor.finding import Finding, green, red, yellow
 from enginix.errors import ProcessError
+from enginix.prerequisites import (
+    LIBRARIES,
+    Distribution,
+    check_libraries,
+    check_shared_memory,
+    libpython,
+    libpython_directories,
+    sentence,
+)
 from enginix.process import port_holder, require_port_free
 
 GIB = 2**30
@@ -49,13 +58,22 @@ def look_at_disk(places: Iterable[Path]) -> list[Finding]:
 
 
 def look_at_shared_memory(place: Path = Path("/dev/shm")) -> list[Finding]:
-    if not place.is_dir():
-        return [yellow("shm", f"{place} is missing", "Triton's Python models need it: mount tmpfs")]
+    if missing := check_shared_memory(place):
+        return [red("shm", f"no {missing[0].what}, which Triton's models need", missing[0].remedy)]
     total = shutil.disk_usage(place).total
     words = f"{place} holds {total / GIB:.1f} GiB"
     if total < ROOM_IN_SHM:
         return [yellow("shm", words, "give it 1 GiB or more (containers: --shm-size=1g)")]
     return [green("shm", words)]
+
+
+def look_at_libraries(python: str, distribution: Distribution) -> list[Finding]:
+    """Those that the runtime made with this Python loads."""
+    names = (*LIBRARIES, libpython(python))
+    if missing := check_libraries(names, libpython_directories()):
+        fix = sentence(missing, distribution, python)
+        return [yellow("libraries", "engines of kind gguf cannot be served by Triton here", fix)]
+    return [green("libraries", ", ".join(names))]
 
 
 def look_at_memlock() -> list[Finding]:

@@ -74,7 +74,7 @@ def _sandbox(sandbox: str, trusted: object, user: str) -> Finding:
     if sandbox in {"false", "False", "relaxed"}:
         return green("nix", f"sandbox = {sandbox.lower()}: engines can be built")
     if user == "root" or user in names or "*" in names:
-        return green("nix", f"{user} is trusted: pass --option sandbox false to build engines")
+        return green("nix", f"{user} is trusted: pass --option sandbox relaxed to build engines")
     return yellow(
         "nix",
         f"sandbox = {sandbox.lower()} and {user} is not a trusted user: engines need the GPU",

@@ -23,6 +23,16 @@ Build = Callable[[Path, Stages], Manifest]
 """Writes an engine's files into a directory and says what they promise; `files` is left empty."""
 
 
+LoadText = Callable[[Path], list[list[int]]]
+"""Loads tokenizer and templates from an engine's directory as its server will, and raises what is
+wrong with them. Gives the prompts that are asked when there is no `check`; the engine's answers
+become it."""
+
+
+def no_prompts(directory: Path) -> list[list[int]]:
+    return []
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """What to build, whatever the kind; a kind's own options go beside it into its function."""
@@ -36,8 +46,7 @@ class Job:
     chat: Chat | None = None
     """None: what the checkpoint's chat template tells."""
     check: list[Check] = field(default_factory=list)
-    prompts: list[list[int]] = field(default_factory=list)
-    """Asked when there is no `check`; the engine's answers become it."""
+    load_text: LoadText = no_prompts
     origin: Origin | None = None
     """What was fetched into the checkpoint's directory, where that is recorded."""
     remark: str | None = None

@@ -31,8 +31,7 @@ class Admission:
         """Take a slot, in order. Raises Overloaded when too many wait already."""
         if self._slots.locked() and self.waiting >= self._most_waiting:
             raise Overloaded(
-                f"{self._model} answers {self._most_running} requests and {self.waiting} wait; "
-                "ask again a little later",
+                f"{self._model} answers {self._most_running} requests and {self.waiting} wait",
                 retry_after=RETRY_SECONDS,
             )
         self.begun += 1

@@ -73,6 +73,8 @@ class RelayedAsk:
     choices: int = 1
     prompt_tokens: int = 0
     """Nobody here can count them; the reply's end says how many they were."""
+    blind: Sequence[Mapping[str, Any]] | None = None
+    """The messages for a model that turns out to see no images, where there are any."""
 
     @property
     def requests(self) -> Sequence[int]:

@@ -151,7 +151,8 @@ def _token_request(
     supported: frozenset[str],
 ) -> TokenRequest:
     room = model.context - len(prompt.ids)
-    if room < 1:
+    # Without an answer the prompt may fill the context.
+    if room < (0 if options.max_tokens == 0 else 1):
         raise PromptTooLong(len(prompt.ids), model.context, prompt.param)
     # More than fits is a wish for all there is: clients send the same number whatever the prompt.
     wishes = [room, options.max_tokens, limits.max_tokens]

@@ -26,22 +26,26 @@ class WholeChoice:
         finished = events[-1]
         assert isinstance(finished, Finished), "every choice ends with it"
         self.finished = finished
-        self._said = [
-            event for event in events if not isinstance(event, Finished | Logprobs | Counted)
-        ]
+        self._events = events
         self.logprobs: tuple[TokenLogprob, ...] = tuple(
             token for event in events if isinstance(event, Logprobs) for token in event.tokens
         )
 
     @property
     def message(self) -> Message:
-        return collect(self._said)
+        said = (
+            each for each in self._events if not isinstance(each, Finished | Logprobs | Counted)
+        )
+        return collect(said)
 
     @property
     def parts(self) -> list[Part]:
         parts = Parts()
-        for event in self._said:
-            parts.add(event)
+        for event in self._events:
+            if isinstance(event, Logprobs):
+                parts.note(event.tokens)
+            elif not isinstance(event, Finished | Counted):
+                parts.add(event)
         return parts.all
 
 

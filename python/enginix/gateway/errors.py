@@ -27,6 +27,7 @@ from enginix.errors import (
     NotDeclaredJson,
     Overloaded,
     ProcessError,
+    PromptTooLong,
     RequestError,
     ResourceNotFound,
     RuntimeMissing,
@@ -121,6 +122,8 @@ class Failure:
     retry_after: float | None = None
     allow: str | None = None
     """The methods that would have been right."""
+    anthropic_words: str | None = None
+    """The message where Anthropic's clients look for other words."""
 
     def headers(self) -> dict[str, str]:
         headers = {}
@@ -156,6 +159,8 @@ def _expected(error: EnginixError) -> Failure:
     match error:
         case Overloaded() | ServerStopping():
             return Failure(status, str(error), None, error.code, error.retry_after)
+        case PromptTooLong(anthropic_words=words):
+            return Failure(status, str(error), error.param, error.code, anthropic_words=words)
         case RequestError():
             return Failure(status, str(error), error.param, error.code or "invalid_value")
         case BackendUnavailable():
@@ -182,6 +187,7 @@ def anthropic_error(failure: Failure) -> bytes:
     # There is no field for the parameter, and most messages begin with it.
     named = failure.param is None or failure.message.startswith(failure.param)
     message = failure.message if named else f"{failure.param}: {failure.message}"
+    message = failure.anthropic_words or message
     kind = ANTHROPIC_TYPES.get(failure.status, ANTHROPIC_TYPES[500])
     return orjson.dumps({"type": "error", "error": {"type": kind, "message": message}})
 

@@ -64,9 +64,10 @@ class Following:
             while line := await reader.readline():
                 await self._hear(orjson.loads(line))
         finally:
+            # First of all: what is awaited here may be cancelled.
+            writer.close()
             reporting.cancel()
             await asyncio.wait({reporting})
-            writer.close()
 
     async def _hear(self, news: dict[str, Any]) -> None:
         for row in news["models"]:

@@ -101,7 +101,7 @@ class Gateway:
         most = self.settings.load.waiting
         if lane.waiting_for_load >= most:
             raise Overloaded(
-                f"{most} requests wait for {lane.model.name} to be loaded; ask again later",
+                f"{most} requests wait for {lane.model.name} to be loaded",
                 retry_after=RETRY_SECONDS,
             )
         if lane.loading is None:

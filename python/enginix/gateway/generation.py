@@ -9,7 +9,7 @@ from itertools import repeat
 
 from enginix.chat.events import Answer, Event, Reasoning, ToolCallStart
 from enginix.chat.made_calls import MadeCalls
-from enginix.chat.stop import StopStrings
+from enginix.chat.stop import AnswerStop
 from enginix.chat.stream import ReplyStream
 from enginix.errors import GenerationFailed, RequestError
 from enginix.gateway.ask import (
@@ -41,6 +41,10 @@ def generate(ask: Ask, times: Sequence[TokenTimes]) -> Replies:
 
 async def _choice(ask: Ask, index: int, times: TokenTimes) -> Replies:
     request = ask.requests[index]
+    if request.max_tokens == 0:
+        # The prompt and its count are all that was asked for.
+        yield index, [Finished("length", 0)]
+        return
     choice = Choice(ask.model, ask.format, request)
     try:
         async with aclosing(_arrivals(ask, request)) as arrivals:
@@ -200,4 +204,4 @@ class Choice:
 def reply_stream(model: ServedModel, format: ReplyFormat) -> tuple[ReplyStream, list[Event]]:
     """The reader of one reply, and what its begun words say already."""
     text, parser, begun = reply_reader(model, format)
-    return ReplyStream(text, StopStrings(format.stop), parser), begun
+    return ReplyStream(text, AnswerStop(format.stop), parser), begun

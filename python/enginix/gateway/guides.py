@@ -14,6 +14,8 @@ from enginix.gateway.schema.chat import GuidedFields, ResponseFormat, Structured
 from enginix.gateway.schema.fields import Schema
 from enginix.triton.request import Guide
 
+# Its own clients send it empty where there is none.
+LLAMA_CPPS = "grammar"
 # Field -> what makes its value a guide.
 Makers = dict[str, Callable[[Any], Guide | None]]
 
@@ -23,12 +25,13 @@ def guide_of(fields: GuidedFields) -> Guide | None:
     return _only_guide(fields, MAKERS)
 
 
-def _only_guide(fields: Schema, makers: Makers) -> Guide | None:
-    asked = {
-        name: make(value)
-        for name, make in makers.items()
-        if (value := getattr(fields, name)) is not None
-    }
+def _only_guide(fields: Schema, makers: Makers, where: str = "") -> Guide | None:
+    asked: dict[str, Guide | None] = {}
+    for name, make in makers.items():
+        if (value := getattr(fields, name)) is not None:
+            if value == "" and (where or name != LLAMA_CPPS):
+                raise _empty(where + name.rstrip("_"))
+            asked[name] = make(value)
     guides = {name.rstrip("_"): guide for name, guide in asked.items() if guide is not None}
     if len(guides) > 1:
         raise RequestError(
@@ -64,7 +67,7 @@ def _choice_guide(choices: list[str]) -> Guide:
 
 
 def _structured_guide(asked: StructuredOutputs) -> Guide | None:
-    return _only_guide(asked, STRUCTURED)
+    return _only_guide(asked, STRUCTURED, "structured_outputs.")
 
 
 def _any_json(wanted: bool) -> Guide | None:
@@ -75,8 +78,8 @@ def _regex_guide(pattern: str) -> Guide:
     return Guide("regex", pattern)
 
 
-def _grammar_guide(grammar: str) -> Guide:
-    return Guide("ebnf_grammar", grammar)
+def _grammar_guide(grammar: str) -> Guide | None:
+    return Guide("ebnf_grammar", grammar) if grammar else None
 
 
 STRUCTURED: Makers = {
@@ -101,4 +104,14 @@ MAKERS: Makers = {
 def _needed(value: Any, where: str) -> Any:
     if value is None:
         raise missing(where)
+    if value == "":
+        raise _empty(where)
     return value
+
+
+def _empty(where: str) -> RequestError:
+    return RequestError(
+        f"{where} is empty, which no answer is held to; leave it out",
+        param=where,
+        code="invalid_value",
+    )

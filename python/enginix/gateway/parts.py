@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from enginix.chat.arguments import is_whole
 from enginix.chat.events import Answer, Event, Reasoning, ToolCallArguments, ToolCallStart
+from enginix.gateway.ask import TokenLogprob
+
+
+class Heard(NamedTuple):
+    """A piece of the answer, and the tokens that came with it: some of them may be markup."""
+
+    text: str
+    tokens: tuple[TokenLogprob, ...]
 
 
 class Part:
     """A run of reasoning, a run of answer text, or one call; `kind` is its events' class."""
 
-    __slots__ = ("call", "index", "kind", "texts")
+    __slots__ = ("call", "heard", "index", "kind", "texts")
 
     def __init__(self, index: int, kind: type[Event], call: ToolCallStart | None = None) -> None:
         self.index = index
         self.kind = kind
         self.call = call
         self.texts: list[str] = []
+        self.heard: list[Heard] = []
 
     @property
     def text(self) -> str:
@@ -34,6 +45,11 @@ class Parts:
     def __init__(self) -> None:
         self.all: list[Part] = []
         self._last: Part | None = None
+        self._tokens: tuple[TokenLogprob, ...] = ()
+
+    def note(self, tokens: tuple[TokenLogprob, ...]) -> None:
+        """The tokens of what comes next."""
+        self._tokens += tokens
 
     def add(self, event: Event) -> tuple[Part, str]:
         """The part that `event` belongs to, begun with it if need be, and its text."""
@@ -43,11 +59,16 @@ class Parts:
                 if part is None or part.kind is not event.__class__:
                     part = self._begin(event.__class__)
             case ToolCallStart():
+                self._tokens = ()
                 return self._begin(ToolCallStart, event), ""
             case ToolCallArguments(_, text):
                 part = self._last
                 assert part is not None, "a call starts before its arguments"
         part.texts.append(text)
+        if self._tokens:
+            if part.kind is Answer:
+                part.heard.append(Heard(text, self._tokens))
+            self._tokens = ()
         return part, text
 
     def _begin(self, kind: type[Event], call: ToolCallStart | None = None) -> Part:

@@ -78,11 +78,35 @@ class StreamEncoder(Protocol):
         ...
 
 
-class EventStream(Response):
-    """Asks and answers while it is being sent."""
+class FailedStream(Response):
+    """A stream that begins and says at once why it ends."""
 
-    def __init__(self, gateway: Gateway, ask: AnyAsk, encoder: StreamEncoder) -> None:
+    def __init__(self, encoder: StreamEncoder, error: EnginixError) -> None:
+        super().__init__(encoder.begin() + encoder.fail(failure_of(error)))
+        self.raw_headers = [*STREAM_HEADERS]
+        self._error = type(error).__name__
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        record_in(scope).error = self._error
+        await super().__call__(scope, receive, send)
+
+
+class EventStream(Response):
+    """Asks and answers while it is being sent.
+
+    `told_in_stream`: an error that its dialect's clients look for in the stream, not in a status.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        ask: AnyAsk,
+        encoder: StreamEncoder,
+        *,
+        told_in_stream: type[EnginixError] | None = None,
+    ) -> None:
         super().__init__()
+        self._told_in_stream = told_in_stream
         self._gateway = gateway
         self._ask = ask
         self._encoder = encoder
@@ -99,11 +123,15 @@ class EventStream(Response):
                 last = await self._pass_on(replies, send, record)
         except Exception as error:
             record.error = type(error).__name__
+            begin = b""
             if not self._opening.begun:
-                raise
+                if self._told_in_stream is None or not isinstance(error, self._told_in_stream):
+                    raise
+                await self._opening.begin(send)
+                begin = self._encoder.begin()
             if not isinstance(error, EnginixError):
                 logger.exception("request %s failed in mid-stream", record.id)
-            last = self._encoder.fail(failure_of(error))
+            last = begin + self._encoder.fail(failure_of(error))
         await send({"type": "http.response.body", "body": last, "more_body": False})
 
     async def _pass_on(self, replies: Replies, send: Send, record: RequestRecord) -> bytes:

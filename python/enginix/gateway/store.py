@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from enginix.errors import ResourceNotFound
 
 
@@ -18,6 +20,9 @@ class StoredResponse:
     messages: Sequence[Mapping[str, Any]]
     input_items: bytes
     size: int
+    tools: Sequence[Any] = ()
+    """Those that the input brought, for the responses that go on from this one."""
+    item_ids: tuple[str, ...] = ()
 
 
 class ResponseStore:
@@ -26,15 +31,18 @@ class ResponseStore:
         self._most_bytes = most_bytes
         self._bytes = 0
         self._stored: OrderedDict[str, StoredResponse] = OrderedDict()
+        self._items: dict[str, str] = {}
+        """An output item's id -> its response's."""
 
     def put(self, id: str, response: StoredResponse) -> None:
         if response.size > self._most_bytes:
             return
         self._stored[id] = response
+        self._items |= dict.fromkeys(response.item_ids, id)
         self._bytes += response.size
         while self._bytes > self._most_bytes or len(self._stored) > self._most:
             _, oldest = self._stored.popitem(last=False)
-            self._bytes -= oldest.size
+            self._forget(oldest)
 
     def get(self, id: str, param: str = "response_id") -> StoredResponse:
         try:
@@ -48,5 +56,17 @@ class ResponseStore:
             ) from None
 
     def remove(self, id: str) -> None:
-        self._bytes -= self.get(id).size
+        self._forget(self.get(id))
         del self._stored[id]
+
+    def item(self, id: str) -> Mapping[str, Any] | None:
+        """An item of an answer that is stored, as it was sent."""
+        if id not in self._items:
+            return None
+        output = orjson.loads(self._stored[self._items[id]].body)["output"]
+        return next((item for item in output if item["id"] == id), None)
+
+    def _forget(self, response: StoredResponse) -> None:
+        self._bytes -= response.size
+        for item in response.item_ids:
+            self._items.pop(item, None)

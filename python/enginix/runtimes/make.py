@@ -22,7 +22,7 @@ from enginix.process import find_program, run
 from enginix.runtimes import pip
 from enginix.runtimes.find import RECORD, Record, is_made, read_record, runtime_root
 from enginix.runtimes.runtime import RECIPES, Recipe, Runtime
-from enginix.runtimes.triton_cpu import check_runtime
+from enginix.runtimes.triton_cpu import complete, require_prerequisites
 
 Report = Callable[[str], None]
 
@@ -102,6 +102,8 @@ def _put(made: Path, root: Path) -> None:
 
 
 def _install(recipe: Recipe, root: Path, python: str, report: Report) -> None:
+    if not recipe.program:
+        require_prerequisites(Path(python), _version_of(python), root.parent)
     report(f"making a virtual environment in {root.parent}")
     try:
         pip.run_to_its_end([python, "-m", "venv", str(root)])
@@ -116,7 +118,7 @@ def _install(recipe: Recipe, root: Path, python: str, report: Report) -> None:
     if recipe.program:
         _check_program(recipe, root)
     else:
-        check_runtime(runtime)
+        complete(runtime)
     record = Record(recipe.kind, recipe.requirements, pip.version_of(runtime, recipe.package))
     (root / RECORD).write_text(json.dumps(asdict(record), indent=2) + "\n", encoding="utf-8")
 
@@ -148,8 +150,8 @@ def _chosen_python(recipe: Recipe, python: str | None) -> str:
             if found and _version_of(str(found)) == version:
                 return str(found)
     raise RuntimeMissing(
-        f"{recipe.kind} needs Python {wanted}, and none of them is on PATH; "
-        "install one, or name it with --python"
+        f"{recipe.kind} needs Python {wanted}, and none of them is on PATH; install one, or name "
+        f"it: `enginix setup {recipe.kind} --python PATH`"
     )
 
 

@@ -30,7 +30,7 @@ MOST_OF_A_LINE = 100
 def install(recipe: Recipe, runtime: Runtime, report: Report) -> None:
     """RuntimeMissing says what could not be installed, and why."""
     if not recipe.program:
-        for requirement in recipe.requirements:
+        for requirement in recipe.requirements_for(runtime.python_version):
             report(f"installing {requirement}")
             # Without dependencies: pytriton's own client side needs packages the server does not.
             # Wheels only: what would be compiled from source fails late, and for other reasons.

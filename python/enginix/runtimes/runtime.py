@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from enginix.prerequisites import supported_pythons
+
 # What an environment may be called: it is a directory's name.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -19,6 +21,8 @@ class Recipe:
     requirements: tuple[str, ...]
     pythons: tuple[str, ...] = ("3.11", "3.12")
     """Those there are wheels for."""
+    for_python: tuple[tuple[str, str], ...] = ()
+    """What one of those needs besides, as (version, requirement)."""
     needs: str = "Linux on x86-64 with glibc 2.35 or newer (Debian 12, Ubuntu 22.04)"
     """What its wheels ask of a machine, and of pip, for the message that there is none."""
     program: str = ""
@@ -40,8 +44,16 @@ class Recipe:
         if self.name or self.program:
             return self.name or self.kind
         # Names the content, so that another recipe never finds an older runtime.
-        digest = hashlib.sha256("\n".join(self.requirements).encode()).hexdigest()
+        parts = [*self.requirements, *(" ".join(pair) for pair in self.for_python)]
+        digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
         return f"{self.kind}-{digest[:12]}"
+
+    def requirements_for(self, python: str) -> tuple[str, ...]:
+        """`python` is a version such as 3.11."""
+        return (
+            *self.requirements,
+            *(what for version, what in self.for_python if version == python),
+        )
 
 
 TRITON_CPU = Recipe(
@@ -49,11 +61,17 @@ TRITON_CPU = Recipe(
     (
         # The wheel carries the real tritonserver 2.51 (24.10) with its Python backend.
         "nvidia-pytriton==0.7.0",
-        # That backend was compiled for numpy 1: with numpy 2 every output tensor is silently empty.
-        "numpy>=1.26,<2",
         # llama.cpp's C API; the struct layouts in triton-repo/gguf belong to exactly this version.
         "xllamacpp==2026.10.11549",
         "tokenizers>=0.21,<0.24",
+    ),
+    pythons=supported_pythons(),
+    for_python=(
+        # That backend was compiled for numpy 1: with numpy 2 every output tensor is silently empty,
+        # unless its stub is fitted to it (triton_stub.py).
+        ("3.11", "numpy>=1.26,<2"),
+        ("3.12", "numpy>=1.26,<2"),
+        ("3.13", "numpy>=2.1,<3"),
     ),
 )
 

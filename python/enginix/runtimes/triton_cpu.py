@@ -6,18 +6,21 @@ looked for before.
 
 from __future__ import annotations
 
+import platform
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from enginix import prerequisites
 from enginix.errors import ProcessError, RuntimeMissing
+from enginix.prerequisites import Missing, part_of
 from enginix.process import find_program, run
 from enginix.runtimes.runtime import Runtime
+from enginix.runtimes.triton_stub import fit_stub
 
 STUB = "triton_python_backend_stub"
-
-# Library -> Debian's package of it; libpython has its version in both names.
-PACKAGES = {"libgomp.so.1": "libgomp1", "libstdc++.so.6": "libstdc++6"}
+# Those whose stub in the wheel does not work as it is.
+FITTED_PYTHONS = ("3.13",)
 
 
 def tritonserver(runtime: Runtime) -> Path:
@@ -42,7 +45,9 @@ def link_backends(runtime: Runtime, directory: Path) -> None:
 
 def environment(runtime: Runtime, base: Mapping[str, str]) -> dict[str, str]:
     """The environment tritonserver runs in, made from `base`."""
-    libraries = f"{runtime.site_packages / 'nvidia_pytriton.libs'}:{_libpython_directory(runtime)}"
+    libraries = (
+        f"{runtime.site_packages / 'nvidia_pytriton.libs'}:{_library_directory(runtime.python)}"
+    )
     # The stub's embedded Python finds its packages by the first python3 on PATH.
     settings = {
         "PATH": f"{runtime.root / 'bin'}:{base.get('PATH', '')}",
@@ -57,6 +62,32 @@ def environment(runtime: Runtime, base: Mapping[str, str]) -> dict[str, str]:
     return without_python | settings
 
 
+def complete(runtime: Runtime) -> None:
+    """What pip cannot do for a new runtime; RuntimeMissing when it cannot work here."""
+    if runtime.python_version in FITTED_PYTHONS:
+        fit_stub(_stub(runtime))
+    check_runtime(runtime)
+
+
+def require_prerequisites(python: Path, version: str, home: Path) -> None:
+    """Before anything is fetched: RuntimeMissing names all that the machine lacks."""
+    libraries = (*prerequisites.LIBRARIES, prerequisites.libpython(version))
+    _require(
+        [
+            *prerequisites.check_platform(platform.libc_ver()),
+            *prerequisites.check_libraries(libraries, [_library_directory(python)]),
+            *prerequisites.check_shared_memory(),
+            *prerequisites.check_disk([home]),
+        ],
+        version,
+    )
+
+
+def require_shared_memory(place: Path = prerequisites.SHARED_MEMORY) -> None:
+    """Before Triton starts, which says in its own log only that a model could not be loaded."""
+    _require(prerequisites.check_shared_memory(place), prerequisites.python_version())
+
+
 def check_runtime(runtime: Runtime) -> None:
     """Raise RuntimeMissing, naming the package to install, when a library is not found."""
     for file in (tritonserver(runtime), *_backend_files(runtime)):
@@ -68,12 +99,7 @@ def check_runtime(runtime: Runtime) -> None:
     missing = _missing_libraries(runtime, _stub(runtime)) | _missing_libraries(
         runtime, next(runtime.site_packages.glob("xllamacpp/xllamacpp*.so"))
     )
-    if missing:
-        packages = " ".join(sorted(_package(name) for name in missing))
-        raise RuntimeMissing(
-            f"Triton's Python backend needs {', '.join(sorted(missing))}, which is not here; "
-            f"on Debian and Ubuntu: apt install {packages}"
-        )
+    _require([Missing(name, part_of(name)) for name in sorted(missing)], runtime.python_version)
 
 
 def _wheel(runtime: Runtime) -> Path:
@@ -93,9 +119,16 @@ def _backend_files(runtime: Runtime) -> list[Path]:
     ]
 
 
-def _libpython_directory(runtime: Runtime) -> str:
+def _require(missing: list[Missing], version: str) -> None:
+    if missing:
+        here = prerequisites.this_distribution()
+        raise RuntimeMissing(prerequisites.sentence(missing, here, version))
+
+
+def _library_directory(python: Path) -> str:
+    """Where its libpython is, if it brings one."""
     question = "import sysconfig; print(sysconfig.get_config_var('LIBDIR'))"
-    return run([str(runtime.python), "-c", question]).strip()
+    return run([str(python), "-c", question]).strip()
 
 
 def _missing_libraries(runtime: Runtime, file: Path) -> set[str]:
@@ -107,9 +140,3 @@ def _missing_libraries(runtime: Runtime, file: Path) -> set[str]:
     except ProcessError as error:
         raise RuntimeMissing(f"{file} cannot run on this machine: {error}") from error
     return set(re.findall(r"(\S+) => not found", words))
-
-
-def _package(library: str) -> str:
-    if found := re.match(r"libpython(\d+\.\d+)", library):
-        return f"libpython{found[1]}"
-    return PACKAGES.get(library, library)

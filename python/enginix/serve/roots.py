@@ -32,11 +32,13 @@ def allowed_path(asked: str, roots: Sequence[Path]) -> Path:
 
 
 def _resolved(path: Path) -> Path | None:
+    """None for a loop of links, which Python 3.13 leaves in place and older ones raise."""
     try:
-        return path.resolve()
+        resolved = path.resolve()
+        is_loop = any(part.is_symlink() for part in (resolved, *resolved.parents))
     except (OSError, RuntimeError):
-        # A loop of links.
         return None
+    return None if is_loop else resolved
 
 
 def _is_under(path: Path | None, roots: Sequence[Path | None]) -> bool:

@@ -62,7 +62,7 @@ def build_command(manifest: Manifest, gpus: int) -> str:
         )
     ranks = max(fitting)
     suffix = "" if ranks == 1 else f"-tp{ranks}"
-    return f"nix build .#{manifest.name}-engine{suffix} --option sandbox false"
+    return f"nix build .#{manifest.name}-engine{suffix} --option sandbox relaxed"
 
 
 def _config_misfits(directory: Path, manifest: Manifest) -> list[str]:

@@ -15,10 +15,12 @@ from engine.gguf.conftest import Make
 from fakes.made_checkpoint import DEMO
 
 from enginix.catalog.load import find_model
+from enginix.chat.tokens import Tokenizer
 from enginix.checkpoint.load import open_checkpoint
 from enginix.engine.build import Job, build_engine
 from enginix.engine.gguf.answers import Generator
 from enginix.engine.gguf.build import gguf_build
+from enginix.engine.gguf.header import read_header
 from enginix.engine.stages import StageEvent, StageFinished
 from enginix.errors import (
     BuildError,
@@ -70,6 +72,20 @@ def test_the_manifest_is_what_was_built(make: Make, tmp_path: Path) -> None:
     assert (manifest.source.repo, manifest.source.revision) == ("a/b", "c" * 40)
     assert manifest.limits == Limits(4, 2048, 256)
     assert manifest.chat.tools == "hermes-json"
+
+
+def test_ends_that_only_the_configuration_names_end_the_engines_answers(
+    make: Make, tmp_path: Path
+) -> None:
+    checkpoint = make(config={"eos_token_id": [2012, 2013, 7]})
+    (checkpoint / "generation_config.json").unlink()
+
+    build(job(checkpoint), tmp_path / "out")
+
+    assert Tokenizer.load(tmp_path / "out").stop_token_ids == (2012, 2013, 7, 2014)
+    header = read_header(tmp_path / "out" / "model.gguf").values
+    names = ("eos", "eot", "eom")
+    assert [header[f"tokenizer.ggml.{name}_token_id"] for name in names] == [2014, 2012, 2013]
 
 
 def test_every_source_file_is_recorded_with_its_hash(make: Make, tmp_path: Path) -> None:
@@ -127,7 +143,9 @@ def counting(tmp_path: Path) -> Generator:
 def test_answers_to_the_prompts_are_recorded(
     make: Make, counting: Generator, tmp_path: Path
 ) -> None:
-    manifest = build(job(make(), prompts=[[1, 2], [3]]), tmp_path / "out", counting)
+    manifest = build(
+        job(make(), load_text=lambda directory: [[1, 2], [3]]), tmp_path / "out", counting
+    )
 
     assert [check.prompt_ids for check in manifest.check] == [[1, 2], [3]]
     assert manifest.check[0].answer_ids == list(range(5, 21))
@@ -138,7 +156,11 @@ def test_a_prompt_that_leaves_no_room_for_an_answer_is_not_asked(
 ) -> None:
     small = Limits(1, 20, 16)
 
-    manifest = build(job(make(), limits=small, prompts=[[1], [1] * 5]), tmp_path / "out", counting)
+    manifest = build(
+        job(make(), limits=small, load_text=lambda directory: [[1], [1] * 5]),
+        tmp_path / "out",
+        counting,
+    )
 
     assert [check.prompt_ids for check in manifest.check] == [[1]]
 

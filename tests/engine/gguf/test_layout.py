@@ -13,7 +13,7 @@ from enginix.checkpoint.load import Checkpoint, open_checkpoint
 from enginix.checkpoint.tensors import TensorInfo
 from enginix.engine.gguf.hyperparameters import Rope, read_hyperparameters
 from enginix.engine.gguf.layout import lay_out, rotary_factors
-from enginix.engine.gguf.parts import Constant, GgufTensor
+from enginix.engine.gguf.parts import Constant, GgufTensor, Plain
 from enginix.errors import CheckpointDamaged, CheckpointUnsupported
 
 UP = "model.layers.0.mlp.up_proj"
@@ -69,13 +69,22 @@ def test_a_matrix_that_was_left_unquantized_is_kept_as_it_is(make: Make) -> None
     assert laid_out(mixed)["blk.0.ffn_up.weight"].type is Type.BF16
 
 
-def test_a_matrix_without_a_scale_for_its_input_gets_one(make: Make) -> None:
-    (part,) = laid_out(dropped(open_checkpoint(make()), f"{UP}.input_scale"))[
-        "blk.0.ffn_up.input_scale"
-    ].parts
+def test_a_matrix_without_a_scale_for_its_input_has_none(make: Make) -> None:
+    tensors = laid_out(dropped(open_checkpoint(make()), f"{UP}.input_scale"))
 
-    assert isinstance(part, Constant)
-    assert part.values.tolist() == [1.0]
+    assert "blk.0.ffn_up.scale" in tensors
+    assert "blk.0.ffn_up.input_scale" not in tensors
+
+
+def test_an_expert_without_a_scale_for_its_input_gets_one_beside_the_others(make: Make) -> None:
+    checkpoint = open_checkpoint(make(architecture="qwen3moe"))
+    missing = "model.layers.0.mlp.experts.1.up_proj.input_scale"
+
+    parts = laid_out(dropped(checkpoint, missing))["blk.0.ffn_up_exps.input_scale"].parts
+
+    assert [type(part) for part in parts[:3]] == [Plain, Constant, Plain]
+    assert isinstance(parts[1], Constant)
+    assert parts[1].values.tolist() == [1.0]
 
 
 @pytest.mark.parametrize(

@@ -7,18 +7,22 @@ is wrong.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from checkpoint.files import safetensors, write_json
 from engine.gguf.conftest import Make
 from engine.gguf.forward import Decoder
 from fakes.made_checkpoint import DEMO
 
 from enginix.catalog.load import DIRECTORY
+from enginix.checkpoint.tensors import read_headers
 from enginix.engine.gguf.answers import Generator, Question, ask
+from enginix.engine.gguf.header import read_header
 
 pytestmark = pytest.mark.triton
 
@@ -68,6 +72,38 @@ def test_an_architecture_computes_what_its_definition_says(
     checkpoint = make(architecture=architecture, weights=weights)
 
     assert agreement(generator, write(checkpoint), checkpoint) >= ENOUGH
+
+
+def without_input_scales(checkpoint: Path) -> Path:
+    """The checkpoint as an exporter writes it that leaves them out, and says so."""
+    left = {
+        name: (
+            tensor.dtype,
+            list(tensor.shape),
+            tensor.file.read_bytes()[tensor.start : tensor.stop],
+        )
+        for name, tensor in read_headers(checkpoint).items()
+        if not name.endswith(".input_scale")
+    }
+    (checkpoint / "model.safetensors").write_bytes(safetensors(left))
+    path = checkpoint / "hf_quant_config.json"
+    stated = json.loads(path.read_text())
+    stated["quantization"]["with_input_scale"] = False
+    write_json(path, stated)
+    return checkpoint
+
+
+@pytest.mark.parametrize("architecture", ["qwen3", "qwen3moe"])
+def test_weights_without_input_scales_are_computed_with_as_they_are(
+    architecture: str, make: Make, write: Write, generator: Generator
+) -> None:
+    checkpoint = without_input_scales(make(architecture=architecture))
+
+    gguf = write(checkpoint)
+
+    names = {tensor.name for tensor in read_header(gguf).tensors}
+    assert not [name for name in names if name.endswith("input_scale")]
+    assert agreement(generator, gguf, checkpoint) >= ENOUGH
 
 
 def test_tied_embeddings_are_used_twice(make: Make, write: Write, generator: Generator) -> None:

@@ -11,6 +11,7 @@ from engine.gguf.conftest import Make
 from fakes.made_checkpoint import DEMO
 from gguf import TokenType
 
+from enginix.catalog.load import DIRECTORY
 from enginix.checkpoint.load import open_checkpoint
 from enginix.engine.gguf.vocabulary import Vocabulary, read_vocabulary
 from enginix.errors import CheckpointDamaged, CheckpointUnsupported, NotACheckpoint
@@ -85,6 +86,22 @@ def test_the_end_of_an_answer_is_the_models_where_the_tokenizer_names_none(make:
     assert read(checkpoint).special["eos"] == 7
 
 
+def test_every_end_of_an_answer_that_a_gguf_has_room_for_is_in_it(make: Make) -> None:
+    checkpoint = make(config={"eos_token_id": [8, 7, 9, 10]})
+    (checkpoint / "generation_config.json").unlink()
+
+    special = read(with_json(checkpoint, "tokenizer_config.json", eos_token=None)).special
+
+    assert (special["eos"], special["eot"], special["eom"]) == (8, 7, 9)
+
+
+def test_one_end_is_written_once(make: Make) -> None:
+    checkpoint = make()
+    (checkpoint / "generation_config.json").write_text('{"eos_token_id": [2014]}')
+
+    assert not {"eot", "eom"} & read(checkpoint).special.keys()
+
+
 def test_a_special_token_may_be_an_object(make: Make) -> None:
     checkpoint = with_json(
         make(), "tokenizer_config.json", eos_token={"content": "<|endoftext|>", "special": True}
@@ -95,14 +112,11 @@ def test_a_special_token_may_be_an_object(make: Make) -> None:
     assert vocabulary.tokens[vocabulary.special["eos"]] == "<|endoftext|>"
 
 
-@pytest.mark.parametrize("digits", [r"\p{N}", r"\p{N}{1,3}"])
-def test_the_known_ways_to_split_text_are_recognized(digits: str, make: Make) -> None:
-    checkpoint = make()
-    path = checkpoint / "tokenizer.json"
-    old, new = (json.dumps(f"|{each}| ?")[1:-1] for each in (r"\p{N}", digits))
-    path.write_text(path.read_text().replace(old, new))
-
-    assert read(checkpoint).split == {r"\p{N}": "qwen2", r"\p{N}{1,3}": "llama-bpe"}[digits]
+@pytest.mark.parametrize(
+    ("name", "split"), [("demo-checkpoint", "qwen2"), ("demo-llama-checkpoint", "llama-bpe")]
+)
+def test_the_way_to_split_text_is_named(name: str, split: str) -> None:
+    assert read(DIRECTORY / name).split == split
 
 
 def test_another_way_to_split_text_is_told(make: Make, caplog: pytest.LogCaptureFixture) -> None:
@@ -194,6 +208,10 @@ def test_a_tokenizer_of_another_algorithm_is_refused(make: Make) -> None:
         {"added_tokens": [{"id": 1}]},
         {"added_tokens": [7]},
         {"added_tokens": 7},
+        {"pre_tokenizer": 7},
+        {"pre_tokenizer": {"type": "Sequence"}},
+        {"pre_tokenizer": {"type": "Split", "pattern": "x", "behavior": "Isolated"}},
+        {"pre_tokenizer": {"type": "Split", "pattern": {"Regex": 7}, "behavior": "Isolated"}},
     ],
 )
 def test_a_tokenizer_that_is_laid_out_wrongly_is_refused(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import sys
 from dataclasses import replace
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from engine.trtllm.conftest import Bench, job_of, surroundings
+from fakes.made_checkpoint import DEMO
 from fakes.random_checkpoint import Shape, write_checkpoint
 
 from enginix.engine.build import build_engine
@@ -20,7 +22,13 @@ from enginix.engine.trtllm.build import Workshop, tensorrt_llm_build
 from enginix.engine.trtllm.escaped import marked
 from enginix.engine.trtllm.plan import Options
 from enginix.engine.trtllm.work import discard, open_work
-from enginix.errors import BuildCrashed, BuildError, CheckpointUnsupported, OutputExists
+from enginix.errors import (
+    BuildCrashed,
+    BuildError,
+    CheckpointUnsupported,
+    NotACheckpoint,
+    OutputExists,
+)
 from enginix.manifest import Parallelism, check_files, read_manifest
 from enginix.process import started
 
@@ -212,3 +220,28 @@ def test_an_fp8_model_is_built_and_verified(bench: Bench, tmp_path: Path) -> Non
     manifest = bench.build(ranks=2, checkpoint=checkpoint)
     assert manifest.quantization.algo == manifest.quantization.kv_cache_algo == "FP8"
     assert bench.summary("convert") == "2 rank files, every tensor compared"
+
+
+def test_a_checkpoint_without_tokenizer_json_gets_one_and_its_guide(
+    bench: Bench, tmp_path: Path
+) -> None:
+    checkpoint = tmp_path / "slow"
+    shutil.copytree(bench.checkpoint, checkpoint)
+    (checkpoint / "tokenizer.json").unlink()
+    for name in ("vocab.json", "merges.txt", "tokenizer_config.json", "generation_config.json"):
+        shutil.copy(DEMO / name, checkpoint)
+    manifest = bench.build(checkpoint=checkpoint)
+    assert {"tokenizer.json", "xgrammar_tokenizer_info.json"} <= manifest.files.keys()
+    assert "tokenizer.json made from vocab.json" in bench.summary("inspect")
+
+
+def test_a_checkpoint_without_any_tokenizer_is_refused_before_the_conversion(
+    bench: Bench, tmp_path: Path
+) -> None:
+    checkpoint = tmp_path / "mute"
+    shutil.copytree(bench.checkpoint, checkpoint)
+    (checkpoint / "tokenizer.json").unlink()
+    with pytest.raises(NotACheckpoint, match=r"holds no tokenizer\.json"):
+        bench.build(checkpoint=checkpoint)
+    assert not bench.out.exists()
+    assert not [event for event in bench.events if isinstance(event, StageFinished)]

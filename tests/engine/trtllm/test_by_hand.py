@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from engine.trtllm.conftest import Bench, surroundings
+from fakes.made_checkpoint import DEMO
 
 from enginix.engine.trtllm.by_hand import Origin, take_in, verify_by_hand
 from enginix.engine.verify import verify_engine
@@ -122,7 +123,7 @@ def test_without_a_tokenizer_it_says_how_to_give_one(engine: Path) -> None:
 
 
 def test_a_directory_without_a_tokenizer_is_not_taken_for_one(engine: Path, tmp_path: Path) -> None:
-    with pytest.raises(NotACheckpoint, match=rf"{tmp_path} has no tokenizer\.json"):
+    with pytest.raises(NotACheckpoint, match=rf"{tmp_path} holds no tokenizer\.json"):
         take_in(engine, "qwen3", Origin(tokenizer=tmp_path))
 
 
@@ -180,3 +181,25 @@ def test_a_word_that_the_engine_contradicts_is_refused(engine: Path) -> None:
 def test_the_checkpoint_of_another_model_is_not_taken(engine: Path, plain_checkpoint: Path) -> None:
     with pytest.raises(EngineMismatch, match="an engine of a Qwen3ForCausalLM"):
         verify_by_hand(engine, Origin(checkpoint=plain_checkpoint))
+
+
+def test_a_tokenizer_is_made_for_it_or_nothing_is_left(
+    engine: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    slow = tmp_path / "slow"
+    slow.mkdir()
+    # The bytes alone, without a merge: the stand-in's vocabulary is small.
+    vocabulary = json.loads((DEMO / "vocab.json").read_text(encoding="utf-8"))
+    (slow / "vocab.json").write_text(
+        json.dumps({token: number for token, number in vocabulary.items() if number < 256})
+    )
+    (slow / "merges.txt").write_text("")
+    (slow / "tokenizer_config.json").write_text('{"tokenizer_class": "GPT2Tokenizer"}')
+    before = {path.name for path in engine.iterdir()}
+    whole = (slow / "merges.txt").read_bytes()
+    (slow / "merges.txt").write_bytes(b"a b c d\n")
+    with pytest.raises(CheckpointDamaged, match="cannot be converted"):
+        take_in(engine, "qwen3", Origin(tokenizer=slow))
+    assert {path.name for path in engine.iterdir()} == before
+    (slow / "merges.txt").write_bytes(whole)
+    assert "tokenizer.json" in take_in(engine, "qwen3", Origin(tokenizer=slow)).files

@@ -12,8 +12,8 @@ from enginix.engine.trtllm.command import BuildSpec, build_command, build_enviro
 from enginix.manifest import Limits, Quantization
 
 SPEC = BuildSpec(
-    rank_checkpoint=Path("/work/ranks"),
-    output=Path("/work/engine"),
+    rank_checkpoint=Path("/data/ranks"),
+    output=Path("/data/engine"),
     limits=Limits(max_batch_size=32, max_seq_len=32768, max_num_tokens=8192),
     ranks=4,
     quantization=Quantization("NVFP4", "FP8", 16),
@@ -37,7 +37,7 @@ def test_the_limits_and_the_ranks_are_in_the_command() -> None:
 def test_every_option_is_known_to_trtllm_build() -> None:
     words = build_command(Path("python"), SPEC)
     args = parse_arguments().parse_args(words[3:])
-    assert args.checkpoint_dir == "/work/ranks"
+    assert args.checkpoint_dir == "/data/ranks"
     assert args.kv_cache_type == "PAGED"
 
 

@@ -24,7 +24,7 @@ is not required anymore. Use --output_generation_logits at runtime instead.
 [03/12/2026-10:21:01] [TRT-LLM] [W] lm_head.weight is going to be padded by [0, 0, 0, 2].
 [03/12/2026-10:21:08] [TRT] [I] Engine generation completed in 35.9738 seconds.
 [03/12/2026-10:21:09] [TRT-LLM] [I] Total time of building Unnamed Network 0: 00:00:36
-[03/12/2026-10:21:09] [TRT-LLM] [I] Serializing engine to /work/engine/rank0.engine...
+[03/12/2026-10:21:09] [TRT-LLM] [I] Serializing engine to /data/engine/rank0.engine...
 [03/12/2026-10:21:11] [TRT-LLM] [I] Engine serialized. Total time: 00:00:02
 [03/12/2026-10:21:11] [TRT-LLM] [I] Total time of building all engines: 00:00:41
 """

@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 import tokenizers
 
-from enginix.engine.trtllm.tokenizer import end_ids, read_vocabulary, write_guide
+from enginix.engine.text.staging import stage_text
+from enginix.engine.trtllm.tokenizer import (
+    TOKENIZER_PATTERNS,
+    end_ids,
+    read_vocabulary,
+    write_guide,
+)
 from enginix.errors import CheckpointDamaged
 
 DEMO = Path(__file__).parents[3] / "python" / "enginix" / "catalog" / "demo-checkpoint"
@@ -83,6 +89,18 @@ def test_ends_are_those_of_both_files(
     write(tmp_path, "generation_config.json", generation)
     write(tmp_path, "tokenizer_config.json", settings)
     assert end_ids(tmp_path) == ends
+
+
+def test_ends_that_only_the_configuration_names_end_guided_answers_too(tmp_path: Path) -> None:
+    source, engine = tmp_path / "source", tmp_path / "engine"
+    source.mkdir()
+    engine.mkdir()
+    write(source, "tokenizer.json", {"model": {"vocab": {"a": 0, "b": 1, "c": 2}}})
+    write(source, "config.json", {"eos_token_id": [2, 1]})
+
+    stage_text(source, engine, TOKENIZER_PATTERNS)
+    assert guide(engine)["stop_token_ids"] == [2, 1]
+    assert not (engine / "config.json").exists()
 
 
 def test_without_an_end_there_is_no_guided_decoding(tmp_path: Path) -> None:

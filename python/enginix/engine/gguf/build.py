@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -16,21 +15,19 @@ from enginix.checkpoint.inspect import inspect_checkpoint
 from enginix.checkpoint.load import Checkpoint, hash_files, open_checkpoint
 from enginix.engine.build import Build, Job
 from enginix.engine.chat_format import chat_format
+from enginix.engine.generation_config import read_end_ids
 from enginix.engine.gguf.answers import NEW_TOKENS, Generator, compare_answers, record_answers
 from enginix.engine.gguf.hyperparameters import Hyperparameters, read_hyperparameters
 from enginix.engine.gguf.layout import lay_out
 from enginix.engine.gguf.metadata import add_metadata
 from enginix.engine.gguf.parts import GgufTensor
 from enginix.engine.gguf.verify import MODEL_FILE, verify_model
-from enginix.engine.gguf.vocabulary import (
-    Vocabulary,
-    add_vocabulary,
-    read_object,
-    read_vocabulary,
-)
+from enginix.engine.gguf.vocabulary import Vocabulary, add_vocabulary, read_vocabulary
 from enginix.engine.gguf.write import Progress, write_gguf
+from enginix.engine.json_object import read_object
 from enginix.engine.output import require_space
 from enginix.engine.stages import Stage, Stages
+from enginix.engine.text.staging import stage_text
 from enginix.errors import CheckpointUnsupported, UsageError
 from enginix.manifest import BuiltWith, Check, Manifest, Parallelism, Recipe
 
@@ -40,7 +37,7 @@ TOKENIZER_FILES = (
     "tokenizer_config.json",
     "special_tokens_map.json",
     "chat_template.jinja",
-    "generation_config.json",
+    "chat_template.json",
 )
 
 
@@ -73,10 +70,12 @@ def gguf_build(job: Job, generator: Generator | None) -> Build:
 
     def build(directory: Path, stages: Stages) -> Manifest:
         with stages.run("inspect") as stage:
-            plan = read_plan(job.checkpoint)
+            text = stage_text(job.checkpoint, directory, TOKENIZER_FILES)
+            prompts = job.load_text(directory)
+            plan = read_plan(job.checkpoint, text.directory)
             _require_context(job, plan.model)
-            stage.summary = _describe(plan)
-            require_space(directory, plan.size_bytes + _tokenizer_bytes(job.checkpoint))
+            stage.summary = "; ".join(filter(None, (_describe(plan), text.note)))
+            require_space(directory, plan.size_bytes)
         with stages.run("repack") as stage:
             _write(plan, job.name, directory, stage)
         with stages.run("hash") as stage:
@@ -85,7 +84,7 @@ def gguf_build(job: Job, generator: Generator | None) -> Build:
         with stages.run("verify") as stage:
             stage.summary = verify_model(directory)
         with stages.run("check") as stage:
-            check = _check(job, directory, generator, stage)
+            check = _check(job, directory, generator, prompts, stage)
         return Manifest(
             name=job.name,
             kind="gguf",
@@ -98,7 +97,7 @@ def gguf_build(job: Job, generator: Generator | None) -> Build:
             files={},
             chat=job.chat or chat_format(plan.vocabulary.chat_template),
             check=check,
-            recipe=Recipe(job.command("gguf"), libraries=libraries()),
+            recipe=Recipe(job.command("gguf"), libraries={**libraries(), **text.libraries}),
         )
 
     return build
@@ -109,15 +108,17 @@ def libraries() -> dict[str, str]:
     return {"gguf": version("gguf")}
 
 
-def read_plan(directory: Path) -> Plan:
-    """Read a checkpoint's headers and lay out its GGUF; raises what makes that impossible."""
+def read_plan(directory: Path, text: Path | None = None) -> Plan:
+    """Read a checkpoint's headers and lay out its GGUF; raises what makes that impossible.
+
+    `text` is where its tokenizer is, when one had to be made.
+    """
     checkpoint = open_checkpoint(directory)
     inspect_checkpoint(checkpoint).require("gguf")
     model = read_hyperparameters(checkpoint)
-    vocabulary = read_vocabulary(checkpoint, model.vocab_size)
-    for name in ("special_tokens_map.json", "generation_config.json"):
-        # They are copied as they are: what cannot be read is found here, not by a server.
-        read_object(directory / name)
+    vocabulary = read_vocabulary(checkpoint, model.vocab_size, text)
+    # It is copied as it is: what cannot be read is found here, not by a server.
+    read_object(directory / "special_tokens_map.json")
     return Plan(checkpoint, model, vocabulary, lay_out(checkpoint, model))
 
 
@@ -168,25 +169,18 @@ def _write(plan: Plan, name: str, directory: Path, stage: Stage) -> None:
 
     path = directory / MODEL_FILE
     write_model(plan, name, path, progress)
-    _copy_tokenizer(plan.checkpoint.directory, directory)
     size = path.stat().st_size
     rate = size / max(time.monotonic() - began, 1e-3)
     stage.summary = f"{len(plan.tensors)} tensors, {size / 1e6:,.1f} MB, {rate / 1e6:,.0f} MB/s"
 
 
-def _copy_tokenizer(source: Path, target: Path) -> None:
-    for name in TOKENIZER_FILES:
-        if (source / name).exists():
-            # The bytes alone: the checkpoint may be in a store where all is read-only.
-            shutil.copyfile(source / name, target / name)
-
-
-def _tokenizer_bytes(source: Path) -> int:
-    files = [source / name for name in TOKENIZER_FILES]
-    return sum(path.stat().st_size for path in files if path.exists())
-
-
-def _check(job: Job, directory: Path, generator: Generator | None, stage: Stage) -> list[Check]:
+def _check(
+    job: Job,
+    directory: Path,
+    generator: Generator | None,
+    prompts: list[list[int]],
+    stage: Stage,
+) -> list[Check]:
     if generator is None:
         stage.summary = (
             "not run: no triton-cpu runtime here; make one with `enginix setup triton-cpu`, "
@@ -198,18 +192,13 @@ def _check(job: Job, directory: Path, generator: Generator | None, stage: Stage)
         compare_answers(generator, model, job.check)
         stage.summary = f"{len(job.check)} of {len(job.check)} known answers given"
         return job.check
-    check = record_answers(generator, model, _prompts(job), _stop_ids(job.checkpoint))
+    fitting = _fitting(prompts, job)
+    check = record_answers(generator, model, fitting, read_end_ids(job.checkpoint))
     stage.summary = f"{len(check)} {_plural('answer', len(check))} recorded"
     return check
 
 
-def _prompts(job: Job) -> list[list[int]]:
+def _fitting(prompts: list[list[int]], job: Job) -> list[list[int]]:
     """Those that leave room for their answer."""
     room = job.limits.max_seq_len - NEW_TOKENS
-    return [prompt for prompt in job.prompts if 0 < len(prompt) <= room]
-
-
-def _stop_ids(checkpoint: Path) -> list[int]:
-    """The tokens that end an answer, as generation_config.json has them."""
-    found = (read_object(checkpoint / "generation_config.json") or {}).get("eos_token_id")
-    return [token for token in (found if isinstance(found, list) else [found]) if token is not None]
+    return [prompt for prompt in prompts if 0 < len(prompt) <= room]

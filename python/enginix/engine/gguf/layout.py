@@ -167,6 +167,9 @@ def _scales(
     """The F32 scales of a whole matrix, which ggml's blocks have no room for."""
     one = Constant(np.ones(1, np.float32))
     for name, tensors in (("scale", scales), ("input_scale", input_scales)):
+        if not any(tensors):
+            # Activations are not quantized: a scale of ours would be made up.
+            continue
         parts = tuple(Plain(tensor) if tensor else one for tensor in tensors)
         yield GgufTensor(f"{target}.{name}", (len(parts),), GGMLQuantizationType.F32, parts)
 

@@ -15,6 +15,7 @@ JSON_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "chat_template.json",
     "generation_config.json",
 )
 
@@ -35,7 +36,7 @@ def verify_promises(directory: Path, manifest: Manifest) -> None:
     """Raise EngineDamaged when the model is not the one the manifest speaks of."""
     header = read_header(directory / MODEL_FILE)
     types = {tensor.type for tensor in header.tensors}
-    if manifest.quantization.algo == "NVFP4" and "NVFP4" not in types:
+    if "NVFP4" in (manifest.quantization.algo or "") and "NVFP4" not in types:
         raise EngineDamaged(
             f"{directory / MODEL_FILE} holds {', '.join(sorted(types))}, the manifest promises "
             "NVFP4; build the engine again"

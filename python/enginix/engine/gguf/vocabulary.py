@@ -16,20 +16,17 @@ from typing import Any
 from gguf import GGUFWriter, TokenType
 
 from enginix.checkpoint.load import Checkpoint
+from enginix.checkpoint.plain_files import read_text
+from enginix.engine.generation_config import read_end_ids
+from enginix.engine.gguf.pre_tokenizers import pre_tokenizer_name
+from enginix.engine.json_object import read_object
 from enginix.errors import CheckpointDamaged, CheckpointUnsupported, NotACheckpoint
 
 logger = logging.getLogger(__name__)
 
 TOKENIZER_FILE = "tokenizer.json"
-
-_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
-_REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-
-# How a tokenizer splits text before it merges -> llama.cpp's name for that.
-SPLITS = {
-    _WORDS + r"\p{N}" + _REST: "qwen2",
-    _WORDS + r"\p{N}{1,3}" + _REST: "llama-bpe",
-}
+# The longest chat templates in use have 30 KB.
+MOST_OF_A_TEMPLATE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +40,21 @@ class Vocabulary:
     scores: list[float] = field(repr=False)
     """SentencePiece's alone; there the merges follow from them."""
     special: Mapping[str, int]
-    """bos, eos, pad and unk -> token id, those there are."""
+    """bos, eos, eot, eom, pad and unk -> token id, those there are. eot and eom are the second
+    and third token that end an answer: llama.cpp has no list of them."""
     adds_bos: bool
     adds_space: bool
     chat_template: str | None = field(repr=False)
 
 
-def read_vocabulary(checkpoint: Checkpoint, vocab_size: int) -> Vocabulary:
-    """`vocab_size` is the number of rows of the embedding: a tokenizer names at most as many."""
-    directory = checkpoint.directory
+def read_vocabulary(
+    checkpoint: Checkpoint, vocab_size: int, directory: Path | None = None
+) -> Vocabulary:
+    """`vocab_size` is the number of rows of the embedding: a tokenizer names at most as many.
+
+    `directory` holds the tokenizer, when that is not the checkpoint's own.
+    """
+    directory = directory or checkpoint.directory
     tokenizer = read_object(directory / TOKENIZER_FILE)
     if tokenizer is None:
         raise NotACheckpoint(
@@ -60,7 +63,7 @@ def read_vocabulary(checkpoint: Checkpoint, vocab_size: int) -> Vocabulary:
     settings = read_object(directory / "tokenizer_config.json") or {}
     try:
         return _vocabulary(checkpoint, tokenizer, settings, vocab_size)
-    except (LookupError, TypeError, AttributeError, ValueError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise CheckpointDamaged(
             f"{directory / TOKENIZER_FILE} is not laid out as the tokenizers library writes it "
             f"({type(error).__name__}: {error}); download it again"
@@ -80,6 +83,8 @@ def add_vocabulary(writer: GGUFWriter, vocabulary: Vocabulary) -> None:
     add_id = {
         "bos": writer.add_bos_token_id,
         "eos": writer.add_eos_token_id,
+        "eot": writer.add_eot_token_id,
+        "eom": writer.add_eom_token_id,
         "pad": writer.add_pad_token_id,
         "unk": writer.add_unk_token_id,
     }
@@ -179,13 +184,11 @@ def _scores(tokens: list[str], merges: list[tuple[str, str]]) -> list[float]:
 
 
 def _split(directory: Path, tokenizer: dict[str, Any]) -> str:
-    text = json.dumps(tokenizer.get("pre_tokenizer"))
-    for pattern, name in SPLITS.items():
-        if json.dumps(pattern) in text:
-            return name
+    if name := pre_tokenizer_name(tokenizer):
+        return name
     logger.warning(
-        "%s splits text in a way of its own; the engine answers rightly through enginix, while "
-        "llama.cpp's own programs would tokenize it as GPT-2's",
+        "%s splits text in a way of its own, for which llama.cpp has no name; the engine answers "
+        "rightly through enginix, while llama.cpp's own programs would tokenize otherwise",
         directory / TOKENIZER_FILE,
     )
     return "default"
@@ -207,7 +210,11 @@ def _special_ids(
             token = token[0] if isinstance(token, list) and token else token
         if type(token) is int and 0 <= token < vocab_size:
             found[name] = token
-    return found
+    ends = [token for token in read_end_ids(checkpoint.directory) if 0 <= token < vocab_size]
+    if ends:
+        found.setdefault("eos", ends[0])
+    more = [token for token in ends if token != found["eos"]]
+    return {**found, **dict(zip(("eot", "eom"), more, strict=False))}
 
 
 def _adds_bos(tokenizer: dict[str, Any], settings: dict[str, Any], bos: int | None) -> bool:
@@ -235,7 +242,7 @@ def read_chat_template(directory: Path, settings: Mapping[str, Any]) -> str | No
     """The template from its own file, or from where older transformers kept it."""
     path = directory / "chat_template.jinja"
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text(path, MOST_OF_A_TEMPLATE)
     except FileNotFoundError:
         found = settings.get("chat_template")
     except (OSError, UnicodeDecodeError) as error:
@@ -244,16 +251,3 @@ def read_chat_template(directory: Path, settings: Mapping[str, Any]) -> str | No
         named = {item.get("name"): item.get("template") for item in found if isinstance(item, dict)}
         found = named.get("default")
     return found if isinstance(found, str) else None
-
-
-def read_object(path: Path) -> dict[str, Any] | None:
-    """A JSON file of a checkpoint; None when it has none of that name."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointDamaged(f"{path} is not readable JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise CheckpointDamaged(f"{path}: expected a JSON object, got {type(data).__name__}")
-    return data

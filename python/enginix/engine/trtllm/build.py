@@ -19,6 +19,7 @@ from enginix import __version__
 from enginix.engine.build import Build, Job
 from enginix.engine.output import new_output, require_space
 from enginix.engine.stages import Report, Stage, Stages
+from enginix.engine.text.staging import stage_text
 from enginix.engine.trtllm.building import Building, build_ranks
 from enginix.engine.trtllm.command import BuildSpec
 from enginix.engine.trtllm.conversion import Place, ask_runtime, convert_ranks
@@ -28,7 +29,7 @@ from enginix.engine.trtllm.rank_checkpoint import Converted, read_rank_checkpoin
 from enginix.engine.trtllm.rank_tensors import least_bytes_of
 from enginix.engine.trtllm.recipe import hash_ranks, recipe
 from enginix.engine.trtllm.rope_stripping import strip_rank_checkpoint, takes_rope_tables
-from enginix.engine.trtllm.tokenizer import copy_tokenizer, write_guide
+from enginix.engine.trtllm.tokenizer import TOKENIZER_PATTERNS, write_guide
 from enginix.engine.trtllm.verify import counted, describe, verify_engine
 from enginix.engine.trtllm.work import Work, open_work
 from enginix.errors import BuildError
@@ -60,7 +61,7 @@ def tensorrt_llm_build(job: Job, options: Options, workshop: Workshop) -> Build:
     def build(directory: Path, stages: Stages) -> Manifest:
         place = workshop.place
         with open_work(place.directory) as kept:
-            plan = _inspect(job, options, place, kept, stages)
+            plan = _inspect(job, options, place, kept, stages, directory)
             converted = _converted(plan, place, kept, stages)
             hashes = hash_ranks(converted, options.rank_hashes, stages)
             builder = _builder(plan, place, converted)
@@ -69,7 +70,7 @@ def tensorrt_llm_build(job: Job, options: Options, workshop: Workshop) -> Build:
             with stages.run("verify") as stage:
                 facts = read_engine(place.engine)
                 verify_engine(place.engine, facts, plan.inspection.checkpoint.quantization)
-                _collect(place.engine, job.checkpoint, directory)
+                _collect(place.engine, directory)
                 stage.summary = describe(facts)
         program = _spec(plan, converted, place)
         return replace(plan.manifest(builder), recipe=recipe(plan, program, hashes))
@@ -97,10 +98,23 @@ def convert_checkpoint(
         write_note(directory, plan, converted.reports)
 
 
-def _inspect(job: Job, options: Options, place: Place, kept: Work, stages: Stages) -> Plan:
+def _inspect(
+    job: Job,
+    options: Options,
+    place: Place,
+    kept: Work,
+    stages: Stages,
+    engine: Path | None = None,
+) -> Plan:
+    """The plan; `engine` gets its tokenizer first, so that nothing is built for a broken one."""
     with stages.run("inspect") as stage:
-        plan = read_plan(job, options, kept)
-        stage.summary = plan.summary()
+        note = ""
+        if engine:
+            text = stage_text(job.checkpoint, engine, TOKENIZER_PATTERNS)
+            job.load_text(engine)
+            note = text.note
+        plan = read_plan(job, options, kept, engine)
+        stage.summary = "; ".join(filter(None, (plan.summary(), note)))
         require_space(place.directory, plan.inspection.estimate.disk)
     return plan
 
@@ -196,11 +210,10 @@ def _spec(plan: Plan, converted: Converted, place: Place) -> BuildSpec:
     )
 
 
-def _collect(engine: Path, checkpoint: Path, directory: Path) -> None:
-    """Put engine and tokenizer into `directory`; the work directory keeps its files."""
+def _collect(engine: Path, directory: Path) -> None:
+    """Put the engine beside its tokenizer; the work directory keeps its files."""
     for path in sorted(engine.iterdir()):
         _link_or_copy(path, directory / path.name)
-    copy_tokenizer(checkpoint, directory)
     write_guide(directory)
 
 

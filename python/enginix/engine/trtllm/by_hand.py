@@ -9,16 +9,19 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from enginix import __version__
 from enginix.checkpoint.load import open_checkpoint
 from enginix.engine.chat_format import chat_format
-from enginix.engine.gguf.vocabulary import read_chat_template, read_object
+from enginix.engine.gguf.vocabulary import read_chat_template
+from enginix.engine.json_object import read_object
+from enginix.engine.text.staging import stage_text, write_whole
 from enginix.engine.trtllm.facts import CONFIG_FILE, EngineFacts, read_engine
 from enginix.engine.trtllm.tokenizer import (
     GUIDE_FILE,
     TOKENIZER_FILE,
-    copy_tokenizer,
+    TOKENIZER_PATTERNS,
     read_vocabulary,
     tokenizer_files,
     write_guide,
@@ -65,10 +68,8 @@ def verify_by_hand(directory: Path, origin: Origin) -> EngineFacts:
 def take_in(directory: Path, name: str, origin: Origin) -> Manifest:
     """Verify it, complete it and write its manifest, last."""
     facts = verify_by_hand(directory, origin)
-    _require_tokenizer(directory, facts, origin)
     try:
-        if source := _tokenizer_source(directory, origin):
-            copy_tokenizer(source, directory)
+        _give_tokenizer(directory, facts, origin)
         write_guide(directory)
         manifest = _manifest(directory, name, facts)
         write_manifest(directory, manifest)
@@ -95,14 +96,26 @@ def _require_word(directory: Path, facts: EngineFacts, origin: Origin) -> None:
         )
 
 
-def _require_tokenizer(directory: Path, facts: EngineFacts, origin: Origin) -> None:
-    source = _tokenizer_source(directory, origin) or directory
-    if not (source / TOKENIZER_FILE).exists():
-        hint = "" if origin.tokenizer else "; name a directory that has one with --tokenizer DIR"
-        raise NotACheckpoint(
-            f"{source} has no {TOKENIZER_FILE}, and without it no text becomes tokens{hint}"
-        )
-    ids = len(read_vocabulary(source))
+def _give_tokenizer(directory: Path, facts: EngineFacts, origin: Origin) -> None:
+    """Leave nothing in the engine before the whole tokenizer is known to fit it."""
+    source = _tokenizer_source(directory, origin)
+    if source is None:
+        if not (directory / TOKENIZER_FILE).exists():
+            raise NotACheckpoint(
+                f"{directory} has no {TOKENIZER_FILE}, and without it no text becomes tokens; "
+                "name a directory that has one with --tokenizer DIR"
+            )
+        _require_vocabulary(directory, directory, facts)
+        return
+    with TemporaryDirectory(prefix="enginix-tokenizer-") as place:
+        text = stage_text(source, Path(place), TOKENIZER_PATTERNS)
+        _require_vocabulary(text.directory, source, facts)
+        for path in sorted(Path(place).iterdir()):
+            write_whole(directory / path.name, path.read_bytes())
+
+
+def _require_vocabulary(place: Path, source: Path, facts: EngineFacts) -> None:
+    ids = len(read_vocabulary(place))
     # An engine's vocabulary is padded, a tokenizer's is not.
     if facts.vocabulary is not None and ids > facts.vocabulary:
         raise EngineMismatch(

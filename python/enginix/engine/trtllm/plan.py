@@ -12,7 +12,8 @@ from enginix.checkpoint.inspect import Inspection, inspect_checkpoint
 from enginix.checkpoint.load import open_checkpoint
 from enginix.engine.build import Job
 from enginix.engine.chat_format import chat_format
-from enginix.engine.gguf.vocabulary import read_chat_template, read_object
+from enginix.engine.gguf.vocabulary import read_chat_template
+from enginix.engine.json_object import read_object
 from enginix.engine.trtllm.conversion import Conversion
 from enginix.engine.trtllm.modules import Decoder, read_decoder
 from enginix.engine.trtllm.quant_config import quant_config, quantization_of
@@ -109,8 +110,11 @@ class Plan:
         )
 
 
-def read_plan(job: Job, options: Options, kept: Work) -> Plan:
-    """Everything that can be refused is refused here, before hours of work."""
+def read_plan(job: Job, options: Options, kept: Work, text: Path | None = None) -> Plan:
+    """Everything that can be refused is refused here, before hours of work.
+
+    `text` holds the tokenizer, when that is not the checkpoint's own.
+    """
     checkpoint = open_checkpoint(job.checkpoint)
     inspection = inspect_checkpoint(
         checkpoint, tensor_parallel=job.tensor_parallel, limits=job.limits
@@ -123,8 +127,9 @@ def read_plan(job: Job, options: Options, kept: Work) -> Plan:
             f"{job.checkpoint}: max_seq_len is {limits.max_seq_len}, the model was made for "
             f"{sizes.context} positions; ask for no more than that"
         )
-    if (checkpoint.directory / TOKENIZER_FILE).exists():
-        read_vocabulary(checkpoint.directory)
+    has_own = (checkpoint.directory / TOKENIZER_FILE).exists()
+    if has_own or text:
+        read_vocabulary(checkpoint.directory if has_own or not text else text)
     hashes = kept.source_hashes(checkpoint.directory)
     job.source(hashes)
     decoder = read_decoder(checkpoint)

@@ -9,14 +9,13 @@ them; `tokenizer_str`, the tokenizer.json, whose decoder says what that spelling
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterator, Mapping
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from enginix.engine.gguf.vocabulary import read_object
+from enginix.engine.generation_config import read_end_ids
+from enginix.engine.json_object import read_object
+from enginix.engine.text.staging import text_files
 from enginix.errors import CheckpointDamaged, NotACheckpoint
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -45,19 +44,7 @@ MOST_TOKENS = 4_000_000
 
 
 def tokenizer_files(directory: Path) -> list[Path]:
-    return [
-        path
-        for path in sorted(directory.iterdir())
-        if any(fnmatchcase(path.name, pattern) for pattern in TOKENIZER_PATTERNS)
-    ]
-
-
-def copy_tokenizer(source: Path, directory: Path) -> None:
-    """Each file whole or not at all, and the bytes alone: a store's files are read-only."""
-    for path in tokenizer_files(source):
-        partial = directory / f".{path.name}.partial"
-        shutil.copyfile(path, partial)
-        os.replace(partial, directory / path.name)
+    return [directory / name for name in text_files(directory, TOKENIZER_PATTERNS)]
 
 
 def write_guide(directory: Path) -> None:
@@ -98,14 +85,13 @@ def read_vocabulary(directory: Path) -> list[str]:
 
 def end_ids(directory: Path) -> list[int]:
     """The tokens that end an answer, as generation_config.json and tokenizer_config.json say."""
-    declared = (read_object(directory / "generation_config.json") or {}).get("eos_token_id")
-    ids = list(declared) if isinstance(declared, list) else [declared]
+    ids = read_end_ids(directory)
     token = (read_object(directory / "tokenizer_config.json") or {}).get("eos_token")
     text = token.get("content") if isinstance(token, dict) else token
     if text:
         vocabulary = read_vocabulary(directory)
         ids += [vocabulary.index(text)] if text in vocabulary else []
-    return list(dict.fromkeys(number for number in ids if type(number) is int))
+    return list(dict.fromkeys(ids))
 
 
 def _tokens(data: Mapping[str, Any]) -> Iterator[tuple[int, str]]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import orjson
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from enginix.errors import RequestError
+from enginix.gateway.api.chat_input import functions, said, with_functions_only
 from enginix.gateway.api.chat_reply import ChatDocument, ChatStream
 from enginix.gateway.ask import AnyAsk, Ask, RelayedAsk
 from enginix.gateway.asking import Options, chat_ask, check_choices
@@ -30,8 +28,15 @@ from enginix.gateway.parameters import (
     unsupported,
 )
 from enginix.gateway.relay import relay
+from enginix.gateway.relay.adapt import CHAT, keeps_stop_strings, plain_body
 from enginix.gateway.sampling import sampling_of
-from enginix.gateway.schema.chat import AllowedChoice, ChatRequest, NamedTool
+from enginix.gateway.schema.chat import (
+    AllowedChoice,
+    ChatRequest,
+    CustomTool,
+    NamedCustom,
+    NamedTool,
+)
 from enginix.gateway.sse import EventStream
 from enginix.gateway.state import gateway_of, note_prompt
 from enginix.gateway.upstream.question import relayed_chat
@@ -63,9 +68,15 @@ async def answer_chat(request: Request) -> Response:
         ask: AnyAsk = await relayed_ask_of(request, chat, model)
     else:
         ask = await ask_of(request, chat, model)
+    customs = custom_names(chat)
     if chat.stream:
-        return EventStream(gateway, ask, ChatStream(ask, chat.stream_options))
-    return WholeReply(gateway, ask, ChatDocument(ask))
+        return EventStream(gateway, ask, ChatStream(ask, chat.stream_options, customs))
+    return WholeReply(gateway, ask, ChatDocument(ask, customs))
+
+
+def custom_names(chat: ChatRequest) -> frozenset[str]:
+    tools = chat.tools or ()
+    return frozenset(tool.custom.name for tool in tools if isinstance(tool, CustomTool))
 
 
 async def ask_of(request: Request, chat: ChatRequest, model: ServedModel) -> Ask:
@@ -81,8 +92,10 @@ async def relayed_ask_of(request: Request, chat: ChatRequest, model: RelayedMode
     check_choices(1, chat.n or 1, gateway_of(request).settings.request)
     conversation = conversation_of(chat, guided=guide_of(chat) is not None)
     note_prompt(request, conversation.messages)
-    asked = orjson.loads(await read_bytes(request))
-    return relayed_chat(model, conversation, asked, chat.n or 1)
+    asked = plain_body(CHAT, orjson.loads(await read_bytes(request)))
+    asked["messages"] = with_functions_only(asked["messages"])
+    stop = () if keeps_stop_strings(asked) else stop_strings(chat.stop)
+    return relayed_chat(model, conversation, asked, chat.n or 1, stop=stop)
 
 
 def check(chat: ChatRequest) -> None:
@@ -113,15 +126,13 @@ def options_of(chat: ChatRequest, model: ServedModel) -> Options:
 
 
 def conversation_of(chat: ChatRequest, *, guided: bool) -> Conversation:
-    tools: tuple[Mapping[str, Any], ...] = tuple(
-        tool.model_dump(exclude_unset=True) for tool in chat.tools or ()
-    )
+    tools = functions(chat.tools)
     choice = chat.tool_choice
     if isinstance(choice, AllowedChoice):
-        names = [tool.function.name for tool in choice.allowed_tools.tools]
+        names = [tool.name for tool in choice.allowed_tools.tools]
         tools = among(tools, names, "tool_choice.allowed_tools.tools")
         choice = choice.allowed_tools.mode
-    name = choice.function.name if isinstance(choice, NamedTool) else None
+    name = choice.name if isinstance(choice, NamedTool | NamedCustom) else None
     must_call = name is not None or choice == "required"
     if must_call:
         known = [tool["function"]["name"] for tool in tools]
@@ -137,7 +148,7 @@ def conversation_of(chat: ChatRequest, *, guided: bool) -> Conversation:
     if effort is not None:
         template_variables.setdefault("reasoning_effort", effort)
     return Conversation(
-        messages=[message.model_dump(exclude_unset=True) for message in chat.messages],
+        messages=said(chat.messages),
         tools=() if choice == "none" else tools,
         must_call=must_call,
         must_call_name=name,

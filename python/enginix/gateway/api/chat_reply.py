@@ -11,7 +11,15 @@ from typing import Any
 
 import orjson
 
-from enginix.chat.events import Answer, Event, Reasoning, ToolCallArguments, ToolCallStart
+from enginix.chat.events import (
+    Answer,
+    Event,
+    Reasoning,
+    ToolCall,
+    ToolCallArguments,
+    ToolCallStart,
+)
+from enginix.gateway.api.custom_input import whole_input
 from enginix.gateway.ask import (
     AnyAsk,
     Counted,
@@ -25,6 +33,7 @@ from enginix.gateway.ask import (
 from enginix.gateway.document import WholeChoice
 from enginix.gateway.errors import Failure, openai_error
 from enginix.gateway.models import Model, RelayedModel, ServedModel
+from enginix.gateway.parts import Heard
 from enginix.gateway.schema.fields import StreamOptions
 
 DONE = b"data: [DONE]\n\n"
@@ -34,12 +43,18 @@ dumps = orjson.dumps
 class ChatStream:
     """chat.completion.chunk after chat.completion.chunk."""
 
-    def __init__(self, ask: AnyAsk, options: StreamOptions | None = None) -> None:
+    def __init__(
+        self,
+        ask: AnyAsk,
+        options: StreamOptions | None = None,
+        customs: frozenset[str] = frozenset(),
+    ) -> None:
         self._head = head(ask, "chat.completion.chunk")
         self._with_usage = options is not None and options.include_usage
         tails = Tails(ask, options)
         self._choices = [
-            ChoiceChunks(self._head, index, tails, ask.model) for index in range(len(ask.requests))
+            ChoiceChunks(self._head, index, tails, ask.model, customs)
+            for index in range(len(ask.requests))
         ]
 
     def begin(self) -> bytes:
@@ -79,7 +94,9 @@ class Tails:
 class ChoiceChunks:
     """The chunks of one choice."""
 
-    def __init__(self, head: bytes, index: int, tails: Tails, model: Model) -> None:
+    def __init__(
+        self, head: bytes, index: int, tails: Tails, model: Model, customs: frozenset[str]
+    ) -> None:
         self._before = before = b'%b,"choices":[{"index":%d,"delta":{' % (head, index)
         self._tails = tails
         self._end_with(tails.first)
@@ -89,8 +106,14 @@ class ChoiceChunks:
         self._call = before + b'"tool_calls":['
         self._model = model
         self._logprobs: tuple[TokenLogprob, ...] = ()
+        self._customs = customs
+        self._custom: ToolCallStart | None = None
+        """A call of a custom tool, told when it is whole: a part of it would be run, too."""
+        self._arguments = ""
 
     def encode(self, event: ReplyEvent) -> bytes:
+        if self._custom is not None:
+            return self._encode_custom(self._custom, event)
         kind = event.__class__
         if kind is Answer and not self._logprobs:
             return self._answer + dumps(event.text) + self._after  # type: ignore[union-attr]
@@ -98,8 +121,29 @@ class ChoiceChunks:
             return self._reasoning + dumps(event.text) + self._after  # type: ignore[union-attr]
         return self._encode_other(event)
 
+    def _encode_custom(self, call: ToolCallStart, event: ReplyEvent) -> bytes:
+        match event:
+            case ToolCallArguments(_, fragment):
+                self._arguments += fragment
+                return b""
+            case Logprobs() | Counted():
+                return self._encode_other(event)
+        self._custom = None
+        return self._tell_custom(call) + self.encode(event)
+
+    def _tell_custom(self, start: ToolCallStart) -> bytes:
+        text = whole_input(self._arguments)
+        if text is None:
+            return b""
+        custom = {"name": start.name, "input": text}
+        call = {"index": start.index, "id": start.id, "type": "custom", "custom": custom}
+        return self._call + dumps(call) + b"]" + self._after
+
     def _encode_other(self, event: ReplyEvent) -> bytes:
         match event:
+            case ToolCallStart(_, _, name) if name in self._customs:
+                self._custom, self._arguments = event, ""
+                return b""
             case Logprobs(tokens):
                 # They belong to the text that comes next, which may be tokens away.
                 self._logprobs += tokens
@@ -145,8 +189,9 @@ class ChoiceChunks:
 class ChatDocument:
     """One chat.completion."""
 
-    def __init__(self, ask: AnyAsk) -> None:
+    def __init__(self, ask: AnyAsk, customs: frozenset[str] = frozenset()) -> None:
         self._ask = ask
+        self._customs = customs
 
     def document(self, choices: Sequence[WholeChoice], usage: Usage) -> dict[str, Any]:
         return {
@@ -161,22 +206,16 @@ class ChatDocument:
 
     def _choice(self, index: int, choice: WholeChoice) -> dict[str, Any]:
         said = choice.message
+        calls = [shown for call in said.tool_calls if (shown := self._call(call)) is not None]
         message: dict[str, Any] = {
             "role": "assistant",
-            "content": said.content or (None if said.tool_calls else ""),
+            "content": said.content or (None if calls else ""),
             "refusal": None,
         }
         if said.reasoning:
             message["reasoning_content"] = said.reasoning
-        if said.tool_calls:
-            message["tool_calls"] = [
-                {
-                    "id": call.id,
-                    "type": "function",
-                    "function": {"name": call.name, "arguments": call.arguments},
-                }
-                for call in said.tool_calls
-            ]
+        if calls:
+            message["tool_calls"] = calls
         logprobs = logprobs_of(choice.logprobs, self._ask.model) if choice.logprobs else None
         return {
             "index": index,
@@ -184,6 +223,15 @@ class ChatDocument:
             "logprobs": logprobs,
             "finish_reason": choice.finished.reason,
         }
+
+    def _call(self, call: ToolCall) -> dict[str, Any] | None:
+        """None for a call of a custom tool that was cut off: a part of it would be run, too."""
+        if call.name not in self._customs:
+            function = {"name": call.name, "arguments": call.arguments}
+            return {"id": call.id, "type": "function", "function": function}
+        text = whole_input(call.arguments)
+        custom = {"name": call.name, "input": text}
+        return None if text is None else {"id": call.id, "type": "custom", "custom": custom}
 
 
 def head(ask: AnyAsk, object: str) -> bytes:
@@ -224,6 +272,21 @@ def logprobs_of(tokens: Sequence[TokenLogprob], model: Model) -> dict[str, Any]:
         top = [_spelled(token, logprob, model) for token, logprob in each.top]
         content.append({**_spelled(each.token, each.logprob, model), "top_logprobs": top})
     return {"content": content, "refusal": None}
+
+
+def logprobs_of_answer(heard: Sequence[Heard], model: Model) -> list[Mapping[str, Any]]:
+    """Those of an answer's own text: what is in front of it, markup say, is left out."""
+    entries: list[Mapping[str, Any]] = []
+    for text, tokens in heard:
+        spelled = logprobs_of(tokens, model)["content"]
+        missing, first = len(text.encode()), len(spelled)
+        while missing > 0 and first:
+            first -= 1
+            entry = spelled[first]
+            raw = entry.get("bytes")
+            missing -= len(raw if isinstance(raw, list) else str(entry.get("token", "")).encode())
+        entries += spelled[first:]
+    return entries
 
 
 def _spelled(token: int, logprob: float, model: ServedModel) -> dict[str, Any]:

@@ -135,6 +135,6 @@ def logprobs_of(
     return {
         "tokens": spelled,
         "token_logprobs": [each.logprob for each in tokens],
-        "top_logprobs": top if any(each.top for each in tokens) else None,
+        "top_logprobs": top,
         "text_offset": [*accumulate(map(len, spelled), initial=offset)][:-1],
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter
-from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -16,6 +15,9 @@ from enginix.gateway.gateway import Gateway
 from enginix.gateway.state import gateway_of
 
 router = APIRouter(tags=["Operation"])
+
+# prometheus-client has had a name for it only since 0.23.
+EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @router.get("/livez")
@@ -51,7 +53,7 @@ async def show_metrics(request: Request) -> Response:
     for lane in gateway.lanes.values():
         gateway.note_late_tokens(lane)
     body = await run_in_threadpool(gateway.metrics.exposition)
-    return Response(body, media_type=CONTENT_TYPE_PLAIN_0_0_4)
+    return Response(body, media_type=EXPOSITION)
 
 
 async def health_response(gateway: Gateway) -> Response:

@@ -11,8 +11,9 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from enginix.errors import RequestError
+from enginix.gateway.api.messages_input import plain_conversation
 from enginix.gateway.api.messages_reply import MessageDocument, MessageStream
+from enginix.gateway.api.messages_tools import function_tools
 from enginix.gateway.ask import AnyAsk
 from enginix.gateway.asking import Options, chat_ask
 from enginix.gateway.body import read
@@ -24,7 +25,7 @@ from enginix.gateway.parameters import check_choice, missing, stop_strings
 from enginix.gateway.relay import relay
 from enginix.gateway.sampling import sampling_of
 from enginix.gateway.schema.fields import SamplingFields
-from enginix.gateway.schema.messages import Block, CountRequest, Message, MessagesRequest, Tool
+from enginix.gateway.schema.messages import CountRequest, MessagesRequest
 from enginix.gateway.settings import RequestLimits
 from enginix.gateway.sse import EventStream
 from enginix.gateway.state import gateway_of, note_prompt, record_of
@@ -46,7 +47,7 @@ async def answer_message(request: Request) -> Response:
     gateway = gateway_of(request)
     asked = await read(request, MessagesRequest)
     model = gateway.models.resolve(asked.model)
-    conversation = conversation_of(asked, images=isinstance(model, RelayedModel))
+    conversation = conversation_of(asked, sees=isinstance(model, RelayedModel))
     note_prompt(request, conversation.messages)
     ask = await ask_of(asked, model, conversation, gateway.settings.request)
     if asked.stream:
@@ -63,7 +64,7 @@ async def count_tokens(request: Request) -> Response:
 async def answer_count(request: Request) -> Response:
     asked = await read(request, CountRequest)
     model = gateway_of(request).models.resolve(asked.model)
-    conversation = conversation_of(asked, images=isinstance(model, RelayedModel))
+    conversation = conversation_of(asked, sees=isinstance(model, RelayedModel))
     if isinstance(model, RelayedModel):
         count = await count_prompt(model, conversation, record_of(request).id)
     else:
@@ -78,7 +79,9 @@ async def ask_of(
         if asked.thinking is None:
             # Not every template can be told not to; its server knows what it does then.
             conversation = replace(conversation, thinks=None)
-        return relayed_ask("msg_", model, conversation, wishes_of(asked), guide_of(asked))
+        stop = stop_strings(asked.stop_sequences, "stop_sequences")
+        wishes = wishes_of(asked)
+        return relayed_ask("msg_", model, conversation, wishes, guide_of(asked), stop=stop)
     return await chat_ask("msg_", model, conversation, options_of(asked, model), limits)
 
 
@@ -89,29 +92,24 @@ def wishes_of(asked: MessagesRequest) -> dict[str, Any]:
         "temperature": asked.temperature,
         "top_p": asked.top_p,
         "top_k": asked.top_k or None,
-        "stop": list(stop_strings(asked.stop_sequences, "stop_sequences")) or None,
     }
 
 
-def conversation_of(asked: CountRequest, *, images: bool = False) -> Conversation:
-    """`images`: whoever reads the conversation reads them, too."""
-    messages: list[dict[str, Any]] = []
-    if asked.system:
-        messages.append({"role": "system", "content": plain_text(asked.system, "system")})
-    for place, message in enumerate(asked.messages):
-        messages += plain_messages(message, f"messages[{place}]", images=images)
-    # What the server itself would do, such as searching the web, this one has no means for.
-    tools = [tool for tool in asked.tools or () if tool.type in (None, "custom")]
+def conversation_of(asked: CountRequest, *, sees: bool) -> Conversation:
+    """`sees`: whoever reads the conversation reads its images, too."""
+    messages = plain_conversation(asked.system, asked.messages, sees=sees)
+    tools = tuple(function_tools(asked.tools))
     choice = asked.tool_choice
     name = choice.name if choice and choice.type == "tool" else None
     must_call = choice is not None and choice.type in ("any", "tool")
     if choice and choice.type == "tool" and name is None:
         raise missing("tool_choice.name")
     if must_call:
-        check_choice(name, [tool.name for tool in tools], "tool_choice.name")
+        known = [tool["function"]["name"] for tool in tools]
+        check_choice(name, known, "tool_choice.name")
     return Conversation(
         messages=messages,
-        tools=() if choice and choice.type == "none" else tuple(map(function_tool, tools)),
+        tools=() if choice and choice.type == "none" else tools,
         must_call=must_call,
         must_call_name=name,
         one_call=name is not None or bool(choice and choice.disable_parallel_tool_use),
@@ -142,108 +140,3 @@ def options_of(asked: MessagesRequest, model: ServedModel) -> Options:
 def guide_of(asked: CountRequest) -> Guide | None:
     format = asked.output_config.format if asked.output_config else None
     return Guide("json_schema", orjson.dumps(format.schema_).decode()) if format else None
-
-
-def function_tool(tool: Tool) -> dict[str, Any]:
-    """The same tool as chat templates know it, in the order that models were trained on."""
-    function: dict[str, Any] = {"name": tool.name}
-    if tool.description is not None:
-        function["description"] = tool.description
-    function["parameters"] = tool.input_schema or {"type": "object", "properties": {}}
-    if tool.strict:
-        function["strict"] = True
-    return {"type": "function", "function": function}
-
-
-def plain_messages(message: Message, where: str, *, images: bool) -> list[dict[str, Any]]:
-    """One message of blocks as the messages that chat templates know."""
-    if isinstance(message.content, str):
-        return [{"role": message.role, "content": message.content}]
-    if message.role == "assistant":
-        return [assistant_message(message.content, f"{where}.content")]
-    return user_messages(message.role, message.content, f"{where}.content", images=images)
-
-
-def assistant_message(blocks: Sequence[Block], where: str) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": "assistant", "content": ""}
-    for place, block in enumerate(blocks):
-        match block.type:
-            case "text":
-                message["content"] += block.text or ""
-            case "thinking":
-                message["reasoning_content"] = block.thinking or ""
-            case "redacted_thinking":
-                pass
-            case "tool_use":
-                function = {"name": block.name or "", "arguments": block.input or {}}
-                call = {"id": block.id, "type": "function", "function": function}
-                message.setdefault("tool_calls", []).append(call)
-            case _:
-                raise unreadable(block, f"{where}[{place}]")
-    return message
-
-
-def user_messages(
-    role: str, blocks: Sequence[Block], where: str, *, images: bool
-) -> list[dict[str, Any]]:
-    messages: list[dict[str, Any]] = []
-    for place, block in enumerate(blocks):
-        inside = f"{where}[{place}]"
-        if block.type == "tool_result":
-            result = plain_text(block.content or "", f"{inside}.content")
-            messages.append({"role": "tool", "tool_call_id": block.tool_use_id, "content": result})
-        elif block.type == "text":
-            text = block.text or ""
-            if not messages or messages[-1]["role"] != role:
-                messages.append({"role": role, "content": text})
-            elif isinstance(messages[-1]["content"], str):
-                messages[-1]["content"] += "\n" + text
-            else:
-                messages[-1]["content"].append({"type": "text", "text": text})
-        elif block.type == "image" and images:
-            if not messages or messages[-1]["role"] != role:
-                messages.append({"role": role, "content": []})
-            add_image(messages[-1], image_url(block, inside))
-        else:
-            raise unreadable(block, inside)
-    return messages
-
-
-def add_image(message: dict[str, Any], url: str) -> None:
-    """Make the message one of parts, as chat completions have images."""
-    content = message["content"]
-    if isinstance(content, str):
-        message["content"] = content = [{"type": "text", "text": content}]
-    content.append({"type": "image_url", "image_url": {"url": url}})
-
-
-def image_url(block: Block, where: str) -> str:
-    source = block.source or {}
-    match source.get("type"), source.get("media_type"), source.get("data"), source.get("url"):
-        case "base64", str(kind), str(data), _:
-            return f"data:{kind};base64,{data}"
-        case "url", _, _, str(url):
-            return url
-    raise RequestError(
-        f"{where}.source: expected base64 with media_type and data, or url with url",
-        param=f"{where}.source",
-    )
-
-
-def plain_text(content: str | Sequence[Block], where: str) -> str:
-    if isinstance(content, str):
-        return content
-    texts = []
-    for place, block in enumerate(content):
-        if block.type != "text":
-            raise unreadable(block, f"{where}[{place}]")
-        texts.append(block.text or "")
-    return "\n".join(texts)
-
-
-def unreadable(block: Block, where: str) -> RequestError:
-    return RequestError(
-        f"{where}: this model reads text, got a block of type {block.type!r}",
-        param=f"{where}.type",
-        code="unsupported_content",
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter
@@ -15,8 +16,15 @@ router = APIRouter(tags=["OpenAI"])
 
 @router.get("/v1/models")
 async def list_models(request: Request) -> dict[str, Any]:
-    """The models of this server."""
-    return {"object": "list", "data": [entry(model) for model in gateway_of(request).models]}
+    """The models of this server, in one object for OpenAI's clients and for Anthropic's."""
+    models = [entry(model) for model in gateway_of(request).models]
+    return {
+        "object": "list",
+        "data": models,
+        "has_more": False,
+        "first_id": models[0]["id"] if models else None,
+        "last_id": models[-1]["id"] if models else None,
+    }
 
 
 @router.get("/v1/models/{name:path}")
@@ -26,12 +34,19 @@ async def show_model(request: Request, name: str) -> dict[str, Any]:
 
 
 def entry(model: Model) -> dict[str, Any]:
+    shared = {
+        "id": model.name,
+        "object": "model",
+        "created": model.created,
+        "owned_by": "enginix",
+        "type": "model",
+        "display_name": model.name,
+        "created_at": datetime.fromtimestamp(model.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "lifecycle": "active",
+    }
     if isinstance(model, RelayedModel):
         return {
-            "id": model.name,
-            "object": "model",
-            "created": model.created,
-            "owned_by": "enginix",
+            **shared,
             "root": model.backend.model,
             "parent": None,
             "kind": model.engine,
@@ -40,13 +55,11 @@ def entry(model: Model) -> dict[str, Any]:
         }
     manifest = model.manifest
     return {
-        "id": model.name,
-        "object": "model",
-        "created": model.created,
-        "owned_by": "enginix",
+        **shared,
         "root": manifest.source.repo or model.name,
         "parent": None,
         "max_model_len": model.context,
+        "max_input_tokens": model.context,
         "kind": manifest.kind,
         "quantization": manifest.quantization.algo,
         "aliases": list(model.aliases),

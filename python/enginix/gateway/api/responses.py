@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import orjson
 from fastapi import APIRouter
@@ -11,15 +13,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from enginix.chat.events import Answer, Reasoning
-from enginix.errors import RequestError, ResourceNotFound
-from enginix.gateway.api.responses_input import messages_of, wanted_calls
+from enginix.errors import EnginixError, PromptTooLong, RequestError, ResourceNotFound
+from enginix.gateway.api.responses_body import ResponseBody
+from enginix.gateway.api.responses_choice import wanted_calls
+from enginix.gateway.api.responses_input import Reader, tools_in
 from enginix.gateway.api.responses_items import input_items, page_of
-from enginix.gateway.api.responses_reply import ResponseBody, ResponseDocument, ResponseStream
+from enginix.gateway.api.responses_reply import ResponseDocument, ResponseStream
+from enginix.gateway.api.responses_tools import Toolbox, toolbox
 from enginix.gateway.ask import AnyAsk
 from enginix.gateway.asking import Options, chat_ask
-from enginix.gateway.body import read
+from enginix.gateway.body import parse, read
 from enginix.gateway.conversation import Conversation
 from enginix.gateway.document import WholeReply
+from enginix.gateway.errors import failure_of
 from enginix.gateway.gateway import Gateway
 from enginix.gateway.models import Model, RelayedModel, ServedModel
 from enginix.gateway.openapi import described
@@ -28,9 +34,9 @@ from enginix.gateway.parts import Part
 from enginix.gateway.relay import relay
 from enginix.gateway.sampling import sampling_of
 from enginix.gateway.schema.fields import SamplingFields
-from enginix.gateway.schema.responses import ResponseRequest
+from enginix.gateway.schema.responses import ResponseRequest, Tool
 from enginix.gateway.settings import RequestLimits
-from enginix.gateway.sse import EventStream
+from enginix.gateway.sse import EventStream, FailedStream
 from enginix.gateway.state import gateway_of, note_prompt
 from enginix.gateway.store import StoredResponse
 from enginix.gateway.upstream.question import relayed_ask
@@ -39,38 +45,69 @@ from enginix.triton.request import Guide
 router = APIRouter(tags=["OpenAI"])
 
 Messages = Sequence[Mapping[str, Any]]
+PlacedTools = Sequence[tuple[str, Tool]]
 
 IMPOSSIBLE = {
     "background": "answers are made while the client waits; stream instead",
     "conversation": "send the conversation as input, or previous_response_id",
     "prompt": "no prompt templates are kept here; send instructions and input",
-    "top_logprobs": "the engine returns the chosen token's log probability only",
 }
 LOGPROBS = "message.output_text.logprobs"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request together with what is remembered of the responses that it goes on from."""
+
+    request: ResponseRequest
+    said: Messages
+    """Instructions are not in here: they are only this request's."""
+    late_tools: PlacedTools
+    """Those that the input brought, now and before."""
+    toolbox: Toolbox
 
 
 @router.post("/v1/responses", **described(ResponseRequest, streams=True))
 async def create_response(request: Request) -> Response:
     """Answer, streamed or whole, and remember the answer unless told otherwise."""
-    return await relay(request, answer_response) or await answer_response(request)
+    passed_on = await relay(request, answer_response, told_in_stream)
+    return passed_on or await answer_response(request)
+
+
+def told_in_stream(asked: dict[str, Any], model: Model, error: EnginixError) -> bytes | None:
+    """Codex shortens a conversation when a stream says that it is too long, and at no status."""
+    if not isinstance(error, PromptTooLong):
+        return None
+    try:
+        request = parse(orjson.dumps(asked), ResponseRequest)
+    except RequestError:
+        # The server reads more than this one does.
+        return None
+    stream = ResponseStream(ResponseBody(f"resp_{uuid4().hex}", model, request))
+    return stream.begin() + stream.fail(failure_of(error))
 
 
 async def answer_response(request: Request) -> Response:
     """The answer of a model of ours, or of a server that does not speak this dialect itself."""
     gateway = gateway_of(request)
-    asked = await read(request, ResponseRequest)
-    model = gateway.models.resolve(asked.model)
-    refuse(asked, IMPOSSIBLE)
-    if LOGPROBS in (asked.include or ()):
-        raise unsupported("include", f"{LOGPROBS} are in /v1/chat/completions, as logprobs")
-    said = messages_so_far(asked, gateway, images=isinstance(model, RelayedModel))
-    conversation = conversation_of(asked, said)
+    schema = await read(request, ResponseRequest)
+    model = gateway.models.resolve(schema.model)
+    refuse(schema, IMPOSSIBLE)
+    asked = gathered(schema, gateway, sees=isinstance(model, RelayedModel))
+    conversation = conversation_of(asked)
     note_prompt(request, conversation.messages)
-    ask = await ask_of(asked, model, conversation, gateway.settings.request)
-    body = ResponseBody(ask, asked)
-    done = remembering(gateway, asked, body.id, said)
-    if asked.stream:
-        return EventStream(gateway, ask, ResponseStream(body, done))
+    try:
+        ask = await ask_of(schema, model, conversation, gateway.settings.request)
+    except PromptTooLong as error:
+        if not schema.stream:
+            raise
+        body = ResponseBody(f"resp_{uuid4().hex}", model, schema, asked.toolbox)
+        return FailedStream(ResponseStream(body), error)
+    body = ResponseBody(ask.id, model, schema, asked.toolbox)
+    done = remembering(gateway, asked, body)
+    if schema.stream:
+        stream = ResponseStream(body, done)
+        return EventStream(gateway, ask, stream, told_in_stream=PromptTooLong)
     return WholeReply(gateway, ask, ResponseDocument(body, done))
 
 
@@ -98,28 +135,35 @@ async def delete_response(request: Request, response_id: str) -> dict[str, Any]:
     return {"id": response_id, "object": "response", "deleted": True}
 
 
-def messages_so_far(asked: ResponseRequest, gateway: Gateway, *, images: bool) -> Messages:
-    """What a previous response knows, and this input; instructions are only this request's."""
+def gathered(asked: ResponseRequest, gateway: Gateway, *, sees: bool) -> Asked:
+    """`sees`: whoever reads the conversation reads its images, too."""
     earlier: Messages = ()
+    late_tools: PlacedTools = ()
     if asked.previous_response_id is not None:
         try:
-            earlier = gateway.responses.get(asked.previous_response_id).messages
+            previous = gateway.responses.get(asked.previous_response_id)
         except ResourceNotFound as error:
             raise RequestError(
                 str(error), param="previous_response_id", code="previous_response_not_found"
             ) from None
-    said = [*earlier, *messages_of(asked.input, images=images)]
+        earlier, late_tools = previous.messages, previous.tools
+    late_tools = [*late_tools, *tools_in(asked.input)]
+    own = [(f"tools[{place}]", tool) for place, tool in enumerate(asked.tools or ())]
+    tools = toolbox([*own, *late_tools])
+    reader = Reader(tools, sees, gateway.responses.item)
+    said = [*earlier, *reader.messages(asked.input)]
     if not said and not asked.instructions:
         raise RequestError("input is empty; send at least one item", param="input")
-    return said
+    return Asked(asked, said, late_tools, tools)
 
 
-def conversation_of(asked: ResponseRequest, said: Messages) -> Conversation:
-    tools, must_call, name = wanted_calls(asked.tools, asked.tool_choice)
+def conversation_of(gathered: Asked) -> Conversation:
+    asked = gathered.request
+    tools, must_call, name = wanted_calls(gathered.toolbox, asked.tool_choice)
     instructions = [{"role": "system", "content": asked.instructions}]
     effort = asked.reasoning.effort if asked.reasoning else None
     return Conversation(
-        messages=[*(instructions if asked.instructions else ()), *said],
+        messages=[*(instructions if asked.instructions else ()), *gathered.said],
         param="input",
         tools=tools,
         must_call=must_call,
@@ -145,16 +189,31 @@ def wishes_of(asked: ResponseRequest) -> dict[str, Any]:
         "max_tokens": asked.max_output_tokens,
         "temperature": asked.temperature,
         "top_p": asked.top_p,
+        "presence_penalty": asked.presence_penalty or None,
+        "frequency_penalty": asked.frequency_penalty or None,
+        "logprobs": wants_logprobs(asked) or None,
+        "top_logprobs": asked.top_logprobs or None,
     }
 
 
+def wants_logprobs(asked: ResponseRequest) -> bool:
+    return bool(asked.top_logprobs) or LOGPROBS in (asked.include or ())
+
+
 def options_of(asked: ResponseRequest, model: ServedModel) -> Options:
-    fields = SamplingFields(temperature=asked.temperature, top_p=asked.top_p)
+    fields = SamplingFields(
+        temperature=asked.temperature,
+        top_p=asked.top_p,
+        presence_penalty=asked.presence_penalty,
+        frequency_penalty=asked.frequency_penalty,
+    )
     return Options(
         sampling=sampling_of(fields, model.defaults, guide_of(asked)),
         max_tokens=asked.max_output_tokens,
         max_tokens_param="max_output_tokens",
         guide_param="text.format",
+        logprobs=wants_logprobs(asked),
+        top_logprobs=asked.top_logprobs or 0,
     )
 
 
@@ -170,17 +229,22 @@ def guide_of(asked: ResponseRequest) -> Guide | None:
 
 
 def remembering(
-    gateway: Gateway, asked: ResponseRequest, id: str, said: Messages
+    gateway: Gateway, asked: Asked, response: ResponseBody
 ) -> Callable[[bytes, Sequence[Part]], None]:
     """What is to be done with the finished response."""
 
     def remember(body: bytes, parts: Sequence[Part]) -> None:
-        if asked.store is False:
+        if asked.request.store is False:
             return
-        messages = [*said, answer_message(parts)]
-        items = orjson.dumps(input_items(asked.input))
+        # A call that was cut off is in no item, and was never made.
+        made = {part.index: response.item(part, "completed") for part in parts}
+        kept = [part for part in parts if made[part.index] is not None]
+        messages = [*asked.said, answer_message(kept)]
+        items = orjson.dumps(input_items(asked.request.input))
         size = len(body) + len(items) + sum(len(str(message)) for message in messages)
-        gateway.responses.put(id, StoredResponse(body, messages, items, size))
+        ids = tuple(response.item_id(part) for part in kept)
+        stored = StoredResponse(body, messages, items, size, asked.late_tools, ids)
+        gateway.responses.put(response.id, stored)
 
     return remember
 
@@ -188,13 +252,16 @@ def remembering(
 def answer_message(parts: Sequence[Part]) -> dict[str, Any]:
     """The answer as the next request's template wants to see it."""
     message: dict[str, Any] = {"role": "assistant", "content": ""}
+    thoughts: list[str] = []
     for part in parts:
         if part.kind is Answer:
             message["content"] += part.text
         elif part.kind is Reasoning:
-            message["reasoning_content"] = message.get("reasoning_content", "") + part.text
+            thoughts.append(part.text)
         elif part.call is not None:
             function = {"name": part.call.name, "arguments": part.text}
             call = {"id": part.call.id, "type": "function", "function": function}
             message.setdefault("tool_calls", []).append(call)
+    if thoughts:
+        message["reasoning_content"] = "\n".join(thoughts)
     return message

@@ -1,108 +1,192 @@
-"""From the items of a response's input to the messages and tools that chat templates know."""
+"""From the items of a response's input to the messages and tools that chat templates know.
+
+What an item of a known type must hold is judged; an item of any other type is passed over, because
+nobody can take it back out of a session: docs/dialects.md has the table.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from enginix.errors import RequestError
-from enginix.gateway.parameters import among, check_choice, missing, unsupported
-from enginix.gateway.schema.responses import Item, Part, Tool, ToolChoice
+from enginix.gateway.api.responses_calls import CALLS, call_message, patch_output, shell_output
+from enginix.gateway.api.responses_tools import Toolbox
+from enginix.gateway.body import parse_part
+from enginix.gateway.images import UNSEEN, add_part, joined, note
+from enginix.gateway.parameters import missing
+from enginix.gateway.schema.responses import (
+    TEXTS,
+    Content,
+    Item,
+    MessageItem,
+    OutputItem,
+    Part,
+    ReasoningItem,
+    ReferenceItem,
+    Tool,
+    ToolsItem,
+)
 
 Message = dict[str, Any]
+Items = str | Sequence[Item]
 
-READABLE = frozenset(
-    {"input_text", "output_text", "text", "refusal", "reasoning_text", "summary_text"}
-)
-CALLS = frozenset({"function_call", "custom_tool_call"})
-RESULTS = frozenset({"function_call_output", "custom_tool_call_output"})
+RESULTS = frozenset({"function_call_output", "custom_tool_call_output", "local_shell_call_output"})
+SEARCHES = frozenset({"tool_search_call", "tool_search_output"})
+TOOLS = frozenset({"additional_tools", "tool_search_output"})
 
 
-def messages_of(items: str | Sequence[Item], *, images: bool = False) -> list[Message]:
-    """What was said so far. Items of tools that only OpenAI's server has are passed over.
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Reads the items of an input.
 
-    `images`: whoever reads the messages reads them, too.
+    `sees`: whoever reads the messages reads their images, too. `stored`: finds an item of an answer
+    that is remembered here.
     """
-    if isinstance(items, str):
-        return [{"role": "user", "content": items}] if items else []
-    messages: list[Message] = []
-    for place, item in enumerate(items):
-        where = f"input[{place}]"
-        if item.type == "message":
-            _add_message(item, messages, where, images=images)
-        elif item.type == "reasoning":
-            thought = _text(item.content or item.summary, f"{where}.content")
-            _assistants_turn(messages)["reasoning_content"] = thought
-        elif item.type in CALLS:
-            _assistants_turn(messages).setdefault("tool_calls", []).append(_call(item, where))
-        elif item.type in RESULTS:
-            messages.append(_result(item, where))
-        elif item.type == "item_reference":
+
+    toolbox: Toolbox = field(default_factory=Toolbox)
+    sees: bool = False
+    stored: Callable[[str], Mapping[str, Any] | None] = lambda _: None
+
+    def messages(self, items: Items) -> list[Message]:
+        """What was said so far."""
+        if isinstance(items, str):
+            return [{"role": "user", "content": items}] if items else []
+        messages: list[Message] = []
+        last = _last_of_user(items)
+        for place, item in enumerate(items):
+            self._read(item, messages, f"input[{place}]", answered=place == last)
+        return messages
+
+    def _read(self, item: Item, messages: list[Message], where: str, *, answered: bool) -> None:
+        kind = type_of(item)
+        if kind in SEARCHES and (item.model_extra or {}).get("execution") == "server":
+            return
+        if kind == "message":
+            self._add_message(item, messages, where, answered=answered)
+        elif kind == "reasoning":
+            _add_thought(parse_part(item, ReasoningItem, where), messages)
+        elif kind in CALLS:
+            call = call_message(item, self.toolbox, where)
+            _assistants_turn(messages).setdefault("tool_calls", []).append(call)
+        elif kind in RESULTS:
+            messages.append(self._result(item, where))
+        elif kind == "shell_call_output":
+            messages.append(shell_output(item, where))
+        elif kind == "apply_patch_call_output":
+            messages.append(patch_output(item, where))
+        elif kind == "tool_search_output":
+            messages.append(_found_tools(item, where))
+        elif kind == "item_reference":
+            self._read(self._referred(item, where), messages, where, answered=answered)
+
+    def _add_message(
+        self, item: Item, messages: list[Message], where: str, *, answered: bool
+    ) -> None:
+        message = parse_part(item, MessageItem, where)
+        content = self._content(message.content, f"{where}.content", answered=answered)
+        if message.role != "assistant":
+            messages.append({"role": message.role, "content": content})
+            return
+        turn = _assistants_turn(messages)
+        if turn["content"] or turn.get("tool_calls"):
+            turn = {"role": "assistant", "content": ""}
+            messages.append(turn)
+        turn["content"] = content
+
+    def _result(self, item: Item, where: str) -> Message:
+        result = parse_part(item, OutputItem, where)
+        content = self._content(result.output, f"{where}.output", answered=False)
+        # A local shell's output names its call by its own id.
+        return {"role": "tool", "tool_call_id": result.call_id or result.id, "content": content}
+
+    def _referred(self, item: Item, where: str) -> Item:
+        identity = parse_part(item, ReferenceItem, where).id
+        found = self.stored(identity)
+        if found is None:
             raise RequestError(
-                f"{where}: references to stored items are not kept here; send the item itself",
+                f"{where}: no item {identity[:80]!r} is stored here; send the item itself",
                 param=where,
-                code="unsupported_parameter",
+                code="item_not_found",
             )
-    return messages
+        return Item.model_validate(found)
+
+    def _content(self, content: Content, where: str, *, answered: bool) -> Any:
+        """A text, or parts of chat completions where there is more than text."""
+        if content is None or isinstance(content, str):
+            return content or ""
+        parts: list[dict[str, Any]] = []
+        unread = ""
+        for place, part in enumerate(content):
+            found = self._part(part, f"{where}[{place}]", answered=answered)
+            if found is None:
+                unread = part.type
+            else:
+                add_part(parts, found)
+        if unread and not parts and answered:
+            raise _unreadable(unread, where, f"{where}[0].type")
+        return joined(parts)
+
+    def _part(self, part: Part, where: str, *, answered: bool) -> dict[str, Any] | None:
+        """None for a part of a type that is passed over."""
+        if part.type in TEXTS:
+            return {"type": "text", "text": part.text or part.refusal or ""}
+        kind = UNSEEN.get(part.type)
+        if kind is None:
+            return None
+        if kind == "image" and self.sees:
+            url = _url(part)
+            if url is not None:
+                return {"type": "image_url", "image_url": {"url": url}}
+            if answered:
+                raise missing(f"{where}.image_url")
+        if answered:
+            # Codex takes the images out and goes on where a parameter of this name is refused.
+            param = f"{where}.image_url" if kind == "image" else f"{where}.type"
+            raise _unreadable(part.type, where, param)
+        return {"type": "text", "text": note(kind)}
 
 
-def function_tools(tools: Sequence[Tool] | None) -> list[Mapping[str, Any]]:
-    """The tools a model can call here; others' types are passed over, as clients expect."""
-    found: list[Mapping[str, Any]] = []
-    for place, tool in enumerate(tools or ()):
-        if tool.type != "function":
-            continue
-        if not tool.name:
-            raise missing(f"tools[{place}].name")
-        parameters = tool.parameters or {"type": "object", "properties": {}}
-        function: dict[str, Any] = {"name": tool.name}
-        if tool.description is not None:
-            function["description"] = tool.description
-        if tool.strict:
-            function["strict"] = True
-        found.append({"type": "function", "function": {**function, "parameters": parameters}})
-    return found
+def type_of(item: Item) -> str:
+    """An item without a type is a message, or a reference where it has nothing but an id."""
+    if item.type is not None:
+        return item.type
+    fields = item.model_extra or {}
+    return "item_reference" if "id" in fields and "role" not in fields else "message"
 
 
-def wanted_calls(
-    tools: Sequence[Tool] | None, choice: str | ToolChoice | None
-) -> tuple[tuple[Mapping[str, Any], ...], bool, str | None]:
-    """The tools that may be called, whether one must be, and its name if that is given."""
-    found, name = tuple(function_tools(tools)), None
-    match choice:
-        case ToolChoice(type="allowed_tools"):
-            # As everywhere: what only OpenAI's server can call is passed over.
-            named = [tool for tool in choice.tools or () if tool.type == "function"]
-            found = among(found, [tool.name or "" for tool in named], "tool_choice.tools")
-            choice = choice.mode
-        case ToolChoice(type="function"):
-            name = choice.name
-            if name is None:
-                raise missing("tool_choice.name")
-        case ToolChoice():
-            raise unsupported("tool_choice", f"this server has no tool of type {choice.type!r}")
-    must_call = name is not None or choice == "required"
-    if must_call:
-        check_choice(name, [tool["function"]["name"] for tool in found], "tool_choice.name")
-    return () if choice == "none" else found, must_call, name
+def tools_in(items: Items) -> Iterator[tuple[str, Tool]]:
+    """The tools that items bring, each with its place."""
+    for place, item in enumerate(items if not isinstance(items, str) else ()):
+        if item.type in TOOLS:
+            where = f"input[{place}]"
+            for number, tool in enumerate(parse_part(item, ToolsItem, where).tools or ()):
+                yield f"{where}.tools[{number}]", tool
 
 
-def _add_message(item: Item, messages: list[Message], where: str, *, images: bool) -> None:
-    if item.role is None:
-        raise missing(f"{where}.role")
-    if images and isinstance(item.content, list) and has_image(item.content):
-        parts = [_chat_part(part, f"{where}.content[{n}]") for n, part in enumerate(item.content)]
-        messages.append({"role": item.role, "content": parts})
-        return
-    text = _text(item.content, f"{where}.content")
-    if item.role != "assistant":
-        messages.append({"role": item.role, "content": text})
-        return
-    turn = _assistants_turn(messages)
-    if turn["content"] or turn.get("tool_calls"):
-        turn = {"role": "assistant", "content": ""}
-        messages.append(turn)
-    turn["content"] = text
+def _last_of_user(items: Sequence[Item]) -> int | None:
+    """The place of the message that is to be answered, if it is the user's."""
+    spoken = [place for place, item in enumerate(items) if _speaks(item)]
+    if not spoken:
+        return None
+    role = (items[spoken[-1]].model_extra or {}).get("role")
+    return spoken[-1] if role == "user" else None
+
+
+def _speaks(item: Item) -> bool:
+    kind = type_of(item)
+    system = (item.model_extra or {}).get("role") in ("system", "developer")
+    return kind in CALLS or kind in RESULTS or (kind == "message" and not system)
+
+
+def _add_thought(item: ReasoningItem, messages: list[Message]) -> None:
+    parts = item.content or item.summary or ()
+    thought = "\n".join(part.text for part in parts if part.text)
+    if thought:
+        turn = _assistants_turn(messages)
+        earlier = turn.get("reasoning_content")
+        turn["reasoning_content"] = f"{earlier}\n{thought}" if earlier else thought
 
 
 def _assistants_turn(messages: list[Message]) -> Message:
@@ -112,41 +196,25 @@ def _assistants_turn(messages: list[Message]) -> Message:
     return messages[-1]
 
 
-def _call(item: Item, where: str) -> dict[str, Any]:
-    if not item.name:
-        raise missing(f"{where}.name")
-    arguments: Any = item.arguments or "{}"
-    if item.type == "custom_tool_call":
-        arguments = {"input": item.input or ""}
-    function = {"name": item.name, "arguments": arguments}
-    return {"id": item.call_id, "type": "function", "function": function}
+def _found_tools(item: Item, where: str) -> Message:
+    """What a search found, by name: the tools themselves are among the request's by now."""
+    found = parse_part(item, ToolsItem, where)
+    names = [str((tool.model_extra or {}).get("name", tool.type)) for tool in found.tools or ()]
+    text = ", ".join(names) if names else "no tools found"
+    return {"role": "tool", "tool_call_id": found.call_id, "content": text}
 
 
-def _result(item: Item, where: str) -> Message:
-    text = _text(item.output, f"{where}.output")
-    return {"role": "tool", "tool_call_id": item.call_id, "content": text}
+def _url(part: Part) -> str | None:
+    """None for an image that is kept elsewhere, under an id that means nothing here."""
+    url = part.image_url
+    if isinstance(url, Mapping):
+        url = url.get("url")
+    return url if isinstance(url, str) else None
 
 
-def has_image(content: Sequence[Part]) -> bool:
-    return any(part.type == "input_image" for part in content)
-
-
-def _chat_part(part: Part, where: str) -> dict[str, Any]:
-    if part.type != "input_image":
-        return {"type": "text", "text": _text([part], where)}
-    if part.image_url is None:
-        raise missing(f"{where}.image_url")
-    return {"type": "image_url", "image_url": {"url": part.image_url}}
-
-
-def _text(content: str | Sequence[Part] | None, where: str) -> str:
-    if content is None or isinstance(content, str):
-        return content or ""
-    for place, part in enumerate(content):
-        if part.type not in READABLE:
-            raise RequestError(
-                f"{where}[{place}]: this model reads text, got a part of type {part.type!r}",
-                param=f"{where}[{place}].type",
-                code="unsupported_content",
-            )
-    return "\n".join(part.text or part.refusal or "" for part in content)
+def _unreadable(kind: str, where: str, param: str) -> RequestError:
+    return RequestError(
+        f"{where}: this model reads text, got a part of type {kind!r}",
+        param=param,
+        code="invalid_value",
+    )

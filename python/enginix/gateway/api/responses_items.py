@@ -7,6 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from enginix.errors import RequestError
+from enginix.gateway.api.responses_input import type_of
 from enginix.gateway.schema.responses import Item
 
 ItemList = list[dict[str, Any]]
@@ -20,7 +21,7 @@ USUAL = 20
 def input_items(items: str | Sequence[Item]) -> ItemList:
     """In the order they were sent, in the one shape that clients read."""
     if isinstance(items, str):
-        items = [Item(role="user", content=items)]
+        items = [Item.model_validate({"role": "user", "content": items})]
     return [_whole(item) for item in items]
 
 
@@ -42,15 +43,17 @@ def page_of(items: ItemList, query: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _whole(item: Item) -> dict[str, Any]:
+    kind = type_of(item)
+    said = item.model_dump(exclude_unset=True, exclude_none=True)
     whole = {
-        "id": f"{PREFIXES.get(item.type, 'item')}_{uuid4().hex}",
-        "type": item.type,
+        "id": f"{PREFIXES.get(kind, 'item')}_{uuid4().hex}",
+        "type": kind,
         "status": "completed",
-        **item.model_dump(exclude_unset=True, exclude_none=True),
+        **said,
     }
-    if item.type == "message" and isinstance(item.content, str):
-        kind = "output_text" if item.role == "assistant" else "input_text"
-        whole["content"] = [{"type": kind, "text": item.content}]
+    if kind == "message" and isinstance(text := said.get("content"), str):
+        part = "output_text" if said.get("role") == "assistant" else "input_text"
+        whole["content"] = [{"type": part, "text": text}]
     return whole
 
 

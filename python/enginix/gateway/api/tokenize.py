@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from enginix.errors import RequestError
+from enginix.gateway.api.chat_input import functions, said
 from enginix.gateway.body import read
 from enginix.gateway.models import ServedModel
 from enginix.gateway.openapi import described
@@ -69,8 +70,8 @@ def token_ids(asked: TokenizeRequest, model: ServedModel) -> list[int]:
         assert asked.prompt is not None, "one of the two is there"
         return model.tokenizer.encode(asked.prompt, add_special_tokens=asked.add_special_tokens)
     text = model.template.render(
-        [message.model_dump(exclude_unset=True) for message in asked.messages],
-        [tool.model_dump(exclude_unset=True) for tool in asked.tools or ()] or None,
+        said(asked.messages),
+        functions(asked.tools) or None,
         chat_template_kwargs=asked.chat_template_kwargs,
         add_generation_prompt=asked.add_generation_prompt,
     )

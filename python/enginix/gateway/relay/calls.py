@@ -65,6 +65,8 @@ class ChoiceCalls:
     def mend(self, choice: dict[str, Any], calls: Any) -> bool:
         """Whether anything had to be changed."""
         sent = [each for each in calls if isinstance(each, dict)] if isinstance(calls, list) else []
+        if any(map(is_custom, sent)):
+            return False
         mended = list(self._mended(sent))
         reason = choice.get("finish_reason")
         if reason not in (None, "length"):
@@ -109,6 +111,8 @@ def mend_message(choice: dict[str, Any]) -> bool:
     for place, call in enumerate(calls):
         if not isinstance(call, dict):
             return False
+        if is_custom(call):
+            continue
         text = text_of(function_of(call).get("arguments"))
         # A limit may have cut the last one before its first argument.
         if not text.strip() and (choice.get("finish_reason") != "length" or calls[place + 1 :]):
@@ -118,6 +122,11 @@ def mend_message(choice: dict[str, Any]) -> bool:
             call["function"] = {**function_of(call), "arguments": text}
             changed = True
     return not_believed(choice, texts) or changed
+
+
+def is_custom(call: Mapping[str, Any]) -> bool:
+    """Whether it is of a tool that takes a text, which has no arguments to mend."""
+    return "custom" in call and "function" not in call
 
 
 def not_believed(choice: dict[str, Any], arguments: Sequence[str]) -> bool:

@@ -39,7 +39,8 @@ MOST_OF_AN_ANSWER = 64 << 20
 class Relayed(Response):
     """Asks the server while it is being sent; a client that leaves ends that request, too.
 
-    `instead` makes the answer that is given when the server turns out not to have the route.
+    `instead` makes the answer that is given when the server turns out not to have the route, `told`
+    the stream that says why there is none, where that is not left to a status.
     """
 
     def __init__(
@@ -51,8 +52,10 @@ class Relayed(Response):
         *,
         streams: bool,
         instead: Callable[[], Awaitable[Response]] | None = None,
+        told: Callable[[EnginixError], bytes | None] | None = None,
     ) -> None:
         super().__init__()
+        self._told = told
         self._gateway = gateway
         self._model = model
         self._path = path
@@ -81,9 +84,14 @@ class Relayed(Response):
                     await self._whole(send, record, times)
         except EnginixError as error:
             record.error = type(error).__name__
-            if not self._opening.begun:
-                raise
-            last = error_event(failure_of(error), self._path, events.last)
+            if self._opening.begun:
+                last = error_event(failure_of(error), self._path, events.last)
+            else:
+                told = self._told(error) if self._told else None
+                if told is None:
+                    raise
+                await self._opening.begin(send)
+                last = told
             await send({"type": "http.response.body", "body": last, "more_body": False})
 
     def _request(self, record: RequestRecord) -> AbstractAsyncContextManager[Connection]:

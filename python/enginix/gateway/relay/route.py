@@ -11,24 +11,29 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from enginix.errors import EnginixError
 from enginix.gateway.body import DEEPEST, LARGE_BODY, is_deep, read_bytes
 from enginix.gateway.gateway import Gateway
 from enginix.gateway.guide_limits import check_body
 from enginix.gateway.media import check_media
 from enginix.gateway.models import RelayedModel
+from enginix.gateway.relay.adapt import CHAT, COUNT, needs_us, plain_body
 from enginix.gateway.relay.passing import Relayed
 from enginix.gateway.state import gateway_of
 from enginix.gateway.upstream.question import REASONING, without_reasoning
 
+# A request, its model and an error -> a whole stream that tells it, if it is one for that.
+Told = Callable[[dict[str, Any], RelayedModel, EnginixError], bytes | None]
 Answer = Callable[[Request], Awaitable[Response]]
-CHAT = "/v1/chat/completions"
-COUNT = "/v1/messages/count_tokens"
 
 
-async def relay(request: Request, answer: Answer | None = None) -> Response | None:
+async def relay(
+    request: Request, answer: Answer | None = None, told_in_stream: Told | None = None
+) -> Response | None:
     """The answer of the server that has the model; None where it is ours to answer.
 
     `answer` is how we would: it stands in for a server that turns out not to have the route.
+    `told_in_stream`: the stream that says why there is none, where clients do not read a status.
     """
     gateway = gateway_of(request)
     if not gateway.models.relays:
@@ -37,7 +42,7 @@ async def relay(request: Request, answer: Answer | None = None) -> Response | No
     if asked is None:
         return None
     instead = partial(answer, request) if answer else None
-    return relay_to(gateway, request.url.path, asked, instead)
+    return relay_to(gateway, request.url.path, asked, instead, told_in_stream)
 
 
 def relay_to(
@@ -45,6 +50,7 @@ def relay_to(
     path: str,
     asked: dict[str, Any],
     instead: Callable[[], Awaitable[Response]] | None = None,
+    told_in_stream: Told | None = None,
 ) -> Response | None:
     """As `relay`, for a body that was read already and the path it belongs to."""
     name, engine = asked.get("model"), asked.get("engine")
@@ -63,20 +69,23 @@ def relay_to(
     if path == CHAT:
         # There is no other way to ask for it.
         instead = None
-    body = {**asked, "model": model.backend.model}
+    body = {**plain_body(path, asked), "model": model.backend.model}
     if path == CHAT and "messages" in body and model.backend.lacks(REASONING):
         body["messages"] = without_reasoning(body["messages"])
     # A choice between servers is made here, and some of them know no such field.
     body.pop("engine", None)
     streams = asked.get("stream") is True
-    return Relayed(gateway, model, path, orjson.dumps(body), streams=streams, instead=instead)
+    told = partial(told_in_stream, asked, model) if told_in_stream and streams else None
+    return Relayed(
+        gateway, model, path, orjson.dumps(body), streams=streams, instead=instead, told=told
+    )
 
 
 def is_ours(model: RelayedModel, path: str, asked: dict[str, Any]) -> bool:
     """Whether the server's chat completions are asked, and the dialect is written here."""
     # Without tools no call is left in the text.
     parses = model.reasoning is not None or (model.tools is not None and bool(asked.get("tools")))
-    return (parses and path != COUNT) or model.backend.lacks(path)
+    return (parses and path != COUNT) or model.backend.lacks(path) or needs_us(path, asked)
 
 
 async def parsed(body: bytes) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from enginix.gateway.schema.fields import (
     Count,
@@ -13,10 +13,15 @@ from enginix.gateway.schema.fields import (
     SamplingFields,
     Schema,
     StreamOptions,
+    only_known,
 )
+from enginix.gateway.schema.lenient import chat_call, chat_choice, chat_tool
 
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+
+
+TEXTS = frozenset({"text", "input_text", "output_text", "refusal"})
 
 
 class Part(Schema):
@@ -32,15 +37,29 @@ class FunctionCall(Schema):
     arguments: str | dict[str, Any] | None = None
 
 
-class ToolCall(Schema):
+class CustomCall(Schema):
+    name: str
+    input: str | None = None
+
+
+class FunctionToolCall(Schema):
     id: str | None = None
-    type: str = "function"
+    type: Literal["function"]
     function: FunctionCall
+
+
+class CustomToolCall(Schema):
+    id: str | None = None
+    type: Literal["custom"]
+    custom: CustomCall
+
+
+ToolCall = Annotated[FunctionToolCall | CustomToolCall, BeforeValidator(chat_call)]
 
 
 class ChatMessage(Schema):
     role: Role
-    content: str | list[Part] | None = None
+    content: str | list[Annotated[Part, only_known(TEXTS)]] | None = None
     name: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
@@ -56,23 +75,52 @@ class Function(Schema):
     strict: bool | None = None
 
 
-class Tool(Schema):
+class Custom(Schema):
+    """A tool that takes a text instead of arguments."""
+
+    name: Annotated[str, Field(min_length=1)]
+    description: str | None = None
+    format: dict[str, Any] | None = None
+
+
+class FunctionTool(Schema):
     type: Literal["function"]
     function: Function
 
 
-class NamedFunction(Schema):
+class CustomTool(Schema):
+    type: Literal["custom"]
+    custom: Custom
+
+
+Tool = Annotated[FunctionTool | CustomTool, BeforeValidator(chat_tool)]
+
+
+class Named(Schema):
     name: str
 
 
 class NamedTool(Schema):
     type: Literal["function"]
-    function: NamedFunction
+    function: Named
+
+    @property
+    def name(self) -> str:
+        return self.function.name
+
+
+class NamedCustom(Schema):
+    type: Literal["custom"]
+    custom: Named
+
+    @property
+    def name(self) -> str:
+        return self.custom.name
 
 
 class AllowedTools(Schema):
     mode: Literal["auto", "required"]
-    tools: Annotated[list[NamedTool], Field(min_length=1)]
+    tools: Annotated[list[NamedTool | NamedCustom], Field(min_length=1)]
 
 
 class AllowedChoice(Schema):
@@ -135,7 +183,10 @@ class ChatRequest(SamplingFields, GuidedFields):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     tools: list[Tool] | None = None
-    tool_choice: Literal["none", "auto", "required"] | NamedTool | AllowedChoice | None = None
+    tool_choice: Annotated[
+        Literal["none", "auto", "required"] | NamedTool | NamedCustom | AllowedChoice | None,
+        BeforeValidator(chat_choice),
+    ] = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: Effort | None = None
     chat_template_kwargs: dict[str, Any] | None = None

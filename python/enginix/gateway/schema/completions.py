@@ -10,7 +10,7 @@ from enginix.gateway.schema.chat import GuidedFields
 from enginix.gateway.schema.fields import (
     Count,
     Integer,
-    Positive,
+    NotNegative,
     SamplingFields,
     StreamOptions,
 )
@@ -24,7 +24,7 @@ class CompletionRequest(SamplingFields, GuidedFields):
     n: Count | None = None
     best_of: Count | None = None
     stop: str | list[str] | None = None
-    max_tokens: Positive | None = None
+    max_tokens: NotNegative | None = None
     logprobs: Annotated[Integer, Field(ge=0, le=20)] | None = None
     echo: bool | None = None
     stream: bool | None = None

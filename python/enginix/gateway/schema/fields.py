@@ -35,6 +35,16 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 
 
+def only_known(types: frozenset[str]) -> BeforeValidator:
+    """Lets a part of another type through with its type alone: what is skipped is not judged."""
+
+    def bare(part: Any) -> Any:
+        kind = part.get("type") if isinstance(part, dict) else None
+        return {"type": kind} if isinstance(kind, str) and kind not in types else part
+
+    return BeforeValidator(bare)
+
+
 class StreamOptions(Schema):
     include_usage: bool = False
     continuous_usage_stats: bool = False

@@ -4,35 +4,85 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
-from enginix.gateway.schema.fields import Fraction, Integer, NotNegative, Positive, Schema
+from enginix.gateway.schema.fields import Fraction, Integer, NotNegative, Schema
+from enginix.gateway.schema.lenient import messages_choice, messages_tool
 
 
 class Block(Schema):
-    """A piece of a message; which kinds a model can read is not the schema's to say."""
+    """A piece of a message. Only its type is judged here: what is skipped may hold anything."""
+
+    model_config = ConfigDict(extra="allow")
 
     type: str
-    text: str | None = None
+
+
+class TextBlock(Schema):
+    text: str
+
+
+class ThinkingBlock(Schema):
     thinking: str | None = None
+
+
+class ToolUseBlock(Schema):
     id: str | None = None
-    name: str | None = None
-    input: dict[str, Any] | None = None
+    name: str = ""
+    input: Any = None
+
+
+class ToolResultBlock(Schema):
     tool_use_id: str | None = None
     content: str | list[Block] | None = None
-    is_error: bool | None = None
-    source: dict[str, Any] | None = None
+
+
+class ImageBlock(Schema):
+    source: dict[str, Any] = Field(default_factory=dict)
+
+
+class DocumentSource(Schema):
+    type: str
+    data: str | None = None
+    content: str | list[Block] | None = None
+
+
+class DocumentBlock(Schema):
+    source: DocumentSource
+    title: str | None = None
+    context: str | None = None
+
+
+class SearchResultBlock(Schema):
+    source: str | None = None
+    title: str | None = None
+    content: list[Block] = Field(default_factory=list)
+
+
+class ToolReferenceBlock(Schema):
+    tool_name: str
+
+
+class CompactionBlock(Schema):
+    content: str | None = None
 
 
 class Message(Schema):
     role: Literal["user", "assistant", "system"]
-    content: str | list[Block]
+    content: str | list[Block] | None = None
 
 
 class Tool(Schema):
-    """`type` is absent or "custom" for a client's own tool; a server's tools have others."""
+    """`type` is absent or "custom" for a client's own tool; Anthropic's own tools have others."""
+
+    model_config = ConfigDict(extra="allow")
 
     type: str | None = None
+
+
+class FunctionTool(Schema):
+    """What is asked of a tool that a model is to call."""
+
     name: Annotated[str, Field(min_length=1)]
     description: str | None = None
     input_schema: dict[str, Any] | None = None
@@ -46,7 +96,9 @@ class ToolChoice(Schema):
 
 
 class Thinking(Schema):
-    type: Literal["enabled", "disabled", "adaptive"]
+    """`type` is a word that grows; whatever is not "disabled" thinks."""
+
+    type: str
     budget_tokens: Integer | None = None
 
 
@@ -66,14 +118,14 @@ class CountRequest(Schema):
     model: str | None = None
     messages: Annotated[list[Message], Field(min_length=1)]
     system: str | list[Block] | None = None
-    tools: list[Tool] | None = None
-    tool_choice: ToolChoice | None = None
+    tools: list[Annotated[Tool, BeforeValidator(messages_tool)]] | None = None
+    tool_choice: Annotated[ToolChoice | None, BeforeValidator(messages_choice)] = None
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
 
 
 class MessagesRequest(CountRequest):
-    max_tokens: Positive
+    max_tokens: NotNegative
     stop_sequences: list[str] | None = None
     stream: bool | None = None
     temperature: Fraction | None = None

@@ -4,49 +4,145 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from enginix.gateway.schema.fields import (
     Fraction,
     Integer,
+    Penalty,
     Positive,
     Schema,
     StreamOptions,
+    only_known,
+)
+from enginix.gateway.schema.lenient import responses_choice, responses_tool
+
+TEXTS = frozenset(
+    {"input_text", "output_text", "text", "refusal", "reasoning_text", "summary_text"}
 )
 
 
 class Part(Schema):
+    """A piece of a message; which types a model can read is not the schema's to say."""
+
     type: str
     text: str | None = None
     refusal: str | None = None
-    image_url: str | None = None
+    image_url: Any = None
+
+
+AnyPart = Annotated[Part, only_known(TEXTS | {"input_image"})]
+Content = str | list[AnyPart] | None
 
 
 class Item(Schema):
-    """A message, a call, its result, reasoning, or what other servers' tools left behind."""
+    """One of the input's items. Only its type is judged here: what is skipped may hold anything."""
 
-    type: str = "message"
+    model_config = ConfigDict(extra="allow")
+
+    type: str | None = None
+
+
+class MessageItem(Schema):
+    role: Literal["user", "assistant", "system", "developer"]
+    content: Content = None
+
+
+class ReasoningItem(Schema):
+    content: list[AnyPart] | None = None
+    summary: list[AnyPart] | None = None
+
+
+class CallItem(Schema):
+    """A call of any kind: which of the fields there are is its type's to say."""
+
     id: str | None = None
-    role: Literal["user", "assistant", "system", "developer"] | None = None
-    content: str | list[Part] | None = None
-    summary: list[Part] | None = None
     call_id: str | None = None
     name: str | None = None
-    arguments: str | None = None
+    namespace: str | None = None
+    execution: str | None = None
+    arguments: Any = None
     input: str | None = None
-    output: str | list[Part] | None = None
+    action: dict[str, Any] | None = None
+    operation: dict[str, Any] | None = None
+
+
+class NamedCallItem(CallItem):
+    name: Annotated[str, Field(min_length=1)]
+
+
+class OutputItem(Schema):
+    id: str | None = None
+    call_id: str | None = None
+    output: Content = None
+
+
+class ShellOutput(Schema):
+    stdout: str = ""
+    stderr: str = ""
+    outcome: dict[str, Any] = Field(default_factory=dict)
+
+
+class ShellOutputItem(Schema):
+    call_id: str | None = None
+    output: str | list[ShellOutput] | None = None
+
+
+class PatchOutputItem(Schema):
+    call_id: str | None = None
+    status: str | None = None
+    output: str | None = None
+
+
+class ReferenceItem(Schema):
+    id: str
 
 
 class Tool(Schema):
-    """Types other than "function" belong to tools of OpenAI's own server; all are shown again."""
+    """A tool of any type; all of them are shown again."""
 
     model_config = ConfigDict(extra="allow")
 
     type: str
-    name: str | None = None
+
+
+AnyTool = Annotated[Tool, BeforeValidator(responses_tool)]
+
+
+class ToolsItem(Schema):
+    """Tools that came later than the first ones, or were found by a search."""
+
+    call_id: str | None = None
+    execution: str | None = None
+    tools: list[AnyTool] | None = None
+
+
+class FunctionTool(Schema):
+    name: Annotated[str, Field(min_length=1)]
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
+
+
+class CustomTool(Schema):
+    name: Annotated[str, Field(min_length=1)]
+    description: str | None = None
+    format: dict[str, Any] | None = None
+
+
+class NamespaceTool(Schema):
+    name: str | None = None
+    tools: list[AnyTool] = Field(default_factory=list)
+
+
+class SearchTool(Schema):
+    execution: str | None = None
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+
+
+class ShellTool(Schema):
+    environment: dict[str, Any] | None = None
 
 
 class ToolChoice(Schema):
@@ -54,13 +150,14 @@ class ToolChoice(Schema):
 
     type: str
     name: str | None = None
+    namespace: str | None = None
     mode: Literal["auto", "required"] | None = None
     tools: list[ToolChoice] | None = None
 
 
 class Reasoning(Schema):
     effort: str | None = None
-    summary: str | None = None
+    summary: Literal["auto", "concise", "detailed"] | None = None
 
 
 class TextFormat(Schema):
@@ -72,6 +169,7 @@ class TextFormat(Schema):
 
 class Text(Schema):
     format: TextFormat | None = None
+    verbosity: str | None = None
 
 
 class ResponseRequest(Schema):
@@ -83,11 +181,16 @@ class ResponseRequest(Schema):
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_output_tokens: Positive | None = None
+    max_tool_calls: Integer | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Fraction | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
     top_logprobs: Annotated[Integer, Field(ge=0, le=20)] | None = None
-    tools: list[Tool] | None = None
-    tool_choice: Literal["none", "auto", "required"] | ToolChoice | None = None
+    tools: list[AnyTool] | None = None
+    tool_choice: Annotated[
+        Literal["none", "auto", "required"] | ToolChoice | None, BeforeValidator(responses_choice)
+    ] = None
     parallel_tool_calls: bool | None = None
     reasoning: Reasoning | None = None
     text: Text | None = None
@@ -95,6 +198,8 @@ class ResponseRequest(Schema):
     metadata: dict[str, str] | None = None
     truncation: Literal["auto", "disabled"] | None = None
     user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
     # Known and impossible here: refused by name instead of being ignored.
     background: bool | None = None
     conversation: Any = None

@@ -7,6 +7,7 @@ does not know which of the two it was.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -26,13 +27,15 @@ from enginix.gateway.ask import Finished, RelayedAsk, ReplyEvent
 from enginix.gateway.generation import Replies
 from enginix.gateway.record import RequestRecord, TokenTimes
 from enginix.gateway.upstream.choice import Choice
-from enginix.gateway.upstream.question import REASONING, without_reasoning
+from enginix.gateway.upstream.question import IMAGES, REASONING, without_reasoning
 from enginix.gateway.upstream.server_events import ServerEvents
 
 CHAT = "/v1/chat/completions"
 DONE = b"[DONE]"
 WISHES_FOR_ROOM = ("max_tokens", "max_completion_tokens")
 ROOM = ("context", "max_seq_len", "max_model_len")
+# How servers refuse a picture that their model cannot see.
+BLIND = re.compile(r"image|multi-?modal|vision|mmproj", re.IGNORECASE)
 # What a server gets to end a body whose last event was here, so that its connection can be kept.
 LAST_CHUNK_SECONDS = 0.1
 
@@ -86,7 +89,7 @@ def acceptable(
 ) -> dict[str, Any] | None:
     """The same question without what a server takes offence at and nobody would miss."""
     words = str(refused)
-    if not isinstance(refused, RequestError):
+    if not isinstance(refused, RequestError | GenerationFailed):
         return None
     if any(name in words for name in WISHES_FOR_ROOM) and any(word in words for word in ROOM):
         # More tokens than fit are a wish for all there is: clients send the same number
@@ -96,6 +99,9 @@ def acceptable(
     if REASONING in words and (messages := without_reasoning(body["messages"])) != body["messages"]:
         ask.model.backend.note_lack(REASONING)
         return {**body, "messages": messages}
+    if ask.blind is not None and ask.blind != body["messages"] and BLIND.search(words):
+        ask.model.backend.note_lack(IMAGES)
+        return {**body, "messages": ask.blind}
     return None
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from enginix.chat.events import Event, Reasoning, ToolCallStart
 from enginix.chat.made_calls import MadeCalls
 from enginix.chat.reply import reply_parser
+from enginix.chat.stop import AnswerStop
 from enginix.errors import GenerationFailed
 from enginix.gateway.ask import (
     Finished,
@@ -38,6 +39,7 @@ class Choice:
             tools_wanted=bool(format.definitions),
             definitions=format.definitions,
         )
+        self._stop = AnswerStop(format.stop)
         self._calls = ServerCalls()
         self._one_call = format.one_call
         self._made = MadeCalls()
@@ -62,7 +64,12 @@ class Choice:
             events.append(Logprobs(tuple(spelled)))
         delta = choice.get("delta")
         if isinstance(delta, dict):
-            self._say(self._read_delta(delta), events)
+            self._say(self._stop.feed(self._read_delta(delta)), events)
+        if self._stop.matched is not None:
+            # The server goes on: it was not told of the string.
+            self._stop_string = self._stop.matched
+            self.done = self.cut = True
+            return events
         if (reason := choice.get("finish_reason")) is not None:
             self._end(str(reason), choice, events)
         return events
@@ -112,8 +119,10 @@ class Choice:
             raise GenerationFailed(f"the server gave the answer up, as {reason!r}")
         cut = reason == "length"
         said = self._parser.pass_through(self._calls.finish(cut=cut))
-        self._say(said + self._parser.finish(cut=cut), events)
+        said += self._parser.finish(cut=cut)
+        self._say(self._stop.feed(said) + self._stop.finish(), events)
         self.done = True
-        self._reason = "length" if reason == "length" else "stop"
+        stopped = self._stop.matched is not None
+        self._reason = "length" if reason == "length" and not stopped else "stop"
         stop = choice.get("stop_reason")
-        self._stop_string = stop if isinstance(stop, str) else None
+        self._stop_string = self._stop.matched or (stop if isinstance(stop, str) else None)

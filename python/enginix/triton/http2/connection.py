@@ -95,6 +95,7 @@ class Connection(asyncio.Protocol):
         self._settings = PeerSettings()
         self._streams: dict[int, Stream] = {}
         self._draining = False
+        self._answers = bytearray()
         self._outbox = Outbox(self._write)
         self._receiver = Receiver(self._on_frame, self._write)
         self._blocks = request_blocks(server)
@@ -192,6 +193,7 @@ class Connection(asyncio.Protocol):
         self._heartbeat.heard = self._loop.time()
         try:
             self._receiver.feed(data)
+            self._send_answers()
         except ProtocolBroken as error:
             self.close(self._explained(error, data), error.code)
 
@@ -395,13 +397,19 @@ class Connection(asyncio.Protocol):
     # Writing.
 
     def _write(self, data: bytes) -> None:
+        if self._answers:
+            data = bytes(self._answers) + data
+            self._answers.clear()
         if self._transport is not None:
             self._transport.write(data)
 
     def _answer(self, data: bytes) -> None:
-        if (
-            self._transport is not None
-            and self._transport.get_write_buffer_size() > MAX_QUEUED_BYTES
-        ):
+        self._answers += data
+
+    def _send_answers(self) -> None:
+        # In one write: from Python 3.12 on, asyncio adds up every unsent one to tell their size.
+        if not self._answers or self._transport is None:
+            return
+        if self._transport.get_write_buffer_size() > MAX_QUEUED_BYTES:
             raise ProtocolBroken("a server that asks but does not read", ENHANCE_YOUR_CALM)
-        self._write(data)
+        self._write(b"")

@@ -60,6 +60,10 @@ let
         spdxId = "MIT";
         free = true;
       };
+      mpl20 = {
+        spdxId = "MPL-2.0";
+        free = true;
+      };
       unfree = {
         shortName = "unfree";
         free = false;

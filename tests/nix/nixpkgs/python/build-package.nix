@@ -5,6 +5,7 @@
   lib,
   host,
   python,
+  checked,
 }:
 let
   inherit (python) sitePackages;
@@ -27,6 +28,7 @@ let
       buildInputs ? [ ],
       pythonImportsCheck ? [ ],
       pythonRelaxDeps ? [ ],
+      dontCheckRuntimeDeps ? false,
       makeWrapperArgs ? [ ],
       autoPatchelfIgnoreMissingDeps ? [ ],
       dontStrip ? false,
@@ -41,9 +43,6 @@ let
     assert lib.assertMsg (
       pyproject == null || build-system != [ ]
     ) "${pname}: pyproject without a build-system";
-    assert lib.assertMsg (
-      format == null || pythonRelaxDeps == [ ]
-    ) "${pname}: the requirements of a wheel are not checked, so none needs relaxing";
     self.stdenv.mkDerivation (
       {
         name = "python${python.pythonVersion}-${pname}-${version}";
@@ -63,8 +62,8 @@ let
         inherit (host) interpreter;
         inherit (python) sitePackages;
         buildSites = sites build-system;
-        runtimeSites = sites (withTheirs dependencies);
-        imports = pythonImportsCheck;
+        inherit pythonImportsCheck;
+        runtimeSites = sites (checked pname (withTheirs dependencies));
         relaxed = pythonRelaxDeps;
         tools = ./.;
         dontUnpack = lib.optionalString (format == "wheel") "1";
@@ -75,11 +74,12 @@ let
             "$interpreter -I -S -B $tools/build_wheel.py dist $buildSites";
         installPhase = "$interpreter -I -S -B $tools/install_wheel.py dist $out $sitePackages $runtimeSites";
         installCheckPhase = ''
-          ${lib.optionalString (pyproject == true) "$interpreter -I -B $tools/check_requirements.py $out/$sitePackages $runtimeSites -- $relaxed"}
-          $interpreter -I -S -B $tools/check_imports.py $out/$sitePackages $runtimeSites -- $imports
+          ${lib.optionalString (!dontCheckRuntimeDeps) "$interpreter -I -B $tools/check_requirements.py $out/$sitePackages $runtimeSites -- $relaxed"}
+          $interpreter -I -S -B $tools/check_imports.py $out/$sitePackages $runtimeSites -- $pythonImportsCheck
         '';
         passthru = passthru // {
           inherit optional-dependencies dependencies isApplication;
+          pythonModule = python.attribute;
         };
       }
       // lib.optionalAttrs (sourceRoot != null) { inherit sourceRoot; }

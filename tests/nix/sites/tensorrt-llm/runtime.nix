@@ -1,11 +1,11 @@
 # bin/python that imports the stand-in for TensorRT-LLM, which the test has put into ./fakes.
 {
-  python312,
+  python3,
   symlinkJoin,
   writeShellApplication,
 }:
 let
-  python = python312.withPackages (available: [ available.numpy ]);
+  python = python3.withPackages (available: [ available.numpy ]);
 in
 symlinkJoin {
   name = "tensorrt-llm-stand-in";

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from ctypes import POINTER, c_int8, c_int32
 from pathlib import Path
 from typing import Any
@@ -81,11 +81,20 @@ class TokenBatch:
 class LlamaModel:
     """`parallel` sequences of up to `context` tokens; a step reads `prompt_tokens` of prompts.
 
+    `ends`: tokens that end a guided answer, beside those that llama.cpp knows of.
+
     Belongs to one thread, but for `check_request`, `sampler` and `spell`.
     """
 
     def __init__(
-        self, path: Path, *, parallel: int, context: int, threads: int, prompt_tokens: int = 512
+        self,
+        path: Path,
+        *,
+        parallel: int,
+        context: int,
+        threads: int,
+        prompt_tokens: int = 512,
+        ends: Collection[int] = (),
     ) -> None:
         self._library = load_library()
         self.parallel = parallel
@@ -103,7 +112,7 @@ class LlamaModel:
         self.ends = tuple(
             token
             for token in range(self.vocabulary_size)
-            if self._library.llama_vocab_is_eog(self.vocabulary, token)
+            if token in ends or self._library.llama_vocab_is_eog(self.vocabulary, token)
         )
         self._guides = GuideCache(
             self._library, Vocabulary(self.vocabulary_size, self.spell, self.ends)

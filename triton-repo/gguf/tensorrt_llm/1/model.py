@@ -28,13 +28,15 @@ class TritonPythonModel:
             for name, value in json.loads(args["model_config"])["parameters"].items()
         }
         self._exclude_prompt = parameters["exclude_input_in_output"] == "true"
-        path = Path(parameters["gpt_model_path"]) / "model.gguf"
+        engine = Path(parameters["gpt_model_path"])
+        path = engine / "model.gguf"
         model = LlamaModel(
             path,
             parallel=int(parameters["parallel"]),
             context=int(parameters["context"]),
             threads=int(parameters["threads"]) or threads_for(path),
             prompt_tokens=int(parameters["prompt_tokens"]),
+            ends=_end_ids(engine),
         )
         self._engine = TokenEngine(model)
         self._gauges = Gauges(args["model_name"], args["model_version"], model.parallel)
@@ -102,3 +104,11 @@ class TritonPythonModel:
 
     def _show_load(self) -> None:
         self._gauges.show(self._engine.load())
+
+
+def _end_ids(engine: Path) -> list[int]:
+    """Those of generation_config.json: a GGUF has room for three."""
+    path = engine / "generation_config.json"
+    stated = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    ids = stated.get("eos_token_id")
+    return [token for token in (ids if isinstance(ids, list) else [ids]) if token is not None]

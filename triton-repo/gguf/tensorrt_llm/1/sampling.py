@@ -129,7 +129,9 @@ class Sampler:
         """
         self._constrain(logits)
         # The chain copies the whole vocabulary into its own form: too dear for a maximum.
-        token = int(logits.argmax()) if self._chain is None else self._chain.sample(context, place)
+        token = (
+            int(np.argmax(logits)) if self._chain is None else self._chain.sample(context, place)
+        )
         self._count += 1
         if self._guide is not None:
             self._guide.accept(token)

@@ -1,0 +1,107 @@
+"""The tokens that a checkpoint's configuration files add to its vocabulary file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from enginix.engine.json_object import read_object
+from enginix.errors import CheckpointDamaged
+
+Added = dict[str, Any]
+"""As tokenizer.json has them."""
+
+# Beyond any vocabulary: an id that is wrong must not become a list of billions.
+MOST_TOKENS = 4_000_000
+FLAGS = ("single_word", "lstrip", "rstrip", "normalized")
+ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+
+
+def added_token(number: int, content: str, *, special: bool, **flags: bool) -> Added:
+    states = {name: bool(flags.get(name, False)) for name in FLAGS}
+    return {"id": number, "content": content, **states, "special": special}
+
+
+def added_tokens(
+    directory: Path,
+    settings: Mapping[str, Any],
+    vocabulary: Mapping[str, int],
+    own: Sequence[Added] = (),
+) -> list[Added]:
+    """In the order of their ids; `own` are the vocabulary file's, which the others refine."""
+    by_content = {token["content"]: token for token in own}
+    special = set(special_contents(directory, settings))
+    for number, content, flags in _declared(directory, settings):
+        known = vocabulary.get(content, by_content.get(content, {}).get("id"))
+        if known is not None and known != number:
+            raise CheckpointDamaged(
+                f"{directory}: the token {content!r:.40} has the id {number} in the configuration "
+                f"and {known} in the vocabulary; they belong to different models"
+            )
+        is_special = flags.pop("special", content in special)
+        by_content[content] = added_token(number, content, special=bool(is_special), **flags)
+    for content in special:
+        if content in vocabulary and content not in by_content:
+            by_content[content] = added_token(vocabulary[content], content, special=True)
+    return _in_order(directory, by_content.values(), vocabulary)
+
+
+def special_contents(directory: Path, settings: Mapping[str, Any]) -> Iterator[str]:
+    """The texts of the tokens with a role, and of the additional special ones."""
+    beside = read_object(directory / "special_tokens_map.json") or {}
+    for found in (beside, settings):
+        listed = found.get("additional_special_tokens")
+        for token in [
+            *(found.get(role) for role in ROLES),
+            *(listed if isinstance(listed, list) else []),
+        ]:
+            content = token.get("content") if isinstance(token, dict) else token
+            if isinstance(content, str) and content:
+                yield content
+
+
+def token_of(directory: Path, settings: Mapping[str, Any], role: str) -> str | None:
+    for found in (settings, read_object(directory / "special_tokens_map.json") or {}):
+        token = found.get(role)
+        content = token.get("content") if isinstance(token, dict) else token
+        if isinstance(content, str) and content:
+            return content
+    return None
+
+
+def _declared(
+    directory: Path, settings: Mapping[str, Any]
+) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    older = read_object(directory / "added_tokens.json") or {}
+    decoder = settings.get("added_tokens_decoder") or {}
+    try:
+        for content, number in older.items():
+            yield _id(number), str(content), {}
+        for number, token in decoder.items():
+            flags = {name: token[name] for name in (*FLAGS, "special") if name in token}
+            yield _id(int(number)), str(token["content"]), flags
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise CheckpointDamaged(
+            f"{directory}: added_tokens_decoder or added_tokens.json holds no list of tokens with "
+            f"their ids ({type(error).__name__}: {error}); download the checkpoint again"
+        ) from None
+
+
+def _id(number: Any) -> int:
+    if type(number) is not int or not 0 <= number < MOST_TOKENS:
+        raise ValueError(number)
+    return number
+
+
+def _in_order(directory: Path, tokens: Any, vocabulary: Mapping[str, int]) -> list[Added]:
+    ordered = sorted(tokens, key=lambda token: int(token["id"]))
+    texts = {number: text for text, number in vocabulary.items()}
+    for token in ordered:
+        other = texts.setdefault(token["id"], token["content"])
+        if other != token["content"]:
+            raise CheckpointDamaged(
+                f"{directory}: the tokens {other!r:.40} and {token['content']!r:.40} both have "
+                f"the id {token['id']}; they belong to different models"
+            )
+    return ordered

@@ -1,0 +1,174 @@
+"""Which tokenizer a checkpoint without tokenizer.json has: the file, and the rules beside it.
+
+A vocabulary file does not say how text is split, or what its special tokens are: the tokenizer's
+class does. Classes that exist only as Python code in the checkpoint are never run; what the most
+used ones of them do is written down here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from enginix.checkpoint.plain_files import read_own
+from enginix.engine.json_object import read_object
+from enginix.errors import CheckpointUnsupported, NotACheckpoint
+
+_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
+_REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+ONE_DIGIT = _WORDS + r"\p{N}" + _REST
+THREE_DIGITS = _WORDS + r"\p{N}{1,3}" + _REST
+GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+
+
+@dataclass(frozen=True, slots=True)
+class SentencePieceRules:
+    adds_bos: bool = True
+    """What the class does when tokenizer_config.json does not say."""
+    appended: tuple[str, ...] = ()
+    """Special tokens behind the vocabulary's own."""
+    prefix: tuple[str, ...] = ()
+    """What every text begins with."""
+
+
+@dataclass(frozen=True, slots=True)
+class RankedBytesRules:
+    """tiktoken's file: the base64 of each token's bytes, and its rank."""
+
+    split: str
+    composes: bool = False
+    """Whether the text is brought into Unicode's form NFC first."""
+    appended: tuple[str, ...] = ()
+    prefix: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MergesRules:
+    """GPT-2's files: vocab.json and merges.txt."""
+
+    split: str
+    composes: bool = False
+
+
+Rules = SentencePieceRules | RankedBytesRules | MergesRules
+
+_QWEN = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", *(f"<|extra_{n}|>" for n in range(205)))
+_CHATGLM = ("[MASK]", "[gMASK]", "[sMASK]", "sop", "eop")
+_CHATGLM_ROLES = ("<|system|>", "<|user|>", "<|assistant|>", "<|observation|>")
+
+# Class -> its rules, for each kind of vocabulary file it may come with.
+FAMILIES: dict[str, tuple[Rules, ...]] = {
+    "LlamaTokenizer": (SentencePieceRules(),),
+    "MistralTokenizer": (SentencePieceRules(),),
+    "GPT2Tokenizer": (MergesRules(GPT2),),
+    "Qwen2Tokenizer": (MergesRules(ONE_DIGIT, composes=True),),
+    # These exist as code in their checkpoints alone.
+    "BaichuanTokenizer": (SentencePieceRules(),),
+    "InternLMTokenizer": (SentencePieceRules(),),
+    "InternLM2Tokenizer": (SentencePieceRules(),),
+    "YiTokenizer": (SentencePieceRules(adds_bos=False),),
+    "ChatGLMTokenizer": (
+        SentencePieceRules(adds_bos=False, appended=_CHATGLM, prefix=("[gMASK]", "sop")),
+    ),
+    "ChatGLM4Tokenizer": (RankedBytesRules(THREE_DIGITS, prefix=("[gMASK]", "<sop>")),),
+    "QWenTokenizer": (RankedBytesRules(ONE_DIGIT, composes=True, appended=_QWEN),),
+}
+
+# For a checkpoint that names no class.
+CLASS_OF_MODEL = {
+    "llama": "LlamaTokenizer",
+    "mistral": "LlamaTokenizer",
+    "mixtral": "LlamaTokenizer",
+    "baichuan": "BaichuanTokenizer",
+    "chatglm": "ChatGLMTokenizer",
+    "internlm2": "InternLM2Tokenizer",
+    "gpt2": "GPT2Tokenizer",
+    "qwen": "QWenTokenizer",
+    "qwen2": "Qwen2Tokenizer",
+    "qwen3": "Qwen2Tokenizer",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A tokenizer as its checkpoint has it."""
+
+    directory: Path
+    file: str
+    class_name: str
+    rules: Rules
+    settings: Mapping[str, Any]
+
+    @property
+    def path(self) -> Path:
+        return self.directory / self.file
+
+    def bytes_of(self, name: str) -> bytes:
+        return read_own(self.directory, name)
+
+
+def find_tokenizer(directory: Path) -> Found:
+    """Say which tokenizer it is, or raise why nothing can be made of it."""
+    settings = read_object(directory / "tokenizer_config.json") or {}
+    file = _vocabulary_file(directory)
+    class_name = _class_name(directory, settings)
+    kind = _kind(directory, file)
+    rules = [each for each in FAMILIES.get(class_name, ()) if isinstance(each, kind)]
+    if not rules:
+        raise CheckpointUnsupported(_no_rules(directory, file, class_name, settings))
+    found = Found(directory, file, class_name, rules[0], settings)
+    return _with_roles(found) if class_name == "ChatGLMTokenizer" else found
+
+
+def _vocabulary_file(directory: Path) -> str:
+    names = ["tokenizer.model", *sorted(path.name for path in directory.glob("*.tiktoken"))]
+    for name in names:
+        if (directory / name).exists():
+            return name
+    if (directory / "vocab.json").exists() and (directory / "merges.txt").exists():
+        return "vocab.json"
+    raise NotACheckpoint(
+        f"{directory} holds no tokenizer.json, nor what one is made from (tokenizer.model, "
+        "*.tiktoken, or vocab.json with merges.txt); save the tokenizer with transformers into it"
+    )
+
+
+def _kind(directory: Path, file: str) -> type[Rules]:
+    if file == "vocab.json":
+        return MergesRules
+    # A SentencePiece model is a protobuf message, tiktoken's file is lines of text.
+    words = read_own(directory, file)[:4096].split(b"\n", 1)[0].split()
+    is_ranks = len(words) == 2 and words[0].isascii() and words[1].isdigit()
+    return RankedBytesRules if is_ranks else SentencePieceRules
+
+
+def _class_name(directory: Path, settings: Mapping[str, Any]) -> str:
+    named = settings.get("tokenizer_class")
+    if not named:
+        config = read_object(directory / "config.json") or {}
+        named = config.get("tokenizer_class") or CLASS_OF_MODEL.get(str(config.get("model_type")))
+    return str(named).removesuffix("Fast")
+
+
+def _no_rules(directory: Path, file: str, class_name: str, settings: Mapping[str, Any]) -> str:
+    is_code = "auto_map" in settings or any(directory.glob("tokenization_*.py"))
+    what = "exists only as Python code in the checkpoint, which enginix does not run"
+    return (
+        f"{directory} holds no tokenizer.json, and of {file} none can be made: the class "
+        f"{class_name} {what if is_code else 'is not among those enginix converts'}; "
+        "save the tokenizer with transformers as tokenizer.json into it"
+    )
+
+
+def _with_roles(found: Found) -> Found:
+    """ChatGLM 3 has four tokens more than ChatGLM 2, and only its code names them."""
+    assert isinstance(found.rules, SentencePieceRules)
+    name = "tokenization_chatglm.py"
+    code = found.bytes_of(name) if (found.directory / name).exists() else b""
+    roles = _CHATGLM_ROLES if b"<|observation|>" in code else ()
+    rules = SentencePieceRules(
+        found.rules.adds_bos, (*found.rules.appended, *roles), found.rules.prefix
+    )
+    return Found(found.directory, found.file, found.class_name, rules, found.settings)

@@ -1,0 +1,79 @@
+"""Puts tokenizer, chat template and their settings into an engine: files of the checkpoint alone.
+
+A checkpoint without tokenizer.json gets one made of what it has, so that every engine has one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from enginix.checkpoint.plain_files import MOST_BYTES, read_own
+from enginix.engine.generation_config import FILE_NAME as GENERATION_CONFIG_FILE
+from enginix.engine.generation_config import generation_config_bytes
+from enginix.engine.gguf.vocabulary import MOST_OF_A_TEMPLATE, TOKENIZER_FILE
+from enginix.engine.text.convert import convert_tokenizer
+
+ROLES_FILE = "special_tokens_map.json"
+CONVERTERS = ("sentencepiece", "tiktoken", "tokenizers", "transformers")
+
+
+@dataclass(frozen=True, slots=True)
+class StagedText:
+    directory: Path
+    """Where tokenizer.json and what belongs to it can be read."""
+    note: str = ""
+    """What was done besides copying."""
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    """What made a tokenizer.json, with versions."""
+
+
+def text_files(directory: Path, patterns: Sequence[str]) -> list[str]:
+    return sorted(
+        path.name
+        for path in directory.iterdir()
+        if any(fnmatchcase(path.name, pattern) for pattern in patterns)
+    )
+
+
+def stage_text(source: Path, directory: Path, patterns: Sequence[str]) -> StagedText:
+    """Fill `directory` with the text files of the checkpoint `source`, or raise."""
+    names = [name for name in text_files(source, patterns) if name != GENERATION_CONFIG_FILE]
+    converted = None if TOKENIZER_FILE in names else convert_tokenizer(source)
+    for name in names:
+        # The bytes alone: the checkpoint may be in a store where all is read-only.
+        write_whole(directory / name, read_own(source, name, _most(name)))
+    if found := generation_config_bytes(source):
+        write_whole(directory / GENERATION_CONFIG_FILE, found)
+    if converted is None:
+        return StagedText(source)
+    write_whole(directory / TOKENIZER_FILE, converted.text.encode("utf-8"))
+    if ROLES_FILE not in names and converted.roles:
+        roles = json.dumps(dict(converted.roles), ensure_ascii=False, indent=2) + "\n"
+        write_whole(directory / ROLES_FILE, roles.encode("utf-8"))
+    return StagedText(directory, converted.summary, installed())
+
+
+def installed() -> dict[str, str]:
+    """The converting libraries that are here."""
+    found = {}
+    for name in CONVERTERS:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(data)
+    os.replace(partial, path)
+
+
+def _most(name: str) -> int:
+    return MOST_OF_A_TEMPLATE if name.endswith(".jinja") else MOST_BYTES

@@ -1,0 +1,64 @@
+"""From the messages and tools of chat completions to those that chat templates know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from enginix.gateway.api.responses_tools import INPUT, described
+from enginix.gateway.billing import without_billing_in
+from enginix.gateway.images import readable
+from enginix.gateway.schema.chat import ChatMessage, CustomTool, FunctionTool
+from enginix.gateway.upstream.question import server_call
+
+Plain = dict[str, Any]
+
+
+def said(messages: Sequence[ChatMessage]) -> list[Plain]:
+    """What was said, for a model that reads text."""
+    return readable([_message(message) for message in messages])
+
+
+def functions(tools: Sequence[FunctionTool | CustomTool] | None) -> tuple[Mapping[str, Any], ...]:
+    """A tool that takes a text is a function of one input to the model."""
+    return tuple(
+        _custom(tool) if isinstance(tool, CustomTool) else tool.model_dump(exclude_unset=True)
+        for tool in tools or ()
+    )
+
+
+def with_functions_only(messages: Any) -> Any:
+    """Messages as they were sent, but for calls of custom tools, which few servers know."""
+    if not isinstance(messages, list):
+        return messages
+    return [
+        {**message, "tool_calls": [server_call(_call(dict(call))) for call in calls]}
+        if isinstance(message, dict) and (calls := message.get("tool_calls"))
+        else message
+        for message in messages
+    ]
+
+
+def _custom(tool: CustomTool) -> Plain:
+    custom = tool.custom
+    function: Plain = {"name": custom.name}
+    if words := described(custom.description, custom.format):
+        function["description"] = words
+    return {"type": "function", "function": {**function, "parameters": INPUT}}
+
+
+def _message(message: ChatMessage) -> Plain:
+    plain = message.model_dump(exclude_unset=True)
+    if plain["role"] in ("system", "developer") and "content" in plain:
+        plain["content"] = without_billing_in(plain["content"])
+    if calls := plain.get("tool_calls"):
+        plain["tool_calls"] = [_call(call) for call in calls]
+    return plain
+
+
+def _call(call: Plain) -> Plain:
+    custom = call.pop("custom", None)
+    if not isinstance(custom, dict):
+        return call
+    function = {"name": custom["name"], "arguments": {"input": custom.get("input") or ""}}
+    return {**call, "type": "function", "function": function}

@@ -1,0 +1,82 @@
+"""The input of a custom tool: a text, which the model writes as the one argument of a function."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+BEGIN = re.compile(r'\s*\{\s*"input"\s*:\s*"')
+SPECIAL = re.compile(r'["\\]')
+
+
+def whole_input(arguments: str) -> str | None:
+    """The text that finished arguments hold; None where they were cut off.
+
+    A part of a text is a text, too: what a client would run of a call that was cut off is not what
+    the model meant, so there is no such call.
+    """
+    try:
+        value: Any = json.loads(arguments)
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        texts = [value["input"]] if "input" in value else list(value.values())
+        if len(texts) == 1 and isinstance(texts[0], str):
+            return texts[0]
+    return arguments
+
+
+class InputText:
+    """The same text as it comes, piece by piece; `rest` is what was not said when all is there."""
+
+    def __init__(self) -> None:
+        self._arguments = ""
+        self._place: int | None = None
+        self._said: list[str] = []
+
+    def feed(self, fragment: str) -> str:
+        self._arguments += fragment
+        if self._place is None:
+            begin = BEGIN.match(self._arguments)
+            if begin is None:
+                return ""
+            self._place = begin.end()
+        text = self._decoded()
+        self._said.append(text)
+        return text
+
+    def rest(self, whole: str) -> str:
+        said = "".join(self._said)
+        return whole[len(said) :] if whole.startswith(said) else ""
+
+    def _decoded(self) -> str:
+        """As much as is certain: half an escape says nothing yet."""
+        assert self._place is not None, "the string has begun"
+        pieces: list[str] = []
+        while (place := self._place) < len(self._arguments):
+            special = SPECIAL.search(self._arguments, place)
+            end = special.start() if special else len(self._arguments)
+            pieces.append(self._arguments[place:end])
+            self._place = end
+            if special is None or special[0] == '"':
+                break
+            length = _escape_length(self._arguments, end)
+            if end + length > len(self._arguments):
+                break
+            try:
+                pieces.append(json.loads(f'"{self._arguments[end : end + length]}"'))
+            except ValueError:
+                break
+            self._place = end + length
+        return "".join(pieces)
+
+
+def _escape_length(text: str, place: int) -> int:
+    if text[place + 1 : place + 2] != "u":
+        return 2
+    # Half of a pair is no character.
+    high = text[place + 2 : place + 4].lower() in ("d8", "d9", "da", "db")
+    return 12 if high else 6

@@ -1,0 +1,187 @@
+"""The response object of /v1/responses: every field that its clients expect, whatever was asked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import uuid4
+
+from enginix.chat.events import Answer, Event, Reasoning
+from enginix.gateway.api.chat_reply import logprobs_of_answer
+from enginix.gateway.api.responses_calls import PREFIXES, call_fields
+from enginix.gateway.api.responses_tools import ClientTool, Toolbox
+from enginix.gateway.ask import Usage
+from enginix.gateway.models import Model, RelayedModel
+from enginix.gateway.parts import Heard, Part
+from enginix.gateway.schema.responses import ResponseRequest, Tool, ToolChoice
+
+Item = dict[str, Any]
+
+# Kind of a part -> what its item's ids begin with, its content's type, its delta's event.
+MESSAGE = ("msg", "output_text", "response.output_text")
+REASONING = ("rs", "reasoning_text", "response.reasoning_text")
+CALL = ("fc", "", "response.function_call_arguments")
+
+
+class ResponseBody:
+    """The response object as it grows: what is the same in every event that shows it."""
+
+    def __init__(
+        self, id: str, model: Model, request: ResponseRequest, toolbox: Toolbox | None = None
+    ) -> None:
+        self.id = id
+        self.model = model
+        self._created = int(time.time())
+        self._toolbox = toolbox or Toolbox()
+        self._ids: dict[int, str] = {}
+        self._echo = echo(request, model)
+
+    def body(
+        self,
+        status: str,
+        parts: Sequence[Part] = (),
+        usage: Usage | None = None,
+        *,
+        incomplete: str | None = None,
+        error: dict[str, str] | None = None,
+    ) -> dict[str, Any]:
+        items = (self.item(part, part_status(part, parts, incomplete)) for part in parts)
+        return {
+            "id": self.id,
+            "object": "response",
+            "created_at": self._created,
+            "completed_at": int(time.time()) if status == "completed" else None,
+            "status": status,
+            "background": False,
+            "error": error,
+            "incomplete_details": {"reason": incomplete} if incomplete else None,
+            "model": self.model.name,
+            "output": [item for item in items if item is not None],
+            "usage": usage_of(usage) if usage else None,
+            **self._echo,
+        }
+
+    def tool(self, part: Part) -> ClientTool | None:
+        return self._toolbox.find(part.call.name) if part.call else None
+
+    def item(self, part: Part, status: str) -> Item | None:
+        """An output item; None for a call that was cut off and must not be run."""
+        item: Item = {"id": self.item_id(part), "status": status}
+        if part.call is not None:
+            fields = call_fields(self.tool(part), part.call.name, part.text)
+            return None if fields is None else {**item, "call_id": part.call.id, **fields}
+        return {**item, **spoken(part, [self.content(part)])}
+
+    def announced(self, part: Part) -> Item:
+        """The item as it begins: without what it says."""
+        item: Item = {"id": self.item_id(part), "status": "in_progress"}
+        if part.call is None:
+            return {**item, **spoken(part, [])}
+        tool = self.tool(part)
+        empty = {"name": tool.name if tool else part.call.name}
+        if tool and tool.namespace:
+            empty["namespace"] = tool.namespace
+        if tool and tool.kind == "custom":
+            said = {"type": "custom_tool_call", "input": ""}
+        else:
+            said = {"type": "function_call", "arguments": ""}
+        return {**item, "call_id": part.call.id, **said, **empty}
+
+    def content(self, part: Part) -> dict[str, Any]:
+        content = content_of(part, part.text)
+        if part.heard:
+            content["logprobs"] = self.logprobs(part.heard)
+        return content
+
+    def logprobs(self, heard: Sequence[Heard]) -> list[Mapping[str, Any]]:
+        return logprobs_of_answer(heard, self.model)
+
+    def item_id(self, part: Part) -> str:
+        if part.index not in self._ids:
+            tool = self.tool(part)
+            prefix = PREFIXES[tool.kind] if tool else kind_of(part)[0]
+            self._ids[part.index] = f"{prefix}_{uuid4().hex}"
+        return self._ids[part.index]
+
+
+def echo(asked: ResponseRequest, model: Model) -> dict[str, Any]:
+    """What was asked for, with what holds where nothing was said."""
+    text = asked.text.model_dump(by_alias=True, exclude_none=True) if asked.text else {}
+    choice = asked.tool_choice
+    shown_choice = (
+        choice.model_dump(exclude_none=True) if isinstance(choice, ToolChoice) else choice
+    )
+    temperature = top_p = 1.0
+    if not isinstance(model, RelayedModel):
+        temperature, top_p = model.defaults.temperature, model.defaults.top_p
+    return {
+        "instructions": asked.instructions,
+        "max_output_tokens": asked.max_output_tokens,
+        "max_tool_calls": asked.max_tool_calls,
+        "metadata": asked.metadata or {},
+        "parallel_tool_calls": asked.parallel_tool_calls is not False,
+        "previous_response_id": asked.previous_response_id,
+        "reasoning": {
+            "effort": asked.reasoning.effort if asked.reasoning else None,
+            "summary": asked.reasoning.summary if asked.reasoning else None,
+        },
+        "service_tier": "default",
+        "store": asked.store is not False,
+        "temperature": number(asked.temperature, temperature),
+        "top_p": number(asked.top_p, top_p),
+        "presence_penalty": number(asked.presence_penalty, 0.0),
+        "frequency_penalty": number(asked.frequency_penalty, 0.0),
+        "top_logprobs": asked.top_logprobs or 0,
+        "text": {"format": {"type": "text"}, **text},
+        "tool_choice": shown_choice or "auto",
+        "tools": [shown(tool) for tool in asked.tools or ()],
+        "truncation": asked.truncation or "disabled",
+        "user": asked.user,
+        "safety_identifier": asked.safety_identifier,
+        "prompt_cache_key": asked.prompt_cache_key,
+    }
+
+
+def number(asked: float | None, default: float) -> float:
+    return default if asked is None else asked
+
+
+def shown(tool: Tool) -> dict[str, Any]:
+    """As it was sent, and a function with all that clients expect of one."""
+    expected: dict[str, Any] = {}
+    if tool.type == "function":
+        expected = {"description": None, "parameters": None, "strict": False}
+    return {**expected, **tool.model_dump(exclude_unset=True)}
+
+
+def part_status(part: Part, parts: Sequence[Part], incomplete: str | None) -> str:
+    cut = incomplete and part is parts[-1]
+    return "incomplete" if cut or not part.whole else "completed"
+
+
+def kind_of(part: Part) -> tuple[str, str, str]:
+    kind: type[Event] = part.kind
+    return MESSAGE if kind is Answer else REASONING if kind is Reasoning else CALL
+
+
+def spoken(part: Part, content: list[dict[str, Any]]) -> Item:
+    if part.kind is Reasoning:
+        return {"type": "reasoning", "summary": [], "content": content}
+    return {"type": "message", "role": "assistant", "content": content}
+
+
+def content_of(part: Part, text: str) -> dict[str, Any]:
+    if part.kind is Reasoning:
+        return {"type": "reasoning_text", "text": text}
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def usage_of(usage: Usage) -> dict[str, Any]:
+    return {
+        "input_tokens": usage.prompt_tokens,
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens": usage.completion_tokens,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+        "total_tokens": usage.total_tokens,
+    }

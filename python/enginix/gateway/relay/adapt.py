@@ -1,0 +1,115 @@
+"""What is changed of a request before another server gets it, and which ones it cannot be given.
+
+Servers of the OpenAI API read their dialects by the letter. What clients send beside it, and only a
+few servers know, is respelled; what has no other spelling is asked through chat completions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from enginix.gateway.billing import without_billing_in
+from enginix.gateway.schema.chat import ChatRequest
+from enginix.gateway.schema.lenient import (
+    chat_choice,
+    chat_tool,
+    messages_choice,
+    messages_tool,
+    responses_choice,
+    responses_tool,
+)
+
+CHAT = "/v1/chat/completions"
+RESPONSES = "/v1/responses"
+MESSAGES = "/v1/messages"
+COUNT = "/v1/messages/count_tokens"
+SPELLINGS = {
+    CHAT: (chat_choice, chat_tool),
+    RESPONSES: (responses_choice, responses_tool),
+    MESSAGES: (messages_choice, messages_tool),
+    COUNT: (messages_choice, messages_tool),
+}
+# What every server that speaks a dialect reads of it. All else is told to it in chat completions.
+BLOCKS = frozenset({"text", "image", "tool_use", "tool_result", "thinking", "redacted_thinking"})
+ITEMS = frozenset({"message", "reasoning", "function_call", "function_call_output"})
+# The tools that clients run, and that few servers know.
+CLIENT_TOOLS = frozenset(
+    {"namespace", "custom", "tool_search", "local_shell", "shell", "apply_patch"}
+)
+# Fields of a chat whose answers have nothing that is not written here.
+CHATS = ChatRequest.model_fields.keys() | {
+    "metadata",
+    "moderation",
+    "prediction",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "service_tier",
+    "store",
+    "user",
+    "verbosity",
+}
+
+
+def plain_body(path: str, asked: dict[str, Any]) -> dict[str, Any]:
+    """The same request in the dialect's own spelling."""
+    if path not in SPELLINGS:
+        return asked
+    plain = dict(asked)
+    spell_choice, spell_tool = SPELLINGS[path]
+    if plain.get("tool_choice") is not None:
+        plain["tool_choice"] = spell_choice(plain["tool_choice"])
+    if isinstance(tools := plain.get("tools"), list):
+        plain["tools"] = [spell_tool(tool) for tool in tools]
+    if "system" in plain:
+        plain["system"] = without_billing_in(plain["system"])
+    if isinstance(messages := plain.get("messages"), list):
+        plain["messages"] = [_without_billing(message) for message in messages]
+    return plain
+
+
+def needs_us(path: str, asked: dict[str, Any]) -> bool:
+    """Whether a request is asked through chat completions, whatever else the server speaks."""
+    if path == CHAT:
+        customs = "custom" in _types(asked.get("tools"))
+        return customs or (bool(asked.get("stop")) and not keeps_stop_strings(asked))
+    if path in (MESSAGES, COUNT):
+        strange = any(kind not in BLOCKS for kind in _block_types(asked))
+        return strange or (path == MESSAGES and bool(asked.get("stop_sequences")))
+    if path == RESPONSES and not asked.get("previous_response_id"):
+        # What the server remembers it has to go on from itself.
+        tools = {*_types(asked.get("tools"))}
+        if tools & CLIENT_TOOLS:
+            return True
+        # One that runs tools of its own reads what they left behind.
+        strange = any(kind not in ITEMS for kind in _types(asked.get("input"), default="message"))
+        return strange and tools <= {"function"}
+    return False
+
+
+def keeps_stop_strings(asked: dict[str, Any]) -> bool:
+    """Whether a chat's stop strings are left to the server: it is asked for things of its own."""
+    return not asked.keys() <= CHATS
+
+
+def _without_billing(message: Any) -> Any:
+    if isinstance(message, dict) and message.get("role") in ("system", "developer"):
+        return {**message, "content": without_billing_in(message.get("content"))}
+    return message
+
+
+def _block_types(asked: dict[str, Any]) -> Iterator[str]:
+    messages = asked.get("messages")
+    for message in messages if isinstance(messages, list) else ():
+        content = message.get("content") if isinstance(message, dict) else None
+        yield from _types(content)
+        for block in content if isinstance(content, list) else ():
+            if isinstance(block, dict) and block.get("type") == "tool_result":
+                yield from _types(block.get("content"))
+
+
+def _types(items: Any, default: str = "") -> Iterator[str]:
+    for item in items if isinstance(items, list) else ():
+        if isinstance(item, dict):
+            yield str(item.get("type", default))

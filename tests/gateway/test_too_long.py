@@ -1,0 +1,172 @@
+"""Agents shorten a conversation when they read the words they know, and give up at all others."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+from fakes.backend import FakeBackend
+from fakes.chat_server import CHAT, chat_server
+from gateway.harness import events, ids, served, server, user
+
+from enginix.backends.openai import OpenAIBackend
+from enginix.gateway.models import RelayedModel
+
+RESPONSES, MESSAGES, COMPLETIONS = "/v1/responses", "/v1/messages", "/v1/completions"
+LONG = "word " * 600
+LONGER = "word " * 30_000
+OPENAI = re.compile(r"maximum context length is (\d+) tokens.*?(\d+) tokens; reduce the length of")
+ANTHROPIC = re.compile(r"^prompt is too long: (\d+) tokens > (\d+) maximum$")
+
+
+def body(path: str, text: str) -> dict[str, Any]:
+    if path == RESPONSES:
+        return {"input": text}
+    if path == COMPLETIONS:
+        return {"prompt": text}
+    return {"messages": user(text), **({"max_tokens": 5} if path == MESSAGES else {})}
+
+
+@pytest.mark.parametrize("text", [LONG, LONGER], ids=["counted", "not counted to its end"])
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("path", [CHAT, RESPONSES, COMPLETIONS, MESSAGES])
+async def test_a_prompt_that_is_too_long_is_told_in_words_that_agents_know(
+    path: str, stream: bool, text: str
+) -> None:
+    async with server(served(FakeBackend(ids("Hi")), context=512)) as client:
+        answer = await client.post(path, json={**body(path, text), "stream": stream})
+    if path == RESPONSES and stream:
+        *_, last = events(answer.text)
+        assert (answer.status_code, last["type"]) == (200, "response.failed")
+        error = last["response"]["error"]
+    else:
+        assert answer.status_code == 400
+        error = answer.json()["error"]
+    if path == MESSAGES:
+        found = ANTHROPIC.match(error["message"])
+        assert found
+        assert int(found[1]) > int(found[2]) == 512
+        return
+    assert error["code"] == "context_length_exceeded"
+    found = OPENAI.search(error["message"])
+    assert found
+    assert int(found[2]) > int(found[1]) == 512
+
+
+REFUSALS = [
+    (
+        400,
+        {
+            "error": {
+                "message": "This model's maximum context length is 512 tokens. However, your "
+                "request has 600 input tokens. Please reduce the length of the input messages.",
+                "type": "BadRequestError",
+                "code": 400,
+            }
+        },
+    ),
+    (
+        400,
+        {
+            "object": "error",
+            "message": "This model's maximum context length is 512 tokens. However, you requested "
+            "650 tokens (600 in the messages, 50 in the completion). Please reduce the length.",
+        },
+    ),
+    (
+        400,
+        {
+            "error": {
+                "code": 400,
+                "message": "the request exceeds the available context size, try increasing it",
+                "type": "exceed_context_size_error",
+                "n_prompt_tokens": 600,
+                "n_ctx": 512,
+            }
+        },
+    ),
+    (400, {"error": {"message": "length of prompt_tokens (600) must be less than max (512)."}}),
+    (
+        400,
+        {
+            "message": "The sum of prompt length (600.0), query length (0) should not exceed "
+            "max_num_tokens (512)"
+        },
+    ),
+    (
+        400,
+        {
+            "message": "The input (600 tokens) is longer than the model's context length (512 "
+            "tokens)."
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize("refused", REFUSALS, ids=["vllm", "old vllm", "llama", "a", "b", "sglang"])
+@pytest.mark.parametrize("path", [CHAT, RESPONSES, MESSAGES])
+@pytest.mark.parametrize("speaks", [False, True], ids=["asked as chats", "passed on"])
+async def test_another_servers_words_for_it_become_those_that_agents_know(
+    path: str, refused: tuple[int, dict[str, Any]], speaks: bool
+) -> None:
+    status, said = refused
+    async with chat_server() as (stand_in, url):
+        stand_in.status = status
+        stand_in.routes[CHAT] = lambda _: json.dumps(said).encode()
+        if speaks:
+            stand_in.routes[path] = lambda _: json.dumps(said).encode()
+        async with server(RelayedModel("ours", OpenAIBackend("it", url, "x"), "vllm")) as client:
+            answer = await client.post(path, json={"model": "ours", **body(path, "Hi")})
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    if path == MESSAGES:
+        assert error["message"] == "prompt is too long: 600 tokens > 512 maximum"
+    else:
+        assert error["code"] == "context_length_exceeded"
+        assert OPENAI.search(error["message"])
+
+
+@pytest.mark.parametrize("speaks", [False, True], ids=["asked as chats", "passed on"])
+async def test_a_stream_of_responses_says_it_where_codex_looks(speaks: bool) -> None:
+    async with chat_server() as (stand_in, url):
+        stand_in.status = 400
+        refused = json.dumps(REFUSALS[0][1]).encode()
+        stand_in.routes[CHAT] = lambda _: refused
+        if speaks:
+            stand_in.routes[RESPONSES] = lambda _: refused
+        async with server(RelayedModel("ours", OpenAIBackend("it", url, "x"), "vllm")) as client:
+            asked = {"model": "ours", "input": "Hi", "stream": True}
+            answer = await client.post(RESPONSES, json=asked)
+    assert answer.status_code == 200
+    seen = events(answer.text)
+    assert [event["type"] for event in seen][-1] == "response.failed"
+    assert [event["sequence_number"] for event in seen] == list(range(len(seen)))
+    assert seen[-1]["response"]["error"]["code"] == "context_length_exceeded"
+
+
+async def test_a_wish_for_more_tokens_than_there_is_room_for_is_not_a_long_prompt() -> None:
+    words = (
+        "'max_tokens' or 'max_completion_tokens' is too large: 4096. This model's maximum context "
+        "length is 512 tokens and your request has 30 input tokens (4096 > 512 - 30)."
+    )
+    async with chat_server() as (stand_in, url):
+        stand_in.status = 400
+        stand_in.routes[CHAT] = lambda _: json.dumps({"error": {"message": words}}).encode()
+        async with server(RelayedModel("ours", OpenAIBackend("it", url, "x"), "vllm")) as client:
+            asked = {"model": "ours", **body(MESSAGES, "Hi")}
+            answer = await client.post(MESSAGES, json=asked)
+    assert len(stand_in.asked_at(CHAT)) == 2
+    assert "prompt is too long" not in answer.text
+
+
+async def test_a_full_queue_says_how_long_to_wait_in_words() -> None:
+    async with chat_server() as (stand_in, url):
+        stand_in.status = 429
+        stand_in.routes[CHAT] = lambda _: b'{"error": {"message": "busy"}}'
+        async with server(RelayedModel("ours", OpenAIBackend("it", url, "x"), "vllm")) as client:
+            answer = await client.post(CHAT, json={"model": "ours", **body(CHAT, "Hi")})
+    assert answer.status_code == 429
+    assert re.search(r"try again in \d+s", answer.json()["error"]["message"])
+    assert answer.headers["retry-after"]

@@ -1,0 +1,16 @@
+#!/bin/sh
+# Runs the real agents against the scripted model, in a network of their own that has loopback only.
+# usage: test.sh DIRECTORY [PYTEST'S ARGUMENTS]
+set -eu
+cd "$(dirname "$0")/../.."
+ENGINIX_AGENTS=$(cd "$1" && pwd)
+export ENGINIX_AGENTS
+shift
+
+.venv/bin/enginix setup triton-cpu
+set -- .venv/bin/pytest -q -s -c tests/pytest.ini tests/agents/test_real_agents.py "$@"
+if command -v bwrap >/dev/null && bwrap --dev-bind / / --unshare-net true 2>/dev/null; then
+  exec bwrap --dev-bind / / --unshare-net --die-with-parent "$@"
+fi
+echo "bubblewrap is not here or may not make a network: only their settings keep the agents to loopback" >&2
+exec "$@"

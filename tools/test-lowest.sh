@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Holds pyproject.toml to its lower bounds: runs tests with the lowest release of each dependency that
+# it allows, in an environment of its own.
+# usage: test-lowest.sh [PYTEST-ARGUMENT...]     PYTHON=python3.12 for another Python
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=${PYTHON:-.venv/bin/python}
+venv=.venv-lowest
+export PYTHONDONTWRITEBYTECODE=1
+
+wanted=$("$python" --version && .venv/bin/python tools/lowest.py python/pyproject.toml)
+if [[ ! -f $venv/wanted ]] || [[ $(<"$venv/wanted") != "$wanted" ]]; then
+  echo "installing the lowest allowed releases into $venv" >&2
+  rm -rf "$venv"
+  "$python" -m venv "$venv"
+  tail --lines +2 <<<"$wanted" >"$venv/constraints.txt"
+  # Not the extra [dev]: schemathesis asks for a newer rich.
+  "$venv/bin/pip" install --quiet --disable-pip-version-check --constraint "$venv/constraints.txt" \
+    --editable ./python anthropic hypothesis openai psutil pytest pytest-asyncio
+  printf '%s\n' "$wanted" >"$venv/wanted"
+fi
+
+# Not engine/trtllm: its conversions and watchdogs take minutes, and few libraries.
+(($#)) || set -- tests/backends tests/catalog tests/chat tests/checkpoint tests/engine/gguf tests/gateway tests/triton
+exec "$venv/bin/python" -m pytest -c tests/pytest.ini -p no:cacheprovider "$@"
