@@ -57,6 +57,8 @@ def running(home: Path, options: Sequence[str] = ()) -> Iterator[Profile]:
     # What is left behind there can only be this profile's.
     env["TMPDIR"] = str(home / TEMPORARY)
     (home / TEMPORARY).mkdir(exist_ok=True)
+    # Whoever ends this program ends the profile with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     home.mkdir(parents=True, exist_ok=True)
     log = home / "up.log"
     with log.open("wb") as out:
