@@ -45,6 +45,7 @@ EnginixError
     ├── ModelNotFound        the request names no model of this server
     ├── PromptTooLong        prompt and answer do not fit the context
     ├── TemplateRefused      the chat template raised its own error
+    ├── TemplateTooSlow      the chat template computes for longer than it may
     ├── TemplateMissing      the model has no chat template
     ├── NotAuthorized        no API key, or one that is not among the configured ones
     ├── ForeignOrigin        a web page asks that this server does not know
@@ -347,6 +348,16 @@ class TemplateRefused(RequestError):
     def __init__(self, words: str) -> None:
         super().__init__(
             f"the model's chat template refused these messages: {words}",
+            param="messages",
+            code="invalid_messages",
+        )
+
+
+class TemplateTooSlow(RequestError):
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"the model's chat template computed for more than {seconds:g} s; shorten the "
+            "conversation, or correct chat_template.jinja and build the engine again",
             param="messages",
             code="invalid_messages",
         )

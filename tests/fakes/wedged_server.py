@@ -7,6 +7,7 @@ hollow     begins every answer and never sends a token
 refusing   answers 503 for ever
 stopping   streams end in mid-answer without an end, new ones never begin
 busy       as silent, but it computes without pause
+every3     every third request, or fourth, and so on, is taken and never answered
 gone       the process is killed
 zombie     the process is gone and one of its children still has the port
 """
@@ -104,6 +105,8 @@ class Server:
         self, asked: dict[str, object], path: str, writer: asyncio.StreamWriter
     ) -> None:
         self.asked.append(asked)
+        if self.how.startswith("every") and not len(self.asked) % int(self.how[5:]):
+            await asyncio.Event().wait()
         match self.how:
             case "refusing":
                 reply(writer, 503, b'{"error": {"message": "loading"}}')

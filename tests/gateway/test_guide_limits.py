@@ -5,14 +5,18 @@ from typing import Any
 
 import pytest
 from fakes.backend import FakeBackend
+from fakes.chat_server import chat_server, completion, texts
 from gateway.harness import ids, served, server, user
 
+from enginix.backends.openai import OpenAIBackend
 from enginix.errors import RequestError
-from enginix.gateway.guide_limits import check_body, check_guide
-from enginix.gateway.settings import GuideLimits
+from enginix.gateway.guide_limits import check_body, check_guide, check_schema
+from enginix.gateway.models import RelayedModel
+from enginix.gateway.settings import GuideLimits, RequestLimits
 from enginix.triton.request import Guide
 
 LIMITS = GuideLimits()
+PASSED_ON = RequestLimits().passed_on
 
 
 def nested(depth: int) -> dict[str, Any]:
@@ -30,6 +34,7 @@ def nested(depth: int) -> dict[str, Any]:
         ("json_schema", json.dumps({"enum": list(range(10_001))}), "10000"),
         ("json_schema", json.dumps(nested(201)), "200"),
         ("json_schema", json.dumps({"enum": ["a" * 300_000]}), "262144"),
+        ("json_schema", json.dumps({"anyOf": [{"type": "null"}] * 10_001}), "10000"),
         ("json_schema", json.dumps({"pattern": "a{99999}"}), "10000"),
         ("regex", "(" * 201 + ")" * 201, "200"),
         ("regex", "a{1000000}", "10000"),
@@ -114,3 +119,49 @@ async def test_no_engine_is_asked_for_what_is_beyond_a_limit(body: dict[str, Any
         )
     assert (answer.status_code, free.status_code) == (400, 400)
     assert not backend.asked
+
+
+def held(schema: Any) -> dict[str, Any]:
+    return {"response_format": {"type": "json_schema", "json_schema": {"schema": schema}}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "limit"),
+    [
+        ({"enum": list(range(1001))}, "1000"),
+        ({"oneOf": [{"const": each} for each in range(1001)]}, "1000"),
+        ({"type": "string", "pattern": "[a-z]*" * 201}, "200 of"),
+        ({"enum": ["a" * 1000] * 66}, "65536"),
+        ({"properties": {"k" * 70_000: {}}}, "65536"),
+    ],
+)
+def test_a_server_that_compiles_guides_itself_is_asked_for_less(schema: Any, limit: str) -> None:
+    with pytest.raises(RequestError, match=limit):
+        check_body(held(schema), PASSED_ON)
+    check_schema(schema, LIMITS, "response_format")
+
+
+def test_groups_and_escaped_signs_are_no_quantifiers() -> None:
+    pattern = r"(?:a)\*[*+?]" * 300
+    check_body(held({"type": "string", "pattern": pattern}), PASSED_ON)
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/messages"])
+async def test_no_server_is_asked_for_it_whoever_writes_the_dialect(path: str) -> None:
+    form = {"type": "json_schema", "name": "x", "schema": HUGE}
+    body = {
+        **held(HUGE),
+        "text": {"format": form},
+        "output_config": {"format": form},
+        "messages": user("Hi"),
+        "input": "Hi",
+        "max_tokens": 5,
+    }
+    async with chat_server(completion(*texts("Hello"))) as (stand_in, url):
+        backend = OpenAIBackend("theirs", url, "theirs")
+        model = RelayedModel("ours", backend, "vllm", reasoning="think-tags")
+        async with server(model) as client:
+            answer = await client.post(path, json=body)
+        assert answer.status_code == 400
+        assert "cannot be enforced" in answer.text
+        assert not stand_in.asked_at("/v1/chat/completions")

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 
 import pytest
 from fakes.backend import FakeBackend
-from gateway.harness import ids, served, server, user
+from gateway.harness import application, ids, served, server, user
 
 from enginix.errors import BackendTimedOut, BackendUnavailable
+from enginix.gateway.gateway import Gateway
+from enginix.gateway.record import RequestRecord
+from enginix.gateway.settings import Settings
 
 PATH = "/v1/chat/completions"
 
@@ -52,3 +56,26 @@ async def test_a_model_that_is_slow_to_answer_probes_keeps_its_requests() -> Non
             await client.get("/health")
         backend.go.set()
         assert (await waiting).status_code == 200
+
+
+async def test_a_request_that_is_given_up_while_its_failure_is_explained_is_a_503(
+    tmp_path: Path,
+) -> None:
+    """The watch looks while the supervisor is being asked why the server has gone."""
+    gateways: list[Gateway] = []
+
+    async def give_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if b"status" in await reader.readline():
+            for lane in gateways[0].lanes.values():
+                lane.first_tokens.give_up("it is down")
+            writer.write(b'{"servers": {}}\n')
+        writer.close()
+
+    settings = Settings(supervisor=tmp_path / "s")
+    supervisor = await asyncio.start_unix_server(give_up, tmp_path / "s")
+    async with supervisor, application(served(FakeBackend([])), settings=settings) as app:
+        gateways.append(app.state.gateway)
+        record = RequestRecord("id", "POST", PATH)
+        with pytest.raises(BackendUnavailable, match="closed the connection"):
+            async with gateways[0].at_work("demo", record):
+                raise BackendUnavailable("Triton closed the connection")

@@ -93,9 +93,17 @@ def test_the_gateway_is_told_where_every_model_is() -> None:
         *("enginix", "openai", "--models=/run/g", "--host=127.0.0.1", "--port=9"),
         "--supervisor=/run/s",
     ]
-    open_to = GatewayEntry(9, allowed_hosts=["ai.lan"], cors_origins=["https://chat.example"])
-    flags = gateway_command(["enginix"], open_to, Path("/g"), {}, Path("/s")).argv[-2:]
-    assert flags == ["--allowed-host=ai.lan", "--cors-origin=https://chat.example"]
+    open_to = GatewayEntry(
+        9,
+        allowed_hosts=["ai.lan"],
+        cors_origins=["https://chat.example"],
+        allow_image_urls=True,
+    )
+    *_, host, origin, images = gateway_command(
+        ["enginix"], open_to, Path("/g"), {}, Path("/s")
+    ).argv
+    assert (host, origin) == ("--allowed-host=ai.lan", "--cors-origin=https://chat.example")
+    assert images == "--allow-image-urls"
     first, second = json.loads(command.files[Path("/run/g")])["models"]
     assert (first["directory"], first["address"]) == ("/e", "127.0.0.1:2")
     assert (second["url"], second["upstream"]) == ("http://127.0.0.1:3", "B-30B")

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -32,7 +33,7 @@ SHORT = Policy(
 
 
 @asynccontextmanager
-async def kept_server(directory: Path) -> AsyncIterator[tuple[Keeper, str]]:
+async def kept_server(directory: Path, policy: Policy = SHORT) -> AsyncIterator[tuple[Keeper, str]]:
     (port,) = free_ports(1)
     url = f"http://127.0.0.1:{port}"
     backend = OpenAIBackend("stand-in", url, "m", probe_seconds=0.2)
@@ -46,7 +47,7 @@ async def kept_server(directory: Path) -> AsyncIterator[tuple[Keeper, str]]:
 
     argv = [sys.executable, str(PROGRAM), str(port)]
     spec = ChildSpec("stand-in", argv, directory / "log", is_ready, deadline=20)
-    keeper = Keeper(spec, probe=backend.probe, policy=SHORT)
+    keeper = Keeper(spec, probe=backend.probe, policy=policy)
     try:
         await keeper.load()
         yield keeper, url
@@ -66,6 +67,17 @@ async def test_a_wedged_server_is_started_again_and_serves(tmp_path: Path, how: 
         await wedge(url, how)
         await serving_again(keeper)
         assert "stand-in is wedged: no token came out" in (keeper.child.error or "")
+
+
+@pytest.mark.parametrize("how", ["every2", "every4"])
+async def test_a_server_of_whose_requests_some_hang_is_started_again(
+    tmp_path: Path, how: str
+) -> None:
+    policy = replace(SHORT, hang=0.1)
+    async with kept_server(tmp_path, policy) as (keeper, url):
+        await wedge(url, how)
+        await serving_again(keeper)
+        assert "stand-in is " in (keeper.child.error or "")
 
 
 @pytest.mark.parametrize("how", ["gone", "zombie"])

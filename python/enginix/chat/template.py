@@ -7,28 +7,33 @@ one is the conversation's fault to its author, so it comes back as TemplateRefus
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence, Sized
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from jinja2 import nodes
-from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
-from jinja2.runtime import Context
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from enginix.chat.bounds import BoundedEnvironment, OutOfTime
 from enginix.chat.content_format import ContentFormat, content_format
+from enginix.chat.growth import measuring
 from enginix.chat.messages import plain_messages
 from enginix.chat.reasoning import think_brackets, think_tags
 from enginix.chat.repair import repaired
 from enginix.chat.special import read_json, read_special_tokens
-from enginix.errors import EngineDamaged, RequestError, TemplateMissing, TemplateRefused
+from enginix.errors import (
+    EngineDamaged,
+    RequestError,
+    TemplateMissing,
+    TemplateRefused,
+    TemplateTooSlow,
+)
 
-# No template in use computes more than an index or an indent.
-MOST_COMPUTED = 1 << 20
+# What a rendering gets; those of ordinary templates and conversations take less than a millisecond.
+RENDER_SECONDS = 2.0
 RESERVED = frozenset(("messages", "tools", "documents", "self"))
 
 
@@ -48,8 +53,10 @@ class ChatTemplate:
         *,
         now: Callable[[], datetime] = datetime.now,
     ) -> None:
-        environment = template_environment(now)
+        environment = self._environment = template_environment(now)
         self.sources = dict(sources)
+        self.slow = False
+        """Whether it has once taken longer than an event loop can wait."""
         self._special_tokens = dict(special_tokens or {})
         compiled = {
             name: _compile(environment, name, source) for name, source in self.sources.items()
@@ -78,9 +85,10 @@ class ChatTemplate:
         tools: Sequence[Mapping[str, Any]] | None = None,
         *,
         chat_template_kwargs: Mapping[str, Any] | None = None,
+        seconds: float = RENDER_SECONDS,
         **variables: Any,
     ) -> str:
-        """The prompt for `messages`.
+        """The prompt for `messages`, or TemplateTooSlow after `seconds`.
 
         `chat_template_kwargs` are the client's own variables, `variables` ours, such as
         `enable_thinking` or `add_generation_prompt`.
@@ -97,7 +105,8 @@ class ChatTemplate:
         if name not in self._compiled:
             raise TemplateMissing
         plain = plain_messages(messages, self.sources[name], self._contents[name])
-        return self._render(self._compiled[name], plain, tools or None, variables)
+        with self._environment.within(seconds):
+            return self._render(self._compiled[name], plain, tools or None, variables)
 
     def _render(
         self,
@@ -120,6 +129,8 @@ class ChatTemplate:
                         "tools": tools,
                     }
                 )
+            except OutOfTime:
+                raise TemplateTooSlow(self._environment.budget.seconds) from None
             except Exception as error:  # a template can raise anything Python can
                 refusal = refusal or TemplateRefused(_words(error))
         assert refusal is not None
@@ -186,45 +197,19 @@ def _read_text(path: Path) -> str:
         raise EngineDamaged(f"{path} cannot be read: {error}; build the engine again") from error
 
 
-def template_environment(now: Callable[[], datetime]) -> jinja2.Environment:
+def template_environment(now: Callable[[], datetime]) -> BoundedEnvironment:
     """The environment that templates are written for: transformers' chat_template_utils."""
-    environment = _Bounded(
+    environment = BoundedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
     )
 
     def strftime_now(format: str) -> str:
         return now().strftime(format)
 
-    environment.filters["tojson"] = _to_json
+    environment.filters["tojson"] = measuring(to_json)
     environment.globals["raise_exception"] = _raise_exception
     environment.globals["strftime_now"] = strftime_now
     return environment
-
-
-class _Bounded(ImmutableSandboxedEnvironment):
-    """A sandbox in which no power and no repeated text fills the memory, or takes for ever.
-
-    jinja2 would even compute constants of this kind when the template is compiled.
-    """
-
-    intercepted_binops = frozenset(("*", "**"))
-
-    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        if _size(left, operator, right) > MOST_COMPUTED:
-            raise SecurityError(f"{operator} of these two is too large")
-        return super().call_binop(context, operator, left, right)
-
-
-def _size(left: Any, operator: str, right: Any) -> int:
-    """Of what comes out, at most: items of a text or list, bits of a number."""
-    if operator == "**":
-        whole = isinstance(left, int) and isinstance(right, int)
-        return left.bit_length() * abs(right) if whole else 0
-    for one, times in ((left, right), (right, left)):
-        if isinstance(one, Sized) and isinstance(times, int):
-            return len(one) * times
-    both = isinstance(left, int) and isinstance(right, int)
-    return left.bit_length() + right.bit_length() if both else 0
 
 
 class _Generation(Extension):
@@ -238,7 +223,7 @@ class _Generation(Extension):
         return nodes.Scope(body, lineno=line)
 
 
-def _to_json(
+def to_json(
     value: Any,
     ensure_ascii: bool = False,
     indent: int | None = None,

@@ -82,6 +82,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a name besides localhost that this server may be asked under; may be given again. "
         "On a loopback address without keys all others are refused, with this option everywhere",
     )
+    add(
+        "--allow-image-urls",
+        action="store_true",
+        help="pass http and https addresses of images on to servers that fetch them themselves, "
+        "from wherever they stand; otherwise only images inside the request",
+    )
     limits = parser.add_argument_group("limits")
     add = limits.add_argument
     add("--max-running", type=int, default=load.running, help="answers at once (%(default)s)")
@@ -193,7 +199,11 @@ def settings_of(args: argparse.Namespace) -> Settings:
             raise UsageError(f"{flag} is {value:g}; expected more than 0")
     keys = environment.api_keys() | (read_keys(args.api_keys) if args.api_keys else frozenset())
     return Settings(
-        request=RequestLimits(body_bytes=int(args.max_body_mb * 2**20), max_tokens=args.max_tokens),
+        request=RequestLimits(
+            body_bytes=int(args.max_body_mb * 2**20),
+            image_urls=args.allow_image_urls,
+            max_tokens=args.max_tokens,
+        ),
         load=LoadLimits(
             running=args.max_running,
             waiting=max(0, args.max_waiting),

@@ -42,7 +42,7 @@ from enginix.serve.profile import ModelEntry, Profile, load_profile, profile_nam
 
 logger = logging.getLogger(__name__)
 
-GATEWAY_FLAGS = ("host", "port", "workers", "allowed_hosts", "cors_origins")
+GATEWAY_FLAGS = ("host", "port", "workers", "allowed_hosts", "cors_origins", "allow_image_urls")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,6 +64,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest = f"{option.strip('-').replace('-', '_')}s"
         text = f"the gateway's {option}; may be given again"
         parser.add_argument(option, dest=dest, action="append", metavar=what, help=text)
+    parser.add_argument(
+        "--allow-image-urls",
+        action="store_true",
+        default=None,
+        help="the gateway's --allow-image-urls",
+    )
     parser.add_argument("--http-port", type=int, help="the first model's HTTP port")
     parser.add_argument("--grpc-port", type=int, help="its gRPC port, if Triton serves it")
     parser.add_argument("--metrics-port", type=int, help="its metrics port, likewise")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from enginix.chat.messages import plain_messages
-from enginix.chat.template import starts_inside
-from enginix.errors import RequestError
+from enginix.chat.template import RENDER_SECONDS, starts_inside
+from enginix.errors import RequestError, TemplateTooSlow
 from enginix.gateway.ask import ReplyFormat
 from enginix.gateway.forms import Wanted, held_to_forms
 from enginix.gateway.models import ServedModel
@@ -17,6 +18,8 @@ from enginix.triton.request import Guide
 
 # Longer conversations are rendered beside the event loop, so that running streams go on.
 LONG_CONVERSATION = 32 << 10
+# What a template may compute in the event loop; one that takes longer has no second try there.
+LOOP_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +64,14 @@ async def prompt_of(
     engine_guides: bool = True,
 ) -> Prompt:
     """`answer`: what the answer is held to, by an engine that `engine_guides`."""
-    if conversation.size > LONG_CONVERSATION:
-        return await asyncio.to_thread(chat_prompt, model, conversation, answer, engine_guides)
-    return chat_prompt(model, conversation, answer, engine_guides)
+    template = model.template
+    if conversation.size <= LONG_CONVERSATION and not template.slow:
+        try:
+            return chat_prompt(model, conversation, answer, engine_guides, LOOP_SECONDS)
+        except TemplateTooSlow:
+            template.slow = True
+    work = partial(chat_prompt, model, conversation, answer, engine_guides)
+    return await asyncio.get_running_loop().run_in_executor(model.renderer, work)
 
 
 def chat_prompt(
@@ -71,6 +79,7 @@ def chat_prompt(
     conversation: Conversation,
     answer: Guide | None = None,
     engine_guides: bool = True,
+    seconds: float = RENDER_SECONDS,
 ) -> Prompt:
     chat = model.manifest.chat
     if conversation.tools and chat.tools is None:
@@ -85,7 +94,10 @@ def chat_prompt(
         words = last_words(conversation, model)
         messages = messages[:-1]
     text = model.template.render(
-        messages, shown_tools(conversation.tools) or None, chat_template_kwargs=variables
+        messages,
+        shown_tools(conversation.tools) or None,
+        chat_template_kwargs=variables,
+        seconds=seconds,
     )
     format = ReplyFormat(
         reasoning=chat.reasoning,

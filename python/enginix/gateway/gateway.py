@@ -159,7 +159,7 @@ class Gateway:
                 yield times
         except BackendError as error:
             lane.liveness.failed(error)
-            raise await self.servers.explained(model, error) from None
+            raise await self._explained(lane, error, waits) from None
         except asyncio.CancelledError:
             why = lane.first_tokens.given_up(waits)
             if not (why or self._interrupted) or task.uncancel() > 0:
@@ -172,6 +172,18 @@ class Gateway:
             _note(times, record)
             self.note_late_tokens(lane)
             self._tasks.discard(task)
+
+    async def _explained(
+        self, lane: Lane, error: BackendError, waits: Sequence[int]
+    ) -> BackendError:
+        """`error` in the supervisor's words; those of whoever gives the request up are as good."""
+        try:
+            return await self.servers.explained(lane.model.name, error)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not lane.first_tokens.given_up(waits) or task is None or task.uncancel() > 0:
+                raise
+            return error
 
     def note_late_tokens(self, lane: Lane) -> None:
         """They come when their requests are over, so whoever passes by counts them."""

@@ -16,11 +16,12 @@ from enginix.errors import RequestError
 from enginix.gateway.settings import GuideLimits
 from enginix.triton.request import Guide
 
-# Keywords of JSON Schema that make an engine repeat something.
+# Keywords of JSON Schema among whose values an engine chooses, and that make it repeat something.
+CHOOSING = ("enum", "anyOf", "oneOf")
 REPEATING = ("minItems", "maxItems", "minProperties", "maxProperties", "minLength")
 # What counts in a grammar or a regular expression: escapes, literals and sets are passed over.
 PATTERN_PARTS = re.compile(
-    r"\\.|\[\^?\]?(?:[^\]\\]|\\.)*\]|(?P<open>\()|(?P<close>\))"
+    r"\\.|\[\^?\]?(?:[^\]\\]|\\.)*\]|(?P<open>\((?:\?[:=!<])?)|(?P<close>\))|(?P<many>[*+?])"
     r"|\{\s*(?P<least>\d*)\s*(?P<comma>,?)\s*(?P<most>\d*)\s*\}",
     re.DOTALL,
 )
@@ -86,7 +87,7 @@ def check_body(asked: Mapping[str, Any], limits: GuideLimits) -> None:
 
 
 def check_schema(schema: Any, limits: GuideLimits, param: str) -> None:
-    level, depth, values = [schema], 0, 0
+    level, depth, values, characters = [schema], 0, 0, 0
     while level:
         depth += 1
         if depth > limits.depth:
@@ -94,6 +95,8 @@ def check_schema(schema: Any, limits: GuideLimits, param: str) -> None:
         for part in level:
             if isinstance(part, Mapping):
                 _check_keywords(part, limits, param)
+            characters += _characters(part)
+        _check_size(characters, limits, param)
         level = [child for part in level for child in _children(part)]
         values += len(level)
         if values > limits.values:
@@ -105,18 +108,23 @@ def _check_keywords(schema: Mapping[str, Any], limits: GuideLimits, param: str) 
         bound = schema.get(keyword)
         if isinstance(bound, int | float) and bound > limits.repetitions:
             raise _refused(param, f"{keyword} {bound:g}, at most {limits.repetitions} is possible")
-    choices = schema.get("enum")
-    if isinstance(choices, list) and len(choices) > limits.choices:
-        raise _refused(
-            param, f"an enum of {len(choices)} values, at most {limits.choices} are possible"
-        )
+    for keyword in CHOOSING:
+        choices = schema.get(keyword)
+        if isinstance(choices, list) and len(choices) > limits.choices:
+            raise _refused(
+                param,
+                f"an {keyword} of {len(choices)} values, at most {limits.choices} are possible",
+            )
     if isinstance(pattern := schema.get("pattern"), str):
         _check_pattern(pattern, limits, param)
 
 
 def _check_pattern(text: str, limits: GuideLimits, param: str) -> None:
-    depth = 0
+    depth = quantifiers = 0
     for part in PATTERN_PARTS.finditer(text):
+        quantifiers += part["many"] is not None
+        if quantifiers > limits.quantifiers:
+            raise _refused(param, f"more than {limits.quantifiers} of *, + and ? in one pattern")
         depth += (part["open"] is not None) - (part["close"] is not None)
         if depth > limits.depth:
             raise _refused(param, f"parentheses nested deeper than {limits.depth} levels")
@@ -145,6 +153,13 @@ def _at(value: Any, path: tuple[str, ...]) -> Any:
     for name in path:
         value = value.get(name) if isinstance(value, Mapping) else None
     return value
+
+
+def _characters(part: Any) -> int:
+    """Of a text or of an object's names; what lies inside them is counted for itself."""
+    if isinstance(part, str):
+        return len(part)
+    return sum(map(len, part)) if isinstance(part, Mapping) else 0
 
 
 def _children(part: Any) -> Iterator[Any]:

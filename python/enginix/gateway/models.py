@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -33,6 +34,10 @@ class Names:
     contains: tuple[str, ...] = ()
 
 
+def one_thread() -> Executor:
+    return ThreadPoolExecutor(1, "render")
+
+
 @dataclass(frozen=True, slots=True)
 class ServedModel:
     """All that is needed to turn a conversation into tokens and tokens into a reply."""
@@ -45,6 +50,8 @@ class ServedModel:
     aliases: tuple[str, ...] = ()
     contains: tuple[str, ...] = ()
     """A name nobody has that holds one of these words means this model."""
+    renderer: Executor = field(default_factory=one_thread, compare=False)
+    """Renders what the event loop cannot wait for, one conversation at a time."""
     # OpenAI's `created`; the engine itself carries no time, so that builds are reproducible.
     created: int = field(default_factory=lambda: int(time.time()))
 

@@ -16,10 +16,17 @@ class GuideLimits:
     """Levels of schemas or parentheses inside each other."""
     repetitions: int = 10_000
     """The highest bound of a repetition, or of an array's items."""
+    quantifiers: int = 10_000
+    """Of the kind *, + and ? in one pattern."""
     choices: int = 10_000
-    """Values of one enum."""
+    """Values of one enum, or schemas of one choice."""
     values: int = 100_000
     """All parts of a schema together."""
+
+
+# Of engines that compile guides where they serve: in llama-server an enum of 10,000 values holds up
+# every stream for half a minute, and a pattern of 2,000 stars for one and a half.
+PASSED_ON = GuideLimits(characters=64 << 10, quantifiers=200, choices=1000, values=20_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,11 @@ class RequestLimits:
     choices: int = 16
     stop_strings: int = 64
     guide: GuideLimits = field(default_factory=GuideLimits)
+    """Where guides are tried in a process with limits of its own."""
+    passed_on: GuideLimits = PASSED_ON
+    """Where another server is asked, which compiles them itself."""
+    image_urls: bool = False
+    """Other servers may be asked to fetch images themselves, from wherever a client says."""
     max_tokens: int | None = None
     """The most tokens one answer may have; None leaves it to the context."""
 

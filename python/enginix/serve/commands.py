@@ -126,6 +126,7 @@ def gateway_command(
             *([f"--workers={gateway.workers}"] if gateway.workers != 1 else []),
             *(f"--allowed-host={name}" for name in gateway.allowed_hosts),
             *(f"--cors-origin={origin}" for origin in gateway.cors_origins),
+            *(["--allow-image-urls"] if gateway.allow_image_urls else []),
         ],
         files={file: json.dumps(content, indent=2) + "\n"},
     )

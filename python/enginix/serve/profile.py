@@ -96,6 +96,8 @@ class GatewayEntry:
     """Names besides localhost that it may be asked under."""
     cors_origins: list[str] = field(default_factory=list)
     """Web pages from there may ask, too."""
+    allow_image_urls: bool = False
+    """Servers that see images may be asked to fetch them themselves."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import orjson
@@ -28,7 +29,9 @@ async def tokenize(request: Request) -> Response:
     asked = await read(request, TokenizeRequest)
     model = gateway_of(request).models.find(asked.model)
     # Beside the event loop to the last byte: there may be megabytes of them.
-    answer = await run_in_threadpool(tokenized, asked, model)
+    where = None if asked.messages is None else model.renderer
+    loop = asyncio.get_running_loop()
+    answer = await loop.run_in_executor(where, tokenized, asked, model)
     return Response(answer, media_type="application/json")
 
 

@@ -15,6 +15,7 @@ from enginix.errors import EnginixError
 from enginix.gateway.body import DEEPEST, LARGE_BODY, is_deep, read_bytes
 from enginix.gateway.gateway import Gateway
 from enginix.gateway.guide_limits import check_body
+from enginix.gateway.media import check_media
 from enginix.gateway.models import RelayedModel
 from enginix.gateway.relay.adapt import CHAT, COUNT, needs_us, plain_body
 from enginix.gateway.relay.passing import Relayed
@@ -60,12 +61,14 @@ def relay_to(
     model = gateway.models.resolve(name, engine)
     if not isinstance(model, RelayedModel):
         return None
+    # Before anything is asked, and whoever writes the dialect in the end.
+    check_body(asked, gateway.settings.request.passed_on)
+    check_media(asked, fetched=gateway.settings.request.image_urls)
     if instead is not None and is_ours(model, path, asked):
         return None
     if path == CHAT:
         # There is no other way to ask for it.
         instead = None
-    check_body(asked, gateway.settings.request.guide)
     body = {**plain_body(path, asked), "model": model.backend.model}
     if path == CHAT and "messages" in body and model.backend.lacks(REASONING):
         body["messages"] = without_reasoning(body["messages"])

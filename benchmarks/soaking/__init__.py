@@ -1,0 +1,1 @@
+"""The parts of benchmarks/soak.py, benchmarks/faults.py and benchmarks/hostile.py."""
