@@ -137,3 +137,52 @@ def test_schemas_nested_without_end_are_refused() -> None:
     functions = functions_of([tool("f", {"properties": {"a": nested}})], strict_only=False)
     with pytest.raises(RequestError, match="nested deeper than 32"):
         call_guide("qwen3-xml", functions, one_call=True)
+
+
+A = {"type": "object", "properties": {"a": {"const": 1}}, "required": ["a"]}
+B = {"type": "object", "properties": {"b": {"const": 2}}, "required": ["b"]}
+KIND = {"kind": {"enum": ["a", "b"]}}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "arguments"),
+    [
+        ({"type": "object", "allOf": [A, B]}, {"a": 1, "b": 2}),
+        ({**A, "allOf": [B]}, {"a": 1, "b": 2}),
+        (
+            {"type": "object", "allOf": [{"$ref": "#/$defs/A"}, B], "$defs": {"A": A}},
+            {"a": 1, "b": 2},
+        ),
+        ({**B, "$ref": "#/$defs/A", "$defs": {"A": A}}, {"a": 1, "b": 2}),
+        ({"type": "object", "properties": KIND, "oneOf": [A, B]}, {"kind": "a", "a": 1}),
+        ({**A, "anyOf": [{"allOf": [B]}, {"required": ["a"]}]}, {"a": 1, "b": 2}),
+        ({**A, "if": A, "then": B}, {"a": 1, "b": 2}),
+        ({**A, "dependentSchemas": {"a": B}}, {"a": 1, "b": 2}),
+        ({**A, "required": ["a", "z"]}, {"a": 1, "z": 0}),
+        ({**A, "not": {"properties": {"a": {"const": 2}}}}, {"a": 1}),
+    ],
+)
+def test_what_a_schema_allows_in_several_places_stays_possible(
+    parameters: dict[str, Any], arguments: dict[str, Any]
+) -> None:
+    assert is_valid(parameters, arguments)
+    held = schema("hermes-json", tool("f", parameters))
+    assert is_valid(held, {"name": "f", "arguments": arguments})
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"type": "object", "anyOf": [A, B]},
+        {
+            "type": "object",
+            "properties": {"x": {"allOf": [{"$ref": "#/$defs/A"}]}},
+            "$defs": {"A": A},
+        },
+        {**A, "anyOf": [{"required": ["a"]}, {"required": ["b"]}]},
+    ],
+)
+def test_objects_of_one_place_are_closed(parameters: dict[str, Any]) -> None:
+    held = schema("hermes-json", tool("f", parameters))
+    for invented in ({"a": 1, "mood": 0}, {"x": {"a": 1, "mood": 0}}):
+        assert not is_valid(held, {"name": "f", "arguments": invented})
