@@ -61,9 +61,10 @@ async def _choice(ask: Ask, index: int, times: TokenTimes) -> Replies:
                 if choice.done:
                     return
     except GenerationFailed as error:
-        # Only the engine knows which guides it can follow, and says so when it is too late.
+        # Only the engine knows which guides it can follow, and says so when it is too late: behind
+        # reasoning, or where a schema's first words were still possible.
         guided = request.sampling.guide is not None or ask.format.phases is not None
-        if not guided or choice.tokens or "guide" not in str(error):
+        if not guided or "guide" not in str(error):
             raise
         raise RequestError(str(error), param=ask.guide_param, code="invalid_value") from None
     raise GenerationFailed(

@@ -66,7 +66,7 @@ def _closed(schema: Any, references: frozenset[str], at: str, *, shared: bool) -
     shared = shared or at in references
     inner: dict[str, Any] = {}
     for keyword, value in schema.items():
-        below = shared and keyword in IN_PLACE or _shares(schema, keyword)
+        below = (shared and keyword in IN_PLACE) or _shares(schema, keyword)
         if keyword in DATA or keyword in CONDITIONS:
             inner[keyword] = value
         elif keyword in NAMED and isinstance(value, Mapping):
@@ -119,7 +119,7 @@ def _shared_references(schema: Any, *, shared: bool = False) -> Iterator[str]:
     if isinstance(target, str) and (shared or "properties" in schema or "allOf" in schema):
         yield target
     for keyword, value in schema.items():
-        below = shared and keyword in IN_PLACE or _shares(schema, keyword)
+        below = (shared and keyword in IN_PLACE) or _shares(schema, keyword)
         if keyword in NAMED and isinstance(value, Mapping):
             value = list(value.values())
         if keyword not in DATA:
