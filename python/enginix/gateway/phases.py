@@ -97,6 +97,11 @@ class PhasedReply:
 
     def _generate(self, guide: Guide | None, *, stop_ids: Sequence[int] = ()) -> Chunks:
         request = self._request
+        sampling = replace(request.sampling, guide=guide)
+        if sampling.min_tokens:
+            # It counts for the whole reply.
+            written = request.max_tokens - self._left
+            sampling = replace(sampling, min_tokens=max(0, sampling.min_tokens - written))
         self._generations += 1
         number = self._generations
         return self._backend.generate(
@@ -105,7 +110,7 @@ class PhasedReply:
                 prompt_ids=array("i", self._ids),
                 max_tokens=self._left,
                 stop_ids=(*request.stop_ids, *stop_ids),
-                sampling=replace(request.sampling, guide=guide),
+                sampling=sampling,
                 request_id=request.request_id if number == 1 else f"{request.request_id}.{number}",
             )
         )
