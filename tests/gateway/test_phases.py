@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from fakes.backend import FakeBackend
 from gateway.harness import Call, application, events, ids, served, server, user
 
+import enginix.catalog.load as catalog
+from enginix.chat.tokens import Tokenizer
 from enginix.errors import GenerationFailed
 
 FUNCTION = {
@@ -139,6 +141,21 @@ async def test_reasoning_ends_where_it_says_so_when_other_ends_are_ignored() -> 
     backend = FakeBackend(THOUGHTS, CALL, REST)
     reply = await answer(backend, ignore_eos=True, parallel_tool_calls=False, **THINKING)
     assert arguments(reply["choices"][0]) == ['{"a": 1}']
+
+
+@pytest.mark.parametrize("ending", ["I write </b>.\n</think>\n\nIt is", "I write </b>."])
+async def test_reasoning_whose_end_is_no_token_ends_where_its_words_do(ending: str) -> None:
+    tokenizer = Tokenizer.load(catalog.DIRECTORY / "demo-llama-checkpoint")
+    backend = FakeBackend(
+        tokenizer.encode(ending), tokenizer.encode('{"name": "f", "arguments": {"a": 1}}')
+    )
+    model = replace(served(backend, context=1024), tokenizer=tokenizer)
+    async with server(model) as client:
+        body = {**FORCED, **THINKING, "parallel_tool_calls": False}
+        choice = (await client.post(CHAT, json=body)).json()["choices"][0]
+    assert choice["message"]["reasoning_content"].strip() == "I write </b>."
+    assert arguments(choice) == ['{"a": 1}']
+    assert tokenizer.decode(list(backend.asked[1].prompt_ids)).endswith("</think>\n\n<tool_call>\n")
 
 
 class Refusing(FakeBackend):
