@@ -17,6 +17,7 @@ from enginix.triton.request import Guide
 
 # Longer conversations are rendered beside the event loop, so that running streams go on.
 LONG_CONVERSATION = 32 << 10
+MANY_TOOLS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ async def prompt_of(
     engine_guides: bool = True,
 ) -> Prompt:
     """`answer`: what the answer is held to, by an engine that `engine_guides`."""
-    if conversation.size > LONG_CONVERSATION:
+    if conversation.size > LONG_CONVERSATION or len(conversation.tools) > MANY_TOOLS:
         return await asyncio.to_thread(chat_prompt, model, conversation, answer, engine_guides)
     return chat_prompt(model, conversation, answer, engine_guides)
 

@@ -278,3 +278,18 @@ def test_arguments_are_an_object_whatever_the_schema_leaves_open(parameters: Any
 def test_parameters_of_another_type_than_an_object_are_refused() -> None:
     with pytest.raises(RequestError, match="the parameters of f have the type 'string'"):
         schema("hermes-json", tool("f", {"type": "string"}))
+
+
+def test_two_hundred_functions_fit_into_one_grammar() -> None:
+    tools = [
+        tool(f"f{n}", {"properties": {f"p{n}_{m}": {"type": "integer"} for m in range(20)}})
+        for n in range(200)
+    ]
+    text = call_guide("qwen3-xml", functions_of(tools, strict_only=False), one_call=True).text
+    assert all(f"<parameter=p{n}_19>" in text for n in range(200))
+
+
+def test_functions_with_the_same_parameters_share_their_rules() -> None:
+    tools = [tool(f"f{n}", {"properties": {"a": {"type": "integer"}}}) for n in range(50)]
+    text = call_guide("qwen3-xml", functions_of(tools, strict_only=False), one_call=True).text
+    assert text.count("<parameter=a>") == 1

@@ -24,7 +24,7 @@ from enginix.errors import RequestError
 
 # Of an array's bounds, and of rules: engines unroll them.
 MAX_ITEMS = 1000
-MAX_RULES = 2000
+MAX_RULES = 6000
 MAX_SCHEMAS = 20_000
 # What a schema says of a value's form beside its choices.
 STRUCTURE = ("type", "properties", "required", "items", "prefixItems", "additionalProperties")
@@ -56,6 +56,7 @@ class Rules:
 
     def __init__(self) -> None:
         self.named: dict[str, str] = {}
+        self._same: dict[tuple[str, str], str] = {}
         self._references: dict[tuple[int, str], str] = {}
         self._depth = 0
         self._schemas = 0
@@ -65,7 +66,11 @@ class Rules:
         return "".join(f"{name} ::= {expression}\n" for name, expression in rules.items())
 
     def add(self, prefix: str, expression: str) -> str:
-        """A new rule's name."""
+        """The name of a rule: functions that share parameters share their rules."""
+        known = self._same.get((prefix, expression))
+        return known or self._same.setdefault((prefix, expression), self._new(prefix, expression))
+
+    def _new(self, prefix: str, expression: str) -> str:
         if len(self.named) >= MAX_RULES:
             raise _too_large(f"more than {MAX_RULES} rules")
         name = f"{prefix}{len(self.named)}"
@@ -139,7 +144,7 @@ class Rules:
         key = (id(root), target)
         if key not in self._references:
             # Named before it is read: a schema may hold itself.
-            name = self._references[key] = self.add("reference", "")
+            name = self._references[key] = self._new("reference", "")
             self.named[name] = self.json(self.resolved({"$ref": target}, root), root)
         return self._references[key]
 
