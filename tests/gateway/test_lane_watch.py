@@ -10,6 +10,7 @@ from fakes.backend import FakeBackend
 from gateway.harness import ids, served, server, user
 
 from enginix.errors import BackendTimedOut, BackendUnavailable
+from enginix.gateway.settings import LoadLimits, Settings
 
 PATH = "/v1/chat/completions"
 
@@ -52,3 +53,16 @@ async def test_a_model_that_is_slow_to_answer_probes_keeps_its_requests() -> Non
             await client.get("/health")
         backend.go.set()
         assert (await waiting).status_code == 200
+
+
+async def test_who_waits_for_a_slot_of_a_dead_model_is_told_with_the_others() -> None:
+    backend = FakeBackend(ids("Hi"), stops_at=0)
+    backend.probe_error = BackendUnavailable("Stub process is not healthy")
+    settings = Settings(load=LoadLimits(running=1, waiting=8))
+    async with server(served(backend), settings=settings) as client:
+        began = time.monotonic()
+        asked = (client.post(PATH, json={"messages": user("Hi")}) for _ in range(6))
+        answers = await asyncio.gather(*asked)
+        assert time.monotonic() - began < 4
+    assert [answer.status_code for answer in answers] == [503] * 6
+    assert len(backend.asked) == 1

@@ -73,7 +73,7 @@ class TritonPythonModel:
         if guide is None or self._engine.model.knows_guide(*guide):
             self._start(wanted, reply)
         else:
-            self._guided.put(lambda: self._start_guided(wanted, reply))
+            self._guided.put(lambda: self._start_guided(wanted, reply), len(guide[1]))
 
     def _start_guided(self, wanted: Request, reply: Reply) -> None:
         if reply.is_cancelled():
