@@ -11,8 +11,10 @@ from fakes.backend import FakeBackend
 from gateway.harness import Call, application, events, ids, served, server, user
 
 import enginix.catalog.load as catalog
+from enginix.chat.reply import TOOLS as TOOL_FORMATS
 from enginix.chat.tokens import Tokenizer
 from enginix.errors import GenerationFailed
+from enginix.manifest import Chat
 
 FUNCTION = {
     "name": "f",
@@ -57,6 +59,24 @@ async def test_every_phase_goes_on_behind_the_words_of_those_before() -> None:
     assert list(call.prompt_ids) == [*reasoning.prompt_ids, *thought, *WRITTEN]
     assert reply["choices"][0]["message"]["reasoning_content"].strip() == "I think of it."
     assert reply["usage"]["completion_tokens"] == len(thought) + len(WRITTEN) + len(CALL)
+
+
+@pytest.mark.parametrize("tools", sorted(TOOL_FORMATS))
+async def test_a_call_behind_reasoning_is_not_counted_as_reasoning(tools: str) -> None:
+    call = {
+        "qwen3-xml": "<function=f>\n<parameter=a>\n1\n</parameter>\n</function>",
+        "llama3-json": '{"name": "f", "parameters": {"a": 1}}',
+        "hermes-json": '{"name": "f", "arguments": {"a": 1}}',
+    }.get(tools, '[{"name": "f", "arguments": {"a": 1}}]')
+    backend = FakeBackend(THOUGHTS, ids(call))
+    model = served(backend, context=1024, chat=Chat("think-tags", tools, "enable_thinking"))
+    async with server(model) as client:
+        body = {**FORCED, **THINKING, "parallel_tool_calls": False}
+        reply = (await client.post(CHAT, json=body)).json()
+    assert arguments(reply["choices"][0]) == ['{"a": 1}']
+    details = reply["usage"]["completion_tokens_details"]
+    ended = len(ids("</think>\n\n"))
+    assert 0 <= details["reasoning_tokens"] - len(ids("I think of it.\n")) <= ended
 
 
 async def test_the_least_number_of_tokens_counts_for_the_whole_reply() -> None:
