@@ -26,7 +26,7 @@ KINDS = {
 
 ANY_OBJECT = '{"type": "object"}'
 # Between any two words JSON allows any space: a small model that begins with it never ends.
-# Of `oneOf` any one is taken, as other engines do: that no second one fits nothing here can say.
+# Of `oneOf` any one is taken: that no second one fits as well nothing here can make sure of.
 JSON_OPTIONS = {
     "whitespace_flexible": False,
     "item_separator": ", ",
