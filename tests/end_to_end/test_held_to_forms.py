@@ -55,7 +55,36 @@ ORDER = {
     },
     "required": ["items", "paid"],
 }
-SCHEMAS: dict[str, Mapping[str, Any]] = {"test": TEST, "place_order": ORDER}
+# As other generators write it: a reference at the top, choices by a kind, a tuple.
+ROUTE = {
+    "$ref": "#/$defs/Route",
+    "$defs": {
+        "Route": {
+            "type": "object",
+            "properties": {
+                "by": {"oneOf": [{"$ref": "#/$defs/Car"}, {"$ref": "#/$defs/Foot"}]},
+                "pair": {
+                    "type": "array",
+                    "prefixItems": [{"enum": ["a", "b"]}, {"type": "boolean"}],
+                    "minItems": 2,
+                    "maxItems": 2,
+                },
+            },
+            "required": ["by", "pair"],
+        },
+        "Car": {
+            "type": "object",
+            "properties": {"kind": {"const": "car"}, "toll": {"type": "boolean"}},
+            "required": ["kind", "toll"],
+        },
+        "Foot": {
+            "type": "object",
+            "properties": {"kind": {"const": "foot"}},
+            "required": ["kind"],
+        },
+    },
+}
+SCHEMAS: dict[str, Mapping[str, Any]] = {"test": TEST, "place_order": ORDER, "find_route": ROUTE}
 ANSWER = {
     "type": "object",
     "properties": {"ok": {"type": "boolean"}},
@@ -109,7 +138,7 @@ async def test_a_required_call_is_of_a_listed_function_and_fits_its_schema(
     async with demo(triton_server, format) as client:
         choice = await ask(
             client,
-            tools=[function("test"), function("place_order")],
+            tools=[function(each) for each in SCHEMAS],
             tool_choice="required",
             parallel_tool_calls=False,
             seed=seed,
@@ -125,7 +154,7 @@ async def test_a_named_function_is_called_with_arguments_that_fit(
     async with demo(triton_server, format) as client:
         choice = await ask(
             client,
-            tools=[function("test"), function("place_order")],
+            tools=[function(each) for each in SCHEMAS],
             tool_choice={"type": "function", "function": {"name": name}},
         )
     assert [call["function"]["name"] for call in choice["message"]["tool_calls"]] == [name]

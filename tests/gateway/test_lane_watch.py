@@ -13,7 +13,7 @@ from gateway.harness import application, ids, served, server, user
 from enginix.errors import BackendTimedOut, BackendUnavailable
 from enginix.gateway.gateway import Gateway
 from enginix.gateway.record import RequestRecord
-from enginix.gateway.settings import Settings
+from enginix.gateway.settings import LoadLimits, Settings
 
 PATH = "/v1/chat/completions"
 
@@ -79,3 +79,16 @@ async def test_a_request_that_is_given_up_while_its_failure_is_explained_is_a_50
         with pytest.raises(BackendUnavailable, match="closed the connection"):
             async with gateways[0].at_work("demo", record):
                 raise BackendUnavailable("Triton closed the connection")
+
+
+async def test_who_waits_for_a_slot_of_a_dead_model_is_told_with_the_others() -> None:
+    backend = FakeBackend(ids("Hi"), stops_at=0)
+    backend.probe_error = BackendUnavailable("Stub process is not healthy")
+    settings = Settings(load=LoadLimits(running=1, waiting=8))
+    async with server(served(backend), settings=settings) as client:
+        began = time.monotonic()
+        asked = (client.post(PATH, json={"messages": user("Hi")}) for _ in range(6))
+        answers = await asyncio.gather(*asked)
+        assert time.monotonic() - began < 4
+    assert [answer.status_code for answer in answers] == [503] * 6
+    assert len(backend.asked) == 1

@@ -13,7 +13,7 @@ from tests.triton_repo.conftest import MODEL
 # Starts the trial, says its process id, and waits to be killed.
 PARENT = """
 import os, subprocess, sys, signal
-command = [sys.executable, sys.argv[1], "1000000000", str(os.getpid())]
+command = [sys.executable, sys.argv[1], "1000000000", "10", str(os.getpid())]
 trial = subprocess.Popen(command)
 print(trial.pid, flush=True)
 signal.pause()

@@ -233,3 +233,14 @@ def test_a_fulfilled_guide_allows_every_end_that_the_engine_names(
     assert found["digit"] in found["first"]
     assert not set(found["ends"]) & set(found["first"])
     assert found["then"] == found["ends"]
+
+
+async def test_choices_that_do_not_exclude_each_other_can_be_kept_to(
+    ask: Asker, tokenizer: Tokenizer
+) -> None:
+    one, two = ({"properties": {name: {"enum": [1]}}, "required": [name]} for name in "ab")
+    schema = {"type": "object", "additionalProperties": False, "oneOf": [one, two]}
+    closed = {**schema, "properties": {"a": {}, "b": {}}}
+    answer = await ask(guide=Guide("json_schema", json.dumps(closed)), max_tokens=200)
+    found = json.loads(tokenizer.decode(answer.ids))
+    assert 1 in (found.get("a"), found.get("b"))

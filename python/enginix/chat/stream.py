@@ -24,6 +24,11 @@ class ReplyStream:
     def stopped_by(self) -> str | None:
         return self._stop.matched
 
+    @property
+    def marker(self) -> str | None:
+        """What began the block that the text is inside of."""
+        return self._parser.marker
+
     def feed(self, ids: Sequence[int]) -> list[Event]:
         text = self._text.feed(ids)
         return self._stop.feed(self._parser.feed(text)) if text else []

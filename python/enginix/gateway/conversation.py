@@ -20,6 +20,7 @@ from enginix.triton.request import Guide
 LONG_CONVERSATION = 32 << 10
 # What a template may compute in the event loop; one that takes longer has no second try there.
 LOOP_SECONDS = 0.02
+MANY_TOOLS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,8 @@ async def prompt_of(
 ) -> Prompt:
     """`answer`: what the answer is held to, by an engine that `engine_guides`."""
     template = model.template
-    if conversation.size <= LONG_CONVERSATION and not template.slow:
+    large = conversation.size > LONG_CONVERSATION or len(conversation.tools) > MANY_TOOLS
+    if not (large or template.slow):
         try:
             return chat_prompt(model, conversation, answer, engine_guides, LOOP_SECONDS)
         except TemplateTooSlow:

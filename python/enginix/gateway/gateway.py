@@ -154,6 +154,8 @@ class Gateway:
         try:
             await _refuse_if_down(lane)
             async with self._turn(lane, record):
+                # It may have gone down while this request waited for its turn.
+                await _refuse_if_down(lane)
                 waits += [lane.first_tokens.asked(task) for _ in range(choices)]
                 times += [self._times(lane, number) for number in waits]
                 yield times

@@ -9,6 +9,7 @@ from itertools import repeat
 
 from enginix.chat.events import Answer, Event, Reasoning, ToolCallStart
 from enginix.chat.made_calls import MadeCalls
+from enginix.chat.reply import markers
 from enginix.chat.stop import AnswerStop
 from enginix.chat.stream import ReplyStream
 from enginix.errors import GenerationFailed, RequestError
@@ -61,7 +62,8 @@ async def _choice(ask: Ask, index: int, times: TokenTimes) -> Replies:
                 if choice.done:
                     return
     except GenerationFailed as error:
-        # Only the engine knows which guides it can follow, and how far.
+        # Only the engine knows which guides it can follow, and says so when it is too late: behind
+        # reasoning, or where a schema's first words were still possible.
         guided = request.sampling.guide is not None or ask.format.phases is not None
         if not guided or "guide" not in str(error):
             raise
@@ -120,6 +122,7 @@ class Choice:
         "_one_call",
         "_reasons",
         "_reply",
+        "_thinks",
         "_tools",
         "done",
         "reasoning_tokens",
@@ -135,6 +138,7 @@ class Choice:
         self._counts = format.counts
         self._calls = MadeCalls()
         self._reasons = format.starts_inside
+        self._thinks = markers(format.reasoning, None)
         self.done = False
         self.tokens = 0
         self.reasoning_tokens = 0
@@ -169,7 +173,9 @@ class Choice:
             if self._tools:
                 self._look_for_calls(events, before)
         if self._reasons:
-            self.reasoning_tokens += len(ids)
+            # A call begins in silence: its name comes before its first event.
+            self._reasons = self._reply.marker is None or self._reply.marker in self._thinks
+            self.reasoning_tokens += len(ids) if self._reasons else 0
         if not self.done and self._reply.stopped_by is not None:
             self._finish("stop", events)
 

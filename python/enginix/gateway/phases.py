@@ -18,6 +18,8 @@ from enginix.gateway.models import ServedModel
 from enginix.gateway.watch import Found, Watch
 from enginix.triton.request import Guide, TokenChunk, TokenRequest
 
+END_OF_REASONING = "</think>"
+
 Chunks = AsyncGenerator[list[TokenChunk], None]
 
 
@@ -54,11 +56,33 @@ class PhasedReply:
     async def _reason(self) -> Chunks:
         """Reasoning, then its end, in the words that the form behind it follows."""
         end = self._phases.end_of_reasoning
+        self._next = self._call if self._phases.must_call else self._answer
+        if len(self._model.tokenizer.encode(END_OF_REASONING)) > 1:
+            async with aclosing(self._reason_in_words()) as arrivals:
+                async for chunks in arrivals:
+                    yield chunks
+            return
         async with aclosing(self._generate(None, stop_ids=end[:1])) as arrivals:
             async for chunks in arrivals:
                 yield self._passed(chunks)
         yield self._written(end)
-        self._next = self._call if self._phases.must_call else self._answer
+
+    async def _reason_in_words(self) -> Chunks:
+        """As `_reason`, of a model whose end of reasoning is no token but text like any other."""
+        anything = Phases(answer=Guide("json"))
+        format = replace(self._format, tools=None, definitions=(), phases=anything)
+        watch = Watch(self._model, format, fresh=True)
+        async with aclosing(self._generate(None)) as arrivals:
+            async for chunks in arrivals:
+                if ready := watch.feed(chunks):
+                    yield self._passed(ready)
+                if watch.found is not None:
+                    break
+        if watch.found is None:
+            yield self._passed(watch.finish())
+            yield self._written(self._phases.end_of_reasoning)
+        elif self._phases.call is not None and self._phases.must_call:
+            yield self._written(self._model.tokenizer.encode(self._phases.call.opening))
 
     async def _answer(self) -> Chunks:
         async with aclosing(self._generate(self._phases.answer)) as arrivals:
@@ -97,6 +121,11 @@ class PhasedReply:
 
     def _generate(self, guide: Guide | None, *, stop_ids: Sequence[int] = ()) -> Chunks:
         request = self._request
+        sampling = replace(request.sampling, guide=guide)
+        if sampling.min_tokens:
+            # It counts for the whole reply.
+            written = request.max_tokens - self._left
+            sampling = replace(sampling, min_tokens=max(0, sampling.min_tokens - written))
         self._generations += 1
         number = self._generations
         return self._backend.generate(
@@ -105,7 +134,7 @@ class PhasedReply:
                 prompt_ids=array("i", self._ids),
                 max_tokens=self._left,
                 stop_ids=(*request.stop_ids, *stop_ids),
-                sampling=replace(request.sampling, guide=guide),
+                sampling=sampling,
                 request_id=request.request_id if number == 1 else f"{request.request_id}.{number}",
             )
         )

@@ -1,4 +1,4 @@
-"""Everything asked of Triton that is not a generation: configuration, loading, statistics."""
+"""Everything asked of Triton that is not a generation: configuration and loading."""
 
 from __future__ import annotations
 
@@ -45,9 +45,6 @@ class TritonControl:
     async def ready(self, model: str) -> bool:
         """What Triton believes; it stays true when the model's process is dead."""
         return bool(await self._asked(self._client.is_model_ready, model))
-
-    async def statistics(self, model: str) -> Any:
-        return await self._asked(self._client.get_inference_statistics, model)
 
     async def load(self, model: str) -> None:
         await self._asked(self._client.load_model, model, seconds=LOAD_SECONDS)

@@ -137,3 +137,159 @@ def test_schemas_nested_without_end_are_refused() -> None:
     functions = functions_of([tool("f", {"properties": {"a": nested}})], strict_only=False)
     with pytest.raises(RequestError, match="nested deeper than 32"):
         call_guide("qwen3-xml", functions, one_call=True)
+
+
+A = {"type": "object", "properties": {"a": {"const": 1}}, "required": ["a"]}
+B = {"type": "object", "properties": {"b": {"const": 2}}, "required": ["b"]}
+KIND = {"kind": {"enum": ["a", "b"]}}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "arguments"),
+    [
+        ({"type": "object", "allOf": [A, B]}, {"a": 1, "b": 2}),
+        ({**A, "allOf": [B]}, {"a": 1, "b": 2}),
+        (
+            {"type": "object", "allOf": [{"$ref": "#/$defs/A"}, B], "$defs": {"A": A}},
+            {"a": 1, "b": 2},
+        ),
+        ({**B, "$ref": "#/$defs/A", "$defs": {"A": A}}, {"a": 1, "b": 2}),
+        ({"type": "object", "properties": KIND, "oneOf": [A, B]}, {"kind": "a", "a": 1}),
+        ({**A, "anyOf": [{"allOf": [B]}, {"required": ["a"]}]}, {"a": 1, "b": 2}),
+        ({**A, "if": A, "then": B}, {"a": 1, "b": 2}),
+        ({**A, "dependentSchemas": {"a": B}}, {"a": 1, "b": 2}),
+        ({**A, "required": ["a", "z"]}, {"a": 1, "z": 0}),
+        ({**A, "not": {"properties": {"a": {"const": 2}}}}, {"a": 1}),
+    ],
+)
+def test_what_a_schema_allows_in_several_places_stays_possible(
+    parameters: dict[str, Any], arguments: dict[str, Any]
+) -> None:
+    assert is_valid(parameters, arguments)
+    held = schema("hermes-json", tool("f", parameters))
+    assert is_valid(held, {"name": "f", "arguments": arguments})
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"type": "object", "anyOf": [A, B]},
+        {
+            "type": "object",
+            "properties": {"x": {"allOf": [{"$ref": "#/$defs/A"}]}},
+            "$defs": {"A": A},
+        },
+        {**A, "anyOf": [{"required": ["a"]}, {"required": ["b"]}]},
+    ],
+)
+def test_objects_of_one_place_are_closed(parameters: dict[str, Any]) -> None:
+    held = schema("hermes-json", tool("f", parameters))
+    for invented in ({"a": 1, "mood": 0}, {"x": {"a": 1, "mood": 0}}):
+        assert not is_valid(held, {"name": "f", "arguments": invented})
+
+
+def grammar(parameters: Any, name: str = "f") -> str:
+    functions = functions_of([tool(name, parameters)], strict_only=False)
+    return call_guide("qwen3-xml", functions, one_call=True).text
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"allOf": [A, B]},
+        {"$ref": "#/$defs/A", **B, "$defs": {"A": A}},
+        {"oneOf": [A, B]},
+        {"type": "object", "properties": {"a": {}}, "required": ["b"]},
+    ],
+)
+def test_a_grammar_has_the_parameters_of_every_part_of_a_schema(parameters: Any) -> None:
+    written = grammar(parameters)
+    assert "<parameter=a>" in written
+    assert "<parameter=b>" in written
+
+
+@pytest.mark.parametrize("keyword", ["prefixItems", "items"])
+def test_a_grammar_knows_the_items_of_a_tuple_one_by_one(keyword: str) -> None:
+    pair = {"type": "array", keyword: [{"const": "u"}, {"type": "boolean"}], "minItems": 2}
+    written = grammar({"properties": {"x": {**pair, "maxItems": 2}}})
+    assert '"\\"u\\"" item' in written
+    assert '", " boolean "]"' in written
+
+
+@pytest.mark.parametrize("name", ["a>b", "<a", "a\nb", " a", ""])
+def test_a_name_that_a_tag_cannot_hold_is_refused(name: str) -> None:
+    with pytest.raises(RequestError, match="cannot be written in this model's calls"):
+        grammar({"properties": {name: {}}})
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"type": {"a": 1}},
+        {"type": 5},
+        {"anyOf": 5},
+        {"required": 5},
+        {"type": "object", "anyOf": [True]},
+        {"allOf": [{"properties": 5}, {"properties": {}}]},
+        {"allOf": [{"required": 5}, {"required": []}]},
+    ],
+)
+def test_a_schema_with_odd_values_has_a_grammar_all_the_same(odd: dict[str, Any]) -> None:
+    assert "<parameter=x>" in grammar({"properties": {"x": odd}})
+
+
+def test_schemas_that_double_at_every_step_are_refused_soon() -> None:
+    twice = {
+        f"D{n}": {"properties": {}, "anyOf": [{"$ref": f"#/$defs/D{n + 1}"}] * 2} for n in range(30)
+    }
+    doubled = {"$defs": {**twice, "D30": {}}, "properties": {"x": {"$ref": "#/$defs/D0"}}}
+    with pytest.raises(RequestError, match="cannot be enforced"):
+        grammar(doubled)
+    with pytest.raises(RequestError, match="cannot be enforced"):
+        grammar({**doubled, "$ref": "#/$defs/D0"})
+
+
+def test_a_grammar_writes_strings_as_they_are_wherever_the_schema_says_string() -> None:
+    size = {"type": "string", "enum": ["s", "m"]}
+    referred = {"$defs": {"S": size}, "properties": {"x": {"allOf": [{"$ref": "#/$defs/S"}]}}}
+    for parameters in (
+        referred,
+        {"properties": {"x": {"anyOf": [{"const": "s"}, {"const": "m"}]}}},
+    ):
+        assert '("s" | "m")' in grammar(parameters)
+    assert ' text "' in grammar({"properties": {"x": {"description": "Anything."}}})
+
+
+def test_a_string_with_no_possible_value_is_refused() -> None:
+    with pytest.raises(RequestError, match="an enum without values"):
+        grammar({"properties": {"x": {"enum": []}}})
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"properties": {"a": {}}}, {"type": ["object", "null"]}, {"anyOf": [{}]}]
+)
+def test_arguments_are_an_object_whatever_the_schema_leaves_open(parameters: Any) -> None:
+    held = schema("hermes-json", tool("f", parameters))
+    assert is_valid(held, {"name": "f", "arguments": {}})
+    assert not is_valid(held, {"name": "f", "arguments": "text"})
+    assert not is_valid(held, {"name": "f", "arguments": None})
+
+
+def test_parameters_of_another_type_than_an_object_are_refused() -> None:
+    with pytest.raises(RequestError, match="the parameters of f have the type 'string'"):
+        schema("hermes-json", tool("f", {"type": "string"}))
+
+
+def test_two_hundred_functions_fit_into_one_grammar() -> None:
+    tools = [
+        tool(f"f{n}", {"properties": {f"p{n}_{m}": {"type": "integer"} for m in range(20)}})
+        for n in range(200)
+    ]
+    text = call_guide("qwen3-xml", functions_of(tools, strict_only=False), one_call=True).text
+    assert all(f"<parameter=p{n}_19>" in text for n in range(200))
+
+
+def test_functions_with_the_same_parameters_share_their_rules() -> None:
+    tools = [tool(f"f{n}", {"properties": {"a": {"type": "integer"}}}) for n in range(50)]
+    text = call_guide("qwen3-xml", functions_of(tools, strict_only=False), one_call=True).text
+    assert text.count("<parameter=a>") == 1

@@ -224,3 +224,34 @@ def test_strings_stream_and_other_values_wait() -> None:
         ToolCallArguments(0, ', "whole": 12'),
         ToolCallArguments(0, "}"),
     ]
+
+
+REFERRED = {
+    "$defs": {"Size": {"type": "string", "enum": ["5", "6"]}},
+    "allOf": [{"properties": {"size": {"$ref": "#/$defs/Size"}}}],
+    "properties": {"fixed": {"const": "5"}, "wrapped": {"allOf": [{"$ref": "#/$defs/Size"}]}},
+    "oneOf": [{"properties": {"first": {"type": "string"}}}, {"properties": {"odd": {"type": 5}}}],
+}
+
+
+@every_chunk_size
+@pytest.mark.parametrize("name", ["size", "fixed", "wrapped", "first"])
+def test_a_string_is_known_for_one_wherever_the_schema_says_so(name: str, chunk: int) -> None:
+    definition = {"type": "function", "function": {"name": "f", "parameters": REFERRED}}
+    told = speech.heard(
+        written(**{name: "5"}), chunk, reasoning=None, tools="qwen3-xml", definitions=[definition]
+    )
+    assert calls(told) == [("f", {name: "5"})]
+
+
+@every_chunk_size
+def test_a_schema_that_makes_no_sense_says_nothing_of_its_value(chunk: int) -> None:
+    odd = function("f", odd={"type": 5}, lost={"$ref": "#/none"}, choice={"anyOf": 5})
+    told = speech.heard(
+        written(odd="5", lost="x", choice="[1]"),
+        chunk,
+        reasoning=None,
+        tools="qwen3-xml",
+        definitions=[odd],
+    )
+    assert calls(told) == [("f", {"odd": 5, "lost": "x", "choice": [1]})]

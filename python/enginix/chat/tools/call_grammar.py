@@ -11,6 +11,9 @@ from typing import Any
 
 from enginix.chat.tools.call_schema import Function
 from enginix.chat.tools.schema_grammar import Rules, literal
+from enginix.chat.tools.schema_parts import described_properties
+from enginix.chat.tools.xml_arguments import schema_types, string_constants
+from enginix.errors import RequestError
 
 END_OF_VALUE = "</parameter>"
 
@@ -24,16 +27,32 @@ def grammar(functions: Sequence[Function]) -> str:
 
 def _call(rules: Rules, function: Function) -> str:
     root = function.parameters
-    properties = root.get("properties")
-    properties = properties if isinstance(properties, Mapping) else {}
-    required = root.get("required")
+    opening = literal(f"<function={_tag_name(function.name)}>\n")
+    bodies = [_parameters(rules, variant, root) for variant in rules.variants(root, root)]
+    parameters = " | ".join(dict.fromkeys(bodies))
+    return rules.add("call", f"{opening} ({parameters}) {literal('</function>')}")
+
+
+def _parameters(rules: Rules, schema: Mapping[str, Any], root: Mapping[str, Any]) -> str:
+    required = schema.get("required")
     required = required if isinstance(required, Sequence) else ()
-    parts = [literal(f"<function={function.name}>\n")]
-    for name, schema in properties.items():
-        parameter = _parameter(rules, name, schema, root)
+    parts = []
+    for name, each in described_properties(schema).items():
+        parameter = _parameter(rules, _tag_name(name), each, root)
         parts.append(parameter if name in required else f"({parameter})?")
-    parts.append(literal("</function>"))
-    return rules.add("call", " ".join(parts))
+    return rules.add("parameters", " ".join(parts) or '""')
+
+
+def _tag_name(name: str) -> str:
+    """A name as it stands in a tag, which has no escapes."""
+    if name.strip() != name or not name or set(name) & set("<>\n"):
+        raise RequestError(
+            f"tools: the name {name!r} cannot be written in this model's calls; use names without "
+            "<, > and line breaks, and without spaces at their ends",
+            param="tools",
+            code="invalid_value",
+        )
+    return name
 
 
 def _parameter(rules: Rules, name: str, schema: Any, root: Mapping[str, Any]) -> str:
@@ -43,15 +62,13 @@ def _parameter(rules: Rules, name: str, schema: Any, root: Mapping[str, Any]) ->
 
 
 def _value(rules: Rules, schema: Any, root: Mapping[str, Any]) -> str:
-    """Strings stand as they are, everything else as JSON."""
-    schema = rules.resolved(schema, root)
-    if isinstance(schema, Mapping):
-        constants = schema.get("enum", [schema["const"]] if "const" in schema else None)
-        if isinstance(constants, list) and all(isinstance(each, str) for each in constants):
-            return "(" + " | ".join(map(literal, constants)) + ")"
-        if schema.get("type") != "string":
-            return rules.json(schema, root)
-    return _text(rules) if isinstance(schema, Mapping) else rules.json(schema, root)
+    """Strings as they are, everything else as JSON: what reads them goes by the same types."""
+    types = schema_types(schema, root)
+    if types == {"string"}:
+        constants = string_constants(schema, root)
+        return f"({' | '.join(map(literal, constants))})" if constants else _text(rules)
+    value = rules.json(schema, root)
+    return _text(rules) if value == "value" and not types else value
 
 
 def _text(rules: Rules) -> str:

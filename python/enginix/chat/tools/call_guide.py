@@ -14,6 +14,7 @@ from typing import Any
 
 from enginix.chat.tools import call_grammar
 from enginix.chat.tools.call_schema import Function, any_call
+from enginix.errors import RequestError
 
 JSON_SCHEMA = "json_schema"
 GRAMMAR = "ebnf_grammar"
@@ -71,7 +72,17 @@ def _function(function: Mapping[str, Any], strict_only: bool) -> Function:
     if strict_only and not function.get("strict"):
         return Function(function["name"], {"type": "object"})
     # Without parameters a function takes none.
-    return Function(function["name"], function.get("parameters") or NO_PARAMETERS)
+    parameters = function.get("parameters") or NO_PARAMETERS
+    declared = parameters.get("type", "object")
+    if declared != "object" and not (isinstance(declared, list) and "object" in declared):
+        raise RequestError(
+            f"tools: the parameters of {function['name']} have the type {declared!r}; a function's "
+            "arguments are always an object",
+            param="tools",
+            code="invalid_value",
+        )
+    # Schemas without a type allow anything, and arguments are nothing but an object.
+    return Function(function["name"], {**parameters, "type": "object"})
 
 
 NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}

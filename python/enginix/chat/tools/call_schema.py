@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,31 +54,91 @@ def closed(schema: Any) -> Any:
 
     JSON Schema allows others by default; a small model would invent them until its tokens ran out.
     """
+    return _closed(schema, frozenset(_shared_references(schema)), "#", shared=False)
+
+
+def _closed(schema: Any, references: frozenset[str], at: str, *, shared: bool) -> Any:
+    """`shared`: other schemas speak of the same object, and may name properties of their own."""
     if isinstance(schema, list):
-        return [closed(value) for value in schema]
+        return [_closed(value, references, "", shared=shared) for value in schema]
     if not isinstance(schema, Mapping):
         return schema
-    inner = {key: _closed_inside(key, value) for key, value in schema.items()}
-    if isinstance(schema.get("properties"), Mapping) and not OPEN.intersection(schema):
+    shared = shared or at in references
+    inner: dict[str, Any] = {}
+    for keyword, value in schema.items():
+        below = (shared and keyword in IN_PLACE) or _shares(schema, keyword)
+        if keyword in DATA or keyword in CONDITIONS:
+            inner[keyword] = value
+        elif keyword in NAMED and isinstance(value, Mapping):
+            inner[keyword] = {
+                name: _closed(each, references, f"{at}/{keyword}/{_step(name)}", shared=below)
+                for name, each in value.items()
+            }
+        else:
+            inner[keyword] = _closed(value, references, f"{at}/{keyword}", shared=below)
+    if not shared and _may_be_closed(schema):
         inner["additionalProperties"] = False
     return inner
 
 
-def _closed_inside(keyword: str, value: Any) -> Any:
-    if keyword in DATA:
-        return value
-    if keyword in NAMED and isinstance(value, Mapping):
-        return {name: closed(each) for name, each in value.items()}
-    return closed(value)
+def _may_be_closed(schema: Mapping[str, Any]) -> bool:
+    properties, required = schema.get("properties"), schema.get("required")
+    if not isinstance(properties, Mapping) or OPEN.intersection(schema):
+        return False
+    if any(_names_properties(schema[keyword]) for keyword in IN_PLACE.intersection(schema)):
+        return False
+    # One that is required and never described would be impossible.
+    return not isinstance(required, list) or all(name in properties for name in required)
+
+
+def _names_properties(schema: Any) -> bool:
+    if isinstance(schema, list):
+        return any(map(_names_properties, schema))
+    return isinstance(schema, Mapping) and (
+        not OPEN.union(("properties",)).isdisjoint(schema)
+        or any(_names_properties(value) for value in schema.values())
+    )
+
+
+def _shares(schema: Mapping[str, Any], keyword: str) -> bool:
+    """Whether what stands under `keyword` speaks of an object of which others speak as well."""
+    if keyword == "allOf":
+        parts = schema["allOf"]
+        return "properties" in schema or (isinstance(parts, list) and len(parts) > 1)
+    return keyword in IN_PLACE and ("properties" in schema or "allOf" in schema)
+
+
+def _shared_references(schema: Any, *, shared: bool = False) -> Iterator[str]:
+    """What is referred to by schemas that share an object with others."""
+    if isinstance(schema, list):
+        for value in schema:
+            yield from _shared_references(value, shared=shared)
+    if not isinstance(schema, Mapping):
+        return
+    target = schema.get("$ref")
+    if isinstance(target, str) and (shared or "properties" in schema or "allOf" in schema):
+        yield target
+    for keyword, value in schema.items():
+        below = (shared and keyword in IN_PLACE) or _shares(schema, keyword)
+        if keyword in NAMED and isinstance(value, Mapping):
+            value = list(value.values())
+        if keyword not in DATA:
+            yield from _shared_references(value, shared=below)
+
+
+def _step(name: str) -> str:
+    """A name as JSON pointers have it."""
+    return name.replace("~", "~0").replace("/", "~1")
 
 
 # Keywords whose values are data, and those whose values are schemas by names of any kind.
 DATA = frozenset(("const", "default", "enum", "examples", "required"))
 NAMED = frozenset(("properties", "patternProperties", "$defs", "definitions", "dependentSchemas"))
+# Keywords whose schemas are about the very object they stand in; conditions stay as they are.
+IN_PLACE = frozenset(("allOf", "anyOf", "oneOf", "then", "else", "dependentSchemas"))
+CONDITIONS = frozenset(("if", "not"))
 # Keywords that say themselves which other properties there may be.
-OPEN = frozenset(
-    ("additionalProperties", "allOf", "patternProperties", "unevaluatedProperties", "$ref")
-)
+OPEN = frozenset(("additionalProperties", "patternProperties", "unevaluatedProperties", "$ref"))
 
 
 def _placed(schema: Any, name: str, definitions: dict[str, Any]) -> Any:

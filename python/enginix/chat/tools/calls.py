@@ -5,10 +5,12 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from enginix.chat.blocks import Opening
 from enginix.chat.events import ToolCallStart
+from enginix.chat.tools.schema_parts import MOST_VARIANTS, BadReference, variants
 
 
 def random_call_id() -> str:
@@ -47,12 +49,24 @@ class Calls:
         names = (each.get("name") for each in functions if isinstance(each, Mapping))
         return frozenset(name for name in names if isinstance(name, str))
 
-    def properties(self, name: str) -> Mapping[str, Any]:
-        """The JSON schemas of a function's parameters by name; empty when it is not known."""
+    def parameters(self, name: str) -> Mapping[str, Any]:
+        """The JSON schema of a function's parameters; empty when it is not known."""
         for definition in self._definitions:
             function = definition.get("function", definition)
             if isinstance(function, Mapping) and function.get("name") == name:
                 schema = function.get("parameters")
-                properties = schema.get("properties") if isinstance(schema, Mapping) else None
-                return properties if isinstance(properties, Mapping) else {}
+                return schema if isinstance(schema, Mapping) else {}
         return {}
+
+    def properties(self, name: str) -> Mapping[str, Any]:
+        """The JSON schemas of a function's parameters by name; empty when it is not known."""
+        schema = self.parameters(name)
+        try:
+            possible = list(islice(variants(schema, schema), MOST_VARIANTS))
+        except BadReference:
+            possible = [dict(schema)]
+        found: dict[str, Any] = {}
+        for each in possible:
+            properties = each.get("properties")
+            found |= properties if isinstance(properties, Mapping) else {}
+        return found

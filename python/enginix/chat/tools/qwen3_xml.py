@@ -132,7 +132,8 @@ class XmlCalls:
             self._expect = _Expect.PARAMETER
         else:
             key = name.strip()
-            types = schema_types(self._calls.properties(self._name).get(key))
+            schema = self._calls.properties(self._name).get(key)
+            types = schema_types(schema, self._calls.parameters(self._name))
             self._arguments.begin(key, types)
             self._expect = _Expect.VALUE
         return end + 1

@@ -7,15 +7,27 @@ out: the value has the right form, and its receiver checks the rest as it must a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from enginix.chat.tools import schema_parts
+from enginix.chat.tools.schema_parts import (
+    CHOICES,
+    MAX_DEPTH,
+    BadReference,
+    described_properties,
+    listed,
+    merged,
+    parts,
+)
 from enginix.errors import RequestError
 
-# Of schemas inside each other, of an array's bounds, and of rules: engines unroll them.
-MAX_DEPTH = 32
+# Of an array's bounds, and of rules: engines unroll them.
 MAX_ITEMS = 1000
-MAX_RULES = 2000
+MAX_RULES = 6000
+MAX_SCHEMAS = 20_000
+# What a schema says of a value's form beside its choices.
+STRUCTURE = ("type", "properties", "required", "items", "prefixItems", "additionalProperties")
 
 PRIMITIVES = {
     # Bounded, so that a model that only writes digits comes to an end.
@@ -44,15 +56,21 @@ class Rules:
 
     def __init__(self) -> None:
         self.named: dict[str, str] = {}
+        self._same: dict[tuple[str, str], str] = {}
         self._references: dict[tuple[int, str], str] = {}
         self._depth = 0
+        self._schemas = 0
 
     def text(self, root: str) -> str:
         rules = {"root": root, **self.named, **PRIMITIVES}
         return "".join(f"{name} ::= {expression}\n" for name, expression in rules.items())
 
     def add(self, prefix: str, expression: str) -> str:
-        """A new rule's name."""
+        """The name of a rule: functions that share parameters share their rules."""
+        known = self._same.get((prefix, expression))
+        return known or self._same.setdefault((prefix, expression), self._new(prefix, expression))
+
+    def _new(self, prefix: str, expression: str) -> str:
         if len(self.named) >= MAX_RULES:
             raise _too_large(f"more than {MAX_RULES} rules")
         name = f"{prefix}{len(self.named)}"
@@ -64,6 +82,9 @@ class Rules:
         if not isinstance(schema, Mapping):
             return "value"
         self._depth += 1
+        self._schemas += 1
+        if self._schemas > MAX_SCHEMAS:
+            raise _too_large(f"more than {MAX_SCHEMAS} schemas")
         if self._depth > MAX_DEPTH:
             raise _too_large(f"schemas nested deeper than {MAX_DEPTH}")
         try:
@@ -73,46 +94,63 @@ class Rules:
 
     def resolved(self, schema: Any, root: Mapping[str, Any]) -> Any:
         """The schema behind `$ref`s."""
-        for _ in range(MAX_DEPTH):
-            if not (isinstance(schema, Mapping) and isinstance(schema.get("$ref"), str)):
-                return schema
-            schema = _referenced(schema["$ref"], root)
-        raise _too_large("references that lead back to themselves")
+        try:
+            return schema_parts.resolved(schema, root)
+        except BadReference as error:
+            raise _impossible(str(error)) from None
+
+    def variants(self, schema: Any, root: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """As schema_parts has them."""
+        try:
+            yield from schema_parts.variants(schema, root)
+        except BadReference as error:
+            raise _impossible(str(error)) from None
 
     def _json(self, schema: Mapping[str, Any], root: Mapping[str, Any]) -> str:
         if isinstance(schema.get("$ref"), str):
             return self._reference(schema["$ref"], root)
         if "const" in schema:
             return literal(json.dumps(schema["const"], ensure_ascii=False))
-        if isinstance(constants := schema.get("enum"), list) and constants:
+        if isinstance(constants := schema.get("enum"), list):
+            if not constants:
+                raise _impossible("an enum without values")
             return _any(literal(json.dumps(each, ensure_ascii=False)) for each in constants)
-        for choice in ("anyOf", "oneOf"):
-            if isinstance(choices := schema.get(choice), list) and choices:
-                return _any(self.json(each, root) for each in choices)
-        if isinstance(parts := schema.get("allOf"), list) and parts:
-            return self.json(
-                _merged([schema, *(self.resolved(each, root) for each in parts)]), root
-            )
+        for keyword in CHOICES:
+            if choices := listed(schema, keyword):
+                rest = {key: schema[key] for key in STRUCTURE if key in schema}
+                return _any(self._choice(rest, each, root) for each in choices)
+        if listed(schema, "allOf"):
+            try:
+                return self.json(merged(list(parts(schema, root))), root)
+            except BadReference as error:
+                raise _impossible(str(error)) from None
         declared = schema.get("type", _inferred(schema))
-        if isinstance(declared, list):
+        if isinstance(declared, list) and declared:
             return _any(self.json({**schema, "type": each}, root) for each in declared)
         if declared == "object":
             return self._object(schema, root)
         if declared == "array":
             return self._array(schema, root)
-        return declared if declared in PRIMITIVES else "value"
+        return declared if isinstance(declared, str) and declared in PRIMITIVES else "value"
+
+    def _choice(self, rest: Mapping[str, Any], choice: Any, root: Mapping[str, Any]) -> str:
+        """One of a schema's choices, and what the schema says beside them."""
+        referring = isinstance(choice, Mapping) and "$ref" in choice
+        if not rest or (referring and rest.keys() == {"type"}):
+            return self.json(choice, root)
+        return self.json(merged([rest, self.resolved(choice, root)]), root)
 
     def _reference(self, target: str, root: Mapping[str, Any]) -> str:
         key = (id(root), target)
         if key not in self._references:
             # Named before it is read: a schema may hold itself.
-            name = self._references[key] = self.add("reference", "")
-            self.named[name] = self.json(self.resolved(_referenced(target, root), root), root)
+            name = self._references[key] = self._new("reference", "")
+            self.named[name] = self.json(self.resolved({"$ref": target}, root), root)
         return self._references[key]
 
     def _object(self, schema: Mapping[str, Any], root: Mapping[str, Any]) -> str:
-        properties = schema.get("properties")
-        if not isinstance(properties, Mapping) or not properties:
+        properties = described_properties(schema)
+        if not properties:
             values = schema.get("additionalProperties", "properties" not in schema)
             if values is False:
                 return '"{}"'
@@ -136,6 +174,11 @@ class Rules:
         return f'("{{" {first})'
 
     def _array(self, schema: Mapping[str, Any], root: Mapping[str, Any]) -> str:
+        if first := listed(schema, "prefixItems"):
+            return self._tuple(first, schema.get("items"), schema, root)
+        if first := listed(schema, "items"):
+            # As drafts before 2020 have it.
+            return self._tuple(first, schema.get("additionalItems"), schema, root)
         item = self.json(schema.get("items"), root)
         least, most = schema.get("minItems"), schema.get("maxItems")
         least = least if isinstance(least, int) else 0
@@ -147,49 +190,46 @@ class Rules:
         more = f'(", " {item}){{{max(least - 1, 0)},{upper}}}'
         return f'("[" {item} {more} "]")' if least else f'("[" ({item} {more})? "]")'
 
+    def _tuple(
+        self, first: Sequence[Any], others: Any, schema: Mapping[str, Any], root: Mapping[str, Any]
+    ) -> str:
+        """An array whose first items each have a schema of their own."""
+        least, most = schema.get("minItems"), schema.get("maxItems")
+        least = min(least, MAX_ITEMS) if isinstance(least, int) else 0
+        most = min(most, MAX_ITEMS) if isinstance(most, int) else None
+        rest = '"]"'
+        if others is not False and (most is None or most > len(first)):
+            upper = "" if most is None else str(most - len(first))
+            others = self.json(others, root)
+            rest = f'(", " {others}){{{max(least - len(first), 0)},{upper}}} "]"'
+        for place, each in reversed(list(enumerate(first))):
+            if most is not None and place >= most:
+                continue
+            comma = '", " ' if place else ""
+            item = f"{comma}{self.json(each, root)} {rest}"
+            rest = self.add("item", item if place < least else f'{item} | "]"')
+        return f'("[" {rest})'
+
 
 def _any(expressions: Any) -> str:
     return "(" + " | ".join(dict.fromkeys(expressions)) + ")"
 
 
 def _inferred(schema: Mapping[str, Any]) -> str:
-    if "properties" in schema:
+    if "properties" in schema or "required" in schema:
         return "object"
-    return "array" if "items" in schema else "value"
-
-
-def _merged(parts: Sequence[Any]) -> dict[str, Any]:
-    """The schema of `allOf`: objects' properties together, of anything else the last word."""
-    merged: dict[str, Any] = {}
-    for part in parts:
-        for key, value in part.items() if isinstance(part, Mapping) else ():
-            if key == "properties" and isinstance(value, Mapping):
-                merged[key] = {**merged.get(key, {}), **value}
-            elif key == "required" and isinstance(value, list):
-                merged[key] = [*merged.get(key, ()), *value]
-            elif key != "allOf":
-                merged[key] = value
-    return merged
-
-
-def _referenced(target: str, root: Mapping[str, Any]) -> Any:
-    place: Any = root
-    for step in target.removeprefix("#").split("/")[1:]:
-        step = step.replace("~1", "/").replace("~0", "~")
-        if not isinstance(place, Mapping) or step not in place:
-            raise RequestError(
-                f"tools: a schema refers to {target!r}, which is not in it",
-                param="tools",
-                code="invalid_value",
-            )
-        place = place[step]
-    return place
+    return "array" if "items" in schema or "prefixItems" in schema else "value"
 
 
 def _too_large(what: str) -> RequestError:
+    return _refused(f"{what}; make them smaller, or leave tool_choice and strict out")
+
+
+def _impossible(what: str) -> RequestError:
+    return _refused(f"they have {what}; correct them")
+
+
+def _refused(what: str) -> RequestError:
     return RequestError(
-        f"tools: their schemas cannot be enforced: {what}; make them smaller, or leave tool_choice "
-        "and strict out",
-        param="tools",
-        code="invalid_value",
+        f"tools: their schemas cannot be enforced: {what}", param="tools", code="invalid_value"
     )

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Mapping
-from typing import NoReturn
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any, NoReturn
 
 from enginix.chat.arguments import NONE
+from enginix.chat.tools.schema_parts import MOST_VARIANTS, BadReference, listed, variants
+
+NO_SCHEMA: Mapping[str, Any] = {}
 
 _JSON_TYPES: dict[type, frozenset[str]] = {
     bool: frozenset(("boolean",)),
@@ -73,18 +77,38 @@ class XmlArguments:
         return text
 
 
-def schema_types(schema: object) -> frozenset[str]:
-    """The JSON types a schema allows; empty when it does not say."""
-    if not isinstance(schema, Mapping):
+def schema_types(schema: object, root: Mapping[str, Any] = NO_SCHEMA) -> frozenset[str]:
+    """The JSON types a schema in `root` allows; empty when it does not say."""
+    try:
+        return frozenset().union(*map(_types, islice(variants(schema, root), MOST_VARIANTS)))
+    except BadReference:
+        # Any client may send any schema: what cannot be followed says nothing.
         return frozenset()
-    declared = schema.get("type", ())
-    types = {declared} if isinstance(declared, str) else {*map(str, declared)}
-    for choice in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
-        types |= schema_types(choice)
-    if not types:
-        for value in schema.get("enum", ()):
-            types |= _JSON_TYPES.get(type(value), frozenset())
-    return frozenset(types)
+
+
+def _types(schema: Mapping[str, Any]) -> frozenset[str]:
+    declared = schema.get("type")
+    types = [declared] if isinstance(declared, str) else listed(schema, "type")
+    if types:
+        return frozenset(map(str, types))
+    return frozenset().union(
+        *(_JSON_TYPES.get(type(value), frozenset()) for value in _constants(schema))
+    )
+
+
+def string_constants(schema: object, root: Mapping[str, Any]) -> list[str]:
+    """All that a string of a schema in `root` may be; empty where it may be anything."""
+    found: list[str] = []
+    for variant in islice(variants(schema, root), MOST_VARIANTS):
+        constants = [each for each in _constants(variant) if isinstance(each, str)]
+        if not constants:
+            return []
+        found += constants
+    return list(dict.fromkeys(found))
+
+
+def _constants(schema: Mapping[str, Any]) -> Sequence[Any]:
+    return [schema["const"]] if "const" in schema else listed(schema, "enum")
 
 
 def json_text(text: str, types: frozenset[str]) -> str:

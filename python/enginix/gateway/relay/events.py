@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from enginix.gateway.relay.dialect import says_that_it_is_over
 
-# What is remembered of the end, for what it says there: the reason, the usage, the last word.
-REMEMBERED = 3
-
 
 class Events:
     """`feed` bytes as they come; half an event is kept until it is whole."""
@@ -14,6 +11,7 @@ class Events:
     __slots__ = ("_before", "_last", "_long_before", "_rest")
 
     def __init__(self) -> None:
+        # The end is remembered for what it says: the reason, the usage, the last word.
         self._rest = self._last = self._before = self._long_before = b""
 
     def feed(self, piece: bytes) -> bytes:

@@ -10,7 +10,7 @@ import threading
 from collections import OrderedDict
 from ctypes import CDLL
 
-from guide_trial import Trial
+from guide_trial import Trial, TrialFailed
 from guides import Guide, Guides, Vocabulary
 from llama_cpp import LlamaError
 
@@ -20,36 +20,70 @@ KEPT = 64
 class GuideCache:
     """Gives copies of compiled guides; the least recently used make room. Thread-safe."""
 
-    def __init__(self, library: CDLL, vocabulary: Vocabulary, *, kept: int = KEPT) -> None:
+    def __init__(
+        self,
+        library: CDLL,
+        vocabulary: Vocabulary,
+        *,
+        kept: int = KEPT,
+        trial: Trial | None = None,
+    ) -> None:
         self._guides = Guides(library, vocabulary)
-        self._trial = Trial(vocabulary)
+        self._trial = trial or Trial(vocabulary)
         self._kept = kept
         self._made: OrderedDict[bytes, Guide | LlamaError] = OrderedDict()
+        # Held for a moment only; compiling has one of its own.
         self._lock = threading.Lock()
+        self._compiling = threading.Lock()
+
+    def known(self, kind: str, text: str) -> bool:
+        """Whether `make` has its answer at once."""
+        return self._found(_key(kind, text)) is not None
 
     def make(self, kind: str, text: str) -> Guide:
         """Raises LlamaError for a text that is no such guide, or one beyond the limits."""
-        key = hashlib.sha256(f"{kind}\n{text}".encode()).digest()
-        with self._lock:
-            if key not in self._made:
-                self._made[key] = self._compile(kind, text)
-                if len(self._made) > self._kept:
-                    _, oldest = self._made.popitem(last=False)
-                    if isinstance(oldest, Guide):
-                        oldest.close()
-            self._made.move_to_end(key)
-            made = self._made[key]
-            if isinstance(made, LlamaError):
-                raise LlamaError(str(made))
-            return made.copy()
+        key = _key(kind, text)
+        made = self._found(key, copied=True)
+        if made is None:
+            with self._compiling:
+                made = self._found(key, copied=True)
+                if made is None:
+                    self._keep(key, self._compile(kind, text))
+                    made = self._found(key, copied=True)
+        if isinstance(made, LlamaError):
+            raise LlamaError(str(made))
+        assert made is not None, "what was kept last is the last to make room"
+        return made
 
     def close(self) -> None:
-        with self._lock:
+        with self._compiling:
             self._trial.close()
+
+    def _found(self, key: bytes, *, copied: bool = False) -> Guide | LlamaError | None:
+        with self._lock:
+            made = self._made.get(key)
+            if made is not None:
+                self._made.move_to_end(key)
+            return made.copy() if copied and isinstance(made, Guide) else made
+
+    def _keep(self, key: bytes, made: Guide | LlamaError) -> None:
+        with self._lock:
+            self._made[key] = made
+            if len(self._made) > self._kept:
+                _, oldest = self._made.popitem(last=False)
+                if isinstance(oldest, Guide):
+                    oldest.close()
 
     def _compile(self, kind: str, text: str) -> Guide | LlamaError:
         try:
             self._trial.check(kind, text)
             return self._guides.make(kind, text)
+        except TrialFailed:
+            # Of this moment, not of the guide: the next request may have more luck.
+            raise
         except LlamaError as error:
             return error
+
+
+def _key(kind: str, text: str) -> bytes:
+    return hashlib.sha256(f"{kind}\n{text}".encode()).digest()

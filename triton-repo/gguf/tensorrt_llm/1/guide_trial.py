@@ -11,6 +11,7 @@ import os
 import resource
 import selectors
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -26,15 +27,25 @@ SECONDS = 5.0
 START_SECONDS = 60.0
 
 
+class TrialFailed(LlamaError):
+    """Nothing has been found out about the guide."""
+
+
 class Trial:
     """Starts the process when it is first needed, and again when a guide has ended it."""
 
     def __init__(
-        self, vocabulary: Vocabulary, *, seconds: float = SECONDS, memory: int = MEMORY
+        self,
+        vocabulary: Vocabulary,
+        *,
+        seconds: float = SECONDS,
+        memory: int = MEMORY,
+        python: str | None = None,
     ) -> None:
         self._vocabulary = vocabulary
         self._seconds = seconds
         self._memory = memory
+        self._python = python or _python()
         self._process: subprocess.Popen[bytes] | None = None
 
     def check(self, kind: str, text: str) -> None:
@@ -59,20 +70,25 @@ class Trial:
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None or self._process.poll() is not None:
             self.close()
-            self._process = subprocess.Popen(
-                [_python(), str(Path(__file__)), str(self._memory), str(os.getpid())],
-                stdin=PIPE,
-                stdout=PIPE,
-            )
+            self._process = self._start()
             spelled = [self._vocabulary.spell(each).hex() for each in range(self._vocabulary.size)]
             first = {"spelled": spelled, "ends": self._vocabulary.ends}
             if _ask(self._process, first, START_SECONDS) != "":
                 self.close()
-                raise LlamaError(
+                raise TrialFailed(
                     "guides cannot be tried here: the process for it did not start; "
                     "the server's log says why"
                 )
         return self._process
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        # A trial whose parent was killed has nobody else to end it.
+        numbers = (self._memory, 2 * self._seconds, os.getpid())
+        command = [self._python, str(Path(__file__)), *map(str, numbers)]
+        try:
+            return subprocess.Popen(command, stdin=PIPE, stdout=PIPE)
+        except OSError as error:
+            raise TrialFailed(f"guides cannot be tried here: {error}") from error
 
 
 def _ask(process: subprocess.Popen[bytes], question: object, seconds: float) -> str | None:
@@ -100,7 +116,7 @@ def _python() -> str:
 
 def main(arguments: Sequence[str]) -> int:
     # The end of its input tells it only between two guides, and one may take for ever.
-    end_with_parent(int(arguments[1]))
+    end_with_parent(int(arguments[2]))
     first = json.loads(sys.stdin.buffer.readline())
     spelled = [bytes.fromhex(each) for each in first["spelled"]]
     vocabulary = Vocabulary(len(spelled), spelled.__getitem__, tuple(first["ends"]))
@@ -108,13 +124,17 @@ def main(arguments: Sequence[str]) -> int:
     guides.make("regex", "a").close()
     _limit_memory(int(arguments[0]))
     print(json.dumps(""), flush=True)
+    longest = float(arguments[1])
     for line in sys.stdin.buffer:
         guide = json.loads(line)
+        # The signal ends the process, whatever it is doing.
+        signal.setitimer(signal.ITIMER_REAL, longest)
         try:
             guides.make(guide["kind"], guide["text"]).close()
             print(json.dumps(""), flush=True)
         except LlamaError as error:
             print(json.dumps(str(error)), flush=True)
+        signal.setitimer(signal.ITIMER_REAL, 0)
     return 0
 
 

@@ -26,7 +26,13 @@ KINDS = {
 
 ANY_OBJECT = '{"type": "object"}'
 # Between any two words JSON allows any space: a small model that begins with it never ends.
-JSON_OPTIONS = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+# Of `oneOf` any one is taken: that no second one fits as well nothing here can make sure of.
+JSON_OPTIONS = {
+    "whitespace_flexible": False,
+    "item_separator": ", ",
+    "key_separator": ": ",
+    "coerce_one_of": True,
+}
 
 MESSAGE_BYTES = 2000
 # Larger than llguidance's structure, which it fills by itself.

@@ -156,6 +156,10 @@ class LlamaModel:
         guide = self._guides.make(kind, text)
         return Sampler(self._chain(sampling, prompt_ids), sampling, ends, guide)
 
+    def knows_guide(self, kind: str, text: str) -> bool:
+        """Whether a sampler with it is made at once."""
+        return self._guides.known(kind, text)
+
     def _chain(self, sampling: Sampling, prompt_ids: Sequence[int]) -> Chain | None:
         if sampling.is_greedy and not sampling.has_penalties:
             return None

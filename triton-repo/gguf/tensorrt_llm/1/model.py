@@ -69,10 +69,11 @@ class TritonPythonModel:
         reply = Reply(
             sender, request.request_id(), asked, wanted.prompt_ids, self._engine.model.spell
         )
-        if wanted.sampling.guide is None:
+        guide = wanted.sampling.guide
+        if guide is None or self._engine.model.knows_guide(*guide):
             self._start(wanted, reply)
         else:
-            self._guided.put(lambda: self._start_guided(wanted, reply))
+            self._guided.put(lambda: self._start_guided(wanted, reply), len(guide[1]))
 
     def _start_guided(self, wanted: Request, reply: Reply) -> None:
         if reply.is_cancelled():
@@ -80,8 +81,9 @@ class TritonPythonModel:
             return
         try:
             self._start(wanted, reply)
-        except LlamaError as error:
-            reply.abandon(str(error))
+        except Exception as error:
+            # One request's guide must not end the thread that all others need.
+            reply.abandon(str(error) if isinstance(error, LlamaError) else repr(error))
 
     def _start(self, wanted: Request, reply: Reply) -> None:
         queue = self._senders.queue()

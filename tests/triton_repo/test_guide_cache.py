@@ -1,0 +1,112 @@
+"""Guides are tried in a process of their own, and remembered: each case is a program of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+from subprocess import PIPE
+
+import pytest
+
+from enginix.runtimes.runtime import Runtime
+from tests.triton_repo.conftest import MODEL
+
+pytestmark = pytest.mark.triton
+
+BEGINNING = """
+import os, sys, threading
+from guide_cache import GuideCache
+from guide_trial import Trial
+from guides import Vocabulary
+from llama_cpp import LlamaError, load_library
+
+vocabulary = Vocabulary(257, lambda token: bytes([token]) if token < 256 else b"", (256,))
+SLOW = "root ::= " + " | ".join(f'"value {n}"' for n in range(40_000))
+
+def cache(**limits):
+    return GuideCache(load_library(), vocabulary, trial=Trial(vocabulary, **limits))
+
+def outcome(guides, kind, text):
+    try:
+        guides.make(kind, text).close()
+        return "made"
+    except LlamaError as error:
+        return str(error)
+"""
+
+
+def run(runtime: Runtime, program: str, *arguments: str) -> list[str]:
+    command = [str(runtime.python), "-c", BEGINNING + program, *arguments]
+    ended = subprocess.run(command, cwd=MODEL, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout.splitlines()
+
+
+def test_a_guide_that_could_not_be_tried_is_tried_again(runtime: Runtime, tmp_path: Path) -> None:
+    python = tmp_path / "python3"
+    python.write_text(
+        f'#!/bin/sh\nif [ -e "$0.ready" ]; then exec {runtime.python} "$@"; fi\n'
+        'touch "$0.ready"\nexit 1\n'
+    )
+    python.chmod(0o755)
+    program = """
+guides = cache(python=sys.argv[1])
+for _ in range(2):
+    print(outcome(guides, "regex", "[a-c]"))
+"""
+    first, second = run(runtime, program, str(python))
+    assert "the process for it did not start" in first
+    assert second == "made"
+
+
+def test_without_a_python_for_the_trial_guides_are_refused(runtime: Runtime) -> None:
+    (said,) = run(runtime, 'print(outcome(cache(python="/nowhere/python3"), "regex", "a"))')
+    assert said.startswith("guides cannot be tried here: ")
+    assert "/nowhere/python3" in said
+
+
+def test_a_known_guide_does_not_wait_for_one_that_is_being_compiled(runtime: Runtime) -> None:
+    program = """
+guides = cache(seconds=30.0)
+outcome(guides, "regex", "known")
+slow = threading.Thread(target=outcome, args=(guides, "ebnf_grammar", SLOW))
+slow.start()
+print(guides.known("regex", "known"), guides.known("ebnf_grammar", SLOW), slow.is_alive())
+print(outcome(guides, "regex", "known"), slow.is_alive())
+slow.join()
+print(guides.known("ebnf_grammar", SLOW))
+"""
+    assert run(runtime, program) == ["True False True", "made True", "True"]
+
+
+def test_what_is_wrong_with_a_guide_is_remembered(runtime: Runtime) -> None:
+    program = """
+guides = cache()
+print(outcome(guides, "regex", "["), guides.known("regex", "["))
+print(outcome(guides, "regex", "["))
+"""
+    first, second = run(runtime, program)
+    assert first == f"{second} True"
+    assert "no usable regex" in second
+
+
+def test_a_trial_ends_by_itself_when_it_takes_too_long(runtime: Runtime) -> None:
+    # Its parent may have been killed, and then nobody else does it.
+    numbers = (1 << 30, 0.1, os.getpid())
+    command = [str(runtime.python), str(MODEL / "guide_trial.py"), *map(str, numbers)]
+    grammar = "root ::= " + " | ".join(f'"value {n}"' for n in range(40_000))
+    spelled = [bytes([token]).hex() for token in range(256)] + [""]
+    with subprocess.Popen(command, stdin=PIPE, stdout=PIPE) as trial:
+        assert trial.stdin
+        assert trial.stdout
+        for question in (
+            {"spelled": spelled, "ends": [256]},
+            {"kind": "ebnf_grammar", "text": grammar},
+        ):
+            trial.stdin.write(json.dumps(question).encode() + b"\n")
+            trial.stdin.flush()
+        assert trial.stdout.read() == b'""\n'
+        assert trial.wait(30) == -signal.SIGALRM
