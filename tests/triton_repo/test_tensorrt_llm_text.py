@@ -128,6 +128,22 @@ def test_a_client_that_leaves_stops_the_generation(models: TextModels) -> None:
     assert [running, stopped + 1] in asked
 
 
+def test_clients_that_stay_and_clients_that_leave_do_not_harm_each_other(
+    models: TextModels,
+) -> None:
+    def leave(_: int) -> None:
+        next(parts := models.stream("tensorrt_llm_bls", "on and on", 100_000, seed=1000))
+        parts.close()  # type: ignore[attr-defined]
+
+    def stay(_: int) -> str:
+        return "".join(models.stream("tensorrt_llm_bls", "0123456789" * 2, 20))
+
+    with ThreadPoolExecutor(8) as pool:
+        left = [pool.submit(leave, number) for number in range(20)]
+        assert set(pool.map(stay, range(20))) == {"0123456789" * 2}
+    assert not any(each.exception() for each in left)
+
+
 @pytest.mark.parametrize("model", ["ensemble", "tensorrt_llm_bls"])
 def test_an_error_of_the_model_behind_reaches_the_client(models: TextModels, model: str) -> None:
     answer = models.generate(model, "hello", 5, temperature=-1.0)

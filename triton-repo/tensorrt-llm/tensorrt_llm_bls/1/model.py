@@ -7,7 +7,7 @@ Each request has a thread, which waits for tokens most of the time.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,13 @@ from uuid import uuid4
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
+from answers import Answers, checked
 from parent import end_with_triton
 from tensors import ASKED_FOR, PREPROCESSING, RENAMED, TOKENS
 from text_stream import TextStream
 from tokenizers import Tokenizer
 
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
-
-
-class Refused(Exception):
-    """A model behind this one answered with an error."""
 
 
 class TritonPythonModel:
@@ -36,6 +33,7 @@ class TritonPythonModel:
         self._tokenizer = Tokenizer.from_file(str(path))
         threads = int(parameters["threads"]["string_value"])
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="request")
+        self._answers = Answers()
 
     def execute(self, requests: list[Any]) -> None:
         for request in requests:
@@ -57,6 +55,9 @@ class TritonPythonModel:
     def _send_answer(
         self, inputs: dict[str, np.ndarray], sender: Any, names: frozenset[str]
     ) -> None:
+        if self._answers.is_cancelled(sender):
+            sender.send(flags=FINAL)
+            return
         wanted = _outputs(inputs)
         # Only what was requested: Triton's stub frees other tensors without Python's lock.
         beside = [name for name in wanted[2:] if name in names]
@@ -64,10 +65,11 @@ class TritonPythonModel:
         texts: dict[tuple[int, int], TextStream] = {}
         is_stream = bool(inputs.get("stream", np.zeros(1)).any())
         is_wanted = True
-        for response in _ask(_tokens_of(inputs), wanted, request_id):
-            if is_wanted and sender.is_cancelled():
+        question = _question(_tokens_of(inputs), wanted, request_id)
+        for response in self._answers.of(question):
+            if is_wanted and self._answers.is_cancelled(sender):
                 is_wanted = False
-                _stop(request_id)
+                self._stop(request_id)
             outputs = {tensor.name(): tensor for tensor in response.output_tensors()}
             # The end of an answer can come alone.
             if is_wanted and "output_ids" in outputs:
@@ -75,8 +77,23 @@ class TritonPythonModel:
                 others = [outputs[name] for name in beside if name in outputs]
                 sender.send(pb_utils.InferenceResponse([text, *others]))
         if is_stream and (left := [stream.finish() for stream in texts.values()]) and any(left):
-            sender.send(pb_utils.InferenceResponse([_texts(left)]))
+            # A name keeps it: not requested, it is freed while it is sent.
+            text = _texts(left)
+            sender.send(pb_utils.InferenceResponse([text]))
         sender.send(flags=FINAL)
+
+    def _stop(self, request_id: str) -> None:
+        """Nobody reads the answer any more: let the engine end it."""
+        one = np.ones((1, 1), np.int32)
+        inputs = [
+            *(
+                pb_utils.Tensor(name, one)
+                for name in ("input_ids", "input_lengths", "request_output_len")
+            ),
+            pb_utils.Tensor("stop", np.ones((1, 1), np.bool_)),
+        ]
+        for _ in self._answers.of(_question(inputs, ["output_ids"], request_id)):
+            pass
 
     def _text(
         self, outputs: dict[str, Any], texts: dict[tuple[int, int], TextStream], is_stream: bool
@@ -114,7 +131,7 @@ def _tokens_of(inputs: dict[str, np.ndarray]) -> list[Any]:
             if name in PREPROCESSING
         ],
     )
-    answer = _checked(question.exec())
+    answer = checked(question.exec())
     return [
         *(pb_utils.Tensor(TOKENS[out.name()], out.as_numpy()) for out in answer.output_tensors()),
         *(
@@ -125,40 +142,13 @@ def _tokens_of(inputs: dict[str, np.ndarray]) -> list[Any]:
     ]
 
 
-def _ask(inputs: list[Any], outputs: list[str], request_id: str) -> Iterator[Any]:
-    question = pb_utils.InferenceRequest(
+def _question(inputs: list[Any], outputs: list[str], request_id: str) -> Any:
+    return pb_utils.InferenceRequest(
         model_name="tensorrt_llm",
         request_id=request_id,
         requested_output_names=outputs,
         inputs=inputs,
     )
-    for response in question.exec(decoupled=True):
-        yield _checked(response)
-
-
-def _stop(request_id: str) -> None:
-    """Nobody reads the answer any more: let the engine end it."""
-    one = np.ones((1, 1), np.int32)
-    question = pb_utils.InferenceRequest(
-        model_name="tensorrt_llm",
-        request_id=request_id,
-        requested_output_names=["output_ids"],
-        inputs=[
-            *(
-                pb_utils.Tensor(n, one)
-                for n in ("input_ids", "input_lengths", "request_output_len")
-            ),
-            pb_utils.Tensor("stop", np.ones((1, 1), np.bool_)),
-        ],
-    )
-    for response in question.exec(decoupled=True):
-        _checked(response)
-
-
-def _checked(response: Any) -> Any:
-    if response.has_error():
-        raise Refused(response.error().message())
-    return response
 
 
 def _texts(texts: Sequence[str]) -> Any:
