@@ -56,7 +56,7 @@ def running(home: Path, options: Sequence[str] = ()) -> Iterator[Profile]:
     env["ENGINIX_RUNTIME_TRITON_CPU"] = str(runtime.root)
     # What is left behind there can only be this profile's.
     env["TMPDIR"] = str(home / TEMPORARY)
-    (home / TEMPORARY).mkdir(exist_ok=True)
+    (home / TEMPORARY).mkdir(parents=True, exist_ok=True)
     # Whoever ends this program ends the profile with it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     home.mkdir(parents=True, exist_ok=True)
