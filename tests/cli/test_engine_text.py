@@ -143,6 +143,9 @@ def test_a_checkpoint_with_a_sentencepiece_model_alone_becomes_an_engine(
             "hf_quant_config.json",
         ):
             path.unlink()
+    config = json.loads((checkpoint / "config.json").read_text())
+    del config["eos_token_id"]
+    (checkpoint / "config.json").write_text(json.dumps(config))
     data = sentencepiece_model("bpe", **LIKE_LLAMA)
     write(checkpoint, "LlamaTokenizer", tokenizer_model=data)
     assert build(checkpoint, tmp_path / "out") == 0

@@ -40,8 +40,8 @@ def read_text(path: Path, most: int = MOST_BYTES) -> str:
     return read_bytes(path, most).decode("utf-8")
 
 
-def read_own(directory: Path, name: str, most: int = MOST_BYTES) -> bytes:
-    """A file that goes into an engine as it is: never what a link elsewhere leads to."""
+def require_own(directory: Path, name: str) -> Path:
+    """Where a checkpoint's file really is; raises for a link that leads out of the checkpoint."""
     path = directory / name
     real = Path(os.path.realpath(path))
     if not real.is_relative_to(_root(directory)):
@@ -49,6 +49,13 @@ def read_own(directory: Path, name: str, most: int = MOST_BYTES) -> bytes:
             f"{path} is a link to {real}, outside the checkpoint; an engine takes nothing from "
             "elsewhere, put the file itself there"
         )
+    return real
+
+
+def read_own(directory: Path, name: str, most: int = MOST_BYTES) -> bytes:
+    """A file that goes into an engine as it is: never what a link elsewhere leads to."""
+    path = directory / name
+    real = require_own(directory, name)
     try:
         return read_bytes(real, most)
     except FileNotFoundError:

@@ -7,10 +7,11 @@ has no config.json of its checkpoint's, so its generation_config.json holds what
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
-from enginix.checkpoint.plain_files import read_own
+from enginix.checkpoint.plain_files import read_own, require_own
 from enginix.engine.json_object import read_object
 
 FILE_NAME = "generation_config.json"
@@ -33,7 +34,7 @@ FROM_CONFIG = (
 def read_generation_config(checkpoint: Path) -> dict[str, Any]:
     """Without a file of its own, from config.json; an end that the file leaves out, too: a model
     that never ends its answers is nobody's intention."""
-    own = read_object(checkpoint / FILE_NAME)
+    own = _own(checkpoint)
     config = read_object(checkpoint / "config.json") or {}
     text = config.get("text_config")
     stated = {**(text if isinstance(text, dict) else {}), **_without_nulls(config)}
@@ -52,10 +53,18 @@ def read_end_ids(checkpoint: Path) -> list[int]:
 def generation_config_bytes(checkpoint: Path) -> bytes | None:
     """An engine's file: the checkpoint's own byte for byte, where that says all there is."""
     found = read_generation_config(checkpoint)
-    own = read_object(checkpoint / FILE_NAME)
+    own = _own(checkpoint)
     if own is not None and _without_nulls(own) == found:
         return read_own(checkpoint, FILE_NAME)
     return (json.dumps(found, indent=2) + "\n").encode("utf-8") if found else None
+
+
+def _own(checkpoint: Path) -> dict[str, Any] | None:
+    """The checkpoint's own file; never what a link to elsewhere leads to."""
+    path = checkpoint / FILE_NAME
+    if os.path.lexists(path):
+        require_own(checkpoint, FILE_NAME)
+    return read_object(path)
 
 
 def _without_nulls(stated: dict[str, Any]) -> dict[str, Any]:
