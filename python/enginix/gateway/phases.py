@@ -72,14 +72,10 @@ class PhasedReply:
         anything = Phases(answer=Guide("json"))
         format = replace(self._format, tools=None, definitions=(), phases=anything)
         watch = Watch(self._model, format, fresh=True)
-        async with aclosing(self._generate(None)) as arrivals:
+        async with aclosing(self._watched(watch)) as arrivals:
             async for chunks in arrivals:
-                if ready := watch.feed(chunks):
-                    yield self._passed(ready)
-                if watch.found is not None:
-                    break
+                yield chunks
         if watch.found is None:
-            yield self._passed(watch.finish())
             yield self._written(self._phases.end_of_reasoning)
         elif self._phases.call is not None and self._phases.must_call:
             yield self._written(self._model.tokenizer.encode(self._phases.call.opening))
@@ -104,20 +100,25 @@ class PhasedReply:
     async def _watch(self) -> Chunks:
         """Free text, until a call or an answer begins that is held to a form."""
         watch = Watch(self._model, self._format, fresh=not self._called)
+        async with aclosing(self._watched(watch)) as arrivals:
+            async for chunks in arrivals:
+                yield chunks
+        if watch.found is Found.CALL:
+            yield self._written(self._model.tokenizer.encode(watch.instead))
+            self._next = self._call
+        elif watch.found is Found.ANSWER and not self._called:
+            # Text behind a call would be held to nothing: the reply ends with its calls.
+            self._next = self._answer
+
+    async def _watched(self, watch: Watch) -> Chunks:
+        """Free text, passed on until `watch` has found something or the text has ended."""
         async with aclosing(self._generate(None)) as arrivals:
             async for chunks in arrivals:
                 if ready := watch.feed(chunks):
                     yield self._passed(ready)
                 if watch.found is not None:
-                    break
-        if watch.found is None:
-            yield self._passed(watch.finish())
-        elif watch.found is Found.CALL:
-            yield self._written(self._model.tokenizer.encode(watch.instead))
-            self._next = self._call
-        elif not self._called:
-            # Text behind a call would be held to nothing: the reply ends with its calls.
-            self._next = self._answer
+                    return
+        yield self._passed(watch.finish())
 
     def _generate(self, guide: Guide | None, *, stop_ids: Sequence[int] = ()) -> Chunks:
         request = self._request
