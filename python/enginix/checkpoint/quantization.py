@@ -7,13 +7,12 @@ checkpoint may state it twice; then both must say the same.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from enginix.checkpoint.plain_files import read_text
+from enginix.checkpoint.json_object import read_object
 from enginix.checkpoint.quantization_forms import (
     MIXED,
     QuantizationFound,
@@ -39,14 +38,14 @@ def read_quantization(directory: Path, config: Mapping[str, Any]) -> Quantizatio
 
 def _read_legacy(directory: Path) -> QuantizationFound | None:
     path = directory / LEGACY_FILE
-    data = _read_json(path)
+    data = read_object(path)
     if data is None:
         return None
     stated = data.get("quantization")
     if not isinstance(stated, dict):
         raise CheckpointDamaged(f"{path}: quantization: expected an object, got {stated!r:.80}")
     found = modelopt(str(path), stated)
-    beside = _read_json(directory / LAYERS_FILE)
+    beside = read_object(directory / LAYERS_FILE)
     return _with_layers(directory, found, beside) if beside else found
 
 
@@ -114,15 +113,3 @@ def _merged(legacy: QuantizationFound, inline: QuantizationFound) -> Quantizatio
         layers=legacy.layers or inline.layers,
         stores_input_scales=legacy.stores_input_scales and inline.stores_input_scales,
     )
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        data = json.loads(read_text(path))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointDamaged(f"{path} is not readable JSON: {error}") from error
-    if not isinstance(data, dict):
-        raise CheckpointDamaged(f"{path}: expected a JSON object, got {type(data).__name__}")
-    return data

@@ -11,8 +11,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from enginix.checkpoint.json_object import read_object
 from enginix.checkpoint.plain_files import read_own, require_own
-from enginix.engine.json_object import read_object
 
 FILE_NAME = "generation_config.json"
 ENDS = "eos_token_id"

@@ -12,6 +12,7 @@ from gguf import GGUFWriter
 
 from enginix import __version__
 from enginix.checkpoint.inspect import inspect_checkpoint
+from enginix.checkpoint.json_object import read_object
 from enginix.checkpoint.load import Checkpoint, hash_files, open_checkpoint
 from enginix.engine.build import Build, Job
 from enginix.engine.chat_format import chat_format
@@ -24,7 +25,6 @@ from enginix.engine.gguf.parts import GgufTensor
 from enginix.engine.gguf.verify import MODEL_FILE, verify_model
 from enginix.engine.gguf.vocabulary import Vocabulary, add_vocabulary, read_vocabulary
 from enginix.engine.gguf.write import Progress, write_gguf
-from enginix.engine.json_object import read_object
 from enginix.engine.output import require_space
 from enginix.engine.stages import Stage, Stages
 from enginix.engine.text.staging import stage_text

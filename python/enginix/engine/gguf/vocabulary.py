@@ -15,11 +15,11 @@ from typing import Any
 
 from gguf import GGUFWriter, TokenType
 
+from enginix.checkpoint.json_object import read_object
 from enginix.checkpoint.load import Checkpoint
 from enginix.checkpoint.plain_files import read_text
 from enginix.engine.generation_config import read_end_ids
 from enginix.engine.gguf.pre_tokenizers import pre_tokenizer_name
-from enginix.engine.json_object import read_object
 from enginix.errors import CheckpointDamaged, CheckpointUnsupported, NotACheckpoint
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from enginix.engine.json_object import read_object
+from enginix.checkpoint.json_object import read_object
 from enginix.errors import CheckpointDamaged
 
 Added = dict[str, Any]

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from enginix.checkpoint.json_object import read_object
 from enginix.checkpoint.plain_files import read_own
-from enginix.engine.json_object import read_object
 from enginix.errors import CheckpointUnsupported, NotACheckpoint
 
 _WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"

@@ -12,10 +12,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from enginix import __version__
+from enginix.checkpoint.json_object import read_object
 from enginix.checkpoint.load import open_checkpoint
 from enginix.engine.chat_format import chat_format
 from enginix.engine.gguf.vocabulary import read_chat_template
-from enginix.engine.json_object import read_object
 from enginix.engine.text.staging import stage_text, write_whole
 from enginix.engine.trtllm.facts import CONFIG_FILE, EngineFacts, read_engine
 from enginix.engine.trtllm.tokenizer import (

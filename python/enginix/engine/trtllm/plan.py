@@ -9,11 +9,11 @@ from typing import Any
 
 from enginix import __version__
 from enginix.checkpoint.inspect import Inspection, inspect_checkpoint
+from enginix.checkpoint.json_object import read_object
 from enginix.checkpoint.load import open_checkpoint
 from enginix.engine.build import Job
 from enginix.engine.chat_format import chat_format
 from enginix.engine.gguf.vocabulary import read_chat_template
-from enginix.engine.json_object import read_object
 from enginix.engine.trtllm.conversion import Conversion
 from enginix.engine.trtllm.modules import Decoder, read_decoder
 from enginix.engine.trtllm.quant_config import quant_config, quantization_of

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from enginix.checkpoint.json_object import read_object
 from enginix.engine.generation_config import read_end_ids
-from enginix.engine.json_object import read_object
 from enginix.engine.text.staging import text_files
 from enginix.errors import CheckpointDamaged, NotACheckpoint
 
