@@ -154,8 +154,9 @@ class Log:
             return self._has(words)
 
     def close(self) -> None:
-        """After the child's end: nobody writes any more."""
-        self._reader.join()
+        """After the end of the child and of all that it has started."""
+        self._reader.join(30)
+        assert not self._reader.is_alive(), "a process that the child has started still runs"
         assert self._child.stdout is not None
         self._child.stdout.close()
 

@@ -1,20 +1,23 @@
-"""Ends a process when the one that has started it was killed, which nobody else tells it.
+"""Ends a process when its parent was killed; for a model's process the parent is Triton.
 
-For a model's process that is Triton: the Python backend's own check leaves a model whose threads
-are at work running for ever.
+The Python backend's own check leaves a model running for ever whose threads are at work, or that
+was waiting for Triton with Python's lock in its hand: no thread of it can run any Python again. So
+a small process of its own keeps watch, and ends with the one it watches.
 """
 
 from __future__ import annotations
 
 import os
 import select
-import threading
+import signal
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
 SHARED_MEMORY = Path("/dev/shm")
+# What `ps` shows of it; the kernel keeps 15 letters.
+NAME = "parent-watch"
 
 
 def end_with_triton() -> None:
@@ -22,35 +25,46 @@ def end_with_triton() -> None:
     end_with_parent(os.getppid(), _remove_region)
 
 
-def end_with_parent(parent: int, before: Callable[[], None] = lambda: None) -> None:
+def end_with_parent(parent: int, after: Callable[[], None] = lambda: None) -> None:
     """Called first thing: from then on this process does not outlive the one that started it.
 
-    `parent` is that one's id: it may have ended before.
+    `parent` is that one's id: it may have ended before. `after` cleans up behind this process.
     """
     # Not PR_SET_PDEATHSIG: that is about the thread which forked this process, and Triton's ends
     # as soon as the model is loaded.
+    watched = os.getpid()
     try:
-        process = os.pidfd_open(parent)
+        processes = os.pidfd_open(parent), os.pidfd_open(watched)
     except ProcessLookupError:
-        _end(before)
+        _end(after)
     except OSError:
         # A kernel without it: Triton's own check ends at least the models that are idle.
         return
     if os.getppid() != parent:
-        _end(before)
-    arguments = (process, before)
-    threading.Thread(target=_wait_for_end, args=arguments, name="parent", daemon=True).start()
+        _end(after)
+    if os.fork() == 0:
+        try:
+            _watch(*processes, after)
+        finally:
+            os._exit(0)
+    for process in processes:
+        os.close(process)
 
 
-def _wait_for_end(process: int, before: Callable[[], None]) -> None:
+def _watch(parent: int, watched: int, after: Callable[[], None]) -> None:
+    """In the process that keeps watch."""
+    Path("/proc/self/comm").write_text(NAME)
     ended = select.poll()
-    ended.register(process, select.POLLIN)
-    ended.poll()
-    _end(before)
+    ended.register(parent, select.POLLIN)
+    ended.register(watched, select.POLLIN)
+    if parent in dict(ended.poll()):
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(watched, signal.SIGKILL)
+        after()
 
 
-def _end(before: Callable[[], None]) -> NoReturn:
-    before()
+def _end(after: Callable[[], None]) -> NoReturn:
+    after()
     os._exit(1)
 
 
