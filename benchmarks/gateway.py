@@ -41,8 +41,8 @@ from benchmarks.transport import measure as measure_bare
 
 from enginix.cli import environment
 from enginix.runtimes.find import find_runtime
-from enginix.triton.client import TokenRequest, TritonClient
-from enginix.triton.messages import build_request
+from enginix.triton.client.client import TokenRequest, TritonClient
+from enginix.triton.client.messages import build_request
 
 WORDS = "Say hello in three languages, count to one hundred and name the capital of France. " * 4
 WARM_UP_SECONDS = 1.0

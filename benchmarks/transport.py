@@ -23,8 +23,8 @@ import grpc
 import uvloop
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from enginix.triton.client import TokenRequest, TritonClient
-from enginix.triton.messages import build_request
+from enginix.triton.client.client import TokenRequest, TritonClient
+from enginix.triton.client.messages import build_request
 
 PROMPT = list(range(1000, 1300))
 WARM_UP_SECONDS = 0.5

@@ -27,7 +27,7 @@ from enginix.cli import environment
 from enginix.engine.gguf.header import read_header
 from enginix.manifest import Manifest, read_manifest
 from enginix.runtimes.find import find_runtime
-from enginix.triton.client import TokenRequest, TritonClient
+from enginix.triton.client.client import TokenRequest, TritonClient
 
 PROMPTS_PER_SLOT = 3
 HIGHEST_TOKEN = 1000

@@ -23,7 +23,7 @@ BASE = {
     "runtimes",
 }
 BUILD = BASE | {"checkpoint", "engine"}
-SERVE = BASE | {"chat", "triton", "backends"}
+SERVE = BASE | {"chat", "generation", "triton", "backends"}
 
 # Imports go one way. The build side (checkpoint, engine) and the serve side (chat, triton,
 # backends, gateway, serve) meet in the manifest and nowhere else.
@@ -41,8 +41,9 @@ MAY_IMPORT = {
     "checkpoint": BASE,
     "engine": BASE | {"checkpoint"},
     "chat": {"errors"},
-    "triton": BASE | {"chat"},
-    "backends": BASE | {"chat", "triton"},
+    "generation": {"errors"},
+    "triton": BASE | {"chat", "generation"},
+    "backends": BASE | {"chat", "generation", "triton"},
     "gateway": SERVE,
     "serve": SERVE,
     "doctor": BASE | {"triton"},

@@ -61,9 +61,9 @@ python.pkgs.buildPythonApplication {
     "enginix.cli.bench"
     "enginix.cli.up"
     "enginix.gateway.app"
-    "enginix.gateway.http"
+    "enginix.gateway.http.protocol"
     "enginix.gateway.server"
-    "enginix.triton.repository"
+    "enginix.triton.server.repository"
   ];
 
   meta = {

@@ -37,7 +37,7 @@ EnginixError
 │   └── StartFailed          a server ended or stayed silent before it was ready
 ├── BackendError             the backend could not generate
 │   ├── BackendUnavailable   not reachable, loading, or dead: try again later
-│   │   ├── NotBegun         lost before anything was generated: safe to ask once more
+│   │   ├── SafeToRetry         lost before anything was generated: safe to ask once more
 │   │   └── ProtocolBroken   what answers there breaks the rules of HTTP/2
 │   ├── BackendTimedOut      no token within the deadline
 │   └── GenerationFailed     the backend answered with an error
@@ -277,7 +277,7 @@ class BackendUnavailable(BackendError):
     pass
 
 
-class NotBegun(BackendUnavailable):
+class SafeToRetry(BackendUnavailable):
     pass
 
 

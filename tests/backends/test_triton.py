@@ -8,11 +8,11 @@ import pytest
 import pytest_asyncio
 from fakes.token_triton import TokenTriton, free_ports, token_triton
 
-from enginix.backends.protocol import Backend
 from enginix.backends.triton import TritonBackend
 from enginix.errors import BackendTimedOut, BackendUnavailable
+from enginix.generation.backend import Backend
 from enginix.runtimes.runtime import Runtime
-from enginix.triton.client import TokenRequest, TritonClient
+from enginix.triton.client.client import TokenRequest, TritonClient
 
 pytestmark = pytest.mark.triton
 

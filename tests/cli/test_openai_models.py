@@ -10,8 +10,8 @@ import pytest
 
 from enginix.cli.openai_models import read_models
 from enginix.errors import UsageError
-from enginix.gateway.models import RelayedModel
-from enginix.triton.client import TritonClient
+from enginix.gateway.models.registry import RelayedModel
+from enginix.triton.client.client import TritonClient
 
 ROW = {"name": "ours", "engine": "vllm", "url": "http://127.0.0.1:1", "upstream": "theirs"}
 

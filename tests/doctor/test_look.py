@@ -18,8 +18,8 @@ from enginix.doctor.software import (
     look_at_tensorrt_llm,
     look_at_token,
 )
-from enginix.triton.fitness import Machine
-from enginix.triton.installation import runtime_version
+from enginix.triton.server.compatibility import Machine
+from enginix.triton.server.installation import runtime_version
 from tests.triton.engines import write_engine
 
 TWO_GPUS = """\

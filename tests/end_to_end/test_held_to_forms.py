@@ -18,7 +18,7 @@ import pytest
 from enginix.backends.triton import TritonBackend
 from enginix.chat.reply import TOOLS
 from enginix.manifest import Chat
-from enginix.triton.client import TritonClient
+from enginix.triton.client.client import TritonClient
 from tests.conftest import RunningTriton
 from tests.gateway.harness import events, served, server
 

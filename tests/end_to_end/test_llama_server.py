@@ -16,7 +16,7 @@ from gateway.harness import events, server, user
 
 import enginix.serve
 from enginix.backends.openai import OpenAIBackend
-from enginix.gateway.models import RelayedModel
+from enginix.gateway.models.registry import RelayedModel
 from enginix.runtimes.runtime import Runtime
 from tests.conftest import Log, free_ports
 

@@ -28,7 +28,7 @@ from enginix.chat.template import ChatTemplate
 from enginix.chat.tokens import Tokenizer
 from enginix.engine.gguf.header import read_header
 from enginix.runtimes.runtime import Runtime
-from enginix.triton.client import Sampling, TokenRequest, TritonClient
+from enginix.triton.client.client import Sampling, TokenRequest, TritonClient
 from tests.conftest import running_triton
 from tests.end_to_end.gateway_process import running_gateway
 

@@ -20,7 +20,7 @@ import pytest
 from enginix.manifest import read_manifest, write_manifest
 from enginix.process import descendants
 from enginix.runtimes.runtime import Runtime
-from enginix.triton.client import TokenRequest, TritonClient
+from enginix.triton.client.client import TokenRequest, TritonClient
 from tests.conftest import free_ports, running_triton
 
 pytestmark = pytest.mark.triton

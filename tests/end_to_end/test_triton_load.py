@@ -15,12 +15,12 @@ import httpx
 import pytest
 
 from enginix.errors import BackendError
+from enginix.generation.limits import Limits
 from enginix.process import descendants
 from enginix.runtimes.runtime import Runtime
-from enginix.triton.address import parse_addresses
-from enginix.triton.client import TokenRequest, TritonClient
-from enginix.triton.control import TritonControl
-from enginix.triton.limits import Limits
+from enginix.triton.client.address import parse_addresses
+from enginix.triton.client.client import TokenRequest, TritonClient
+from enginix.triton.client.control import TritonControl
 from tests.conftest import RunningTriton, running_triton
 
 pytestmark = pytest.mark.triton
@@ -30,7 +30,7 @@ REQUESTS = 100
 AT_ONCE = 16
 # A dead stub's streams stay silent for ever: what a client may wait is its own decision.
 LIMITS = Limits(first_token=10, next_token=10)
-REFUSED = {"BackendUnavailable", "NotBegun", "GenerationFailed"}
+REFUSED = {"BackendUnavailable", "SafeToRetry", "GenerationFailed"}
 
 Ask = Callable[[dict[str, Any]], Awaitable[bool]]
 

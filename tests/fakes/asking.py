@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
-from enginix.triton.client import TokenChunk, TokenRequest, TritonClient
+from enginix.triton.client.client import TokenChunk, TokenRequest, TritonClient
 
 SHORT = TokenRequest([1, 2, 3], 3)
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
 from enginix.errors import BackendError
-from enginix.triton.request import TokenChunk, TokenRequest
+from enginix.generation.request import TokenChunk, TokenRequest
 
 EVERYTHING = frozenset(
     {

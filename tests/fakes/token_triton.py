@@ -18,8 +18,8 @@ from urllib.request import urlopen
 
 from enginix.runtimes import triton_cpu
 from enginix.runtimes.runtime import Runtime
-from enginix.triton.command import Installation, ServerOptions, tritonserver_command
-from enginix.triton.workplace import workplace
+from enginix.triton.server.command import Installation, ServerOptions, tritonserver_command
+from enginix.triton.server.scratch_dir import workplace
 
 TOKEN_MODEL = Path(__file__).parent / "token_model"
 START_SECONDS = 60.0

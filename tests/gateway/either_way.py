@@ -10,7 +10,7 @@ from fakes.chat_server import chat_server, completion, texts
 from gateway.harness import events, ids, served, server
 
 from enginix.backends.openai import OpenAIBackend
-from enginix.gateway.models import Model, RelayedModel
+from enginix.gateway.models.registry import Model, RelayedModel
 
 everywhere = pytest.mark.parametrize("theirs", [False, True], ids=["our model", "passed on"])
 

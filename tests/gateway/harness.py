@@ -19,11 +19,11 @@ import enginix.catalog.load as catalog
 from enginix.chat.template import ChatTemplate
 from enginix.chat.tokens import Tokenizer
 from enginix.gateway.app import create_app
-from enginix.gateway.defaults import SamplingDefaults
-from enginix.gateway.following import Opener
-from enginix.gateway.models import Model, ServedModel
+from enginix.gateway.models.registry import Model, ServedModel
+from enginix.gateway.prompt.defaults import SamplingDefaults
 from enginix.gateway.server import server_config
 from enginix.gateway.settings import Settings
+from enginix.gateway.supervision.subscription import Opener
 from enginix.manifest import BuiltWith, Chat, Limits, Manifest, Parallelism, Quantization, Source
 from tests.oracle import tap
 

@@ -16,7 +16,7 @@ from gateway.test_changed_requests import changed
 from enginix.errors import RequestError
 from enginix.gateway.settings import Settings
 from enginix.serve.control import control_socket
-from enginix.serve.residency import Residency, Resident
+from enginix.serve.scheduler import ManagedModel, ModelScheduler
 
 GOOD: dict[str, dict[str, Any]] = {
     "/v1/models/load": {
@@ -31,7 +31,7 @@ GOOD: dict[str, dict[str, Any]] = {
 }
 
 
-async def refused(wish: dict[str, Any]) -> Resident:
+async def refused(wish: dict[str, Any]) -> ManagedModel:
     raise RequestError(f"no model is to be had here: {sorted(wish)}", param="model")
 
 
@@ -42,7 +42,7 @@ async def test_no_changed_request_to_a_supervisor_is_a_500(path: str, tmp_path: 
     headers = {"content-type": "application/json"}
     statuses = set()
     async with (
-        control_socket(tmp_path / "s", Residency([]), refused),
+        control_socket(tmp_path / "s", ModelScheduler([]), refused),
         application(served(FakeBackend(ids("x"))), settings=settings) as app,
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client,
     ):

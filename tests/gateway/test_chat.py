@@ -556,7 +556,7 @@ async def test_content_parts_are_one_text() -> None:
 
 
 async def test_makers_wishes_hold_until_a_client_has_its_own() -> None:
-    from enginix.gateway.defaults import SamplingDefaults
+    from enginix.gateway.prompt.defaults import SamplingDefaults
 
     backend = FakeBackend(ids("Hello"))
     model = served(backend, defaults=SamplingDefaults(temperature=0.6, top_k=20))

@@ -13,7 +13,7 @@ from gateway.harness import events, ids, served, server, user
 from gateway.type_tables import check_type
 
 from enginix.backends.openai import OpenAIBackend
-from enginix.gateway.models import RelayedModel
+from enginix.gateway.models.registry import RelayedModel
 
 RESPONSES = "/v1/responses"
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}}

@@ -16,7 +16,7 @@ from fakes.chat_server import chat_server, completion, texts
 from gateway.harness import ids, served, server
 from gateway.test_translation import relayed
 
-from enginix.gateway.body import DEEPEST
+from enginix.gateway.http.body import DEEPEST
 
 # Path -> bodies of it, with DEEP where any JSON fits.
 TOOL = '{"type": "function", "function": {"name": "f", "parameters": {"a": DEEP}}}'

@@ -10,7 +10,7 @@ from gateway.harness import Call, application, events, ids, served, server, user
 
 import enginix.errors
 from enginix.errors import BackendTimedOut, BackendUnavailable, EnginixError, GenerationFailed
-from enginix.gateway.errors import INTERNAL, STATUS, failure_of
+from enginix.gateway.http.errors import INTERNAL, STATUS, failure_of
 from enginix.gateway.settings import LoadLimits, RequestLimits, Settings
 
 REPLY = ids("One two three")

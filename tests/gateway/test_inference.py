@@ -11,7 +11,7 @@ from fakes.wedged_server import Server
 from gateway.harness import events, ids, served, server
 
 from enginix.backends.openai import OpenAIBackend
-from enginix.gateway.models import RelayedModel
+from enginix.gateway.models.registry import RelayedModel
 from enginix.gateway.settings import Settings
 
 PATH = "/api/v1/inference/stream"

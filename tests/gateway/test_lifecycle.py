@@ -15,13 +15,13 @@ from gateway.harness import server, user
 
 from enginix.backends.openai import OpenAIBackend
 from enginix.errors import BackendError
-from enginix.gateway.models import RelayedModel
+from enginix.gateway.models.registry import RelayedModel
 from enginix.gateway.settings import LoadLimits, Settings
-from enginix.serve.child import ChildSpec, State
 from enginix.serve.control import control_socket
-from enginix.serve.keeper import Keeper
 from enginix.serve.profile import ModelEntry
-from enginix.serve.residency import Residency, Resident
+from enginix.serve.restart import RestartingServer
+from enginix.serve.scheduler import ManagedModel, ModelScheduler
+from enginix.serve.server_process import ServerSpec, State
 from tests.conftest import free_ports
 
 PROGRAM = Path(__file__).parent.parent / "fakes" / "wedged_server.py"
@@ -31,7 +31,7 @@ ASKED = {"model": "m", "messages": user("Hi")}
 
 @dataclass
 class Place:
-    keeper: Keeper
+    keeper: RestartingServer
     client: httpx.AsyncClient
 
 
@@ -50,12 +50,14 @@ async def supervised_model(directory: Path, *, drain: float = 20.0) -> AsyncIter
         return True
 
     argv = [sys.executable, str(PROGRAM), str(port)]
-    keeper = Keeper(ChildSpec("m", argv, directory / "log", is_ready, deadline=20))
+    keeper = RestartingServer(ServerSpec("m", argv, directory / "log", is_ready, deadline=20))
     socket = directory / "control"
     settings = Settings(load=LoadLimits(drain=drain), supervisor=socket)
     model = RelayedModel("m", OpenAIBackend("stand-in", url, "m"), "vllm")
     try:
-        residency = Residency([Resident(ModelEntry("m", engine="vllm"), keeper, {"name": "m"})])
+        residency = ModelScheduler(
+            [ManagedModel(ModelEntry("m", engine="vllm"), keeper, {"name": "m"})]
+        )
         async with control_socket(socket, residency), server(model, settings=settings) as http:
             await keeper.load()
             yield Place(keeper, http)

@@ -12,7 +12,7 @@ from fakes.backend import FakeBackend
 from gateway.harness import ids, served, server
 
 from enginix.backends.openai import OpenAIBackend
-from enginix.gateway.models import RelayedModel
+from enginix.gateway.models.registry import RelayedModel
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 

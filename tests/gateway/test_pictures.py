@@ -12,7 +12,7 @@ from fakes.chat_server import CHAT, chat_server, completion, texts
 from gateway.harness import ids, served, server, user
 
 from enginix.backends.openai import OpenAIBackend
-from enginix.gateway.models import RelayedModel
+from enginix.gateway.models.registry import RelayedModel
 
 RESPONSES, MESSAGES = "/v1/responses", "/v1/messages"
 URL = "data:image/png;base64,iVBORw0KGgo="

@@ -18,7 +18,7 @@ from gateway.harness import server, user
 from httpx import AsyncClient, Response
 
 from enginix.backends.openai import OpenAIBackend
-from enginix.gateway.models import RelayedModel
+from enginix.gateway.models.registry import RelayedModel
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 SERVERS = ("vllm", "llama", "trtllm")

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enginix.backends.openai import OpenAIBackend
-from enginix.gateway.models import RelayedModel
+from enginix.gateway.models.registry import RelayedModel
 from enginix.gateway.relay.events import Events
 from enginix.gateway.relay.rename import Rename
 from enginix.gateway.relay.usage import usage_in

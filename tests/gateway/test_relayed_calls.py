@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enginix.backends.openai import OpenAIBackend
-from enginix.gateway.models import RelayedModel
+from enginix.gateway.models.registry import RelayedModel
 from enginix.gateway.relay.calls import StreamedCalls, mended_document
 
 A, B = '{"path":"a"}', '{"path":"b"}'

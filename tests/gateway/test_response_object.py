@@ -11,8 +11,8 @@ from gateway.harness import events, ids, served, server
 from gateway.type_tables import check_type
 
 from enginix.backends.openai import OpenAIBackend
-from enginix.gateway.defaults import SamplingDefaults
-from enginix.gateway.models import RelayedModel
+from enginix.gateway.models.registry import RelayedModel
+from enginix.gateway.prompt.defaults import SamplingDefaults
 
 PATH = "/v1/responses"
 # What Open Responses requires of a response -> the types it may have.

@@ -10,7 +10,7 @@ from fakes.chat_server import CHAT, chat_server, completion, texts
 from gateway.harness import events, ids, served, server, user
 
 from enginix.backends.openai import OpenAIBackend
-from enginix.gateway.models import Model, RelayedModel
+from enginix.gateway.models.registry import Model, RelayedModel
 
 MESSAGES = "/v1/messages"
 SAID = "<think>\nI think. END\n</think>\n\nIt is five.\nEND of it."

@@ -10,7 +10,7 @@ from gateway.either_way import ask, everywhere
 from gateway.harness import server, user
 
 from enginix.backends.openai import OpenAIBackend
-from enginix.gateway.models import RelayedModel
+from enginix.gateway.models.registry import RelayedModel
 
 PARAMETERS = {"type": "object", "properties": {}}
 CHAT_TOOL = {"type": "function", "function": {"name": "now", "parameters": PARAMETERS}}

@@ -19,8 +19,8 @@ from enginix.chat.events import Message, collect
 from enginix.errors import EnginixError, GenerationFailed
 from enginix.gateway.api.chat_reply import ChatStream
 from enginix.gateway.api.messages_reply import MessageStream
-from enginix.gateway.ask import Finished, Logprobs, RelayedAsk, ReplyFormat
-from enginix.gateway.models import RelayedModel
+from enginix.gateway.models.registry import RelayedModel
+from enginix.gateway.prompt.request import Finished, Logprobs, RelayedAsk, ReplyFormat
 from enginix.gateway.upstream.chat import Completion
 from enginix.gateway.upstream.choice import Choice
 from enginix.gateway.upstream.server_events import ServerEvents

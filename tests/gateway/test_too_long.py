@@ -12,7 +12,7 @@ from fakes.chat_server import CHAT, chat_server
 from gateway.harness import events, ids, served, server, user
 
 from enginix.backends.openai import OpenAIBackend
-from enginix.gateway.models import RelayedModel
+from enginix.gateway.models.registry import RelayedModel
 
 RESPONSES, MESSAGES, COMPLETIONS = "/v1/responses", "/v1/messages", "/v1/completions"
 LONG = "word " * 600

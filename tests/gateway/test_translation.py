@@ -16,7 +16,7 @@ from fakes.trtllm_serve.server import TrtllmServer
 from gateway.harness import Call, application, events, server, user
 
 from enginix.backends.openai import LACK_SECONDS, OpenAIBackend
-from enginix.gateway.models import RelayedModel
+from enginix.gateway.models.registry import RelayedModel
 
 MESSAGES, RESPONSES, COUNT = "/v1/messages", "/v1/responses", "/v1/messages/count_tokens"
 UPSTREAM = "models/Their-30B"
@@ -349,7 +349,7 @@ async def test_a_server_that_was_away_is_asked_again_at_once() -> None:
         await client.post(MESSAGES, json=message())
         assert model.backend.lacks(MESSAGES)
     backend = OpenAIBackend("stand-in", url, UPSTREAM)
-    backend.note_lack(MESSAGES)
+    backend.mark_unsupported(MESSAGES)
     async with server(RelayedModel("ours", backend, "trtllm")) as client:
         assert (await client.post(MESSAGES, json=message())).status_code == 503
     assert not backend.lacks(MESSAGES)

@@ -16,9 +16,9 @@ from enginix import ports
 from enginix.errors import ProcessError, StartFailed
 from enginix.marked import end_marked, marked
 from enginix.ports import until_free
-from enginix.serve import child
-from enginix.serve.child import MARK, ChildSpec, State
-from enginix.serve.keeper import Keeper
+from enginix.serve import server_process as child
+from enginix.serve.restart import RestartingServer
+from enginix.serve.server_process import MARK, ServerSpec, State
 from tests.conftest import free_ports
 
 HOST = "127.0.0.1"
@@ -37,7 +37,7 @@ signal.pause()
 """
 
 
-def server(directory: Path, port: int, mark: str) -> Keeper:
+def server(directory: Path, port: int, mark: str) -> RestartingServer:
     ready = directory / "ready"
 
     async def is_ready() -> bool:
@@ -45,7 +45,9 @@ def server(directory: Path, port: int, mark: str) -> Keeper:
 
     argv = [sys.executable, "-c", SERVER, str(port), str(ready)]
     env = {**os.environ, MARK: mark}
-    return Keeper(ChildSpec("server", argv, directory / "log", is_ready, env=env, ports=[port]))
+    return RestartingServer(
+        ServerSpec("server", argv, directory / "log", is_ready, env=env, ports=[port])
+    )
 
 
 def is_alive(pid: int) -> bool:

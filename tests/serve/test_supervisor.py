@@ -13,18 +13,20 @@ import pytest
 from enginix.errors import StartFailed
 from enginix.process import descendants
 from enginix.serve.backoff import Backoff
-from enginix.serve.child import ChildSpec, State
-from enginix.serve.keeper import Keeper
+from enginix.serve.restart import RestartingServer
+from enginix.serve.server_process import ServerSpec, State
 from enginix.serve.supervisor import supervised
 
 FOREVER = "import signal; open(r'{mark}', 'w').close(); signal.pause()"
 
 
-def server(directory: Path, name: str, code: str = FOREVER, deadline: float = 20) -> Keeper:
+def server(
+    directory: Path, name: str, code: str = FOREVER, deadline: float = 20
+) -> RestartingServer:
     """A program that is ready once it has made its mark, a file."""
     mark = directory / f"{name}.ready"
-    return Keeper(
-        ChildSpec(
+    return RestartingServer(
+        ServerSpec(
             name=name,
             argv=[sys.executable, "-c", code.format(mark=mark)],
             log=directory / f"{name}.log",
@@ -50,7 +52,7 @@ def is_alive(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] != "Z"
 
 
-async def changed(keeper: Keeper, pid: int | None) -> None:
+async def changed(keeper: RestartingServer, pid: int | None) -> None:
     """Until it has another process and serves."""
     async with asyncio.timeout(20):
         while keeper.child.pid in (None, pid) or keeper.child.state is not State.LOADED:
@@ -109,9 +111,9 @@ async def test_a_server_that_is_never_ready_is_given_up(tmp_path: Path) -> None:
 
 
 async def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
-    spec = ChildSpec("none", ["/no/such/program"], tmp_path / "log", file_exists(tmp_path))
+    spec = ServerSpec("none", ["/no/such/program"], tmp_path / "log", file_exists(tmp_path))
     with pytest.raises(StartFailed, match="cannot start '/no/such/program'"):
-        async with supervised([Keeper(spec)], lambda *_: None):
+        async with supervised([RestartingServer(spec)], lambda *_: None):
             pass
 
 

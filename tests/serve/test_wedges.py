@@ -14,9 +14,9 @@ import pytest
 
 from enginix.backends.openai import OpenAIBackend
 from enginix.errors import BackendError
-from enginix.serve.child import ChildSpec, State
 from enginix.serve.judge import Policy
-from enginix.serve.keeper import Keeper
+from enginix.serve.restart import RestartingServer
+from enginix.serve.server_process import ServerSpec, State
 from tests.conftest import free_ports
 
 PROGRAM = Path(__file__).parent.parent / "fakes" / "wedged_server.py"
@@ -33,7 +33,9 @@ SHORT = Policy(
 
 
 @asynccontextmanager
-async def kept_server(directory: Path, policy: Policy = SHORT) -> AsyncIterator[tuple[Keeper, str]]:
+async def kept_server(
+    directory: Path, policy: Policy = SHORT
+) -> AsyncIterator[tuple[RestartingServer, str]]:
     (port,) = free_ports(1)
     url = f"http://127.0.0.1:{port}"
     backend = OpenAIBackend("stand-in", url, "m", probe_seconds=0.2)
@@ -46,8 +48,8 @@ async def kept_server(directory: Path, policy: Policy = SHORT) -> AsyncIterator[
         return True
 
     argv = [sys.executable, str(PROGRAM), str(port)]
-    spec = ChildSpec("stand-in", argv, directory / "log", is_ready, deadline=20)
-    keeper = Keeper(spec, probe=backend.probe, policy=policy)
+    spec = ServerSpec("stand-in", argv, directory / "log", is_ready, deadline=20)
+    keeper = RestartingServer(spec, probe=backend.probe, policy=policy)
     try:
         await keeper.load()
         yield keeper, url
@@ -100,7 +102,7 @@ async def test_a_busy_server_is_left_alone(tmp_path: Path) -> None:
         assert (keeper.child.pid, keeper.restarts) == (pid, 0)
 
 
-async def serving_again(keeper: Keeper) -> None:
+async def serving_again(keeper: RestartingServer) -> None:
     async with asyncio.timeout(20):
         while not (keeper.restarts and keeper.child.state is State.LOADED):
             await keeper.child.change.wait()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from enginix.runtimes.runtime import Runtime
-from enginix.triton.client import Sampling, TokenRequest, TritonClient
+from enginix.triton.client.client import Sampling, TokenRequest, TritonClient
 from tests.conftest import RunningTriton
 
 MODEL = Path(__file__).parents[2] / "triton-repo" / "gguf" / "tensorrt_llm" / "1"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from enginix.triton.client import TokenRequest
+from enginix.triton.client.client import TokenRequest
 from tests.triton_repo.conftest import END, Asker
 
 pytestmark = pytest.mark.triton

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from enginix.catalog.load import find_model
 from enginix.errors import GenerationFailed
 from enginix.runtimes.runtime import Runtime
-from enginix.triton.client import Guide
+from enginix.triton.client.client import Guide
 from tests.triton_repo.conftest import MODEL, Asker
 
 pytestmark = pytest.mark.triton

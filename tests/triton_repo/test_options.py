@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from enginix.errors import GenerationFailed
-from enginix.triton.client import Guide
+from enginix.triton.client.client import Guide
 from tests.triton_repo.conftest import CAPITAL_OF_FRANCE, END, Asker
 
 pytestmark = pytest.mark.triton

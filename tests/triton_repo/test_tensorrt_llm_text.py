@@ -19,7 +19,7 @@ import pytest
 
 from enginix.manifest import BuiltWith
 from enginix.runtimes.runtime import Runtime
-from enginix.triton.repository import render_repository
+from enginix.triton.server.repository import render_repository
 from tests.fakes.token_triton import served_repository
 from tests.triton.engines import tensorrt_llm_manifest
 

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
 from enginix.backends.http1_connection import Connection
-from enginix.errors import BackendUnavailable, NotBegun, UsageError
+from enginix.errors import BackendUnavailable, SafeToRetry, UsageError
 
 CONNECT_SECONDS = 5.0
 MOST_IDLE = 64
@@ -71,7 +71,7 @@ class HttpClient:
             if not kept.reusable:
                 kept.close()
                 continue
-            with suppress(NotBegun):
+            with suppress(SafeToRetry):
                 return await self._answered(kept, message, silence)
             # The server closed it while we wrote: nothing was begun, so a new one is asked.
             break

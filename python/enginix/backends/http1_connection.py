@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import httptools
 
-from enginix.errors import BackendError, BackendTimedOut, BackendUnavailable, NotBegun
+from enginix.errors import BackendError, BackendTimedOut, BackendUnavailable, SafeToRetry
 
 # Passes a piece on, unless there is nothing to pass on yet.
 Passing = Coroutine[Any, Any, None]
@@ -60,7 +60,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(message)
         while not self._headers_complete:
             if self._lost is not None:
-                raise self._gone(NotBegun, "before it answered")
+                raise self._gone(SafeToRetry, "before it answered")
             self._changed = self._loop.create_future()
             await self._changed
 
@@ -88,7 +88,7 @@ class Connection(asyncio.Protocol):
         while True:
             if self._left is not None:
                 left, self._left = self._left, None
-                await rest_of(*left)
+                await resume(*left)
             elif self._failed is not None:
                 raise self._failed
             elif self._pieces:
@@ -258,7 +258,7 @@ class Connection(asyncio.Protocol):
 
 
 @coroutine
-def rest_of(passing: Passing, waits_for: Any) -> Generator[Any, Any, None]:
+def resume(passing: Passing, waits_for: Any) -> Generator[Any, Any, None]:
     """Go on with what was begun outside of any task, and waits."""
     try:
         yield waits_for

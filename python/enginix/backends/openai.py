@@ -23,7 +23,7 @@ from enginix.errors import (
     Overloaded,
     RequestError,
 )
-from enginix.triton.limits import Limits
+from enginix.generation.limits import Limits
 
 PROBE_SECONDS = 2.0
 # As long as a first token may take, whichever token it is: servers that tell calls apart hold them
@@ -61,7 +61,7 @@ class OpenAIBackend:
         # Route or field -> until when, and how often the server had been away by then.
         self._lacking: dict[str, tuple[float, int]] = {}
 
-    def note_lack(self, what: str) -> None:
+    def mark_unsupported(self, what: str) -> None:
         """The server has no such route, or refuses such a field."""
         self._lacking[what] = (self._clock() + LACK_SECONDS, self._http.outages)
 
@@ -121,7 +121,7 @@ def has_no_route(path: str, status: int, body: bytes) -> bool:
     return path in words or NO_ROUTE.fullmatch(words) is not None
 
 
-def told_failure(name: str, event: dict[str, Any]) -> EnginixError | None:
+def error_in_event(name: str, event: dict[str, Any]) -> EnginixError | None:
     """What an event of a stream says that has begun; None when it is an ordinary one."""
     if not event.get("error") and event.get("object") != "error":
         return None

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from enginix.errors import BackendTimedOut, GenerationFailed
-from enginix.triton.client import TokenChunk, TokenRequest, TritonClient
+from enginix.triton.client.client import TokenChunk, TokenRequest, TritonClient
 
 PROBE_SECONDS = 5.0
 # Any id below the smallest vocabulary will do.

@@ -16,7 +16,7 @@ QUESTION = b'{"input_ids":[1],"input_lengths":1,"request_output_len":1,"streamin
 # Through preprocessing and postprocessing, which have processes of their own to lose.
 TEXT_PATH = "/v2/models/ensemble/generate"
 TEXT_QUESTION = b'{"text_input":"a","max_tokens":1}'
-MOST_OF_AN_ANSWER = 64 << 10
+MAX_RESPONSE_BYTES = 64 << 10
 
 
 class TritonProbe:
@@ -41,7 +41,7 @@ class TritonProbe:
                 asyncio.timeout(self._seconds),
                 self._http.request("POST", path, question, headers) as answer,
             ):
-                body = await answer.read(MOST_OF_AN_ANSWER)
+                body = await answer.read(MAX_RESPONSE_BYTES)
         except TimeoutError:
             raise BackendTimedOut(
                 f"{self.name} produced no {wanted} within {self._seconds:g} s"

@@ -15,7 +15,11 @@ from pathlib import Path
 import httpx
 
 from enginix import __version__
-from enginix.checkpoint.arrival import (
+from enginix.checkpoint.listing import Hub, Listing
+from enginix.checkpoint.load import hash_file
+from enginix.checkpoint.origin import Origin, write_origin
+from enginix.checkpoint.partial import PartialFile
+from enginix.checkpoint.staging import (
     INCOMPLETE,
     check_file,
     locked,
@@ -25,10 +29,6 @@ from enginix.checkpoint.arrival import (
     work_directory,
     writing,
 )
-from enginix.checkpoint.listing import Hub, Listing
-from enginix.checkpoint.load import hash_file
-from enginix.checkpoint.origin import Origin, write_origin
-from enginix.checkpoint.partial import PartialFile
 from enginix.checkpoint.transfer import (
     PIECE_SIZE,
     Received,

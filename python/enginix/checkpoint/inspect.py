@@ -20,7 +20,7 @@ from enginix.checkpoint.architecture import (
 from enginix.checkpoint.check import TensorCheck, fits, found_layers
 from enginix.checkpoint.estimate import Estimate, estimate
 from enginix.checkpoint.load import CONFIG_FILE, Checkpoint
-from enginix.checkpoint.suitability import CheckedModel, KindVerdict, judge_kinds
+from enginix.checkpoint.support import CheckedModel, KindVerdict, judge_kinds
 from enginix.errors import CheckpointDamaged, CheckpointUnsupported
 from enginix.manifest import Limits
 

@@ -13,10 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from enginix.checkpoint.arrival import locked, writing
 from enginix.checkpoint.download import Began, Event, fetch_files
 from enginix.checkpoint.listing import Hub, Listing
 from enginix.checkpoint.nar import NarHash, nar_order
+from enginix.checkpoint.staging import locked, writing
 from enginix.errors import DownloadError
 
 

@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 from enginix.catalog.load import DIRECTORY, find_model, is_commit
-from enginix.checkpoint.arrival import work_directory
 from enginix.checkpoint.download import fetch_files
 from enginix.checkpoint.listing import DEFAULT_ENDPOINT, Hub, Listing, list_files
 from enginix.checkpoint.load import open_checkpoint
 from enginix.checkpoint.locate import fetched_directory, find_fetched
+from enginix.checkpoint.staging import work_directory
 from enginix.cli.download_view import download_view
 from enginix.cli.environment import cache_home, hub_endpoint, hub_token
 from enginix.errors import DownloadError, HubUnreachable, UsageError

@@ -33,9 +33,9 @@ from enginix.doctor.software import (
 from enginix.errors import RuntimeMissing
 from enginix.prerequisites import python_version, supported_pythons, this_distribution
 from enginix.runtimes.find import find_runtime
-from enginix.triton.fitness import Machine
-from enginix.triton.gpus import query_gpus, visible_gpus
-from enginix.triton.installation import runtime_version
+from enginix.triton.server.compatibility import Machine
+from enginix.triton.server.gpus import query_gpus, visible_gpus
+from enginix.triton.server.installation import runtime_version
 
 MARKS = {Level.GREEN: "✓", Level.YELLOW: "!", Level.RED: "✗"}
 

@@ -18,13 +18,13 @@ from enginix.cli.engine_source import recorded_source, repository_source
 from enginix.cli.engine_text import load_text
 from enginix.engine.build import Build, Job
 from enginix.engine.stages import Report
-from enginix.engine.trtllm.build import Workshop, convert_checkpoint, tensorrt_llm_build
-from enginix.engine.trtllm.by_hand import Origin, take_in, verify_by_hand
-from enginix.engine.trtllm.facts import CONFIG_FILE, read_engine
+from enginix.engine.trtllm.adopt import Origin, take_in, verify_by_hand
+from enginix.engine.trtllm.build import BuildContext, convert_checkpoint, tensorrt_llm_build
+from enginix.engine.trtllm.engine_config import CONFIG_FILE, read_engine
 from enginix.engine.trtllm.plan import Options
+from enginix.engine.trtllm.stage_cache import discard
 from enginix.engine.trtllm.verify import describe
 from enginix.engine.trtllm.watchdog import Patience
-from enginix.engine.trtllm.work import discard
 from enginix.errors import NotACheckpoint, RuntimeMissing, UsageError
 from enginix.manifest import FILE_NAME, Limits
 
@@ -129,8 +129,8 @@ def convert(job: Job, out: Path, report: Report, args: argparse.Namespace) -> No
     after_build(out, args)
 
 
-def workshop(out: Path, args: argparse.Namespace | None) -> Workshop:
-    return Workshop(
+def workshop(out: Path, args: argparse.Namespace | None) -> BuildContext:
+    return BuildContext(
         python=find_python(),
         environment=environment.for_child(),
         directory=work_directory(out, args),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from enginix.cli import environment
-from enginix.cli.started import running
+from enginix.cli.background import running
 from enginix.errors import UsageError
 
 POLL_SECONDS = 0.25

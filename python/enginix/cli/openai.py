@@ -16,12 +16,12 @@ from enginix.cli.openai_models import Connect, OpenModels, opener_of, read_model
 from enginix.cli.openai_workers import run_workers
 from enginix.errors import UsageError
 from enginix.gateway.app import create_app
-from enginix.gateway.origin import LOOPBACK_NAMES, host_name
+from enginix.gateway.http.origin import LOOPBACK_NAMES, host_name
 from enginix.gateway.server import listen, serve
 from enginix.gateway.settings import LoadLimits, RequestLimits, Settings
+from enginix.generation.limits import Limits
 from enginix.ports import require_port_free
-from enginix.triton.client import DEFAULT_TRANSPORT, TRANSPORTS, TritonClient
-from enginix.triton.limits import Limits
+from enginix.triton.client.client import DEFAULT_TRANSPORT, TRANSPORTS, TritonClient
 
 logger = logging.getLogger(__name__)
 

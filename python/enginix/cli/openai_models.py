@@ -13,9 +13,9 @@ from enginix.backends.openai import SILENCE_SECONDS, OpenAIBackend
 from enginix.backends.triton import TritonBackend
 from enginix.chat.reply import REASONING, TOOLS
 from enginix.errors import UsageError
-from enginix.gateway.models import Model, Names, RelayedModel, read_engine
-from enginix.triton.address import parse_addresses
-from enginix.triton.client import TritonClient
+from enginix.gateway.models.registry import Model, Names, RelayedModel, read_engine
+from enginix.triton.client.address import parse_addresses
+from enginix.triton.client.client import TritonClient
 
 # Makes the client for an address and a model's vocabulary.
 Connect = Callable[[str, int], TritonClient]

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from enginix.cli import environment
-from enginix.cli.own_command import own_command
+from enginix.cli.reexec import own_command
 from enginix.cli.signals import run_until_signalled
-from enginix.gateway.heartbeat import heartbeat_file, until_silent
-from enginix.gateway.metrics import forget_worker
+from enginix.gateway.http.heartbeat import heartbeat_file, until_silent
+from enginix.gateway.models.metrics import forget_worker
 from enginix.owned import owned
 from enginix.process import describe_exit, started
 

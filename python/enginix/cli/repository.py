@@ -8,7 +8,7 @@ from pathlib import Path
 from enginix.cli.find_engine import find_engine
 from enginix.errors import OutputExists
 from enginix.manifest import check_files, read_manifest
-from enginix.triton.repository import RenderOptions, render_repository
+from enginix.triton.server.repository import RenderOptions, render_repository
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,7 +13,7 @@ from rich.table import Table
 from enginix.catalog.load import Ports
 from enginix.cli import environment
 from enginix.cli.ask_gateway import ask
-from enginix.cli.started import running
+from enginix.cli.background import running
 
 DEFAULT = f"http://127.0.0.1:{Ports().gateway}"
 

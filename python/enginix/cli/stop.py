@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from enginix.cli import environment
-from enginix.cli.started import end, forget, running
+from enginix.cli.background import end, forget, running
 from enginix.errors import UsageError
 
 

@@ -15,10 +15,10 @@ from enginix.manifest import read_manifest
 from enginix.process import adopt_orphans, end_adopted
 from enginix.readiness import answers_ok
 from enginix.runtimes.triton_cpu import require_shared_memory
-from enginix.triton.command import ServerOptions
-from enginix.triton.launch import Launch, launched, require_ports_free
-from enginix.triton.mpi import parse_line
-from enginix.triton.workplace import Workplace, backend_directories, workplace
+from enginix.triton.server.command import ServerOptions
+from enginix.triton.server.launch import Launch, launched, require_ports_free
+from enginix.triton.server.mpi import parse_line
+from enginix.triton.server.scratch_dir import ScratchDir, backend_directories, workplace
 
 # Engine kind -> how it is served: `check(engine, manifest)` refuses what cannot be, before
 # anything is started, and `plan(...)` is the launch.
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _serve(launch: Launch, place: Workplace, what: str) -> None:
+async def _serve(launch: Launch, place: ScratchDir, what: str) -> None:
     # The stubs of a rank that was killed belong to nobody.
     adopt_orphans()
     try:
@@ -101,7 +101,7 @@ async def _serve(launch: Launch, place: Workplace, what: str) -> None:
         await end_adopted()
 
 
-async def _serve_until_end(launch: Launch, place: Workplace, what: str) -> None:
+async def _serve_until_end(launch: Launch, place: ScratchDir, what: str) -> None:
     options, before = launch.options, backend_directories()
     async with AsyncExitStack() as stack:
         # One that fails to start has made it, too.

@@ -15,10 +15,10 @@ from enginix.runtimes.triton_cpu import (
     tritonserver,
 )
 from enginix.runtimes.triton_cpu import environment as runtime_environment
-from enginix.triton.command import Installation, ServerOptions, tritonserver_command
-from enginix.triton.launch import Launch
-from enginix.triton.repository import RenderOptions, render_repository
-from enginix.triton.workplace import Workplace
+from enginix.triton.server.command import Installation, ServerOptions, tritonserver_command
+from enginix.triton.server.launch import Launch
+from enginix.triton.server.repository import RenderOptions, render_repository
+from enginix.triton.server.scratch_dir import ScratchDir
 
 RUNTIME = "triton-cpu"
 START_TIMEOUT = 120.0
@@ -32,7 +32,7 @@ def plan(
     engine: Path,
     manifest: Manifest,
     options: ServerOptions,
-    place: Workplace,
+    place: ScratchDir,
     args: argparse.Namespace,
 ) -> Launch:
     runtime = find_runtime(RUNTIME, environment.cache_home(), environment.runtime_override(RUNTIME))

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from enginix.cli import environment
 from enginix.manifest import Manifest
-from enginix.triton.command import ServerOptions
-from enginix.triton.fitness import Machine, require_fit
-from enginix.triton.gpus import Gpu, query_gpus, visible_gpus
-from enginix.triton.installation import TensorrtLlmTriton, find_tensorrt_llm
-from enginix.triton.launch import Launch
-from enginix.triton.nccl import Setting, nccl_settings, query_links
-from enginix.triton.ranks import server_command, server_environment
-from enginix.triton.repository import RenderOptions, render_repository
-from enginix.triton.workplace import Workplace
+from enginix.triton.server.command import ServerOptions
+from enginix.triton.server.compatibility import Machine, require_fit
+from enginix.triton.server.gpus import Gpu, query_gpus, visible_gpus
+from enginix.triton.server.installation import TensorrtLlmTriton, find_tensorrt_llm
+from enginix.triton.server.launch import Launch
+from enginix.triton.server.nccl import Setting, nccl_settings, query_links
+from enginix.triton.server.ranks import server_command, server_environment
+from enginix.triton.server.repository import RenderOptions, render_repository
+from enginix.triton.server.scratch_dir import ScratchDir
 
 KIND = "tensorrt-llm"
 # Loading tens of gigabytes for each rank, from a disk that may be slow.
@@ -31,7 +31,7 @@ def plan(
     engine: Path,
     manifest: Manifest,
     options: ServerOptions,
-    place: Workplace,
+    place: ScratchDir,
     args: argparse.Namespace,
 ) -> Launch:
     triton = _installation()

@@ -10,7 +10,7 @@ from functools import partial
 from rich.console import Console
 
 from enginix.cli import environment
-from enginix.cli.hello import try_hello
+from enginix.cli.smoke_test import try_hello
 from enginix.cli.up_servers import (
     control_path,
     gateway_of,
@@ -21,16 +21,16 @@ from enginix.cli.up_servers import (
     with_mark,
     written_files,
 )
-from enginix.cli.up_wishes import Wishes
+from enginix.cli.up_wishes import LoadRequests
 from enginix.errors import BackendUnavailable, StartFailed
 from enginix.readiness import answers_ok
-from enginix.serve.child import ChildSpec, State
 from enginix.serve.commands import LOOPBACK, Command
 from enginix.serve.control import control_socket
 from enginix.serve.judge import Policy
-from enginix.serve.keeper import Keeper
 from enginix.serve.profile import ENGINES, Profile
-from enginix.serve.residency import Residency
+from enginix.serve.restart import RestartingServer
+from enginix.serve.scheduler import ModelScheduler
+from enginix.serve.server_process import ServerSpec, State
 from enginix.serve.supervisor import supervised
 from enginix.serve.traffic import Traffic
 
@@ -51,7 +51,7 @@ async def serve_profile(profile: Profile) -> None:
     gateway = gateway_of(profile, servers)
     engines = {server.entry.name: ENGINES[server.entry.engine] for server in servers}
 
-    def report(keeper: Keeper, failure: StartFailed | None) -> None:
+    def report(keeper: RestartingServer, failure: StartFailed | None) -> None:
         what = f"{engines.get(keeper.name, '')} ".lstrip()
         if failure is None:
             tell(keeper.name, f"{what}ready after {time.monotonic() - began:.1f} s")
@@ -62,18 +62,20 @@ async def serve_profile(profile: Profile) -> None:
     optional = frozenset(engines) if len(engines) > 1 else frozenset()
     traffic = Traffic(url)
     residents = [resident_of(server, traffic) for server in servers]
-    residency = Residency(
+    residency = ModelScheduler(
         residents, rest=profile.min_residency_seconds, drain=profile.drain_seconds
     )
     keepers = [one.keeper for one in residents if not one.entry.on_demand]
     keepers.append(_gateway_keeper(profile, gateway, url))
     commands = [*(server.command for server in servers), gateway]
-    wished = Wishes(profile, residency, traffic).resident
+    requested_load = LoadRequests(profile, residency, traffic).resident
     async with AsyncExitStack() as stack:
         stack.push_async_callback(traffic.close)
         stack.enter_context(written_files(run_directory(profile), commands))
         stack.push_async_callback(residency.close)
-        await stack.enter_async_context(control_socket(control_path(profile), residency, wished))
+        await stack.enter_async_context(
+            control_socket(control_path(profile), residency, requested_load)
+        )
         await stack.enter_async_context(supervised(keepers, report, optional))
         for one in residents:
             if profile.hello and one.keeper.child.state is State.LOADED:
@@ -89,7 +91,7 @@ def tell(subject: str, text: str) -> None:
     console.print(text, markup=False)
 
 
-def _gateway_keeper(profile: Profile, command: Command, url: str) -> Keeper:
+def _gateway_keeper(profile: Profile, command: Command, url: str) -> RestartingServer:
     is_ready = partial(answers_ok, f"{url}/livez")
 
     async def probe() -> None:
@@ -97,7 +99,7 @@ def _gateway_keeper(profile: Profile, command: Command, url: str) -> Keeper:
             raise BackendUnavailable("its /livez does not answer")
 
     log = log_directory(profile) / "gateway.log"
-    spec = ChildSpec(
+    spec = ServerSpec(
         GATEWAY,
         command.argv,
         log,
@@ -106,7 +108,7 @@ def _gateway_keeper(profile: Profile, command: Command, url: str) -> Keeper:
         host=profile.gateway.host,
         ports=[profile.gateway.port],
     )
-    return Keeper(spec, probe=probe, policy=GATEWAY_POLICY)
+    return RestartingServer(spec, probe=probe, policy=GATEWAY_POLICY)
 
 
 def _tell_where(profile: Profile, url: str) -> None:

@@ -18,7 +18,7 @@ from enginix.catalog.load import find_model
 from enginix.checkpoint.locate import find_checkpoint
 from enginix.cli import environment
 from enginix.cli.find_engine import find_engine
-from enginix.cli.own_command import own_command
+from enginix.cli.reexec import own_command
 from enginix.errors import (
     BackendError,
     ModelUnknown,
@@ -31,12 +31,12 @@ from enginix.manifest import Chat, require_within
 from enginix.owned import hold
 from enginix.runtimes.find import find_recipe, find_server, runtime_root
 from enginix.serve import commands
-from enginix.serve.child import MARK, ChildSpec
 from enginix.serve.commands import LOOPBACK, Command
-from enginix.serve.keeper import Keeper, Probe
 from enginix.serve.liveness import Seen
 from enginix.serve.profile import ENGINES, ModelEntry, Profile
-from enginix.serve.residency import Resident
+from enginix.serve.restart import Probe, RestartingServer
+from enginix.serve.scheduler import ManagedModel
+from enginix.serve.server_process import MARK, ServerSpec
 from enginix.serve.traffic import Traffic
 
 RUNTIME = "triton-cpu"
@@ -150,12 +150,12 @@ def write_files(command: Command) -> None:
         path.write_text(text, encoding="utf-8")
 
 
-def resident_of(server: Server, traffic: Traffic) -> Resident:
+def resident_of(server: Server, traffic: Traffic) -> ManagedModel:
     """Call it in the event loop that its keeper is to run in."""
-    return Resident(server.entry, keeper_of(server, traffic), gateway_row(server))
+    return ManagedModel(server.entry, keeper_of(server, traffic), gateway_row(server))
 
 
-def keeper_of(server: Server, traffic: Traffic) -> Keeper:
+def keeper_of(server: Server, traffic: Traffic) -> RestartingServer:
     """Call it in the event loop that the keeper is to run in."""
     prober = _prober(server)
     name = server.entry.name
@@ -163,7 +163,7 @@ def keeper_of(server: Server, traffic: Traffic) -> Keeper:
     async def seen() -> Seen:
         return await traffic.seen(name)
 
-    spec = ChildSpec(
+    spec = ServerSpec(
         name,
         server.command.argv,
         server.log,
@@ -174,7 +174,7 @@ def keeper_of(server: Server, traffic: Traffic) -> Keeper:
         orphaned=ORPHANED.get(server.entry.engine, signal.SIGKILL),
     )
     text = prober.probe_text if isinstance(prober, TritonProbe) else None
-    return Keeper(spec, probe=prober.probe, rare_probe=text, traffic=seen)
+    return RestartingServer(spec, probe=prober.probe, rare_probe=text, traffic=seen)
 
 
 async def answers(probe: Probe) -> bool:

@@ -17,16 +17,16 @@ from enginix.cli.up_servers import (
 )
 from enginix.errors import EngineError, RequestError, RuntimeMissing
 from enginix.serve.commands import LOOPBACK
+from enginix.serve.load_request import LoadRequest, entry_of
 from enginix.serve.profile import ModelEntry, Profile
-from enginix.serve.residency import Residency, Resident
+from enginix.serve.scheduler import ManagedModel, ModelScheduler
 from enginix.serve.traffic import Traffic
-from enginix.serve.wish import Wish, entry_of
 
 PORTS = ("http_port", "grpc_port", "metrics_port")
 
 
-class Wishes:
-    def __init__(self, profile: Profile, residency: Residency, traffic: Traffic) -> None:
+class LoadRequests:
+    def __init__(self, profile: Profile, residency: ModelScheduler, traffic: Traffic) -> None:
         self._profile = profile
         self._residency = residency
         self._traffic = traffic
@@ -35,10 +35,10 @@ class Wishes:
         own = [home / "engines", home / "checkpoints"]
         self._roots = [*map(Path, profile.model_roots), *own]
 
-    async def resident(self, wish: dict[str, Any]) -> Resident:
+    async def resident(self, wish: dict[str, Any]) -> ManagedModel:
         """The model as it is wanted, added or changed but not loaded; RequestError says why not."""
         there = {name: one.entry for name, one in self._residency.residents.items()}
-        entry = entry_of(Wish(**wish), there, self._roots)
+        entry = entry_of(LoadRequest(**wish), there, self._roots)
         if there.get(entry.name) == entry:
             return self._residency.find(entry.name)
         resident = self._made(with_free_ports(entry))
@@ -47,7 +47,7 @@ class Wishes:
         self._residency.add(resident)
         return resident
 
-    def _made(self, entry: ModelEntry) -> Resident:
+    def _made(self, entry: ModelEntry) -> ManagedModel:
         try:
             require_program(entry)
             require_engine(entry)

@@ -9,8 +9,8 @@ from pathlib import Path
 from enginix.doctor.finding import Finding, green, red, yellow
 from enginix.errors import ProcessError
 from enginix.process import find_program, run
-from enginix.triton.gpus import Gpu, query_gpus, visible_gpus
-from enginix.triton.nccl import nccl_settings, query_links
+from enginix.triton.server.gpus import Gpu, query_gpus, visible_gpus
+from enginix.triton.server.nccl import nccl_settings, query_links
 
 # NixOS keeps the driver's libraries out of the loader's default path.
 NIXOS_LIBCUDA = Path("/run/opengl-driver/lib/libcuda.so.1")

@@ -10,7 +10,7 @@ from enginix.doctor.finding import Finding, green, red, yellow
 from enginix.errors import EnginixError, ProcessError
 from enginix.manifest import read_manifest
 from enginix.process import find_program, run
-from enginix.triton.fitness import Machine, require_fit
+from enginix.triton.server.compatibility import Machine, require_fit
 
 SERVER = "opt/tritonserver"
 

@@ -27,17 +27,16 @@ from enginix.gateway.api import (
     status,
     tokenize,
 )
-from enginix.gateway.errors import is_internal
-from enginix.gateway.fast_lane import FastLane
-from enginix.gateway.following import Opener, following
-from enginix.gateway.gateway import Gateway
-from enginix.gateway.heartbeat import beating
-from enginix.gateway.lane_watch import lanes_watched
-from enginix.gateway.loading import when_loaded
-from enginix.gateway.middleware import Authorization, RequestLog, failure_response
-from enginix.gateway.models import Model
-from enginix.gateway.openapi import add_schemas
-from enginix.gateway.origin import BrowserGuard
+from enginix.gateway.http.errors import is_internal
+from enginix.gateway.http.fast_lane import FastLane
+from enginix.gateway.http.heartbeat import beating
+from enginix.gateway.http.middleware import Authorization, RequestLog, failure_response
+from enginix.gateway.http.openapi import add_schemas
+from enginix.gateway.http.origin import BrowserGuard
+from enginix.gateway.http.scope import record_of
+from enginix.gateway.models.first_token_watch import lanes_watched
+from enginix.gateway.models.registry import Model
+from enginix.gateway.models.state import Gateway
 from enginix.gateway.schema.chat import ChatRequest
 from enginix.gateway.schema.completions import CompletionRequest
 from enginix.gateway.schema.inference import InferenceRequest
@@ -46,7 +45,8 @@ from enginix.gateway.schema.messages import CountRequest, MessagesRequest
 from enginix.gateway.schema.responses import ResponseRequest
 from enginix.gateway.schema.tokenize import DetokenizeRequest, TokenizeRequest
 from enginix.gateway.settings import Settings
-from enginix.gateway.state import record_of
+from enginix.gateway.supervision.loading import when_loaded
+from enginix.gateway.supervision.subscription import Opener, following
 
 ROUTERS = (
     chat,

@@ -16,8 +16,8 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-from enginix.gateway.gateway import Gateway
-from enginix.gateway.http import BoundedHttp
+from enginix.gateway.http.protocol import BoundedHttp
+from enginix.gateway.models.state import Gateway
 
 logger = logging.getLogger(__name__)
 

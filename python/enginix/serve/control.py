@@ -1,6 +1,7 @@
 """The supervisor's own door: status, load, unload and follow, as lines of JSON over a Unix socket.
 
-Only this user can open it. Its client is gateway/servers.py, which gives it HTTP and API keys.
+Only this user can open it. Its client is gateway/supervision/client.py, which gives it HTTP and
+API keys.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from enginix.errors import BackendError, EnginixError, RequestError, UsageError
-from enginix.serve.child import State
-from enginix.serve.residency import Residency, Resident
+from enginix.serve.scheduler import ManagedModel, ModelScheduler
+from enginix.serve.server_process import State
 
 # A model that is not here yet, from what a client wants; raises EnginixError for what cannot be.
-Wished = Callable[[dict[str, Any]], Awaitable[Resident]]
+Wished = Callable[[dict[str, Any]], Awaitable[ManagedModel]]
 
 logger = logging.getLogger(__name__)
 
@@ -31,15 +32,15 @@ HEARD_SECONDS = 5.0
 
 @asynccontextmanager
 async def control_socket(
-    path: Path, residency: Residency, wished: Wished | None = None
+    path: Path, residency: ModelScheduler, requested_load: Wished | None = None
 ) -> AsyncIterator[None]:
-    """Answers there until the block ends; without `wished` only what is there can be loaded."""
+    """Answers there until the block ends; without `requested_load` only known models load."""
     if len(str(path)) > LONGEST_PATH:
         raise UsageError(
             f"{path} is too long for a socket's path; set ENGINIX_HOME to a shorter directory"
         )
     _clear_the_way(path)
-    control = Control(residency, wished)
+    control = Control(residency, requested_load)
     server = await asyncio.start_unix_server(control.serve, path)
     os.chmod(path, 0o600)
     try:
@@ -62,9 +63,9 @@ def _remove(path: Path) -> None:
 
 
 class Control:
-    def __init__(self, residency: Residency, wished: Wished | None) -> None:
+    def __init__(self, residency: ModelScheduler, requested_load: Wished | None) -> None:
         self._residency = residency
-        self._wished = wished
+        self._wished = requested_load
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -147,7 +148,7 @@ class Control:
         return (await self._wished(wish)).entry.name
 
 
-def described(resident: Resident) -> dict[str, Any]:
+def described(resident: ManagedModel) -> dict[str, Any]:
     """What /v1/status says of a server's process."""
     keeper, child = resident.keeper, resident.keeper.child
     progress = child.log.last_lines(1) if child.state is State.LOADING else []

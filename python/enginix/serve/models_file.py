@@ -15,8 +15,8 @@ from typing import Any, get_type_hints
 from enginix.catalog.load import find_model
 from enginix.errors import EngineError, UsageError
 from enginix.manifest import read_manifest
+from enginix.serve.load_request import LoadRequest, entry_of
 from enginix.serve.profile import ModelEntry, Option, Profile, check, check_type
-from enginix.serve.wish import Wish, entry_of
 
 # What the file calls an engine -> what a profile calls it.
 ENGINES = {
@@ -83,7 +83,9 @@ def catalogue_profile(name: str, engine: str | None = None) -> Profile:
     """A model of the catalogue alone, served by `engine` or by what its kind is served by."""
     if engine is not None and engine not in ENGINES:
         raise UsageError(f"expected an engine of {', '.join(ENGINES)}, got {engine!r}")
-    entry = entry_of(Wish(model=find_model(name).name, engine=ENGINES.get(engine or "")), {}, [])
+    entry = entry_of(
+        LoadRequest(model=find_model(name).name, engine=ENGINES.get(engine or "")), {}, []
+    )
     entry = replace(entry, ready_seconds=_ready_seconds(entry.engine))
     return Profile(entry.name, f"{entry.name} of the catalogue", [entry], hello="")
 

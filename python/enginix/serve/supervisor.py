@@ -10,14 +10,14 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from enginix.errors import StartFailed
-from enginix.serve.keeper import Keeper
+from enginix.serve.restart import RestartingServer
 
-Report = Callable[[Keeper, StartFailed | None], None]
+Report = Callable[[RestartingServer, StartFailed | None], None]
 
 
 @asynccontextmanager
 async def supervised(
-    keepers: Sequence[Keeper],
+    keepers: Sequence[RestartingServer],
     report: Report,
     optional: frozenset[str] = frozenset(),
 ) -> AsyncIterator[None]:

@@ -13,7 +13,7 @@ from enginix.checkpoint.load import Checkpoint, open_checkpoint
 from enginix.checkpoint.tensors import TensorInfo
 from enginix.engine.gguf.hyperparameters import Rope, read_hyperparameters
 from enginix.engine.gguf.layout import lay_out, rotary_factors
-from enginix.engine.gguf.parts import Constant, GgufTensor, Plain
+from enginix.engine.gguf.tensor_sources import Constant, GgufTensor, Plain
 from enginix.errors import CheckpointDamaged, CheckpointUnsupported
 
 UP = "model.layers.0.mlp.up_proj"

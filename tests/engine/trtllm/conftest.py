@@ -14,14 +14,14 @@ from fakes.trtllm_runtime import write_runtime
 
 from enginix.engine.build import Job, build_engine
 from enginix.engine.stages import StageEvent, StageFinished
-from enginix.engine.trtllm.build import Workshop, tensorrt_llm_build
-from enginix.engine.trtllm.building import Building, build_ranks
+from enginix.engine.trtllm.build import BuildContext, tensorrt_llm_build
+from enginix.engine.trtllm.building import TrtllmBuild, build_ranks
 from enginix.engine.trtllm.command import BuildSpec
-from enginix.engine.trtllm.conversion import Place, convert_ranks
+from enginix.engine.trtllm.conversion import BuildPaths, convert_ranks
 from enginix.engine.trtllm.plan import Options, read_plan
 from enginix.engine.trtllm.rank_tensors import least_bytes_of
+from enginix.engine.trtllm.stage_cache import open_work
 from enginix.engine.trtllm.watchdog import Outcome, Patience
-from enginix.engine.trtllm.work import open_work
 from enginix.manifest import Limits, Manifest, Quantization
 
 LIMITS = Limits(max_batch_size=4, max_seq_len=1024, max_num_tokens=2048)
@@ -97,7 +97,7 @@ class Bench:
         **options: object,
     ) -> Manifest:
         self.events.clear()
-        workshop = Workshop(
+        workshop = BuildContext(
             self.python, environment or surroundings(), self.work, self.warnings.append
         )
         options.setdefault("patience", PATIENCE)
@@ -141,7 +141,7 @@ def convert(tmp_path_factory: pytest.TempPathFactory, python: Path) -> Callable[
 
     def converted(checkpoint: Path, ranks: int) -> Path:
         if (checkpoint, ranks) not in made:
-            place = Place(python, surroundings(), tmp_path_factory.mktemp("conversion"))
+            place = BuildPaths(python, surroundings(), tmp_path_factory.mktemp("conversion"))
             with open_work(place.directory) as kept:
                 plan = read_plan(job_of(checkpoint, ranks), Options(), kept)
                 kept.begin("rank-checkpoint")
@@ -169,13 +169,13 @@ def run_build(
         **standin: str,
     ) -> Outcome:
         rank_checkpoint = convert(checkpoint, ranks)
-        place = Place(program, surroundings(**standin), tmp_path)
+        place = BuildPaths(program, surroundings(**standin), tmp_path)
         (tmp_path / "logs").mkdir(exist_ok=True)
         spec = BuildSpec(
             rank_checkpoint, tmp_path / "engine", LIMITS, ranks, NVFP4, launcher=launcher
         )
         least = least_bytes_of(rank_checkpoint / "rank0.safetensors", tied=False)
-        building = Building(spec, place, least, patience)
+        building = TrtllmBuild(spec, place, least, patience)
         return asyncio.run(build_ranks(building, lambda done: None, lambda text: None))
 
     return run

@@ -18,10 +18,10 @@ from fakes.random_checkpoint import Shape, write_checkpoint
 
 from enginix.engine.build import build_engine
 from enginix.engine.stages import StageFinished
-from enginix.engine.trtllm.build import Workshop, tensorrt_llm_build
+from enginix.engine.trtllm.build import BuildContext, tensorrt_llm_build
 from enginix.engine.trtllm.command import MARK
 from enginix.engine.trtllm.plan import Options
-from enginix.engine.trtllm.work import discard, open_work
+from enginix.engine.trtllm.stage_cache import discard, open_work
 from enginix.errors import (
     BuildCrashed,
     BuildError,
@@ -199,7 +199,7 @@ def test_a_context_longer_than_the_models_is_refused(bench: Bench, checkpoint: P
     job = job_of(checkpoint, 1)
     assert job.limits is not None
     long = replace(job, limits=replace(job.limits, max_seq_len=5000))
-    workshop = Workshop(bench.python, {}, bench.work, print)
+    workshop = BuildContext(bench.python, {}, bench.work, print)
     with pytest.raises(CheckpointUnsupported, match="made for 4096 positions"):
         build_engine(tensorrt_llm_build(long, Options(), workshop), bench.out, print)
 

@@ -9,7 +9,7 @@ from engine.trtllm.conftest import PATIENCE, Bench, job_of, surroundings
 from fakes.trtllm_runtime import FAKES, write_runtime
 
 from enginix.engine.stages import StageEvent
-from enginix.engine.trtllm.build import Workshop, convert_checkpoint
+from enginix.engine.trtllm.build import BuildContext, convert_checkpoint
 from enginix.engine.trtllm.plan import Options
 from enginix.errors import BuildError
 
@@ -39,7 +39,7 @@ def with_gpu(directory: Path, name: str, capability: tuple[int, int]) -> Path:
 
 def rank_checkpoint(bench: Bench, python: Path, out: Path) -> Path:
     events: list[StageEvent] = []
-    workshop = Workshop(
+    workshop = BuildContext(
         python, surroundings(), bench.directory / "elsewhere", bench.warnings.append
     )
     job, options = job_of(bench.checkpoint, 2), Options(patience=PATIENCE)

@@ -13,7 +13,7 @@ from engine.trtllm.slices import read
 from fakes.random_checkpoint import write_safetensors
 
 from enginix.checkpoint.tensors import read_header
-from enginix.engine.trtllm.build import Workshop, convert_checkpoint
+from enginix.engine.trtllm.build import BuildContext, convert_checkpoint
 from enginix.engine.trtllm.plan import Options
 from enginix.engine.trtllm.rank_tensors import ROPE_TABLES, RankTensor, check_rank_file
 from enginix.engine.trtllm.rope_stripping import (
@@ -60,7 +60,7 @@ def test_the_build_strips_them_for_it(bench: Bench, version: str) -> None:
 def test_a_rank_checkpoint_made_elsewhere_is_stripped_in_a_copy(
     bench: Bench, tmp_path: Path
 ) -> None:
-    workshop = Workshop(bench.python, surroundings(), tmp_path / "elsewhere", print)
+    workshop = BuildContext(bench.python, surroundings(), tmp_path / "elsewhere", print)
     job, options = job_of(bench.checkpoint, 2), Options(patience=PATIENCE)
     convert_checkpoint(job, options, workshop, tmp_path / "ranks", print, replace_it=False)
     before = {path.name: path.read_bytes() for path in (tmp_path / "ranks").iterdir()}

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from engine.trtllm.conftest import Bench
 
-from enginix.engine.trtllm.facts import read_engine
+from enginix.engine.trtllm.engine_config import read_engine
 from enginix.engine.trtllm.rank_tensors import engine_bytes
 from enginix.engine.trtllm.verify import (
     CODE_BYTES,

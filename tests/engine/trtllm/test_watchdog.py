@@ -11,8 +11,16 @@ import pytest
 from engine.trtllm.conftest import PATIENCE
 
 from enginix.engine.trtllm.command import MARK, build_environment
-from enginix.engine.trtllm.escaped import family, is_open
-from enginix.engine.trtllm.watchdog import Judge, Outcome, Patience, Sight, Task, Verdict, watch
+from enginix.engine.trtllm.orphans import family, is_open
+from enginix.engine.trtllm.watchdog import (
+    Observation,
+    Outcome,
+    Patience,
+    Policy,
+    Task,
+    Verdict,
+    watch,
+)
 from enginix.errors import BuildStalled, DeadlinePassed
 from enginix.marked import marked
 from enginix.process import started
@@ -20,22 +28,22 @@ from enginix.process import started
 PATIENT = Patience(silence=100, deadline=1000, settle=0.5, linger=1.0)
 
 
-def sight(*progress: int, left: bool = False, complete: bool = False) -> Sight:
-    return Sight(has_left=left, is_complete=complete, progress=progress)
+def sight(*progress: int, left: bool = False, complete: bool = False) -> Observation:
+    return Observation(has_left=left, is_complete=complete, progress=progress)
 
 
 def test_a_program_that_left_is_told_so_at_once() -> None:
-    assert Judge(PATIENT, 0).look(0.1, sight(0, left=True)) is Verdict.LEFT
+    assert Policy(PATIENT, 0).look(0.1, sight(0, left=True)) is Verdict.LEFT
 
 
 def test_a_program_that_prints_or_writes_is_left_alone() -> None:
-    judge = Judge(PATIENT, 0)
+    judge = Policy(PATIENT, 0)
     verdicts = [judge.look(now, sight(now, 0)) for now in range(0, 990, 90)]
     assert set(verdicts) == {Verdict.WAIT}
 
 
 def test_one_growing_file_is_a_sign_of_life() -> None:
-    judge = Judge(PATIENT, 0)
+    judge = Policy(PATIENT, 0)
     judge.look(1, sight(5, 10))
     judge.look(90, sight(5, 11))
     assert judge.look(189, sight(5, 11)) is Verdict.WAIT
@@ -43,21 +51,21 @@ def test_one_growing_file_is_a_sign_of_life() -> None:
 
 
 def test_a_deadline_holds_for_the_busiest_program() -> None:
-    judge = Judge(PATIENT, 0)
+    judge = Policy(PATIENT, 0)
     for now in range(0, 1000, 50):
         judge.look(now, sight(now))
     assert judge.look(1000, sight(1000)) is Verdict.LATE
 
 
 def test_complete_and_still_there_is_given_a_moment_to_leave() -> None:
-    judge = Judge(PATIENT, 0)
+    judge = Policy(PATIENT, 0)
     assert judge.look(10.0, sight(9, complete=True)) is Verdict.WAIT
     assert judge.look(11.4, sight(9, complete=True)) is Verdict.WAIT
     assert judge.look(11.5, sight(9, complete=True)) is Verdict.LINGERED
 
 
 def test_files_that_were_complete_and_are_written_again_start_the_moment_anew() -> None:
-    judge = Judge(PATIENT, 0)
+    judge = Policy(PATIENT, 0)
     judge.look(10.0, sight(9, complete=True))
     judge.look(11.0, sight(9, complete=False))
     assert judge.look(11.6, sight(9, complete=True)) is Verdict.WAIT

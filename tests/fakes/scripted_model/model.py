@@ -50,7 +50,7 @@ def fits(rule, prompt, guide):
     return all(re.search(rule[name], parts[name], re.S) for name in parts if name in rule)
 
 
-def rest_of(say, prompt):
+def resume(say, prompt):
     """`say` without the part of it with which the prompt ends."""
     prefix = prompt.rpartition(ASSISTANT)[2] if ASSISTANT in prompt else ""
     for start in range(len(prefix)):
@@ -106,7 +106,7 @@ class TritonPythonModel:
         guide = scalar(request, "guided_decoding_guide", b"").decode()
         rules = [*json.loads(self.script.read_text(encoding="utf-8")), ELSE]
         rule = next(rule for rule in rules if fits(rule, prompt, guide))
-        ids = self.tokenizer.encode(rest_of(rule["say"], prompt), add_special_tokens=False).ids
+        ids = self.tokenizer.encode(resume(rule["say"], prompt), add_special_tokens=False).ids
         limit = scalar(request, "request_output_len", 0)
         if rule.get("end", "stop") == "length":
             return ids[:limit], max(0, limit - len(ids))

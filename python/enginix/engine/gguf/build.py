@@ -21,7 +21,7 @@ from enginix.engine.gguf.answers import NEW_TOKENS, Generator, compare_answers, 
 from enginix.engine.gguf.hyperparameters import Hyperparameters, read_hyperparameters
 from enginix.engine.gguf.layout import lay_out
 from enginix.engine.gguf.metadata import add_metadata
-from enginix.engine.gguf.parts import GgufTensor
+from enginix.engine.gguf.tensor_sources import GgufTensor
 from enginix.engine.gguf.verify import MODEL_FILE, verify_model
 from enginix.engine.gguf.vocabulary import Vocabulary, add_vocabulary, read_vocabulary
 from enginix.engine.gguf.write import Progress, write_gguf

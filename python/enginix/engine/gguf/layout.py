@@ -17,7 +17,7 @@ from gguf import GGMLQuantizationType
 from enginix.checkpoint.load import Checkpoint
 from enginix.checkpoint.tensors import TensorInfo
 from enginix.engine.gguf.hyperparameters import Hyperparameters, Rope
-from enginix.engine.gguf.parts import PLAIN_TYPES, Constant, GgufTensor, Plain, Supply
+from enginix.engine.gguf.tensor_sources import PLAIN_TYPES, Constant, GgufTensor, Plain, Supply
 from enginix.errors import CheckpointDamaged
 
 # A layer's modules as transformers names them -> as llama.cpp does.

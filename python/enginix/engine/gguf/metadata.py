@@ -8,7 +8,7 @@ from gguf import GGML_QUANT_VERSION, GGMLQuantizationType, GGUFWriter, LlamaFile
 from gguf import RopeScalingType as ScalingType
 
 from enginix.engine.gguf.hyperparameters import Hyperparameters, Rope
-from enginix.engine.gguf.parts import GgufTensor
+from enginix.engine.gguf.tensor_sources import GgufTensor
 
 FILE_TYPES = {
     GGMLQuantizationType.NVFP4: LlamaFileType.MOSTLY_NVFP4,

@@ -18,8 +18,8 @@ import numpy.typing as npt
 from gguf import GGUF_DEFAULT_ALIGNMENT, GGMLQuantizationType, GGUFWriter
 
 from enginix.checkpoint.tensors import TensorInfo
-from enginix.engine.gguf.parts import Constant, GgufTensor, Packed, Part, Plain
 from enginix.engine.gguf.repack import interleave_rotary, repack_nvfp4
+from enginix.engine.gguf.tensor_sources import Constant, GgufTensor, Packed, Part, Plain
 from enginix.errors import CheckpointDamaged
 
 Array = npt.NDArray[Any]

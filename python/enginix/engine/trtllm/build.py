@@ -20,18 +20,18 @@ from enginix.engine.build import Build, Job
 from enginix.engine.output import new_output, require_space
 from enginix.engine.stages import Report, Stage, Stages
 from enginix.engine.text.staging import stage_text
-from enginix.engine.trtllm.building import Building, build_ranks
+from enginix.engine.trtllm.building import TrtllmBuild, build_ranks
 from enginix.engine.trtllm.command import BuildSpec
-from enginix.engine.trtllm.conversion import Place, ask_runtime, convert_ranks
-from enginix.engine.trtllm.facts import read_engine
+from enginix.engine.trtllm.conversion import BuildPaths, ask_runtime, convert_ranks
+from enginix.engine.trtllm.engine_config import read_engine
 from enginix.engine.trtllm.plan import BUILT_WITH, Options, Plan, read_plan
 from enginix.engine.trtllm.rank_checkpoint import Converted, read_rank_checkpoint, write_note
 from enginix.engine.trtllm.rank_tensors import least_bytes_of
 from enginix.engine.trtllm.recipe import hash_ranks, recipe
 from enginix.engine.trtllm.rope_stripping import strip_rank_checkpoint, takes_rope_tables
+from enginix.engine.trtllm.stage_cache import Work, open_work
 from enginix.engine.trtllm.tokenizer import TOKENIZER_PATTERNS, write_guide
 from enginix.engine.trtllm.verify import counted, describe, verify_engine
-from enginix.engine.trtllm.work import Work, open_work
 from enginix.errors import BuildError
 from enginix.manifest import BuiltWith, Manifest
 
@@ -40,7 +40,7 @@ STRIPPED = "rank-checkpoint-stripped"
 
 
 @dataclass(frozen=True, slots=True)
-class Workshop:
+class BuildContext:
     """With which Python a build works, and where."""
 
     python: Path
@@ -51,11 +51,11 @@ class Workshop:
     """Takes what TensorRT-LLM warns about, where it is worth reading."""
 
     @property
-    def place(self) -> Place:
-        return Place(self.python, self.environment, Path(os.path.realpath(self.directory)))
+    def place(self) -> BuildPaths:
+        return BuildPaths(self.python, self.environment, Path(os.path.realpath(self.directory)))
 
 
-def tensorrt_llm_build(job: Job, options: Options, workshop: Workshop) -> Build:
+def tensorrt_llm_build(job: Job, options: Options, workshop: BuildContext) -> Build:
     """The build of `job` with the TensorRT-LLM that the workshop's Python imports."""
 
     def build(directory: Path, stages: Stages) -> Manifest:
@@ -78,7 +78,7 @@ def tensorrt_llm_build(job: Job, options: Options, workshop: Workshop) -> Build:
     return build
 
 
-def ask_versions(options: Options, workshop: Workshop) -> BuiltWith:
+def ask_versions(options: Options, workshop: BuildContext) -> BuiltWith:
     """What a build in the workshop would be built with."""
     with open_work(workshop.place.directory):
         report = asyncio.run(ask_runtime(workshop.place, options.patience))
@@ -86,7 +86,13 @@ def ask_versions(options: Options, workshop: Workshop) -> BuiltWith:
 
 
 def convert_checkpoint(
-    job: Job, options: Options, workshop: Workshop, out: Path, report: Report, *, replace_it: bool
+    job: Job,
+    options: Options,
+    workshop: BuildContext,
+    out: Path,
+    report: Report,
+    *,
+    replace_it: bool,
 ) -> None:
     """Only the first half of a build: a rank checkpoint at `out`, whole or absent."""
     stages, place = Stages(report), workshop.place
@@ -101,7 +107,7 @@ def convert_checkpoint(
 def _inspect(
     job: Job,
     options: Options,
-    place: Place,
+    place: BuildPaths,
     kept: Work,
     stages: Stages,
     engine: Path | None = None,
@@ -119,7 +125,7 @@ def _inspect(
     return plan
 
 
-def _converted(plan: Plan, place: Place, kept: Work, stages: Stages) -> Converted:
+def _converted(plan: Plan, place: BuildPaths, kept: Work, stages: Stages) -> Converted:
     with stages.run("convert") as stage:
         if plan.options.rank_checkpoint:
             converted = read_rank_checkpoint(plan.options.rank_checkpoint, plan)
@@ -128,7 +134,7 @@ def _converted(plan: Plan, place: Place, kept: Work, stages: Stages) -> Converte
         return Converted(place.rank_checkpoint, _convert(plan, place, kept, stage))
 
 
-def _convert(plan: Plan, place: Place, kept: Work, stage: Stage) -> list[dict[str, Any]]:
+def _convert(plan: Plan, place: BuildPaths, kept: Work, stage: Stage) -> list[dict[str, Any]]:
     key = plan.key(place.python)
     if facts := kept.finished(place.rank_checkpoint.name, key):
         stage.summary = "kept from the build before"
@@ -146,7 +152,7 @@ def _convert(plan: Plan, place: Place, kept: Work, stage: Stage) -> list[dict[st
     return reports
 
 
-def _builder(plan: Plan, place: Place, converted: Converted) -> dict[str, Any]:
+def _builder(plan: Plan, place: BuildPaths, converted: Converted) -> dict[str, Any]:
     """What builds the engine; a rank checkpoint may have been made by another machine's."""
     wanted = plan.options.gpu
     if plan.options.rank_checkpoint is None:
@@ -166,7 +172,7 @@ def _builder(plan: Plan, place: Place, converted: Converted) -> dict[str, Any]:
 def _build(
     plan: Plan,
     converted: Converted,
-    place: Place,
+    place: BuildPaths,
     kept: Work,
     stage: Stage,
     warn: Callable[[str], None],
@@ -185,7 +191,7 @@ def _build(
     sizes = plan.inspection.sizes
     tied = sizes is None or sizes.tied_embeddings
     least = min(least_bytes_of(path, tied=tied) for path in converted.rank_files())
-    building = Building(spec, place, least, plan.options.patience)
+    building = TrtllmBuild(spec, place, least, plan.options.patience)
     outcome = asyncio.run(build_ranks(building, stage.progress, warn))
     kept.finish(place.engine.name, key, {})
     # Also one that a build left which was killed.
@@ -197,7 +203,7 @@ def _build(
     stage.summary = f"{counted(spec.ranks, 'engine')}, {size / 1e9:.2f} GB{left}{without}"
 
 
-def _spec(plan: Plan, converted: Converted, place: Place) -> BuildSpec:
+def _spec(plan: Plan, converted: Converted, place: BuildPaths) -> BuildSpec:
     return BuildSpec(
         rank_checkpoint=converted.directory,
         output=place.engine,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from enginix.engine.trtllm.command import PROGRAM, BuildSpec, build_command, build_environment
-from enginix.engine.trtllm.conversion import Place
-from enginix.engine.trtllm.facts import CONFIG_FILE, ENGINE_KEYS
+from enginix.engine.trtllm.conversion import BuildPaths
+from enginix.engine.trtllm.engine_config import CONFIG_FILE, ENGINE_KEYS
 from enginix.engine.trtllm.failures import Ended, explain
 from enginix.engine.trtllm.log import LogEvent, RankCompiled, RankWritten, Warned
 from enginix.engine.trtllm.watchdog import Outcome, Patience, Task, watch
@@ -25,11 +25,11 @@ COMPILED_SHARE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
-class Building:
+class TrtllmBuild:
     """`least_bytes` is what one rank's engine cannot be smaller than."""
 
     spec: BuildSpec
-    place: Place
+    place: BuildPaths
     least_bytes: int
     patience: Patience
 
@@ -41,7 +41,7 @@ class Building:
 
 
 async def build_ranks(
-    building: Building, progress: Callable[[float], None], warn: Callable[[str], None]
+    building: TrtllmBuild, progress: Callable[[float], None], warn: Callable[[str], None]
 ) -> Outcome:
     """Leaves every rank's engine and config.json in the spec's output, or raises a BuildError."""
     spec, place = building.spec, building.place
@@ -100,7 +100,7 @@ def missing(engines: list[Path], config: Path, least_bytes: int) -> str | None:
     return None
 
 
-def _judge_end(building: Building, task: Task, outcome: Outcome, absent: str | None) -> None:
+def _judge_end(building: TrtllmBuild, task: Task, outcome: Outcome, absent: str | None) -> None:
     """Files decide; a program that ended with an error is believed only if it wrote them all."""
     status = outcome.returncode
     whole = sum(isinstance(event, RankWritten) for event in outcome.events)

@@ -35,7 +35,7 @@ class Conversion:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class BuildPaths:
     """Where a build works, and with whose Python."""
 
     python: Path
@@ -63,7 +63,7 @@ def at_once(conversion: Conversion, available: int, workers: int | None) -> int:
 
 async def convert_ranks(
     conversion: Conversion,
-    place: Place,
+    place: BuildPaths,
     patience: Patience,
     workers: int | None,
     progress: Callable[[float], None],
@@ -129,7 +129,7 @@ def _promised_config(conversion: Conversion) -> dict[str, Any]:
 
 
 async def _convert_rank(
-    conversion: Conversion, place: Place, patience: Patience, rank: int
+    conversion: Conversion, place: BuildPaths, patience: Patience, rank: int
 ) -> dict[str, Any]:
     program = f"the conversion of rank {rank}"
     request, report = _write_request(conversion, place, rank)
@@ -158,7 +158,7 @@ async def _convert_rank(
     return said
 
 
-async def ask_runtime(place: Place, patience: Patience) -> dict[str, Any]:
+async def ask_runtime(place: BuildPaths, patience: Patience) -> dict[str, Any]:
     """What would build here: the same versions and GPU as in a conversion's report."""
     request, report = place.directory / "runtime-request.json", place.directory / "runtime.json"
     report.unlink(missing_ok=True)
@@ -184,7 +184,7 @@ async def ask_runtime(place: Place, patience: Patience) -> dict[str, Any]:
     return said
 
 
-def _write_request(conversion: Conversion, place: Place, rank: int) -> tuple[Path, Path]:
+def _write_request(conversion: Conversion, place: BuildPaths, rank: int) -> tuple[Path, Path]:
     request = place.directory / f"convert-rank{rank}.json"
     report = place.directory / f"converted-rank{rank}.json"
     report.unlink(missing_ok=True)

@@ -18,9 +18,9 @@ from enginix.engine.trtllm.conversion import Conversion
 from enginix.engine.trtllm.modules import Decoder, read_decoder
 from enginix.engine.trtllm.quant_config import quant_config, quantization_of
 from enginix.engine.trtllm.rank_tensors import DTYPES, rank_tensors, rope_tables
+from enginix.engine.trtllm.stage_cache import Work, fingerprint
 from enginix.engine.trtllm.tokenizer import TOKENIZER_FILE, read_vocabulary
 from enginix.engine.trtllm.watchdog import Patience
-from enginix.engine.trtllm.work import Work, fingerprint
 from enginix.errors import CheckpointUnsupported
 from enginix.manifest import BuiltWith, Limits, Manifest, Parallelism
 

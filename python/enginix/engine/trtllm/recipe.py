@@ -13,7 +13,7 @@ from pathlib import Path
 from enginix.engine.build import hash_all
 from enginix.engine.stages import Stages
 from enginix.engine.trtllm.command import BuildSpec, build_command
-from enginix.engine.trtllm.facts import CONFIG_FILE
+from enginix.engine.trtllm.engine_config import CONFIG_FILE
 from enginix.engine.trtllm.plan import Plan
 from enginix.engine.trtllm.rank_checkpoint import Converted
 from enginix.errors import NotReproduced

@@ -19,7 +19,7 @@ from enginix.engine.text.staging import text_files
 from enginix.errors import CheckpointDamaged, NotACheckpoint
 
 TOKENIZER_FILE = "tokenizer.json"
-# NVIDIA's name for it; triton/repository.py looks for it.
+# NVIDIA's name for it; triton/server/repository.py looks for it.
 GUIDE_FILE = "xgrammar_tokenizer_info.json"
 
 # What a server needs beside the engine; never the checkpoint's config.json, which would hide the

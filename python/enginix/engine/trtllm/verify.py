@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from enginix.engine.trtllm.facts import CONFIG_FILE, EngineFacts, read_engine
+from enginix.engine.trtllm.engine_config import CONFIG_FILE, EngineFacts, read_engine
 from enginix.engine.trtllm.rank_tensors import (
     engine_bytes,
     least_engine_bytes,

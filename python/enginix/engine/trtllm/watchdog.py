@@ -1,7 +1,7 @@
 """Runs a program of TensorRT-LLM to its end, or ends it: success is judged by files.
 
 `trtllm-build` has been seen to finish its engines and never leave, to die half way with status 0,
-and to fall silent for ever. A `Judge` decides from what one look shows; `watch` looks and acts.
+and to fall silent for ever. A `Policy` decides from what one look shows; `watch` looks and acts.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from enum import Enum
 from pathlib import Path
 
 from enginix.engine.trtllm.command import MARK
-from enginix.engine.trtllm.escaped import family, is_open, resident_memory
 from enginix.engine.trtllm.log import LogEvent, LogReader
+from enginix.engine.trtllm.orphans import family, is_open, resident_memory
 from enginix.errors import BuildStalled, DeadlinePassed
 from enginix.marked import end_marked
 from enginix.process import started
@@ -49,7 +49,7 @@ class Verdict(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class Observation:
     """What one look shows."""
 
     has_left: bool
@@ -59,7 +59,7 @@ class Sight:
     """Sizes of the log and of the files: any change is a sign of life."""
 
 
-class Judge:
+class Policy:
     def __init__(self, patience: Patience, now: float) -> None:
         self._patience = patience
         self._began = now
@@ -67,7 +67,7 @@ class Judge:
         self._complete_since: float | None = None
         self._progress: tuple[int, ...] = ()
 
-    def look(self, now: float, sight: Sight) -> Verdict:
+    def look(self, now: float, sight: Observation) -> Verdict:
         if sight.progress != self._progress:
             self._progress, self._moved = sight.progress, now
         if not sight.is_complete:
@@ -143,7 +143,7 @@ async def watch(
                 # It ends the workers that MPI has started for it.
                 orphaned=signal.SIGTERM,
             ) as child:
-                judge = Judge(patience, clock())
+                judge = Policy(patience, clock())
                 while True:
                     pids = family(child.pid, task.mark)
                     outcome.peak_memory = max(outcome.peak_memory, resident_memory(pids))
@@ -163,9 +163,9 @@ async def watch(
     return outcome
 
 
-def _look(task: Task, pids: set[int], has_left: bool) -> Sight:
+def _look(task: Task, pids: set[int], has_left: bool) -> Observation:
     sizes = (_size(task.log), *(_size(path) for path in task.files))
-    return Sight(
+    return Observation(
         has_left=has_left,
         is_complete=task.is_complete() and not is_open(task.files, pids),
         progress=sizes,

@@ -10,15 +10,14 @@ from starlette.responses import Response
 from enginix.errors import RequestError
 from enginix.gateway.api.chat_input import functions, said, with_functions_only
 from enginix.gateway.api.chat_reply import ChatDocument, ChatStream
-from enginix.gateway.ask import AnyAsk, Ask, RelayedAsk
-from enginix.gateway.asking import Options, chat_ask, check_choices
-from enginix.gateway.body import read, read_bytes
-from enginix.gateway.conversation import Conversation
-from enginix.gateway.document import WholeReply
-from enginix.gateway.guides import guide_of
-from enginix.gateway.models import RelayedModel, ServedModel
-from enginix.gateway.openapi import described
-from enginix.gateway.parameters import (
+from enginix.gateway.http.body import read, read_bytes
+from enginix.gateway.http.document import WholeReply
+from enginix.gateway.http.openapi import described
+from enginix.gateway.http.scope import gateway_of, note_prompt
+from enginix.gateway.http.sse import EventStream
+from enginix.gateway.models.registry import RelayedModel, ServedModel
+from enginix.gateway.prompt.conversation import Conversation
+from enginix.gateway.prompt.parameters import (
     among,
     check_choice,
     check_stream_options,
@@ -27,9 +26,12 @@ from enginix.gateway.parameters import (
     stop_strings,
     unsupported,
 )
+from enginix.gateway.prompt.prepare import Options, chat_ask, check_choices
+from enginix.gateway.prompt.request import AnyAsk, Ask, RelayedAsk
+from enginix.gateway.prompt.sampling import sampling_of
+from enginix.gateway.prompt.structured_output import guide_of
 from enginix.gateway.relay import relay
 from enginix.gateway.relay.adapt import CHAT, keeps_stop_strings, plain_body
-from enginix.gateway.sampling import sampling_of
 from enginix.gateway.schema.chat import (
     AllowedChoice,
     ChatRequest,
@@ -37,8 +39,6 @@ from enginix.gateway.schema.chat import (
     NamedCustom,
     NamedTool,
 )
-from enginix.gateway.sse import EventStream
-from enginix.gateway.state import gateway_of, note_prompt
 from enginix.gateway.upstream.question import relayed_chat
 
 router = APIRouter(tags=["OpenAI"])

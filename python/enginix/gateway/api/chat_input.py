@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from enginix.gateway.api.responses_tools import INPUT, described
-from enginix.gateway.billing import without_billing_in
-from enginix.gateway.images import readable
+from enginix.gateway.prompt.billing import without_billing_in
+from enginix.gateway.prompt.images import readable
 from enginix.gateway.schema.chat import ChatMessage, CustomTool, FunctionTool
 from enginix.gateway.upstream.question import server_call
 

@@ -20,7 +20,10 @@ from enginix.chat.events import (
     ToolCallStart,
 )
 from enginix.gateway.api.custom_input import whole_input
-from enginix.gateway.ask import (
+from enginix.gateway.http.document import WholeChoice
+from enginix.gateway.http.errors import Failure, openai_error
+from enginix.gateway.models.registry import Model, RelayedModel, ServedModel
+from enginix.gateway.prompt.request import (
     AnyAsk,
     Counted,
     Finished,
@@ -30,10 +33,7 @@ from enginix.gateway.ask import (
     TokenLogprob,
     Usage,
 )
-from enginix.gateway.document import WholeChoice
-from enginix.gateway.errors import Failure, openai_error
-from enginix.gateway.models import Model, RelayedModel, ServedModel
-from enginix.gateway.parts import Heard
+from enginix.gateway.reply.parts import Heard
 from enginix.gateway.schema.fields import StreamOptions
 
 DONE = b"data: [DONE]\n\n"

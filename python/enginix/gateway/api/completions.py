@@ -11,15 +11,14 @@ from starlette.responses import Response
 
 from enginix.errors import RequestError
 from enginix.gateway.api.completions_reply import CompletionDocument, CompletionStream
-from enginix.gateway.ask import ReplyFormat
-from enginix.gateway.asking import Options, ask_for, check_choices, check_limits
-from enginix.gateway.body import read
-from enginix.gateway.conversation import LONG_CONVERSATION, Prompt
-from enginix.gateway.document import WholeReply
-from enginix.gateway.guides import guide_of
-from enginix.gateway.models import ServedModel
-from enginix.gateway.openapi import described
-from enginix.gateway.parameters import (
+from enginix.gateway.http.body import read
+from enginix.gateway.http.document import WholeReply
+from enginix.gateway.http.openapi import described
+from enginix.gateway.http.scope import gateway_of, note_prompt
+from enginix.gateway.http.sse import EventStream
+from enginix.gateway.models.registry import ServedModel
+from enginix.gateway.prompt.conversation import LONG_CONVERSATION, Prompt
+from enginix.gateway.prompt.parameters import (
     check_stream_options,
     check_tokens,
     counts_asked,
@@ -27,11 +26,12 @@ from enginix.gateway.parameters import (
     stop_strings,
     unsupported,
 )
+from enginix.gateway.prompt.prepare import Options, ask_for, check_choices, check_limits
+from enginix.gateway.prompt.request import ReplyFormat
+from enginix.gateway.prompt.sampling import sampling_of
+from enginix.gateway.prompt.structured_output import guide_of
 from enginix.gateway.relay import relay
-from enginix.gateway.sampling import sampling_of
 from enginix.gateway.schema.completions import CompletionRequest
-from enginix.gateway.sse import EventStream
-from enginix.gateway.state import gateway_of, note_prompt
 
 router = APIRouter(tags=["OpenAI"])
 

@@ -11,10 +11,18 @@ import orjson
 
 from enginix.chat.events import Answer
 from enginix.gateway.api.chat_reply import DONE, Tails, fingerprint, head, usage_of
-from enginix.gateway.ask import Ask, Counted, Finished, Logprobs, ReplyEvent, TokenLogprob, Usage
-from enginix.gateway.document import WholeChoice
-from enginix.gateway.errors import Failure, openai_error
-from enginix.gateway.models import ServedModel
+from enginix.gateway.http.document import WholeChoice
+from enginix.gateway.http.errors import Failure, openai_error
+from enginix.gateway.models.registry import ServedModel
+from enginix.gateway.prompt.request import (
+    Ask,
+    Counted,
+    Finished,
+    Logprobs,
+    ReplyEvent,
+    TokenLogprob,
+    Usage,
+)
 from enginix.gateway.schema.fields import StreamOptions
 
 dumps = orjson.dumps

@@ -11,8 +11,8 @@ from starlette.responses import JSONResponse, Response
 
 from enginix import __version__
 from enginix.gateway.api.status import health_of
-from enginix.gateway.gateway import Gateway
-from enginix.gateway.state import gateway_of
+from enginix.gateway.http.scope import gateway_of
+from enginix.gateway.models.state import Gateway
 
 router = APIRouter(tags=["Operation"])
 

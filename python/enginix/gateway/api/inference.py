@@ -12,12 +12,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from enginix.gateway.api.completions import answer_completion
-from enginix.gateway.body import read
-from enginix.gateway.openapi import described
+from enginix.gateway.http.body import read
+from enginix.gateway.http.openapi import described
+from enginix.gateway.http.scope import gateway_of
 from enginix.gateway.relay import relay_to
 from enginix.gateway.schema.completions import CompletionRequest
 from enginix.gateway.schema.inference import InferenceRequest
-from enginix.gateway.state import gateway_of
 
 router = APIRouter(tags=["Inference"])
 

@@ -10,12 +10,12 @@ from starlette.responses import JSONResponse, Response
 
 from enginix.errors import BackendUnavailable, RequestError
 from enginix.gateway.api.status import lane_status
-from enginix.gateway.body import read, require_json
-from enginix.gateway.gateway import Gateway
-from enginix.gateway.openapi import described
+from enginix.gateway.http.body import read, require_json
+from enginix.gateway.http.openapi import described
+from enginix.gateway.http.scope import gateway_of
+from enginix.gateway.models.state import Gateway
 from enginix.gateway.schema.lifecycle import LoadRequest, UnloadRequest
-from enginix.gateway.servers import Changed
-from enginix.gateway.state import gateway_of
+from enginix.gateway.supervision.client import Changed
 
 router = APIRouter(tags=["Operation"])
 

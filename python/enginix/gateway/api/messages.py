@@ -14,24 +14,24 @@ from starlette.responses import JSONResponse, Response
 from enginix.gateway.api.messages_input import plain_conversation
 from enginix.gateway.api.messages_reply import MessageDocument, MessageStream
 from enginix.gateway.api.messages_tools import function_tools
-from enginix.gateway.ask import AnyAsk
-from enginix.gateway.asking import Options, chat_ask
-from enginix.gateway.body import read
-from enginix.gateway.conversation import Conversation, prompt_of
-from enginix.gateway.document import WholeReply
-from enginix.gateway.models import Model, RelayedModel, ServedModel
-from enginix.gateway.openapi import described
-from enginix.gateway.parameters import check_choice, missing, stop_strings
+from enginix.gateway.http.body import read
+from enginix.gateway.http.document import WholeReply
+from enginix.gateway.http.openapi import described
+from enginix.gateway.http.scope import gateway_of, note_prompt, record_of
+from enginix.gateway.http.sse import EventStream
+from enginix.gateway.models.registry import Model, RelayedModel, ServedModel
+from enginix.gateway.prompt.conversation import Conversation, prompt_of
+from enginix.gateway.prompt.parameters import check_choice, missing, stop_strings
+from enginix.gateway.prompt.prepare import Options, chat_ask
+from enginix.gateway.prompt.request import AnyAsk
+from enginix.gateway.prompt.sampling import sampling_of
 from enginix.gateway.relay import relay
-from enginix.gateway.sampling import sampling_of
 from enginix.gateway.schema.fields import SamplingFields
 from enginix.gateway.schema.messages import CountRequest, MessagesRequest
 from enginix.gateway.settings import RequestLimits
-from enginix.gateway.sse import EventStream
-from enginix.gateway.state import gateway_of, note_prompt, record_of
 from enginix.gateway.upstream.count import count_prompt
 from enginix.gateway.upstream.question import relayed_ask
-from enginix.triton.request import Guide
+from enginix.generation.request import Guide
 
 router = APIRouter(tags=["Anthropic"])
 

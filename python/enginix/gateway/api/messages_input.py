@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from enginix.errors import RequestError
-from enginix.gateway.billing import without_billing
-from enginix.gateway.body import parse_part
-from enginix.gateway.images import add_part, joined, note, unreadable
-from enginix.gateway.parameters import missing
+from enginix.gateway.http.body import parse_part
+from enginix.gateway.prompt.billing import without_billing
+from enginix.gateway.prompt.images import add_part, joined, note, unreadable
+from enginix.gateway.prompt.parameters import missing
 from enginix.gateway.schema.messages import (
     Block,
     CompactionBlock,

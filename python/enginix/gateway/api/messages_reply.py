@@ -8,11 +8,11 @@ from typing import Any
 import orjson
 
 from enginix.chat.events import Answer, Event, Reasoning
-from enginix.gateway.ask import AnyAsk, Counted, Finished, Logprobs, ReplyEvent, Usage
-from enginix.gateway.body import is_deep
-from enginix.gateway.document import WholeChoice
-from enginix.gateway.errors import Failure, anthropic_error
-from enginix.gateway.parts import Part, Parts
+from enginix.gateway.http.body import is_deep
+from enginix.gateway.http.document import WholeChoice
+from enginix.gateway.http.errors import Failure, anthropic_error
+from enginix.gateway.prompt.request import AnyAsk, Counted, Finished, Logprobs, ReplyEvent, Usage
+from enginix.gateway.reply.parts import Part, Parts
 
 dumps = orjson.dumps
 

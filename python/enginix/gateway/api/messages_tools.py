@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from enginix.gateway.body import parse_part
+from enginix.gateway.http.body import parse_part
 from enginix.gateway.schema.messages import FunctionTool, Tool
 
 

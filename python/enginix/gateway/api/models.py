@@ -8,8 +8,8 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.requests import Request
 
-from enginix.gateway.models import Model, RelayedModel
-from enginix.gateway.state import gateway_of
+from enginix.gateway.http.scope import gateway_of
+from enginix.gateway.models.registry import Model, RelayedModel
 
 router = APIRouter(tags=["OpenAI"])
 

@@ -20,27 +20,27 @@ from enginix.gateway.api.responses_input import Reader, tools_in
 from enginix.gateway.api.responses_items import input_items, page_of
 from enginix.gateway.api.responses_reply import ResponseDocument, ResponseStream
 from enginix.gateway.api.responses_tools import Toolbox, toolbox
-from enginix.gateway.ask import AnyAsk
-from enginix.gateway.asking import Options, chat_ask
-from enginix.gateway.body import parse, read
-from enginix.gateway.conversation import Conversation
-from enginix.gateway.document import WholeReply
-from enginix.gateway.errors import failure_of
-from enginix.gateway.gateway import Gateway
-from enginix.gateway.models import Model, RelayedModel, ServedModel
-from enginix.gateway.openapi import described
-from enginix.gateway.parameters import missing, refuse, unsupported
-from enginix.gateway.parts import Part
+from enginix.gateway.http.body import parse, read
+from enginix.gateway.http.document import WholeReply
+from enginix.gateway.http.errors import failure_of
+from enginix.gateway.http.openapi import described
+from enginix.gateway.http.scope import gateway_of, note_prompt
+from enginix.gateway.http.sse import EventStream, FailedStream
+from enginix.gateway.models.registry import Model, RelayedModel, ServedModel
+from enginix.gateway.models.state import Gateway
+from enginix.gateway.models.store import StoredResponse
+from enginix.gateway.prompt.conversation import Conversation
+from enginix.gateway.prompt.parameters import missing, refuse, unsupported
+from enginix.gateway.prompt.prepare import Options, chat_ask
+from enginix.gateway.prompt.request import AnyAsk
+from enginix.gateway.prompt.sampling import sampling_of
 from enginix.gateway.relay import relay
-from enginix.gateway.sampling import sampling_of
+from enginix.gateway.reply.parts import Part
 from enginix.gateway.schema.fields import SamplingFields
 from enginix.gateway.schema.responses import ResponseRequest, Tool
 from enginix.gateway.settings import RequestLimits
-from enginix.gateway.sse import EventStream, FailedStream
-from enginix.gateway.state import gateway_of, note_prompt
-from enginix.gateway.store import StoredResponse
 from enginix.gateway.upstream.question import relayed_ask
-from enginix.triton.request import Guide
+from enginix.generation.request import Guide
 
 router = APIRouter(tags=["OpenAI"])
 

@@ -11,9 +11,9 @@ from enginix.chat.events import Answer, Event, Reasoning
 from enginix.gateway.api.chat_reply import logprobs_of_answer
 from enginix.gateway.api.responses_calls import PREFIXES, call_fields
 from enginix.gateway.api.responses_tools import ClientTool, Toolbox
-from enginix.gateway.ask import Usage
-from enginix.gateway.models import Model, RelayedModel
-from enginix.gateway.parts import Heard, Part
+from enginix.gateway.models.registry import Model, RelayedModel
+from enginix.gateway.prompt.request import Usage
+from enginix.gateway.reply.parts import Heard, Part
 from enginix.gateway.schema.responses import ResponseRequest, Tool, ToolChoice
 
 Item = dict[str, Any]

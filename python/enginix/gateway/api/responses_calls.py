@@ -8,8 +8,8 @@ from typing import Any
 
 from enginix.gateway.api.custom_input import whole_input
 from enginix.gateway.api.responses_tools import ClientTool, Toolbox
-from enginix.gateway.body import parse_part
-from enginix.gateway.parameters import missing
+from enginix.gateway.http.body import parse_part
+from enginix.gateway.prompt.parameters import missing
 from enginix.gateway.schema.responses import (
     CallItem,
     Item,

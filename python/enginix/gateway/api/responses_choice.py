@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from enginix.gateway.api.responses_tools import Toolbox
-from enginix.gateway.parameters import among, check_choice, missing, unsupported
+from enginix.gateway.prompt.parameters import among, check_choice, missing, unsupported
 from enginix.gateway.schema.responses import ToolChoice
 
 Functions = tuple[Mapping[str, Any], ...]

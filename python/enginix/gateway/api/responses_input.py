@@ -13,9 +13,9 @@ from typing import Any
 from enginix.errors import RequestError
 from enginix.gateway.api.responses_calls import CALLS, call_message, patch_output, shell_output
 from enginix.gateway.api.responses_tools import Toolbox
-from enginix.gateway.body import parse_part
-from enginix.gateway.images import UNSEEN, add_part, joined, note
-from enginix.gateway.parameters import missing
+from enginix.gateway.http.body import parse_part
+from enginix.gateway.prompt.images import UNSEEN, add_part, joined, note
+from enginix.gateway.prompt.parameters import missing
 from enginix.gateway.schema.responses import (
     TEXTS,
     Content,

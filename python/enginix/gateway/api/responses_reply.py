@@ -10,10 +10,10 @@ import orjson
 from enginix.chat.events import Answer
 from enginix.gateway.api.custom_input import InputText
 from enginix.gateway.api.responses_body import ResponseBody, content_of, kind_of
-from enginix.gateway.ask import Counted, Finished, Logprobs, ReplyEvent, Usage
-from enginix.gateway.document import WholeChoice
-from enginix.gateway.errors import Failure
-from enginix.gateway.parts import Part, Parts
+from enginix.gateway.http.document import WholeChoice
+from enginix.gateway.http.errors import Failure
+from enginix.gateway.prompt.request import Counted, Finished, Logprobs, ReplyEvent, Usage
+from enginix.gateway.reply.parts import Part, Parts
 
 dumps = orjson.dumps
 

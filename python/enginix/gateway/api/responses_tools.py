@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from enginix.gateway.body import parse_part
+from enginix.gateway.http.body import parse_part
 from enginix.gateway.schema.responses import (
     CustomTool,
     FunctionTool,

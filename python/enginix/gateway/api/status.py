@@ -10,10 +10,10 @@ from starlette.requests import Request
 
 from enginix import __version__
 from enginix.gateway.api.models import entry
-from enginix.gateway.gateway import Lane, Presence
-from enginix.gateway.liveness import Health
-from enginix.gateway.models import RelayedModel
-from enginix.gateway.state import gateway_of
+from enginix.gateway.http.scope import gateway_of
+from enginix.gateway.models.health import Health
+from enginix.gateway.models.registry import RelayedModel
+from enginix.gateway.models.state import Availability, ModelState
 
 router = APIRouter(tags=["Operation"])
 
@@ -33,7 +33,7 @@ async def show_status(request: Request) -> dict[str, Any]:
     }
 
 
-async def lane_status(lane: Lane, server: dict[str, Any] | None = None) -> dict[str, Any]:
+async def lane_status(lane: ModelState, server: dict[str, Any] | None = None) -> dict[str, Any]:
     """`server`: what the supervisor knows of its process."""
     health = await health_of(lane)
     status = {
@@ -63,8 +63,8 @@ async def lane_status(lane: Lane, server: dict[str, Any] | None = None) -> dict[
     }
 
 
-async def health_of(lane: Lane) -> Health:
+async def health_of(lane: ModelState) -> Health:
     """Nobody is asked for a sign of life whom nobody may ask."""
-    if lane.presence == Presence.OPEN:
+    if lane.presence == Availability.OPEN:
         return await lane.liveness.health()
     return Health(True, lane.reason or "it is loaded when it is asked for")

@@ -13,12 +13,12 @@ from starlette.responses import Response
 
 from enginix.errors import RequestError
 from enginix.gateway.api.chat_input import functions, said
-from enginix.gateway.body import read
-from enginix.gateway.models import ServedModel
-from enginix.gateway.openapi import described
-from enginix.gateway.parameters import check_tokens
+from enginix.gateway.http.body import read
+from enginix.gateway.http.openapi import described
+from enginix.gateway.http.scope import gateway_of
+from enginix.gateway.models.registry import ServedModel
+from enginix.gateway.prompt.parameters import check_tokens
 from enginix.gateway.schema.tokenize import DetokenizeRequest, TokenizeRequest
-from enginix.gateway.state import gateway_of
 
 router = APIRouter(tags=["Tokens"])
 

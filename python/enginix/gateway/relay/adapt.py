@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from enginix.gateway.billing import without_billing_in
+from enginix.gateway.prompt.billing import without_billing_in
 from enginix.gateway.schema.chat import ChatRequest
 from enginix.gateway.schema.lenient import (
     chat_choice,

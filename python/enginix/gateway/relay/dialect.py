@@ -6,7 +6,7 @@ import re
 
 import orjson
 
-from enginix.gateway.errors import Failure, anthropic_error, openai_error, speaks_anthropic
+from enginix.gateway.http.errors import Failure, anthropic_error, openai_error, speaks_anthropic
 
 NUMBER = re.compile(rb'"sequence_number"\s*:\s*(\d+)')
 LAST_RESPONSE = re.compile(
@@ -20,7 +20,7 @@ def speaks_responses(path: str) -> bool:
     return path == "/v1/responses"
 
 
-def says_that_it_is_over(events: bytes, path: str) -> bool:
+def is_terminal(events: bytes, path: str) -> bool:
     if DONE.search(events):
         return True
     if speaks_anthropic(path):

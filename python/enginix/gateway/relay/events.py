@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enginix.gateway.relay.dialect import says_that_it_is_over
+from enginix.gateway.relay.dialect import is_terminal
 
 
 class Events:
@@ -42,7 +42,7 @@ class Events:
 
     def ended(self, path: str) -> bool:
         """Whether the stream's last events said that they were the last."""
-        return not self._rest and says_that_it_is_over(self.last, path)
+        return not self._rest and is_terminal(self.last, path)
 
 
 def end_of_events(data: bytes) -> int:

@@ -17,23 +17,23 @@ from starlette.types import Receive, Scope, Send
 from enginix.backends.http1_connection import Connection
 from enginix.backends.openai import has_no_route, refusal
 from enginix.errors import BackendUnavailable, EnginixError, GenerationFailed
-from enginix.gateway.disconnect import unless_client_leaves
-from enginix.gateway.errors import failure_of
-from enginix.gateway.gateway import Gateway
-from enginix.gateway.models import RelayedModel
-from enginix.gateway.record import RequestRecord, TokenTimes
+from enginix.gateway.http.disconnect import unless_client_leaves
+from enginix.gateway.http.errors import failure_of
+from enginix.gateway.http.scope import record_in
+from enginix.gateway.http.sse import STILL_WAITING, Opening
+from enginix.gateway.models.record import RequestRecord, TokenTimes
+from enginix.gateway.models.registry import RelayedModel
+from enginix.gateway.models.state import Gateway
 from enginix.gateway.relay.calls import StreamedCalls, mended_document
 from enginix.gateway.relay.dialect import error_event
 from enginix.gateway.relay.events import Events
 from enginix.gateway.relay.rename import Rename
 from enginix.gateway.relay.usage import note_usage
-from enginix.gateway.sse import STILL_WAITING, Opening
-from enginix.gateway.state import record_in
 from enginix.gateway.upstream.question import REASONING, without_reasoning
 
 CHAT = "/v1/chat/completions"
 # A whole answer, not a stream, may be this long.
-MOST_OF_AN_ANSWER = 64 << 20
+MAX_RESPONSE_BYTES = 64 << 20
 
 
 class Relayed(Response):
@@ -106,11 +106,11 @@ class Relayed(Response):
         backend = self._model.backend
         if not self._opening.begun:
             if self._instead and has_no_route(self._path, answer.status, body):
-                backend.note_lack(self._path)
+                backend.mark_unsupported(self._path)
                 self._next = self._instead
                 return False
             if answer.status == 400 and REASONING.encode() in body and self._forget_reasoning():
-                backend.note_lack(REASONING)
+                backend.mark_unsupported(REASONING)
                 return False
         raise refusal(backend.name, answer.status, body)
 
@@ -132,7 +132,7 @@ class Relayed(Response):
         async with self._request(record) as answer:
             if not await self._answered(answer):
                 return
-            body = await answer.read(MOST_OF_AN_ANSWER)
+            body = await answer.read(MAX_RESPONSE_BYTES)
         note_usage(body, record, times)
         body = Rename(self._model.name).feed(body)
         if self._path == CHAT:

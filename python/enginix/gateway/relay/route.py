@@ -12,14 +12,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from enginix.errors import EnginixError
-from enginix.gateway.body import DEEPEST, LARGE_BODY, is_deep, read_bytes
-from enginix.gateway.gateway import Gateway
-from enginix.gateway.guide_limits import check_body
-from enginix.gateway.media import check_media
-from enginix.gateway.models import RelayedModel
+from enginix.gateway.http.body import DEEPEST, LARGE_BODY, is_deep, read_bytes
+from enginix.gateway.http.scope import gateway_of
+from enginix.gateway.models.registry import RelayedModel
+from enginix.gateway.models.state import Gateway
+from enginix.gateway.prompt.guide_limits import check_body
+from enginix.gateway.prompt.media import check_media
 from enginix.gateway.relay.adapt import CHAT, COUNT, needs_us, plain_body
 from enginix.gateway.relay.passing import Relayed
-from enginix.gateway.state import gateway_of
 from enginix.gateway.upstream.question import REASONING, without_reasoning
 
 # A request, its model and an error -> a whole stream that tells it, if it is one for that.

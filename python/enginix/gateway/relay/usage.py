@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from enginix.gateway.record import RequestRecord, TokenTimes
+from enginix.gateway.models.record import RequestRecord, TokenTimes
 from enginix.gateway.relay.rename import documents
 
 

@@ -1,7 +1,7 @@
 """Asks another server's chat completions and reads its stream as the events of a reply.
 
-The second source of events next to `gateway/generation.py`; whoever writes them out as a dialect
-does not know which of the two it was.
+The second source of events next to `gateway/reply/generate.py`; the code that writes them out in a
+dialect does not know which of the two it was.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from enginix.backends.http1_connection import Connection
-from enginix.backends.openai import refusal, told_failure
+from enginix.backends.openai import error_in_event, refusal
 from enginix.errors import (
     BackendError,
     BackendUnavailable,
@@ -23,9 +23,9 @@ from enginix.errors import (
     GenerationFailed,
     RequestError,
 )
-from enginix.gateway.ask import Finished, RelayedAsk, ReplyEvent
-from enginix.gateway.generation import Replies
-from enginix.gateway.record import RequestRecord, TokenTimes
+from enginix.gateway.models.record import RequestRecord, TokenTimes
+from enginix.gateway.prompt.request import Finished, RelayedAsk, ReplyEvent
+from enginix.gateway.reply.generate import Replies
 from enginix.gateway.upstream.choice import Choice
 from enginix.gateway.upstream.question import IMAGES, REASONING, without_reasoning
 from enginix.gateway.upstream.server_events import ServerEvents
@@ -97,10 +97,10 @@ def acceptable(
         less = {name: value for name, value in body.items() if name not in WISHES_FOR_ROOM}
         return less if len(less) < len(body) else None
     if REASONING in words and (messages := without_reasoning(body["messages"])) != body["messages"]:
-        ask.model.backend.note_lack(REASONING)
+        ask.model.backend.mark_unsupported(REASONING)
         return {**body, "messages": messages}
     if ask.blind is not None and ask.blind != body["messages"] and BLIND.search(words):
-        ask.model.backend.note_lack(IMAGES)
+        ask.model.backend.mark_unsupported(IMAGES)
         return {**body, "messages": ask.blind}
     return None
 
@@ -154,7 +154,7 @@ class Completion:
             raise GenerationFailed(f"{self._name} sent an event that is no JSON: {words}") from None
         if not isinstance(chunk, dict):
             return
-        if failure := told_failure(self._name, chunk):
+        if failure := error_in_event(self._name, chunk):
             raise failure
         if isinstance(usage := chunk.get("usage"), dict):
             self._usage = usage

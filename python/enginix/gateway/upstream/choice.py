@@ -14,7 +14,7 @@ from enginix.chat.made_calls import MadeCalls
 from enginix.chat.reply import reply_parser
 from enginix.chat.stop import AnswerStop
 from enginix.errors import GenerationFailed
-from enginix.gateway.ask import (
+from enginix.gateway.prompt.request import (
     Finished,
     FinishReason,
     Logprobs,

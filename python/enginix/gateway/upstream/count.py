@@ -10,12 +10,12 @@ import orjson
 
 from enginix.backends.openai import OpenAIBackend, refusal
 from enginix.errors import BackendTimedOut, ResourceNotFound
-from enginix.gateway.conversation import Conversation
-from enginix.gateway.models import RelayedModel
+from enginix.gateway.models.registry import RelayedModel
+from enginix.gateway.prompt.conversation import Conversation
 from enginix.gateway.upstream.question import server_messages
 
 SECONDS = 10.0
-MOST_OF_AN_ANSWER = 16 << 20
+MAX_RESPONSE_BYTES = 16 << 20
 
 
 async def count_prompt(model: RelayedModel, conversation: Conversation, request_id: str) -> int:
@@ -73,7 +73,7 @@ class Server:
                 return None
             if answer.status != 200:
                 raise refusal(self._backend.name, answer.status, await answer.read_error())
-            body = await answer.read(MOST_OF_AN_ANSWER)
+            body = await answer.read(MAX_RESPONSE_BYTES)
         try:
             said = orjson.loads(body)
         except orjson.JSONDecodeError:

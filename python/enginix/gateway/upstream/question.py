@@ -1,6 +1,6 @@
 """What another server is asked: a conversation, in no dialect, as its own chat completion.
 
-Only what was wished for is sent, and only in fields that every one of these servers knows:
+Only what the client asked for is sent, and only in fields that every one of these servers knows:
 TensorRT-LLM's refuses a request for a single field that it does not.
 """
 
@@ -14,11 +14,11 @@ import orjson
 
 from enginix.chat.arguments import as_object, is_whole
 from enginix.chat.messages import UNNAMED
-from enginix.gateway.ask import RelayedAsk, ReplyFormat
-from enginix.gateway.conversation import Conversation, shown_tools
-from enginix.gateway.images import readable, seen_by_user
-from enginix.gateway.models import RelayedModel
-from enginix.triton.request import Guide
+from enginix.gateway.models.registry import RelayedModel
+from enginix.gateway.prompt.conversation import Conversation, shown_tools
+from enginix.gateway.prompt.images import readable, seen_by_user
+from enginix.gateway.prompt.request import RelayedAsk, ReplyFormat
+from enginix.generation.request import Guide
 
 STREAMED: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
 # Engines whose servers can count with every chunk.
@@ -49,7 +49,7 @@ def relayed_ask(
     *,
     stop: tuple[str, ...] = (),
 ) -> RelayedAsk:
-    """`wishes`: everything that is not in the conversation; what is None is not wished for.
+    """`wishes`: everything that is not in the conversation; None means not asked for.
 
     `stop`: the strings that end the answer. They are not sent: servers look for them in the
     reasoning and in calls, too.

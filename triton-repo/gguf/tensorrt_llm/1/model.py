@@ -20,7 +20,6 @@ from threads import threads_for
 from token_engine import Output, Request, TokenEngine
 from watchdog import end_when_stuck
 
-
 # How long a thread that reads a guide keeps Python's lock from the one that makes tokens; Python's
 # own 5 ms would be waited for several times with every token.
 SWITCH_SECONDS = 0.0005

@@ -1,0 +1,190 @@
+"""Which engine kinds can run a checkpoint, and why not the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from enginix.checkpoint import engine_kinds
+from enginix.checkpoint.architecture import LinearLayer, Sizes
+from enginix.checkpoint.load import Checkpoint
+from enginix.checkpoint.parallelism import broken_tiles, too_many_ranks, undivided
+
+
+@dataclass(frozen=True, slots=True)
+class KindVerdict:
+    """`refusals` make an engine impossible, `doubts` make it uncertain, `remarks` are to know."""
+
+    refusals: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedModel:
+    """A checkpoint and what its check has found out: what the verdicts rest on."""
+
+    checkpoint: Checkpoint
+    sizes: Sizes | None
+    layers: tuple[LinearLayer, ...]
+    algorithms: Mapping[str, str | None]
+    """Layer -> what it is stored in."""
+    scales: Mapping[str, float]
+    """Tensor -> value, of scales that stand for a whole layer."""
+    ranks: int
+    tensorrt_llm: str | None
+
+    @property
+    def architecture(self) -> str:
+        return self.checkpoint.architecture
+
+    @property
+    def algo(self) -> str | None:
+        return self.checkpoint.quantization.algo
+
+    @property
+    def format(self) -> str:
+        return self.checkpoint.format
+
+
+def judge_kinds(model: CheckedModel) -> dict[str, KindVerdict]:
+    return {
+        kind: KindVerdict(tuple(refuse(model)), tuple(invalidate(model)), tuple(remark(model)))
+        for kind, (refuse, invalidate, remark) in _JUDGES.items()
+    }
+
+
+def _refuse_tensorrt_llm(model: CheckedModel) -> Iterator[str]:
+    version = model.tensorrt_llm
+    first = engine_kinds.TENSORRT_LLM_ENGINES.get(model.architecture)
+    if version and (refusal := engine_kinds.engine_path_refusal(version)):
+        yield refusal
+    if first is None:
+        yield (
+            f"no TensorRT-LLM engine exists for {model.architecture}; use the engine kind llmapi"
+        )
+    elif version and engine_kinds.release(version) < engine_kinds.release(first):
+        yield f"{model.architecture} needs TensorRT-LLM {first} or newer, this is {version}"
+    if model.format not in ("none", "modelopt"):
+        yield (
+            f"its quantization is in the format {model.format}, which only TensorRT-LLM's PyTorch "
+            "backend reads; use the engine kind llmapi, or a ModelOpt checkpoint"
+        )
+    elif model.algo not in engine_kinds.TENSORRT_LLM_ALGORITHMS:
+        yield f"TensorRT-LLM engines are built from NVFP4, FP8 or plain weights, not {model.algo}"
+    elif model.algo and not model.checkpoint.stores_input_scales:
+        yield (
+            "its activations are quantized dynamically or not at all: no input_scale is stored, "
+            "and TensorRT-LLM's engines need one; quantize it with calibration, or use the engine "
+            "kind llmapi"
+        )
+    if model.sizes:
+        uneven = list(undivided(model.sizes, model.ranks))
+        if model.algo:
+            uneven += too_many_ranks(model.sizes, model.ranks)
+        yield from uneven or broken_tiles(model.layers, model.algorithms, model.ranks)
+    yield from _unequal_scales(model)
+
+
+def _doubt_tensorrt_llm(model: CheckedModel) -> Iterator[str]:
+    if model.sizes and model.sizes.tied_embeddings and model.architecture.startswith("Qwen3"):
+        yield (
+            "the output head is tied to the embedding, and TensorRT-LLM's Qwen3 converter has no "
+            "rule for that: lm_head may come out missing"
+        )
+
+
+def _remark_tensorrt_llm(model: CheckedModel) -> Iterator[str]:
+    if first := engine_kinds.TENSORRT_LLM_ENGINES.get(model.architecture):
+        yield f"needs TensorRT-LLM {first} to {engine_kinds.ENGINE_PATH_LAST}"
+    advertised = engine_kinds.NVFP4_ENGINES_ADVERTISED
+    if model.algo == "NVFP4" and model.architecture not in advertised:
+        yield (
+            "NVIDIA's precision table lists NVFP4 engines for Llama and Mixtral only; this "
+            "architecture uses the same layers, unlisted"
+        )
+
+
+def _refuse_gguf(model: CheckedModel) -> Iterator[str]:
+    if model.architecture not in engine_kinds.GGUF_ARCHITECTURES:
+        known = ", ".join(engine_kinds.GGUF_ARCHITECTURES)
+        yield f"enginix repacks {known} for llama.cpp, not {model.architecture}"
+    if model.algo not in engine_kinds.GGUF_ALGORITHMS or model.format not in ("none", "modelopt"):
+        yield (
+            "a lossless repack exists for ModelOpt's NVFP4 and for plain BF16 or F16 weights, "
+            f"not for {model.algo} in the format {model.format}"
+        )
+    if model.ranks > 1:
+        yield f"llama.cpp runs in one process, not in {model.ranks} ranks; leave out --tp"
+    odd = [
+        layer
+        for layer in model.layers
+        if model.algorithms[layer.name] in engine_kinds.GGUF_ALGORITHMS[1:]
+        and layer.columns % engine_kinds.GGUF_BLOCK
+    ]
+    if odd:
+        yield (
+            f"{odd[0].name} has {odd[0].columns} inputs, and llama.cpp's NVFP4 blocks need a "
+            f"multiple of {engine_kinds.GGUF_BLOCK}"
+        )
+
+
+def _refuse_llmapi(model: CheckedModel) -> Iterator[str]:
+    if model.format not in engine_kinds.LLMAPI_FORMATS:
+        yield (
+            f"its quantization is in the format {model.format}, and TensorRT-LLM reads "
+            f"{', '.join(engine_kinds.LLMAPI_FORMATS[1:])}"
+        )
+    if model.sizes:
+        yield from undivided(model.sizes, model.ranks)
+
+
+def _doubt_llmapi(model: CheckedModel) -> Iterator[str]:
+    if model.architecture not in engine_kinds.LLMAPI_ARCHITECTURES:
+        yield (
+            f"{model.architecture} is not among the architectures that enginix knows of "
+            "TensorRT-LLM's PyTorch backend"
+        )
+
+
+def _refuse_vllm(model: CheckedModel) -> Iterator[str]:
+    if model.sizes:
+        yield from undivided(model.sizes, model.ranks)
+
+
+def _doubt_vllm(model: CheckedModel) -> Iterator[str]:
+    if model.sizes is None:
+        yield f"whether vLLM knows {model.architecture} was not checked"
+
+
+def _nothing(_: CheckedModel) -> Iterator[str]:
+    return iter(())
+
+
+def _unequal_scales(model: CheckedModel) -> Iterator[str]:
+    """TensorRT-LLM gives stacked q, k and v the largest of their scales, and keeps the weights."""
+    for layer in model.layers:
+        if layer.role != "q_proj" or model.algorithms[layer.name] != "NVFP4":
+            continue
+        block = layer.name.rpartition(".")[0]
+        scales = {
+            model.scales.get(f"{block}.{role}.weight_scale_2")
+            for role in ("q_proj", "k_proj", "v_proj")
+        }
+        if len(scales - {None}) > 1:
+            yield (
+                f"q_proj, k_proj and v_proj of {block} differ in weight_scale_2, and TensorRT-LLM "
+                "takes the largest for all three without requantizing"
+            )
+            return
+
+
+_Judge = Callable[[CheckedModel], Iterator[str]]
+
+# One line for each of enginix.manifest.KINDS: why not, what is uncertain, what to know.
+_JUDGES: dict[str, tuple[_Judge, _Judge, _Judge]] = {
+    "tensorrt-llm": (_refuse_tensorrt_llm, _doubt_tensorrt_llm, _remark_tensorrt_llm),
+    "gguf": (_refuse_gguf, _nothing, _nothing),
+    "llmapi": (_refuse_llmapi, _doubt_llmapi, _nothing),
+    "vllm": (_refuse_vllm, _doubt_vllm, _nothing),
+}

@@ -1,0 +1,234 @@
+"""Reads a request's body: bounded, JSON, and of the shape its schema says, or a RequestError."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import orjson
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+from starlette.requests import ClientDisconnect, Request
+
+from enginix.errors import BodyTooLarge, BodyTooSlow, NotDeclaredJson, RequestError
+from enginix.gateway.http.scope import gateway_of
+
+# Larger bodies are parsed beside the event loop, so that running streams go on.
+LARGE_BODY = 128 << 10
+# What is read may have to be written again, in a schema or a response. orjson writes 254 levels;
+# before 3.12 it corrupted the heap from some 180 on. No client's schema comes near this limit.
+DEEPEST = 100
+BODY = "enginix.body"
+# Of a body that is too large so many times the limit is read, for its client to hear of it.
+READ_IN_VAIN = 8
+
+Schema = TypeVar("Schema", bound=BaseModel)
+
+# pydantic's name of a mistake -> what was expected.
+EXPECTED = {
+    "string_type": "a string",
+    "int_type": "an integer",
+    "int_from_float": "an integer",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "an object",
+    "model_type": "an object",
+    "model_attributes_type": "an object",
+    "none_required": "null",
+}
+
+
+def require_json(request: Request) -> None:
+    """Raises NotDeclaredJson. A page elsewhere cannot declare JSON without asking us first."""
+    declared = request.headers.get("content-type", "")
+    kind = declared.partition(";")[0].strip().lower()
+    if kind != "application/json" and not (
+        kind.startswith("application/") and kind[-5:] == "+json"
+    ):
+        raise NotDeclaredJson(declared)
+
+
+async def read(request: Request, schema: type[Schema]) -> Schema:
+    """The body as `schema`; raises RequestError naming the path of what does not fit."""
+    body = await read_bytes(request)
+    if len(body) > LARGE_BODY:
+        return await asyncio.to_thread(parse, body, schema)
+    return parse(body, schema)
+
+
+async def read_bytes(request: Request) -> bytes:
+    """The whole body, however often it is asked for. Raises BodyTooLarge."""
+    if BODY not in request.scope:
+        request.scope[BODY] = await _received(request)
+    body = request.scope[BODY]
+    assert isinstance(body, bytes)
+    return body
+
+
+async def _received(request: Request) -> bytes:
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    if encoding not in ("", "identity"):
+        raise RequestError(
+            f"the body is encoded as {encoding[:40]!r}; send it as it is",
+            code="unsupported_encoding",
+        )
+    limits = gateway_of(request).settings.request
+    try:
+        async with asyncio.timeout(limits.body_seconds):
+            return await _bounded(request, limits.body_bytes)
+    except TimeoutError:
+        raise BodyTooSlow(limits.body_seconds) from None
+
+
+async def _bounded(request: Request, limit: int) -> bytes:
+    parts: list[bytes] = []
+    size = _announced(request)
+    if size > limit and request.headers.get("expect"):
+        # The client asks before it sends.
+        raise BodyTooLarge(limit)
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size <= limit:
+            parts.append(part)
+            continue
+        # Most clients read no answer before they have sent everything: a connection that is closed
+        # under them looks like a broken network.
+        parts.clear()
+        if size > READ_IN_VAIN * limit:
+            break
+    if size > limit:
+        raise BodyTooLarge(limit)
+    return b"".join(parts)
+
+
+def parse(body: bytes, schema: type[Schema]) -> Schema:
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        # It has a limit of its own, far above ours.
+        if "depth" in str(error):
+            raise _too_deep() from None
+        raise RequestError(f"the body is not JSON: {error}", code="invalid_json") from None
+    # Most are not even large enough for it.
+    if body.count(b"{") + body.count(b"[") > DEEPEST and is_deep(data):
+        raise _too_deep()
+    try:
+        return schema.model_validate(data)
+    except ValidationError as error:
+        raise _mistake(error.errors(include_url=False), data) from None
+
+
+def parse_part(part: BaseModel, schema: type[Schema], where: str) -> Schema:
+    """A part of the body, of any fields, as the schema of its type; `where` is its path."""
+    data = part.model_extra or {}
+    try:
+        return schema.model_validate(data)
+    except ValidationError as error:
+        raise _mistake(error.errors(include_url=False), data, where) from None
+
+
+def _too_deep() -> RequestError:
+    return RequestError(
+        f"the body is nested more than {DEEPEST} levels deep; send a flatter one",
+        code="invalid_json",
+    )
+
+
+def is_deep(data: Any) -> bool:
+    """Whether JSON is nested deeper than what can be written again."""
+    level = [data]
+    for _ in range(DEEPEST):
+        level = [
+            child
+            for value in level
+            if value.__class__ is dict or value.__class__ is list
+            for child in (value.values() if value.__class__ is dict else value)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _announced(request: Request) -> int:
+    length = request.headers.get("content-length", "")
+    return int(length) if length.isdigit() and len(length) < 20 else 0
+
+
+def _mistake(errors: Sequence[ErrorDetails], data: object, where: str = "") -> RequestError:
+    """One sentence about the mistake that lies deepest: its branch of a union came furthest."""
+    paths = [_path(error, data) for error in errors]
+    deepest = max(paths, key=len)
+    here = [error for error, path in zip(errors, paths, strict=True) if path == deepest]
+    path = f"{where}.{_spell(deepest)}".strip(".") if deepest else where
+    words = " or ".join(dict.fromkeys(_words(error) for error in here))
+    if all(error["type"] == "missing" for error in here):
+        return RequestError(f"{path} is missing", param=path, code="missing_required_parameter")
+    found = _found(here[0]["input"])
+    return RequestError(
+        f"{path or 'the body'}: expected {words}, got {found}",
+        param=path or None,
+        code="invalid_type" if here[0]["type"] in EXPECTED else "invalid_value",
+    )
+
+
+def _path(error: ErrorDetails, data: Any) -> tuple[int | str, ...]:
+    """The steps that lead through `data`; the others are pydantic's names for union branches."""
+    location = error["loc"]
+    path: list[int | str] = []
+    for place, step in enumerate(location):
+        try:
+            data = data[step]
+        except (KeyError, IndexError, TypeError):
+            # What is missing is the last step of all.
+            if error["type"] != "missing" or place + 1 < len(location):
+                continue
+        path.append(step)
+    return tuple(path)
+
+
+def _spell(path: Sequence[int | str]) -> str:
+    """messages[0].content"""
+    text = ""
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}"
+    return text.removeprefix(".")
+
+
+def _words(error: ErrorDetails) -> str:
+    kind, facts = error["type"], error.get("ctx", {})
+    match kind:
+        case "literal_error":
+            return str(facts["expected"])
+        case "greater_than_equal":
+            return f"at least {_number(facts['ge'])}"
+        case "greater_than":
+            return f"more than {_number(facts['gt'])}"
+        case "less_than_equal":
+            return f"at most {_number(facts['le'])}"
+        case "too_short":
+            return f"at least {facts['min_length']} of them"
+        case "value_error":
+            return str(facts["error"])
+    return EXPECTED.get(kind) or error["msg"]
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
+
+
+def _found(value: object) -> str:
+    match value:
+        case None | bool() | int() | float():
+            return orjson.dumps(value).decode()
+        case str():
+            return repr(value if len(value) <= 40 else value[:40] + "…")
+        case list():
+            return "a list" if value else "an empty list"
+    return "an object"
+
+
+__all__ = ["ClientDisconnect", "parse", "read", "read_bytes", "require_json"]

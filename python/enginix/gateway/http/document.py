@@ -1,0 +1,98 @@
+"""A reply as one JSON document: the concatenation of the stream nobody asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import orjson
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from enginix.chat.events import Message, collect
+from enginix.gateway.http.disconnect import unless_client_leaves
+from enginix.gateway.http.scope import record_in
+from enginix.gateway.http.sse import UsageTally
+from enginix.gateway.models.record import RequestRecord
+from enginix.gateway.models.state import Gateway
+from enginix.gateway.prompt.request import (
+    AnyAsk,
+    Counted,
+    Finished,
+    Logprobs,
+    ReplyEvent,
+    TokenLogprob,
+    Usage,
+)
+from enginix.gateway.reply.parts import Part, Parts
+
+
+class WholeChoice:
+    """One choice's events, gathered."""
+
+    def __init__(self, events: Sequence[ReplyEvent]) -> None:
+        finished = events[-1]
+        assert isinstance(finished, Finished), "every choice ends with it"
+        self.finished = finished
+        self._events = events
+        self.logprobs: tuple[TokenLogprob, ...] = tuple(
+            token for event in events if isinstance(event, Logprobs) for token in event.tokens
+        )
+
+    @property
+    def message(self) -> Message:
+        said = (
+            each for each in self._events if not isinstance(each, Finished | Logprobs | Counted)
+        )
+        return collect(said)
+
+    @property
+    def parts(self) -> list[Part]:
+        parts = Parts()
+        for event in self._events:
+            if isinstance(event, Logprobs):
+                parts.note(event.tokens)
+            elif not isinstance(event, Finished | Counted):
+                parts.add(event)
+        return parts.all
+
+
+class DocumentEncoder(Protocol):
+    """One dialect's whole reply."""
+
+    def document(self, choices: Sequence[WholeChoice], usage: Usage) -> dict[str, Any]: ...
+
+
+class WholeReply(Response):
+    """Asks and answers while it is being sent; an abandoned one is cancelled like a stream."""
+
+    media_type = "application/json"
+
+    def __init__(self, gateway: Gateway, ask: AnyAsk, encoder: DocumentEncoder) -> None:
+        super().__init__()
+        self._gateway = gateway
+        self._ask = ask
+        self._encoder = encoder
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        record = record_in(scope)
+        if await unless_client_leaves(receive, self._gather(record)):
+            await super().__call__(scope, receive, send)
+        else:
+            record.client_left = True
+
+    async def _gather(self, record: RequestRecord) -> None:
+        tally = UsageTally(self._ask)
+        gathered: list[list[ReplyEvent]] = [[] for _ in self._ask.requests]
+        try:
+            async with self._gateway.replies(self._ask, record) as replies:
+                async for choice, events in replies:
+                    gathered[choice] += events
+                    tally.read(events)
+        except Exception as error:
+            record.error = type(error).__name__
+            raise
+        tally.note(record)
+        choices = [WholeChoice(events) for events in gathered]
+        self.body = orjson.dumps(self._encoder.document(choices, tally.usage))
+        self.headers["content-length"] = str(len(self.body))

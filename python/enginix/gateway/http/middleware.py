@@ -1,0 +1,182 @@
+"""What surrounds every request: its id, its keys, its line in the log. Plain ASGI, for streams."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import re
+import time
+from collections.abc import Sequence
+from hashlib import sha256
+from uuid import uuid4
+
+import orjson
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from enginix.errors import NotAuthorized
+from enginix.gateway.http.errors import error_body, failure_of, speaks_anthropic
+from enginix.gateway.http.scope import RECORD, gateway_in
+from enginix.gateway.models.metrics import CLIENT_LEFT
+from enginix.gateway.models.record import RequestRecord
+
+logger = logging.getLogger(__name__)
+access = logging.getLogger("enginix.access")
+
+# Whatever a client sends comes back in a header and stands in the log.
+SOUND_ID = re.compile(r"[!-~]{1,128}")
+GUARDED = ("/v1/", "/api/", "/tokenize", "/detokenize")
+# Asked every few seconds by machines: in the log only when the answer is bad.
+OFTEN = frozenset({"/livez", "/readyz", "/health", "/metrics"})
+
+
+class RequestLog:
+    """Gives a request its record and writes it down when the request is over."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        record = scope[RECORD] = RequestRecord(request_id(Headers(scope=scope)), time.monotonic())
+        routed = as_routed(scope)
+
+        async def send_on(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                record.status = message["status"]
+                _add_headers(message, record, scope["path"])
+            await send(message)
+
+        try:
+            await self._app(routed, receive, send_on)
+        except Exception as error:
+            record.error = type(error).__name__
+            logger.exception("request %s failed", record.id)
+            if not record.status:
+                await failure_response(error, scope["path"])(scope, receive, send_on)
+        finally:
+            self._write_down(scope, record, getattr(routed.get("route"), "path", "unknown"))
+
+    def _write_down(self, scope: Scope, record: RequestRecord, route: str) -> None:
+        seconds = time.monotonic() - record.started
+        gateway_in(scope).metrics.finished(record, route, seconds)
+        if scope["path"] in OFTEN and record.status < 400:
+            return
+        if access.isEnabledFor(logging.INFO):
+            access.info("%s", orjson.dumps(log_entry(scope, record, seconds)).decode())
+
+
+class Authorization:
+    """Lets in who has a key, where keys are configured; health and metrics are open to all."""
+
+    def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
+        self._app = app
+        self._digests = [_digest(key) for key in keys]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and self._digests and scope["path"].startswith(GUARDED):
+            refusal = self._refusal(Headers(scope=scope))
+            if refusal:
+                response = failure_response(refusal, scope["path"])
+                await response(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _refusal(self, headers: Headers) -> NotAuthorized | None:
+        keys = _keys(headers)
+        if not keys:
+            return NotAuthorized("no API key was sent")
+        # All of them, whichever fits: the time taken tells nothing.
+        fits = [
+            hmac.compare_digest(digest, known)
+            for digest in map(_digest, keys)
+            for known in self._digests
+        ]
+        return None if any(fits) else NotAuthorized("the API key that was sent is not known here")
+
+
+def failure_response(error: BaseException, path: str) -> Response:
+    failure = failure_of(error)
+    return Response(
+        error_body(failure, path),
+        failure.status,
+        failure.headers(),
+        media_type="application/json",
+    )
+
+
+def as_routed(scope: Scope) -> Scope:
+    """The request as routes know it: without a slash at its end, and HEAD as a GET.
+
+    The server itself leaves out the body of what answers a HEAD. A redirect to the path without
+    the slash would lose the body of a POST on its way, and the scheme behind a proxy.
+    """
+    path, method = scope["path"], scope["method"]
+    if method != "HEAD" and not (path.endswith("/") and path != "/"):
+        return scope
+    return {
+        **scope,
+        "method": "GET" if method == "HEAD" else method,
+        "path": path.rstrip("/") or "/",
+        "raw_path": (scope.get("raw_path") or b"").rstrip(b"/") or b"/",
+    }
+
+
+def request_id(headers: Headers) -> str:
+    """The client's own id where it is sound, a new one otherwise."""
+    sent = headers.get("x-request-id", "")
+    return sent if SOUND_ID.fullmatch(sent) else uuid4().hex
+
+
+def log_entry(scope: Scope, record: RequestRecord, seconds: float) -> dict[str, object]:
+    client = scope.get("client")
+    entry = {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "request_id": record.id,
+        "client": client[0] if client else None,
+        "method": scope["method"],
+        "path": scope["path"],
+        "status": CLIENT_LEFT if record.client_left else record.status,
+        "seconds": round(seconds, 4),
+    }
+    if record.model:
+        entry |= {
+            "model": record.model,
+            "prompt_tokens": record.prompt_tokens,
+            "completion_tokens": record.completion_tokens,
+            "finish_reasons": record.finish_reasons,
+            "queue_seconds": _rounded(record.queued),
+            "first_token_seconds": _rounded(record.first_token),
+        }
+    if record.error:
+        entry["error"] = record.error
+    if record.prompt is not None:
+        entry["prompt"] = record.prompt
+    return entry
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 4)
+
+
+def _add_headers(message: Message, record: RequestRecord, path: str) -> None:
+    headers = MutableHeaders(raw=message.setdefault("headers", []))
+    headers["X-Request-Id"] = record.id
+    if speaks_anthropic(path):
+        headers["Request-Id"] = record.id
+    headers["X-Response-Time"] = f"{(time.monotonic() - record.started) * 1000:.1f}ms"
+
+
+def _keys(headers: Headers) -> list[str]:
+    """What was sent under either name: some clients have a token of their own beside the key."""
+    schemes = (text.partition(" ") for text in headers.getlist("authorization"))
+    bearers = [token for scheme, _, token in schemes if scheme.lower() == "bearer"]
+    sent = (key.strip() for key in (*bearers, *headers.getlist("x-api-key")))
+    return [key for key in sent if key]
+
+
+def _digest(key: str) -> bytes:
+    return sha256(key.encode("utf-8", "surrogateescape")).digest()

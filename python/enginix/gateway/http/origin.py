@@ -1,0 +1,89 @@
+"""Keeps web pages out that the operator did not let in. Plain ASGI, for streams.
+
+A browser sends a page's requests to any address, this machine's included, and without a preflight
+when the request looks like a form's. It always says where the page is from, in `Origin` and
+`Sec-Fetch-Site`. A page whose own name resolves to this machine (DNS rebinding) has our origin; the
+name in `Host` gives it away. Programs send neither `Origin` nor `Sec-Fetch-Site` and pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from enginix.errors import ForeignOrigin, RequestError, UnknownHost
+from enginix.gateway.http.middleware import failure_response
+from enginix.gateway.settings import Settings
+
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+READ_ONLY = frozenset({"GET", "HEAD", "OPTIONS"})
+# Prefix of the paths that change what runs; a POST to any other path only uses it.
+LIFECYCLE = "/v1/models/"
+DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+
+
+class BrowserGuard:
+    """Answers 403 to a page from elsewhere, and to a name that is not this server's."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._origins = settings.cors_origins
+        self._hosts = settings.allowed_hosts
+        self._keyless = not settings.api_keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and (refusal := self._refusal(scope)):
+            response = failure_response(refusal, scope["path"])
+            await response(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> RequestError | None:
+        headers = Headers(scope=scope)
+        hosts = headers.getlist("host")
+        for host in hosts if self._hosts else ():
+            if host_name(host) not in self._hosts:
+                return UnknownHost(host)
+        if scope["method"] in READ_ONLY or not self._checks_origin(scope):
+            return None
+        return self._foreign(headers, hosts)
+
+    def _checks_origin(self, scope: Scope) -> bool:
+        # With keys a page has to know one to generate; changing what runs takes both.
+        changes = scope["method"] != "POST" or scope["path"].startswith(LIFECYCLE)
+        return self._keyless or changes
+
+    def _foreign(self, headers: Headers, hosts: list[str]) -> ForeignOrigin | None:
+        site = headers.get("sec-fetch-site")
+        origins = headers.getlist("origin")
+        if "*" in self._origins or (origins and self._origins.issuperset(origins)):
+            return None
+        if site is not None and site not in ("same-origin", "none"):
+            return ForeignOrigin(origins[0] if origins else site)
+        if site == "same-origin":
+            # True even where a proxy in between has rewritten the host.
+            return None
+        return next((ForeignOrigin(each) for each in origins if not is_ours(each, hosts)), None)
+
+
+def host_name(host: str) -> str:
+    """A Host header's name, without its port and the dot that may end it."""
+    name, colon, port = host.strip().lower().rpartition(":")
+    whole = name if colon and port.isdigit() and not name.endswith(":") else host.strip().lower()
+    return whole.removesuffix(".")
+
+
+def is_ours(origin: str, hosts: Iterable[str]) -> bool:
+    """Whether a page from there was served under one of the names that were asked."""
+    try:
+        parts = urlsplit(origin.strip().lower())
+    except ValueError:
+        return False
+    port = DEFAULT_PORTS.get(parts.scheme)
+    if port is None:
+        return False
+    place = parts.netloc.removesuffix(port)
+    return any(place == host.strip().lower().removesuffix(port) for host in hosts)

@@ -1,0 +1,99 @@
+"""HTTP as uvicorn reads it, within bounds: no head without end, no connection that never asks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from enginix.gateway.http.upgrades import UpgradelessParser
+
+HEAD_BYTES = 64 << 10
+# From the first byte of a connection, or of a later request, to the end of its head.
+HEAD_SECONDS = 30.0
+CHUNKED = b"transfer-encoding: chunked\r\n"
+
+
+class Unchunked:
+    """A transport for HTTP/1.0, which knows no chunks and ends an answer with its connection.
+
+    uvicorn frames every answer without a length; here the frames, one for each write, come off.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._framed: bool | None = None
+
+    def write(self, data: bytes) -> None:
+        if self._framed is None:
+            self._framed = CHUNKED in data
+            data = data.replace(CHUNKED, b"")
+        elif self._framed:
+            size, _, rest = data.partition(b"\r\n")
+            data = rest[: int(size, 16)]
+        self._transport.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+class BoundedHttp(HttpToolsProtocol):
+    """uvicorn's own protocol gathers headers for as long as they come, and drops the body of
+    whoever asks for another protocol."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._parser = UpgradelessParser(self)
+        self.parser = self._parser  # type: ignore[assignment]
+        self._head_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._unanswered: deque[RequestResponseCycle] = deque()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._begin_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end_head()
+        self._parser.close()
+        super().connection_lost(exc)
+        for cycle in self._unanswered:
+            cycle.disconnected = True
+            cycle.message_event.set()
+        self._unanswered.clear()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._head_timer is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
+                self._end_head()
+                self.send_400_response(f"The head of a request may have {HEAD_BYTES} bytes.")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self._head_timer is None:
+            self._begin_head()
+
+    def on_headers_complete(self) -> None:
+        self._end_head()
+        before = self.cycle
+        super().on_headers_complete()
+        if self.scope["http_version"] == "1.0":
+            self.cycle.transport = Unchunked(self.transport)  # type: ignore[assignment]
+        # uvicorn tells only the newest request that its client has left, not those before it.
+        if before is not None and not before.response_complete:
+            self._unanswered.append(before)
+        while self._unanswered and self._unanswered[0].response_complete:
+            self._unanswered.popleft()
+
+    def _begin_head(self) -> None:
+        self._head_bytes = 0
+        self._head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+    def _end_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None

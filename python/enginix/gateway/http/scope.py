@@ -1,0 +1,37 @@
+"""Where routes and middleware find the gateway and the record of their request."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.types import Scope
+
+from enginix.gateway.models.record import RequestRecord
+from enginix.gateway.models.state import Gateway
+
+RECORD = "enginix.record"
+
+
+def gateway_in(scope: Scope) -> Gateway:
+    gateway = scope["app"].state.gateway
+    assert isinstance(gateway, Gateway), "the application's lifespan made it"
+    return gateway
+
+
+def gateway_of(request: Request) -> Gateway:
+    return gateway_in(request.scope)
+
+
+def record_in(scope: Scope) -> RequestRecord:
+    record = scope[RECORD]
+    assert isinstance(record, RequestRecord), "the outermost middleware made it"
+    return record
+
+
+def record_of(request: Request) -> RequestRecord:
+    return record_in(request.scope)
+
+
+def note_prompt(request: Request, prompt: object) -> None:
+    """Keep a prompt for the log, where the operator wants that."""
+    if gateway_of(request).settings.log_prompts:
+        record_of(request).prompt = prompt

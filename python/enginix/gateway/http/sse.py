@@ -1,0 +1,186 @@
+"""A reply as server-sent events: bytes out as tokens come in, and an end when the client leaves.
+
+Reading and writing alternate, so a client that reads slowly slows its own generation down and
+nothing piles up here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Sequence
+from typing import Protocol, TypeVar
+
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from enginix.errors import EnginixError
+from enginix.gateway.http.disconnect import unless_client_leaves
+from enginix.gateway.http.errors import Failure, failure_of
+from enginix.gateway.http.scope import record_in
+from enginix.gateway.models.record import RequestRecord
+from enginix.gateway.models.state import Gateway
+from enginix.gateway.prompt.request import AnyAsk, Finished, ReplyEvent, Usage
+from enginix.gateway.reply.generate import Replies
+
+logger = logging.getLogger(__name__)
+
+START: Message = {"type": "http.response.start", "status": 200}
+STREAM_HEADERS = (
+    (b"cache-control", b"no-cache"),
+    # Without it nginx and its like gather the events of a whole answer.
+    (b"x-accel-buffering", b"no"),
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+)
+STILL_WAITING = b": waiting for the first token\n\n"
+
+Result = TypeVar("Result")
+
+
+class Opening:
+    """A stream's beginning, sent once: before its first event, or the first comment until then."""
+
+    def __init__(self, period: float | None) -> None:
+        self.begun = False
+        self._period = period
+
+    async def begin(self, send: Send) -> None:
+        if not self.begun:
+            self.begun = True
+            # A copy: middleware adds headers of its own.
+            await send({**START, "headers": list(STREAM_HEADERS)})
+
+    async def wait(self, work: Awaitable[Result], send: Send, comment: bytes) -> Result:
+        """What comes of `work`, with a comment now and then; it is cancelled with the wait."""
+        task = asyncio.ensure_future(work)
+        try:
+            while not (await asyncio.wait({task}, timeout=self._period))[0]:
+                await self.begin(send)
+                await send({"type": "http.response.body", "body": comment, "more_body": True})
+            return task.result()
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.wait({task})
+
+
+class StreamEncoder(Protocol):
+    """One dialect's events as bytes. `encode` is called for every token: it must be cheap."""
+
+    def begin(self) -> bytes: ...
+
+    def encode(self, choice: int, events: Sequence[ReplyEvent]) -> bytes: ...
+
+    def end(self, usage: Usage) -> bytes: ...
+
+    def fail(self, failure: Failure) -> bytes:
+        """What a client is told when it cannot be told by a status any more."""
+        ...
+
+
+class FailedStream(Response):
+    """A stream that begins and says at once why it ends."""
+
+    def __init__(self, encoder: StreamEncoder, error: EnginixError) -> None:
+        super().__init__(encoder.begin() + encoder.fail(failure_of(error)))
+        self.raw_headers = [*STREAM_HEADERS]
+        self._error = type(error).__name__
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        record_in(scope).error = self._error
+        await super().__call__(scope, receive, send)
+
+
+class EventStream(Response):
+    """Asks and answers while it is being sent.
+
+    `told_in_stream`: an error that its dialect's clients look for in the stream, not in a status.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        ask: AnyAsk,
+        encoder: StreamEncoder,
+        *,
+        told_in_stream: type[EnginixError] | None = None,
+    ) -> None:
+        super().__init__()
+        self._told_in_stream = told_in_stream
+        self._gateway = gateway
+        self._ask = ask
+        self._encoder = encoder
+        self._opening = Opening(gateway.settings.load.keep_awake)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        record = record_in(scope)
+        stayed = await unless_client_leaves(receive, self._answer(send, record))
+        record.client_left = not stayed
+
+    async def _answer(self, send: Send, record: RequestRecord) -> None:
+        try:
+            async with self._gateway.replies(self._ask, record) as replies:
+                last = await self._pass_on(replies, send, record)
+        except Exception as error:
+            record.error = type(error).__name__
+            begin = b""
+            if not self._opening.begun:
+                if self._told_in_stream is None or not isinstance(error, self._told_in_stream):
+                    raise
+                await self._opening.begin(send)
+                begin = self._encoder.begin()
+            if not isinstance(error, EnginixError):
+                logger.exception("request %s failed in mid-stream", record.id)
+            last = begin + self._encoder.fail(failure_of(error))
+        await send({"type": "http.response.body", "body": last, "more_body": False})
+
+    async def _pass_on(self, replies: Replies, send: Send, record: RequestRecord) -> bytes:
+        """Send everything but the last bytes, which it returns."""
+        encode = self._encoder.encode
+        tally = UsageTally(self._ask)
+        choice, events = await self._opening.wait(anext(replies), send, STILL_WAITING)
+        await self._opening.begin(send)
+        begin = self._encoder.begin()
+        await send(
+            {
+                "type": "http.response.body",
+                "body": begin + encode(choice, events),
+                "more_body": True,
+            }
+        )
+        tally.read(events)
+        async for choice, events in replies:
+            body = encode(choice, events)
+            if body:
+                await send({"type": "http.response.body", "body": body, "more_body": True})
+            if events[-1].__class__ is Finished:
+                tally.read(events)
+        tally.note(record)
+        return self._encoder.end(tally.usage)
+
+
+class UsageTally:
+    """Adds up what the choices' last events say."""
+
+    def __init__(self, ask: AnyAsk) -> None:
+        self._prompt_tokens = ask.prompt_tokens
+        self._completion_tokens = 0
+        self._reasoning_tokens = 0
+        self._finish_reasons: list[str] = []
+
+    def read(self, events: Sequence[ReplyEvent]) -> None:
+        last = events[-1] if events else None
+        if isinstance(last, Finished):
+            self._completion_tokens += last.completion_tokens
+            self._reasoning_tokens += last.reasoning_tokens
+            self._finish_reasons.append(last.reason)
+            if last.prompt_tokens is not None:
+                self._prompt_tokens = last.prompt_tokens
+
+    def note(self, record: RequestRecord) -> None:
+        record.prompt_tokens = self._prompt_tokens
+        record.finish_reasons = self._finish_reasons
+
+    @property
+    def usage(self) -> Usage:
+        return Usage(self._prompt_tokens, self._completion_tokens, self._reasoning_tokens)

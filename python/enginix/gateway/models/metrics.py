@@ -1,0 +1,131 @@
+"""Prometheus metrics of the gateway; Triton's own stay with Triton.
+
+With several worker processes prometheus-client keeps the values in files that all of them read,
+when PROMETHEUS_MULTIPROC_DIR was set before this module was imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from enginix.gateway.models.record import GAP_BUCKETS, RequestRecord, TokenTimes
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+CLIENT_LEFT = 499
+
+
+def forget_worker(pid: int, directory: str) -> None:
+    """A process that died counts no running requests any more."""
+    mark_process_dead(pid, directory)  # type: ignore[no-untyped-call]
+
+
+class BucketHistogram(Histogram):
+    """A histogram that takes in what was counted elsewhere: once a second, not once a token."""
+
+    def add(self, counts: Sequence[int], total: float) -> None:
+        self._sum.inc(total)
+        for bucket, count in zip(self._buckets, counts, strict=True):
+            if count:
+                bucket.inc(count)
+
+
+class LoadGauges(NamedTuple):
+    """How busy one model is."""
+
+    running: Gauge
+    waiting: Gauge
+    stalled: Gauge
+
+
+class Metrics:
+    """One gateway process's metrics, all of them per model."""
+
+    def __init__(self, models: Sequence[str], shared_directory: str | None = None) -> None:
+        self._shared_directory = shared_directory
+        self._registry = registry = CollectorRegistry()
+
+        def seconds(name: str, text: str) -> Histogram:
+            return Histogram(name, text, ["model"], buckets=SECONDS, registry=registry)
+
+        def count(name: str, text: str, *labels: str) -> Counter:
+            return Counter(name, text, ["model", *labels], registry=registry)
+
+        def now(name: str, text: str) -> Gauge:
+            return Gauge(name, text, ["model"], registry=registry, multiprocess_mode="livesum")
+
+        self._first_token = seconds("enginix_first_token_seconds", "Request to first token")
+        self._duration = seconds("enginix_request_seconds", "Request to the answer's last byte")
+        self._queued = seconds("enginix_queue_seconds", "Time in the gateway's queue")
+        self._gaps = BucketHistogram(
+            "enginix_inter_token_seconds",
+            "Time between two tokens",
+            ["model"],
+            buckets=GAP_BUCKETS,
+            registry=registry,
+        )
+        self._requests = count("enginix_requests_total", "Requests answered", "route", "status")
+        self._prompt = count("enginix_prompt_tokens_total", "Tokens of prompts")
+        self._generated = count("enginix_generated_tokens_total", "Tokens generated")
+        self._cancelled = count("enginix_cancelled_requests_total", "Clients that left early")
+        self._late = count(
+            "enginix_tokens_after_cancel_total", "Tokens that still came of cancelled requests"
+        )
+        self._errors = count("enginix_errors_total", "Requests that failed, by kind", "kind")
+        self._running = now("enginix_running_requests", "Requests being answered")
+        self._waiting = now("enginix_waiting_requests", "Requests in the gateway's queue")
+        self._stalled = now(
+            "enginix_stalled_requests",
+            "Requests without a first token while three later ones have theirs",
+        )
+        self.begin_at_zero(models)
+
+    def load(self, model: str) -> LoadGauges:
+        """Looked up once: labels cost more than what is done with them."""
+        gauges = (self._running, self._waiting, self._stalled)
+        return LoadGauges(*(gauge.labels(model) for gauge in gauges))
+
+    def report_tokens(self, model: str, times: TokenTimes) -> None:
+        self._generated.labels(model).inc(times.tokens)
+        gaps = self._gaps.labels(model)
+        assert isinstance(gaps, BucketHistogram)
+        gaps.add(times.gaps, times.gap_seconds)
+
+    def report_late_tokens(self, model: str, tokens: int) -> None:
+        self._late.labels(model).inc(tokens)
+
+    def finished(self, record: RequestRecord, route: str, seconds: float) -> None:
+        """Count a request that has ended, however it did."""
+        model = record.model or ""
+        status = CLIENT_LEFT if record.client_left else record.status
+        self._requests.labels(model, route, str(status)).inc()
+        if record.error:
+            self._errors.labels(model, record.error).inc()
+        if not record.model:
+            return
+        self._duration.labels(model).observe(seconds)
+        self._prompt.labels(model).inc(record.prompt_tokens)
+        if record.client_left:
+            self._cancelled.labels(model).inc()
+        if record.queued is not None:
+            self._queued.labels(model).observe(record.queued)
+        if record.first_token is not None:
+            self._first_token.labels(model).observe(record.first_token)
+
+    def exposition(self) -> bytes:
+        """All workers' metrics in Prometheus' text format."""
+        if self._shared_directory is None:
+            return generate_latest(self._registry)
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, self._shared_directory)  # type: ignore[no-untyped-call]
+        return generate_latest(registry)
+
+    def begin_at_zero(self, models: Sequence[str]) -> None:
+        # A series that appears with its first event has no rate for it.
+        for model in models:
+            for metric in (self._cancelled, self._late, self._generated, self._prompt):
+                metric.labels(model)
+            self.load(model)

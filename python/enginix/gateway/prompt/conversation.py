@@ -1,0 +1,156 @@
+"""From a conversation, in no dialect, to the prompt that a model reads and how it will answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from enginix.chat.messages import plain_messages
+from enginix.chat.template import RENDER_SECONDS, starts_inside
+from enginix.errors import RequestError, TemplateTooSlow
+from enginix.gateway.models.registry import ServedModel
+from enginix.gateway.prompt.held_parts import Wanted, held_to_forms
+from enginix.gateway.prompt.request import ReplyFormat
+from enginix.generation.request import Guide
+
+# Longer conversations are rendered beside the event loop, so that running streams go on.
+LONG_CONVERSATION = 32 << 10
+# What a template may compute in the event loop; one that takes longer has no second try there.
+LOOP_SECONDS = 0.02
+MANY_TOOLS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """What goes through the chat template, and how the reply is to be read."""
+
+    messages: Sequence[Mapping[str, Any]]
+    param: str = "messages"
+    """What the dialect calls them."""
+    tools: tuple[Mapping[str, Any], ...] = ()
+    must_call: bool = False
+    must_call_name: str | None = None
+    one_call: bool = False
+    thinks: bool | None = None
+    """Whether to reason first; None leaves it to the template."""
+    continues: bool = False
+    """The last message is the answer's beginning, behind which the model goes on."""
+    guided: bool = False
+    """The answer is held to a format from its first token on, so nothing may come before it."""
+    template_variables: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Characters, roughly: for deciding where to do the work."""
+        return sum(len(str(message.get("content") or "")) for message in self.messages)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    ids: list[int]
+    format: ReplyFormat
+    param: str
+    guide: Guide | None = None
+    """What the whole reply is held to, from its first token on."""
+
+
+async def prompt_of(
+    model: ServedModel,
+    conversation: Conversation,
+    answer: Guide | None = None,
+    *,
+    engine_guides: bool = True,
+) -> Prompt:
+    """`answer`: what the answer is held to, by an engine that `engine_guides`."""
+    template = model.template
+    large = conversation.size > LONG_CONVERSATION or len(conversation.tools) > MANY_TOOLS
+    if not (large or template.slow):
+        try:
+            return chat_prompt(model, conversation, answer, engine_guides, LOOP_SECONDS)
+        except TemplateTooSlow:
+            template.slow = True
+    work = partial(chat_prompt, model, conversation, answer, engine_guides)
+    return await asyncio.get_running_loop().run_in_executor(model.renderer, work)
+
+
+def chat_prompt(
+    model: ServedModel,
+    conversation: Conversation,
+    answer: Guide | None = None,
+    engine_guides: bool = True,
+    seconds: float = RENDER_SECONDS,
+) -> Prompt:
+    chat = model.manifest.chat
+    if conversation.tools and chat.tools is None:
+        raise RequestError(
+            "this model has no tool-call format; leave tools out",
+            param="tools",
+            code="unsupported_parameter",
+        )
+    variables = template_variables(conversation, chat.thinking_switch)
+    messages, words = conversation.messages, ""
+    if conversation.continues:
+        words = last_words(conversation, model)
+        messages = messages[:-1]
+    text = model.template.render(
+        messages,
+        shown_tools(conversation.tools) or None,
+        chat_template_kwargs=variables,
+        seconds=seconds,
+    )
+    format = ReplyFormat(
+        reasoning=chat.reasoning,
+        tools=chat.tools,
+        starts_inside=chat.reasoning is not None and starts_inside(text),
+        definitions=conversation.tools,
+        one_call=conversation.one_call,
+        continues=bool(words),
+    )
+    switch = chat.thinking_switch
+    wanted = Wanted(
+        conversation.must_call,
+        conversation.must_call_name,
+        answer,
+        reasons=chat.reasoning is not None and switch is not None and variables.get(switch) is True,
+        engine_guides=engine_guides,
+    )
+    format, guide = held_to_forms(model, format, wanted)
+    text += format.begun + words
+    return Prompt(model.encode(text, conversation.param), format, conversation.param, guide)
+
+
+def shown_tools(tools: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """What the model sees of its tools: that calls are held to a schema is not its business."""
+    return [_without_strict(tool) for tool in tools]
+
+
+def _without_strict(tool: Mapping[str, Any]) -> Mapping[str, Any]:
+    function = tool.get("function")
+    if not isinstance(function, Mapping) or "strict" not in function:
+        return tool
+    return {**tool, "function": {key: function[key] for key in function if key != "strict"}}
+
+
+def last_words(conversation: Conversation, model: ServedModel) -> str:
+    """What the client has written for the assistant. Raises where nothing can go on behind it."""
+    if conversation.must_call or conversation.guided:
+        raise RequestError(
+            f"{conversation.param} end with the answer's beginning, behind which neither a call "
+            "nor a form can be made sure of; leave that message or the other wish out",
+            param=conversation.param,
+        )
+    last = plain_messages(conversation.messages[-1:], model.template.source)[0]
+    return last["content"] or ""
+
+
+def template_variables(conversation: Conversation, switch: str | None) -> dict[str, Any]:
+    """What the template is told: the client's own words first, then what follows from the rest."""
+    variables = dict(conversation.template_variables)
+    if switch and conversation.thinks is not None:
+        variables.setdefault(switch, conversation.thinks)
+    if switch and (conversation.guided or conversation.continues or conversation.must_call):
+        variables.setdefault(switch, False)
+    return variables

@@ -1,0 +1,135 @@
+"""Decides what the parts of a reply are held to: forced calls, strict calls, guided answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import orjson
+
+from enginix.chat.tools.call_guide import (
+    JSON_SCHEMA,
+    CallGuide,
+    answer_or_call,
+    call_guide,
+    functions_of,
+)
+from enginix.errors import RequestError
+from enginix.gateway.models.registry import ServedModel
+from enginix.gateway.prompt.request import Phases, ReplyFormat
+from enginix.generation.request import Guide
+
+BEGIN_OF_REASONING = "<think>\n"
+END_OF_REASONING = "</think>\n\n"
+
+ANY_OBJECT = {"type": "object"}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a request wants of its reply's form."""
+
+    must_call: bool = False
+    must_call_name: str | None = None
+    answer: Guide | None = None
+    """What the answer is held to."""
+    reasons: bool = False
+    """Reasoning was asked for by name."""
+    engine_guides: bool = True
+    """Whether the engine can be held to anything."""
+
+
+def held_to_forms(
+    model: ServedModel, format: ReplyFormat, wanted: Wanted
+) -> tuple[ReplyFormat, Guide | None]:
+    """The format with its phases and first words, or with the one guide that is enough."""
+    if wanted.must_call:
+        return _must_call(model, format, wanted)
+    call = _strict_calls(format) if wanted.engine_guides else None
+    if wanted.answer is None:
+        return (replace(format, phases=Phases(call)), None) if call else (format, None)
+    if format.definitions:
+        either = _either(format, wanted.answer)
+        if either is None:
+            begun = "" if wanted.reasons else _no_reasoning(format)
+            return replace(format, phases=Phases(call, wanted.answer), begun=begun), None
+        wanted = replace(wanted, answer=either)
+    if wanted.reasons:
+        phases = Phases(answer=wanted.answer)
+        return _reasoning_first(model, format, phases, ""), None
+    return replace(format, begun=_no_reasoning(format)), wanted.answer
+
+
+def check_guided(engine_guides: bool, wanted_call: bool, guided: bool, guide_param: str) -> None:
+    """Refuse what an engine without guided decoding could only pretend to do."""
+    if engine_guides or not (wanted_call or guided):
+        return
+    if wanted_call:
+        raise RequestError(
+            "this model's engine has no guided decoding, so it cannot be made to call a function; "
+            "send tool_choice auto",
+            param="tool_choice",
+            code="unsupported_parameter",
+        )
+    raise RequestError(
+        f"this model's engine has no guided decoding; leave {guide_param} out",
+        param=guide_param,
+        code="unsupported_parameter",
+    )
+
+
+def _must_call(
+    model: ServedModel, format: ReplyFormat, wanted: Wanted
+) -> tuple[ReplyFormat, Guide | None]:
+    assert format.tools is not None, "tools are refused where a model has no format for them"
+    tools = [
+        tool
+        for tool in format.definitions
+        if wanted.must_call_name in (None, tool["function"]["name"])
+    ]
+    functions = functions_of(tools, strict_only=False)
+    call = call_guide(format.tools, functions, one_call=format.one_call)
+    format = replace(format, must_call=True)
+    if wanted.reasons:
+        phases = Phases(call, must_call=True)
+        return _reasoning_first(model, format, phases, call.opening), None
+    format = replace(format, begun=_no_reasoning(format) + call.opening)
+    if format.one_call or not call.closing:
+        return format, Guide(call.kind, call.text)
+    return replace(format, phases=Phases(call, must_call=True)), None
+
+
+def _strict_calls(format: ReplyFormat) -> CallGuide | None:
+    """The guide for calls nobody demands, when one of the functions is `strict`."""
+    if format.tools is None or not any(
+        tool.get("function", tool).get("strict") for tool in format.definitions
+    ):
+        return None
+    functions = functions_of(format.definitions, strict_only=True)
+    return call_guide(format.tools, functions, one_call=format.one_call)
+
+
+def _either(format: ReplyFormat, answer: Guide) -> Guide | None:
+    """One guide for the answer or a call, where only a schema can keep them apart."""
+    if format.tools is None or answer.kind not in ("json", JSON_SCHEMA):
+        return None
+    schema = orjson.loads(answer.text) if answer.text else ANY_OBJECT
+    functions = functions_of(format.definitions, strict_only=False)
+    either = answer_or_call(format.tools, functions, schema)
+    return Guide(either.kind, either.text) if either else None
+
+
+def _reasoning_first(
+    model: ServedModel, format: ReplyFormat, phases: Phases, opening: str
+) -> ReplyFormat:
+    end = tuple(model.tokenizer.encode(END_OF_REASONING + opening))
+    return replace(
+        format,
+        # A model that may leave the reasoning out would be free of the guide as well.
+        begun="" if format.starts_inside else BEGIN_OF_REASONING,
+        phases=replace(phases, end_of_reasoning=end),
+    )
+
+
+def _no_reasoning(format: ReplyFormat) -> str:
+    """What ends the reasoning that the template has begun."""
+    return "\n" + END_OF_REASONING if format.starts_inside else ""

@@ -1,0 +1,171 @@
+"""From prompts and options to what is asked of the model: token requests within the limits."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from uuid import uuid4
+
+from enginix.errors import PromptTooLong, RequestError
+from enginix.gateway.models.registry import ServedModel
+from enginix.gateway.prompt.conversation import Conversation, Prompt, prompt_of
+from enginix.gateway.prompt.guide_limits import check_guide, check_schema
+from enginix.gateway.prompt.held_parts import check_guided
+from enginix.gateway.prompt.request import Ask, ReplyFormat
+from enginix.gateway.prompt.sampling import check_supported, for_choice
+from enginix.gateway.settings import RequestLimits
+from enginix.generation.request import Sampling, TokenRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Everything about the answers that is not in the conversation."""
+
+    sampling: Sampling
+    choices: int = 1
+    max_tokens: int | None = None
+    max_tokens_param: str = "max_tokens"
+    """What the dialect calls it."""
+    guide_param: str = "response_format"
+    stop: tuple[str, ...] = ()
+    stop_param: str = "stop"
+    stop_token_ids: tuple[int, ...] = ()
+    ignore_end: bool = False
+    counts: bool = False
+    logprobs: bool = False
+    top_logprobs: int = 0
+    top_logprobs_param: str = "top_logprobs"
+
+
+async def chat_ask(
+    prefix: str,
+    model: ServedModel,
+    conversation: Conversation,
+    options: Options,
+    limits: RequestLimits,
+) -> Ask:
+    """The Ask of a conversation; `prefix` begins its id."""
+    if len(conversation.messages) > limits.messages:
+        raise RequestError(
+            f"{conversation.param}: {len(conversation.messages)} of them, this server takes at "
+            f"most {limits.messages}",
+            param=conversation.param,
+        )
+    check_limits(options, limits)
+    engine_guides = "guide" in await model.backend.supported()
+    answer = options.sampling.guide
+    check_guided(engine_guides, conversation.must_call, answer is not None, options.guide_param)
+    prompt = await prompt_of(model, conversation, answer, engine_guides=engine_guides)
+    _check_calls(prompt, limits)
+    options = replace(options, sampling=replace(options.sampling, guide=prompt.guide))
+    return await ask_for(prefix, model, [prompt], options, limits)
+
+
+async def ask_for(
+    prefix: str,
+    model: ServedModel,
+    prompts: Sequence[Prompt],
+    options: Options,
+    limits: RequestLimits,
+) -> Ask:
+    """The Ask of prompts within their limits, each answered `options.choices` times."""
+    check_choices(len(prompts), options.choices, limits)
+    supported = await model.backend.supported()
+    check_supported(options.sampling, supported)
+    if options.top_logprobs and "top_logprobs" not in supported:
+        raise RequestError(
+            f"{options.top_logprobs_param}: this model's engine returns the log probability of "
+            "the chosen token only; ask for 0",
+            param=options.top_logprobs_param,
+            code="unsupported_parameter",
+        )
+    identity = f"{prefix}{uuid4().hex}"
+    requests = tuple(
+        _token_request(
+            identity, place * options.choices + choice, model, prompt, options, limits, supported
+        )
+        for place, prompt in enumerate(prompts)
+        for choice in range(options.choices)
+    )
+    return Ask(
+        id=identity,
+        model=model,
+        requests=requests,
+        format=replace(prompts[0].format, stop=options.stop, counts=options.counts),
+        prompt_tokens=sum(len(prompt.ids) for prompt in prompts),
+        guide_param=_guide_param(prompts[0].format, options),
+    )
+
+
+def _check_calls(prompt: Prompt, limits: RequestLimits) -> None:
+    """Refuse tools whose schemas no engine should be asked to compile, where it would be."""
+    calls = prompt.format.phases.call if prompt.format.phases else None
+    held = calls is not None or (prompt.guide is not None and prompt.format.definitions)
+    for place, tool in enumerate(prompt.format.definitions if held else ()):
+        parameters = tool.get("function", tool).get("parameters")
+        check_schema(parameters, limits.guide, f"tools[{place}].function.parameters")
+
+
+def _guide_param(format: ReplyFormat, options: Options) -> str:
+    """What a guide came from that the engine refuses."""
+    phases = format.phases
+    calls = format.definitions and (phases is None or phases.answer is None)
+    return "tools" if calls else options.guide_param
+
+
+def check_limits(options: Options, limits: RequestLimits) -> None:
+    if len(options.stop) > limits.stop_strings:
+        raise RequestError(
+            f"{options.stop_param}: {len(options.stop)} strings, this server takes at most "
+            f"{limits.stop_strings}",
+            param=options.stop_param,
+        )
+    most = limits.max_tokens
+    if most is not None and options.max_tokens is not None and options.max_tokens > most:
+        raise RequestError(
+            f"{options.max_tokens_param}: {options.max_tokens} asked for, this server gives at "
+            f"most {most}",
+            param=options.max_tokens_param,
+        )
+    if options.sampling.guide is not None:
+        check_guide(options.sampling.guide, limits.guide, options.guide_param)
+
+
+def check_choices(prompts: int, choices: int, limits: RequestLimits) -> None:
+    if prompts * choices > limits.choices:
+        raise RequestError(
+            f"{prompts * choices} answers were asked for, this server gives at most "
+            f"{limits.choices} at once",
+            param="n" if choices > 1 else "prompt",
+        )
+
+
+def _token_request(
+    identity: str,
+    index: int,
+    model: ServedModel,
+    prompt: Prompt,
+    options: Options,
+    limits: RequestLimits,
+    supported: frozenset[str],
+) -> TokenRequest:
+    room = model.context - len(prompt.ids)
+    # Without an answer the prompt may fill the context.
+    if room < (0 if options.max_tokens == 0 else 1):
+        raise PromptTooLong(len(prompt.ids), model.context, prompt.param)
+    # More than fits is a wish for all there is: clients send the same number whatever the prompt.
+    wishes = [room, options.max_tokens, limits.max_tokens]
+    ends = () if options.ignore_end else model.tokenizer.stop_token_ids
+    ends += tuple(token for token in options.stop_token_ids if token not in ends)
+    return TokenRequest(
+        # A list would keep a whole object for every token, as long as the stream is open.
+        prompt_ids=array("i", prompt.ids),
+        max_tokens=min(wish for wish in wishes if wish is not None),
+        end_id=ends[0] if ends else None,
+        stop_ids=ends[1:],
+        sampling=for_choice(options.sampling, index, supported),
+        logprobs=options.logprobs,
+        top_logprobs=options.top_logprobs,
+        request_id=identity if index == 0 else f"{identity}-{index}",
+    )

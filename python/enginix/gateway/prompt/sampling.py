@@ -1,0 +1,100 @@
+"""How the next token is chosen: the client's wish, else the model's makers', else OpenAI's."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+
+from enginix.errors import RequestError
+from enginix.gateway.prompt.defaults import SamplingDefaults
+from enginix.gateway.schema.fields import SamplingFields
+from enginix.generation.request import Guide, Sampling
+
+# Values that change nothing: not sent, so that a model without the option can still be asked.
+NEUTRAL = {
+    "min_p": 0.0,
+    "repetition_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+    "min_tokens": 0,
+}
+
+# What not every engine can do -> the parameter it is asked for with.
+OPTIONAL = {
+    "min_p": "min_p",
+    "seed": "seed",
+    "repetition_penalty": "repetition_penalty",
+    "presence_penalty": "presence_penalty",
+    "frequency_penalty": "frequency_penalty",
+    "min_tokens": "min_tokens",
+    "logit_bias": "logit_bias",
+    "guide": "response_format",
+}
+
+
+def sampling_of(
+    fields: SamplingFields, defaults: SamplingDefaults, guide: Guide | None = None
+) -> Sampling:
+    temperature = _chosen(fields.temperature, defaults.temperature)
+    top_p = _chosen(fields.top_p, defaults.top_p)
+    wanted = Sampling(
+        temperature=temperature,
+        top_p=top_p,
+        top_k=max(0, int(_chosen(fields.top_k, defaults.top_k))),
+        min_p=_chosen(fields.min_p, defaults.min_p),
+        seed=fields.seed,
+        repetition_penalty=_chosen(fields.repetition_penalty, defaults.repetition_penalty),
+        presence_penalty=fields.presence_penalty,
+        frequency_penalty=fields.frequency_penalty,
+        min_tokens=fields.min_tokens,
+        logit_bias=logit_bias(fields.logit_bias),
+        guide=guide,
+    )
+    plain = replace(
+        wanted, **{name: None for name, value in NEUTRAL.items() if getattr(wanted, name) == value}
+    )
+    return plain if temperature and top_p else _greedy(plain)
+
+
+def check_supported(sampling: Sampling, supported: frozenset[str]) -> None:
+    """Refuse by name what this model has no means for."""
+    for name, param in OPTIONAL.items():
+        if getattr(sampling, name) is not None and name not in supported:
+            raise RequestError(
+                f"this model's engine cannot do {param}; leave it out",
+                param=param,
+                code="unsupported_parameter",
+            )
+
+
+def for_choice(sampling: Sampling, index: int, supported: frozenset[str]) -> Sampling:
+    """Every choice draws on its own; engines start from the same seed unless told otherwise."""
+    if "seed" not in supported or sampling.top_k == 1:
+        return sampling
+    seed = secrets.randbits(63) if sampling.seed is None else sampling.seed + index
+    return replace(sampling, seed=seed)
+
+
+def logit_bias(bias: dict[str, float] | None) -> dict[int, float] | None:
+    if not bias:
+        return None
+    for token, value in bias.items():
+        if not (token.isascii() and token.isdigit() and len(token) < 10):
+            raise RequestError(
+                f"logit_bias: expected token ids as keys, got {token[:40]!r}", param="logit_bias"
+            )
+        if not -100 <= value <= 100:
+            raise RequestError(
+                f"logit_bias.{token}: expected a number from -100 to 100, got {value:g}",
+                param=f"logit_bias.{token}",
+            )
+    return {int(token): value for token, value in bias.items()}
+
+
+def _greedy(sampling: Sampling) -> Sampling:
+    # Zero itself divides by zero in some engines; the best of one is the best of all.
+    return replace(sampling, temperature=None, top_p=None, min_p=None, seed=None, top_k=1)
+
+
+def _chosen(wish: float | None, default: float) -> float:
+    return default if wish is None else wish

@@ -1,0 +1,213 @@
+"""From token requests to the one event stream that feeds every API dialect."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from itertools import repeat
+
+from enginix.chat.events import Answer, Event, Reasoning, ToolCallStart
+from enginix.chat.made_calls import MadeCalls
+from enginix.chat.reply import markers
+from enginix.chat.stop import AnswerStop
+from enginix.chat.stream import ReplyStream
+from enginix.errors import GenerationFailed, RequestError
+from enginix.gateway.models.record import TokenTimes
+from enginix.gateway.models.registry import ServedModel
+from enginix.gateway.prompt.request import (
+    Ask,
+    Counted,
+    Finished,
+    FinishReason,
+    Logprobs,
+    ReplyEvent,
+    ReplyFormat,
+    TokenLogprob,
+)
+from enginix.gateway.reply.phases import PhasedReply
+from enginix.gateway.reply.reader import reply_reader
+from enginix.generation.request import TokenChunk, TokenRequest
+
+# A choice's number and what happened to it; every item is one arrival, never merged by a timer.
+Replies = AsyncGenerator[tuple[int, list[ReplyEvent]], None]
+
+
+def generate(ask: Ask, times: Sequence[TokenTimes]) -> Replies:
+    """All choices of `ask` as they come; `times` has one clock for each. Use `aclosing`."""
+    if len(ask.requests) == 1:
+        return _choice(ask, 0, times[0])
+    return _choices(ask, times)
+
+
+async def _choice(ask: Ask, index: int, times: TokenTimes) -> Replies:
+    request = ask.requests[index]
+    if request.max_tokens == 0:
+        # The prompt and its count are all that was asked for.
+        yield index, [Finished("length", 0)]
+        return
+    choice = Choice(ask.model, ask.format, request)
+    try:
+        async with aclosing(_arrivals(ask, request)) as arrivals:
+            async for chunks in arrivals:
+                before = choice.tokens
+                events = choice.read(chunks)
+                if choice.tokens != before:
+                    times.arrived(choice.tokens - before)
+                if choice.done:
+                    # Before the client is told: its reading must not hold the model's slot.
+                    await arrivals.aclose()
+                if events:
+                    yield index, events
+                if choice.done:
+                    return
+    except GenerationFailed as error:
+        # Only the engine knows which guides it can follow, and says so when it is too late: behind
+        # reasoning, or where a schema's first words were still possible.
+        guided = request.sampling.guide is not None or ask.format.phases is not None
+        if not guided or "guide" not in str(error):
+            raise
+        raise RequestError(str(error), param=ask.guide_param, code="invalid_value") from None
+    raise GenerationFailed(
+        f"{ask.model.backend.name} ended its answer without saying that it was over"
+    )
+
+
+def _arrivals(ask: Ask, request: TokenRequest) -> AsyncGenerator[list[TokenChunk], None]:
+    if ask.format.phases is not None:
+        return PhasedReply(ask.model, ask.format, request).chunks()
+    return ask.model.backend.generate(request)
+
+
+async def _choices(ask: Ask, times: Sequence[TokenTimes]) -> Replies:
+    # As many places as choices: a reader that stops stops the choices too.
+    queue: asyncio.Queue[tuple[int, list[ReplyEvent] | BaseException | None]]
+    queue = asyncio.Queue(len(ask.requests))
+
+    async def pump(index: int) -> None:
+        try:
+            async with aclosing(_choice(ask, index, times[index])) as replies:
+                async for item in replies:
+                    await queue.put(item)
+            await queue.put((index, None))
+        except Exception as error:
+            await queue.put((index, error))
+
+    pumps = [asyncio.create_task(pump(index)) for index in range(len(ask.requests))]
+    try:
+        left = len(pumps)
+        while left:
+            index, item = await queue.get()
+            if item is None:
+                left -= 1
+            elif isinstance(item, BaseException):
+                raise item
+            else:
+                yield index, item
+    finally:
+        for task in pumps:
+            task.cancel()
+        await asyncio.wait(pumps)
+
+
+class Choice:
+    """One choice of a reply, from its token chunks; knows when it is over and why."""
+
+    __slots__ = (
+        "_begun",
+        "_calls",
+        "_counts",
+        "_most_tokens",
+        "_must_call",
+        "_one_call",
+        "_reasons",
+        "_reply",
+        "_thinks",
+        "_tools",
+        "done",
+        "reasoning_tokens",
+        "tokens",
+    )
+
+    def __init__(self, model: ServedModel, format: ReplyFormat, request: TokenRequest) -> None:
+        self._reply, self._begun = reply_stream(model, format)
+        self._most_tokens = request.max_tokens
+        self._tools = bool(format.definitions)
+        self._one_call = format.one_call
+        self._must_call = format.must_call
+        self._counts = format.counts
+        self._calls = MadeCalls()
+        self._reasons = format.starts_inside
+        self._thinks = markers(format.reasoning, None)
+        self.done = False
+        self.tokens = 0
+        self.reasoning_tokens = 0
+
+    def read(self, chunks: Sequence[TokenChunk]) -> list[ReplyEvent]:
+        events: list[ReplyEvent] = []
+        if self._begun:
+            events += self._begun
+            self._begun = []
+            self._look_for_calls(events)
+        for ids, logprobs, final, top in chunks:
+            if ids:
+                if logprobs:
+                    places = map(TokenLogprob, ids, logprobs, top or repeat(()))
+                    events.append(Logprobs(tuple(places)))
+                self._read_tokens(ids, events)
+            if final and not self.done:
+                self._finish("length" if self.tokens >= self._most_tokens else "stop", events)
+            if self.done:
+                break
+        return events
+
+    def _read_tokens(self, ids: tuple[int, ...], events: list[ReplyEvent]) -> None:
+        self.tokens += len(ids)
+        if self._counts:
+            events.append(Counted(self.tokens))
+        said = self._reply.feed(ids)
+        if said:
+            self._reasons = said[-1].__class__ is Reasoning
+            before = len(events)
+            events += said
+            if self._tools:
+                self._look_for_calls(events, before)
+        if self._reasons:
+            # A call begins in silence: its name comes before its first event.
+            self._reasons = self._reply.marker is None or self._reply.marker in self._thinks
+            self.reasoning_tokens += len(ids) if self._reasons else 0
+        if not self.done and self._reply.stopped_by is not None:
+            self._finish("stop", events)
+
+    def _look_for_calls(self, events: list[ReplyEvent], start: int = 0) -> None:
+        for place in range(start, len(events)):
+            event = events[place]
+            if isinstance(event, ToolCallStart) and self._one_call and self._calls.any:
+                del events[place:]
+                self._end("stop", events)
+                return
+            self._calls.read(event)
+
+    def _finish(self, reason: FinishReason, events: list[ReplyEvent]) -> None:
+        before = len(events)
+        said = self._reply.finish(cut=reason == "length")
+        if self._must_call:
+            # What is left of a call that was forced and cut before it had arguments.
+            said = [event for event in said if not isinstance(event, Answer)]
+        events += said
+        if self._tools:
+            self._look_for_calls(events, before)
+        if not self.done:
+            self._end(reason, events)
+
+    def _end(self, reason: FinishReason, events: list[ReplyEvent]) -> None:
+        self.done = True
+        if reason == "stop" and self._calls.whole:
+            reason = "tool_calls"
+        events.append(Finished(reason, self.tokens, self.reasoning_tokens, self._reply.stopped_by))
+
+
+def reply_stream(model: ServedModel, format: ReplyFormat) -> tuple[ReplyStream, list[Event]]:
+    """The reader of one reply, and what its begun words say already."""
+    text, parser, begun = reply_reader(model, format)
+    return ReplyStream(text, AnswerStop(format.stop), parser), begun

@@ -1,0 +1,77 @@
+"""Splits one reply's events into parts, as the dialects with items and blocks want them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from enginix.chat.arguments import is_whole
+from enginix.chat.events import Answer, Event, Reasoning, ToolCallArguments, ToolCallStart
+from enginix.gateway.prompt.request import TokenLogprob
+
+
+class Heard(NamedTuple):
+    """A piece of the answer, and the tokens that came with it: some of them may be markup."""
+
+    text: str
+    tokens: tuple[TokenLogprob, ...]
+
+
+class Part:
+    """A run of reasoning, a run of answer text, or one call; `kind` is its events' class."""
+
+    __slots__ = ("call", "heard", "index", "kind", "texts")
+
+    def __init__(self, index: int, kind: type[Event], call: ToolCallStart | None = None) -> None:
+        self.index = index
+        self.kind = kind
+        self.call = call
+        self.texts: list[str] = []
+        self.heard: list[Heard] = []
+
+    @property
+    def text(self) -> str:
+        """All that came so far: words, or a call's arguments."""
+        return "".join(self.texts)
+
+    @property
+    def whole(self) -> bool:
+        """Nothing is missing; a call that was cut or given up has arguments without an end."""
+        return self.call is None or is_whole(self.text)
+
+
+class Parts:
+    """One choice's parts, in their order."""
+
+    def __init__(self) -> None:
+        self.all: list[Part] = []
+        self._last: Part | None = None
+        self._tokens: tuple[TokenLogprob, ...] = ()
+
+    def note(self, tokens: tuple[TokenLogprob, ...]) -> None:
+        """The tokens of what comes next."""
+        self._tokens += tokens
+
+    def add(self, event: Event) -> tuple[Part, str]:
+        """The part that `event` belongs to, begun with it if need be, and its text."""
+        match event:
+            case Answer(text) | Reasoning(text):
+                part = self._last
+                if part is None or part.kind is not event.__class__:
+                    part = self._begin(event.__class__)
+            case ToolCallStart():
+                self._tokens = ()
+                return self._begin(ToolCallStart, event), ""
+            case ToolCallArguments(_, text):
+                part = self._last
+                assert part is not None, "a call starts before its arguments"
+        part.texts.append(text)
+        if self._tokens:
+            if part.kind is Answer:
+                part.heard.append(Heard(text, self._tokens))
+            self._tokens = ()
+        return part, text
+
+    def _begin(self, kind: type[Event], call: ToolCallStart | None = None) -> Part:
+        self._last = Part(len(self.all), kind, call)
+        self.all.append(self._last)
+        return self._last

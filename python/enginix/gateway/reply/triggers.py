@@ -1,0 +1,93 @@
+"""Watches free text for the beginning of what must be held to a form: a call, or the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from enum import Enum, auto
+
+from enginix.chat.events import Answer, Event
+from enginix.chat.reply import markers
+from enginix.gateway.models.registry import ServedModel
+from enginix.gateway.prompt.request import ReplyFormat
+from enginix.gateway.reply.reader import reply_reader
+from enginix.generation.request import TokenChunk
+
+
+class Found(Enum):
+    CALL = auto()
+    ANSWER = auto()
+
+
+class Watch:
+    """`feed` chunks until something is `found`; what it returns may be passed on.
+
+    The tokens that decide are not passed on: the form begins in their place.
+    """
+
+    def __init__(self, model: ServedModel, format: ReplyFormat, *, fresh: bool) -> None:
+        """`fresh`: at the reply's beginning, not behind a call."""
+        phases = format.phases
+        assert phases is not None
+        if not fresh:
+            format = replace(format, reasoning=None, starts_inside=False, begun="", continues=True)
+        self.found: Found | None = None
+        self.instead = ""
+        """What must be written in place of the tokens that began a call."""
+        self._call = phases.call
+        self._answer = phases.answer
+        self._text, self._parser, _ = reply_reader(model, format)
+        self._reasoning = markers(format.reasoning, None)
+        # Tokens that may begin a call or the answer, and their text.
+        self._held: list[TokenChunk] = []
+        self._held_text = ""
+        self._free = False
+
+    def feed(self, chunks: Iterable[TokenChunk]) -> list[TokenChunk]:
+        ready: list[TokenChunk] = []
+        for chunk in _one_token_each(chunks):
+            if self.found is None:
+                self._read(chunk, ready)
+        return ready
+
+    def finish(self) -> list[TokenChunk]:
+        """Free text that has ended: what was held is passed on."""
+        held, self._held, self._held_text = self._held, [], ""
+        return held
+
+    def _read(self, chunk: TokenChunk, ready: list[TokenChunk]) -> None:
+        if self._free:
+            ready.append(chunk)
+            return
+        piece = self._text.feed(chunk.ids)
+        events = self._parser.feed(piece) if piece else []
+        if self._answer is not None and _has_answer(events):
+            self.found = Found.ANSWER
+            return
+        self._held.append(chunk)
+        self._held_text += piece
+        marker = self._parser.marker
+        if marker is not None and marker not in self._reasoning:
+            if self._call is not None:
+                self.found = Found.CALL
+                before = self._held_text[: self._held_text.rindex(marker)]
+                self.instead = before + self._call.in_place_of(marker)
+                return
+            self._free = True
+        if self._free or not self._parser.held.strip():
+            ready += self.finish()
+
+
+def _has_answer(events: Sequence[Event]) -> bool:
+    return any(isinstance(event, Answer) and not event.text.isspace() for event in events)
+
+
+def _one_token_each(chunks: Iterable[TokenChunk]) -> Iterator[TokenChunk]:
+    for chunk in chunks:
+        if len(chunk.ids) < 2:
+            yield chunk
+            continue
+        for place, token in enumerate(chunk.ids):
+            last = chunk.final and place == len(chunk.ids) - 1
+            logprobs = chunk.logprobs[place : place + 1] if chunk.logprobs else chunk.logprobs
+            yield TokenChunk((token,), logprobs, last, chunk.top[place : place + 1])

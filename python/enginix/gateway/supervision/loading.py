@@ -1,0 +1,119 @@
+"""Has a model loaded before a request for it is answered; a stream begins with comments meanwhile.
+
+Only models that are loaded on demand come here; with all of them loaded it costs nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from enginix.errors import EnginixError
+from enginix.gateway.http.body import read_bytes
+from enginix.gateway.http.disconnect import unless_client_leaves
+from enginix.gateway.http.errors import failure_of
+from enginix.gateway.http.scope import gateway_of, record_in
+from enginix.gateway.http.sse import Opening
+from enginix.gateway.models.state import Availability, Gateway, ModelState
+from enginix.gateway.relay.dialect import error_event
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def when_loaded(handler: Handler) -> Handler:
+    """`handler`, asked once the model of the request's body is loaded."""
+
+    async def loaded_first(request: Request) -> Response:
+        gateway = gateway_of(request)
+        if all(lane.presence != Availability.ON_DEMAND for lane in gateway.lanes.values()):
+            return await handler(request)
+        lane, streams = await _wanted(gateway, request)
+        if lane is None or lane.presence != Availability.ON_DEMAND:
+            return await handler(request)
+        return LoadedFirst(gateway, lane, request, handler, streams=streams)
+
+    return loaded_first
+
+
+async def _wanted(gateway: Gateway, request: Request) -> tuple[ModelState | None, bool]:
+    """None for what cannot be answered: the handler says why."""
+    try:
+        asked = orjson.loads(await read_bytes(request))
+        name = asked.get("model", asked.get("modelId"))
+        lane = gateway.lanes[gateway.models.resolve(name, asked.get("engine")).name]
+    except (orjson.JSONDecodeError, AttributeError, TypeError, EnginixError):
+        return None, False
+    streams = asked.get("stream", request.url.path.endswith("/stream"))
+    return lane, streams is True
+
+
+class LoadedFirst(Response):
+    """Waits, and is then whatever the handler answers."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        lane: ModelState,
+        request: Request,
+        handler: Handler,
+        *,
+        streams: bool,
+    ) -> None:
+        super().__init__()
+        self._gateway = gateway
+        self._lane = lane
+        self._request = request
+        self._handler = handler
+        self._opening = Opening(gateway.settings.load.keep_awake if streams else None)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        record = record_in(scope)
+        record.model = self._lane.model.name
+        stayed = await unless_client_leaves(receive, self._answer(scope, send))
+        record.client_left = record.client_left or not stayed
+
+    async def _answer(self, scope: Scope, send: Send) -> None:
+        try:
+            loading, comment = self._gateway.loaded(self._lane), self._comment()
+            await self._opening.wait(loading, send, comment)
+            response = await self._handler(self._request)
+            await response(scope, _never, Continued(send) if self._opening.begun else send)
+        except EnginixError as error:
+            if not self._opening.begun:
+                raise
+            record_in(scope).error = type(error).__name__
+            await _send_last(send, error_event(failure_of(error), scope["path"], b""))
+
+    def _comment(self) -> bytes:
+        return f": {self._lane.model.name} is being loaded\n\n".encode()
+
+
+class Continued:
+    """Sends a stream that has begun already; an answer that is none becomes its last event."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._is_error = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._is_error = message["status"] != 200
+        elif self._is_error:
+            await _send_last(self._send, b"data: " + message.get("body", b"") + b"\n\n")
+        else:
+            await self._send(message)
+
+
+async def _send_last(send: Send, body: bytes) -> None:
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def _never() -> Message:
+    """Who waits for the client to leave is cancelled when it does."""
+    never: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+    return await never

@@ -1,0 +1,154 @@
+"""One server's process: starts it, says when it is ready, remembers its last words, ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+from enginix.errors import ProcessError, StartFailed
+from enginix.marked import end_marked
+from enginix.ports import until_free
+from enginix.process import describe_exit, end_tree, processor_seconds, start
+from enginix.serve.log import RotatingLog
+
+logger = logging.getLogger(__name__)
+
+READY_POLL = 0.1
+LAST_WORDS = 12
+# What the server before, or what is left of it, gets to leave its ports.
+PORT_SECONDS = 15.0
+
+MARK = "ENGINIX_SERVER"
+"""In the environment of everything a server starts, so that what escapes its parent is found."""
+
+
+class State(Enum):
+    IDLE = "idle"
+    LOADING = "loading"
+    LOADED = "loaded"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSpec:
+    """What to run. `is_ready` answers whether the server serves; `deadline` is in seconds."""
+
+    name: str
+    argv: Sequence[str]
+    log: Path
+    is_ready: Callable[[], Awaitable[bool]]
+    deadline: float = 120.0
+    grace: float = 15.0
+    """What it gets to end by itself; a wedged one gets none."""
+    env: Mapping[str, str] | None = field(default=None, repr=False)
+    """With MARK in it, all that a server has started is found when it ends."""
+    host: str = "127.0.0.1"
+    ports: Sequence[int] = ()
+    """Waited for before it is started."""
+    orphaned: signal.Signals = signal.SIGKILL
+    """What it gets when this process dies."""
+
+
+class ServerProcess:
+    """Not restartable by itself: who restarts, and when, is the keeper's decision.
+
+    Only this class writes its state, and only its keeper calls what changes it.
+    """
+
+    def __init__(self, spec: ServerSpec) -> None:
+        self.spec = spec
+        self.state = State.IDLE
+        self.since = time.time()
+        """When it came into this state, in seconds since 1970."""
+        self.error: str | None = None
+        """Why it failed last, kept while it is started again."""
+        self.log = RotatingLog(spec.log)
+        self.change = asyncio.Event()
+        """Set when the state changes; every state has its own."""
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    def processor_seconds(self) -> float:
+        """Of all its processes so far."""
+        return processor_seconds(self._process.pid) if self._process else 0.0
+
+    async def start(self) -> None:
+        """Return once it is ready; StartFailed, with its last lines, if that does not come."""
+        self._become(State.LOADING)
+        spec = self.spec
+        try:
+            await until_free(spec.host, spec.ports, PORT_SECONDS)
+        except ProcessError as error:
+            raise StartFailed(f"{spec.name} was not started: {error}") from None
+        with self.log.open() as log:
+            self._process = await start(
+                spec.argv, env=spec.env, stdout=log, stderr=log, orphaned=spec.orphaned
+            )
+        try:
+            await asyncio.wait_for(self._until_ready(self._process), self.spec.deadline)
+        except TimeoutError:
+            raise StartFailed(
+                f"{self.spec.name} was not ready within {self.spec.deadline:g} s; {self._said()}"
+            ) from None
+        self._become(State.LOADED)
+
+    async def ended(self) -> str:
+        """Wait until it ends by itself; the sentence says how, with its last lines."""
+        assert self._process is not None, "ended() follows start()"
+        returncode = await self._process.wait()
+        return f"{self.spec.name} {describe_exit(returncode)}; {self._said()}"
+
+    async def fail(self, why: str, *, at_once: bool) -> None:
+        """End what is left of it and remember why."""
+        self.error = why
+        self._become(State.ERROR)
+        await self._end(0.0 if at_once else self.spec.grace)
+
+    async def stop(self) -> None:
+        await self._end(self.spec.grace)
+        self._become(State.IDLE)
+
+    async def _end(self, grace: float) -> None:
+        if self._process is not None:
+            # Whatever cancels this, the processes must be gone before anybody starts them again.
+            await asyncio.shield(self._end_all(self._process, grace))
+            self._process = None
+
+    async def _end_all(self, process: asyncio.subprocess.Process, grace: float) -> None:
+        await end_tree(process, grace=grace)
+        if mark := (self.spec.env or {}).get(MARK):
+            # Those who had lost their parent before belong to nobody's tree.
+            await end_marked(MARK, mark)
+
+    async def _until_ready(self, process: asyncio.subprocess.Process) -> None:
+        while not await self.spec.is_ready():
+            if process.returncode is not None:
+                raise StartFailed(await self.ended())
+            await asyncio.sleep(READY_POLL)
+
+    def _said(self) -> str:
+        lines = self.log.last_lines(LAST_WORDS)
+        if not lines:
+            return f"it said nothing (log: {self.spec.log})"
+        return f"its last words ({self.spec.log}):\n" + os.linesep.join(lines)
+
+    def _become(self, state: State) -> None:
+        if state is not self.state:
+            logger.debug("%s: %s -> %s", self.spec.name, self.state.value, state.value)
+            self.state, self.since = state, time.time()
+            self.change.set()
+            self.change = asyncio.Event()

@@ -1,0 +1,113 @@
+"""The second transport: the same stream through grpc.aio, the reference to measure against."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import cycle
+from typing import Any
+
+import grpc
+
+from enginix.errors import BackendError, BackendTimedOut
+from enginix.generation.limits import Limits
+from enginix.triton.client.address import Address
+from enginix.triton.client.deadline import Deadline
+from enginix.triton.client.failures import from_status, unreachable
+
+METHOD = "/inference.GRPCInferenceService/ModelStreamInfer"
+
+
+def channel_options(limits: Limits) -> list[tuple[str, Any]]:
+    milliseconds = 1000
+    return [
+        ("grpc.lb_policy_name", "round_robin"),
+        ("grpc.max_receive_message_length", limits.max_message_bytes),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.initial_reconnect_backoff_ms", int(limits.first_backoff * milliseconds)),
+        ("grpc.min_reconnect_backoff_ms", int(limits.first_backoff * milliseconds)),
+        ("grpc.max_reconnect_backoff_ms", int(limits.last_backoff * milliseconds)),
+    ]
+
+
+class GrpcAioTransport:
+    """One channel per address; gRPC itself spreads over the addresses behind one name."""
+
+    def __init__(self, addresses: tuple[Address, ...], limits: Limits) -> None:
+        self._channels = [
+            (str(address), grpc.aio.insecure_channel(str(address), channel_options(limits)))
+            for address in addresses
+        ]
+        self._methods = cycle(
+            [(server, channel.stream_stream(METHOD)) for server, channel in self._channels]
+        )
+        # gRPC drops them without a word.
+        self.late_messages = 0
+
+    @property
+    def several(self) -> bool:
+        return len(self._channels) > 1
+
+    async def open(self, message: bytes) -> GrpcAioCall:
+        server, method = next(self._methods)
+        call = method()
+        try:
+            await call.write(message)
+            await call.done_writing()
+        except grpc.aio.AioRpcError as error:
+            raise _translated(error, server) from None
+        except asyncio.CancelledError:
+            call.cancel()
+            raise
+        except asyncio.InvalidStateError:
+            # The call ended before the request was written; its status says why.
+            raise from_status(
+                (await call.code()).value[0], await call.details() or "", server
+            ) from None
+        return GrpcAioCall(call, server)
+
+    async def close(self) -> None:
+        for _, channel in self._channels:
+            await channel.close()
+
+
+class GrpcAioCall:
+    def __init__(self, call: Any, server: str) -> None:
+        self._call = call
+        self._server = server
+        self._late = False
+        self._deadline = Deadline(self._expired)
+
+    def _expired(self) -> None:
+        self._late = True
+        self._call.cancel()
+
+    async def receive(self, limit: float) -> list[bytes]:
+        self._deadline.start(limit)
+        try:
+            message = await self._call.read()
+        except grpc.aio.AioRpcError as error:
+            raise _translated(error, self._server) from None
+        except asyncio.CancelledError:
+            # grpc.aio reports the cancellation of a call as that of the task which reads it.
+            if self._late:
+                raise TimeoutError from None
+            raise
+        finally:
+            self._deadline.stop()
+        return [] if message is grpc.aio.EOF else [message]
+
+    def cancel(self) -> None:
+        self._deadline.close()
+        self._call.cancel()
+
+    def release(self) -> None:
+        self._deadline.close()
+
+
+def _translated(error: grpc.aio.AioRpcError, server: str) -> BackendError:
+    details = error.details() or ""
+    if error.code() is grpc.StatusCode.UNAVAILABLE and "failed to connect" in details:
+        return unreachable(server, details.rpartition(": ")[2])
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return BackendTimedOut(f"Triton at {server} took too long: {details}")
+    return from_status(error.code().value[0], details, server)

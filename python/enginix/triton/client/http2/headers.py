@@ -1,0 +1,101 @@
+"""Header blocks: writes the one request there is, gathers and reads the server's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain, repeat
+from urllib.parse import unquote_to_bytes
+
+from hpack import Decoder, Encoder, HPACKError
+
+from enginix.errors import BackendError, GenerationFailed, ProtocolBroken
+from enginix.triton.client.failures import from_http_status, from_status
+from enginix.triton.client.http2.frames import COMPRESSION_ERROR, ENHANCE_YOUR_CALM
+
+PATH = "/inference.GRPCInferenceService/ModelStreamInfer"
+MAX_HEADER_BYTES = 64 << 10
+MAX_FRAGMENTS = 64
+UNKNOWN = 2
+
+Fields = dict[bytes, bytes]
+
+
+def request_blocks(authority: str) -> Iterator[bytes]:
+    """The header block of a connection's first request, second request, and so on.
+
+    The first one gives up the compression table, so all others are the same bytes, whatever
+    table size the server allows or changes to.
+    """
+    fields = [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", PATH),
+        (":authority", authority),
+        ("te", "trailers"),
+        ("content-type", "application/grpc"),
+        ("grpc-accept-encoding", "identity"),
+        ("user-agent", "enginix"),
+    ]
+    encoder = Encoder()
+    encoder.header_table_size = 0
+    return chain([encoder.encode(fields)], repeat(encoder.encode(fields)))
+
+
+class HeaderReader:
+    """Gathers a header block from its HEADERS and CONTINUATION frames and decodes it."""
+
+    def __init__(self) -> None:
+        self._decoder = Decoder(max_header_list_size=MAX_HEADER_BYTES)
+        self._block = bytearray()
+        self._fragments = 0
+
+    def feed(self, fragment: bytes) -> None:
+        self._block += fragment
+        self._fragments += 1
+        if len(self._block) > MAX_HEADER_BYTES or self._fragments > MAX_FRAGMENTS:
+            raise ProtocolBroken(
+                f"headers of more than {MAX_HEADER_BYTES} bytes or {MAX_FRAGMENTS} frames",
+                ENHANCE_YOUR_CALM,
+            )
+
+    def finish(self) -> Fields:
+        block, self._block = bytes(self._block), bytearray()
+        self._fragments = 0
+        try:
+            return dict(self._decoder.decode(block, raw=True))
+        except HPACKError as error:
+            raise ProtocolBroken(
+                f"headers that cannot be read: {error}", COMPRESSION_ERROR
+            ) from None
+
+
+def is_interim(fields: Fields) -> bool:
+    return fields.get(b":status", b"").startswith(b"1")
+
+
+def refusal(fields: Fields, server: str) -> BackendError | None:
+    """Why these response headers are not the start of a gRPC answer; None when they are."""
+    status = fields.get(b":status", b"")
+    if status != b"200" and b"grpc-status" not in fields:
+        return from_http_status(_text(status), server)
+    if not fields.get(b"content-type", b"").startswith(b"application/grpc"):
+        return GenerationFailed(
+            f"{server} answered with content type {_text(fields.get(b'content-type', b''))!r}, "
+            "expected application/grpc; is this Triton's gRPC port?"
+        )
+    return None
+
+
+def outcome(fields: Fields, server: str) -> BackendError | None:
+    """What a stream's trailers say: None when all went well."""
+    if b"grpc-status" not in fields:
+        return GenerationFailed(f"Triton at {server} ended the stream without a status")
+    words = _text(fields[b"grpc-status"])
+    status = int(words) if words.isdecimal() else UNKNOWN
+    if status == 0:
+        return None
+    return from_status(status, _text(unquote_to_bytes(fields.get(b"grpc-message", b""))), server)
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "replace")

@@ -1,0 +1,169 @@
+"""One call on a connection: cuts its data into messages and holds them for the reader."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from typing import TYPE_CHECKING
+
+from enginix.errors import GenerationFailed, ProtocolBroken
+from enginix.triton.client.deadline import Deadline
+from enginix.triton.client.http2.frames import CANCEL, FLOW_CONTROL_ERROR
+
+if TYPE_CHECKING:
+    from enginix.triton.client.http2.connection import Connection
+
+# A message's head: whether it is compressed, and its length.
+PREFIX_BYTES = 5
+unpack_prefix = struct.Struct(">BI").unpack_from
+# How long a server may take to close a stream after its last message.
+LINGER_SECONDS = 5.0
+
+
+class Stream:
+    """A Call of the lean transport."""
+
+    __slots__ = (
+        "_connection",
+        "_deadline",
+        "_ended",
+        "_failure",
+        "_held",
+        "_loop",
+        "_max_message",
+        "_messages",
+        "_partial",
+        "_waiter",
+        "_window",
+        "answered",
+        "number",
+        "released",
+    )
+
+    def __init__(self, connection: Connection, number: int, window: int, max_message: int) -> None:
+        self.number = number
+        self.answered = False
+        self.released = False
+        self._connection = connection
+        self._loop = asyncio.get_running_loop()
+        self._deadline = Deadline(self._expired)
+        self._window = window
+        self._max_message = max_message
+        # Bytes that arrived since the server's window was last restored.
+        self._held = 0
+        self._messages: list[bytes] = []
+        self._partial = bytearray()
+        self._waiter: asyncio.Future[None] | None = None
+        self._failure: Exception | None = None
+        self._ended = False
+
+    async def receive(self, limit: float) -> list[bytes]:
+        while not self._messages:
+            if self._failure is not None:
+                raise self._failure
+            if self._ended:
+                return []
+            waiter = self._waiter = self._loop.create_future()
+            self._deadline.start(limit)
+            try:
+                await waiter
+            finally:
+                self._waiter = None
+                self._deadline.stop()
+        messages, self._messages = self._messages, []
+        if self._held * 2 > self._window:
+            self._restore_window()
+        return messages
+
+    def cancel(self) -> None:
+        self._deadline.close()
+        self._connection.reset(self, CANCEL)
+
+    def release(self) -> None:
+        self.released = True
+        if self._ended or self._failure is not None:
+            self._deadline.close()
+        else:
+            self._connection.ignore(self)
+            self._deadline.start(LINGER_SECONDS)
+
+    def data(self, source: bytes, start: int, stop: int) -> None:
+        """The content of a DATA frame. Called for every token."""
+        size = stop - start
+        self._held += size
+        if self._held > self._window:
+            raise ProtocolBroken("more data than the stream's window", FLOW_CONTROL_ERROR)
+        if (
+            size >= PREFIX_BYTES
+            and not self._partial
+            and unpack_prefix(source, start) == (0, size - PREFIX_BYTES)
+            and size <= self._max_message
+        ):
+            self._messages.append(source[start + PREFIX_BYTES : stop])
+        else:
+            self._cut(source[start:stop])
+        waiter = self._waiter
+        if waiter is None:
+            return
+        if self._messages:
+            self._wake()
+        elif self._held * 2 > self._window:
+            # One message larger than the window: the reader waits, so nothing else will restore it.
+            self._restore_window()
+
+    def padding(self, size: int) -> None:
+        """Padding takes room in the window too."""
+        self._held += size
+
+    def end(self, failure: Exception | None) -> None:
+        """Nothing more will arrive. What has arrived is read first, then the failure."""
+        self._ended = True
+        if self._failure is None:
+            self._failure = failure
+        if self._failure is None and self._partial:
+            self._failure = GenerationFailed("Triton ended the stream inside a message")
+        if self.released:
+            self._deadline.close()
+        self._wake()
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def _cut(self, piece: bytes) -> None:
+        """Data whose frames and messages do not coincide."""
+        buffer = self._partial
+        buffer += piece
+        position = 0
+        while len(buffer) - position >= PREFIX_BYTES:
+            compressed, size = unpack_prefix(buffer, position)
+            if compressed or size > self._max_message:
+                self._refuse(size, compressed)
+                return
+            end = position + PREFIX_BYTES + size
+            if end > len(buffer):
+                break
+            self._messages.append(bytes(buffer[position + PREFIX_BYTES : end]))
+            position = end
+        del buffer[:position]
+
+    def _refuse(self, size: int, compressed: int) -> None:
+        self._partial.clear()
+        self._failure = GenerationFailed(
+            "Triton sent a compressed message, which was not agreed on"
+            if compressed
+            else f"Triton sent a message of {size} bytes; this client takes {self._max_message}"
+        )
+        self._connection.reset(self, CANCEL)
+        self._wake()
+
+    def _restore_window(self) -> None:
+        credit, self._held = self._held, 0
+        self._connection.restore_window(self, credit)
+
+    def _expired(self) -> None:
+        if not self.released:
+            self._failure = TimeoutError()
+        self._connection.reset(self, CANCEL)
+        self._wake()

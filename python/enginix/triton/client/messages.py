@@ -1,0 +1,251 @@
+"""Builds ModelInferRequest bytes and reads ModelStreamInferResponse bytes."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from math import prod
+from typing import Any
+
+from google.protobuf.message import DecodeError
+from tritonclient.grpc import service_pb2
+
+from enginix.errors import BackendError, GenerationFailed, RequestError
+from enginix.generation.request import Sampling, TokenChunk, TokenRequest
+from enginix.triton.client.failures import in_band
+from enginix.triton.client.tensor_names import TensorNames
+
+# Sampling field -> tensor, Triton's type, struct's letter.
+SCALARS = (
+    ("temperature", "temperature", "FP32", "f"),
+    ("top_k", "runtime_top_k", "INT32", "i"),
+    ("top_p", "runtime_top_p", "FP32", "f"),
+    ("min_p", "runtime_min_p", "FP32", "f"),
+    ("repetition_penalty", "repetition_penalty", "FP32", "f"),
+    ("presence_penalty", "presence_penalty", "FP32", "f"),
+    ("frequency_penalty", "frequency_penalty", "FP32", "f"),
+    ("min_tokens", "min_tokens", "INT32", "i"),
+)
+# What an option that is not one scalar needs of the model.
+OTHERS = {
+    "seed": "seed",
+    "logit_bias": "embedding_bias",
+    "guide": "guided_decoding_guide_type",
+    "top_logprobs": "num_top_log_probs",
+}
+
+FINAL = "triton_final_response"
+# How many sizes of messages one answer's reader learns.
+MAX_KNOWN = 8
+Tensor = tuple[str, str, tuple[int, ...], bytes]
+
+
+def supported(dialect: TensorNames) -> frozenset[str]:
+    """The fields of Sampling, and `top_logprobs`, that this model has tensors for."""
+    tensors = {field: tensor for field, tensor, _, _ in SCALARS} | OTHERS
+    return frozenset(field for field, tensor in tensors.items() if dialect.input(tensor))
+
+
+def build_request(request: TokenRequest, dialect: TensorNames, vocabulary: int | None) -> bytes:
+    """The one message of a stream; `vocabulary` is the width of a logit bias."""
+    message = service_pb2.ModelInferRequest(model_name=dialect.model, id=request.request_id)
+    for name, datatype, shape, raw in _tensors(request, dialect, vocabulary):
+        message.inputs.add(name=name, datatype=datatype, shape=shape)
+        message.raw_input_contents.append(raw)
+    message.outputs.add(name="output_ids")
+    if request.logprobs:
+        message.outputs.add(name="output_log_probs")
+    if request.top_logprobs:
+        message.outputs.add(name="top_log_prob_ids")
+        message.outputs.add(name="top_log_probs")
+    # Without it a model that ends its answer with an empty response ends it unseen.
+    message.parameters["triton_enable_empty_final_response"].bool_param = True
+    serialized: bytes = message.SerializeToString()
+    return serialized
+
+
+def _tensors(
+    request: TokenRequest, dialect: TensorNames, vocabulary: int | None
+) -> Iterator[Tensor]:
+    count = len(request.prompt_ids)
+    yield "input_ids", "INT32", (1, count), _pack("prompt_ids", "i", request.prompt_ids)
+    yield _scalar("input_lengths", "INT32", "i", count)
+    yield _scalar("request_output_len", "INT32", "i", request.max_tokens)
+    yield _scalar("streaming", "BOOL", "?", True)
+    if request.end_id is not None:
+        yield _scalar("end_id", "INT32", "i", request.end_id)
+    if request.stop_ids:
+        yield _stop_words(request.stop_ids)
+    if request.logprobs:
+        yield _scalar("return_log_probs", "BOOL", "?", True)
+    if request.top_logprobs:
+        name = _name(OTHERS["top_logprobs"], "top_logprobs", dialect)
+        yield _scalar(name, "INT32", "i", request.top_logprobs, "top_logprobs")
+    yield from _sampling(request.sampling, dialect, vocabulary)
+
+
+def _sampling(sampling: Sampling, dialect: TensorNames, vocabulary: int | None) -> Iterator[Tensor]:
+    for field, tensor, datatype, letter in SCALARS:
+        value = getattr(sampling, field)
+        if value is not None:
+            yield _scalar(_name(tensor, field, dialect), datatype, letter, value, field)
+    if sampling.seed is not None:
+        # OpenAI's seed may be negative; the tensor is unsigned.
+        seed = sampling.seed & 0xFFFF_FFFF_FFFF_FFFF
+        yield _scalar(_name("seed", "seed", dialect), "UINT64", "Q", seed)
+    if sampling.logit_bias:
+        yield _bias(sampling.logit_bias.items(), dialect, vocabulary)
+    if sampling.guide is not None:
+        kind = _name(OTHERS["guide"], "guide", dialect)
+        yield kind, "BYTES", (1, 1), _text(sampling.guide.kind)
+        yield "guided_decoding_guide", "BYTES", (1, 1), _text(sampling.guide.text)
+
+
+def _name(tensor: str, field: str, dialect: TensorNames) -> str:
+    name = dialect.input(tensor)
+    if name is None:
+        raise RequestError(
+            f"model {dialect.model!r} cannot do {field}: it has no input named {tensor!r}; "
+            f"leave {field} out",
+            param=field,
+        )
+    return name
+
+
+def _scalar(name: str, datatype: str, letter: str, value: Any, field: str = "") -> Tensor:
+    return name, datatype, (1, 1), _pack(field or name, letter, (value,))
+
+
+def _pack(field: str, letter: str, values: Sequence[Any]) -> bytes:
+    try:
+        return struct.pack(f"<{len(values)}{letter}", *values)
+    except (struct.error, OverflowError) as error:
+        raise RequestError(f"{field} is out of range: {error}", param=field) from error
+
+
+def _stop_words(ids: Sequence[int]) -> Tensor:
+    # Row one: all words' ids in a row; row two: where each word ends.
+    rows = (*ids, *range(1, len(ids) + 1))
+    return "stop_words_list", "INT32", (1, 2, len(ids)), _pack("stop_ids", "i", rows)
+
+
+def _bias(
+    biases: Iterable[tuple[int, float]], dialect: TensorNames, vocabulary: int | None
+) -> Tensor:
+    name = _name(OTHERS["logit_bias"], "logit_bias", dialect)
+    if vocabulary is None:
+        raise RequestError(
+            f"model {dialect.model!r} cannot do logit_bias: the size of its vocabulary is unknown",
+            param="logit_bias",
+        )
+    row = [0.0] * vocabulary
+    for token, bias in biases:
+        if not 0 <= token < vocabulary:
+            raise RequestError(
+                f"logit_bias names token {token}; expected 0 to {vocabulary - 1}",
+                param="logit_bias",
+            )
+        row[token] = bias
+    return name, "FP32", (1, vocabulary), _pack("logit_bias", "f", row)
+
+
+def _text(text: str) -> bytes:
+    encoded = text.encode()
+    return len(encoded).to_bytes(4, "little") + encoded
+
+
+class Reader:
+    """Reads the messages of one answer.
+
+    Nearly all of them differ in the bytes of their token ids only. Once that is proved of one
+    message, its like are read without the protobuf library, which costs five times as much.
+    """
+
+    __slots__ = ("_known", "failure")
+
+    def __init__(self) -> None:
+        # What was wrong with the message after the chunks that `read` returned last.
+        self.failure: BackendError | None = None
+        # A proven message's size -> its bytes before the ids, and how the ids are packed.
+        self._known: dict[int, tuple[bytes, struct.Struct]] = {}
+
+    def read(self, messages: Iterable[bytes]) -> list[TokenChunk]:
+        """Raises BackendError when no chunk comes before it; else it is in `failure`."""
+        chunks: list[TokenChunk] = []
+        try:
+            for message in messages:
+                known = self._known.get(len(message))
+                if known is not None and message.startswith(known[0]):
+                    chunks.append(TokenChunk(known[1].unpack_from(message, len(known[0]))))
+                else:
+                    chunks.append(read_chunk(message))
+                    self._learn(message, chunks[-1])
+        except BackendError as error:
+            if not chunks:
+                raise
+            self.failure = error
+        return chunks
+
+    def _learn(self, message: bytes, chunk: TokenChunk) -> None:
+        if not chunk.ids or chunk.final or chunk.logprobs or len(self._known) == MAX_KNOWN:
+            return
+        ids = struct.Struct(f"<{len(chunk.ids)}i")
+        head = message[: -ids.size]
+        if message.endswith(ids.pack(*chunk.ids)) and _is_head(head, ids, chunk):
+            self._known[len(message)] = head, ids
+
+
+def _is_head(head: bytes, ids: struct.Struct, chunk: TokenChunk) -> bool:
+    """Whether with other bytes behind `head` the library reads other ids, and all else alike."""
+    others = tuple(~token for token in chunk.ids)
+    try:
+        return read_chunk(head + ids.pack(*others)) == TokenChunk(others)
+    except GenerationFailed:
+        return False
+
+
+def read_chunk(message: bytes) -> TokenChunk:
+    try:
+        response = service_pb2.ModelStreamInferResponse.FromString(message)
+    except DecodeError:
+        raise GenerationFailed(
+            f"Triton sent {len(message)} bytes that are no ModelStreamInferResponse"
+        ) from None
+    if response.error_message:
+        raise in_band(response.error_message)
+    answer = response.infer_response
+    ids: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] | None = None
+    top_ids: tuple[int, ...] = ()
+    top_values: tuple[float, ...] = ()
+    for output, raw in zip(answer.outputs, answer.raw_output_contents, strict=False):
+        if len(raw) != 4 * prod(output.shape):
+            raise _wrong_size(output.name, output.shape, raw)
+        if output.name == "output_ids":
+            ids = struct.unpack(f"<{len(raw) >> 2}i", raw)
+        elif output.name == "output_log_probs":
+            logprobs = struct.unpack(f"<{len(raw) >> 2}f", raw)
+        elif output.name == "top_log_prob_ids":
+            top_ids = struct.unpack(f"<{len(raw) >> 2}i", raw)
+        elif output.name == "top_log_probs":
+            top_values = struct.unpack(f"<{len(raw) >> 2}f", raw)
+    top = _by_place(top_ids, top_values, len(ids))
+    return TokenChunk(ids, logprobs, answer.parameters[FINAL].bool_param, top)
+
+
+def _by_place(
+    ids: Sequence[int], logprobs: Sequence[float], places: int
+) -> tuple[tuple[tuple[int, float], ...], ...]:
+    """Every place has as many of them."""
+    if not ids or not places:
+        return ()
+    pairs = tuple(zip(ids, logprobs, strict=True))
+    each = len(pairs) // places
+    return tuple(pairs[start : start + each] for start in range(0, each * places, each))
+
+
+def _wrong_size(name: str, shape: Iterable[int], raw: bytes) -> GenerationFailed:
+    return GenerationFailed(
+        f"Triton sent {len(raw)} bytes for {name} of shape {list(shape)}, expected "
+        f"{4 * prod(shape)}; the Python its models run in needs numpy < 2"
+    )

@@ -1,0 +1,129 @@
+"""Whether an engine fits this machine and runtime, said before anything touches CUDA.
+
+TensorRT-LLM finds each of these late and in its own words ("expecting compute 9.0 got compute
+8.9", "MPI size mismatch", "key 'builder_config' not found"); each is answered here with what was
+found, what was expected and the command that fixes it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from enginix.catalog.load import load_catalog
+from enginix.errors import EngineDamaged, EngineMismatch
+from enginix.manifest import Manifest, check_files
+from enginix.triton.server.gpus import Gpu
+
+# What trtllm-build writes at the top of an engine's config.json. TensorRT-LLM takes a file without
+# `version` for one of its old format and then misses `builder_config`.
+ENGINE_CONFIG_KEYS = {"version", "pretrained_config", "build_config"}
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """`tensorrt_llm` is the serving runtime's version, None where it is not known."""
+
+    gpus: Sequence[Gpu]
+    tensorrt_llm: str | None = None
+
+
+def require_fit(directory: Path, manifest: Manifest, machine: Machine) -> None:
+    """Raise EngineDamaged or EngineMismatch with everything that does not fit, one a line."""
+    check_files(directory, manifest)
+    mismatches = find_misfits(directory, manifest, machine)
+    if mismatches:
+        raise EngineMismatch("\n".join([f"{directory} does not fit here:", *mismatches]))
+
+
+def find_misfits(directory: Path, manifest: Manifest, machine: Machine) -> list[str]:
+    """One sentence for each; an engine that needs no GPU fits every machine."""
+    if manifest.kind != "tensorrt-llm":
+        return []
+    return [
+        *_config_misfits(directory, manifest),
+        *_gpu_misfits(manifest, machine.gpus),
+        *_version_misfits(manifest, machine.tensorrt_llm),
+    ]
+
+
+def build_command(manifest: Manifest, gpus: int) -> str:
+    """What makes an engine of this model that as many GPUs can run."""
+    spec = load_catalog().get(manifest.name)
+    variants = spec.variants.values() if spec and spec.kind == manifest.kind else ()
+    fitting = [each.tensor_parallel for each in variants if each.tensor_parallel <= gpus]
+    if not fitting:
+        return (
+            f"enginix engine build --checkpoint CHECKPOINT --kind {manifest.kind} --tp {gpus} "
+            "--out DIR"
+        )
+    ranks = max(fitting)
+    suffix = "" if ranks == 1 else f"-tp{ranks}"
+    return f"nix build .#{manifest.name}-engine{suffix} --option sandbox relaxed"
+
+
+def _config_misfits(directory: Path, manifest: Manifest) -> list[str]:
+    again = f"build it again: {build_command(manifest, manifest.parallelism.world_size)}"
+    config = _read_config(directory / "config.json")
+    if missing := ENGINE_CONFIG_KEYS - config.keys():
+        what = "a Hugging Face" if "architectures" in config else "not an engine's"
+        return [
+            f"config.json is {what} config.json, without {', '.join(sorted(missing))} "
+            f"(TensorRT-LLM would say: key 'builder_config' not found); {again}"
+        ]
+    found = _within(_within(config, "pretrained_config"), "quantization").get("quant_algo")
+    if found != manifest.quantization.algo:
+        return [
+            f"config.json says quantization {found}, the checkpoint has "
+            f"{manifest.quantization.algo}: this engine would answer garbage; {again}"
+        ]
+    return []
+
+
+def _gpu_misfits(manifest: Manifest, gpus: Sequence[Gpu]) -> list[str]:
+    ranks = manifest.parallelism.world_size
+    mismatches = []
+    if len(gpus) < ranks:
+        mismatches.append(
+            f"the engine has {ranks} ranks, one GPU each, and {len(gpus)} GPUs are visible; "
+            + (
+                f"build one for fewer: {build_command(manifest, len(gpus))}"
+                if gpus
+                else "check the driver with `enginix doctor`, and CUDA_VISIBLE_DEVICES"
+            )
+        )
+    built_for = manifest.built_with.compute_capability
+    for gpu in gpus[:ranks]:
+        if built_for is not None and gpu.compute_capability != built_for:
+            mismatches.append(
+                f"GPU {gpu.index} ({gpu.name}) has compute capability {gpu.compute_capability}, "
+                f"the engine was built for {built_for}; build it on this machine: "
+                f"{build_command(manifest, ranks)}"
+            )
+    return mismatches
+
+
+def _version_misfits(manifest: Manifest, runtime: str | None) -> list[str]:
+    built_with = manifest.built_with.tensorrt_llm
+    if runtime is None or built_with is None or runtime == built_with:
+        return []
+    return [
+        f"the engine was built with TensorRT-LLM {built_with}, the runtime here is {runtime}; "
+        f"build it with this runtime: {build_command(manifest, manifest.parallelism.world_size)}"
+    ]
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EngineDamaged(f"{path} cannot be read: {error}; build the engine again") from error
+    return config if isinstance(config, dict) else {}
+
+
+def _within(table: dict[str, Any], key: str) -> dict[str, Any]:
+    value = table.get(key)
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,162 @@
+"""Runs a Triton for one engine: ready within a deadline or explained, and gone without a trace."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from asyncio.subprocess import PIPE, STDOUT, Process
+from codecs import getincrementaldecoder
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from signal import SIGTERM
+
+from enginix.errors import ProcessError, StartFailed
+from enginix.ports import require_port_free
+from enginix.process import describe_exit, end_tree, kill, started
+from enginix.triton.server.command import ServerOptions
+from enginix.triton.server.mpi import CrashExcerpt, leader
+
+logger = logging.getLogger(__name__)
+
+READY_POLL = 0.05
+# Triton counts down its own exit timeout first; killing is for a server that does not even do that.
+GRACE_BEYOND_EXIT_TIMEOUT = 5.0
+# How long what a server that has ended wrote last may take to arrive.
+LAST_LINES_PATIENCE = 2.0
+CHUNK = 1 << 16
+
+Hear = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A server's command line and environment, and how long it may take, in seconds.
+
+    `ranks` above 1: the command is mpirun's, and its output tells which rank said what.
+    """
+
+    command: list[str]
+    environment: Mapping[str, str]
+    options: ServerOptions
+    deadline: float = 120.0
+    ranks: int = 1
+
+
+class Server:
+    """A ready server."""
+
+    def __init__(self, process: Process, words: CrashExcerpt | None, hearing: asyncio.Task[None]):
+        self._process = process
+        self._words = words
+        self._hearing = hearing
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.returncode
+
+    async def ended(self) -> ProcessError:
+        """Waits for the server's end, which nobody asked for, and explains it."""
+        return ProcessError(await self._explain(await self._process.wait(), ""))
+
+    async def until_ready(self, is_ready: Callable[[], Awaitable[bool]]) -> None:
+        while not await is_ready():
+            if (code := self._process.returncode) is not None:
+                raise StartFailed(await self._explain(code, " before it was ready"))
+            await asyncio.sleep(READY_POLL)
+
+    async def give_up(self, deadline: float) -> StartFailed:
+        """Kills a server that is not ready in time: it may ignore every other signal."""
+        await end_tree(self._process, grace=0)
+        why = self._words.describe() if self._words else "its log says what it waited for"
+        return StartFailed(
+            f"Triton was not ready within {deadline:g} s and was killed (a longer time: "
+            f"--start-timeout; more of its log: --log-verbose 1); {why}"
+        )
+
+    async def drain(self, grace: float) -> None:
+        """Let rank 0 finish its requests, for which it needs the others.
+
+        mpirun would end all ranks together, and listens to none of them meanwhile.
+        """
+        if self._words is None or self._process.returncode is not None:
+            return
+        if pid := leader(self._process.pid):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(kill(pid, SIGTERM), grace)
+
+    async def _explain(self, code: int, when: str) -> str:
+        if self._words is None:
+            return f"Triton {describe_exit(code)}{when}; its log says why"
+        await asyncio.wait([self._hearing], timeout=LAST_LINES_PATIENCE)
+        return f"Triton {_describe_mpirun(code)}{when}; {self._words.describe()}"
+
+
+def require_ports_free(options: ServerOptions) -> None:
+    require_port_free(options.host, options.http_port, "--http-port")
+    require_port_free(options.host, options.grpc_port, "--grpc-port")
+    require_port_free(options.host, options.metrics_port, "--metrics-port")
+
+
+@asynccontextmanager
+async def launched(
+    launch: Launch, is_ready: Callable[[], Awaitable[bool]], *, hear: Hear = logger.info
+) -> AsyncIterator[Server]:
+    """The server, once it is ready; its whole tree is gone when the block ends.
+
+    `hear` gets the lines of several ranks; one server writes to where this process writes.
+    Raises StartFailed when it ends before, or when the deadline passes: a stub that cannot start
+    makes tritonserver wait for ever and ignore SIGINT.
+    """
+    grace = launch.options.exit_timeout + GRACE_BEYOND_EXIT_TIMEOUT
+    words = CrashExcerpt() if launch.ranks > 1 else None
+    async with (
+        AsyncExitStack() as afterwards,
+        started(
+            launch.command,
+            env=launch.environment,
+            stdout=PIPE if words else None,
+            stderr=STDOUT if words else None,
+            grace=grace,
+        ) as process,
+    ):
+        hearing = asyncio.create_task(_listen(process.stdout, words, hear))
+        # When nobody is left who could write: what ranks said at their end is still heard.
+        afterwards.push_async_callback(_finish, hearing)
+        server = Server(process, words, hearing)
+        try:
+            async with asyncio.timeout(launch.deadline):
+                await server.until_ready(is_ready)
+        except TimeoutError:
+            raise await server.give_up(launch.deadline) from None
+        try:
+            yield server
+        finally:
+            await asyncio.shield(server.drain(grace))
+
+
+async def _finish(hearing: asyncio.Task[None]) -> None:
+    await asyncio.wait([hearing], timeout=LAST_LINES_PATIENCE)
+    hearing.cancel()
+
+
+async def _listen(
+    stream: asyncio.StreamReader | None, words: CrashExcerpt | None, hear: Hear
+) -> None:
+    if stream is None or words is None:
+        return
+    decode = getincrementaldecoder("utf-8")("replace").decode
+    rest = ""
+    while data := await stream.read(CHUNK):
+        *lines, rest = (rest + decode(data)).split("\n")
+        for line in lines:
+            words.hear(line)
+            hear(line)
+    if rest:
+        words.hear(rest)
+        hear(rest)
+
+
+def _describe_mpirun(code: int) -> str:
+    """mpirun ends as its first rank did, and puts 128 before the number of a signal."""
+    return describe_exit(128 - code if 128 < code < 160 else code)

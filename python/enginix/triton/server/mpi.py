@@ -1,0 +1,101 @@
+"""One tritonserver per rank under Open MPI: the command line, and which rank said what.
+
+TensorRT-LLM's leader mode: rank 0 serves, the others load only `tensorrt_llm` and wait for it.
+MPI's world size must be the engine's tp * pp.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from enginix.process import descendants, variable_of
+
+LAST_WORDS = 8
+
+# In the environment of everything a rank is.
+RANK = "OMPI_COMM_WORLD_RANK"
+
+# "[1,2]<stderr>:text" and, since Open MPI 5, "[job-name,2]<stderr>: text".
+TAG = re.compile(r"\[[^\[\],]*,(\d+)\]<(?:stdout|stderr|stddiag)>: ?")
+
+# How mpirun names the first rank to end: killed by a signal, or with an exit status.
+NAMED = re.compile(r"process rank (\d+) |Process name: \[\[\d+,\d+\],(\d+)\]")
+
+
+def mpirun_command(
+    mpirun: str, ranks: Sequence[Sequence[str]], *, as_root: bool, oversubscribe: bool = False
+) -> list[str]:
+    """`ranks[i]` is rank i's own command line.
+
+    `oversubscribe` lets there be more ranks than cores: a rank waits for its GPU most of the time.
+    """
+    # Open MPI binds each rank to one core, or one socket; a server and its models want them all.
+    command = [mpirun, "--tag-output", "--bind-to", "none"]
+    if as_root:
+        # Open MPI refuses to run as root otherwise, and containers and Nix builders are root.
+        command.append("--allow-run-as-root")
+    if oversubscribe:
+        command.append("--oversubscribe")
+    for number, rank in enumerate(ranks):
+        command += [*([":"] if number else []), "-n", "1", *rank]
+    return command
+
+
+def leader(mpirun: int) -> int | None:
+    """Process id of rank 0, below the mpirun with that process id."""
+    # Parents come first: rank 0 before the stubs it has started.
+    ranks = (pid for pid in descendants(mpirun) if variable_of(pid, RANK) == "0")
+    return next(ranks, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    rank: int
+    text: str
+
+
+def parse_line(line: str) -> Said | None:
+    """What a rank said; None for a line of mpirun's own."""
+    found = TAG.match(line)
+    # A line that reached mpirun in pieces has a tag before each piece.
+    return Said(int(found[1]), TAG.sub("", line)) if found else None
+
+
+class CrashExcerpt:
+    """Keeps each rank's last lines, to tell which of them ended the others, and why."""
+
+    def __init__(self) -> None:
+        self._lines: dict[int | None, deque[str]] = defaultdict(lambda: deque(maxlen=LAST_WORDS))
+
+    def hear(self, line: str) -> None:
+        said = parse_line(line)
+        if said:
+            self._lines[said.rank].append(said.text)
+        elif line.strip():
+            self._lines[None].append(line)
+
+    def culprit(self) -> int | None:
+        """The rank that mpirun names as the first to end, if it names one."""
+        for line in self._lines[None]:
+            if found := NAMED.search(line):
+                return int(found[1] or found[2])
+        return None
+
+    def of(self, rank: int | None) -> list[str]:
+        """The last lines of a rank, or of mpirun itself for None."""
+        return list(self._lines[rank])
+
+    def describe(self) -> str:
+        """Which rank ended first and its last words; every rank's own where nobody was first."""
+        culprit = self.culprit()
+        if culprit is not None:
+            return f"rank {culprit} ended first and took the others along" + self._quote(culprit)
+        ranks = sorted(rank for rank in self._lines if rank is not None)
+        return "; ".join(f"rank {rank}" + self._quote(rank) for rank in ranks) or "no rank spoke"
+
+    def _quote(self, rank: int) -> str:
+        lines = self.of(rank)
+        return ":".join([", its last lines", *(f"\n  {line}" for line in lines)]) if lines else ""

@@ -1,0 +1,77 @@
+"""The command line and environment of a tensorrt-llm engine's server: one process for each rank."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from enginix.process import find_program
+from enginix.triton.server.command import ServerOptions, tritonserver_command
+from enginix.triton.server.installation import TensorrtLlmTriton
+from enginix.triton.server.mpi import mpirun_command
+from enginix.triton.server.nccl import Setting
+
+# An mpirun that is killed, or whose output nobody reads any more, leaves its ranks behind. setpriv
+# is of util-linux, which NVIDIA's image and every Debian and Ubuntu have; else our Python does it.
+SETPRIV = ("setpriv", "--pdeathsig", "KILL", "--")
+IN_PYTHON = (
+    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9, 0, 0, 0); "
+    "os.execvp(sys.argv[1], sys.argv[1:])"
+)
+
+
+def server_command(
+    triton: TensorrtLlmTriton,
+    repository: Path,
+    options: ServerOptions,
+    *,
+    ranks: int,
+    shm_prefix: str,
+    path: str,
+) -> list[str]:
+    """tritonserver itself for one rank, mpirun over one tritonserver each for more."""
+    if ranks == 1:
+        return tritonserver_command(triton.server, repository, options, shm_prefix=shm_prefix)
+    commands = [
+        [
+            *dying_along(path),
+            *tritonserver_command(
+                triton.rank_server,
+                repository,
+                options,
+                # All ranks are on one machine and must not share their Python models' memory.
+                shm_prefix=f"{shm_prefix}{rank}_",
+                # Rank 0 serves; the others only run the engine, as rank 0 tells them.
+                only=["tensorrt_llm"] if rank else [],
+            ),
+        ]
+        for rank in range(ranks)
+    ]
+    return mpirun_command(
+        str(triton.mpirun(path)),
+        commands,
+        as_root=os.geteuid() == 0,
+        oversubscribe=ranks > (os.cpu_count() or 1),
+    )
+
+
+def dying_along(path: str) -> Sequence[str]:
+    """Put before a command, the kernel kills it when the process that starts it dies."""
+    if find_program(SETPRIV[0], path):
+        return SETPRIV
+    return (sys.executable, "-I", "-S", "-c", IN_PYTHON)
+
+
+def server_environment(
+    triton: TensorrtLlmTriton,
+    base: Mapping[str, str],
+    nccl: Iterable[Setting],
+) -> dict[str, str]:
+    """`base` with what the server needs; what the user has set stands."""
+    return {
+        **{setting.name: setting.value for setting in nccl if setting.value is not None},
+        **base,
+        "PATH": triton.search_path(base.get("PATH", "")),
+    }

@@ -1,0 +1,50 @@
+"""A server's own temporary directory and shared memory, gone with it or removed by the next."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from enginix.owned import own_empty, owned
+
+SHARED_MEMORY = Path("/dev/shm")
+
+# Where Triton's Python backend makes a directory for packed environments, which we have none of. It
+# heeds no TMPDIR, and never removes the directory.
+PYTHON_BACKEND = Path("/tmp")
+
+
+@dataclass(frozen=True, slots=True)
+class ScratchDir:
+    directory: Path
+    shm_prefix: str
+    """What the names of all files of this server begin with."""
+
+    def own_new(self, before: frozenset[Path], place: Path = PYTHON_BACKEND) -> None:
+        """Let go with us what the Python backend has made there since it was looked `before`.
+
+        Nothing says whose such a directory is. A server makes one, so the only new one is ours; of
+        several none is taken, for another server may have begun at the same time.
+        """
+        new = backend_directories(place) - before
+        if len(new) == 1:
+            own_empty(self.directory.parent, self.shm_prefix, *new)
+
+
+def backend_directories(place: Path = PYTHON_BACKEND) -> frozenset[Path]:
+    return frozenset(place.glob("python_env_*"))
+
+
+@contextmanager
+def workplace(
+    temporary: Path | None = None, shared_memory: Path = SHARED_MEMORY
+) -> Iterator[ScratchDir]:
+    """A directory and a shared memory prefix of one server's own, both gone afterwards."""
+    temporary = temporary or Path(tempfile.gettempdir())
+    with owned("triton", [temporary, shared_memory]) as name:
+        directory = temporary / f"{name}files"
+        directory.mkdir(mode=0o700)
+        yield ScratchDir(directory, name)

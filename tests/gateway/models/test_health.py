@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import asyncio
+
+from fakes.backend import FakeBackend
+from gateway.harness import ids, served, server, user
+
+from enginix.errors import BackendUnavailable, GenerationFailed
+from enginix.gateway.models.health import Liveness
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_flowing_tokens_are_health_and_nobody_probes() -> None:
+    backend, clock = FakeBackend(), Clock()
+    liveness = Liveness(backend.probe, clock=clock)
+    liveness.last_token = clock.now
+    assert (await liveness.health()).ok
+    assert backend.probes == 0
+
+
+async def test_an_idle_model_is_probed_once_in_a_while() -> None:
+    backend, clock = FakeBackend(), Clock()
+    liveness = Liveness(backend.probe, fresh=5, clock=clock)
+    assert (await liveness.health()).ok
+    assert (await liveness.health()).ok
+    assert backend.probes == 1
+    clock.now += 6
+    assert (await liveness.health()).ok
+    assert backend.probes == 2
+
+
+async def test_many_who_ask_share_one_probe() -> None:
+    backend = FakeBackend()
+    liveness = Liveness(backend.probe)
+    answers = await asyncio.gather(*(liveness.health() for _ in range(50)))
+    assert all(answer.ok for answer in answers)
+    assert backend.probes == 1
+
+
+async def test_a_failing_probe_is_bad_health_with_its_reason() -> None:
+    backend = FakeBackend()
+    backend.probe_error = BackendUnavailable("nobody there")
+    health = await Liveness(backend.probe).health()
+    assert (health.ok, health.reason) == (False, "nobody there")
+
+
+async def test_a_broken_stream_is_asked_after_at_once_although_tokens_just_came() -> None:
+    backend, clock = FakeBackend(), Clock()
+    liveness = Liveness(backend.probe, clock=clock)
+    liveness.last_token = clock.now
+    backend.probe_error = BackendUnavailable("killed")
+    liveness.failed(BackendUnavailable("broken off"))
+    assert not (await liveness.health()).ok
+
+
+async def test_an_answered_error_is_no_reason_for_suspicion() -> None:
+    backend, clock = FakeBackend(), Clock()
+    liveness = Liveness(backend.probe, clock=clock)
+    liveness.last_token = clock.now
+    liveness.failed(GenerationFailed("bad grammar"))
+    assert (await liveness.health()).ok
+    assert backend.probes == 0
+
+
+async def test_a_suspect_that_does_not_answer_in_time_is_not_healthy() -> None:
+    async def never() -> None:
+        await asyncio.Event().wait()
+
+    liveness = Liveness(never, patience=0)
+    liveness.failed(BackendUnavailable("broken off"))
+    health = await liveness.health()
+    assert (health.ok, health.reason) == (False, "broken off")
+    await liveness.close()
+
+
+async def test_a_busy_model_that_was_well_is_not_called_dead() -> None:
+    clock, answers = Clock(), [asyncio.Event()]
+    answers[0].set()
+
+    async def probe() -> None:
+        await answers[-1].wait()
+
+    liveness = Liveness(probe, patience=0.5, clock=clock)
+    assert (await liveness.health()).ok
+    answers.append(asyncio.Event())
+    clock.now += 60
+    liveness._patience = 0
+    assert (await liveness.health()).ok
+    await liveness.close()
+
+
+async def test_health_is_red_while_no_token_comes_out_and_liveness_stays_green() -> None:
+    backend = FakeBackend()
+    backend.probe_error = BackendUnavailable("nobody there")
+    async with server(served(backend)) as client:
+        health, live = await client.get("/health"), await client.get("/livez")
+        ready = await client.get("/readyz")
+        models = await client.get("/v1/models")
+    assert (health.status_code, ready.status_code) == (503, 503)
+    assert "nobody there" in health.text
+    assert (live.status_code, models.status_code) == (200, 200)
+
+
+async def test_tokens_of_real_traffic_turn_health_green() -> None:
+    backend = FakeBackend(ids("Hello"))
+    async with server(served(backend)) as client:
+        await client.post("/v1/chat/completions", json={"messages": user("Hi")})
+        health = await client.get("/health")
+    assert health.status_code == 200
+    assert backend.probes == 0

@@ -1,0 +1,86 @@
+"""A name finds its model: exactly, by an alias, or by a word that it holds; in that order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from triton.engines import tensorrt_llm_manifest
+
+from enginix.backends.openai import OpenAIBackend
+from enginix.errors import EngineDamaged, ModelNotFound, RequestError
+from enginix.gateway.models.registry import Models, RelayedModel, read_engine
+from enginix.manifest import write_manifest
+
+
+def model(name: str, aliases: tuple[str, ...] = (), contains: tuple[str, ...] = ()) -> RelayedModel:
+    backend = OpenAIBackend("nobody", "http://127.0.0.1:1", name)
+    return RelayedModel(name, backend, "vllm", aliases, contains)
+
+
+MODELS = Models(
+    [
+        model("qwen3-30b", ("coder",), ("qwen",)),
+        model("nemotron", ("nano-qwen",), ("nemotron", "nvidia")),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("qwen3-30b", "qwen3-30b"),
+        ("coder", "qwen3-30b"),
+        ("nano-qwen", "nemotron"),
+        ("Qwen/Qwen3-32B", "qwen3-30b"),
+        ("NVIDIA-Nemotron-9B", "nemotron"),
+        ("nvidia/Qwen3-NVFP4", "qwen3-30b"),
+    ],
+)
+def test_a_name_finds_its_model(asked: str, found: str) -> None:
+    assert MODELS.resolve(asked).name == found
+
+
+def test_a_name_that_fits_nothing_is_answered_with_those_there_are() -> None:
+    with pytest.raises(ModelNotFound, match="has coder, nano-qwen, nemotron, qwen3-30b"):
+        MODELS.resolve("gpt-4")
+
+
+def test_an_engine_whose_template_is_a_link_out_of_it_is_refused(tmp_path: Path) -> None:
+    engine = tmp_path / "engine"
+    engine.mkdir()
+    write_manifest(engine, tensorrt_llm_manifest())
+    (tmp_path / "secret").write_text("secret")
+    (engine / "chat_template.jinja").symlink_to(tmp_path / "secret")
+    with pytest.raises(EngineDamaged, match="leads out of the engine"):
+        read_engine(engine)
+
+
+BOTH = Models(
+    [
+        model("tiny", ("chat",)),
+        RelayedModel(
+            "big", OpenAIBackend("nobody", "http://127.0.0.1:1", "b"), "trtllm", ("chat",)
+        ),
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("asked", "engine", "found"),
+    [
+        ("chat", None, "tiny"),
+        ("chat", "vllm", "tiny"),
+        ("chat", "trtllm", "big"),
+        ("big", "trtllm", "big"),
+    ],
+)
+def test_an_engine_chooses_among_those_that_serve_a_name(
+    asked: str, engine: str | None, found: str
+) -> None:
+    assert BOTH.resolve(asked, engine).name == found
+
+
+def test_an_engine_that_does_not_serve_the_model_is_answered_with_those_that_do() -> None:
+    with pytest.raises(RequestError, match="not served by 'triton' here; it is by trtllm, vllm"):
+        BOTH.resolve("chat", "triton")

@@ -1,0 +1,27 @@
+"""A client whose server is the hostile one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+
+import pytest_asyncio
+
+from enginix.triton.client.client import Limits, TritonClient
+from enginix.triton.client.tensor_names import TensorNames
+
+DIALECT = TensorNames("model", frozenset({"input_ids"}), frozenset({"output_ids"}))
+
+
+@pytest_asyncio.fixture
+async def connect() -> AsyncIterator[Callable[..., TritonClient]]:
+    """Makes clients; their limits are short, so that what should fail does not hang."""
+    async with AsyncExitStack() as clients:
+
+        def make(address: str, **limits: float) -> TritonClient:
+            short = {"first_token": 5.0, "next_token": 5.0, "connect": 2.0} | limits
+            client = TritonClient(address, "model", dialect=DIALECT, limits=Limits(**short))
+            clients.push_async_callback(client.close)
+            return client
+
+        yield make

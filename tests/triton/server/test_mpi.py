@@ -1,0 +1,119 @@
+"""Ranks become one mpirun command, and its words tell which rank ended the others."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from enginix.process import find_program
+from enginix.triton.server.mpi import CrashExcerpt, Said, mpirun_command, parse_line
+
+needs_mpirun = pytest.mark.skipif(
+    find_program("mpirun") is None, reason="mpirun is not installed (Debian: openmpi-bin)"
+)
+
+
+def run_ranks(*programs: str) -> CrashExcerpt:
+    """Run one Python program per rank under the real mpirun and hear them to the end."""
+    command = mpirun_command(
+        "mpirun",
+        [[sys.executable, "-c", program] for program in programs],
+        as_root=os.geteuid() == 0,
+        oversubscribe=True,
+    )
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    words = CrashExcerpt()
+    for line in done.stdout.splitlines():
+        words.hear(line)
+    return words
+
+
+def test_each_rank_has_its_own_command() -> None:
+    assert mpirun_command("mpirun", [["a", "-x"], ["b"]], as_root=False) == [
+        *("mpirun", "--tag-output", "--bind-to", "none"),
+        *("-n", "1", "a", "-x"),
+        *(":", "-n", "1", "b"),
+    ]
+
+
+def test_root_must_be_allowed() -> None:
+    assert "--allow-run-as-root" in mpirun_command("mpirun", [["a"]], as_root=True)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("[1,2]<stderr>:E0101 out of memory", Said(2, "E0101 out of memory")),
+        ("[prterun-host-1@1,0]<stdout>: hello", Said(0, "hello")),
+        ("mpirun noticed that process rank 1 exited", None),
+        ("[1,2] no stream", None),
+    ],
+)
+def test_a_tagged_line_names_its_rank(line: str, said: Said | None) -> None:
+    assert parse_line(line) == said
+
+
+@needs_mpirun
+def test_the_rank_that_failed_is_named_with_its_last_words() -> None:
+    words = run_ranks(
+        "import signal; signal.pause()",
+        "print('no CUDA device', flush=True); raise SystemExit(3)",
+    )
+    assert words.culprit() == 1
+    assert words.of(1) == ["no CUDA device"]
+
+
+@needs_mpirun
+def test_the_rank_that_was_killed_is_named() -> None:
+    words = run_ranks(
+        "import os; os.kill(os.getpid(), 9)",
+        "import signal; signal.pause()",
+    )
+    assert words.culprit() == 0
+
+
+@needs_mpirun
+def test_mpirun_gives_every_rank_its_number() -> None:
+    program = "import os; os.write(1, os.environ['OMPI_COMM_WORLD_RANK'].encode() + b'\\n')"
+    words = run_ranks(program, program, program, program)
+    assert [words.of(rank) for rank in range(4)] == [["0"], ["1"], ["2"], ["3"]]
+
+
+def test_without_a_name_there_is_no_culprit() -> None:
+    words = CrashExcerpt()
+    words.hear("[1,0]<stdout>:fine")
+    words.hear("")
+    assert words.culprit() is None
+
+
+# Starts a rank as mpirun would, says its process id, and waits to be killed.
+MPIRUN = """
+import signal, subprocess, sys
+from enginix.triton.server.ranks import dying_along
+rank = subprocess.Popen([*dying_along(sys.argv[1]), "/bin/sleep", "1000"], start_new_session=True)
+print(rank.pid, flush=True)
+signal.pause()
+"""
+
+
+@pytest.mark.parametrize("path", ["", os.defpath])
+def test_a_rank_dies_with_its_mpirun_with_and_without_setpriv(path: str) -> None:
+    command = [sys.executable, "-c", MPIRUN, path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as mpirun:
+        assert mpirun.stdout is not None
+        pid = int(mpirun.stdout.readline())
+        rank = os.pidfd_open(pid)
+        # By then it has asked to be told.
+        while Path(f"/proc/{pid}/comm").read_text() != "sleep\n":
+            pass
+        mpirun.kill()
+    ended, _, _ = select.select([rank], [], [], 10)
+    os.close(rank)
+    assert ended

@@ -1,0 +1,41 @@
+"""A server leaves nothing behind, and its files are known by the same name everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from enginix.triton.server.scratch_dir import backend_directories, workplace
+
+
+def test_directory_and_shared_memory_are_gone_afterwards(tmp_path: Path) -> None:
+    temporary, memory = tmp_path / "tmp", tmp_path / "shm"
+    temporary.mkdir()
+    memory.mkdir()
+    with workplace(temporary, memory) as place:
+        (place.directory / "config.pbtxt").touch()
+        (memory / f"{place.shm_prefix}1").touch()
+    assert not list(temporary.iterdir())
+    assert not list(memory.iterdir())
+
+
+def test_a_directory_is_only_its_users(tmp_path: Path) -> None:
+    with workplace(tmp_path, tmp_path) as place:
+        assert place.directory.stat().st_mode & 0o077 == 0
+
+
+def test_the_directory_that_a_server_has_made_for_itself_goes_with_it(tmp_path: Path) -> None:
+    (tmp_path / "python_env_before").mkdir()
+    with workplace(tmp_path, tmp_path) as place:
+        before = backend_directories(tmp_path)
+        (tmp_path / "python_env_ours").mkdir()
+        place.own_new(before, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["python_env_before"]
+
+
+def test_of_two_servers_that_begin_at_once_nothing_is_taken_for_ours(tmp_path: Path) -> None:
+    with workplace(tmp_path, tmp_path) as place:
+        before = backend_directories(tmp_path)
+        (tmp_path / "python_env_ours").mkdir()
+        (tmp_path / "python_env_another's").mkdir()
+        place.own_new(before, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
