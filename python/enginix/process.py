@@ -39,8 +39,16 @@ def adopt_orphans() -> None:
 
 
 async def end_adopted() -> None:
-    """SIGKILL to all descendants of this process: for a command whose children should be gone."""
+    """SIGKILL to all descendants of this process, for a command whose children should be gone."""
     await asyncio.gather(*(kill(pid) for pid in descendants(os.getpid())))
+    _reap()
+
+
+def _reap() -> None:
+    """Until then the kernel keeps the process ids of children that have ended."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def _die_with(parent: int, number: signal.Signals) -> None:
