@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +36,17 @@ SPLIT = "Ḧ𒀀 ok 🧑‍🚀!"
 @dataclass(frozen=True)
 class TextModels:
     url: str
+    client: httpx.Client
 
     def generate(self, model: str, text: str, max_tokens: int, **options: Any) -> dict[str, Any]:
         body = {"text_input": text, "max_tokens": max_tokens, **options}
-        answer = httpx.post(f"{self.url}/v2/models/{model}/generate", json=body, timeout=60)
+        answer = self.client.post(f"{self.url}/v2/models/{model}/generate", json=body)
         return dict(answer.json())
 
     def stream(self, model: str, text: str, max_tokens: int, **options: Any) -> Iterator[str]:
         body = {"text_input": text, "max_tokens": max_tokens, "stream": True, **options}
         url = f"{self.url}/v2/models/{model}/generate_stream"
-        with httpx.stream("POST", url, json=body, timeout=60) as response:
+        with self.client.stream("POST", url, json=body) as response:
             for line in response.iter_lines():
                 if line:
                     yield json.loads(line.removeprefix("data: "))["text_output"]
@@ -52,7 +55,7 @@ class TextModels:
         """How many requests the echo answers, and how many were stopped."""
         body = {"id": "report", "input_lengths": 1, "request_output_len": 1, "input_ids": [1]}
         url = f"{self.url}/v2/models/tensorrt_llm/generate"
-        return list(httpx.post(url, json=body).json()["output_ids"])
+        return list(self.client.post(url, json=body).json()["output_ids"])
 
 
 @contextmanager
@@ -65,8 +68,8 @@ def text_models(
     config = repository / "tensorrt_llm" / "config.pbtxt"
     config.write_text(config.read_text().replace('backend: "tensorrtllm"', 'backend: "python"'))
     shutil.copy(ECHO / "model.py", repository / "tensorrt_llm" / "1")
-    with served_repository(runtime, repository) as server:
-        yield TextModels(server.http)
+    with served_repository(runtime, repository) as server, httpx.Client(timeout=60) as client:
+        yield TextModels(server.http, client)
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +145,25 @@ def test_clients_that_stay_and_clients_that_leave_do_not_harm_each_other(
         left = [pool.submit(leave, number) for number in range(20)]
         assert set(pool.map(stay, range(20))) == {"0123456789" * 2}
     assert not any(each.exception() for each in left)
+
+
+def test_many_clients_that_stream_and_leave_at_once_never_stop_the_model(
+    models: TextModels,
+) -> None:
+    """With a thread for each request, the stub stood still after 30 to 840 of them."""
+    until = time.monotonic() + 20
+
+    def read_some(number: int) -> int:
+        if time.monotonic() > until:
+            return 0
+        parts = models.stream("tensorrt_llm_bls", "0123456789", 100)
+        count = len(list(islice(parts, 1 + number % 30)))
+        parts.close()  # type: ignore[attr-defined]
+        return count
+
+    with ThreadPoolExecutor(16) as pool:
+        counts = pool.map(read_some, range(3000))
+        assert all(count in (0, 1 + number % 30) for number, count in enumerate(counts))
 
 
 @pytest.mark.parametrize("model", ["ensemble", "tensorrt_llm_bls"])

@@ -142,6 +142,16 @@ def test_the_bls_model_has_the_ensembles_tensors(tmp_path: Path) -> None:
     assert list(ensemble.output) == list(bls.output)
 
 
+@pytest.mark.parametrize(("batch", "processes"), [(1, 1), (8, 8), (256, 16)])
+def test_the_bls_model_has_a_process_for_each_request_up_to_sixteen(
+    tmp_path: Path, batch: int, processes: int
+) -> None:
+    manifest = tensorrt_llm_manifest()
+    manifest = replace(manifest, limits=replace(manifest.limits, max_batch_size=batch))
+    models = rendered(tmp_path / "engine", tmp_path / "repository", manifest)
+    assert models["tensorrt_llm_bls"].instance_group[0].count == processes
+
+
 def test_only_lengths_are_required_of_a_request_in_tokens(tmp_path: Path) -> None:
     inputs = tensorrt_llm(tmp_path)["tensorrt_llm"].input
     required = [tensor for tensor in inputs if not tensor.optional]

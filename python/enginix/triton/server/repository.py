@@ -25,6 +25,9 @@ CONFIG = "config.pbtxt"
 # What the build leaves of the tokenizer for TensorRT-LLM's guided decoding; NVIDIA's name for it.
 GUIDE_FILE = "xgrammar_tokenizer_info.json"
 
+# Requests that tensorrt_llm_bls serves at a time; each takes a process with a tokenizer of its own.
+BLS_INSTANCES = 16
+
 # In NVIDIA's container.
 EXECUTOR_WORKER = Path("/opt/tritonserver/backends/tensorrtllm/trtllmExecutorWorker")
 
@@ -81,6 +84,7 @@ def _tensorrt_llm(engine: Path, limits: Limits, options: RenderOptions) -> dict[
     guide = engine.absolute() / GUIDE_FILE
     return {
         "max_batch_size": str(limits.max_batch_size),
+        "bls_instances": str(min(limits.max_batch_size, BLS_INSTANCES)),
         "kv_cache_fraction": f"{options.kv_cache_fraction:g}",
         "chunked_context": "true" if chunked else "false",
         "executor_worker_path": str(options.executor_worker),

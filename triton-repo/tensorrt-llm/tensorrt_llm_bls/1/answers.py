@@ -8,7 +8,6 @@ may. From 24.12 on its source takes the lock.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,7 +19,6 @@ class Refused(Exception):
 class Answers:
     def __init__(self) -> None:
         self._kept: set[Any] = set()
-        self._lock = threading.Lock()
 
     def of(self, question: Any) -> Iterator[Any]:
         """All responses; Refused, after the last one, when one was an error."""
@@ -32,8 +30,7 @@ class Answers:
                 yield checked(response)
             except Refused as error:
                 refused = refused or error
-        with self._lock:
-            self._kept.add(answer)
+        self._kept.add(answer)
         if refused:
             raise refused
 
@@ -43,11 +40,9 @@ class Answers:
         The thread of the stub that drops answers replies to this question too, in the order of
         asking. After a True do not ask again: that reply is remembered, and proves nothing.
         """
-        with self._lock:
-            ended = frozenset(self._kept)
+        ended = frozenset(self._kept)
         is_cancelled: bool = sender.is_cancelled()
-        with self._lock:
-            self._kept -= ended
+        self._kept -= ended
         return is_cancelled
 
 

@@ -1,14 +1,14 @@
 """Triton's `tensorrt_llm_bls` model: text in, text out, streamed in whole characters.
 
-Asks the models of the ensemble itself, so that it can remember each answer's unfinished character.
-Each request has a thread, which waits for tokens most of the time.
+Calls the ensemble's models itself, so that it can remember each answer's unfinished character.
+A process serves one request at a time, in the thread in which Triton calls `execute`: the stub of
+release 24.10 deadlocks when several threads read answers. `instance_group` sets how many run.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -31,18 +31,13 @@ class TritonPythonModel:
         path = Path(parameters["tokenizer_dir"]["string_value"]) / "tokenizer.json"
         self._skip_special_tokens = parameters["skip_special_tokens"]["string_value"] == "true"
         self._tokenizer = Tokenizer.from_file(str(path))
-        threads = int(parameters["threads"]["string_value"])
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="request")
         self._answers = Answers()
 
     def execute(self, requests: list[Any]) -> None:
         for request in requests:
             inputs = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
             names = frozenset(request.requested_output_names())
-            self._threads.submit(self._answer, inputs, request.get_response_sender(), names)
-
-    def finalize(self) -> None:
-        self._threads.shutdown()
+            self._answer(inputs, request.get_response_sender(), names)
 
     def _answer(self, inputs: dict[str, np.ndarray], sender: Any, names: frozenset[str]) -> None:
         try:
