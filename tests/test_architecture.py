@@ -82,12 +82,7 @@ ONLY_DOOR = {
 
 
 def python_files() -> list[Path]:
-    # triton/templates is Triton's own code, a link to triton-repo/.
-    return [
-        path
-        for path in sorted(PACKAGE.rglob("*.py"))
-        if "templates" not in path.relative_to(PACKAGE).parts
-    ]
+    return sorted(PACKAGE.rglob("*.py"))
 
 
 MODULES = [str(path.relative_to(PACKAGE)) for path in python_files()]
