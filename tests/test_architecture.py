@@ -18,7 +18,10 @@ BASE = {
     "prerequisites",
     "process",
     "readiness",
+    "records",
     "manifest",
+    "plain_files",
+    "hub_files",
     "catalog",
     "runtimes",
 }
@@ -35,19 +38,22 @@ MAY_IMPORT = {
     "ports": {"errors", "process"},
     "process": {"errors"},
     "readiness": set(),
-    "manifest": {"errors"},
-    "catalog": {"errors", "manifest"},
-    "runtimes": {"errors", "prerequisites", "process"},
+    "records": set(),
+    "manifest": {"errors", "records"},
+    "catalog": {"errors", "manifest", "records"},
+    "runtimes": {"errors", "prerequisites", "process", "records"},
     "checkpoint": BASE,
     "engine": BASE | {"checkpoint"},
-    "chat": {"errors"},
+    "plain_files": {"errors"},
+    "hub_files": {"errors", "plain_files", "records"},
+    "chat": {"errors", "hub_files"},
     "generation": {"errors"},
     "triton": BASE | {"chat", "generation"},
     "backends": BASE | {"chat", "generation", "triton"},
     "gateway": SERVE,
     "serve": SERVE,
     "doctor": BASE | {"triton"},
-    "bench": {"errors", "process"},
+    "bench": {"errors", "process", "records"},
     "cli": BUILD | SERVE | {"gateway", "serve", "doctor", "bench"},
     "__main__": {"cli"},
 }
@@ -76,12 +82,7 @@ ONLY_DOOR = {
 
 
 def python_files() -> list[Path]:
-    # triton/templates is Triton's own code, a link to triton-repo/.
-    return [
-        path
-        for path in sorted(PACKAGE.rglob("*.py"))
-        if "templates" not in path.relative_to(PACKAGE).parts
-    ]
+    return sorted(PACKAGE.rglob("*.py"))
 
 
 MODULES = [str(path.relative_to(PACKAGE)) for path in python_files()]

@@ -82,13 +82,19 @@ def test_another_schema_version_names_both(tmp_path: Path, content: str) -> None
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"limits": {"max_batch_size": "16"}}, "limits: max_batch_size: expected int, got '16'"),
-        ({"parallelism": {"tp": True}}, "tp: expected int, got True"),
+        (
+            {"limits": {"max_batch_size": "16"}},
+            "limits: max_batch_size: expected a whole number, got '16'",
+        ),
+        ({"parallelism": {"tp": True}}, "tp: expected a whole number, got True"),
         ({"source": []}, "source: expected an object"),
-        ({"files": {"a": None}}, r"files\.a: expected int, got None"),
-        ({"check": [{"prompt_ids": [1, "2"], "answer_ids": []}]}, r"prompt_ids\[1\]: expected int"),
+        ({"files": {"a": None}}, r"files\.a: expected a whole number, got None"),
+        (
+            {"check": [{"prompt_ids": [1, "2"], "answer_ids": []}]},
+            r"prompt_ids\[1\]: expected a whole number",
+        ),
         ({"color": "red"}, r"unknown keys \['color'\]"),
-        ({"limits": {}}, "limits: keys missing"),
+        ({"limits": {}}, "limits: max_batch_size, max_seq_len, max_num_tokens are missing"),
         ({"kind": "onnx"}, "kind: expected one of tensorrt-llm, gguf"),
     ],
 )

@@ -18,7 +18,7 @@ python.pkgs.buildPythonApplication {
 
   src = lib.fileset.toSource {
     root = ../..;
-    # The package reaches Triton's files through a link.
+    # hatch_build.py puts Triton's files into the package.
     fileset = lib.fileset.difference (lib.fileset.unions [
       ../../python
       ../../triton-repo

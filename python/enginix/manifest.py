@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
 
 from enginix.errors import EngineDamaged, EngineError, NotAnEngine
+from enginix.records import decode, read_json
 
 FILE_NAME = "manifest.json"
 SCHEMA_VERSION = 1
@@ -136,28 +134,16 @@ def read_manifest(directory: Path) -> Manifest:
 
 def read_manifest_file(path: Path) -> Manifest:
     """A manifest by itself, away from its engine; FileNotFoundError where there is none."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError):
-        raise
-    except (OSError, UnicodeDecodeError) as error:
-        raise EngineDamaged(f"{path} cannot be read: {error}; build the engine again") from error
-    try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise EngineDamaged(f"{path} is not JSON ({error}); build the engine again") from error
+    data = read_json(path, _damaged)
     found = data.get("schema_version") if isinstance(data, dict) else None
     if found != SCHEMA_VERSION:
         raise EngineError(
             f"{path} has schema version {found!r}, this enginix reads {SCHEMA_VERSION}; "
             "build the engine again with this version"
         )
-    manifest = _parse(Manifest, data, str(path))
-    assert isinstance(manifest, Manifest)
+    manifest = decode(Manifest, data, str(path), _damaged)
     if manifest.kind not in KINDS:
-        raise EngineDamaged(
-            f"{path}: kind: expected one of {', '.join(KINDS)}, got {manifest.kind!r}"
-        )
+        raise _damaged(f"{path}: kind: expected one of {', '.join(KINDS)}, got {manifest.kind!r}")
     _check_names(manifest, path)
     return manifest
 
@@ -181,15 +167,11 @@ def check_files(directory: Path, manifest: Manifest) -> None:
         try:
             found = (directory / name).stat().st_size
         except OSError:
-            raise EngineDamaged(
-                f"{directory / name} is missing, the manifest promises {size} bytes; "
-                "build the engine again"
+            raise _damaged(
+                f"{directory / name} is missing, the manifest promises {size} bytes"
             ) from None
         if found != size:
-            raise EngineDamaged(
-                f"{directory / name} has {found} bytes, the manifest promises {size}; "
-                "build the engine again"
-            )
+            raise _damaged(f"{directory / name} has {found} bytes, the manifest promises {size}")
 
 
 def require_within(directory: Path) -> None:
@@ -203,41 +185,13 @@ def require_within(directory: Path) -> None:
             )
 
 
+def _damaged(reason: str) -> EngineDamaged:
+    return EngineDamaged(f"{reason}; build the engine again")
+
+
 def _check_names(manifest: Manifest, path: Path) -> None:
     for where, names in (("files", manifest.files), ("sha256", manifest.sha256)):
         for name in names:
             parts = name.split("/")
             if not {"", ".", ".."}.isdisjoint(parts) or "\0" in name:
-                raise EngineDamaged(
-                    f"{path}: {where}: expected a path within the engine, got {name!r}; "
-                    "build the engine again"
-                )
-
-
-def _parse(hint: Any, value: object, where: str) -> Any:
-    """Turn parsed JSON into the dataclass `hint`, naming the path of what does not fit."""
-    if hasattr(hint, "__dataclass_fields__"):
-        if not isinstance(value, Mapping):
-            raise EngineDamaged(f"{where}: expected an object, got {value!r}")
-        hints = get_type_hints(hint)
-        if unknown := value.keys() - hints.keys():
-            raise EngineDamaged(f"{where}: unknown keys {sorted(unknown)}")
-        given = {key: _parse(hints[key], item, f"{where}: {key}") for key, item in value.items()}
-        try:
-            return hint(**given)
-        except TypeError:
-            absent = [item.name for item in fields(hint) if item.name not in given]
-            raise EngineDamaged(f"{where}: keys missing, among {absent}") from None
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin is UnionType:
-        if value is None and type(None) in arguments:
-            return None
-        return _parse(arguments[0], value, where)
-    if origin is list and isinstance(value, list):
-        return [_parse(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value)]
-    if origin is dict and isinstance(value, dict):
-        return {key: _parse(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
-    if origin is None and isinstance(value, hint) and not (hint is int and value is True):
-        return value
-    expected = getattr(origin or hint, "__name__", str(hint))
-    raise EngineDamaged(f"{where}: expected {expected}, got {value!r}")
+                raise _damaged(f"{path}: {where}: expected a path within the engine, got {name!r}")

@@ -85,7 +85,13 @@ def test_a_missing_variant_names_those_there_are(tmp_path: Path) -> None:
     [
         ('title = "Tiny"', "", "title is missing"),
         ('kind = "gguf"', 'kind = "onnx"', "expected one of tensorrt-llm"),
-        ("max_seq_len = 128", 'max_seq_len = "128"', "max_seq_len: got '128'"),
+        (
+            "max_seq_len = 128",
+            'max_seq_len = "128"',
+            "max_seq_len: expected a whole number, got '128'",
+        ),
+        ('title = "Tiny"', 'title = "Tiny"\nname = "big"', r"unknown keys \['name'\]"),
+        ('directory = "weights"', "directory = 3", "source: directory: expected a string, got 3"),
         ('title = "Tiny"', 'titel = "Tiny"\ntitle = "Tiny"', r"unknown keys \['titel'\]"),
         ("gpu_memory_gb = 1.5", "gpu_memory_gb = 1.5\nvram = 2", r"tp1: unknown keys \['vram'\]"),
         ('title = "Tiny"', "title = ", "tiny.toml"),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from enginix.bench.summary import Spread, Summary
+from enginix.bench.summary import Summary
 from enginix.errors import UsageError
+from enginix.records import decode, read_json
 
 SCHEMA = 1
 
@@ -29,24 +30,17 @@ def to_json(record: Record) -> str:
 
 
 def read(path: Path) -> Record:
+    def failure(reason: str) -> UsageError:
+        return UsageError(
+            f"{reason}; {path} is not a benchmark of this enginix: expected a file of "
+            "`enginix bench URL --json`"
+        )
+
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        data = read_json(path, failure)
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from None
-    try:
-        if data.pop("schema") != SCHEMA:
-            raise ValueError
-        return Record(**{**data, "levels": [_summary(level) for level in data["levels"]]})
-    except (LookupError, TypeError, ValueError, AttributeError):
-        raise UsageError(
-            f"{path} is no benchmark of this enginix; expected a file of `enginix bench URL --json`"
-        ) from None
-
-
-def _summary(level: dict[str, Any]) -> Summary:
-    spreads = [name for name in level if name in _SPREADS]
-    made = {name: Spread(**level[name]) for name in spreads if level[name] is not None}
-    return Summary(**{**level, **made})
-
-
-_SPREADS = {field.name for field in fields(Summary) if "Spread" in str(field.type)}
+    found = data.pop("schema", None) if isinstance(data, dict) else None
+    if found != SCHEMA:
+        raise failure(f"{path} has schema {found!r}, this enginix reads {SCHEMA}")
+    return decode(Record, data, str(path), failure)

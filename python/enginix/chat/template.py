@@ -23,7 +23,6 @@ from enginix.chat.growth import measuring
 from enginix.chat.messages import plain_messages
 from enginix.chat.reasoning import think_brackets, think_tags
 from enginix.chat.repair import repaired
-from enginix.chat.special import read_json, read_special_tokens
 from enginix.errors import (
     EngineDamaged,
     RequestError,
@@ -31,6 +30,7 @@ from enginix.errors import (
     TemplateRefused,
     TemplateTooSlow,
 )
+from enginix.hub_files import engine_files
 
 # What a rendering gets; those of ordinary templates and conversations take less than a millisecond.
 RENDER_SECONDS = 2.0
@@ -67,7 +67,8 @@ class ChatTemplate:
     @classmethod
     def load(cls, directory: Path) -> ChatTemplate:
         """Read chat_template.jinja, or what tokenizer_config.json holds instead."""
-        return cls(read_sources(directory), read_special_tokens(directory))
+        files = engine_files(directory)
+        return cls(files.chat_templates, files.special_tokens)
 
     @property
     def source(self) -> str:
@@ -161,40 +162,6 @@ def _compile(
         f"the chat template {name!r} {found}; correct chat_template.jinja in the checkpoint and "
         "build the engine again"
     )
-
-
-def read_sources(directory: Path) -> dict[str, str]:
-    """Every chat template of a checkpoint by its name; the plain one is `default`."""
-    sources: dict[str, str] = {}
-    for name in ("chat_template.json", "tokenizer_config.json"):
-        sources |= _named_sources(read_json(directory / name).get("chat_template"), name)
-    files = sorted((directory / "additional_chat_templates").glob("*.jinja"))
-    named = [(path.stem, path) for path in files]
-    for name, path in [("default", directory / "chat_template.jinja"), *named]:
-        if path.is_file():
-            sources[name] = _read_text(path)
-    return sources
-
-
-def _named_sources(config: Any, where: str) -> dict[str, str]:
-    """What a configuration's `chat_template` holds: nothing, one text, or a list with names."""
-    if config is None:
-        return {}
-    entries = [{"name": "default", "template": config}] if isinstance(config, str) else config
-    try:
-        return {str(entry["name"]): str(entry["template"]) for entry in entries}
-    except (TypeError, KeyError):
-        raise EngineDamaged(
-            f"{where}: chat_template: expected a text or a list of names and templates, "
-            f"got {config!r:.80}; correct it in the checkpoint and build the engine again"
-        ) from None
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise EngineDamaged(f"{path} cannot be read: {error}; build the engine again") from error
 
 
 def template_environment(now: Callable[[], datetime]) -> BoundedEnvironment:

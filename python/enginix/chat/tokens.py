@@ -15,8 +15,8 @@ import tokenizers
 
 from enginix.chat.pieces import Pieces, read_spelling
 from enginix.chat.reply import ALL_MARKERS
-from enginix.chat.special import read_json, read_special_tokens
 from enginix.errors import EngineDamaged
+from enginix.hub_files import engine_files
 
 # Longer texts are tokenized without holding the interpreter, so that other streams go on; the way
 # there costs more than it gives for shorter ones.
@@ -61,11 +61,11 @@ class Tokenizer:
             raise EngineDamaged(
                 f"{path} cannot be read: {error}; build the engine again"
             ) from error
-        special = read_special_tokens(directory)
-        bos = special.get("bos_token")
+        files = engine_files(directory)
+        bos = files.special_tokens.get("bos_token")
         return cls(
             tokenizer,
-            stop_token_ids=_stop_token_ids(directory, tokenizer, special.get("eos_token")),
+            stop_token_ids=tuple(files.end_ids(tokenizer.token_to_id)),
             bos_token_id=tokenizer.token_to_id(bos) if bos else None,
         )
 
@@ -172,13 +172,3 @@ class TextStream:
         text, used = utf_8_decode(data, "replace", False)
         self._pending = data[used:]
         return text
-
-
-def _stop_token_ids(
-    directory: Path, tokenizer: tokenizers.Tokenizer, eos_token: str | None
-) -> tuple[int, ...]:
-    declared = read_json(directory / "generation_config.json").get("eos_token_id")
-    ids = declared if isinstance(declared, list) else [declared]
-    if eos_token:
-        ids = [*ids, tokenizer.token_to_id(eos_token)]
-    return tuple(dict.fromkeys(token for token in ids if type(token) is int))

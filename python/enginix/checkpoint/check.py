@@ -14,9 +14,10 @@ from enginix.checkpoint.layers import (
     StatedQuantizations,
     parts_of,
 )
-from enginix.checkpoint.load import CONFIG_FILE, Checkpoint
+from enginix.checkpoint.load import Checkpoint
 from enginix.checkpoint.scales import is_scale, read_scales
 from enginix.checkpoint.tensors import TensorInfo
+from enginix.hub_files import CONFIG_FILE
 from enginix.manifest import Quantization
 
 # ModelOpt's names of the KV cache's scales; then those of compressed-tensors and vLLM.

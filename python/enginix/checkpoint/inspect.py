@@ -19,9 +19,10 @@ from enginix.checkpoint.architecture import (
 )
 from enginix.checkpoint.check import TensorCheck, fits, found_layers
 from enginix.checkpoint.estimate import Estimate, estimate
-from enginix.checkpoint.load import CONFIG_FILE, Checkpoint
+from enginix.checkpoint.load import Checkpoint
 from enginix.checkpoint.support import CheckedModel, KindVerdict, judge_kinds
 from enginix.errors import CheckpointDamaged, CheckpointUnsupported
+from enginix.hub_files import CONFIG_FILE
 from enginix.manifest import Limits
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -11,13 +10,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from enginix.checkpoint.plain_files import open_regular, read_text
 from enginix.checkpoint.quantization import read_quantization
 from enginix.checkpoint.tensors import TensorInfo, read_headers, weight_files
 from enginix.errors import CheckpointDamaged, NotACheckpoint
+from enginix.hub_files import CONFIG_FILE, read_object
 from enginix.manifest import Quantization
-
-CONFIG_FILE = "config.json"
+from enginix.plain_files import open_regular
 
 # Beside the weights: what a tokenizer, a chat template, a processor or remote code is read from.
 SOURCE_PATTERNS = (
@@ -75,20 +73,14 @@ def open_checkpoint(directory: Path) -> Checkpoint:
 
 
 def read_config(directory: Path) -> dict[str, Any]:
-    path = directory / CONFIG_FILE
     if not directory.is_dir():
         what = "is not a directory" if directory.exists() else "does not exist"
         raise NotACheckpoint(f"{directory} {what}; expected a checkpoint directory")
-    try:
-        config = json.loads(read_text(path))
-    except FileNotFoundError:
+    config = read_object(directory / CONFIG_FILE)
+    if config is None:
         raise NotACheckpoint(
             f"{directory} holds no {CONFIG_FILE}; expected a Hugging Face checkpoint"
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointDamaged(f"{path} is not readable JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise CheckpointDamaged(f"{path}: expected a JSON object, got {type(config).__name__}")
+        )
     return config
 
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from enginix.errors import CheckpointDamaged
+from enginix.records import decode, read_json
 
 FILE_NAME = ".enginix-source.json"
 
@@ -53,13 +54,14 @@ def write_origin(directory: Path, origin: Origin) -> None:
 def read_origin(directory: Path) -> Origin | None:
     """None where nothing is recorded: another program's download, or a model made here."""
     path = directory / FILE_NAME
+
+    def failure(reason: str) -> CheckpointDamaged:
+        return CheckpointDamaged(
+            f"{reason}; {path} is not what `enginix checkpoint fetch` writes: fetch again, or "
+            "remove it to take the files as a local checkpoint"
+        )
+
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        return Origin(str(data["repo"]), str(data["revision"]), dict(data["files"]))
+        return decode(Origin, read_json(path, failure), str(path), failure)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointDamaged(
-            f"{path} is not what `enginix checkpoint fetch` writes ({error!r}); fetch again, or "
-            "remove it to take the files as a local checkpoint"
-        ) from error

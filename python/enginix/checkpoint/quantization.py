@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from enginix.checkpoint.json_object import read_object
 from enginix.checkpoint.quantization_forms import (
     MIXED,
     QuantizationFound,
@@ -20,6 +19,7 @@ from enginix.checkpoint.quantization_forms import (
     modelopt,
 )
 from enginix.errors import CheckpointDamaged
+from enginix.hub_files import read_object
 from enginix.manifest import Quantization
 
 LEGACY_FILE = "hf_quant_config.json"

@@ -14,8 +14,8 @@ from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO, TypeGuard
 
-from enginix.checkpoint.plain_files import open_regular, read_bytes
 from enginix.errors import CheckpointDamaged, NotACheckpoint
+from enginix.plain_files import open_regular, read_bytes
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"

@@ -6,13 +6,13 @@ import argparse
 import os
 from pathlib import Path
 
-import enginix.triton
 from enginix.cli import environment
 from enginix.engine.build import Build, Job
 from enginix.engine.gguf.answers import Generator
 from enginix.errors import RuntimeMissing
 from enginix.manifest import Limits
 from enginix.runtimes.find import find_runtime
+from enginix.triton.template_files import TEMPLATES
 
 KIND = "gguf"
 RUNTIME = "triton-cpu"
@@ -47,10 +47,9 @@ def generator() -> Generator:
     """The token engine in its runtime; RuntimeMissing when that is not set up."""
     override = environment.runtime_override(RUNTIME)
     runtime = find_runtime(RUNTIME, environment.cache_home(), override)
-    templates = Path(enginix.triton.__file__).parent / "templates"
     return Generator(
         python=runtime.python,
-        program=templates / GENERATE,
+        program=TEMPLATES / GENERATE,
         threads=len(os.sched_getaffinity(0)),
         environment=environment.for_child(),
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from enginix.errors import RuntimeMissing, UsageError
 from enginix.process import find_program
+from enginix.records import decode, read_json
 from enginix.runtimes.runtime import KINDS, NAME, RECIPES, Recipe, Runtime
 
 # Written last into an environment that a user may name: what it is.
@@ -53,16 +53,18 @@ def is_made(root: Path) -> bool:
 
 def read_record(root: Path) -> Record | None:
     """None where the runtime is not one that a user may name."""
+    path = root / RECORD
+
+    def failure(reason: str) -> RuntimeMissing:
+        return RuntimeMissing(
+            f"{reason}; {path} does not say what the environment is: remove {root} and make it "
+            "again with `enginix setup`"
+        )
+
     try:
-        data = json.loads((root / RECORD).read_text(encoding="utf-8"))
-        return Record(data["kind"], tuple(data["requirements"]), data["version"])
-    except FileNotFoundError:
+        return decode(Record, read_json(path, failure), str(path), failure)
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RuntimeMissing(
-            f"{root / RECORD} does not say what the environment is ({error}); remove {root} and "
-            "make it again with `enginix setup`"
-        ) from None
 
 
 def find_runtime(kind: str, home: Path, override: Path | None = None) -> Runtime:

@@ -80,6 +80,7 @@ def test_the_end_of_an_answer_is_the_tokenizers_eos() -> None:
 
 def test_the_end_of_an_answer_is_the_models_where_the_tokenizer_names_none(make: Make) -> None:
     checkpoint = make(config={"eos_token_id": [7, 8]})
+    (checkpoint / "special_tokens_map.json").unlink()
 
     with_json(checkpoint, "tokenizer_config.json", eos_token=None)
 
@@ -89,6 +90,7 @@ def test_the_end_of_an_answer_is_the_models_where_the_tokenizer_names_none(make:
 def test_every_end_of_an_answer_that_a_gguf_has_room_for_is_in_it(make: Make) -> None:
     checkpoint = make(config={"eos_token_id": [8, 7, 9, 10]})
     (checkpoint / "generation_config.json").unlink()
+    (checkpoint / "special_tokens_map.json").unlink()
 
     special = read(with_json(checkpoint, "tokenizer_config.json", eos_token=None)).special
 

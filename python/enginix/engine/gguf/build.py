@@ -12,11 +12,9 @@ from gguf import GGUFWriter
 
 from enginix import __version__
 from enginix.checkpoint.inspect import inspect_checkpoint
-from enginix.checkpoint.json_object import read_object
 from enginix.checkpoint.load import Checkpoint, hash_files, open_checkpoint
 from enginix.engine.build import Build, Job
 from enginix.engine.chat_format import chat_format
-from enginix.engine.generation_config import read_end_ids
 from enginix.engine.gguf.answers import NEW_TOKENS, Generator, compare_answers, record_answers
 from enginix.engine.gguf.hyperparameters import Hyperparameters, read_hyperparameters
 from enginix.engine.gguf.layout import lay_out
@@ -29,6 +27,7 @@ from enginix.engine.output import require_space
 from enginix.engine.stages import Stage, Stages
 from enginix.engine.text.staging import stage_text
 from enginix.errors import CheckpointUnsupported, UsageError
+from enginix.hub_files import HubFiles
 from enginix.manifest import BuiltWith, Check, Manifest, Parallelism, Recipe
 
 # What a server needs beside the weights; never the checkpoint's config.json.
@@ -117,8 +116,6 @@ def read_plan(directory: Path, text: Path | None = None) -> Plan:
     inspect_checkpoint(checkpoint).require("gguf")
     model = read_hyperparameters(checkpoint)
     vocabulary = read_vocabulary(checkpoint, model.vocab_size, text)
-    # It is copied as it is: what cannot be read is found here, not by a server.
-    read_object(directory / "special_tokens_map.json")
     return Plan(checkpoint, model, vocabulary, lay_out(checkpoint, model))
 
 
@@ -193,7 +190,7 @@ def _check(
         stage.summary = f"{len(job.check)} of {len(job.check)} known answers given"
         return job.check
     fitting = _fitting(prompts, job)
-    check = record_answers(generator, model, fitting, read_end_ids(job.checkpoint))
+    check = record_answers(generator, model, fitting, HubFiles(job.checkpoint).end_ids())
     stage.summary = f"{len(check)} {_plural('answer', len(check))} recorded"
     return check
 

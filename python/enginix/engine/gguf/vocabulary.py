@@ -15,18 +15,14 @@ from typing import Any
 
 from gguf import GGUFWriter, TokenType
 
-from enginix.checkpoint.json_object import read_object
 from enginix.checkpoint.load import Checkpoint
-from enginix.checkpoint.plain_files import read_text
-from enginix.engine.generation_config import read_end_ids
 from enginix.engine.gguf.pre_tokenizers import pre_tokenizer_name
 from enginix.errors import CheckpointDamaged, CheckpointUnsupported, NotACheckpoint
+from enginix.hub_files import HubFiles, read_object
 
 logger = logging.getLogger(__name__)
 
 TOKENIZER_FILE = "tokenizer.json"
-# The longest chat templates in use have 30 KB.
-MOST_OF_A_TEMPLATE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +56,8 @@ def read_vocabulary(
         raise NotACheckpoint(
             f"{directory} holds no {TOKENIZER_FILE}; save the tokenizer with transformers into it"
         )
-    settings = read_object(directory / "tokenizer_config.json") or {}
     try:
-        return _vocabulary(checkpoint, tokenizer, settings, vocab_size)
+        return _vocabulary(checkpoint, tokenizer, HubFiles(directory), vocab_size)
     except (LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise CheckpointDamaged(
             f"{directory / TOKENIZER_FILE} is not laid out as the tokenizers library writes it "
@@ -99,7 +94,7 @@ def add_vocabulary(writer: GGUFWriter, vocabulary: Vocabulary) -> None:
 def _vocabulary(
     checkpoint: Checkpoint,
     tokenizer: dict[str, Any],
-    settings: dict[str, Any],
+    files: HubFiles,
     vocab_size: int,
 ) -> Vocabulary:
     model = tokenizer["model"]
@@ -112,7 +107,7 @@ def _vocabulary(
     is_sentencepiece = bool(model.get("byte_fallback"))
     tokens, types = _tokens(checkpoint.directory, tokenizer, vocab_size)
     merges = [_pair(merge) for merge in model["merges"]]
-    special = _special_ids(checkpoint, settings, by_text, vocab_size)
+    special = _special_ids(checkpoint, files, by_text, vocab_size)
     return Vocabulary(
         model="llama" if is_sentencepiece else "gpt2",
         split="default" if is_sentencepiece else _split(checkpoint.directory, tokenizer),
@@ -121,9 +116,9 @@ def _vocabulary(
         merges=[" ".join(part.replace(" ", "Ġ") for part in pair) for pair in merges],
         scores=_scores(tokens, merges) if is_sentencepiece else [],
         special=special,
-        adds_bos=_adds_bos(tokenizer, settings, special.get("bos")),
+        adds_bos=_adds_bos(tokenizer, files.tokenizer_config, special.get("bos")),
         adds_space=_adds_space(tokenizer),
-        chat_template=read_chat_template(checkpoint.directory, settings),
+        chat_template=files.chat_templates.get("default"),
     )
 
 
@@ -196,21 +191,19 @@ def _split(directory: Path, tokenizer: dict[str, Any]) -> str:
 
 def _special_ids(
     checkpoint: Checkpoint,
-    settings: dict[str, Any],
+    files: HubFiles,
     by_text: Mapping[str, int],
     vocab_size: int,
 ) -> dict[str, int]:
     found = {}
     for name in ("bos", "eos", "pad", "unk"):
-        text = settings.get(f"{name}_token")
-        text = text.get("content") if isinstance(text, dict) else text
-        token = by_text.get(text) if text else None
+        token = by_text.get(files.special_tokens.get(f"{name}_token", ""))
         if token is None:
             token = checkpoint.config.get(f"{name}_token_id")
             token = token[0] if isinstance(token, list) and token else token
         if type(token) is int and 0 <= token < vocab_size:
             found[name] = token
-    ends = [token for token in read_end_ids(checkpoint.directory) if 0 <= token < vocab_size]
+    ends = [token for token in files.end_ids() if 0 <= token < vocab_size]
     if ends:
         found.setdefault("eos", ends[0])
     more = [token for token in ends if token != found["eos"]]
@@ -236,18 +229,3 @@ def _adds_space(tokenizer: dict[str, Any]) -> bool:
     text = json.dumps([tokenizer.get("normalizer"), tokenizer.get("pre_tokenizer")])
     schemes = ('"prepend_scheme": "first"', '"prepend_scheme": "always"')
     return '"type": "Prepend"' in text or any(scheme in text for scheme in schemes)
-
-
-def read_chat_template(directory: Path, settings: Mapping[str, Any]) -> str | None:
-    """The template from its own file, or from where older transformers kept it."""
-    path = directory / "chat_template.jinja"
-    try:
-        return read_text(path, MOST_OF_A_TEMPLATE)
-    except FileNotFoundError:
-        found = settings.get("chat_template")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CheckpointDamaged(f"{path} cannot be read: {error}") from error
-    if isinstance(found, list):
-        named = {item.get("name"): item.get("template") for item in found if isinstance(item, dict)}
-        found = named.get("default")
-    return found if isinstance(found, str) else None

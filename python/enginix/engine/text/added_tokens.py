@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from enginix.checkpoint.json_object import read_object
 from enginix.errors import CheckpointDamaged
+from enginix.hub_files import HubFiles, read_object, text_of
 
 Added = dict[str, Any]
 """As tokenizer.json has them."""
@@ -24,15 +24,15 @@ def added_token(number: int, content: str, *, special: bool, **flags: bool) -> A
 
 
 def added_tokens(
-    directory: Path,
-    settings: Mapping[str, Any],
+    files: HubFiles,
     vocabulary: Mapping[str, int],
     own: Sequence[Added] = (),
 ) -> list[Added]:
     """In the order of their ids; `own` are the vocabulary file's, which the others refine."""
     by_content = {token["content"]: token for token in own}
-    special = set(special_contents(directory, settings))
-    for number, content, flags in _declared(directory, settings):
+    directory = files.directory
+    special = set(special_contents(files))
+    for number, content, flags in _declared(files):
         known = vocabulary.get(content, by_content.get(content, {}).get("id"))
         if known is not None and known != number:
             raise CheckpointDamaged(
@@ -47,34 +47,19 @@ def added_tokens(
     return _in_order(directory, by_content.values(), vocabulary)
 
 
-def special_contents(directory: Path, settings: Mapping[str, Any]) -> Iterator[str]:
+def special_contents(files: HubFiles) -> Iterator[str]:
     """The texts of the tokens with a role, and of the additional special ones."""
-    beside = read_object(directory / "special_tokens_map.json") or {}
-    for found in (beside, settings):
+    for found in (files.special_tokens_map, files.tokenizer_config):
         listed = found.get("additional_special_tokens")
-        for token in [
-            *(found.get(role) for role in ROLES),
-            *(listed if isinstance(listed, list) else []),
-        ]:
-            content = token.get("content") if isinstance(token, dict) else token
-            if isinstance(content, str) and content:
+        tokens = [found.get(role) for role in ROLES]
+        for token in [*tokens, *(listed if isinstance(listed, list) else [])]:
+            if content := text_of(token):
                 yield content
 
 
-def token_of(directory: Path, settings: Mapping[str, Any], role: str) -> str | None:
-    for found in (settings, read_object(directory / "special_tokens_map.json") or {}):
-        token = found.get(role)
-        content = token.get("content") if isinstance(token, dict) else token
-        if isinstance(content, str) and content:
-            return content
-    return None
-
-
-def _declared(
-    directory: Path, settings: Mapping[str, Any]
-) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    older = read_object(directory / "added_tokens.json") or {}
-    decoder = settings.get("added_tokens_decoder") or {}
+def _declared(files: HubFiles) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    older = read_object(files.directory / "added_tokens.json") or {}
+    decoder = files.tokenizer_config.get("added_tokens_decoder") or {}
     try:
         for content, number in older.items():
             yield _id(number), str(content), {}
@@ -83,8 +68,8 @@ def _declared(
             yield _id(int(number)), str(token["content"]), flags
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise CheckpointDamaged(
-            f"{directory}: added_tokens_decoder or added_tokens.json holds no list of tokens with "
-            f"their ids ({type(error).__name__}: {error}); download the checkpoint again"
+            f"{files.directory}: added_tokens_decoder or added_tokens.json holds no list of tokens "
+            f"with their ids ({type(error).__name__}: {error}); download the checkpoint again"
         ) from None
 
 

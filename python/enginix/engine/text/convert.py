@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from enginix.engine.text import layout, libraries
-from enginix.engine.text.added_tokens import Added, added_token, added_tokens, token_of
+from enginix.engine.text.added_tokens import Added, added_token, added_tokens
 from enginix.engine.text.byte_level import byte_level
 from enginix.engine.text.families import (
     Found,
@@ -74,7 +74,7 @@ def convert_tokenizer(directory: Path) -> Converted:
     try:
         parts = read(found)
         probes = _agree(found, parts)
-        added = added_tokens(directory, found.settings, parts.vocabulary, parts.own)
+        added = added_tokens(found.files, parts.vocabulary, parts.own)
         text = layout.tokenizer_json(parts.parts, added, _prefix(found, parts, added))
         _require_added(found, libraries.Fast(text), added)
     except (EnginixError, KeyboardInterrupt, SystemExit):
@@ -101,7 +101,7 @@ def from_sentencepiece(found: Found) -> Parts:
     vocabulary = {piece: number for number, (piece, _, _) in enumerate(model.pieces)}
     whole = [piece for piece, _, kind in model.pieces if kind == libraries.USER_DEFINED]
     marks_first = model.prepends and settings.get("legacy") is False
-    bos = token_of(found.directory, settings, "bos_token") or model.roles.get("bos_token")
+    bos = found.files.special_tokens.get("bos_token") or model.roles.get("bos_token")
     adds_bos = settings.get("add_bos_token", rules.adds_bos)
     return Parts(
         parts={
@@ -217,7 +217,7 @@ def from_merges(found: Found) -> Parts:
         vocabulary, merges, composes=rules.composes, add_prefix_space=spaced
     )
     encode, decode = byte_level(rules, vocabulary, merges, spaced=spaced)
-    bos = token_of(found.directory, found.settings, "bos_token")
+    bos = found.files.special_tokens.get("bos_token")
     return Parts(
         parts=json.loads(made),
         vocabulary=vocabulary,

@@ -8,13 +8,13 @@ used ones of them do is written down here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from enginix.checkpoint.json_object import read_object
-from enginix.checkpoint.plain_files import read_own
 from enginix.errors import CheckpointUnsupported, NotACheckpoint
+from enginix.hub_files import HubFiles
+from enginix.plain_files import read_own
 
 _WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
 _REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -95,11 +95,18 @@ CLASS_OF_MODEL = {
 class Found:
     """A tokenizer as its checkpoint has it."""
 
-    directory: Path
+    files: HubFiles
     file: str
     class_name: str
     rules: Rules
-    settings: Mapping[str, Any]
+
+    @property
+    def directory(self) -> Path:
+        return self.files.directory
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return self.files.tokenizer_config
 
     @property
     def path(self) -> Path:
@@ -111,14 +118,14 @@ class Found:
 
 def find_tokenizer(directory: Path) -> Found:
     """Say which tokenizer it is, or raise why nothing can be made of it."""
-    settings = read_object(directory / "tokenizer_config.json") or {}
+    files = HubFiles(directory)
     file = _vocabulary_file(directory)
-    class_name = _class_name(directory, settings)
+    class_name = _class_name(files)
     kind = _kind(directory, file)
     rules = [each for each in FAMILIES.get(class_name, ()) if isinstance(each, kind)]
     if not rules:
-        raise CheckpointUnsupported(_no_rules(directory, file, class_name, settings))
-    found = Found(directory, file, class_name, rules[0], settings)
+        raise CheckpointUnsupported(_no_rules(files, file, class_name))
+    found = Found(files, file, class_name, rules[0])
     return _with_roles(found) if class_name == "ChatGLMTokenizer" else found
 
 
@@ -144,16 +151,17 @@ def _kind(directory: Path, file: str) -> type[Rules]:
     return RankedBytesRules if is_ranks else SentencePieceRules
 
 
-def _class_name(directory: Path, settings: Mapping[str, Any]) -> str:
-    named = settings.get("tokenizer_class")
+def _class_name(files: HubFiles) -> str:
+    named = files.tokenizer_config.get("tokenizer_class")
     if not named:
-        config = read_object(directory / "config.json") or {}
+        config = files.config
         named = config.get("tokenizer_class") or CLASS_OF_MODEL.get(str(config.get("model_type")))
     return str(named).removesuffix("Fast")
 
 
-def _no_rules(directory: Path, file: str, class_name: str, settings: Mapping[str, Any]) -> str:
-    is_code = "auto_map" in settings or any(directory.glob("tokenization_*.py"))
+def _no_rules(files: HubFiles, file: str, class_name: str) -> str:
+    directory = files.directory
+    is_code = "auto_map" in files.tokenizer_config or any(directory.glob("tokenization_*.py"))
     what = "exists only as Python code in the checkpoint, which enginix does not run"
     return (
         f"{directory} holds no tokenizer.json, and of {file} none can be made: the class "
@@ -171,4 +179,4 @@ def _with_roles(found: Found) -> Found:
     rules = SentencePieceRules(
         found.rules.adds_bos, (*found.rules.appended, *roles), found.rules.prefix
     )
-    return Found(found.directory, found.file, found.class_name, rules, found.settings)
+    return replace(found, rules=rules)

@@ -14,13 +14,18 @@ from fnmatch import fnmatchcase
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from enginix.checkpoint.plain_files import MOST_BYTES, read_own
-from enginix.engine.generation_config import FILE_NAME as GENERATION_CONFIG_FILE
-from enginix.engine.generation_config import generation_config_bytes
-from enginix.engine.gguf.vocabulary import MOST_OF_A_TEMPLATE, TOKENIZER_FILE
+from enginix.engine.gguf.vocabulary import TOKENIZER_FILE
 from enginix.engine.text.convert import convert_tokenizer
+from enginix.hub_files import (
+    GENERATION_CONFIG_FILE,
+    MAX_TEMPLATE_BYTES,
+    SPECIAL_TOKENS_FILE,
+    HubFiles,
+    read_object,
+    without_nulls,
+)
+from enginix.plain_files import MOST_BYTES, read_own
 
-ROLES_FILE = "special_tokens_map.json"
 CONVERTERS = ("sentencepiece", "tiktoken", "tokenizers", "transformers")
 
 
@@ -54,9 +59,9 @@ def stage_text(source: Path, directory: Path, patterns: Sequence[str]) -> Staged
     if converted is None:
         return StagedText(source)
     write_whole(directory / TOKENIZER_FILE, converted.text.encode("utf-8"))
-    if ROLES_FILE not in names and converted.roles:
+    if SPECIAL_TOKENS_FILE not in names and converted.roles:
         roles = json.dumps(dict(converted.roles), ensure_ascii=False, indent=2) + "\n"
-        write_whole(directory / ROLES_FILE, roles.encode("utf-8"))
+        write_whole(directory / SPECIAL_TOKENS_FILE, roles.encode("utf-8"))
     return StagedText(directory, converted.summary, installed())
 
 
@@ -75,5 +80,19 @@ def write_whole(path: Path, data: bytes) -> None:
     os.replace(partial, path)
 
 
+def generation_config_bytes(checkpoint: Path) -> bytes | None:
+    """An engine's generation_config.json, which holds what its checkpoint's config.json adds to it:
+    an engine has no config.json of its checkpoint. None where neither file says anything.
+    """
+    own = None
+    if os.path.lexists(checkpoint / GENERATION_CONFIG_FILE):
+        data = read_own(checkpoint, GENERATION_CONFIG_FILE)
+        own = read_object(checkpoint / GENERATION_CONFIG_FILE)
+    found = HubFiles(checkpoint).generation_config
+    if own is not None and without_nulls(own) == found:
+        return data
+    return (json.dumps(found, indent=2) + "\n").encode("utf-8") if found else None
+
+
 def _most(name: str) -> int:
-    return MOST_OF_A_TEMPLATE if name.endswith(".jinja") else MOST_BYTES
+    return MAX_TEMPLATE_BYTES if name.endswith(".jinja") else MOST_BYTES

@@ -12,10 +12,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from enginix import __version__
-from enginix.checkpoint.json_object import read_object
 from enginix.checkpoint.load import open_checkpoint
 from enginix.engine.chat_format import chat_format
-from enginix.engine.gguf.vocabulary import read_chat_template
 from enginix.engine.text.staging import stage_text, write_whole
 from enginix.engine.trtllm.engine_config import CONFIG_FILE, EngineFacts, read_engine
 from enginix.engine.trtllm.tokenizer import (
@@ -28,6 +26,7 @@ from enginix.engine.trtllm.tokenizer import (
 )
 from enginix.engine.trtllm.verify import verify_engine
 from enginix.errors import EngineError, EngineMismatch, NotACheckpoint, QuantizationLost
+from enginix.hub_files import HubFiles
 from enginix.manifest import BuiltWith, Manifest, Source, write_manifest
 
 # What trtllm-build may leave beside the ranks' engines that a server loads.
@@ -134,7 +133,6 @@ def _tokenizer_source(directory: Path, origin: Origin) -> Path | None:
 
 
 def _manifest(directory: Path, name: str, facts: EngineFacts) -> Manifest:
-    settings = read_object(directory / "tokenizer_config.json") or {}
     files = {str(path.relative_to(directory)): _synced(path) for path in _files(directory, facts)}
     return Manifest(
         name=name,
@@ -146,7 +144,7 @@ def _manifest(directory: Path, name: str, facts: EngineFacts) -> Manifest:
         limits=facts.limits,
         built_with=BuiltWith(enginix=__version__, tensorrt_llm=facts.version),
         files=files,
-        chat=chat_format(read_chat_template(directory, settings)),
+        chat=chat_format(HubFiles(directory).chat_templates.get("default")),
     )
 
 

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from enginix.checkpoint.architecture import FAMILIES, Family, Sizes, read_sizes
-from enginix.checkpoint.load import CONFIG_FILE, Checkpoint
+from enginix.checkpoint.load import Checkpoint
+from enginix.hub_files import CONFIG_FILE
 
 NVFP4_BLOCK = 16
 

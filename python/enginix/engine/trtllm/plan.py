@@ -9,11 +9,9 @@ from typing import Any
 
 from enginix import __version__
 from enginix.checkpoint.inspect import Inspection, inspect_checkpoint
-from enginix.checkpoint.json_object import read_object
 from enginix.checkpoint.load import open_checkpoint
 from enginix.engine.build import Job
 from enginix.engine.chat_format import chat_format
-from enginix.engine.gguf.vocabulary import read_chat_template
 from enginix.engine.trtllm.conversion import Conversion
 from enginix.engine.trtllm.modules import Decoder, read_decoder
 from enginix.engine.trtllm.quant_config import quant_config, quantization_of
@@ -22,6 +20,7 @@ from enginix.engine.trtllm.stage_cache import Work, fingerprint
 from enginix.engine.trtllm.tokenizer import TOKENIZER_FILE, read_vocabulary
 from enginix.engine.trtllm.watchdog import Patience
 from enginix.errors import CheckpointUnsupported
+from enginix.hub_files import HubFiles
 from enginix.manifest import BuiltWith, Limits, Manifest, Parallelism
 
 # What the converter's report says about its runtime.
@@ -105,7 +104,7 @@ class Plan:
             limits=self.limits,
             built_with=BuiltWith(enginix=__version__, **built_with),
             files={},
-            chat=job.chat or chat_format(_chat_template(job.checkpoint)),
+            chat=job.chat or chat_format(HubFiles(job.checkpoint).chat_templates.get("default")),
             check=job.check,
         )
 
@@ -151,7 +150,3 @@ def _dtype(asked: str, config: Mapping[str, Any]) -> str:
         return asked
     found = str(config.get("torch_dtype") or config.get("dtype") or "float16")
     return found if found in DTYPES and found != "float32" else "float16"
-
-
-def _chat_template(checkpoint: Path) -> str | None:
-    return read_chat_template(checkpoint, read_object(checkpoint / "tokenizer_config.json") or {})

@@ -7,7 +7,7 @@ taken for another's, and what the converter reported.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from enginix.engine.trtllm.conversion import check_config
 from enginix.engine.trtllm.plan import Plan
 from enginix.engine.trtllm.rank_tensors import check_rank_file
 from enginix.errors import ConversionWrong
+from enginix.records import decode, read_json
 
 NOTE = "conversion.json"
 
@@ -30,31 +31,45 @@ class Converted:
         return [self.directory / f"rank{rank}.safetensors" for rank in range(len(self.reports))]
 
 
+@dataclass(frozen=True, slots=True)
+class _Note:
+    key: str
+    """`Plan.key()` of what it was made from."""
+    reports: list[dict[str, Any]]
+
+
 def write_note(directory: Path, plan: Plan, reports: list[dict[str, Any]]) -> None:
-    text = json.dumps({"key": plan.key(), "reports": reports}, indent=2, sort_keys=True)
+    text = json.dumps(asdict(_Note(plan.key(), reports)), indent=2, sort_keys=True)
     (directory / NOTE).write_text(text + "\n", encoding="utf-8")
 
 
 def read_rank_checkpoint(directory: Path, plan: Plan) -> Converted:
     """Raise ConversionWrong unless the directory is the whole rank checkpoint of `plan`."""
-    path = directory / NOTE
-    try:
-        note = json.loads(path.read_text(encoding="utf-8"))
-        key, reports = note["key"], note["reports"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConversionWrong(
-            f"{directory} is not a rank checkpoint of enginix: {path.name} cannot be read "
-            f"({error}); make one with `enginix engine convert`"
-        ) from error
-    if key != plan.key():
+    note = _read_note(directory)
+    if note.key != plan.key():
         raise ConversionWrong(
             f"{directory} was made from another checkpoint, or for other ranks or another dtype; "
             "make it again with `enginix engine convert` and the same options"
         )
-    converted = Converted(directory.resolve(), reports)
+    converted = Converted(directory.resolve(), note.reports)
     conversion = plan.conversion()
     for file in converted.rank_files():
         if conversion.tensors is not None:
             check_rank_file(file, conversion.tensors)
     check_config(conversion, directory / "config.json")
     return converted
+
+
+def _read_note(directory: Path) -> _Note:
+    path = directory / NOTE
+
+    def failure(reason: str) -> ConversionWrong:
+        return ConversionWrong(
+            f"{directory} is not a rank checkpoint of enginix: {reason}; make one with "
+            "`enginix engine convert`"
+        )
+
+    try:
+        return decode(_Note, read_json(path, failure), str(path), failure)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise failure(f"{path} cannot be read: {error.strerror}") from error

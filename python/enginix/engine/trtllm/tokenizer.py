@@ -13,10 +13,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from enginix.checkpoint.json_object import read_object
-from enginix.engine.generation_config import read_end_ids
 from enginix.engine.text.staging import text_files
 from enginix.errors import CheckpointDamaged, NotACheckpoint
+from enginix.hub_files import HubFiles, read_object
 
 TOKENIZER_FILE = "tokenizer.json"
 # NVIDIA's name for it; triton/server/repository.py looks for it.
@@ -85,13 +84,12 @@ def read_vocabulary(directory: Path) -> list[str]:
 
 def end_ids(directory: Path) -> list[int]:
     """The tokens that end an answer, as generation_config.json and tokenizer_config.json say."""
-    ids = read_end_ids(directory)
-    token = (read_object(directory / "tokenizer_config.json") or {}).get("eos_token")
-    text = token.get("content") if isinstance(token, dict) else token
-    if text:
+
+    def id_of(token: str) -> int | None:
         vocabulary = read_vocabulary(directory)
-        ids += [vocabulary.index(text)] if text in vocabulary else []
-    return list(dict.fromkeys(ids))
+        return vocabulary.index(token) if token in vocabulary else None
+
+    return HubFiles(directory).end_ids(id_of)
 
 
 def _tokens(data: Mapping[str, Any]) -> Iterator[tuple[int, str]]:

@@ -18,8 +18,8 @@ from tritonclient.grpc import model_config_pb2
 from enginix.errors import EngineMismatch, TemplateMismatch
 from enginix.manifest import Limits, Manifest
 from enginix.triton.server.template_versions import lines_for
+from enginix.triton.template_files import TEMPLATES
 
-TEMPLATES = Path(__file__).parents[1] / "templates"
 CONFIG = "config.pbtxt"
 
 # What the build leaves of the tokenizer for TensorRT-LLM's guided decoding; NVIDIA's name for it.

@@ -1,0 +1,75 @@
+"""A wheel holds Triton's files, whether it is made of a checkout or of an sdist."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tarfile
+from pathlib import Path, PurePosixPath
+from zipfile import ZipFile
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "python" / "enginix"
+TEMPLATES = PurePosixPath("enginix/triton/templates")
+
+
+def built(project: Path, target: str, out: Path) -> Path:
+    command = [sys.executable, "-m", "hatchling", "build", "-t", target, "-d", str(out)]
+    subprocess.run(command, cwd=project, check=True, capture_output=True)
+    (made,) = out.iterdir()
+    return made
+
+
+def templates(wheel: Path) -> dict[str, bytes]:
+    with ZipFile(wheel) as archive:
+        return {
+            str(PurePosixPath(name).relative_to(TEMPLATES)): archive.read(name)
+            for name in archive.namelist()
+            if PurePosixPath(name).is_relative_to(TEMPLATES)
+        }
+
+
+def in_checkout() -> dict[str, bytes]:
+    home = ROOT / "triton-repo"
+    files = (path for path in home.rglob("*") if path.is_file())
+    return {
+        str(path.relative_to(home)): path.read_bytes()
+        for path in files
+        if "__pycache__" not in path.parts
+    }
+
+
+def test_a_wheel_holds_tritons_files(tmp_path: Path) -> None:
+    assert templates(built(ROOT / "python", "wheel", tmp_path)) == in_checkout()
+
+
+def test_a_wheel_made_of_an_sdist_is_the_same(tmp_path: Path) -> None:
+    with tarfile.open(built(ROOT / "python", "sdist", tmp_path / "sdist")) as archive:
+        archive.extractall(tmp_path / "source", filter="data")
+    (project,) = (tmp_path / "source").iterdir()
+
+    direct = built(ROOT / "python", "wheel", tmp_path / "direct")
+    again = built(project, "wheel", tmp_path / "again")
+
+    assert templates(again) == in_checkout()
+    with ZipFile(direct) as one, ZipFile(again) as other:
+        assert sorted(one.namelist()) == sorted(other.namelist())
+
+
+def test_an_installed_wheel_finds_its_own_files(tmp_path: Path) -> None:
+    with ZipFile(built(ROOT / "python", "wheel", tmp_path / "wheel")) as archive:
+        archive.extractall(tmp_path / "site")
+    program = (
+        f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); "
+        "from enginix.triton.template_files import TEMPLATES; print(TEMPLATES)"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", program], check=True, capture_output=True, text=True
+    )
+
+    assert Path(done.stdout.strip()) == tmp_path / "site" / TEMPLATES
+
+
+def test_the_package_holds_no_link() -> None:
+    assert not [path for path in PACKAGE.rglob("*") if path.is_symlink()]
