@@ -1,4 +1,4 @@
-"""The configuration files that lie beside a tokenizer, and the special tokens they assign."""
+"""The configuration files next to a tokenizer, and the special tokens they define."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def read_special_tokens(directory: Path) -> dict[str, str]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """An optional configuration file: empty when it is absent."""
+    """Read an optional configuration file; empty if it is absent."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -29,5 +29,5 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise EngineDamaged(f"{path} cannot be read: {error}; build the engine again") from error
     if not isinstance(data, dict):
-        raise EngineDamaged(f"{path} holds no JSON object; build the engine again")
+        raise EngineDamaged(f"{path} is not a JSON object; build the engine again")
     return data
