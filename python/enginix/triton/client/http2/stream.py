@@ -1,23 +1,28 @@
-"""One call on a connection: cuts its data into messages and holds them for the reader."""
+"""One call on a connection: splits its data into messages and holds them for the reader."""
 
 from __future__ import annotations
 
 import asyncio
 import struct
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from enginix.errors import GenerationFailed, ProtocolBroken
 from enginix.triton.client.deadline import Deadline
 from enginix.triton.client.http2.frames import CANCEL, FLOW_CONTROL_ERROR
 
-if TYPE_CHECKING:
-    from enginix.triton.client.http2.connection import Connection
-
-# A message's head: whether it is compressed, and its length.
+# A message's header: whether it is compressed, and its length.
 PREFIX_BYTES = 5
 unpack_prefix = struct.Struct(">BI").unpack_from
 # How long a server may take to close a stream after its last message.
 LINGER_SECONDS = 5.0
+
+
+class Streams(Protocol):
+    """What a stream needs of its connection."""
+
+    def reset(self, stream: Stream, code: int) -> None: ...
+    def ignore(self, stream: Stream) -> None: ...
+    def restore_window(self, stream: Stream, credit: int) -> None: ...
 
 
 class Stream:
@@ -40,7 +45,7 @@ class Stream:
         "released",
     )
 
-    def __init__(self, connection: Connection, number: int, window: int, max_message: int) -> None:
+    def __init__(self, connection: Streams, number: int, window: int, max_message: int) -> None:
         self.number = number
         self.answered = False
         self.released = False
@@ -88,7 +93,7 @@ class Stream:
             self._deadline.start(LINGER_SECONDS)
 
     def data(self, source: bytes, start: int, stop: int) -> None:
-        """The content of a DATA frame. Called for every token."""
+        """Take the content of a DATA frame. Called for every token."""
         size = stop - start
         self._held += size
         if self._held > self._window:
@@ -108,15 +113,15 @@ class Stream:
         if self._messages:
             self._wake()
         elif self._held * 2 > self._window:
-            # One message larger than the window: the reader waits, so nothing else will restore it.
+            # One message larger than the window: the reader waits, so nothing else restores it.
             self._restore_window()
 
     def padding(self, size: int) -> None:
-        """Padding takes room in the window too."""
+        """Padding counts against the window too."""
         self._held += size
 
     def end(self, failure: Exception | None) -> None:
-        """Nothing more will arrive. What has arrived is read first, then the failure."""
+        """Nothing more will arrive. The reader gets what has arrived, then the failure."""
         self._ended = True
         if self._failure is None:
             self._failure = failure
@@ -131,10 +136,10 @@ class Stream:
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    def _cut(self, piece: bytes) -> None:
-        """Data whose frames and messages do not coincide."""
+    def _cut(self, chunk: bytes) -> None:
+        """Split data whose frames and messages do not coincide."""
         buffer = self._partial
-        buffer += piece
+        buffer += chunk
         position = 0
         while len(buffer) - position >= PREFIX_BYTES:
             compressed, size = unpack_prefix(buffer, position)
@@ -151,9 +156,9 @@ class Stream:
     def _refuse(self, size: int, compressed: int) -> None:
         self._partial.clear()
         self._failure = GenerationFailed(
-            "Triton sent a compressed message, which was not agreed on"
+            "Triton sent a compressed message; this client announced no compression"
             if compressed
-            else f"Triton sent a message of {size} bytes; this client takes {self._max_message}"
+            else f"Triton sent a message of {size} bytes; the limit is {self._max_message}"
         )
         self._connection.reset(self, CANCEL)
         self._wake()
