@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from enginix.errors import (
     BackendError,
@@ -27,7 +27,6 @@ from enginix.gateway.prompt.request import AnyAsk, RelayedAsk
 from enginix.gateway.reply.generate import Replies, generate
 from enginix.gateway.settings import Settings
 from enginix.gateway.supervision.client import SupervisorClient
-from enginix.gateway.supervision.subscription import SupervisorSubscription
 from enginix.gateway.upstream.chat import chat_replies
 
 RETRY_SECONDS = 5.0
@@ -39,6 +38,12 @@ class Availability:
     OPEN = "open"
     ON_DEMAND = "on_demand"
     CLOSED = "closed"
+
+
+class Subscription(Protocol):
+    """What the gateway needs of gateway/supervision/subscription.py, which imports this module."""
+
+    async def seen(self, generation: int) -> None: ...
 
 
 class ModelState:
@@ -73,7 +78,7 @@ class Gateway:
         self.settings = settings
         self.metrics = Metrics([model.name for model in models], metrics_directory)
         self.lanes = {model.name: ModelState(model, settings, self.metrics) for model in models}
-        self.following: SupervisorSubscription | None = None
+        self.following: Subscription | None = None
         store = settings.store
         self.servers = SupervisorClient(settings.supervisor)
         self.responses = ResponseStore(store.responses, store.bytes)

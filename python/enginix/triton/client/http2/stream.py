@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from enginix.errors import GenerationFailed, ProtocolBroken
 from enginix.triton.client.deadline import Deadline
 from enginix.triton.client.http2.frames import CANCEL, FLOW_CONTROL_ERROR
-
-if TYPE_CHECKING:
-    from enginix.triton.client.http2.connection import Connection
 
 # A message's head: whether it is compressed, and its length.
 PREFIX_BYTES = 5
 unpack_prefix = struct.Struct(">BI").unpack_from
 # How long a server may take to close a stream after its last message.
 LINGER_SECONDS = 5.0
+
+
+class Streams(Protocol):
+    """What a stream needs of its connection."""
+
+    def reset(self, stream: Stream, code: int) -> None: ...
+    def ignore(self, stream: Stream) -> None: ...
+    def restore_window(self, stream: Stream, credit: int) -> None: ...
 
 
 class Stream:
@@ -40,7 +45,7 @@ class Stream:
         "released",
     )
 
-    def __init__(self, connection: Connection, number: int, window: int, max_message: int) -> None:
+    def __init__(self, connection: Streams, number: int, window: int, max_message: int) -> None:
         self.number = number
         self.answered = False
         self.released = False
@@ -112,7 +117,7 @@ class Stream:
             self._restore_window()
 
     def padding(self, size: int) -> None:
-        """Padding takes room in the window too."""
+        """Padding counts against the window too."""
         self._held += size
 
     def end(self, failure: Exception | None) -> None:
@@ -131,10 +136,10 @@ class Stream:
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    def _cut(self, piece: bytes) -> None:
+    def _cut(self, chunk: bytes) -> None:
         """Data whose frames and messages do not coincide."""
         buffer = self._partial
-        buffer += piece
+        buffer += chunk
         position = 0
         while len(buffer) - position >= PREFIX_BYTES:
             compressed, size = unpack_prefix(buffer, position)
