@@ -220,7 +220,7 @@ async def floor(address: str, streams: int, seconds: float) -> Measured:
     """grpc.aio alone: it receives the same number of tokens and does nothing with them."""
     client = TritonClient(address)
     request = TokenRequest(prompt_ids=PROMPT, max_tokens=len(PROMPT))
-    message = build_request(request, await client.dialect(), None)
+    message = build_request(request, await client.tensor_names(), None)
     await client.close()
     measured = await measure_bare(bare(address, message), streams, seconds)
     return Measured(measured.cpu_us, measured.tokens_per_second, measured.first_token_ms)

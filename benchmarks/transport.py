@@ -115,7 +115,7 @@ async def main(arguments: argparse.Namespace) -> None:
         name: TritonClient(arguments.address, arguments.model, transport=name)
         for name in ("grpc-aio", "http2")
     }
-    message = build_request(request, await clients["http2"].dialect(), None)
+    message = build_request(request, await clients["http2"].tensor_names(), None)
     asks = {"bare": bare(arguments.address, message)}
     asks |= {name: ours(client, request) for name, client in clients.items()}
     print(

@@ -1,4 +1,4 @@
-"""What the gateway needs of anything that generates token ids."""
+"""The interface of anything that generates token ids."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from enginix.generation.request import TokenChunk, TokenRequest
 
 
 class Backend(Protocol):
-    """Generates with one model. Failures are BackendErrors; a bad request is a RequestError."""
+    """Generates with one model. Failures raise BackendError; a bad request raises RequestError."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def late_tokens(self) -> int:
-        """How many came for requests that had been cancelled: work in vain."""
+        """Count of tokens that arrived for cancelled requests: wasted work."""
         ...
 
     def generate(self, request: TokenRequest) -> AsyncGenerator[list[TokenChunk], None]:
-        """Every item holds all chunks that had arrived; closing it cancels at once.
+        """Yield every chunk that has arrived since the last item; closing the generator cancels.
 
         Iterate inside `contextlib.aclosing`: leaving the loop alone does not close a generator.
         """
         ...
 
     async def supported(self) -> frozenset[str]:
-        """The names of the Sampling fields that this model can follow."""
+        """Return the names of the Sampling fields that this model accepts."""
         ...
 
     async def probe(self) -> None:
-        """Return once a token came out; raise BackendError when none did within the deadline."""
+        """Return once a token came out; raise BackendError when none does within the deadline."""
         ...
 
     async def close(self) -> None: ...

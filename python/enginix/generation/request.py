@@ -1,4 +1,4 @@
-"""What is asked of a model and what comes back: token ids, never text."""
+"""A generation request and its results: token ids, never text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 @dataclass(frozen=True, slots=True)
 class Guide:
-    """Constrains the answer: `kind` is json, json_schema, regex or ebnf_grammar."""
+    """Constrains the output: `kind` is json, json_schema, regex or ebnf_grammar."""
 
     kind: str
     text: str = ""
@@ -17,7 +17,7 @@ class Guide:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the next token is chosen. None is not sent: the model's own default holds."""
+    """How the next token is chosen. None is not sent: the model's default applies."""
 
     temperature: float | None = None
     top_k: int | None = None
@@ -34,7 +34,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
-    """One generation. `end_id` and `stop_ids` end the answer and are not part of it."""
+    """One generation. `end_id` and `stop_ids` end the output and are not part of it."""
 
     prompt_ids: Sequence[int]
     max_tokens: int
@@ -43,16 +43,16 @@ class TokenRequest:
     sampling: Sampling = field(default_factory=Sampling)
     logprobs: bool = False
     top_logprobs: int = 0
-    """Of how many of the likeliest tokens in each place, too; needs `logprobs`."""
+    """How many of the likeliest tokens to report at each position; needs `logprobs`."""
     request_id: str = ""
 
 
 # A tuple, because one is made for every token: a frozen dataclass costs three times as much.
 class TokenChunk(NamedTuple):
-    """What one message of the model brought. `final` marks the last one, which may be empty."""
+    """The content of one message from the model. `final` marks the last, which may be empty."""
 
     ids: tuple[int, ...]
     logprobs: tuple[float, ...] | None = None
     final: bool = False
     top: tuple[tuple[tuple[int, float], ...], ...] = ()
-    """For each of `ids` the likeliest tokens in its place, where they were asked for."""
+    """For each of `ids`, the likeliest tokens at its position, if requested."""

@@ -131,7 +131,7 @@ async def test_an_older_model_gets_the_seed_under_its_old_name(connect: Connect)
 
 async def test_an_option_the_model_has_no_tensor_for_is_refused_by_name(connect: Connect) -> None:
     client = connect(model="older")
-    with pytest.raises(RequestError, match="cannot do min_p") as refused:
+    with pytest.raises(RequestError, match="does not support min_p") as refused:
         await ask(client, TokenRequest(PROMPT, 2, sampling=Sampling(min_p=0.1)))
     assert refused.value.param == "min_p"
     assert "min_p" not in await client.supported()

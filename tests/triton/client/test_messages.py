@@ -24,8 +24,12 @@ NONE = TensorNames("model", frozenset(), frozenset())
 Tensors = dict[str, tuple[str, list[int], bytes]]
 
 
-def built(request: TokenRequest, dialect: TensorNames = ALL, vocabulary: int | None = 8) -> Tensors:
-    message = service_pb2.ModelInferRequest.FromString(build_request(request, dialect, vocabulary))
+def built(
+    request: TokenRequest, tensor_names: TensorNames = ALL, vocabulary: int | None = 8
+) -> Tensors:
+    message = service_pb2.ModelInferRequest.FromString(
+        build_request(request, tensor_names, vocabulary)
+    )
     return {
         tensor.name: (tensor.datatype, list(tensor.shape), raw)
         for tensor, raw in zip(message.inputs, message.raw_input_contents, strict=True)
@@ -103,7 +107,7 @@ def test_a_bias_for_a_token_that_is_not_there_is_refused(bias: dict[int, float])
 
 def test_a_bias_needs_to_know_the_vocabulary() -> None:
     request = TokenRequest([1], 1, sampling=Sampling(logit_bias={1: 1.0}))
-    with pytest.raises(RequestError, match="vocabulary is unknown"):
+    with pytest.raises(RequestError, match="unknown vocabulary size"):
         built(request, vocabulary=None)
 
 
@@ -125,7 +129,7 @@ def test_a_bias_needs_to_know_the_vocabulary() -> None:
 )
 def test_an_option_without_a_tensor_is_refused_with_its_name(field: str, value: object) -> None:
     request = TokenRequest([1], 1, sampling=Sampling(**{field: value}))  # type: ignore[arg-type]
-    with pytest.raises(RequestError, match=f"cannot do {field}") as refused:
+    with pytest.raises(RequestError, match=f"does not support {field}") as refused:
         built(request, NONE)
     assert refused.value.param == field
     assert field in supported(ALL)
@@ -169,7 +173,7 @@ def test_a_tensor_without_its_bytes_is_not_taken_for_no_tokens() -> None:
 
 
 def test_garbage_is_a_failed_generation() -> None:
-    with pytest.raises(GenerationFailed, match="no ModelStreamInferResponse"):
+    with pytest.raises(GenerationFailed, match="not a ModelStreamInferResponse"):
         read_chunk(b"\x0a\xff\xff")
 
 

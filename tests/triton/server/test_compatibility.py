@@ -11,7 +11,7 @@ import pytest
 
 from enginix.errors import EngineDamaged, EngineMismatch
 from enginix.manifest import BuiltWith, Limits, Manifest, Parallelism, Quantization, Source
-from enginix.triton.server.compatibility import Machine, find_misfits, require_fit
+from enginix.triton.server.compatibility import Machine, find_mismatches, require_fit
 from enginix.triton.server.gpus import Gpu
 
 ENGINE_CONFIG = {
@@ -51,7 +51,7 @@ def gpus(count: int, capability: str = "12.0") -> list[Gpu]:
 
 
 def misfit(engine: Path, machine: Machine) -> str:
-    (found,) = find_misfits(engine, manifest(engine), machine)
+    (found,) = find_mismatches(engine, manifest(engine), machine)
     return found
 
 
@@ -75,13 +75,13 @@ def test_too_few_gpus_name_the_build_for_those_there_are(engine: Path) -> None:
 
 def test_a_number_of_gpus_that_no_variant_has_gets_the_next_smaller_one(engine: Path) -> None:
     four = replace(manifest(engine), parallelism=Parallelism(tp=4, pp=1, world_size=4))
-    (words,) = find_misfits(engine, four, Machine(gpus(3)))
+    (words,) = find_mismatches(engine, four, Machine(gpus(3)))
     assert "nix build .#qwen3-32b-engine-tp2 " in words
 
 
 def test_a_model_outside_the_catalogue_is_built_from_its_checkpoint(engine: Path) -> None:
     mine = replace(manifest(engine), name="mine")
-    (words,) = find_misfits(engine, mine, Machine(gpus(1)))
+    (words,) = find_mismatches(engine, mine, Machine(gpus(1)))
     assert "enginix engine build --checkpoint CHECKPOINT --kind tensorrt-llm --tp 1" in words
 
 
@@ -111,14 +111,14 @@ def test_a_hugging_face_config_is_recognised(engine: Path) -> None:
 @pytest.mark.parametrize("quantization", [None, {}, {"quant_algo": None}, {"quant_algo": "FP8"}])
 def test_a_lost_quantization_is_refused(engine: Path, quantization: Any) -> None:
     write_config(engine, ENGINE_CONFIG | {"pretrained_config": {"quantization": quantization}})
-    assert "would answer garbage" in misfit(engine, Machine(gpus(2)))
+    assert "would generate garbage" in misfit(engine, Machine(gpus(2)))
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff"])
 def test_a_broken_config_is_damage(engine: Path, content: bytes) -> None:
     (engine / "config.json").write_bytes(content)
     with pytest.raises(EngineDamaged, match="cannot be read"):
-        find_misfits(engine, manifest(engine), Machine(gpus(2)))
+        find_mismatches(engine, manifest(engine), Machine(gpus(2)))
 
 
 def test_a_truncated_rank_file_is_damage(engine: Path) -> None:
@@ -135,4 +135,4 @@ def test_all_misfits_are_said_at_once(engine: Path) -> None:
 
 
 def test_an_engine_without_gpu_fits_everywhere(engine: Path) -> None:
-    assert find_misfits(engine, replace(manifest(engine), kind="gguf"), Machine([])) == []
+    assert find_mismatches(engine, replace(manifest(engine), kind="gguf"), Machine([])) == []

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from enginix.process import find_program
-from enginix.triton.server.mpi import CrashExcerpt, Said, mpirun_command, parse_line
+from enginix.triton.server.mpi import CrashExcerpt, RankLine, mpirun_command, parse_line
 
 needs_mpirun = pytest.mark.skipif(
     find_program("mpirun") is None, reason="mpirun is not installed (Debian: openmpi-bin)"
@@ -48,16 +48,16 @@ def test_root_must_be_allowed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "expected"),
     [
-        ("[1,2]<stderr>:E0101 out of memory", Said(2, "E0101 out of memory")),
-        ("[prterun-host-1@1,0]<stdout>: hello", Said(0, "hello")),
+        ("[1,2]<stderr>:E0101 out of memory", RankLine(2, "E0101 out of memory")),
+        ("[prterun-host-1@1,0]<stdout>: hello", RankLine(0, "hello")),
         ("mpirun noticed that process rank 1 exited", None),
         ("[1,2] no stream", None),
     ],
 )
-def test_a_tagged_line_names_its_rank(line: str, said: Said | None) -> None:
-    assert parse_line(line) == said
+def test_a_tagged_line_names_its_rank(line: str, expected: RankLine | None) -> None:
+    assert parse_line(line) == expected
 
 
 @needs_mpirun
@@ -96,8 +96,9 @@ def test_without_a_name_there_is_no_culprit() -> None:
 # Starts a rank as mpirun would, says its process id, and waits to be killed.
 MPIRUN = """
 import signal, subprocess, sys
-from enginix.triton.server.ranks import dying_along
-rank = subprocess.Popen([*dying_along(sys.argv[1]), "/bin/sleep", "1000"], start_new_session=True)
+from enginix.triton.server.ranks import die_with_parent
+argv = [*die_with_parent(sys.argv[1]), "/bin/sleep", "1000"]
+rank = subprocess.Popen(argv, start_new_session=True)
 print(rank.pid, flush=True)
 signal.pause()
 """

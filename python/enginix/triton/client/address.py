@@ -17,7 +17,7 @@ class Address:
 
 
 def parse_addresses(text: str) -> tuple[Address, ...]:
-    """`a:8001,[::1]:8001` -> addresses; the host may be a name that stands for several."""
+    """`a:8001,[::1]:8001` -> addresses; a host name may resolve to several servers."""
     return tuple(_parse(one.strip(), text) for one in text.split(","))
 
 
@@ -28,7 +28,7 @@ def _parse(one: str, whole: str) -> Address:
     number = int(port) if port.isascii() and port.isdigit() else 0
     if not (colon and host and 0 < number < 65536) or (":" in host and not bracketed):
         raise UsageError(
-            f"{whole!r} is no address of Triton's gRPC port; expected host:port, [IPv6]:port, "
+            f"{whole!r} is not an address of Triton's gRPC port; expected host:port, [IPv6]:port, "
             "or several of them separated by commas"
         )
     return Address(host, number)

@@ -35,8 +35,8 @@ ATTEMPTS = 3
 class TritonClient:
     """Generates with one model of one Triton, or of several that serve the same model.
 
-    Belongs to the event loop it was made in. `vocabulary` is the width of the model's logits,
-    needed for logit_bias only. A `dialect` that is given is not asked for.
+    Belongs to the event loop it was created in. `vocabulary` is the width of the model's logits,
+    needed for logit_bias only. Without `tensor_names` the client queries the server for them.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class TritonClient:
         transport: str = DEFAULT_TRANSPORT,
         limits: Limits | None = None,
         vocabulary: int | None = None,
-        dialect: TensorNames | None = None,
+        tensor_names: TensorNames | None = None,
     ) -> None:
         self.address = address
         self.model = model
@@ -58,16 +58,16 @@ class TritonClient:
             raise UsageError(f"no transport {transport!r}; known: {', '.join(TRANSPORTS)}")
         self._transport = TRANSPORTS[transport](addresses, self._limits)
         self._controls = [TritonControl(one) for one in addresses]
-        self._dialects = TensorNamesOfModel(self._controls, model, dialect)
+        self._tensor_names = TensorNamesOfModel(self._controls, model, tensor_names)
 
     async def generate(self, request: TokenRequest) -> AsyncGenerator[list[TokenChunk], None]:
-        """Every item holds all chunks that had arrived; closing it cancels at once.
+        """Yield every chunk that has arrived since the last item; closing the generator cancels.
 
         Iterate inside `contextlib.aclosing`. Raises BackendUnavailable, BackendTimedOut or
         GenerationFailed; RequestError for an option the model has no tensor for.
         """
-        message = build_request(request, await self.dialect(), self._vocabulary)
-        call, chunks, reader = await self._begin(message)
+        message = build_request(request, await self.tensor_names(), self._vocabulary)
+        call, chunks, reader = await self._start(message)
         complete = False
         try:
             while chunks:
@@ -81,49 +81,49 @@ class TritonClient:
                     raise reader.failure
                 chunks = reader.read(await call.receive(self._limits.next_token))
             raise GenerationFailed(
-                f"Triton at {self.address} ended the stream before the answer's last token"
+                f"Triton at {self.address} ended the stream before the last token"
             )
         except TimeoutError:
-            raise self._late(self._limits.next_token) from None
+            raise self._timed_out(self._limits.next_token) from None
         finally:
             if not complete:
                 call.cancel()
 
     @property
     def late_tokens(self) -> int:
-        """How many the model still sent for requests that had been cancelled."""
+        """How many tokens the model still sent for cancelled requests."""
         return self._transport.late_messages
 
-    async def dialect(self) -> TensorNames:
-        """The model's tensors, asked for when they may have changed."""
-        return await self._dialects.current()
+    async def tensor_names(self) -> TensorNames:
+        """The model's tensors, queried again when they may have changed."""
+        return await self._tensor_names.current()
 
     async def supported(self) -> frozenset[str]:
-        """The names of the Sampling fields this model can follow."""
-        return supported(await self.dialect())
+        """The names of the Sampling fields that this model accepts."""
+        return supported(await self.tensor_names())
 
     @property
     def control(self) -> TritonControl:
-        """The first server's management calls."""
+        """Management calls to the first server."""
         return self._controls[0]
 
     async def close(self) -> None:
-        self._dialects.close()
+        self._tensor_names.close()
         await self._transport.close()
         for control in self._controls:
             await control.close()
 
-    async def _begin(self, message: bytes) -> tuple[Call, list[TokenChunk], Reader]:
-        """Send the request and wait for its first chunks; again elsewhere while it has none."""
+    async def _start(self, message: bytes) -> tuple[Call, list[TokenChunk], Reader]:
+        """Send the request and wait for its first chunks; retry elsewhere until there are some."""
         until = asyncio.get_running_loop().time() + self._limits.first_token
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return await self._attempt(message, until)
             except BackendUnavailable as error:
-                # The model that comes back may be a newer one.
-                self._dialects.invalidate()
-                again = isinstance(error, SafeToRetry) or self._transport.several
-                if attempt == ATTEMPTS or not again:
+                # After a restart it may be another version of the model.
+                self._tensor_names.invalidate()
+                may_retry = isinstance(error, SafeToRetry) or self._transport.several
+                if attempt == ATTEMPTS or not may_retry:
                     raise
         raise AssertionError("the last attempt returns or raises")
 
@@ -139,10 +139,10 @@ class TritonClient:
             if call is not None:
                 call.cancel()
             if isinstance(error, TimeoutError):
-                raise self._late(self._limits.first_token) from None
+                raise self._timed_out(self._limits.first_token) from None
             raise
 
-    def _late(self, limit: float) -> BackendTimedOut:
+    def _timed_out(self, limit: float) -> BackendTimedOut:
         return BackendTimedOut(
             f"no token of {self.model!r} from Triton at {self.address} within {limit:.3g} s"
         )

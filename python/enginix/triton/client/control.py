@@ -1,4 +1,4 @@
-"""Everything asked of Triton that is not a generation: configuration and loading."""
+"""Triton's management calls: a model's configuration, loading and unloading."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from enginix.triton.client.tensor_names import TensorNames
 
 SECONDS = 10.0
 LOAD_SECONDS = 600.0
-# By default a channel that lost its server waits up to two minutes before it tries again.
+# By default a channel that lost its server waits up to two minutes before it reconnects.
 CHANNEL = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 2000)]
 STATUS = {str(code): code.value[0] for code in grpc.StatusCode}
 
@@ -29,9 +29,9 @@ class TritonControl:
 
     async def config(self, model: str) -> Any:
         """The model's ModelConfig message."""
-        return (await self._asked(self._client.get_model_config, model)).config
+        return (await self._call(self._client.get_model_config, model)).config
 
-    async def dialect(self, model: str) -> TensorNames:
+    async def tensor_names(self, model: str) -> TensorNames:
         config = await self.config(model)
         return TensorNames(
             model=model,
@@ -40,22 +40,22 @@ class TritonControl:
         )
 
     async def metadata(self, model: str) -> Any:
-        return await self._asked(self._client.get_model_metadata, model)
+        return await self._call(self._client.get_model_metadata, model)
 
     async def ready(self, model: str) -> bool:
-        """What Triton believes; it stays true when the model's process is dead."""
-        return bool(await self._asked(self._client.is_model_ready, model))
+        """Triton's own view; it stays true when the model's process is dead."""
+        return bool(await self._call(self._client.is_model_ready, model))
 
     async def load(self, model: str) -> None:
-        await self._asked(self._client.load_model, model, seconds=LOAD_SECONDS)
+        await self._call(self._client.load_model, model, seconds=LOAD_SECONDS)
 
     async def unload(self, model: str) -> None:
-        await self._asked(self._client.unload_model, model, seconds=LOAD_SECONDS)
+        await self._call(self._client.unload_model, model, seconds=LOAD_SECONDS)
 
     async def close(self) -> None:
         await self._client.close()
 
-    async def _asked(self, method: Any, model: str, seconds: float = SECONDS) -> Any:
+    async def _call(self, method: Any, model: str, seconds: float = SECONDS) -> Any:
         try:
             return await method(model, client_timeout=seconds)
         except InferenceServerException as error:
@@ -67,5 +67,5 @@ class TritonControl:
         if "failed to connect" in text:
             return unreachable(self._server, text.rpartition(": ")[2])
         if status == grpc.StatusCode.NOT_FOUND.value[0]:
-            return BackendUnavailable(f"Triton at {self._server} has no such model: {text}")
+            return BackendUnavailable(f"Triton at {self._server} does not have the model: {text}")
         return from_status(status, text, self._server)

@@ -1,4 +1,4 @@
-"""A deadline that is moved for every token, at almost no cost."""
+"""A deadline that moves with every token at almost no cost."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from math import inf
 
 
 class Deadline:
-    """Calls `expired` once when `start`'s seconds pass without `stop`.
+    """Calls `expired` once if `start`'s seconds pass without `stop`.
 
-    Moving it writes one number. Only the timer, at most once per period, looks whether time is
-    really up, because setting and dropping a timer for each token costs more than the token.
+    Moving it writes one number. The timer fires at most once per period and then checks whether the
+    time is up: setting and cancelling a timer for each token costs more than the token.
     """
 
-    __slots__ = ("_due", "_expired", "_looks", "_loop", "_timer")
+    __slots__ = ("_due", "_expired", "_fires_at", "_loop", "_timer")
 
     def __init__(self, expired: Callable[[], None]) -> None:
         self._expired = expired
         self._loop = asyncio.get_running_loop()
         self._due = inf
-        # When the timer, if there is one, looks next.
-        self._looks = inf
+        # When the timer fires next, if it is set.
+        self._fires_at = inf
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self, seconds: float) -> None:
         due = self._due = self._loop.time() + seconds
-        if due < self._looks:
+        if due < self._fires_at:
             self._arm(due)
 
     def stop(self) -> None:
@@ -39,11 +39,11 @@ class Deadline:
     def _arm(self, due: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._looks = due
-        self._timer = None if due == inf else self._loop.call_at(due, self._look)
+        self._fires_at = due
+        self._timer = None if due == inf else self._loop.call_at(due, self._check)
 
-    def _look(self) -> None:
-        self._timer, self._looks = None, inf
+    def _check(self) -> None:
+        self._timer, self._fires_at = None, inf
         if self._due > self._loop.time():
             self._arm(self._due)
         else:

@@ -1,11 +1,11 @@
-"""Turns what Triton, gRPC and HTTP/2 say about a failure into this package's errors."""
+"""Maps failures that Triton, gRPC and HTTP/2 report to this package's errors."""
 
 from __future__ import annotations
 
 from enginix.errors import BackendError, BackendTimedOut, BackendUnavailable, GenerationFailed
 
-# Triton reports these in band, without a status. They say that the model cannot generate at all
-# now, and a restart or the end of loading cures it, unlike an error of one generation.
+# Triton reports these in band, without a status. They mean that the model cannot generate at all
+# now; a restart or the end of loading fixes that, unlike an error of one generation.
 NOT_NOW = (
     "is not healthy",
     "Request for unknown model",
@@ -38,27 +38,27 @@ STATUS_NAMES = {
 
 
 def in_band(text: str) -> BackendError:
-    """The error for a message that Triton put in the stream in place of an answer."""
-    if any(words in text for words in NOT_NOW):
+    """The error for a message that Triton put in the stream in place of a response."""
+    if any(pattern in text for pattern in NOT_NOW):
         return BackendUnavailable(f"Triton cannot run the model now: {text}")
     return GenerationFailed(f"Triton failed to generate: {text}")
 
 
 def from_status(status: int, message: str, server: str) -> BackendError:
     """The error for a gRPC status other than OK."""
-    said = f"Triton at {server} answered {STATUS_NAMES.get(status, f'status {status}')}"
-    text = f"{said}: {message}" if message else said
+    answered = f"Triton at {server} answered {STATUS_NAMES.get(status, f'status {status}')}"
+    text = f"{answered}: {message}" if message else answered
     if status in (CANCELLED, UNAVAILABLE):
         return BackendUnavailable(text)
     if status == DEADLINE_EXCEEDED:
         return BackendTimedOut(text)
-    if any(words in message for words in NOT_NOW):
+    if any(pattern in message for pattern in NOT_NOW):
         return BackendUnavailable(text)
     return GenerationFailed(text)
 
 
 def from_http_status(status: str, server: str) -> BackendError:
-    """The error for an answer that is not gRPC's, as a proxy in between may give."""
+    """The error for an HTTP response that is not gRPC, such as a proxy's."""
     text = f"{server} answered HTTP status {status or 'none'}, expected gRPC"
     if status in PROXY_STATUS:
         return BackendUnavailable(f"{text}; its Triton is not reachable")

@@ -1,4 +1,4 @@
-"""The second transport: the same stream through grpc.aio, the reference to measure against."""
+"""The second transport: the same stream through grpc.aio, as a reference to measure against."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def channel_options(limits: Limits) -> list[tuple[str, Any]]:
 
 
 class GrpcAioTransport:
-    """One channel per address; gRPC itself spreads over the addresses behind one name."""
+    """One channel per address; gRPC itself balances over the addresses behind one name."""
 
     def __init__(self, addresses: tuple[Address, ...], limits: Limits) -> None:
         self._channels = [
@@ -40,7 +40,7 @@ class GrpcAioTransport:
         self._methods = cycle(
             [(server, channel.stream_stream(METHOD)) for server, channel in self._channels]
         )
-        # gRPC drops them without a word.
+        # gRPC drops them without reporting it.
         self.late_messages = 0
 
     @property
@@ -88,7 +88,7 @@ class GrpcAioCall:
         except grpc.aio.AioRpcError as error:
             raise _translated(error, self._server) from None
         except asyncio.CancelledError:
-            # grpc.aio reports the cancellation of a call as that of the task which reads it.
+            # grpc.aio reports a call's cancellation as the cancellation of the task that reads it.
             if self._late:
                 raise TimeoutError from None
             raise

@@ -26,7 +26,7 @@ SCALARS = (
     ("frequency_penalty", "frequency_penalty", "FP32", "f"),
     ("min_tokens", "min_tokens", "INT32", "i"),
 )
-# What an option that is not one scalar needs of the model.
+# Tensor of each option that is not one scalar.
 OTHERS = {
     "seed": "seed",
     "logit_bias": "embedding_bias",
@@ -35,21 +35,23 @@ OTHERS = {
 }
 
 FINAL = "triton_final_response"
-# How many sizes of messages one answer's reader learns.
+# How many message sizes one response's reader remembers.
 MAX_KNOWN = 8
 Tensor = tuple[str, str, tuple[int, ...], bytes]
 
 
-def supported(dialect: TensorNames) -> frozenset[str]:
+def supported(tensor_names: TensorNames) -> frozenset[str]:
     """The fields of Sampling, and `top_logprobs`, that this model has tensors for."""
     tensors = {field: tensor for field, tensor, _, _ in SCALARS} | OTHERS
-    return frozenset(field for field, tensor in tensors.items() if dialect.input(tensor))
+    return frozenset(field for field, tensor in tensors.items() if tensor_names.input(tensor))
 
 
-def build_request(request: TokenRequest, dialect: TensorNames, vocabulary: int | None) -> bytes:
-    """The one message of a stream; `vocabulary` is the width of a logit bias."""
-    message = service_pb2.ModelInferRequest(model_name=dialect.model, id=request.request_id)
-    for name, datatype, shape, raw in _tensors(request, dialect, vocabulary):
+def build_request(
+    request: TokenRequest, tensor_names: TensorNames, vocabulary: int | None
+) -> bytes:
+    """The one message of a stream; `vocabulary` is the width of the logit_bias tensor."""
+    message = service_pb2.ModelInferRequest(model_name=tensor_names.model, id=request.request_id)
+    for name, datatype, shape, raw in _tensors(request, tensor_names, vocabulary):
         message.inputs.add(name=name, datatype=datatype, shape=shape)
         message.raw_input_contents.append(raw)
     message.outputs.add(name="output_ids")
@@ -58,14 +60,14 @@ def build_request(request: TokenRequest, dialect: TensorNames, vocabulary: int |
     if request.top_logprobs:
         message.outputs.add(name="top_log_prob_ids")
         message.outputs.add(name="top_log_probs")
-    # Without it a model that ends its answer with an empty response ends it unseen.
+    # Without it, a model that ends with an empty response ends unnoticed.
     message.parameters["triton_enable_empty_final_response"].bool_param = True
     serialized: bytes = message.SerializeToString()
     return serialized
 
 
 def _tensors(
-    request: TokenRequest, dialect: TensorNames, vocabulary: int | None
+    request: TokenRequest, tensor_names: TensorNames, vocabulary: int | None
 ) -> Iterator[Tensor]:
     count = len(request.prompt_ids)
     yield "input_ids", "INT32", (1, count), _pack("prompt_ids", "i", request.prompt_ids)
@@ -79,33 +81,35 @@ def _tensors(
     if request.logprobs:
         yield _scalar("return_log_probs", "BOOL", "?", True)
     if request.top_logprobs:
-        name = _name(OTHERS["top_logprobs"], "top_logprobs", dialect)
+        name = _name(OTHERS["top_logprobs"], "top_logprobs", tensor_names)
         yield _scalar(name, "INT32", "i", request.top_logprobs, "top_logprobs")
-    yield from _sampling(request.sampling, dialect, vocabulary)
+    yield from _sampling(request.sampling, tensor_names, vocabulary)
 
 
-def _sampling(sampling: Sampling, dialect: TensorNames, vocabulary: int | None) -> Iterator[Tensor]:
+def _sampling(
+    sampling: Sampling, tensor_names: TensorNames, vocabulary: int | None
+) -> Iterator[Tensor]:
     for field, tensor, datatype, letter in SCALARS:
         value = getattr(sampling, field)
         if value is not None:
-            yield _scalar(_name(tensor, field, dialect), datatype, letter, value, field)
+            yield _scalar(_name(tensor, field, tensor_names), datatype, letter, value, field)
     if sampling.seed is not None:
         # OpenAI's seed may be negative; the tensor is unsigned.
         seed = sampling.seed & 0xFFFF_FFFF_FFFF_FFFF
-        yield _scalar(_name("seed", "seed", dialect), "UINT64", "Q", seed)
+        yield _scalar(_name("seed", "seed", tensor_names), "UINT64", "Q", seed)
     if sampling.logit_bias:
-        yield _bias(sampling.logit_bias.items(), dialect, vocabulary)
+        yield _bias(sampling.logit_bias.items(), tensor_names, vocabulary)
     if sampling.guide is not None:
-        kind = _name(OTHERS["guide"], "guide", dialect)
+        kind = _name(OTHERS["guide"], "guide", tensor_names)
         yield kind, "BYTES", (1, 1), _text(sampling.guide.kind)
         yield "guided_decoding_guide", "BYTES", (1, 1), _text(sampling.guide.text)
 
 
-def _name(tensor: str, field: str, dialect: TensorNames) -> str:
-    name = dialect.input(tensor)
+def _name(tensor: str, field: str, tensor_names: TensorNames) -> str:
+    name = tensor_names.input(tensor)
     if name is None:
         raise RequestError(
-            f"model {dialect.model!r} cannot do {field}: it has no input named {tensor!r}; "
+            f"model {tensor_names.model!r} does not support {field}: it has no input {tensor!r}; "
             f"leave {field} out",
             param=field,
         )
@@ -124,18 +128,18 @@ def _pack(field: str, letter: str, values: Sequence[Any]) -> bytes:
 
 
 def _stop_words(ids: Sequence[int]) -> Tensor:
-    # Row one: all words' ids in a row; row two: where each word ends.
+    # Row one: the ids of all stop words; row two: the end offset of each.
     rows = (*ids, *range(1, len(ids) + 1))
     return "stop_words_list", "INT32", (1, 2, len(ids)), _pack("stop_ids", "i", rows)
 
 
 def _bias(
-    biases: Iterable[tuple[int, float]], dialect: TensorNames, vocabulary: int | None
+    biases: Iterable[tuple[int, float]], tensor_names: TensorNames, vocabulary: int | None
 ) -> Tensor:
-    name = _name(OTHERS["logit_bias"], "logit_bias", dialect)
+    name = _name(OTHERS["logit_bias"], "logit_bias", tensor_names)
     if vocabulary is None:
         raise RequestError(
-            f"model {dialect.model!r} cannot do logit_bias: the size of its vocabulary is unknown",
+            f"model {tensor_names.model!r} does not support logit_bias: unknown vocabulary size",
             param="logit_bias",
         )
     row = [0.0] * vocabulary
@@ -155,22 +159,22 @@ def _text(text: str) -> bytes:
 
 
 class Reader:
-    """Reads the messages of one answer.
+    """Reads the messages of one response.
 
-    Nearly all of them differ in the bytes of their token ids only. Once that is proved of one
-    message, its like are read without the protobuf library, which costs five times as much.
+    Nearly all of them differ only in the bytes of their token ids. Once that is verified for one
+    message, others of its size are read without protobuf, which costs five times as much.
     """
 
     __slots__ = ("_known", "failure")
 
     def __init__(self) -> None:
-        # What was wrong with the message after the chunks that `read` returned last.
+        # The error in the message after the chunks that `read` returned last.
         self.failure: BackendError | None = None
-        # A proven message's size -> its bytes before the ids, and how the ids are packed.
+        # Size of a verified message -> its bytes before the ids, and how the ids are packed.
         self._known: dict[int, tuple[bytes, struct.Struct]] = {}
 
     def read(self, messages: Iterable[bytes]) -> list[TokenChunk]:
-        """Raises BackendError when no chunk comes before it; else it is in `failure`."""
+        """Raise BackendError if it comes before any chunk; otherwise store it in `failure`."""
         chunks: list[TokenChunk] = []
         try:
             for message in messages:
@@ -196,7 +200,7 @@ class Reader:
 
 
 def _is_head(head: bytes, ids: struct.Struct, chunk: TokenChunk) -> bool:
-    """Whether with other bytes behind `head` the library reads other ids, and all else alike."""
+    """Whether protobuf reads other ids, and all else unchanged, from other bytes after `head`."""
     others = tuple(~token for token in chunk.ids)
     try:
         return read_chunk(head + ids.pack(*others)) == TokenChunk(others)
@@ -206,19 +210,19 @@ def _is_head(head: bytes, ids: struct.Struct, chunk: TokenChunk) -> bool:
 
 def read_chunk(message: bytes) -> TokenChunk:
     try:
-        response = service_pb2.ModelStreamInferResponse.FromString(message)
+        envelope = service_pb2.ModelStreamInferResponse.FromString(message)
     except DecodeError:
         raise GenerationFailed(
-            f"Triton sent {len(message)} bytes that are no ModelStreamInferResponse"
+            f"Triton sent {len(message)} bytes that are not a ModelStreamInferResponse"
         ) from None
-    if response.error_message:
-        raise in_band(response.error_message)
-    answer = response.infer_response
+    if envelope.error_message:
+        raise in_band(envelope.error_message)
+    response = envelope.infer_response
     ids: tuple[int, ...] = ()
     logprobs: tuple[float, ...] | None = None
     top_ids: tuple[int, ...] = ()
     top_values: tuple[float, ...] = ()
-    for output, raw in zip(answer.outputs, answer.raw_output_contents, strict=False):
+    for output, raw in zip(response.outputs, response.raw_output_contents, strict=False):
         if len(raw) != 4 * prod(output.shape):
             raise _wrong_size(output.name, output.shape, raw)
         if output.name == "output_ids":
@@ -229,14 +233,14 @@ def read_chunk(message: bytes) -> TokenChunk:
             top_ids = struct.unpack(f"<{len(raw) >> 2}i", raw)
         elif output.name == "top_log_probs":
             top_values = struct.unpack(f"<{len(raw) >> 2}f", raw)
-    top = _by_place(top_ids, top_values, len(ids))
-    return TokenChunk(ids, logprobs, answer.parameters[FINAL].bool_param, top)
+    top = _by_position(top_ids, top_values, len(ids))
+    return TokenChunk(ids, logprobs, response.parameters[FINAL].bool_param, top)
 
 
-def _by_place(
+def _by_position(
     ids: Sequence[int], logprobs: Sequence[float], places: int
 ) -> tuple[tuple[tuple[int, float], ...], ...]:
-    """Every place has as many of them."""
+    """Group the pairs; every position has the same number of them."""
     if not ids or not places:
         return ()
     pairs = tuple(zip(ids, logprobs, strict=True))
@@ -247,5 +251,5 @@ def _by_place(
 def _wrong_size(name: str, shape: Iterable[int], raw: bytes) -> GenerationFailed:
     return GenerationFailed(
         f"Triton sent {len(raw)} bytes for {name} of shape {list(shape)}, expected "
-        f"{4 * prod(shape)}; the Python its models run in needs numpy < 2"
+        f"{4 * prod(shape)}; the Python environment of its models needs numpy < 2"
     )

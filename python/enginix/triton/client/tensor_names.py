@@ -1,4 +1,4 @@
-"""Which tensors a model has, and how its generation of TensorRT-LLM calls them."""
+"""Which tensors a model has, and their names in its version of TensorRT-LLM."""
 
 from __future__ import annotations
 
@@ -22,66 +22,66 @@ class TensorNames:
     outputs: frozenset[str]
 
     def input(self, name: str) -> str | None:
-        """The model's own name for an input, or None when it has no such input."""
+        """The model's own name for an input, or None if it has no such input."""
         if name in self.inputs:
             return name
         older = RENAMED.get(name)
         return older if older in self.inputs else None
 
 
-class Asked(Protocol):
-    async def dialect(self, model: str) -> TensorNames: ...
+class Control(Protocol):
+    async def tensor_names(self, model: str) -> TensorNames: ...
 
 
 class TensorNamesOfModel:
-    """Asks for a model's tensors once, however many requests want to know at the same time.
+    """Queries a model's tensors once, however many requests need them at the same time.
 
-    A `given` dialect is never asked for.
+    With `given`, it never queries.
     """
 
-    def __init__(self, servers: Sequence[Asked], model: str, given: TensorNames | None) -> None:
+    def __init__(self, servers: Sequence[Control], model: str, given: TensorNames | None) -> None:
         self._servers = servers
         self._model = model
         self._fixed = given is not None
         self._known = given
-        self._doubted = given is None
-        self._asking: asyncio.Task[TensorNames] | None = None
+        self._stale = given is None
+        self._query: asyncio.Task[TensorNames] | None = None
 
     async def current(self) -> TensorNames:
-        if self._known is not None and not self._doubted:
+        if self._known is not None and not self._stale:
             return self._known
-        if self._asking is None:
-            self._asking = asyncio.get_running_loop().create_task(self._ask())
-        asking = self._asking
-        # One request that is cancelled must not take the answer from the others.
-        await asyncio.wait([asking])
+        if self._query is None:
+            self._query = asyncio.get_running_loop().create_task(self._run_query())
+        query = self._query
+        # Cancelling one request must not cancel the query for the others.
+        await asyncio.wait([query])
         try:
-            return asking.result()
+            return query.result()
         except BackendUnavailable:
             if self._known is None:
                 raise
             return self._known
 
     def invalidate(self) -> None:
-        """The model went away: ask again when it is next used."""
-        self._doubted = not self._fixed
+        """The model went away: query again on its next use."""
+        self._stale = not self._fixed
 
     def close(self) -> None:
-        if self._asking is not None:
-            self._asking.cancel()
+        if self._query is not None:
+            self._query.cancel()
 
-    async def _ask(self) -> TensorNames:
+    async def _run_query(self) -> TensorNames:
         try:
-            self._known = await self._ask_servers()
-            self._doubted = False
+            self._known = await self._query_servers()
+            self._stale = False
             return self._known
         finally:
-            self._asking = None
+            self._query = None
 
-    async def _ask_servers(self) -> TensorNames:
+    async def _query_servers(self) -> TensorNames:
         for server in self._servers[:-1]:
             try:
-                return await server.dialect(self._model)
+                return await server.tensor_names(self._model)
             except BackendUnavailable:
                 continue
-        return await self._servers[-1].dialect(self._model)
+        return await self._servers[-1].tensor_names(self._model)

@@ -1,4 +1,4 @@
-"""What TritonClient needs of a transport: one streaming call, message bytes in and out."""
+"""The interface of TritonClient's transports: a streaming call, message bytes in and out."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ class Call(Protocol):
     """One ModelStreamInfer stream that carries one request."""
 
     async def receive(self, limit: float) -> list[bytes]:
-        """Every message that has arrived, waiting for the first; empty at the stream's end.
+        """Wait for a message and return all that have arrived; empty at the stream's end.
 
-        Raises TimeoutError after `limit` seconds without one, BackendError when it failed.
+        Raises TimeoutError after `limit` seconds without one, BackendError if the stream failed.
         """
         ...
 
     def cancel(self) -> None:
-        """Stop the request at the server now; nothing happens when it has ended."""
+        """Stop the request at the server now; a no-op if it has ended."""
         ...
 
     def release(self) -> None:
-        """The answer is complete: let the server end the stream by itself."""
+        """The response is complete: let the server end the stream."""
         ...
 
 
@@ -32,7 +32,7 @@ class Transport(Protocol):
 
     @property
     def late_messages(self) -> int:
-        """How many still came for requests that had been cancelled; a token has one."""
+        """How many messages still arrived for cancelled requests; one per token."""
         ...
 
     async def open(self, message: bytes) -> Call:

@@ -1,4 +1,4 @@
-"""Triton's command line, as a pure function of where things are and what was asked for."""
+"""Builds Triton's command line: a pure function of paths and options."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """`exit_timeout` is the seconds running requests get to finish on SIGTERM."""
+    """`exit_timeout` is how many seconds running requests get to finish after SIGTERM."""
 
     host: str = "127.0.0.1"
     http_port: int = 8000
@@ -26,7 +26,7 @@ class ServerOptions:
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """Where a Triton is; directories that are None are where this Triton expects them itself."""
+    """Where a Triton is installed; it finds directories that are None by itself."""
 
     program: Path
     backends: Path | None = None
@@ -41,7 +41,7 @@ def tritonserver_command(
     shm_prefix: str,
     only: Sequence[str] = (),
 ) -> list[str]:
-    """`only` names the models to load; all of the repository's when it is empty."""
+    """`only` names the models to load; empty loads all of the repository's."""
     command = [
         str(installation.program),
         f"--model-repository={repository}",
@@ -52,17 +52,17 @@ def tritonserver_command(
         f"--metrics-address={options.host}",
         f"--metrics-port={options.metrics_port}",
         f"--exit-timeout-secs={options.exit_timeout}",
-        # Explicit control: a wedged model can be unloaded and loaded again without a restart.
+        # Explicit control lets us unload and reload a wedged model without a restart.
         "--model-control-mode=explicit",
         *(f"--load-model={name}" for name in only or ["*"]),
-        # Rendered configurations are complete; Triton's guesses would hide a mistake in them.
+        # The rendered configurations are complete; auto-completion would hide mistakes in them.
         "--disable-auto-complete-config",
         f"--backend-config=python,shm-region-prefix-name={shm_prefix}",
     ]
     if installation.backends:
         command.append(f"--backend-directory={installation.backends}")
     if installation.caches:
-        # Only the CPU's Triton brings a cache directory, and it has no GPU to measure.
+        # Only the CPU build of Triton has a cache directory, and there is no GPU to measure.
         command += [f"--cache-directory={installation.caches}", "--allow-gpu-metrics=false"]
     if options.log_verbose:
         command.append(f"--log-verbose={options.log_verbose}")

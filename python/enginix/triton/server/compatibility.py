@@ -1,8 +1,8 @@
-"""Whether an engine fits this machine and runtime, said before anything touches CUDA.
+"""Checks that an engine fits this machine and runtime before anything touches CUDA.
 
-TensorRT-LLM finds each of these late and in its own words ("expecting compute 9.0 got compute
-8.9", "MPI size mismatch", "key 'builder_config' not found"); each is answered here with what was
-found, what was expected and the command that fixes it.
+TensorRT-LLM detects these mismatches late and obscurely ("expecting compute 9.0 got compute
+8.9", "MPI size mismatch", "key 'builder_config' not found"). Here each error says what was found,
+what was expected, and the command that fixes it.
 """
 
 from __future__ import annotations
@@ -18,40 +18,40 @@ from enginix.errors import EngineDamaged, EngineMismatch
 from enginix.manifest import Manifest, check_files
 from enginix.triton.server.gpus import Gpu
 
-# What trtllm-build writes at the top of an engine's config.json. TensorRT-LLM takes a file without
-# `version` for one of its old format and then misses `builder_config`.
+# What trtllm-build writes at the top level of an engine's config.json. Without `version`,
+# TensorRT-LLM assumes its old format and then misses `builder_config`.
 ENGINE_CONFIG_KEYS = {"version", "pretrained_config", "build_config"}
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """`tensorrt_llm` is the serving runtime's version, None where it is not known."""
+    """`tensorrt_llm` is the serving runtime's version, None if unknown."""
 
     gpus: Sequence[Gpu]
     tensorrt_llm: str | None = None
 
 
 def require_fit(directory: Path, manifest: Manifest, machine: Machine) -> None:
-    """Raise EngineDamaged or EngineMismatch with everything that does not fit, one a line."""
+    """Raise EngineDamaged or EngineMismatch listing every mismatch, one per line."""
     check_files(directory, manifest)
-    mismatches = find_misfits(directory, manifest, machine)
+    mismatches = find_mismatches(directory, manifest, machine)
     if mismatches:
         raise EngineMismatch("\n".join([f"{directory} does not fit here:", *mismatches]))
 
 
-def find_misfits(directory: Path, manifest: Manifest, machine: Machine) -> list[str]:
-    """One sentence for each; an engine that needs no GPU fits every machine."""
+def find_mismatches(directory: Path, manifest: Manifest, machine: Machine) -> list[str]:
+    """One sentence per mismatch; an engine that needs no GPU fits every machine."""
     if manifest.kind != "tensorrt-llm":
         return []
     return [
-        *_config_misfits(directory, manifest),
-        *_gpu_misfits(manifest, machine.gpus),
-        *_version_misfits(manifest, machine.tensorrt_llm),
+        *_config_mismatches(directory, manifest),
+        *_gpu_mismatches(manifest, machine.gpus),
+        *_version_mismatches(manifest, machine.tensorrt_llm),
     ]
 
 
 def build_command(manifest: Manifest, gpus: int) -> str:
-    """What makes an engine of this model that as many GPUs can run."""
+    """The command that builds an engine of this model for that many GPUs."""
     spec = load_catalog().get(manifest.name)
     variants = spec.variants.values() if spec and spec.kind == manifest.kind else ()
     fitting = [each.tensor_parallel for each in variants if each.tensor_parallel <= gpus]
@@ -65,25 +65,25 @@ def build_command(manifest: Manifest, gpus: int) -> str:
     return f"nix build .#{manifest.name}-engine{suffix} --option sandbox relaxed"
 
 
-def _config_misfits(directory: Path, manifest: Manifest) -> list[str]:
-    again = f"build it again: {build_command(manifest, manifest.parallelism.world_size)}"
+def _config_mismatches(directory: Path, manifest: Manifest) -> list[str]:
+    rebuild = f"build it again: {build_command(manifest, manifest.parallelism.world_size)}"
     config = _read_config(directory / "config.json")
     if missing := ENGINE_CONFIG_KEYS - config.keys():
         what = "a Hugging Face" if "architectures" in config else "not an engine's"
         return [
             f"config.json is {what} config.json, without {', '.join(sorted(missing))} "
-            f"(TensorRT-LLM would say: key 'builder_config' not found); {again}"
+            f"(TensorRT-LLM would report: key 'builder_config' not found); {rebuild}"
         ]
     found = _within(_within(config, "pretrained_config"), "quantization").get("quant_algo")
     if found != manifest.quantization.algo:
         return [
-            f"config.json says quantization {found}, the checkpoint has "
-            f"{manifest.quantization.algo}: this engine would answer garbage; {again}"
+            f"config.json has quantization {found}, the checkpoint has "
+            f"{manifest.quantization.algo}: this engine would generate garbage; {rebuild}"
         ]
     return []
 
 
-def _gpu_misfits(manifest: Manifest, gpus: Sequence[Gpu]) -> list[str]:
+def _gpu_mismatches(manifest: Manifest, gpus: Sequence[Gpu]) -> list[str]:
     ranks = manifest.parallelism.world_size
     mismatches = []
     if len(gpus) < ranks:
@@ -106,7 +106,7 @@ def _gpu_misfits(manifest: Manifest, gpus: Sequence[Gpu]) -> list[str]:
     return mismatches
 
 
-def _version_misfits(manifest: Manifest, runtime: str | None) -> list[str]:
+def _version_mismatches(manifest: Manifest, runtime: str | None) -> list[str]:
     built_with = manifest.built_with.tensorrt_llm
     if runtime is None or built_with is None or runtime == built_with:
         return []

@@ -1,4 +1,4 @@
-"""Which GPUs this machine has, as `nvidia-smi` tells; nothing here touches CUDA."""
+"""Lists this machine's GPUs through `nvidia-smi`; nothing here touches CUDA."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from enginix.errors import ProcessError
 from enginix.process import find_program, run
 
 QUERY = "index,uuid,name,compute_cap,memory.total,memory.free,driver_version"
-PATIENCE = 20.0
+TIMEOUT_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """Memory is in MiB, as nvidia-smi counts it; 0 where the driver does not tell (GB10)."""
+    """Memory is in MiB, as nvidia-smi reports it; 0 where the driver does not report it (GB10)."""
 
     index: int
     uuid: str
@@ -26,16 +26,16 @@ class Gpu:
 
 
 def query_gpus() -> list[Gpu]:
-    """Every GPU of the machine; none where there is no driver or nvidia-smi."""
+    """Every GPU of the machine; an empty list without a driver or nvidia-smi."""
     program = find_program("nvidia-smi")
     if program is None:
         return []
     flags = [f"--query-gpu={QUERY}", "--format=csv,noheader,nounits"]
     try:
-        return parse_gpus(run([str(program), *flags], timeout=PATIENCE))
+        return parse_gpus(run([str(program), *flags], timeout=TIMEOUT_SECONDS))
     except ProcessError:
-        # nvidia-smi without a working driver: to us, a machine without GPUs. `enginix doctor`
-        # shows its words.
+        # nvidia-smi without a working driver counts as a machine without GPUs; `enginix doctor`
+        # shows its output.
         return []
 
 
@@ -50,7 +50,7 @@ def parse_gpus(text: str) -> list[Gpu]:
 
 
 def visible_gpus(gpus: Sequence[Gpu], cuda_visible_devices: str | None) -> list[Gpu]:
-    """Those CUDA would see, in its order: the list ends at the first name CUDA does not know."""
+    """The GPUs that CUDA would see, in order: the list ends at the first name CUDA rejects."""
     if cuda_visible_devices is None:
         return list(gpus)
     visible: list[Gpu] = []

@@ -1,4 +1,4 @@
-"""Finds the Triton that serves TensorRT-LLM engines: a runtime's, or NVIDIA's container's."""
+"""Finds the Triton that serves TensorRT-LLM engines: a runtime's or NVIDIA's container's."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from enginix.triton.server.repository import EXECUTOR_WORKER
 
 CONTAINER = Path("/opt/tritonserver")
 VARIABLE = "ENGINIX_RUNTIME_TENSORRT_LLM"
-QUESTION = "import importlib.metadata as m; print(m.version('tensorrt_llm'))"
-PATIENCE = 60.0
+PRINT_VERSION = "import importlib.metadata as m; print(m.version('tensorrt_llm'))"
+TIMEOUT_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +26,10 @@ class TensorrtLlmTriton:
 
     @property
     def rank_server(self) -> Installation:
-        """The server as mpirun's ranks name it, by PATH.
+        """The server's program as mpirun starts it: by name, found on PATH.
 
-        A runtime's commands may enter a file system of their own, as Nix's do: its mpirun is in
-        there already, and finds the server itself in its own PATH.
+        A runtime's commands may enter their own file system, as Nix's do: its mpirun already runs
+        inside, and finds the server on the PATH there.
         """
         return Installation(Path(self.server.program.name), self.server.backends)
 
@@ -51,7 +51,7 @@ class TensorrtLlmTriton:
 
 
 def find_tensorrt_llm(runtime: Path | None, container: Path = CONTAINER) -> TensorrtLlmTriton:
-    """`runtime` is a directory with bin/tritonserver; RuntimeMissing says how to get one."""
+    """`runtime` is a directory with bin/tritonserver. Raises RuntimeMissing, which explains."""
     for root in (runtime, container):
         if root is not None and (program := root / "bin" / "tritonserver").exists():
             return _triton(program)
@@ -65,7 +65,7 @@ def find_tensorrt_llm(runtime: Path | None, container: Path = CONTAINER) -> Tens
 
 
 def runtime_version(runtime: Path | None, path: str, container: Path = CONTAINER) -> str | None:
-    """The TensorRT-LLM of the Triton that would serve here, or else of a runtime without one."""
+    """The TensorRT-LLM version of the Triton found, else of `runtime` or PATH."""
     try:
         return find_tensorrt_llm(runtime, container).version(path)
     except RuntimeMissing:
@@ -73,11 +73,11 @@ def runtime_version(runtime: Path | None, path: str, container: Path = CONTAINER
 
 
 def installed_version(path: str) -> str | None:
-    """Asked of the first Python on `path` without loading anything; None when nobody knows."""
+    """Query the first Python on `path` without loading anything; None if it is unknown."""
     for name in ("python", "python3"):
         if python := find_program(name, path):
             try:
-                return run([str(python), "-c", QUESTION], timeout=PATIENCE).split()[-1]
+                return run([str(python), "-c", PRINT_VERSION], timeout=TIMEOUT_SECONDS).split()[-1]
             except (ProcessError, IndexError):
                 continue
     return None
@@ -88,5 +88,5 @@ def _triton(program: Path) -> TensorrtLlmTriton:
     worker = backends / EXECUTOR_WORKER.parent.name / EXECUTOR_WORKER.name
     if worker.exists():
         return TensorrtLlmTriton(Installation(program, backends), worker, program.parent)
-    # A command that enters NVIDIA's file system finds everything where it is in there.
+    # A command that enters NVIDIA's file system finds the rest at NVIDIA's paths.
     return TensorrtLlmTriton(Installation(program), EXECUTOR_WORKER, program.parent)

@@ -1,4 +1,4 @@
-"""Runs a Triton for one engine: ready within a deadline or explained, and gone without a trace."""
+"""Runs a Triton for one engine: ready by a deadline or an error, and cleaned up afterwards."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from enginix.triton.server.mpi import CrashExcerpt, leader
 logger = logging.getLogger(__name__)
 
 READY_POLL = 0.05
-# Triton counts down its own exit timeout first; killing is for a server that does not even do that.
+# Triton enforces its own exit timeout first; we kill a server that does not even do that.
 GRACE_BEYOND_EXIT_TIMEOUT = 5.0
-# How long what a server that has ended wrote last may take to arrive.
+# How long the last output of a server that has ended may take to arrive.
 LAST_LINES_PATIENCE = 2.0
 CHUNK = 1 << 16
 
@@ -31,9 +31,9 @@ Hear = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """A server's command line and environment, and how long it may take, in seconds.
+    """A server's command line and environment, and its start timeout in seconds.
 
-    `ranks` above 1: the command is mpirun's, and its output tells which rank said what.
+    With `ranks` above 1 the command is mpirun's, and its output tags each line with its rank.
     """
 
     command: list[str]
@@ -56,7 +56,7 @@ class Server:
         return self._process.returncode
 
     async def ended(self) -> ProcessError:
-        """Waits for the server's end, which nobody asked for, and explains it."""
+        """Wait until the server ends, which was not requested, and return why."""
         return ProcessError(await self._explain(await self._process.wait(), ""))
 
     async def until_ready(self, is_ready: Callable[[], Awaitable[bool]]) -> None:
@@ -66,18 +66,18 @@ class Server:
             await asyncio.sleep(READY_POLL)
 
     async def give_up(self, deadline: float) -> StartFailed:
-        """Kills a server that is not ready in time: it may ignore every other signal."""
+        """Kill a server that is not ready in time: it may ignore every other signal."""
         await end_tree(self._process, grace=0)
         why = self._words.describe() if self._words else "its log says what it waited for"
         return StartFailed(
-            f"Triton was not ready within {deadline:g} s and was killed (a longer time: "
-            f"--start-timeout; more of its log: --log-verbose 1); {why}"
+            f"Triton was not ready within {deadline:g} s and was killed (to wait longer: "
+            f"--start-timeout; for more of its log: --log-verbose 1); {why}"
         )
 
     async def drain(self, grace: float) -> None:
-        """Let rank 0 finish its requests, for which it needs the others.
+        """Let rank 0 finish its requests, for which it needs the other ranks.
 
-        mpirun would end all ranks together, and listens to none of them meanwhile.
+        mpirun would end all ranks at once, and handles no other signal meanwhile.
         """
         if self._words is None or self._process.returncode is not None:
             return
@@ -102,11 +102,11 @@ def require_ports_free(options: ServerOptions) -> None:
 async def launched(
     launch: Launch, is_ready: Callable[[], Awaitable[bool]], *, hear: Hear = logger.info
 ) -> AsyncIterator[Server]:
-    """The server, once it is ready; its whole tree is gone when the block ends.
+    """Yield the server once it is ready; end its whole process tree when the block ends.
 
-    `hear` gets the lines of several ranks; one server writes to where this process writes.
-    Raises StartFailed when it ends before, or when the deadline passes: a stub that cannot start
-    makes tritonserver wait for ever and ignore SIGINT.
+    `hear` receives the output lines of several ranks; a single server inherits our output.
+    Raises StartFailed if it ends first or the deadline passes: with a stub that cannot start,
+    tritonserver waits for ever and ignores SIGINT.
     """
     grace = launch.options.exit_timeout + GRACE_BEYOND_EXIT_TIMEOUT
     words = CrashExcerpt() if launch.ranks > 1 else None
@@ -121,7 +121,7 @@ async def launched(
         ) as process,
     ):
         hearing = asyncio.create_task(_listen(process.stdout, words, hear))
-        # When nobody is left who could write: what ranks said at their end is still heard.
+        # Read to the end, when no writer is left: the ranks' last lines explain a crash.
         afterwards.push_async_callback(_finish, hearing)
         server = Server(process, words, hearing)
         try:
@@ -158,5 +158,5 @@ async def _listen(
 
 
 def _describe_mpirun(code: int) -> str:
-    """mpirun ends as its first rank did, and puts 128 before the number of a signal."""
+    """mpirun exits with its first rank's status, or 128 plus the number of a signal."""
     return describe_exit(128 - code if 128 < code < 160 else code)

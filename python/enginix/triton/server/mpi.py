@@ -1,4 +1,4 @@
-"""One tritonserver per rank under Open MPI: the command line, and which rank said what.
+"""Runs one tritonserver per rank under Open MPI: command line, and output lines by rank.
 
 TensorRT-LLM's leader mode: rank 0 serves, the others load only `tensorrt_llm` and wait for it.
 MPI's world size must be the engine's tp * pp.
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from enginix.process import descendants, variable_of
 
-LAST_WORDS = 8
+MAX_LINES = 8
 
-# In the environment of everything a rank is.
+# Set in the environment of every process of a rank.
 RANK = "OMPI_COMM_WORLD_RANK"
 
 # "[1,2]<stderr>:text" and, since Open MPI 5, "[job-name,2]<stderr>: text".
@@ -30,12 +30,12 @@ def mpirun_command(
 ) -> list[str]:
     """`ranks[i]` is rank i's own command line.
 
-    `oversubscribe` lets there be more ranks than cores: a rank waits for its GPU most of the time.
+    `oversubscribe` allows more ranks than cores: a rank waits for its GPU most of the time.
     """
-    # Open MPI binds each rank to one core, or one socket; a server and its models want them all.
+    # Open MPI binds each rank to one core or socket; a server and its models need them all.
     command = [mpirun, "--tag-output", "--bind-to", "none"]
     if as_root:
-        # Open MPI refuses to run as root otherwise, and containers and Nix builders are root.
+        # Open MPI otherwise refuses to run as root, and containers and Nix builders are root.
         command.append("--allow-run-as-root")
     if oversubscribe:
         command.append("--oversubscribe")
@@ -46,39 +46,39 @@ def mpirun_command(
 
 def leader(mpirun: int) -> int | None:
     """Process id of rank 0, below the mpirun with that process id."""
-    # Parents come first: rank 0 before the stubs it has started.
+    # Parents come before children: rank 0 before the stubs it started.
     ranks = (pid for pid in descendants(mpirun) if variable_of(pid, RANK) == "0")
     return next(ranks, None)
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class RankLine:
     rank: int
     text: str
 
 
-def parse_line(line: str) -> Said | None:
-    """What a rank said; None for a line of mpirun's own."""
+def parse_line(line: str) -> RankLine | None:
+    """A rank's output line; None for a line of mpirun's own."""
     found = TAG.match(line)
-    # A line that reached mpirun in pieces has a tag before each piece.
-    return Said(int(found[1]), TAG.sub("", line)) if found else None
+    # A line that reached mpirun in chunks has a tag before each chunk.
+    return RankLine(int(found[1]), TAG.sub("", line)) if found else None
 
 
 class CrashExcerpt:
-    """Keeps each rank's last lines, to tell which of them ended the others, and why."""
+    """Keeps each rank's last output lines, to tell which rank ended the others and why."""
 
     def __init__(self) -> None:
-        self._lines: dict[int | None, deque[str]] = defaultdict(lambda: deque(maxlen=LAST_WORDS))
+        self._lines: dict[int | None, deque[str]] = defaultdict(lambda: deque(maxlen=MAX_LINES))
 
     def hear(self, line: str) -> None:
-        said = parse_line(line)
-        if said:
-            self._lines[said.rank].append(said.text)
+        line_of_rank = parse_line(line)
+        if line_of_rank:
+            self._lines[line_of_rank.rank].append(line_of_rank.text)
         elif line.strip():
             self._lines[None].append(line)
 
     def culprit(self) -> int | None:
-        """The rank that mpirun names as the first to end, if it names one."""
+        """The rank that mpirun names as the first to end, or None."""
         for line in self._lines[None]:
             if found := NAMED.search(line):
                 return int(found[1] or found[2])
@@ -89,12 +89,15 @@ class CrashExcerpt:
         return list(self._lines[rank])
 
     def describe(self) -> str:
-        """Which rank ended first and its last words; every rank's own where nobody was first."""
+        """The first rank to end and its last lines; every rank's if no rank was first."""
         culprit = self.culprit()
         if culprit is not None:
-            return f"rank {culprit} ended first and took the others along" + self._quote(culprit)
+            return f"rank {culprit} ended first and ended the others" + self._quote(culprit)
         ranks = sorted(rank for rank in self._lines if rank is not None)
-        return "; ".join(f"rank {rank}" + self._quote(rank) for rank in ranks) or "no rank spoke"
+        return (
+            "; ".join(f"rank {rank}" + self._quote(rank) for rank in ranks)
+            or "no rank wrote a line"
+        )
 
     def _quote(self, rank: int) -> str:
         lines = self.of(rank)

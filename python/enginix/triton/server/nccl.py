@@ -1,7 +1,7 @@
 """Chooses NCCL's settings from how the GPUs are connected.
 
-NCCL's own guesses are made for machines with NVLink and InfiniBand; on PCIe boxes they cost users
-hours. Path names are nvidia-smi's: NV# (NVLink), PIX and PXB (PCIe switches), PHB (one host
+NCCL's defaults assume NVLink and InfiniBand; on PCIe machines they cost users hours. Path names
+are nvidia-smi's: NV# (NVLink), PIX and PXB (PCIe switches), PHB (one host
 bridge), NODE (several host bridges of one socket), SYS (between sockets).
 """
 
@@ -15,7 +15,7 @@ from itertools import combinations
 from enginix.errors import ProcessError
 from enginix.process import find_program, run
 
-PATIENCE = 20.0
+TIMEOUT_SECONDS = 20.0
 PATHS = ("PIX", "PXB", "PHB", "NODE", "SYS")
 
 Links = Mapping[tuple[int, int], str]
@@ -23,7 +23,7 @@ Links = Mapping[tuple[int, int], str]
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """`value` None: the user's own setting stands, and `why` says which it is."""
+    """`value` None: the user's own setting applies, and `why` names it."""
 
     name: str
     value: str | None
@@ -31,25 +31,25 @@ class Setting:
 
 
 def query_links() -> Links:
-    """(GPU, GPU) -> path name, from `nvidia-smi topo -m`; empty where there is none."""
+    """(GPU, GPU) -> path name, from `nvidia-smi topo -m`; empty without nvidia-smi."""
     program = find_program("nvidia-smi")
     if program is None:
         return {}
     try:
-        return parse_links(run([str(program), "topo", "-m"], timeout=PATIENCE))
+        return parse_links(run([str(program), "topo", "-m"], timeout=TIMEOUT_SECONDS))
     except ProcessError:
         return {}
 
 
 def parse_links(text: str) -> Links:
-    """The GPU rows and columns of the matrix; NICs and affinities are left out."""
-    # Terminals get the header underlined with escape codes, and pipes do on some drivers.
+    """Read the GPU rows and columns of the matrix; skip NICs and affinities."""
+    # On terminals, and with some drivers in pipes, escape codes underline the header.
     lines = re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
     header = next((line.split() for line in lines if re.match(r"\s+GPU0\b", line)), [])
     columns = [word for word in header if re.fullmatch(r"GPU\d+", word)]
     links = {}
     for line in lines:
-        # A row begins with its name, the header with space.
+        # A row starts with its name, the header with a space.
         if re.match(r"GPU\d+\s", line):
             name, *cells = line.split()
             for column, path in zip(columns, cells, strict=False):
@@ -59,7 +59,7 @@ def parse_links(text: str) -> Links:
 
 
 def nccl_settings(links: Links, gpus: Sequence[int], user: Mapping[str, str]) -> list[Setting]:
-    """What to set for ranks on these GPUs of one machine; `user` is the caller's environment."""
+    """Settings for ranks on these GPUs of one machine; `user` is the caller's environment."""
     paths = {links.get(pair, "unknown") for pair in combinations(sorted(gpus), 2)}
     if not paths:
         return []
@@ -79,11 +79,11 @@ def _peer_to_peer(paths: set[str]) -> list[Setting]:
     if all(path.startswith("NV") for path in paths):
         return [Setting("NCCL_P2P_LEVEL", "NVL", "every pair of GPUs has NVLink")]
     if "unknown" in paths or not paths <= {*PATHS, *(path for path in paths if path[:2] == "NV")}:
-        # Better NCCL's own guess than ours about a machine we cannot see.
+        # The topology is unknown: keep NCCL's default.
         return []
-    shared = Setting("NCCL_SHM_DISABLE", "0", "pairs without direct copies use shared memory")
+    shared = Setting("NCCL_SHM_DISABLE", "0", "pairs without peer-to-peer use shared memory")
     if paths & {"NODE", "SYS"}:
         farthest = "SYS" if "SYS" in paths else "NODE"
-        why = f"some pairs are {farthest} apart: direct copies only within one host bridge"
+        why = f"some pairs are {farthest} apart: peer-to-peer only within one host bridge"
         return [Setting("NCCL_P2P_LEVEL", "PHB", why), shared]
     return [Setting("NCCL_P2P_LEVEL", "PHB", "the GPUs share one PCIe host bridge"), shared]

@@ -1,4 +1,4 @@
-"""The command line and environment of a tensorrt-llm engine's server: one process for each rank."""
+"""The command line and environment of a tensorrt-llm engine's server: one process per rank."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from enginix.triton.server.installation import TensorrtLlmTriton
 from enginix.triton.server.mpi import mpirun_command
 from enginix.triton.server.nccl import Setting
 
-# An mpirun that is killed, or whose output nobody reads any more, leaves its ranks behind. setpriv
-# is of util-linux, which NVIDIA's image and every Debian and Ubuntu have; else our Python does it.
+# A killed mpirun, or one whose output pipe is closed, leaves its ranks running. setpriv is part
+# of util-linux, which NVIDIA's image, Debian and Ubuntu have; otherwise our Python does it.
 SETPRIV = ("setpriv", "--pdeathsig", "KILL", "--")
 IN_PYTHON = (
     "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9, 0, 0, 0); "
@@ -31,19 +31,19 @@ def server_command(
     shm_prefix: str,
     path: str,
 ) -> list[str]:
-    """tritonserver itself for one rank, mpirun over one tritonserver each for more."""
+    """tritonserver itself for one rank; for more, mpirun over one tritonserver each."""
     if ranks == 1:
         return tritonserver_command(triton.server, repository, options, shm_prefix=shm_prefix)
     commands = [
         [
-            *dying_along(path),
+            *die_with_parent(path),
             *tritonserver_command(
                 triton.rank_server,
                 repository,
                 options,
-                # All ranks are on one machine and must not share their Python models' memory.
+                # All ranks share a machine but must not share their Python models' memory.
                 shm_prefix=f"{shm_prefix}{rank}_",
-                # Rank 0 serves; the others only run the engine, as rank 0 tells them.
+                # Rank 0 serves; the others only run the engine under its control.
                 only=["tensorrt_llm"] if rank else [],
             ),
         ]
@@ -57,8 +57,8 @@ def server_command(
     )
 
 
-def dying_along(path: str) -> Sequence[str]:
-    """Put before a command, the kernel kills it when the process that starts it dies."""
+def die_with_parent(path: str) -> Sequence[str]:
+    """A command prefix: the kernel kills the command when the process that starts it dies."""
     if find_program(SETPRIV[0], path):
         return SETPRIV
     return (sys.executable, "-I", "-S", "-c", IN_PYTHON)
@@ -69,7 +69,7 @@ def server_environment(
     base: Mapping[str, str],
     nccl: Iterable[Setting],
 ) -> dict[str, str]:
-    """`base` with what the server needs; what the user has set stands."""
+    """`base` plus what the server needs; the user's settings win."""
     return {
         **{setting.name: setting.value for setting in nccl if setting.value is not None},
         **base,

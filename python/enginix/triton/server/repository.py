@@ -1,7 +1,7 @@
 """Renders Triton's model repository for one engine, from triton-repo/ and the engine's manifest.
 
-Both kinds of mistake are refused: a hole nobody fills, and a value no hole takes. (NVIDIA's own
-filler leaves holes, which surface as Triton's parse errors, or not at all.)
+Two mistakes are errors: a hole without a value, and a value without a hole. (NVIDIA's own
+script leaves holes unfilled, which surface as Triton's parse errors, or not at all.)
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from enginix.triton.template_files import TEMPLATES
 
 CONFIG = "config.pbtxt"
 
-# What the build leaves of the tokenizer for TensorRT-LLM's guided decoding; NVIDIA's name for it.
+# TensorRT-LLM's guided decoding reads it; the build writes it, NVIDIA chose the name.
 GUIDE_FILE = "xgrammar_tokenizer_info.json"
 
 # Requests that tensorrt_llm_bls serves at a time; each takes a process with a tokenizer of its own.
@@ -34,10 +34,10 @@ EXECUTOR_WORKER = Path("/opt/tritonserver/backends/tensorrtllm/trtllmExecutorWor
 
 @dataclass(frozen=True, slots=True)
 class RenderOptions:
-    """`threads` 0 lets the model choose: one for each physical core it may use (gguf).
+    """`threads` 0 lets the model choose: one per physical core it may use (gguf).
 
-    `kv_cache_fraction` is the part of the GPU memory left after loading that the KV cache takes,
-    and `executor_worker` where this Triton keeps TensorRT-LLM's worker (both tensorrt-llm).
+    `kv_cache_fraction` is the share of the GPU memory left after loading that the KV cache takes;
+    `executor_worker` is the path of this Triton's TensorRT-LLM worker (both tensorrt-llm).
     """
 
     threads: int = 0
@@ -48,12 +48,12 @@ class RenderOptions:
 def render_repository(
     engine: Path, manifest: Manifest, out: Path, options: RenderOptions | None = None
 ) -> None:
-    """Write the repository for `engine` into `out`, which must be empty or not exist."""
+    """Write the repository for `engine` into `out`, which must be empty or absent."""
     templates = TEMPLATES / manifest.kind
     if not templates.is_dir():
         served = ", ".join(sorted(path.name for path in TEMPLATES.iterdir() if path.is_dir()))
         raise EngineMismatch(
-            f"engines of kind {manifest.kind} are not served by Triton; those it serves: {served}"
+            f"Triton does not serve engines of kind {manifest.kind}; it serves: {served}"
         )
     values = repository_values(engine, manifest, options or RenderOptions())
     version = manifest.built_with.tensorrt_llm
@@ -68,18 +68,18 @@ def render_repository(
 
 
 def repository_values(engine: Path, manifest: Manifest, options: RenderOptions) -> dict[str, str]:
-    """What fills the holes of the kind's templates."""
+    """The values for the holes of the kind's templates."""
     values = _tensorrt_llm if manifest.kind == "tensorrt-llm" else _gguf
     return {
         "engine_dir": str(engine.absolute()),
-        # An engine carries its tokenizer.
+        # An engine contains its tokenizer.
         "tokenizer_dir": str(engine.absolute()),
         **values(engine, manifest.limits, options),
     }
 
 
 def _tensorrt_llm(engine: Path, limits: Limits, options: RenderOptions) -> dict[str, str]:
-    # A prompt longer than one step can be read in chunks, or not at all.
+    # A prompt longer than one step must be read in chunks.
     chunked = limits.max_seq_len > limits.max_num_tokens
     guide = engine.absolute() / GUIDE_FILE
     return {
@@ -103,13 +103,13 @@ def _gguf(engine: Path, limits: Limits, options: RenderOptions) -> dict[str, str
 
 
 def render_configs(configs: Mapping[str, str], values: Mapping[str, str]) -> dict[str, str]:
-    """Model name -> its configuration, every hole filled and accepted by Triton's own schema."""
+    """Model name -> its configuration, with every hole filled and checked by Triton's schema."""
     templates = {model: Template(text) for model, text in configs.items()}
     holes = {hole for template in templates.values() for hole in template.get_identifiers()}
     if missing := holes - values.keys():
         raise TemplateMismatch(f"no value for {', '.join(sorted(missing))}")
     if unused := values.keys() - holes:
-        raise TemplateMismatch(f"no template has a hole named {', '.join(sorted(unused))}")
+        raise TemplateMismatch(f"no template has a hole {', '.join(sorted(unused))}")
     quoted = {key: _quoted(value) for key, value in values.items()}
     rendered = {model: template.substitute(quoted) for model, template in templates.items()}
     for model, text in rendered.items():
@@ -118,23 +118,23 @@ def render_configs(configs: Mapping[str, str], values: Mapping[str, str]) -> dic
 
 
 def check_config(model: str, text: str) -> None:
-    """Hold a configuration to Triton's protobuf schema."""
+    """Check a configuration against Triton's protobuf schema."""
     config = model_config_pb2.ModelConfig()
     try:
         text_format.Parse(text, config)
     except text_format.ParseError as error:
-        raise TemplateMismatch(f"{model}/{CONFIG} is not what Triton reads: {error}") from error
+        raise TemplateMismatch(f"Triton cannot read {model}/{CONFIG}: {error}") from error
     if config.name != model:
         raise TemplateMismatch(f"{model}/{CONFIG} names its model {config.name!r}")
 
 
 def _quoted(value: str) -> str:
-    """Safe between the double quotes of a protobuf text string."""
+    """Escape for the double quotes of a protobuf text string."""
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
 def _copy_model(source: Path, target: Path) -> None:
-    # Triton wants a version directory even in a model without code; git keeps no empty ones.
+    # Triton requires a version directory even for a model without code; git keeps no empty ones.
     (target / "1").mkdir(parents=True)
     for path in sorted((source / "1").glob("*.py")):
         shutil.copyfile(path, target / "1" / path.name)

@@ -1,4 +1,4 @@
-"""A server's own temporary directory and shared memory, gone with it or removed by the next."""
+"""A server's own temporary directory and shared memory, removed at its end or by the next."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from enginix.owned import own_empty, owned
 
 SHARED_MEMORY = Path("/dev/shm")
 
-# Where Triton's Python backend makes a directory for packed environments, which we have none of. It
-# heeds no TMPDIR, and never removes the directory.
+# Where Triton's Python backend creates a directory for packed environments, which we do not use.
+# It ignores TMPDIR and never removes the directory.
 PYTHON_BACKEND = Path("/tmp")
 
 
@@ -21,13 +21,13 @@ PYTHON_BACKEND = Path("/tmp")
 class ScratchDir:
     directory: Path
     shm_prefix: str
-    """What the names of all files of this server begin with."""
+    """The prefix of all of this server's shared-memory names."""
 
     def own_new(self, before: frozenset[Path], place: Path = PYTHON_BACKEND) -> None:
-        """Let go with us what the Python backend has made there since it was looked `before`.
+        """Remove with ours the directory that the Python backend has created since `before`.
 
-        Nothing says whose such a directory is. A server makes one, so the only new one is ours; of
-        several none is taken, for another server may have begun at the same time.
+        Nothing marks its owner. A server creates one, so a single new one is ours; we take none of
+        several, because another server may have started at the same time.
         """
         new = backend_directories(place) - before
         if len(new) == 1:
@@ -42,7 +42,7 @@ def backend_directories(place: Path = PYTHON_BACKEND) -> frozenset[Path]:
 def workplace(
     temporary: Path | None = None, shared_memory: Path = SHARED_MEMORY
 ) -> Iterator[ScratchDir]:
-    """A directory and a shared memory prefix of one server's own, both gone afterwards."""
+    """A directory and a shared-memory prefix for one server, both removed afterwards."""
     temporary = temporary or Path(tempfile.gettempdir())
     with owned("triton", [temporary, shared_memory]) as name:
         directory = temporary / f"{name}files"

@@ -1,6 +1,6 @@
-"""Which lines of a template an engine's generation of TensorRT-LLM has.
+"""Selects the template lines for an engine's version of TensorRT-LLM.
 
-0.19 renamed tensors and added some. Such a line of a template ends in `# since 0.19` or
+0.19 renamed and added tensors. A line for one side of it ends in `# since 0.19` or
 `# before 0.19`.
 """
 
@@ -12,9 +12,9 @@ MARK = re.compile(r"\s*# (?P<side>since|before) (?P<version>\d+\.\d+)$")
 
 
 def lines_for(template: str, tensorrt_llm: str | None) -> str:
-    """The template without the lines of other versions, and without marks.
+    """The template without the lines of other versions and without the marks.
 
-    None is a version nobody knows, and taken for the newest.
+    None is an unknown version and counts as the newest.
     """
     return "\n".join(
         MARK.sub("", line) for line in template.split("\n") if _belongs(line, tensorrt_llm)

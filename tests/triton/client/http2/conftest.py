@@ -10,7 +10,7 @@ import pytest_asyncio
 from enginix.triton.client.client import Limits, TritonClient
 from enginix.triton.client.tensor_names import TensorNames
 
-DIALECT = TensorNames("model", frozenset({"input_ids"}), frozenset({"output_ids"}))
+TENSOR_NAMES = TensorNames("model", frozenset({"input_ids"}), frozenset({"output_ids"}))
 
 
 @pytest_asyncio.fixture
@@ -20,7 +20,9 @@ async def connect() -> AsyncIterator[Callable[..., TritonClient]]:
 
         def make(address: str, **limits: float) -> TritonClient:
             short = {"first_token": 5.0, "next_token": 5.0, "connect": 2.0} | limits
-            client = TritonClient(address, "model", dialect=DIALECT, limits=Limits(**short))
+            client = TritonClient(
+                address, "model", tensor_names=TENSOR_NAMES, limits=Limits(**short)
+            )
             clients.push_async_callback(client.close)
             return client
 

@@ -379,11 +379,11 @@ def test_a_server_that_vanishes_at_any_byte_leaves_an_answer_or_an_error(cut: in
 
 
 async def _ends_well(script: Callable[[Peer], object]) -> None:
-    from triton.client.http2.conftest import DIALECT
+    from triton.client.http2.conftest import TENSOR_NAMES
 
     seen: list[int] = []
     async with hostile(script) as address:  # type: ignore[arg-type]
-        client = TritonClient(address, "model", dialect=DIALECT)
+        client = TritonClient(address, "model", tensor_names=TENSOR_NAMES)
         try:
             await take(client, SHORT, seen)
             assert seen == [1, 2]

@@ -53,7 +53,7 @@ async def test_a_known_answer_is_believed_for_a_while() -> None:
 
 async def test_an_old_answer_serves_while_the_new_one_is_fetched() -> None:
     names = Names(["10.0.0.1"], ["10.0.0.2"])
-    one = Resolver((NAME,), names.look_up, believed=0)
+    one = Resolver((NAME,), names.look_up, trusted=0)
     assert await hosts(one) == {"10.0.0.1"}
     assert await hosts(one) == {"10.0.0.1"}
     await asyncio.sleep(0.01)
@@ -61,14 +61,14 @@ async def test_an_old_answer_serves_while_the_new_one_is_fetched() -> None:
 
 
 async def test_a_name_that_is_lost_keeps_its_last_addresses() -> None:
-    one = Resolver((NAME,), Names(["10.0.0.1"], None).look_up, believed=0, doubted=0)
+    one = Resolver((NAME,), Names(["10.0.0.1"], None).look_up, trusted=0, suspect=0)
     for _ in range(3):
         assert await hosts(one) == {"10.0.0.1"}
         await asyncio.sleep(0.01)
 
 
 async def test_a_name_that_was_never_known_is_asked_for_again() -> None:
-    one = Resolver((NAME,), Names(None, ["10.0.0.1"]).look_up, doubted=0)
+    one = Resolver((NAME,), Names(None, ["10.0.0.1"]).look_up, suspect=0)
     with pytest.raises(BackendUnavailable, match="cannot find host 'triton'"):
         await one.targets()
     assert await hosts(one) == {"10.0.0.1"}

@@ -1,4 +1,4 @@
-"""The lean transport: requests in turn over the servers that are reachable now."""
+"""The lean transport: spreads requests over the servers that are reachable, round robin."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from enginix.triton.client.http2.stream import Stream
 
 
 class Http2Transport:
-    """Every address, and every address behind a name, gets one connection."""
+    """Keeps one connection for every address, and for every address behind a name."""
 
     def __init__(self, addresses: tuple[Address, ...], limits: Limits) -> None:
         self._limits = limits
@@ -38,22 +38,22 @@ class Http2Transport:
         body = b"\0" + len(message).to_bytes(4, "big") + message
         self._update(await self._resolver.targets())
         attempts: dict[Endpoint, asyncio.Task[None]] = {}
-        # Whoever waits already goes first.
+        # Requests that already wait go first.
         queue = bool(self._waiting)
         while True:
             endpoints = self._in_turn()
             usable = [one.connection for one in endpoints if one.connection is not None]
-            roomy = [connection for connection in usable if connection.room]
-            under_way = self._connect(endpoints, attempts)
-            if roomy and not queue:
-                stream = roomy[0].start(body)
+            available = [connection for connection in usable if connection.has_capacity]
+            connecting = self._connect(endpoints, attempts)
+            if available and not queue:
+                stream = available[0].start(body)
                 self._wake_next()
                 return stream
             if usable:
-                await self._room(first=not queue)
+                await self._wait_for_capacity(first=not queue)
                 queue = False
-            elif under_way:
-                await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+            elif connecting:
+                await asyncio.wait(connecting, return_when=asyncio.FIRST_COMPLETED)
                 queue = False
             else:
                 self._resolver.invalidate()
@@ -83,7 +83,7 @@ class Http2Transport:
     def _connect(
         self, endpoints: list[Endpoint], attempts: dict[Endpoint, asyncio.Task[None]]
     ) -> list[asyncio.Task[None]]:
-        """Attempts under way; a request waits for at most one attempt of each endpoint."""
+        """Connection attempts in progress; a request waits for at most one attempt per endpoint."""
         for endpoint in endpoints:
             if endpoint.connection is None and endpoint not in attempts:
                 task = endpoint.connect()
@@ -91,8 +91,8 @@ class Http2Transport:
                     attempts[endpoint] = task
         return [task for task in attempts.values() if not task.done()]
 
-    async def _room(self, *, first: bool) -> None:
-        """Wait until a stream has ended or something else has changed."""
+    async def _wait_for_capacity(self, *, first: bool) -> None:
+        """Wait until a stream has ended or a connection has changed."""
         turn = self._loop.create_future()
         if first:
             self._waiting.appendleft(turn)
@@ -108,7 +108,7 @@ class Http2Transport:
             raise
 
     def _wake_next(self) -> None:
-        """Let the longest waiting request look again; it wakes the next if there is more room."""
+        """Let the longest-waiting request retry; it wakes the next if there is more capacity."""
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
@@ -118,5 +118,5 @@ class Http2Transport:
     def _unreachable(self, endpoints: list[Endpoint]) -> BackendUnavailable:
         errors = [endpoint.error for endpoint in endpoints]
         text = "; ".join(dict.fromkeys(str(error) for error in errors))
-        again = any(isinstance(error, SafeToRetry) for error in errors)
-        return SafeToRetry(text) if again else BackendUnavailable(text)
+        may_retry = any(isinstance(error, SafeToRetry) for error in errors)
+        return SafeToRetry(text) if may_retry else BackendUnavailable(text)

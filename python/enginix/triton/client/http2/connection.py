@@ -1,4 +1,4 @@
-"""One HTTP/2 connection to one server: its streams, its rules, its end."""
+"""One HTTP/2 connection to one server: its streams, the protocol's rules, and closing."""
 
 from __future__ import annotations
 
@@ -59,21 +59,21 @@ from enginix.triton.client.http2.stream import Stream
 
 logger = logging.getLogger(__name__)
 
-# How much a server that asks but does not read may make us queue in answers.
+# Bytes of replies we queue for a server that sends requests but does not read.
 MAX_QUEUED_BYTES = 1 << 20
-# How long the last words to a server may take.
+# How long sending GOAWAY to a server may take.
 FLUSH_SECONDS = 1.0
 
 
 @dataclass(slots=True)
 class Late:
-    """What servers still sent of streams that had been cancelled: a message a token."""
+    """Counts messages that arrived for cancelled streams; one message is one token."""
 
     messages: int = 0
 
 
 class Connection(asyncio.Protocol):
-    """Carries many streams; `changed` is called when it may have room again, or none any more."""
+    """Carries many streams; calls `changed` when it may have capacity again, or has closed."""
 
     def __init__(
         self,
@@ -91,19 +91,19 @@ class Connection(asyncio.Protocol):
         self._next_id = first_id
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._settled: asyncio.Future[None] = self._loop.create_future()
+        self._handshake: asyncio.Future[None] = self._loop.create_future()
         self._settings = PeerSettings()
         self._streams: dict[int, Stream] = {}
         self._draining = False
-        self._answers = bytearray()
+        self._replies = bytearray()
         self._outbox = Outbox(self._write)
         self._receiver = Receiver(self._on_frame, self._write)
         self._blocks = request_blocks(server)
         self._headers = HeaderReader()
-        # While a header block is incomplete: its stream, whether it ends it, and the DATA readers.
+        # An incomplete header block: its stream, whether it ends the stream, the DATA readers.
         self._block: tuple[int, int, dict[int, Stream]] | None = None
         self._heartbeat = Heartbeat(
-            ask=self._ask_for_a_sign,
+            ask=self._ping,
             dead=self._frozen,
             silence=limits.silence,
             patience=limits.patience,
@@ -120,20 +120,20 @@ class Connection(asyncio.Protocol):
             WINDOW_UPDATE: self._on_window_update,
         }
 
-    # What the rest of the transport asks of it.
+    # Called by the rest of the transport.
 
-    async def settled(self) -> None:
-        """Return when the server has shown that it speaks HTTP/2."""
-        await self._settled
+    async def handshake_done(self) -> None:
+        """Return when the server has proved that it speaks HTTP/2."""
+        await self._handshake
 
     @property
     def usable(self) -> bool:
-        """Whether new requests may come here at all, now or when others have ended."""
+        """Whether new requests may use it at all, now or after others have ended."""
         alive = self._transport is not None and not self._draining
-        return alive and self._settled.done() and self._next_id <= LARGEST
+        return alive and self._handshake.done() and self._next_id <= LARGEST
 
     @property
-    def room(self) -> bool:
+    def has_capacity(self) -> bool:
         return len(self._streams) < self._settings.max_concurrent_streams
 
     def start(self, body: bytes) -> Stream:
@@ -149,7 +149,7 @@ class Connection(asyncio.Protocol):
         return stream
 
     def reset(self, stream: Stream, code: int) -> None:
-        """End a stream from this side; nothing happens when it has ended."""
+        """End a stream from this side; a no-op if it has already ended."""
         if stream.number in self._streams:
             self._write(rst_stream(stream.number, code))
             self._forget(stream)
@@ -163,26 +163,26 @@ class Connection(asyncio.Protocol):
             self._write(window_update(stream.number, credit))
 
     def retire(self) -> None:
-        """Take no new requests; close when the running ones have ended."""
+        """Accept no new requests; close when the running ones have ended."""
         self._draining = True
         if not self._streams:
             self.close(BackendUnavailable(f"the connection to {self.server} was closed"))
 
     def close(self, why: BackendError, code: int = NO_ERROR) -> None:
-        """Tell the server, and end every stream with `why`."""
+        """Send GOAWAY, and end every stream with `why`."""
         if self._transport is None:
             return
         self._write(frame(GOAWAY, 0, 0, bytes(4) + code.to_bytes(4, "big")))
         transport, self._transport = self._transport, None
         transport.close()
-        # A server that does not read would keep what is still unsent, and the socket, for ever.
+        # A server that does not read would keep the unsent bytes and the socket for ever.
         self._loop.call_later(FLUSH_SECONDS, transport.abort)
         self._end_streams(why)
 
-    # What asyncio calls.
+    # Called by asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are of no asyncio class.
+        # uvloop's transports derive from no asyncio class.
         self._transport = cast(asyncio.Transport, transport)
         settings = client_settings(self._limits.window_bytes, MAX_HEADER_BYTES)
         self._write(PREFACE + settings + window_update(0, CONNECTION_WINDOW - DEFAULT_WINDOW))
@@ -193,7 +193,7 @@ class Connection(asyncio.Protocol):
         self._heartbeat.heard = self._loop.time()
         try:
             self._receiver.feed(data)
-            self._send_answers()
+            self._send_replies()
         except ProtocolBroken as error:
             self.close(self._explained(error, data), error.code)
 
@@ -215,12 +215,12 @@ class Connection(asyncio.Protocol):
     # Frames.
 
     def _on_frame(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
-        if not self._settled.done() and kind != SETTINGS:
+        if not self._handshake.done() and kind != SETTINGS:
             raise ProtocolBroken("the first frame is not SETTINGS", PROTOCOL_ERROR)
         if self._block and (kind != CONTINUATION or stream_id != self._block[0]):
-            raise ProtocolBroken("a header block with other frames inside", PROTOCOL_ERROR)
+            raise ProtocolBroken("a frame of another stream inside a header block", PROTOCOL_ERROR)
         handler = self._handlers.get(kind)
-        # Unknown kinds, and PRIORITY, are to be ignored.
+        # RFC 9113: ignore unknown frame types; PRIORITY is deprecated.
         if handler is not None:
             handler(flags, stream_id, payload)
 
@@ -235,7 +235,7 @@ class Connection(asyncio.Protocol):
             content = unpadded(payload, flags)
             stream.padding(len(payload) - len(content))
             stream.data(content, 0, len(content))
-        # A message that is refused has ended the stream by now.
+        # Refusing a message has already ended the stream.
         if flags & END_STREAM and stream_id in self._streams:
             self._finish(stream, outcome({}, self.server))
 
@@ -253,7 +253,7 @@ class Connection(asyncio.Protocol):
         if flags & END_HEADERS:
             _, ends, self._receiver.receiving = self._block
             self._block = None
-            # Decoded even when nobody waits for it: the compression table moves on.
+            # Decode it even without a reader: the compression table must stay in step.
             fields = self._headers.finish()
             stream = self._streams.get(stream_id)
             if stream is not None:
@@ -262,7 +262,7 @@ class Connection(asyncio.Protocol):
     def _on_fields(self, stream: Stream, fields: Fields, ends: bool) -> None:
         if stream.answered:
             if not ends:
-                raise ProtocolBroken("HEADERS amid the DATA", PROTOCOL_ERROR)
+                raise ProtocolBroken("HEADERS between DATA frames", PROTOCOL_ERROR)
             self._finish(stream, outcome(fields, self.server))
         elif not is_interim(fields):
             stream.answered = True
@@ -292,19 +292,19 @@ class Connection(asyncio.Protocol):
             return
         self._settings = self._settings.updated(payload)
         self._outbox.settings(self._settings)
-        self._answer(frame(SETTINGS, ACK, 0))
-        if not self._settled.done():
-            self._settled.set_result(None)
+        self._reply(frame(SETTINGS, ACK, 0))
+        if not self._handshake.done():
+            self._handshake.set_result(None)
         self._changed()
 
     def _on_push_promise(self, flags: int, stream_id: int, payload: bytes) -> None:
-        raise ProtocolBroken("PUSH_PROMISE, which was switched off", PROTOCOL_ERROR)
+        raise ProtocolBroken("PUSH_PROMISE, although push is disabled", PROTOCOL_ERROR)
 
     def _on_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
         self._require_connection(stream_id, "PING")
         require_size(payload, 8, "PING")
         if not flags & ACK:
-            self._answer(frame(PING, ACK, 0, payload))
+            self._reply(frame(PING, ACK, 0, payload))
 
     def _on_goaway(self, flags: int, stream_id: int, payload: bytes) -> None:
         self._require_connection(stream_id, "GOAWAY")
@@ -312,12 +312,12 @@ class Connection(asyncio.Protocol):
             raise ProtocolBroken(f"a GOAWAY frame of {len(payload)} bytes", FRAME_SIZE_ERROR)
         last = int.from_bytes(payload[:4], "big") & ID_MASK
         code = int.from_bytes(payload[4:8], "big")
-        said = f"Triton at {self.server} said goodbye: {error_name(code)}"
+        text = f"Triton at {self.server} sent GOAWAY: {error_name(code)}"
         if code != NO_ERROR:
-            logger.warning("%s %s", said, payload[8:200].decode("utf-8", "replace"))
+            logger.warning("%s %s", text, payload[8:200].decode("utf-8", "replace"))
         for stream in [one for one in self._streams.values() if one.number > last]:
             self._forget(stream)
-            stream.end(SafeToRetry(said))
+            stream.end(SafeToRetry(text))
         self.retire()
         self._changed()
 
@@ -325,27 +325,27 @@ class Connection(asyncio.Protocol):
         require_size(payload, 4, "WINDOW_UPDATE")
         credit = int.from_bytes(payload, "big") & ID_MASK
         if credit == 0:
-            raise ProtocolBroken("a WINDOW_UPDATE of nothing", PROTOCOL_ERROR)
+            raise ProtocolBroken("a WINDOW_UPDATE of 0 bytes", PROTOCOL_ERROR)
         if stream_id == 0 or self._open_stream(stream_id, "WINDOW_UPDATE") is not None:
             self._outbox.credit(stream_id, credit)
 
     def _open_stream(self, stream_id: int, kind: str) -> Stream | None:
-        """None for a stream that has ended; one that was never begun breaks the protocol."""
+        """None for a stream that has ended; a frame for one that was never opened is an error."""
         stream = self._streams.get(stream_id)
         if stream is None and (stream_id % 2 == 0 or stream_id >= self._next_id):
-            raise ProtocolBroken(f"{kind} for stream {stream_id}, never begun", PROTOCOL_ERROR)
+            raise ProtocolBroken(f"{kind} for stream {stream_id}, never opened", PROTOCOL_ERROR)
         return stream
 
     def _require_connection(self, stream_id: int, kind: str) -> None:
         if stream_id:
             raise ProtocolBroken(f"{kind} on stream {stream_id}", PROTOCOL_ERROR)
 
-    # Ends.
+    # Ending streams.
 
     def _finish(self, stream: Stream, failure: BackendError | None) -> None:
         """The server has ended a stream."""
         if self._outbox.drop(stream.number):
-            # It does not want the rest of the request.
+            # The server does not want the rest of the request.
             self._write(rst_stream(stream.number, CANCEL))
         self._forget(stream)
         stream.end(failure)
@@ -364,8 +364,8 @@ class Connection(asyncio.Protocol):
 
     def _end_streams(self, why: BackendError, unanswered: BackendError | None = None) -> None:
         self._heartbeat.stop()
-        if not self._settled.done():
-            self._settled.set_exception(why)
+        if not self._handshake.done():
+            self._handshake.set_exception(why)
         streams = list(self._streams.values())
         self._streams.clear()
         self._receiver.receiving = {}
@@ -374,42 +374,42 @@ class Connection(asyncio.Protocol):
         self._changed()
 
     def _explained(self, error: ProtocolBroken, data: bytes) -> BackendError:
-        if self._settled.done():
+        if self._handshake.done():
             return ProtocolBroken(f"Triton at {self.server} broke HTTP/2: {error}", error.code)
         return BackendUnavailable(
-            f"what listens at {self.server} does not speak HTTP/2, it said {data[:24]!r}; "
+            f"what listens at {self.server} does not speak HTTP/2, it sent {data[:24]!r}; "
             "is that Triton's gRPC port?"
         )
 
-    # Signs of life.
+    # Heartbeat.
 
-    def _ask_for_a_sign(self) -> None:
-        # SETTINGS, which must be acknowledged, and not PING: gRPC servers count PINGs on silent
-        # streams and end the connection at the fourth, however far apart they are.
+    def _ping(self) -> None:
+        # A SETTINGS frame, which must be acknowledged, instead of PING: gRPC servers count PINGs on
+        # silent streams and close the connection at the fourth, however far apart they are.
         self._write(frame(SETTINGS, 0, 0))
 
     def _frozen(self) -> None:
         seconds = self._limits.patience
-        why = f"Triton at {self.server} is frozen: it left a question open for {seconds:g} s"
+        why = f"Triton at {self.server} is frozen: it did not answer a ping within {seconds:g} s"
         logger.warning(why)
         self.close(BackendUnavailable(why), PROTOCOL_ERROR)
 
     # Writing.
 
     def _write(self, data: bytes) -> None:
-        if self._answers:
-            data = bytes(self._answers) + data
-            self._answers.clear()
+        if self._replies:
+            data = bytes(self._replies) + data
+            self._replies.clear()
         if self._transport is not None:
             self._transport.write(data)
 
-    def _answer(self, data: bytes) -> None:
-        self._answers += data
+    def _reply(self, data: bytes) -> None:
+        self._replies += data
 
-    def _send_answers(self) -> None:
-        # In one write: from Python 3.12 on, asyncio adds up every unsent one to tell their size.
-        if not self._answers or self._transport is None:
+    def _send_replies(self) -> None:
+        # In one write: since Python 3.12 asyncio sums all unsent buffers to report their size.
+        if not self._replies or self._transport is None:
             return
         if self._transport.get_write_buffer_size() > MAX_QUEUED_BYTES:
-            raise ProtocolBroken("a server that asks but does not read", ENHANCE_YOUR_CALM)
+            raise ProtocolBroken("a server that sends but does not read", ENHANCE_YOUR_CALM)
         self._write(b"")

@@ -1,4 +1,4 @@
-"""One server address: its connection, made when needed, and the pause after a failure."""
+"""One server address: its connection, opened on demand, and the backoff after a failure."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from enginix.triton.client.failures import unreachable
 from enginix.triton.client.http2.connection import Connection, Late
 from enginix.triton.client.http2.resolver import Target
 
-# A firewall that forgot an idle connection would let the next request wait for nothing.
+# A firewall that dropped an idle connection would let the next request wait in vain.
 PROBE_AFTER_SECONDS, PROBE_EVERY_SECONDS, PROBES = 30, 10, 3
 
 
 def keep_alive(connection: socket.socket) -> None:
-    """Let the kernel find out that an idle connection leads nowhere."""
+    """Let the kernel detect that an idle connection is dead."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, PROBE_AFTER_SECONDS)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, PROBE_EVERY_SECONDS)
@@ -26,7 +26,7 @@ def keep_alive(connection: socket.socket) -> None:
 
 
 class Endpoint:
-    """Holds at most one usable connection. Connecting is a task that many requests wait for."""
+    """Holds at most one usable connection. Many requests can wait for one connection attempt."""
 
     def __init__(
         self, target: Target, limits: Limits, changed: Callable[[], None], late: Late
@@ -49,16 +49,16 @@ class Endpoint:
         return connection if connection is not None and connection.usable else None
 
     def connect(self) -> asyncio.Task[None] | None:
-        """The attempt under way, begun if need be; None during the pause after a failure.
+        """The current attempt, started if needed; None during the backoff after a failure.
 
-        The task never raises: afterwards there is a `connection`, or `error` says why not.
+        The task never raises: when it ends there is a `connection`, or `error` says why not.
         """
         if self._connecting is None and self._loop.time() >= self._not_before:
             self._connecting = self._loop.create_task(self._connect())
         return self._connecting
 
     def retire(self) -> None:
-        """Take no new requests: the address is gone from its name."""
+        """Accept no new requests: the name no longer resolves to this address."""
         self._stop_connecting()
         if self._connection is not None:
             self._connection.retire()
@@ -80,7 +80,7 @@ class Endpoint:
                     lambda: connection, self._target.host, self._target.port
                 )
                 keep_alive(transport.get_extra_info("socket"))
-                await connection.settled()
+                await connection.handshake_done()
         except TimeoutError:
             self._failed(connection, f"no answer within {self._limits.connect:g} s")
         except OSError as error:
@@ -93,7 +93,10 @@ class Endpoint:
         else:
             self._connection = connection
             self._failures = 0
-            self.error = SafeToRetry(f"Triton at {self._target.server} left as soon as it had come")
+            text = (
+                f"Triton at {self._target.server} closed the connection right after the handshake"
+            )
+            self.error = SafeToRetry(text)
         finally:
             self._connecting = None
 

@@ -1,4 +1,4 @@
-"""HTTP/2's frames: their numbers, their nine bytes of head, and how to write one."""
+"""HTTP/2's frames: their types and flags, the nine-byte header, and how to write one."""
 
 from __future__ import annotations
 
@@ -89,12 +89,12 @@ def unpadded(payload: bytes, flags: int) -> bytes:
     if not flags & PADDED:
         return payload
     if not payload or payload[0] >= len(payload):
-        raise ProtocolBroken("a frame with more padding than it is long", PROTOCOL_ERROR)
+        raise ProtocolBroken("a frame whose padding is longer than its payload", PROTOCOL_ERROR)
     return payload[1 : len(payload) - payload[0]]
 
 
 def without_priority(payload: bytes, flags: int) -> bytes:
-    """The header fragment of a HEADERS frame, which may begin with a priority."""
+    """The header fragment of a HEADERS frame, which may start with a priority."""
     if not flags & PRIORITISED:
         return payload
     if len(payload) < 5:

@@ -1,4 +1,4 @@
-"""Header blocks: writes the one request there is, gathers and reads the server's."""
+"""Header blocks: writes the only request there is; collects and decodes the server's."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Fields = dict[bytes, bytes]
 def request_blocks(authority: str) -> Iterator[bytes]:
     """The header block of a connection's first request, second request, and so on.
 
-    The first one gives up the compression table, so all others are the same bytes, whatever
+    The first one disables the compression table, so all others are the same bytes, whatever
     table size the server allows or changes to.
     """
     fields = [
@@ -42,7 +42,7 @@ def request_blocks(authority: str) -> Iterator[bytes]:
 
 
 class HeaderReader:
-    """Gathers a header block from its HEADERS and CONTINUATION frames and decodes it."""
+    """Collects a header block from its HEADERS and CONTINUATION frames and decodes it."""
 
     def __init__(self) -> None:
         self._decoder = Decoder(max_header_list_size=MAX_HEADER_BYTES)
@@ -65,7 +65,7 @@ class HeaderReader:
             return dict(self._decoder.decode(block, raw=True))
         except HPACKError as error:
             raise ProtocolBroken(
-                f"headers that cannot be read: {error}", COMPRESSION_ERROR
+                f"headers that cannot be decoded: {error}", COMPRESSION_ERROR
             ) from None
 
 
@@ -74,7 +74,7 @@ def is_interim(fields: Fields) -> bool:
 
 
 def refusal(fields: Fields, server: str) -> BackendError | None:
-    """Why these response headers are not the start of a gRPC answer; None when they are."""
+    """Why these response headers do not start a gRPC response; None if they do."""
     status = fields.get(b":status", b"")
     if status != b"200" and b"grpc-status" not in fields:
         return from_http_status(_text(status), server)
@@ -87,11 +87,11 @@ def refusal(fields: Fields, server: str) -> BackendError | None:
 
 
 def outcome(fields: Fields, server: str) -> BackendError | None:
-    """What a stream's trailers say: None when all went well."""
+    """The failure that a stream's trailers report; None for success."""
     if b"grpc-status" not in fields:
         return GenerationFailed(f"Triton at {server} ended the stream without a status")
-    words = _text(fields[b"grpc-status"])
-    status = int(words) if words.isdecimal() else UNKNOWN
+    text = _text(fields[b"grpc-status"])
+    status = int(text) if text.isdecimal() else UNKNOWN
     if status == 0:
         return None
     return from_status(status, _text(unquote_to_bytes(fields.get(b"grpc-message", b""))), server)

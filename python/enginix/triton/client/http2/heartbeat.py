@@ -1,17 +1,17 @@
-"""Finds a server that has frozen: its kernel keeps the connection open for ever."""
+"""Detects a frozen server, whose kernel would keep the connection open for ever."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 
-# A timer that comes later than this was held up by our own process, which may then have read
-# nothing of what lies in the socket.
+# A timer that fires later than this was delayed by our own process, which may then have left
+# received bytes unread.
 LATE_SECONDS = 1.0
 
 
 class Heartbeat:
-    """Asks for a sign of life after `silence` seconds without a byte; `dead` after `patience` more.
+    """Calls `ask` after `silence` seconds without a byte, and `dead` after `patience` more.
 
     The connection writes the time of every read into `heard`.
     """
@@ -31,11 +31,11 @@ class Heartbeat:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self.heard = self._loop.time()
-        # What `heard` was when the question under way was asked.
+        # The value of `heard` when the last ping was sent.
         self._heard_before: float | None = None
 
     def start(self) -> None:
-        """Watch from now on. An idle connection, without streams, is silent by right."""
+        """Watch from now on. A connection without streams may be silent."""
         self.stop()
         self.heard = self._loop.time()
         self._heard_before = None

@@ -1,4 +1,4 @@
-"""Sends requests within what the server's windows and the socket allow."""
+"""Sends requests as fast as the server's windows and the socket allow."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from enginix.triton.client.http2.settings import PeerSettings
 
 @dataclass(slots=True)
 class Upload:
-    """What is still to send of one request, and how much its stream's window takes."""
+    """The unsent rest of one request, and its stream's window."""
 
     rest: memoryview
     window: int
 
 
 class Outbox:
-    """All requests that are not sent completely yet."""
+    """All requests that are not completely sent yet."""
 
     def __init__(self, write: Callable[[bytes], None]) -> None:
         self.write = write
@@ -36,7 +36,7 @@ class Outbox:
         self._uploads: dict[int, Upload] = {}
 
     def send(self, stream_id: int, head: bytes, body: bytes) -> None:
-        """Write `head`, a complete HEADERS frame, and of `body` what may go now."""
+        """Write `head`, a complete HEADERS frame, and as much of `body` as fits now."""
         size = len(body)
         if (
             not self._uploads
@@ -52,7 +52,7 @@ class Outbox:
         self._pump()
 
     def drop(self, stream_id: int) -> bool:
-        """Forget a request; whether some of it was still to send."""
+        """Forget a request; return whether part of it was unsent."""
         return self._uploads.pop(stream_id, None) is not None
 
     def settings(self, settings: PeerSettings) -> None:
@@ -63,7 +63,7 @@ class Outbox:
         self._pump()
 
     def credit(self, stream_id: int, amount: int) -> None:
-        """A WINDOW_UPDATE for a stream, or with 0 for the connection."""
+        """Add credit from a WINDOW_UPDATE to a stream, or for 0 to the connection."""
         if stream_id == 0:
             self._window = _grown(self._window, amount)
         elif stream_id in self._uploads:
@@ -76,7 +76,7 @@ class Outbox:
         self._pump()
 
     def _pump(self) -> None:
-        """One frame of each request in turn, until none can move."""
+        """Send one frame of each request in turn until none can proceed."""
         moved = True
         while moved and self._uploads:
             moved = False
@@ -90,11 +90,11 @@ class Outbox:
         last = size == len(upload.rest)
         self._window -= size
         upload.window -= size
-        # Before the write, which may pause us.
-        piece, upload.rest = upload.rest[:size], upload.rest[size:]
+        # Update first: the write may pause us.
+        chunk, upload.rest = upload.rest[:size], upload.rest[size:]
         if last:
             del self._uploads[stream_id]
-        self.write(frame(DATA, END_STREAM if last else 0, stream_id, piece))
+        self.write(frame(DATA, END_STREAM if last else 0, stream_id, chunk))
         return True
 
 

@@ -1,4 +1,4 @@
-"""The receive loop: every byte of every token passes here, so it does as little as it can."""
+"""The receive loop: every byte of every token passes here, so it does as little as possible."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from enginix.triton.client.http2.frames import (
 )
 from enginix.triton.client.http2.stream import Stream
 
-# Restored on arrival, so that one slow reader does not stop the other streams; what they hold
-# together is bounded by their own windows.
+# Restored on arrival, so that one slow reader does not stop the other streams; the windows of
+# the streams bound what is buffered.
 CONNECTION_WINDOW = 16 << 20
 
 
 class Receiver:
-    """Cuts a connection's bytes into frames; plain DATA goes straight to its stream.
+    """Splits a connection's bytes into frames; plain DATA goes straight to its stream.
 
     `receiving` holds the streams whose DATA is wanted; every other frame goes to `on_frame`.
     """

@@ -1,4 +1,4 @@
-"""What each side tells the other about itself in SETTINGS frames."""
+"""The SETTINGS that each side sends to the other."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PAIR = struct.Struct(">HI")
 class PeerSettings:
     """The server's settings that bind a client.
 
-    HEADER_TABLE_SIZE is not among them: our header blocks use no table.
+    HEADER_TABLE_SIZE is not among them: our header blocks use no dynamic table.
     """
 
     max_concurrent_streams: int = LARGEST
@@ -38,7 +38,7 @@ class PeerSettings:
     max_frame_bytes: int = DEFAULT_FRAME_BYTES
 
     def updated(self, payload: bytes) -> PeerSettings:
-        """These settings after a SETTINGS frame."""
+        """Apply a SETTINGS frame."""
         if len(payload) % PAIR.size:
             raise ProtocolBroken(
                 f"a SETTINGS frame of {len(payload)} bytes, expected a multiple of {PAIR.size}",
@@ -61,12 +61,12 @@ class PeerSettings:
                 raise ProtocolBroken(f"a maximum frame size of {value} bytes", PROTOCOL_ERROR)
             return replace(self, max_frame_bytes=value)
         if number == ENABLE_PUSH and value:
-            raise ProtocolBroken("a server that wants to be pushed to", PROTOCOL_ERROR)
+            raise ProtocolBroken("a server that enables push to itself", PROTOCOL_ERROR)
         return self
 
 
 def client_settings(window: int, max_header_bytes: int) -> bytes:
-    """Our one SETTINGS frame with content."""
+    """The one SETTINGS frame with content that we send."""
     pairs = (
         (ENABLE_PUSH, 0),
         (INITIAL_WINDOW_SIZE, window),

@@ -1,4 +1,4 @@
-"""One call on a connection: cuts its data into messages and holds them for the reader."""
+"""One call on a connection: splits its data into messages and holds them for the reader."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from enginix.errors import GenerationFailed, ProtocolBroken
 from enginix.triton.client.deadline import Deadline
 from enginix.triton.client.http2.frames import CANCEL, FLOW_CONTROL_ERROR
 
-# A message's head: whether it is compressed, and its length.
+# A message's header: whether it is compressed, and its length.
 PREFIX_BYTES = 5
 unpack_prefix = struct.Struct(">BI").unpack_from
 # How long a server may take to close a stream after its last message.
@@ -93,7 +93,7 @@ class Stream:
             self._deadline.start(LINGER_SECONDS)
 
     def data(self, source: bytes, start: int, stop: int) -> None:
-        """The content of a DATA frame. Called for every token."""
+        """Take the content of a DATA frame. Called for every token."""
         size = stop - start
         self._held += size
         if self._held > self._window:
@@ -113,7 +113,7 @@ class Stream:
         if self._messages:
             self._wake()
         elif self._held * 2 > self._window:
-            # One message larger than the window: the reader waits, so nothing else will restore it.
+            # One message larger than the window: the reader waits, so nothing else restores it.
             self._restore_window()
 
     def padding(self, size: int) -> None:
@@ -121,7 +121,7 @@ class Stream:
         self._held += size
 
     def end(self, failure: Exception | None) -> None:
-        """Nothing more will arrive. What has arrived is read first, then the failure."""
+        """Nothing more will arrive. The reader gets what has arrived, then the failure."""
         self._ended = True
         if self._failure is None:
             self._failure = failure
@@ -137,7 +137,7 @@ class Stream:
             waiter.set_result(None)
 
     def _cut(self, chunk: bytes) -> None:
-        """Data whose frames and messages do not coincide."""
+        """Split data whose frames and messages do not coincide."""
         buffer = self._partial
         buffer += chunk
         position = 0
@@ -156,9 +156,9 @@ class Stream:
     def _refuse(self, size: int, compressed: int) -> None:
         self._partial.clear()
         self._failure = GenerationFailed(
-            "Triton sent a compressed message, which was not agreed on"
+            "Triton sent a compressed message; this client announced no compression"
             if compressed
-            else f"Triton sent a message of {size} bytes; this client takes {self._max_message}"
+            else f"Triton sent a message of {size} bytes; the limit is {self._max_message}"
         )
         self._connection.reset(self, CANCEL)
         self._wake()
