@@ -13,7 +13,7 @@ from gateway.harness import ids, served, server, user
 
 import enginix
 from enginix.chat.bounds import STEPS
-from enginix.chat.growth import LARGEST
+from enginix.chat.growth import MAX_CHARACTERS
 from enginix.chat.template import ChatTemplate
 from enginix.errors import EngineDamaged, RequestError
 
@@ -103,7 +103,7 @@ def test_no_hostile_template_takes_long_or_much_memory() -> None:
     ("source", "limit"),
     [
         ("{% for a in range(99999) %}{% for b in range(99) %}{% endfor %}{% endfor %}", STEPS),
-        ("{% set a = 'a' * 1000000 %}{% for i in range(99) %}{{ a }}{% endfor %}", LARGEST),
+        ("{% set a = 'a' * 1000000 %}{% for i in range(99) %}{{ a }}{% endfor %}", MAX_CHARACTERS),
     ],
 )
 def test_a_refusal_names_its_limit(source: str, limit: int) -> None:

@@ -101,5 +101,5 @@ def test_a_decoder_nobody_generates_with_is_refused_by_name(
     reference = tokenizers.Tokenizer(models.BPE({"a": 0}, []))
     if decoder := unreadable():
         reference.decoder = decoder
-    with pytest.raises(EngineDamaged, match="enginix reads ByteLevel"):
+    with pytest.raises(EngineDamaged, match="enginix supports ByteLevel"):
         Tokenizer(reference)

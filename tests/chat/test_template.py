@@ -90,7 +90,7 @@ def test_the_client_s_own_variables_reach_the_template() -> None:
 
 @pytest.mark.parametrize("name", ["messages", "tools", "self"])
 def test_the_client_s_variables_cannot_replace_the_request_s_own(name: str) -> None:
-    with pytest.raises(RequestError, match=f"may not set {name}"):
+    with pytest.raises(RequestError, match=f"must not set {name}"):
         render(PLAIN, chat_template_kwargs={name: []})
 
 

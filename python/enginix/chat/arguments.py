@@ -1,17 +1,17 @@
-"""The arguments of a call as JSON text: which of them are whole, and which are mended.
+"""A tool call's arguments as JSON text: which are complete, and which get repaired.
 
-A client runs what parses. So arguments that a limit cut, or that the model gave up, are never
-completed: they stay the beginning of an object, which no reader of JSON takes. Only a call that
-its model ended is mended, and only so that it says what was written:
+A client executes whatever parses. So arguments that a limit cut off, or that the model abandoned,
+are never completed: they stay an unclosed object, which no JSON parser accepts. Only a call that
+the model ended is repaired, and only so that it means what the model wrote:
 
 - in JSON: a raw control character, an unknown escape or half a surrogate pair in a string, and a
   comma before a closing bracket (`tools/json_value.py`);
-- around it: closing tags and brackets of the call itself, once its arguments are whole
+- around it: closing tags and brackets of the call itself, once its arguments are complete
   (`tools/json_calls.py`), and in XML an end tag that is missing before the next one
   (`tools/qwen3_xml.py`);
-- arguments that are no object: absent, null or empty ones are `{}`, an object that was written as
-  a string is that object, and any other value stands under an empty name, where it is seen and
-  no schema takes it.
+- arguments that are not an object: absent, null or empty ones become `{}`, an object written as a
+  string becomes that object, and any other value is stored under an empty key, where it is visible
+  and no schema accepts it.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ NONE = "{}"
 
 
 def is_whole(arguments: str) -> bool:
-    """Whether a client can read these arguments: they are a JSON object with its end."""
+    """Whether these arguments are a complete JSON object, which a client can parse."""
     return isinstance(_loaded(arguments), dict)
 
 
 def as_object(arguments: str) -> str:
-    """Whole arguments of any kind as a JSON object; what is no JSON comes back as it is."""
+    """Convert complete arguments of any kind to a JSON object; return invalid JSON unchanged."""
     if not arguments.strip():
         return NONE
     value = _loaded(arguments)
@@ -41,7 +41,7 @@ def as_object(arguments: str) -> str:
             return NONE
         if is_whole(value):
             return value
-    return '{"": %s}' % arguments.strip()  # noqa: UP031, braces are what this is about
+    return '{"": %s}' % arguments.strip()  # noqa: UP031, the text contains braces
 
 
 def _loaded(text: str) -> object:

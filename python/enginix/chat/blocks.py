@@ -1,4 +1,4 @@
-"""The contract between a reply and the formats inside it: text between two markers is a block."""
+"""The interface between a reply and the formats in it: a block is text between two markers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Block(Protocol):
 
     done: bool
     rest: str
-    """Once done: the text already fed that lies behind the block."""
+    """Once done: the text already fed that comes after the block."""
 
     def feed(self, text: str) -> list[Event]: ...
 
@@ -23,7 +23,7 @@ class Block(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A marker that begins a block; `only_first` ones count only before any answer text."""
+    """A marker that opens a block; `only_first` ones count only before any answer text."""
 
     marker: str
     begin: Callable[[], Block]
@@ -32,14 +32,14 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class ReasoningFormat:
-    """How a model sets its reasoning apart: the tokens it needs as text, and the block."""
+    """How a model marks its reasoning: the tokens it needs as text, and the block."""
 
     markers: tuple[str, ...]
     opening: Opening
 
 
 def partial_marker(text: str, marker: str) -> int:
-    """How many characters at the end of `text` may be the beginning of `marker`."""
+    """How many characters at the end of `text` may be the start of `marker`."""
     for length in range(min(len(marker) - 1, len(text)), 0, -1):
         if text.endswith(marker[:length]):
             return length

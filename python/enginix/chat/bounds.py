@@ -1,9 +1,9 @@
-"""Bounds on what a chat template may compute: time, iterations, and the size of every value.
+"""Limits what a chat template may compute: time, iterations, and the size of every value.
 
-Templates come from strangers. Their sandbox keeps them from the machine, but not from looping for
-hours or from doubling a text thirty times. Every loop, macro and assignment is counted, whatever
-can make a value grow is measured first, and texts are joined here. It costs an ordinary template
-some microseconds, and needs no process of its own.
+Templates are untrusted. The sandbox isolates them from the machine, but lets them loop for hours
+or double a string thirty times. Here every loop, macro and assignment is counted, operations that
+can enlarge a value are checked first, and output is joined under a limit. An ordinary template
+pays a few microseconds, and needs no process of its own.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
 from enginix.chat.growth import (
-    LARGEST,
-    LONGEST_SUM,
-    MOST_COMPUTED,
-    PART,
-    TooMuch,
+    MAX_CHARACTERS,
+    MAX_COMPUTED,
+    MAX_OPERANDS,
+    PART_WEIGHT,
+    BoundExceeded,
     check_growth,
     measured,
     measuring,
@@ -35,7 +35,7 @@ from enginix.chat.growth import (
 )
 
 STEPS = 1_000_000
-"""Iterations, macro calls and assignments of one rendering."""
+"""Iterations, macro calls and assignments in one rendering."""
 GROWING = frozenset(
     ("center", "expandtabs", "format", "format_map", "join", "ljust", "replace", "rjust", "zfill")
 )
@@ -43,34 +43,34 @@ GROWING_FILTERS = (
     *("batch", "center", "format", "indent", "join", "replace", "slice", "wordwrap"),
     *("pprint", "string", "sum", "urlize", "xmlattr"),
 )
-# They make no list but yield its items, for another filter to collect.
+# These yield items instead of a list; another filter collects them.
 LAZY_FILTERS = ("map", "reject", "rejectattr", "select", "selectattr")
-PIECES = 16
+CHUNKS = 16
 
 
-class OutOfTime(TooMuch):
-    """Beyond its time: somewhere else it may get more."""
+class TimeExceeded(BoundExceeded):
+    """The time limit is exceeded; a caller with more time may retry."""
 
 
 class Budget(threading.local):
-    """What the rendering of this thread has left."""
+    """What the rendering in this thread may still use."""
 
     steps = STEPS
     seconds = 0.0
     spent = 0.0
-    """The thread's processor time when it began: what others compute is not held against it."""
+    """The thread's CPU time at the start: the work of other threads does not count."""
     until = float("inf")
 
 
 class BoundedEnvironment(ImmutableSandboxedEnvironment):
-    """A sandbox in which nothing takes for ever or fills the memory."""
+    """A sandbox in which nothing runs for ever or exhausts the memory."""
 
     intercepted_binops = frozenset(("*", "**", "%"))
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options, finalize=measured)
         self.budget = Budget()
-        # It writes as many words as it is asked for.
+        # It generates as many words as it is asked for.
         self.globals.pop("lipsum", None)
         self.filters["bounded_"] = measured
         self.filters["joined_"] = self.joined
@@ -81,7 +81,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[None]:
-        """Renderings in this block, and this thread, end with OutOfTime after `seconds`."""
+        """Renderings in this block and thread raise TimeExceeded after `seconds`."""
         budget = self.budget
         budget.steps, budget.seconds, budget.spent = STEPS, seconds, time.thread_time()
         budget.until = time.monotonic() + seconds
@@ -92,27 +92,27 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 
     @property
     def tick(self) -> None:
-        """Compiled into every loop, macro and assignment: a step is taken."""
+        """Count a step; compiled into every loop, macro and assignment."""
         budget = self.budget
         budget.steps -= 1
         if budget.steps < 0:
-            raise TooMuch(f"it takes more than {STEPS} steps")
+            raise BoundExceeded(f"it takes more than {STEPS} steps")
         if time.monotonic() > budget.until:
             left = budget.seconds - (time.thread_time() - budget.spent)
             if left <= 0:
-                raise OutOfTime(f"it computes for more than {budget.seconds:g} s")
+                raise TimeExceeded(f"it computes for more than {budget.seconds:g} s")
             budget.until = time.monotonic() + left
 
     def _generate(self, source: nodes.Template, *args: Any, **kwargs: Any) -> str:
-        if any(operands(add) > LONGEST_SUM for add in source.find_all(nodes.Add)):
-            raise TooMuch(f"it has a sum of more than {LONGEST_SUM} operands")
+        if any(operands(add) > MAX_OPERANDS for add in source.find_all(nodes.Add)):
+            raise BoundExceeded(f"it has a sum of more than {MAX_OPERANDS} operands")
         return super()._generate(_Counting().visit(source), *args, **kwargs)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         if operator == "%" and isinstance(left, str):
             check_growth("format", left, (right,))
-        elif operator != "%" and size_of(left, operator, right) > MOST_COMPUTED:
-            raise TooMuch(f"{operator} of these two is too large")
+        elif operator != "%" and size_of(left, operator, right) > MAX_COMPUTED:
+            raise BoundExceeded(f"{operator} of these two is too large")
         return super().call_binop(context, operator, left, right)
 
     def call(
@@ -122,7 +122,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         *args: Any,
         **kwargs: Any,
     ) -> Any:
-        # Those that format are wrapped by the sandbox.
+        # The sandbox wraps the methods that format.
         method = getattr(__obj, "__wrapped__", __obj)
         owner = getattr(method, "__self__", None)
         if isinstance(owner, str | bytes) and __obj.__name__ in GROWING:
@@ -131,40 +131,41 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
             check_growth(__obj.__name__, owner, (*args, *kwargs.values()))
         return measured(super().call(__context, __obj, *args, **kwargs))
 
-    def concat(self, pieces: Iterable[Any]) -> str:
-        """Joins what a template, a macro or a block has written."""
+    def concat(self, chunks: Iterable[Any]) -> str:
+        """Join the output of a template, a macro or a block."""
         kept: list[str] = []
-        size, rest = 0, iter(pieces)
-        while some := list(islice(rest, PIECES)):
+        size, rest = 0, iter(chunks)
+        while some := list(islice(rest, CHUNKS)):
             size += sum(map(len, some))
-            if size > LARGEST:
-                raise TooMuch(f"it writes more than {LARGEST} characters")
+            if size > MAX_CHARACTERS:
+                raise BoundExceeded(f"it writes more than {MAX_CHARACTERS} characters")
             kept += some
         return "".join(kept)
 
-    def joined(self, pieces: Iterable[Any]) -> str:
-        """What ~ makes of its operands."""
-        return self.concat([str(measured(piece)) for piece in pieces])
+    def joined(self, chunks: Iterable[Any]) -> str:
+        """The result of the ~ operator."""
+        return self.concat([str(measured(piece)) for piece in chunks])
 
     def _counting(self, filter: Callable[..., Any]) -> Callable[..., Any]:
-        """A lazy filter of jinja2, each of whose items is a step, and which yields no more than
-        would fit into a list."""
+        """Wrap a lazy jinja2 filter: each item counts as a step, and the total size is limited."""
 
         @wraps(filter)
         def counting(*args: Any, **kwargs: Any) -> Iterator[Any]:
             weight = 0
             for item in filter(*args, **kwargs):
                 _ = self.tick
-                weight += PART + (len(item) if isinstance(item, str) else 0)
-                if weight > LARGEST:
-                    raise TooMuch(f"{filter.__name__} yields more than {LARGEST} characters")
+                weight += PART_WEIGHT + (len(item) if isinstance(item, str) else 0)
+                if weight > MAX_CHARACTERS:
+                    raise BoundExceeded(
+                        f"{filter.__name__} yields more than {MAX_CHARACTERS} characters"
+                    )
                 yield item
 
         return counting
 
 
 class _Counting(NodeTransformer):
-    """Puts a tick into whatever is repeated or assigned, and a measure around what may grow."""
+    """Adds a tick to whatever repeats or assigns, and a size check around whatever may grow."""
 
     def visit_For(self, node: nodes.For) -> nodes.Node:
         if node.test is not None:

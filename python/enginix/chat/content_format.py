@@ -1,8 +1,9 @@
-"""Whether a chat template reads the contents of messages as texts or as lists of parts.
+"""Detects whether a chat template reads message contents as strings or as lists of parts.
 
-A template that loops over parts prints nothing for a text. What it does is in its syntax tree: vLLM
-decides the same way, but gives parts to every template that has such a loop. Those that take either
-ask which it is, and not for every role: a list where they do not ask would be printed as Python.
+A template that loops over parts prints nothing for a string. The syntax tree shows which it does:
+vLLM decides the same way, but passes parts to every template that has such a loop. Templates that
+accept both test the type, and not for every role: where they do not test, a list would be printed
+as Python.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from jinja2 import nodes
 
 CONTENT = "content"
 PART_FIELDS = ("type", "text")
-# Tests by which a template separates a text from a list.
+# Tests by which a template distinguishes a string from a list.
 TEXT_TESTS = ("string", "iterable", "sequence", "mapping")
 
 
@@ -35,9 +36,9 @@ def content_format(template: nodes.Template) -> ContentFormat:
 
 
 def _names_of_content(template: nodes.Template) -> frozenset[str]:
-    """Variables that hold a content: assigned from one, or the parameter of a macro."""
+    """Variables that hold a content: assigned from one, or a macro's parameter."""
     names = {CONTENT}
-    # A variable may be assigned from a variable: twice is as deep as templates go.
+    # Variables can be assigned from variables; two levels cover all known templates.
     for _ in range(2):
         for target, value in _assignments(template):
             if _is_content(value, frozenset(names)):
@@ -60,7 +61,7 @@ def _assignments(template: nodes.Template) -> Iterator[tuple[str, nodes.Node]]:
 def _reads_parts(template: nodes.Template, names: frozenset[str]) -> bool:
     if any(_is_content(loop.iter, names) for loop in template.find_all(nodes.For)):
         return True
-    # Without a loop: `message.content[0].text`.
+    # Without a loop, as in `message.content[0].text`.
     fields = (*template.find_all(nodes.Getattr), *template.find_all(nodes.Getitem))
     return any(
         _field(node) in PART_FIELDS
@@ -71,7 +72,7 @@ def _reads_parts(template: nodes.Template, names: frozenset[str]) -> bool:
 
 
 def _is_content(node: nodes.Node, names: frozenset[str]) -> bool:
-    """Also behind filters, and a slice of it: `message.content[1:] | selectattr(...)`."""
+    """Also through filters and slices: `message.content[1:] | selectattr(...)`."""
     if isinstance(node, nodes.Filter) and node.node is not None:
         return _is_content(node.node, names)
     if isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Slice):

@@ -1,4 +1,4 @@
-"""What a model says, as it says it: the one vocabulary between chat formats and API dialects."""
+"""What a model generates, as a stream: the vocabulary between chat formats and API dialects."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallStart:
-    """Comes once per call, before its arguments; `id` and `name` are never empty."""
+    """Sent once per call, before its arguments; `id` and `name` are never empty."""
 
     index: int
     id: str
@@ -29,8 +29,8 @@ class ToolCallStart:
 
 @dataclass(frozen=True, slots=True)
 class ToolCallArguments:
-    """A piece of the call's arguments; all of one `index` join to a JSON object, or to the
-    beginning of one where the model stopped or was cut."""
+    """A chunk of the call's arguments. All chunks of one `index` join to a JSON object, or to an
+    unclosed one if the model stopped or was cut off."""
 
     index: int
     fragment: str
@@ -58,7 +58,7 @@ class Message:
 
 
 def collect(events: Iterable[Event]) -> Message:
-    """The whole message that a stream of events spells: what a non-streamed reply returns."""
+    """The complete message that the events form, as a non-streaming reply returns it."""
     content: list[str] = []
     reasoning: list[str] = []
     starts: dict[int, ToolCallStart] = {}

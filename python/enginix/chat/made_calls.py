@@ -1,4 +1,4 @@
-"""Whether a reply ended with calls that a client can make: what `tool_calls` claims."""
+"""Decides whether a reply ended with executable calls: the finish reason `tool_calls`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enginix.chat.events import ToolCallArguments, ToolCallStart
 
 
 class MadeCalls:
-    """The calls of one reply, as they come."""
+    """Collects the calls of one reply as they arrive."""
 
     __slots__ = ("_arguments", "_broken", "any")
 
@@ -26,5 +26,5 @@ class MadeCalls:
 
     @property
     def whole(self) -> bool:
-        """There are calls, and not one of them was cut or given up."""
+        """Whether there are calls and none was cut off or abandoned."""
         return self.any and not self._broken and is_whole("".join(self._arguments))

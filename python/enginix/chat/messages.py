@@ -1,4 +1,4 @@
-"""Brings a client's messages into the form that chat templates are written for."""
+"""Normalises a client's messages to the form that chat templates expect."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from enginix.errors import RequestError, TemplateRefused
 Message = dict[str, Any]
 
 _TEXT_PARTS = frozenset(("text", "input_text", "output_text", "refusal"))
-# The name of arguments that are no object: a bare value, a list, JSON that was cut off.
+# The key for arguments that are not an object: a bare value, a list, truncated JSON.
 UNNAMED = "arguments"
-# A template that asks for None treats it as its own case; all others would print "None".
+# A template that tests for None handles it; all others would print "None".
 _KNOWS_NONE = re.compile(r"content\W*\sis (?:not )?none")
 
 
@@ -24,7 +24,7 @@ def plain_messages(
     template: str,
     contents: ContentFormat = ContentFormat.TEXT,
 ) -> list[Message]:
-    """The same conversation with the contents and the field names that `template` reads."""
+    """The same conversation with the content format and field names that `template` reads."""
     if not messages:
         raise TemplateRefused("there are none; send at least one message")
     return [
@@ -91,7 +91,7 @@ def _part_text(part: Any, where: str) -> str:
 
 
 def _name_reasoning(message: Message) -> None:
-    """Clients send reasoning back under each of these names; templates read the first or second."""
+    """Copy reasoning to `reasoning_content`; clients use each of these names."""
     names = ("reasoning_content", "thinking", "reasoning")
     found = next((message[name] for name in names if isinstance(message.get(name), str)), None)
     if found is not None:
@@ -108,7 +108,7 @@ def _plain_calls(calls: Any, where: str) -> list[Message]:
 
 
 def _plain_call(call: Mapping[str, Any]) -> Message:
-    """Some clients leave out the layer `function`."""
+    """Some clients omit the `function` level."""
     function = call.get("function")
     if not isinstance(function, Mapping):
         return _with_object(call) if "arguments" in call else dict(call)
@@ -116,12 +116,12 @@ def _plain_call(call: Mapping[str, Any]) -> Message:
 
 
 def _with_object(function: Mapping[str, Any]) -> Message:
-    """Templates loop over the arguments, so they always get an object; clients send JSON text."""
+    """Parse the arguments: templates loop over them, and clients send JSON text."""
     found = function.get("arguments")
     parsed = _parsed(found) if isinstance(found, str) else found
     if parsed is None:
         parsed = {}
-    # What a model once got wrong goes back to it under a name, for a loop has no place for less.
+    # A model's malformed arguments go back to it under a key, because templates expect an object.
     arguments = parsed if isinstance(parsed, Mapping) else {UNNAMED: parsed}
     return {**function, "arguments": arguments}
 

@@ -15,14 +15,14 @@ from enginix.errors import EngineDamaged
 
 @dataclass(frozen=True, slots=True)
 class Spelling:
-    """How token names spell text; the first token of a text differs where a model marks words."""
+    """How token names map to text; the first token of a text differs in some models."""
 
     spell: Callable[[str], bytes]
     spell_first: Callable[[str], bytes] | None = None
 
 
 class Pieces(dict[int, str | bytes]):
-    """Token id -> text, or bytes where they are no whole characters; filled as ids come."""
+    """Token id -> text, or bytes if they are not complete characters; filled on demand."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class Pieces(dict[int, str | bytes]):
 
     def __missing__(self, token: int) -> str | bytes:
         name = self._name_of(token)
-        # Ids outside the vocabulary are not kept: a broken backend must not fill the memory.
+        # Do not cache ids outside the vocabulary: a broken backend must not fill the memory.
         if name is None:
             return ""
         spelled = b"" if name in self._dropped else self._spell(name)
@@ -65,7 +65,7 @@ def read_spelling(decoder: Mapping[str, Any] | None) -> Spelling:
     strips = kinds[-1:] == ["Strip"] and _strips_one_space(steps.pop())
     if [step["type"] for step in steps] != ["Replace", "ByteFallback", "Fuse"]:
         raise EngineDamaged(
-            f"tokenizer.json has the decoder {' + '.join(kinds) or 'None'}; enginix reads "
+            f"tokenizer.json has the decoder {' + '.join(kinds) or 'None'}; enginix supports "
             "ByteLevel, Metaspace, and Replace + ByteFallback + Fuse (+ Strip); "
             "convert the tokenizer to one of these"
         )
@@ -97,7 +97,7 @@ def sentence_piece_speller(old: str, new: str) -> Callable[[str], bytes]:
 
 
 def spell_bytes(name: str) -> bytes:
-    """Byte-level BPE writes every byte as one printable character; added tokens are plain text."""
+    """Byte-level BPE stores every byte as one printable character; added tokens are plain text."""
     try:
         return bytes([BYTES[char] for char in name])
     except KeyError:

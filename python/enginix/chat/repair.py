@@ -1,4 +1,4 @@
-"""Bends a conversation to the rules of a chat template that refused it as it came."""
+"""Adapts a conversation to the rules of a chat template that rejected it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from enginix.chat.messages import Message, text_parts
 
 
 def repaired(messages: Sequence[Message]) -> Iterator[list[Message]]:
-    """Versions that say the same, each a little further from what the client sent."""
+    """Yield equivalent versions, each further from what the client sent."""
     if any("tool_calls" in message for message in messages):
-        # A few templates, DeepSeek's among them, join arguments to text.
+        # A few templates, DeepSeek's among them, concatenate arguments as text.
         yield [_with_arguments_as_text(message) for message in messages]
     gathered = _merge_neighbours(_systems_first(messages))
     if gathered != messages:
         yield gathered
     if gathered[0]["role"] == "system":
-        # Gemma and the first Llamas know no system role.
+        # Gemma and the first Llamas have no system role.
         yield _merge_neighbours([{**gathered[0], "role": "user"}, *gathered[1:]])
 
 

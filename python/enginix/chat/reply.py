@@ -1,6 +1,6 @@
 """Turns the text of a reply into events: reasoning, answer and tool calls in one parser.
 
-Formats are blocks between markers (`chat/blocks.py`); what is outside of all blocks is the answer.
+Formats are blocks between markers (`chat/blocks.py`); text outside all blocks is the answer.
 Any chunking of the same text gives the same message.
 """
 
@@ -33,7 +33,7 @@ TOOLS = {
     "qwen3-xml": QWEN3_XML,
 }
 PARSERS: dict[str, ReasoningFormat | ToolFormat] = {**REASONING, **TOOLS}
-# What the tokenizer must leave in the text whatever the format.
+# What the tokenizer must keep in the text for any format.
 ALL_MARKERS = frozenset(marker for parser in PARSERS.values() for marker in parser.markers)
 
 
@@ -49,7 +49,7 @@ def reply_parser(
     """The parser for one reply.
 
     `starts_inside`: the prompt ended inside the reasoning. `definitions`: the request's `tools`,
-    for formats that need types. `new_id`: where call ids come from, the format's own by default.
+    for formats that need types. `new_id`: generates call ids, by default in the format's own style.
     """
     openings: list[Opening] = []
     block: Block | None = None
@@ -78,7 +78,7 @@ def _thought_calls(
 
 
 def markers(reasoning: str | None, tools: str | None) -> frozenset[str]:
-    """The texts these formats are made of; the tokenizer must not drop them as special tokens."""
+    """The markers of these formats; the tokenizer must not drop them as special tokens."""
     names = [name for name in (reasoning, tools) if name]
     return frozenset(marker for name in names for marker in _known(name, PARSERS).markers)
 
@@ -86,16 +86,16 @@ def markers(reasoning: str | None, tools: str | None) -> frozenset[str]:
 def _known(name: str, formats: Mapping[str, Format]) -> Format:
     if name not in formats:
         raise EngineMismatch(
-            f"the engine speaks the chat format {name!r}, this enginix knows "
+            f"the engine has the chat format {name!r}, this enginix knows "
             f"{', '.join(sorted(formats))}; correct `chat` in its catalogue entry"
         )
     return formats[name]
 
 
 class ReplyParser:
-    """One reply; `feed` its text as it comes, then `finish` once."""
+    """Parses one reply: `feed` its text as it arrives, then `finish` once."""
 
-    __slots__ = ("_block", "_fresh", "_openings", "_talks", "_thoughts", "_triggers", "_trims",
+    __slots__ = ("_block", "_fresh", "_in_answer", "_openings", "_thoughts", "_triggers", "_trims",
                  "held", "marker")  # fmt: skip
 
     def __init__(
@@ -109,26 +109,26 @@ class ReplyParser:
         self._block = block
         self._thoughts = thoughts
         self.held = ""
-        """Text that may become a marker, or is white space that may belong to one."""
+        """Text that may become a marker, or white space that may belong to one."""
         self.marker: str | None = None
-        """What began the block that the text is inside of."""
-        # Nothing but white space since the beginning or since the last block.
+        """The marker that opened the current block."""
+        # Only white space since the start or since the last block.
         self._fresh = True
-        # Line breaks behind a block belong to the block.
+        # Line breaks after a block belong to the block.
         self._trims = False
-        # In the middle of the answer, nothing held: most chunks pass straight through.
-        self._talks = not openings
+        # Inside the answer with nothing held: most chunks pass straight through.
+        self._in_answer = not openings
 
     def feed(self, text: str) -> list[Event]:
         events = self._feed(text)
         return events if self._thoughts is None else self._thoughts.read(events)
 
     def pass_through(self, events: list[Event]) -> list[Event]:
-        """As `feed`, for events that another server has already parsed out of the reply."""
+        """Like `feed`, for events that another server has already parsed from the reply."""
         return events if self._thoughts is None else self._thoughts.read(events)
 
     def finish(self, *, cut: bool = False) -> list[Event]:
-        """Release what was held back as a possible marker: it was ordinary text after all.
+        """Release text that was held back as a possible marker: it is ordinary text.
 
         `cut`: a limit ended the reply, not the model."""
         events = self._finish()
@@ -138,9 +138,13 @@ class ReplyParser:
 
     def _feed(self, text: str) -> list[Event]:
         if self._block is not None:
-            said = self._block.feed(text)
-            return said + self._read(self._end_block(said)) if self._block.done else said
-        if self._talks:
+            events_of_block = self._block.feed(text)
+            return (
+                events_of_block + self._read(self._end_block(events_of_block))
+                if self._block.done
+                else events_of_block
+            )
+        if self._in_answer:
             for trigger in self._triggers:
                 if trigger in text:
                     break
@@ -152,7 +156,7 @@ class ReplyParser:
         if self._block:
             return self._block.finish()
         held, self.held = self.held, ""
-        return [] if self._trims and self._fresh and held.isspace() else self._say(held)
+        return [] if self._trims and self._fresh and held.isspace() else self._answer(held)
 
     def _read(self, text: str) -> list[Event]:
         events: list[Event] = []
@@ -160,18 +164,20 @@ class ReplyParser:
             if self._block is None:
                 text = self._read_answer(text, events)
                 continue
-            said = self._block.feed(text)
-            events += said
-            text = self._end_block(said) if self._block.done else ""
-        self._talks = not (self._block or self.held or self._fresh)
+            events_of_block = self._block.feed(text)
+            events += events_of_block
+            text = self._end_block(events_of_block) if self._block.done else ""
+        self._in_answer = not (self._block or self.held or self._fresh)
         return events
 
-    def _end_block(self, said: list[Event]) -> str:
+    def _end_block(self, events_of_block: list[Event]) -> str:
         assert self._block is not None
         rest = self._block.rest
         self._block = self.marker = None
-        # A block that was none after all ends as answer text.
-        self._fresh = self._trims = not (said and isinstance(said[-1], Answer))
+        # A block that turned out to be no block ends as answer text.
+        self._fresh = self._trims = not (
+            events_of_block and isinstance(events_of_block[-1], Answer)
+        )
         return rest
 
     def _read_answer(self, text: str, events: list[Event]) -> str:
@@ -179,35 +185,35 @@ class ReplyParser:
         opening, at = self._find_opening(text)
         if opening:
             if not (self._fresh and text[:at].isspace()):
-                events += self._say(text[:at])
+                events += self._answer(text[:at])
             self._block, self.marker = opening.begin(), opening.marker
             return text[at + len(opening.marker) :]
         cut = len(text) - self._may_open(text)
         if self._fresh and not text[:cut].strip():
             cut = 0
         self.held = text[cut:]
-        events += self._say(text[:cut])
+        events += self._answer(text[:cut])
         return ""
 
     def _find_opening(self, text: str) -> tuple[Opening | None, int]:
         found, first = None, len(text)
-        begins = len(text) - len(text.lstrip()) if self._fresh else -1
+        start = len(text) - len(text.lstrip()) if self._fresh else -1
         for opening in self._openings:
             at = text.find(opening.marker, 0, first + len(opening.marker))
-            if 0 <= at < first and (not opening.only_first or at == begins):
+            if 0 <= at < first and (not opening.only_first or at == start):
                 found, first = opening, at
         return found, first
 
     def _may_open(self, text: str) -> int:
-        begins = text.lstrip() if self._fresh else None
+        start = text.lstrip() if self._fresh else None
         longest = 0
         for opening in self._openings:
             length = partial_marker(text, opening.marker)
-            if not opening.only_first or (begins and opening.marker.startswith(begins)):
+            if not opening.only_first or (start and opening.marker.startswith(start)):
                 longest = max(longest, length)
         return longest
 
-    def _say(self, text: str) -> list[Event]:
+    def _answer(self, text: str) -> list[Event]:
         if self._fresh and self._trims:
             space = text[: len(text) - len(text.lstrip())]
             text = text[space.rfind("\n") + 1 :]

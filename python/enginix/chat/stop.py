@@ -1,4 +1,4 @@
-"""Finds stop strings in a stream of text, across chunks, and holds back only a possible one."""
+"""Finds stop strings in a stream of text, across chunks, holding back only a possible match."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from enginix.errors import RequestError
 
 
 class StopStrings:
-    """Text in, text before the first stop string out; `matched` names the one that came.
+    """Text in, text before the first stop string out; `matched` is the string that was found.
 
-    The one whose last character comes first wins, so that any chunking gives the same text. Every
-    string is followed by its own automaton: the work per character does not grow with what is held.
+    The match that ends first wins, so that any chunking gives the same text. Each string has an
+    automaton: the work per character does not grow with what is held.
     """
 
-    __slots__ = ("_automata", "_begins", "_held", "_idle", "matched")
+    __slots__ = ("_automata", "_held", "_idle", "_next_start", "matched")
 
     def __init__(self, strings: Sequence[str]) -> None:
         if "" in strings:
             raise RequestError(
-                "stop holds an empty string, which would end every answer before it begins; "
+                "stop contains an empty string, which would end every answer before it starts; "
                 "leave it out",
                 param="stop",
                 code="invalid_stop",
@@ -29,12 +29,12 @@ class StopStrings:
         self.matched: str | None = None
         self._automata = [_Automaton(string) for string in dict.fromkeys(strings)]
         firsts = "".join(sorted({re.escape(string[0]) for string in strings}))
-        self._begins = re.compile(f"[{firsts}]").search if strings else None
+        self._next_start = re.compile(f"[{firsts}]").search if strings else None
         self._held = ""
         self._idle = True
 
     def feed(self, text: str) -> str:
-        if self._idle and (self._begins is None or self._begins(text) is None):
+        if self._idle and (self._next_start is None or self._next_start(text) is None):
             return text
         return self._follow(text) if self.matched is None else ""
 
@@ -48,7 +48,7 @@ class StopStrings:
         at = before
         while at < len(text):
             if not any(automaton.length for automaton in self._automata):
-                at = self._next_begin(text, at)
+                at = self._find_start(text, at)
             if at == len(text):
                 break
             char = text[at]
@@ -63,17 +63,17 @@ class StopStrings:
         self._idle = not self._held
         return text[:cut]
 
-    def _next_begin(self, text: str, at: int) -> int:
-        assert self._begins is not None
-        found = self._begins(text, at)
+    def _find_start(self, text: str, at: int) -> int:
+        assert self._next_start is not None
+        found = self._next_start(text, at)
         return found.start() if found else len(text)
 
 
 class AnswerStop:
-    """Stop strings among the events of a reply: they end its answer, and only that.
+    """Applies stop strings to a reply's events: they end its answer, and only that.
 
-    Reasoning and the arguments of calls may hold the same characters, and clients that always send
-    stop strings mean neither. A string does not reach across a call or a thought.
+    Reasoning and call arguments may contain the same characters, and clients that always send stop
+    strings do not mean those. A match does not span a call or reasoning.
     """
 
     __slots__ = ("_stop", "_strings", "matched")
@@ -84,23 +84,23 @@ class AnswerStop:
         self.matched: str | None = None
 
     def feed(self, events: list[Event]) -> list[Event]:
-        """The events before the first stop string; none behind it."""
+        """The events before the first stop string; none after it."""
         if not self._strings:
             return events
-        heard: list[Event] = []
+        passed: list[Event] = []
         for event in events:
             if self.matched is not None:
                 break
             if isinstance(event, Answer):
-                heard += _answer(self._stop.feed(event.text))
+                passed += _answer(self._stop.feed(event.text))
                 self.matched = self._stop.matched
             else:
-                heard += self.finish()
-                heard.append(event)
-        return heard
+                passed += self.finish()
+                passed.append(event)
+        return passed
 
     def finish(self) -> list[Event]:
-        """Release what was held back as a possible stop string: it was the answer's own text."""
+        """Release text held back as a possible stop string: it belongs to the answer."""
         held = self._stop.finish()
         if held:
             self._stop = StopStrings(self._strings)
@@ -112,7 +112,7 @@ def _answer(text: str) -> list[Event]:
 
 
 class _Automaton:
-    """Knuth, Morris and Pratt: how much of the string the text read so far ends with."""
+    """Knuth-Morris-Pratt: the longest prefix of the string that the text so far ends with."""
 
     __slots__ = ("_fallback", "length", "string")
 

@@ -1,4 +1,4 @@
-"""Token ids to events: detokenization, the reply parser and stop strings in their one order."""
+"""Token ids to events: detokenization, the reply parser and stop strings, in this order."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from enginix.chat.tokens import TextStream
 
 
 class ReplyStream:
-    """One reply from its tokens; `stopped_by` names the stop string that ended it."""
+    """One reply from its tokens; `stopped_by` is the stop string that ended it."""
 
     __slots__ = ("_parser", "_stop", "_text")
 
@@ -26,7 +26,7 @@ class ReplyStream:
 
     @property
     def marker(self) -> str | None:
-        """What began the block that the text is inside of."""
+        """The marker that opened the current block."""
         return self._parser.marker
 
     def feed(self, ids: Sequence[int]) -> list[Event]:
@@ -34,7 +34,7 @@ class ReplyStream:
         return self._stop.feed(self._parser.feed(text)) if text else []
 
     def finish(self, *, cut: bool = False) -> list[Event]:
-        """Release what each step held back, through the steps behind it."""
+        """Release what each step held back, through the steps after it."""
         if self._stop.matched is not None:
             return []
         return self._stop.feed(self._parser.finish(cut=cut)) + self._stop.finish()

@@ -1,7 +1,7 @@
-"""Renders a conversation with the checkpoint's own chat template, as `transformers` would.
+"""Renders a conversation with the checkpoint's own chat template, as `transformers` does.
 
-The only door to jinja2. Templates come from the hub and run in its sandbox; whatever goes wrong in
-one is the conversation's fault to its author, so it comes back as TemplateRefused with its words.
+The only module that imports jinja2's environment. Templates come from the hub and run in its
+sandbox; a template raises to reject a conversation, so any error in one becomes TemplateRefused.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from jinja2 import nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 
-from enginix.chat.bounds import BoundedEnvironment, OutOfTime
+from enginix.chat.bounds import BoundedEnvironment, TimeExceeded
 from enginix.chat.content_format import ContentFormat, content_format
 from enginix.chat.growth import measuring
 from enginix.chat.messages import plain_messages
@@ -32,19 +32,19 @@ from enginix.errors import (
 )
 from enginix.hub_files import engine_files
 
-# What a rendering gets; those of ordinary templates and conversations take less than a millisecond.
+# The time limit of one rendering; an ordinary one takes less than a millisecond.
 RENDER_SECONDS = 2.0
 RESERVED = frozenset(("messages", "tools", "documents", "self"))
 
 
 def starts_inside(prompt: str) -> bool:
     """Whether the prompt ends inside open reasoning, so that the model never writes the tag."""
-    # Only the very end counts: users write the tag too.
+    # Only the very end counts: users may write the tag too.
     return prompt[-64:].rstrip().endswith((think_tags.OPEN, think_brackets.OPEN))
 
 
 class ChatTemplate:
-    """A checkpoint's templates, compiled once; `source` is the one for plain chats."""
+    """A checkpoint's templates, compiled once; `source` is the one for chats without tools."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class ChatTemplate:
         environment = self._environment = template_environment(now)
         self.sources = dict(sources)
         self.slow = False
-        """Whether it has once taken longer than an event loop can wait."""
+        """Whether a rendering has taken too long to run on the event loop."""
         self._special_tokens = dict(special_tokens or {})
         compiled = {
             name: _compile(environment, name, source) for name, source in self.sources.items()
@@ -66,18 +66,18 @@ class ChatTemplate:
 
     @classmethod
     def load(cls, directory: Path) -> ChatTemplate:
-        """Read chat_template.jinja, or what tokenizer_config.json holds instead."""
+        """Read chat_template.jinja, or the template in tokenizer_config.json."""
         files = engine_files(directory)
         return cls(files.chat_templates, files.special_tokens)
 
     @property
     def source(self) -> str:
-        """The text of the template for plain chats, empty where there is none."""
+        """The text of the default template, empty if there is none."""
         return self.sources.get("default", "")
 
     @property
     def contents(self) -> ContentFormat:
-        """How the template for plain chats reads the contents of messages."""
+        """How the default template reads message contents."""
         return self._contents.get("default", ContentFormat.TEXT)
 
     def render(
@@ -89,7 +89,7 @@ class ChatTemplate:
         seconds: float = RENDER_SECONDS,
         **variables: Any,
     ) -> str:
-        """The prompt for `messages`, or TemplateTooSlow after `seconds`.
+        """The prompt for `messages`; raises TemplateTooSlow after `seconds`.
 
         `chat_template_kwargs` are the client's own variables, `variables` ours, such as
         `enable_thinking` or `add_generation_prompt`.
@@ -97,7 +97,7 @@ class ChatTemplate:
         variables = {**(chat_template_kwargs or {}), **variables}
         if clash := sorted(RESERVED & variables.keys()):
             raise RequestError(
-                f"chat_template_kwargs may not set {', '.join(clash)}; "
+                f"chat_template_kwargs must not set {', '.join(clash)}; "
                 "these are the request's own fields",
                 param="chat_template_kwargs",
                 code="invalid_chat_template_kwargs",
@@ -117,7 +117,7 @@ class ChatTemplate:
         variables: Mapping[str, Any],
     ) -> str:
         refusal: TemplateRefused | None = None
-        # As it came first: only a template that refuses gets a conversation bent to its rules.
+        # The original first: only a template that rejects it gets an adapted conversation.
         for attempt in (messages, *repaired(messages)):
             try:
                 return template.render(
@@ -130,18 +130,18 @@ class ChatTemplate:
                         "tools": tools,
                     }
                 )
-            except OutOfTime:
+            except TimeExceeded:
                 raise TemplateTooSlow(self._environment.budget.seconds) from None
             except Exception as error:  # a template can raise anything Python can
-                refusal = refusal or TemplateRefused(_words(error))
+                refusal = refusal or TemplateRefused(_describe(error))
         assert refusal is not None
         raise refusal
 
 
-def _words(error: Exception) -> str:
-    words = str(error).strip() or "it gave no reason"
-    # The template's own sentence speaks for itself; Python's need their kind.
-    return words if type(error) is jinja2.TemplateError else f"{type(error).__name__}: {words}"
+def _describe(error: Exception) -> str:
+    text = str(error).strip() or "it gave no reason"
+    # The template's own message is a sentence; Python's errors need their type.
+    return text if type(error) is jinja2.TemplateError else f"{type(error).__name__}: {text}"
 
 
 def _compile(
@@ -154,7 +154,7 @@ def _compile(
     except jinja2.TemplateSyntaxError as error:
         found = f"is broken in line {error.lineno}: {error.message}"
     except (jinja2.TemplateError, SyntaxError, ArithmeticError, ValueError) as error:
-        # Constants are computed, and blocks nested, when it is compiled.
+        # Compiling evaluates constants and nests blocks.
         found = f"cannot be compiled: {error}"
     except (RecursionError, MemoryError):
         found = "is nested too deeply"
@@ -165,7 +165,7 @@ def _compile(
 
 
 def template_environment(now: Callable[[], datetime]) -> BoundedEnvironment:
-    """The environment that templates are written for: transformers' chat_template_utils."""
+    """The environment that templates expect: that of transformers' chat_template_utils."""
     environment = BoundedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
     )
@@ -180,7 +180,7 @@ def template_environment(now: Callable[[], datetime]) -> BoundedEnvironment:
 
 
 class _Generation(Extension):
-    """`{% generation %}` marks the assistant's words for training; here it is only its body."""
+    """`{% generation %}` marks assistant text for training; here it only renders its body."""
 
     tags = {"generation"}  # noqa: RUF012, jinja2 declares it so
 

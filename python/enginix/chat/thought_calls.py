@@ -1,8 +1,8 @@
-"""Finds the calls that a model wrote into its reasoning and then waited for.
+"""Finds calls that a model wrote inside its reasoning before it stopped.
 
-Models forget to end their reasoning before they call. A whole call of a known function that
-ends the reply is a call. Everything else in the reasoning stays reasoning, also tags that the model
-only mentions. Text is held from a marker on until it is clear which of the two it is.
+Models forget to end their reasoning before they call. A complete call of a known function that
+ends the reply counts as a call. Everything else in the reasoning stays reasoning, including tags
+that the model only mentions. Text is held from a marker on until it is clear which case it is.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ class Parser(Protocol):
 
 
 class ThoughtCalls:
-    """A filter behind a parser: events in, events out."""
+    """A filter after a parser: events in, events out."""
 
     __slots__ = ("_calls", "_events", "_held", "_markers", "_names", "_new_parser", "_trial")
 
     def __init__(
         self, markers: Sequence[str], new_parser: Callable[[], Parser], calls: Calls
     ) -> None:
-        """`new_parser` reads text that may be calls; the calls it finds are numbered by `calls`."""
+        """`new_parser` parses text that may be calls; `calls` numbers those it finds."""
         self._markers = tuple(markers)
         self._new_parser = new_parser
         self._calls = calls
@@ -75,13 +75,15 @@ class ThoughtCalls:
             self._held.append(text)
             text = self._take_held()
         while text:
-            text = self._look(text, passed) if self._trial is None else self._try(text, passed)
+            text = (
+                self._find_marker(text, passed) if self._trial is None else self._try(text, passed)
+            )
 
-    def _look(self, text: str, passed: list[Event]) -> str:
-        """Pass on what comes before a marker, and return what begins with it."""
+    def _find_marker(self, text: str, passed: list[Event]) -> str:
+        """Pass on the text before a marker; return the rest."""
         found = [at for marker in self._markers if (at := text.find(marker)) >= 0]
-        cut = min(found) if found else len(text) - self._may_begin(text)
-        # The white space before a call belongs to neither.
+        cut = min(found) if found else len(text) - self._partial_marker(text)
+        # White space before a call belongs to neither.
         thought = text[:cut].rstrip() if cut < len(text) else text
         if thought:
             passed.append(Reasoning(thought))
@@ -91,30 +93,30 @@ class ThoughtCalls:
         return text[cut:] if found else ""
 
     def _try(self, text: str, passed: list[Event]) -> str:
-        """Read while the text may be calls; character by character, so chunking cannot matter."""
+        """Parse while the text may be calls; one character at a time, so chunking cannot matter."""
         assert self._trial is not None
         for at, char in enumerate(text):
             events = self._trial.feed(char)
             self._held.append(char)
             self._events += events
-            if events and not all(map(self._may_be_meant, events)):
+            if events and not all(map(self._may_be_call, events)):
                 held = self._take_held()
-                end = len(held) - self._may_begin(held)
+                end = len(held) - self._partial_marker(held)
                 self._held = [held[:end]]
                 self._release(passed)
                 return held[end:] + text[at + 1 :]
         return ""
 
-    def _may_be_meant(self, event: Event) -> bool:
+    def _may_be_call(self, event: Event) -> bool:
         if isinstance(event, ToolCallStart):
             return event.name in self._names
         return not isinstance(event, Answer) or event.text.isspace()
 
-    def _may_begin(self, text: str) -> int:
+    def _partial_marker(self, text: str) -> int:
         return max(partial_marker(text, marker) for marker in self._markers)
 
     def _release(self, passed: list[Event]) -> None:
-        """What was held is reasoning after all."""
+        """Pass on the held text: it is reasoning."""
         if held := self._take_held():
             passed.append(Reasoning(held))
         self._trial, self._events = None, []

@@ -1,7 +1,7 @@
-"""Text to token ids and back; the only door to the `tokenizers` library.
+"""Converts text to token ids and back with the `tokenizers` library.
 
-Detokenization does not go through the library: every token's text is looked up once and joined
-here, where UTF-8 split over tokens is held back. At most three bytes ever wait.
+Detokenization does not use the library: every token's text is looked up once and joined here,
+where UTF-8 split over tokens is held back. At most three bytes ever wait.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from enginix.chat.reply import ALL_MARKERS
 from enginix.errors import EngineDamaged
 from enginix.hub_files import engine_files
 
-# Longer texts are tokenized without holding the interpreter, so that other streams go on; the way
-# there costs more than it gives for shorter ones.
+# Longer texts are tokenized without the GIL, so that other streams continue; for shorter ones
+# that costs more than it saves.
 LONG_TEXT = 4096
 
 
 class Tokenizer:
     """One checkpoint's tokenizer; shared by any number of streams and threads.
 
-    `stop_token_ids`: what ends an answer, the main one first."""
+    `stop_token_ids`: the ids that end an answer, the main one first."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Tokenizer:
         stop_token_ids: tuple[int, ...] = (),
         bos_token_id: int | None = None,
     ) -> None:
-        # Some checkpoints ship a limit here, which would silently cut long prompts.
+        # Some checkpoints set a truncation limit here, which would silently cut long prompts.
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer
@@ -49,11 +49,11 @@ class Tokenizer:
 
     @classmethod
     def load(cls, directory: Path) -> Tokenizer:
-        """Read tokenizer.json and what the configuration beside it says of special tokens."""
+        """Read tokenizer.json and the special tokens from the configuration next to it."""
         path = directory / "tokenizer.json"
         if not path.is_file():
             raise EngineDamaged(
-                f"{path} is missing, and without it no text becomes tokens; build the engine again"
+                f"{path} is missing, so text cannot be tokenized; build the engine again"
             )
         try:
             tokenizer = tokenizers.Tokenizer.from_file(str(path))
@@ -77,10 +77,10 @@ class Tokenizer:
         return self._tokenizer.token_to_id(token)
 
     def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
-        """Token ids of `text`, special tokens in it recognised.
+        """Token ids of `text`, recognising special tokens in it.
 
-        A rendered chat needs nothing added: its template wrote the first token itself. For bare
-        prompts `add_special_tokens` adds what the model was trained to begin with, once.
+        A rendered chat needs nothing added: its template wrote the first token. For raw prompts
+        `add_special_tokens` adds the model's initial token, once.
         """
         try:
             text.encode()
@@ -97,22 +97,22 @@ class Tokenizer:
         return ids[1:] if doubled else ids
 
     def decode(self, ids: Iterable[int], *, keep: Collection[str] = ()) -> str:
-        """The text of `ids`: byte for byte what a stream of them gives."""
+        """The text of `ids`, byte for byte what a stream of them gives."""
         return self.stream(keep=keep).feed(list(ids))
 
     def stream(self, *, keep: Collection[str] | None = None, continues: bool = False) -> TextStream:
         """A new incremental detokenizer.
 
-        `keep`: special tokens that are text here, because a chat format is made of them
-        (`reply.markers`); by default those of every format. All others leave no text.
-        `continues`: the text goes on where a prompt ended, so its first space is its own.
+        `keep`: special tokens that count as text, because a chat format uses them
+        (`reply.markers`); by default those of every format. All others produce no text.
+        `continues`: the text continues a prompt, so its first space is kept.
         """
         wanted = ALL_MARKERS if keep is None else frozenset(keep)
         pieces, first = self._table(wanted & self._special)
         return TextStream(pieces, None if continues else first)
 
     def bytes_of(self, token: int) -> bytes:
-        """What one token spells, special ones too; empty outside the vocabulary."""
+        """The bytes of one token, special ones too; empty outside the vocabulary."""
         piece = self._table(self._special)[0][token]
         return piece.encode() if isinstance(piece, str) else piece
 
@@ -128,15 +128,15 @@ class Tokenizer:
         return table
 
     def _name_of(self, token: int) -> str | None:
-        # The library raises on what is no unsigned 32-bit number.
+        # The library raises for anything but an unsigned 32-bit number.
         return self._tokenizer.id_to_token(token) if 0 <= token < 1 << 32 else None
 
 
 class TextStream:
-    """Token ids in, text out; bytes of an unfinished character wait for the rest of it.
+    """Token ids in, text out; bytes of an incomplete character wait for the rest of it.
 
-    What can never become a character is U+FFFD at once, as if everything were decoded at the end.
-    A character that is cut in two by the answer's end is left out.
+    Bytes that can never become a character turn into U+FFFD at once, as when decoding everything at
+    the end. An incomplete character at the end of the answer is dropped.
     """
 
     __slots__ = ("_first", "_pending", "_pieces")
@@ -148,7 +148,7 @@ class TextStream:
 
     def feed(self, ids: Sequence[int]) -> str:
         if self._first is not None:
-            return self._begin(self._first, ids)
+            return self._first_text(self._first, ids)
         text = ""
         pieces = self._pieces
         for token in ids:
@@ -159,7 +159,7 @@ class TextStream:
                 text += self._join(piece)
         return text
 
-    def _begin(self, first: Pieces, ids: Sequence[int]) -> str:
+    def _first_text(self, first: Pieces, ids: Sequence[int]) -> str:
         for position, token in enumerate(ids):
             # Dropped tokens do not count as the first.
             if self._pieces[token]:

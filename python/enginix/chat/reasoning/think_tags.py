@@ -1,4 +1,4 @@
-"""Reasoning between `<think>` and `</think>`, without the white space that surrounds it."""
+"""Reasoning between `<think>` and `</think>`, stripped of surrounding white space."""
 
 from __future__ import annotations
 
@@ -10,42 +10,42 @@ CLOSE = "</think>"
 
 
 class ThinkTags:
-    """A block that ends with its closing tag; one that never ends is reasoning all the same."""
+    """A block that ends with its closing tag; without the tag everything is reasoning."""
 
-    __slots__ = ("_begun", "_close", "_held", "done", "rest")
+    __slots__ = ("_close", "_held", "_started", "done", "rest")
 
     def __init__(self, close: str = CLOSE) -> None:
         self.done = False
         self.rest = ""
         self._close = close
-        self._begun = False
+        self._started = False
         self._held = ""
 
     def feed(self, text: str) -> list[Event]:
-        plain = self._begun and not self._held and self._close[0] not in text
+        plain = self._started and not self._held and self._close[0] not in text
         if plain and text and not text[-1].isspace():
             return [Reasoning(text)]
         text = self._held + text
-        said, tag, self.rest = text.partition(self._close)
+        thought, tag, self.rest = text.partition(self._close)
         if tag:
             self.done, self._held = True, ""
-            said = said.rstrip()
+            thought = thought.rstrip()
         else:
-            # White space waits too: in front of the closing tag it belongs to the tag.
-            said = text[: len(text) - partial_marker(text, self._close)].rstrip()
-            self._held = text[len(said) :]
-        return self._said(said)
+            # Hold back white space too: before the closing tag it belongs to the tag.
+            thought = text[: len(text) - partial_marker(text, self._close)].rstrip()
+            self._held = text[len(thought) :]
+        return self._reasoning(thought)
 
     def finish(self) -> list[Event]:
         held, self._held = self._held.rstrip(), ""
-        return self._said(held)
+        return self._reasoning(held)
 
-    def _said(self, text: str) -> list[Event]:
-        if not self._begun:
+    def _reasoning(self, text: str) -> list[Event]:
+        if not self._started:
             text = text.lstrip()
-            self._begun = bool(text)
+            self._started = bool(text)
         return [Reasoning(text)] if text else []
 
 
-# Only before the answer: an answer that talks about the tag must not vanish into it.
+# Only before the answer: an answer that mentions the tag must keep it.
 THINK_TAGS = ReasoningFormat((OPEN, CLOSE), Opening(OPEN, ThinkTags, only_first=True))

@@ -1,7 +1,7 @@
-"""A grammar for calls written as tags (Qwen3-Coder, Nemotron 3), in the EBNF that engines share.
+"""A grammar for calls written as tags (Qwen3-Coder, Nemotron 3), in the common EBNF.
 
-llama.cpp's GBNF and xgrammar's EBNF have the same rules, literals, classes and repetitions; rule
-names are letters and digits here because llama.cpp takes no underscores.
+llama.cpp's GBNF and xgrammar's EBNF share rules, literals, classes and repetitions; rule names
+here are letters and digits because llama.cpp does not accept underscores.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ def _parameters(rules: Rules, schema: Mapping[str, Any], root: Mapping[str, Any]
 
 
 def _tag_name(name: str) -> str:
-    """A name as it stands in a tag, which has no escapes."""
+    """A name as it appears in a tag, which has no escapes."""
     if name.strip() != name or not name or set(name) & set("<>\n"):
         raise RequestError(
-            f"tools: the name {name!r} cannot be written in this model's calls; use names without "
+            f"tools: this model's call format cannot express the name {name!r}; use names without "
             "<, > and line breaks, and without spaces at their ends",
             param="tools",
             code="invalid_value",
@@ -62,7 +62,7 @@ def _parameter(rules: Rules, name: str, schema: Any, root: Mapping[str, Any]) ->
 
 
 def _value(rules: Rules, schema: Any, root: Mapping[str, Any]) -> str:
-    """Strings as they are, everything else as JSON: what reads them goes by the same types."""
+    """Strings verbatim, everything else as JSON: the parser uses the same types."""
     types = schema_types(schema, root)
     if types == {"string"}:
         constants = string_constants(schema, root)
@@ -72,7 +72,7 @@ def _value(rules: Rules, schema: Any, root: Mapping[str, Any]) -> str:
 
 
 def _text(rules: Rules) -> str:
-    """Any text that does not hold the end tag; `tag3` has read three characters of it."""
+    """Any text without the end tag; `tagN` has matched N characters of it."""
     first, last = END_OF_VALUE[0], len(END_OF_VALUE) - 1
     rules.named["text"] = f"([^{first}] | tag)*"
     rules.named["tag"] = f"{literal(first)} tag1"

@@ -1,8 +1,8 @@
-"""What a call of one of a request's functions must look like, in words that engines can enforce.
+"""Constrains a call of one of a request's functions in a form that engines can enforce.
 
-A model that must call a function is given the call's opening and held to a guide for the rest: a
-JSON schema where the format writes JSON, a grammar where it writes tags. Then even a model that
-makes no sense calls a function that exists, with arguments that fit its schema.
+A model that must call a function gets the call's opening as a prefill, and a constraint for the
+rest: a JSON schema where the format is JSON, a grammar where it is tags. Then even a model that
+generates noise calls an existing function with arguments that match its schema.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ class CallGuide:
     """`kind` and `text` as TensorRT-LLM's guided_decoding_guide_type and guided_decoding_guide."""
 
     opening: str
-    """Stands before a call; the guide begins behind it."""
+    """Text that precedes the call; the constraint applies after it."""
     kind: str
     text: str
     closing: str = ""
-    """Stands behind a guided call where another may follow; empty where the guide has them all."""
+    """Text after a constrained call if another may follow; empty if the constraint covers all."""
 
     def in_place_of(self, marker: str) -> str:
-        """What must stand where the model has written `marker`, for the guide to go on behind it.
+        """The text that replaces `marker`, written by the model, so that the guide can follow.
 
-        Nothing, where the guide's own text begins with the marker.
+        Empty if the guide's own text starts with the marker.
         """
         if self.opening.startswith(marker):
             return self.opening
@@ -46,22 +46,22 @@ BARE_MARKERS = ("{", "<function=")
 
 
 def functions_of(tools: Sequence[Mapping[str, Any]], *, strict_only: bool) -> tuple[Function, ...]:
-    """The functions of a request's `tools`.
+    """The functions in a request's `tools`.
 
-    With `strict_only`, those that are not `strict` may have any object as arguments.
+    With `strict_only`, functions that are not `strict` accept any object as arguments.
     """
     return tuple(_function(tool.get("function", tool), strict_only) for tool in tools)
 
 
 def call_guide(format: str, functions: Sequence[Function], *, one_call: bool) -> CallGuide:
-    """The guide for calls of `functions` in a tool-call format of `chat/reply.py`."""
+    """The guide for calls of `functions` in one of the tool-call formats of `chat/reply.py`."""
     return _FORMATS[format](functions, one_call)
 
 
 def answer_or_call(format: str, functions: Sequence[Function], answer: Any) -> CallGuide | None:
-    """One guide for either, for a format whose calls are JSON without a marker; else None.
+    """One guide for an answer or a call, for a format whose calls are JSON without a marker.
 
-    `answer` is the JSON schema of the answer. Without a marker the first brace says nothing.
+    `answer` is the answer's JSON schema. Without a marker a first brace decides nothing.
     """
     if format != "llama3-json":
         return None
@@ -71,17 +71,17 @@ def answer_or_call(format: str, functions: Sequence[Function], answer: Any) -> C
 def _function(function: Mapping[str, Any], strict_only: bool) -> Function:
     if strict_only and not function.get("strict"):
         return Function(function["name"], {"type": "object"})
-    # Without parameters a function takes none.
+    # A function without parameters takes no arguments.
     parameters = function.get("parameters") or NO_PARAMETERS
     declared = parameters.get("type", "object")
     if declared != "object" and not (isinstance(declared, list) and "object" in declared):
         raise RequestError(
-            f"tools: the parameters of {function['name']} have the type {declared!r}; a function's "
-            "arguments are always an object",
+            f"tools: the parameters of {function['name']} have type {declared!r}; a function's "
+            "arguments must be an object",
             param="tools",
             code="invalid_value",
         )
-    # Schemas without a type allow anything, and arguments are nothing but an object.
+    # A schema without a type allows anything, but arguments must be an object.
     return Function(function["name"], {**parameters, "type": "object"})
 
 
@@ -97,7 +97,7 @@ def _llama3(functions: Sequence[Function], one_call: bool) -> CallGuide:
     return CallGuide("", JSON_SCHEMA, _json(any_call(functions, "parameters")))
 
 
-def _list_behind(opening: str) -> Callable[[Sequence[Function], bool], CallGuide]:
+def _list_after(opening: str) -> Callable[[Sequence[Function], bool], CallGuide]:
     def guide(functions: Sequence[Function], one_call: bool) -> CallGuide:
         schema = any_call(functions, "arguments", listed=True, one_call=one_call)
         return CallGuide(opening, JSON_SCHEMA, _json(schema))
@@ -113,8 +113,8 @@ def _qwen3_xml(functions: Sequence[Function], one_call: bool) -> CallGuide:
 _FORMATS: dict[str, Callable[[Sequence[Function], bool], CallGuide]] = {
     "hermes-json": _hermes,
     "llama3-json": _llama3,
-    "mistral": _list_behind("[TOOL_CALLS]"),
-    "nemotron-json": _list_behind("<TOOLCALL>"),
+    "mistral": _list_after("[TOOL_CALLS]"),
+    "nemotron-json": _list_after("<TOOLCALL>"),
     "qwen3-xml": _qwen3_xml,
 }
 

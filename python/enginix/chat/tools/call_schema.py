@@ -1,4 +1,4 @@
-"""One JSON schema for a call of any of a request's functions."""
+"""One JSON schema that matches a call of any of a request's functions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 class Function:
     name: str
     parameters: Mapping[str, Any]
-    """The JSON schema of its arguments."""
+    """The JSON schema of the arguments."""
 
 
 def any_call(
@@ -22,9 +22,9 @@ def any_call(
     one_call: bool = False,
     answer: Any = None,
 ) -> dict[str, Any]:
-    """`{"name": ..., ARGUMENTS: ...}` for one of `functions`, or with `listed` a list of them.
+    """`{"name": ..., ARGUMENTS: ...}` for one of `functions`; with `listed`, a list of them.
 
-    `answer` is the schema of what may stand there instead of a call.
+    `answer` is the schema of an alternative to a call.
     """
     definitions: dict[str, Any] = {}
     choices = [
@@ -50,7 +50,7 @@ def any_call(
 
 
 def closed(schema: Any) -> Any:
-    """The schema with objects that have no other properties than those they name.
+    """The schema with objects restricted to the properties they name.
 
     JSON Schema allows others by default; a small model would invent them until its tokens ran out.
     """
@@ -58,7 +58,7 @@ def closed(schema: Any) -> Any:
 
 
 def _closed(schema: Any, references: frozenset[str], at: str, *, shared: bool) -> Any:
-    """`shared`: other schemas speak of the same object, and may name properties of their own."""
+    """`shared`: other schemas describe the same object, and may name further properties."""
     if isinstance(schema, list):
         return [_closed(value, references, "", shared=shared) for value in schema]
     if not isinstance(schema, Mapping):
@@ -87,7 +87,7 @@ def _may_be_closed(schema: Mapping[str, Any]) -> bool:
         return False
     if any(_names_properties(schema[keyword]) for keyword in IN_PLACE.intersection(schema)):
         return False
-    # One that is required and never described would be impossible.
+    # A required property without a description would become impossible.
     return not isinstance(required, list) or all(name in properties for name in required)
 
 
@@ -101,7 +101,7 @@ def _names_properties(schema: Any) -> bool:
 
 
 def _shares(schema: Mapping[str, Any], keyword: str) -> bool:
-    """Whether what stands under `keyword` speaks of an object of which others speak as well."""
+    """Whether the schema under `keyword` describes an object that others describe too."""
     if keyword == "allOf":
         parts = schema["allOf"]
         return "properties" in schema or (isinstance(parts, list) and len(parts) > 1)
@@ -109,7 +109,7 @@ def _shares(schema: Mapping[str, Any], keyword: str) -> bool:
 
 
 def _shared_references(schema: Any, *, shared: bool = False) -> Iterator[str]:
-    """What is referred to by schemas that share an object with others."""
+    """The references in schemas that share an object with others."""
     if isinstance(schema, list):
         for value in schema:
             yield from _shared_references(value, shared=shared)
@@ -127,22 +127,22 @@ def _shared_references(schema: Any, *, shared: bool = False) -> Iterator[str]:
 
 
 def _step(name: str) -> str:
-    """A name as JSON pointers have it."""
+    """Escape a name for a JSON pointer."""
     return name.replace("~", "~0").replace("/", "~1")
 
 
-# Keywords whose values are data, and those whose values are schemas by names of any kind.
+# Keywords whose values are data, and keywords that map arbitrary names to schemas.
 DATA = frozenset(("const", "default", "enum", "examples", "required"))
 NAMED = frozenset(("properties", "patternProperties", "$defs", "definitions", "dependentSchemas"))
-# Keywords whose schemas are about the very object they stand in; conditions stay as they are.
+# Keywords whose schemas describe the object they occur in; conditions stay unchanged.
 IN_PLACE = frozenset(("allOf", "anyOf", "oneOf", "then", "else", "dependentSchemas"))
 CONDITIONS = frozenset(("if", "not"))
-# Keywords that say themselves which other properties there may be.
+# Keywords that already state which other properties are allowed.
 OPEN = frozenset(("additionalProperties", "patternProperties", "unevaluatedProperties", "$ref"))
 
 
 def _placed(schema: Any, name: str, definitions: dict[str, Any]) -> Any:
-    """`schema` for use inside another: its references to itself must find their way."""
+    """`schema` for use inside another, with its references to itself adjusted."""
     if not _has_reference(schema):
         return schema
     definitions[name] = _moved(schema, f"#/$defs/{name}")

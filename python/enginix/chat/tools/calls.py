@@ -1,4 +1,4 @@
-"""Numbers and names the calls of one reply, and knows the definitions they refer to."""
+"""Assigns ids and indices to one reply's calls, and looks up the functions they name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from enginix.chat.blocks import Opening
 from enginix.chat.events import ToolCallStart
-from enginix.chat.tools.schema_parts import MOST_VARIANTS, BadReference, variants
+from enginix.chat.tools.schema_parts import MAX_VARIANTS, BadReference, variants
 
 
 def random_call_id() -> str:
@@ -19,7 +19,7 @@ def random_call_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class ToolFormat:
-    """How a model writes its calls: the tokens it needs as text, and the blocks they begin."""
+    """How a model writes its calls: the tokens it needs as text, and the blocks they open."""
 
     markers: tuple[str, ...]
     openings: Callable[[Calls], tuple[Opening, ...]]
@@ -50,7 +50,7 @@ class Calls:
         return frozenset(name for name in names if isinstance(name, str))
 
     def parameters(self, name: str) -> Mapping[str, Any]:
-        """The JSON schema of a function's parameters; empty when it is not known."""
+        """The JSON schema of a function's parameters; empty if unknown."""
         for definition in self._definitions:
             function = definition.get("function", definition)
             if isinstance(function, Mapping) and function.get("name") == name:
@@ -59,10 +59,10 @@ class Calls:
         return {}
 
     def properties(self, name: str) -> Mapping[str, Any]:
-        """The JSON schemas of a function's parameters by name; empty when it is not known."""
+        """The JSON schemas of a function's parameters by name; empty if unknown."""
         schema = self.parameters(name)
         try:
-            possible = list(islice(variants(schema, schema), MOST_VARIANTS))
+            possible = list(islice(variants(schema, schema), MAX_VARIANTS))
         except BadReference:
             possible = [dict(schema)]
         found: dict[str, Any] = {}

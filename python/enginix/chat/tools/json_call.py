@@ -1,4 +1,4 @@
-"""Reads one call, `{"name": ..., "arguments": ...}`, and streams its arguments."""
+"""Parses one call, `{"name": ..., "arguments": ...}`, and streams its arguments."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class _Expect(Enum):
 
 
 class JsonCall:
-    """`started` once its name and the beginning of its arguments are out; no way back from there.
+    """`started` once its name and the start of its arguments have been emitted; that is final.
 
-    One that is cut or broken keeps the arguments that it has; they stay open.
+    A truncated or broken call keeps the arguments it has; they stay unclosed.
 
-    With `known_keys_only` an object with a key that no call has is broken: without a marker
-    around it, it is an answer that happens to be JSON.
+    With `known_keys_only` an object with any key that calls do not have is broken: without a
+    marker around it, it is an answer that happens to be JSON.
     """
 
     __slots__ = ("_calls", "_expect", "_given", "_index", "_key", "_known_keys_only", "_name",
@@ -47,7 +47,7 @@ class JsonCall:
         self._text: list[str] = []
         self._streams = False
         self._given = False
-        # Arguments written before the name.
+        # Arguments that precede the name.
         self._waiting: list[str] = []
 
     @property
@@ -55,7 +55,7 @@ class JsonCall:
         return self._index is not None
 
     def feed(self, text: str, at: int, events: list[Event]) -> int:
-        """Read `text` from `at`; stops before its end only when `done` or `broken`."""
+        """Read `text` from `at`; stops before the end only when `done` or `broken`."""
         while at < len(text) and not self.done and not self.broken:
             if self._value:
                 at = self._read_value(self._value, text, at, events)
@@ -85,20 +85,20 @@ class JsonCall:
         return at + 1
 
     def _read_value(self, value: JsonValue, text: str, at: int, events: list[Event]) -> int:
-        piece, at = value.feed(text, at)
+        chunk, at = value.feed(text, at)
         if self._streams:
-            self._pass_on(piece, events)
+            self._pass_on(chunk, events)
         else:
-            self._text.append(piece)
+            self._text.append(chunk)
         self.broken = value.broken
         if value.done:
             self._value = None
-            whole = "".join(self._text)
+            complete = "".join(self._text)
             self._text.clear()
             if self._expect is _Expect.KEY_OR_END:
-                self._end_key(json.loads(whole))
+                self._end_key(json.loads(complete))
             else:
-                self._end_value(whole, events)
+                self._end_value(complete, events)
         return at
 
     def _end_key(self, key: str) -> None:
@@ -106,9 +106,9 @@ class JsonCall:
         self._expect = _Expect.COLON
         self.broken = self._known_keys_only and key not in _KEYS
 
-    def _end_value(self, whole: str, events: list[Event]) -> None:
+    def _end_value(self, complete: str, events: list[Event]) -> None:
         if self._key == "name" and self._name is None:
-            name = json.loads(whole)
+            name = json.loads(complete)
             self.broken = not (isinstance(name, str) and name.strip())
             self._name = name
             if self._waiting:
@@ -116,7 +116,7 @@ class JsonCall:
         elif self._key in _ARGUMENTS and not self._given:
             self._given = True
             if not self._streams:
-                self._pass_on(as_object(whole), events)
+                self._pass_on(as_object(complete), events)
         self._key, self._streams = None, False
         self._expect = _Expect.COMMA_OR_END
 
@@ -128,14 +128,14 @@ class JsonCall:
             self._pass_on("{}", events)
         self.done = True
 
-    def _pass_on(self, piece: str, events: list[Event]) -> None:
+    def _pass_on(self, chunk: str, events: list[Event]) -> None:
         if self._name is None:
-            self._waiting.append(piece)
+            self._waiting.append(chunk)
             return
         if self._index is None:
             start = self._calls.start(self._name)
             self._index = start.index
             events.append(start)
-            piece = "".join(self._waiting) + piece
-        if piece:
-            events.append(ToolCallArguments(self._index, piece))
+            chunk = "".join(self._waiting) + chunk
+        if chunk:
+            events.append(ToolCallArguments(self._index, chunk))

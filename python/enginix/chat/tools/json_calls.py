@@ -1,7 +1,7 @@
-"""Reads tool calls written as JSON objects with a name and arguments: the core of most formats.
+"""Parses tool calls written as JSON objects with a name and arguments: the core of most formats.
 
 Objects may come one by one, separated, or in a list. Arguments stream as the model writes them.
-An object that turns out not to be a call before its arguments began comes back as answer text.
+An object that turns out not to be a call before its arguments start is returned as answer text.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ _AFTER_CALLS = " \t\r\n,;]}"
 class JsonCalls:
     """The block between `opening` and `closing`; without `closing` it ends where no call follows.
 
-    With `bare` the opening is itself the first brace of a call. A `silent` opening is a special
-    token: it stays out of the answer even when no call follows.
+    With `bare` the opening is the first brace of a call. A `silent` opening is a special
+    token: it stays out of the answer even if no call follows.
     """
 
     __slots__ = ("_bare", "_call", "_calls", "_count", "_held", "_markers", "_raw", "done", "rest")
@@ -38,7 +38,7 @@ class JsonCalls:
         self._calls = calls
         self._call: JsonCall | None = None
         self._count = 0
-        # Models forget the closing marker and open the next call: that is a separator too.
+        # Models forget the closing marker and open the next call: accept it as a separator.
         self._markers = [(closing, True)] if closing else []
         self._markers += [] if bare else [(opening, False)]
         self._held = opening if bare else ""
@@ -56,7 +56,7 @@ class JsonCalls:
         call, raw = self._call, self._raw + self._held
         if call and call.started:
             return []
-        # A marker begun after the last call is no text, but what never became a call is.
+        # A partial marker after the last call is dropped; text that is not a call is returned.
         return [Answer(raw)] if raw and (call or not self._count) else []
 
     def _between(self, text: str, at: int, events: list[Event]) -> int:

@@ -1,9 +1,9 @@
-"""Reads one JSON value as it streams in, and lets through only what nothing later can change.
+"""Parses one JSON value as it streams in, and emits only what later text cannot change.
 
-A name waits for its value and a number for its end, so the text let through is at every moment a
-prefix of the whole value. Nothing is ever added: an object that ends early stays open, and no
-reader of JSON takes it. What models get slightly wrong is mended on the way: raw control
-characters and unknown escapes in strings, lone surrogates, a comma before a closing bracket.
+A key waits for its value and a number for its end, so the emitted text is always a prefix of the
+complete value. Nothing is ever added: an object that ends early stays unclosed, and no JSON parser
+accepts it. Common mistakes of models are repaired: raw control characters and unknown escapes in
+strings, lone surrogates, a comma before a closing bracket.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from enum import Enum, auto
 
-# Readers of JSON recurse; this many levels are safe in all of them.
-DEEPEST = 100
+# JSON parsers recurse; this depth is safe in all of them.
+MAX_DEPTH = 100
 
 _SPACE = re.compile(r"[ \t\r\n]+")
 _PLAIN = re.compile(r'[^"\\\x00-\x1f\ud800-\udfff]+')
@@ -39,7 +39,7 @@ class JsonValue:
         self.broken = False
         self._expect = _Expect.VALUE
         self._closers: list[str] = []
-        # Commas, names and white space wait here for the value they introduce.
+        # Commas, keys and white space wait here for the value they precede.
         self._waiting: list[str] = []
         self._out: list[str] = []
         self._string = False
@@ -49,7 +49,7 @@ class JsonValue:
         self._scalar = ""
 
     def feed(self, text: str, at: int = 0) -> tuple[str, int]:
-        """Read `text` from `at`; returns what may be passed on and where reading stopped.
+        """Read `text` from `at`; return what can be emitted and where reading stopped.
 
         It stops before the end of the text only when `done` or `broken`."""
         while at < len(text) and not self.done and not self.broken:
@@ -83,7 +83,7 @@ class JsonValue:
             self._string = self._key = True
             self._waiting.append(char)
         elif expect in (_Expect.VALUE, _Expect.ITEM_OR_END):
-            return self._begin_value(char, at)
+            return self._start_value(char, at)
         else:
             self.broken = True
             return at
@@ -92,8 +92,8 @@ class JsonValue:
     def _may_end(self) -> bool:
         return self._expect not in (_Expect.VALUE, _Expect.COLON)
 
-    def _begin_value(self, char: str, at: int) -> int:
-        if char in "{[" and len(self._closers) < DEEPEST:
+    def _start_value(self, char: str, at: int) -> int:
+        if char in "{[" and len(self._closers) < MAX_DEPTH:
             self._pass_on(char)
             self._closers.append("}" if char == "{" else "]")
             self._expect = _Expect.KEY_OR_END if char == "{" else _Expect.ITEM_OR_END
@@ -111,7 +111,7 @@ class JsonValue:
         part = _SCALAR_PART.match(text, at)
         assert part is not None
         self._scalar += part.group()
-        # Where the text ends the number may go on.
+        # At the end of the text the number may continue.
         if part.end() < len(text):
             if _SCALAR.fullmatch(self._scalar):
                 self._pass_on(self._scalar)
@@ -127,18 +127,18 @@ class JsonValue:
         char = text[at]
         if self._high and char != "\\":
             self._high = ""
-            self._say(_REPLACEMENT)
+            self._emit(_REPLACEMENT)
         if plain := _PLAIN.match(text, at):
-            self._say(plain.group())
+            self._emit(plain.group())
             return plain.end()
         if char == "\\":
             self._escape = char
         elif char == '"':
             self._end_string()
         elif char < " ":
-            self._say(f"\\u{ord(char):04x}" if char not in "\n\t\r" else repr(char)[1:-1])
+            self._emit(f"\\u{ord(char):04x}" if char not in "\n\t\r" else repr(char)[1:-1])
         else:
-            self._say(_REPLACEMENT)
+            self._emit(_REPLACEMENT)
         return at + 1
 
     def _read_escape(self, text: str, at: int) -> int:
@@ -150,15 +150,15 @@ class JsonValue:
             escape, self._escape = self._escape, ""
             self._release_high()
             if char in '"\\/bfnrt':
-                self._say(escape + char)
+                self._emit(escape + char)
                 return at + 1
-            # `\d` is a backslash the model forgot to double.
-            self._say("\\\\")
+            # `\d` is a backslash that the model did not double.
+            self._emit("\\\\")
             return at
         if char not in _HEX:
             escape, self._escape = self._escape, ""
             self._release_high()
-            self._say("\\" + escape)
+            self._emit("\\" + escape)
             return at
         self._escape += char
         if len(self._escape) == 6:
@@ -170,22 +170,22 @@ class JsonValue:
         code = int(escape[2:], 16)
         if 0xDC00 <= code <= 0xDFFF:
             high, self._high = self._high, ""
-            self._say(high + escape if high else _REPLACEMENT)
+            self._emit(high + escape if high else _REPLACEMENT)
             return
         self._release_high()
         if 0xD800 <= code <= 0xDBFF:
-            # Half a character: it waits, because alone it is no text.
+            # A high surrogate waits for its pair: alone it is not text.
             self._high = escape
         else:
-            self._say(escape)
+            self._emit(escape)
 
     def _release_high(self) -> None:
         if self._high:
             self._high = ""
-            self._say(_REPLACEMENT)
+            self._emit(_REPLACEMENT)
 
     def _end_string(self) -> None:
-        self._say('"')
+        self._emit('"')
         self._string = False
         if self._key:
             self._key = False
@@ -204,7 +204,7 @@ class JsonValue:
         self._expect = _Expect.COMMA_OR_END
         self.done = not self._closers
 
-    def _say(self, text: str) -> None:
+    def _emit(self, text: str) -> None:
         (self._waiting if self._key else self._out).append(text)
 
     def _pass_on(self, text: str) -> None:

@@ -1,6 +1,6 @@
-"""Tool calls as bare JSON, `{"name": ..., "parameters": {...}}`, at the beginning (Llama 3).
+"""Tool calls as bare JSON, `{"name": ..., "parameters": {...}}`, at the start (Llama 3).
 
-Several are separated by semicolons or nothing; `<|python_tag|>` may stand before them.
+Several are separated by semicolons or nothing; `<|python_tag|>` may precede them.
 """
 
 from __future__ import annotations

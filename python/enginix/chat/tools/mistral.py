@@ -1,4 +1,4 @@
-"""Tool calls behind `[TOOL_CALLS]` (Mistral): a JSON list, or one `name[ARGS]{...}` each."""
+"""Tool calls after `[TOOL_CALLS]` (Mistral): a JSON list, or one `name[ARGS]{...}` each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OPEN = "[TOOL_CALLS]"
 ARGUMENTS = "[ARGS]"
 CALL_ID = "[CALL_ID]"
 
-# The name, its id where the model writes one, and the marker that the tokenizer may have dropped.
+# The name, an optional id, and the marker, which the tokenizer may have dropped.
 _HEAD = re.compile(r"\s*([\w.:-]+)\s*(?:\[CALL_ID\]\s*\w+\s*)?(?:\[ARGS\]\s*)?(?=\{)", re.ASCII)
 _MAY_BE_HEAD = re.compile(r"\s*[\w.:-]*\s*(?:\[CALL_ID\]\s*\w*\s*)?(?:\[ARGS\]\s*)?", re.ASCII)
 
@@ -26,7 +26,7 @@ def openings(calls: Calls) -> tuple[Opening, ...]:
 
 
 def new_id() -> str:
-    # Mistral's templates refuse every id that has not nine letters or digits.
+    # Mistral's templates reject every id that is not nine letters or digits.
     return "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(9))
 
 
@@ -34,7 +34,7 @@ MISTRAL = ToolFormat((OPEN, CALL_ID, ARGUMENTS), openings, new_id)
 
 
 class MistralCalls:
-    """Decides by the first character which of the two forms follows."""
+    """Selects one of the two forms by the first character."""
 
     __slots__ = ("_calls", "_form", "_held", "done", "rest")
 
@@ -48,11 +48,11 @@ class MistralCalls:
     def feed(self, text: str) -> list[Event]:
         if self._form is None:
             text, self._held = self._held + text, ""
-            begins = text.lstrip()[:1]
-            if not begins:
+            first = text.lstrip()[:1]
+            if not first:
                 self._held = text
                 return []
-            if begins in "[{":
+            if first in "[{":
                 self._form = JsonCalls(OPEN, None, self._calls, silent=True)
             else:
                 self._form = NamedCall(self._calls)
@@ -65,7 +65,7 @@ class MistralCalls:
 
 
 class NamedCall:
-    """`name[ARGS]{...}`; the next one has its own `[TOOL_CALLS]`."""
+    """`name[ARGS]{...}`; the next call has its own `[TOOL_CALLS]`."""
 
     __slots__ = ("_arguments", "_calls", "_held", "_index", "done", "rest")
 
@@ -92,24 +92,24 @@ class NamedCall:
         return [] if self._arguments else _as_text(self._held)
 
     def _wait(self, text: str) -> list[Event]:
-        begun = _MAY_BE_HEAD.match(text)
-        assert begun is not None
-        tail = text[begun.end() :]
+        partial = _MAY_BE_HEAD.match(text)
+        assert partial is not None
+        tail = text[partial.end() :]
         if not tail or any(marker.startswith(tail) for marker in (ARGUMENTS, CALL_ID)):
             self._held = text
             return []
         self.done, self.rest = True, tail
-        return _as_text(text[: begun.end()])
+        return _as_text(text[: partial.end()])
 
     def _read_arguments(self, arguments: JsonValue, text: str) -> list[Event]:
-        piece, at = arguments.feed(text)
+        chunk, at = arguments.feed(text)
         self.done = arguments.done or arguments.broken
         self.rest = text[at:]
-        return [ToolCallArguments(self._index, piece)] if piece else []
+        return [ToolCallArguments(self._index, chunk)] if chunk else []
 
 
 def _as_text(text: str) -> list[Event]:
-    """What was no call after all, without the special tokens around it."""
+    """Text that turned out not to be a call, without the special tokens around it."""
     for marker in (ARGUMENTS, CALL_ID):
         text = text.replace(marker, "")
     return [Answer(text)] if text else []

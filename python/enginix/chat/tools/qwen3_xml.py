@@ -1,9 +1,9 @@
 """Tool calls as `<function=name><parameter=key>value</parameter></function>`, usually inside
 `<tool_call>` (Qwen3-Coder, Nemotron 3).
 
-Values carry no types, so the request's definitions say what is a string; those stream as they
-come, everything else waits for its end. A call is whole once its function's tag or the outer one
-is closed; without that its arguments stay open.
+Values carry no types, so the request's definitions decide what is a string; strings stream,
+everything else waits for its end. A call is complete once its function's tag or the outer one is
+closed; until then its arguments stay unclosed.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ END_FUNCTION = "</function>"
 PARAMETER = "<parameter="
 END_PARAMETER = "</parameter>"
 
-# What may end a value -> how much of it belongs to the end, and the tags one of which must follow:
-# values are not escaped, and often code that speaks of tags. Models forget the right end; the
-# others count only on a line of their own.
+# What may end a value -> how much of it belongs to the end, and the tags of which one must follow.
+# Values are not escaped, and often are code that mentions tags. Models forget the right end tag;
+# the others count only on a line of their own.
 _AFTER_PARAMETER = (PARAMETER, END_FUNCTION, CLOSE)
-LONGEST_NAME = 256
+MAX_NAME = 256
 _AFTER_FUNCTION = (CLOSE, FUNCTION, OPEN)
 _VALUE_ENDS: dict[str, tuple[int, tuple[str, ...]]] = {
     f"\n{END_PARAMETER}": (len(END_PARAMETER) + 1, _AFTER_PARAMETER),
     END_PARAMETER: (len(END_PARAMETER), _AFTER_PARAMETER),
-    # The name of a parameter must follow.
+    # A parameter name must follow.
     f"\n{PARAMETER}": (1, ()),
     f"\n{END_FUNCTION}": (1, _AFTER_FUNCTION),
 }
@@ -40,7 +40,7 @@ _VALUE_ENDS: dict[str, tuple[int, tuple[str, ...]]] = {
 def openings(calls: Calls) -> tuple[Opening, ...]:
     return (
         Opening(OPEN, lambda: XmlCalls(calls, OPEN)),
-        # Models leave the outer tag out now and then.
+        # Models sometimes omit the outer tag.
         Opening(FUNCTION, lambda: XmlCalls(calls, FUNCTION)),
     )
 
@@ -57,7 +57,7 @@ class _Expect(Enum):
 
 
 class XmlCalls:
-    """The calls in one `<tool_call>`, or calls that began without it."""
+    """The calls in one `<tool_call>`, or calls without it."""
 
     __slots__ = ("_arguments", "_calls", "_count", "_expect", "_held", "_index", "_name", "_raw",
                  "done", "rest")  # fmt: skip
@@ -67,7 +67,7 @@ class XmlCalls:
         self.rest = ""
         self._calls = calls
         self._expect = _Expect.NAME if opening == FUNCTION else _Expect.FUNCTION
-        # What may still turn out to be text: a call begins with its first argument, or its end.
+        # Text that may still be no call: a call starts with its first argument or its end.
         self._raw = opening
         self._held = ""
         self._count = 0
@@ -94,7 +94,7 @@ class XmlCalls:
         return [] if started else self._as_text(self._held)
 
     def _read(self, text: str, at: int, events: list[Event]) -> int | None:
-        """The place after what was understood, or None when it takes more text to go on."""
+        """The position after the parsed text, or None if more text is needed."""
         match self._expect:
             case _Expect.FUNCTION:
                 return self._read_function(text, at, events)
@@ -159,33 +159,33 @@ class XmlCalls:
             self._pass_on(self._arguments.feed(text[at:]), events)
             self._held = ""
             return None
-        # Where the search goes on; what lies before was looked at.
+        # Where the search continues; the text before was searched.
         search = at
         while found := _first_end(text, search):
-            place, end = found
-            ends = self._ends(text, place, end)
+            position, end = found
+            ends = self._ends(text, position, end)
             if ends:
-                self._pass_on(self._arguments.feed(text[at:place]), events)
+                self._pass_on(self._arguments.feed(text[at:position]), events)
                 self._pass_on(self._arguments.end(), events)
                 self._expect = _Expect.PARAMETER
-                return place + _VALUE_ENDS[end][0]
+                return position + _VALUE_ENDS[end][0]
             if ends is None:
                 break
-            search = place + len(end)
+            search = position + len(end)
         if not found:
-            place = len(text) - max(partial_marker(text[search:], end) for end in _VALUE_ENDS)
-        self._pass_on(self._arguments.feed(text[at:place]), events)
-        self._held = text[place:]
+            position = len(text) - max(partial_marker(text[search:], end) for end in _VALUE_ENDS)
+        self._pass_on(self._arguments.feed(text[at:position]), events)
+        self._held = text[position:]
         return None
 
-    def _ends(self, text: str, place: int, end: str) -> bool | None:
-        """Whether this is the value's end; None when it takes more text to say."""
-        behind = place + len(end)
+    def _ends(self, text: str, position: int, end: str) -> bool | None:
+        """Whether this is the value's end; None if more text is needed to decide."""
+        after = position + len(end)
         if followers := _VALUE_ENDS[end][1]:
-            tag, _ = _next_tag(text, behind, followers)
+            tag, _ = _next_tag(text, after, followers)
             return None if tag is None else bool(tag)
-        key, closed, _ = text[behind:].partition(">")
-        if "<" in key or "\n" in key or len(key) > LONGEST_NAME:
+        key, closed, _ = text[after:].partition(">")
+        if "<" in key or "\n" in key or len(key) > MAX_NAME:
             return False
         if not closed:
             return None
@@ -200,14 +200,14 @@ class XmlCalls:
         self._end(text, at)
         return at
 
-    def _pass_on(self, piece: str, events: list[Event]) -> None:
-        if not piece:
+    def _pass_on(self, chunk: str, events: list[Event]) -> None:
+        if not chunk:
             return
         if self._index is None:
             start = self._calls.start(self._name)
             self._index, self._raw = start.index, ""
             events.append(start)
-        events.append(ToolCallArguments(self._index, piece))
+        events.append(ToolCallArguments(self._index, chunk))
 
     def _as_text(self, more: str) -> list[Event]:
         return [Answer(self._raw + more)]
@@ -217,15 +217,17 @@ class XmlCalls:
 
 
 def _first_end(text: str, at: int) -> tuple[int, str] | None:
-    found = [(place, -len(end), end) for end in _VALUE_ENDS if (place := text.find(end, at)) >= 0]
+    found = [
+        (position, -len(end), end) for end in _VALUE_ENDS if (position := text.find(end, at)) >= 0
+    ]
     if not found:
         return None
-    place, _, end = min(found)
-    return place, end
+    position, _, end = min(found)
+    return position, end
 
 
 def _next_tag(text: str, at: int, tags: tuple[str, ...]) -> tuple[str | None, int]:
-    """The tag behind white space and where it ends: "" for other text, None when undecided."""
+    """The tag after white space and where it ends: "" for other text, None when undecided."""
     at = len(text) - len(text[at:].lstrip())
     for tag in tags:
         if text.startswith(tag, at):

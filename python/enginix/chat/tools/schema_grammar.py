@@ -1,7 +1,7 @@
-"""JSON schemas as EBNF rules, for JSON values inside a format that is no JSON itself.
+"""JSON schemas as EBNF rules, for JSON values inside a format that is not JSON.
 
-What a grammar cannot say (`pattern`, `format`, bounds of numbers and lengths of strings) is left
-out: the value has the right form, and its receiver checks the rest as it must anyway.
+What a grammar cannot express (`pattern`, `format`, numeric bounds, string lengths) is left out:
+the value has the right form, and its receiver must check the rest anyway.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from enginix.chat.tools.schema_parts import (
 )
 from enginix.errors import RequestError
 
-# Of an array's bounds, and of rules: engines unroll them.
+# Limits of array bounds and of rules, because engines unroll them.
 MAX_ITEMS = 1000
 MAX_RULES = 6000
 MAX_SCHEMAS = 20_000
-# What a schema says of a value's form beside its choices.
+# What a schema states about a value's form next to its choices.
 STRUCTURE = ("type", "properties", "required", "items", "prefixItems", "additionalProperties")
 
 PRIMITIVES = {
-    # Bounded, so that a model that only writes digits comes to an end.
+    # Bounded, so that a model that only generates digits terminates.
     "integer": '"-"? ("0" | [1-9] [0-9]{0,15})',
     "number": 'integer ("." [0-9]{1,16})? ([eE] [-+]? [0-9]{1,3})?',
     "boolean": '"true" | "false"',
@@ -44,7 +44,7 @@ PRIMITIVES = {
 
 
 def literal(text: str) -> str:
-    """`text` as a literal of a grammar."""
+    """Quote `text` as a literal of a grammar."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     for char, escape in (("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t")):
         escaped = escaped.replace(char, escape)
@@ -52,7 +52,7 @@ def literal(text: str) -> str:
 
 
 class Rules:
-    """The rules of one grammar, as they are needed."""
+    """Collects the rules of one grammar."""
 
     def __init__(self) -> None:
         self.named: dict[str, str] = {}
@@ -66,7 +66,7 @@ class Rules:
         return "".join(f"{name} ::= {expression}\n" for name, expression in rules.items())
 
     def add(self, prefix: str, expression: str) -> str:
-        """The name of a rule: functions that share parameters share their rules."""
+        """The name of a rule; functions with the same parameters share their rules."""
         known = self._same.get((prefix, expression))
         return known or self._same.setdefault((prefix, expression), self._new(prefix, expression))
 
@@ -78,7 +78,7 @@ class Rules:
         return name
 
     def json(self, schema: Any, root: Mapping[str, Any]) -> str:
-        """A JSON value of `schema`, whose references point into `root`."""
+        """A JSON value of `schema`, whose references resolve in `root`."""
         if not isinstance(schema, Mapping):
             return "value"
         self._depth += 1
@@ -93,14 +93,14 @@ class Rules:
             self._depth -= 1
 
     def resolved(self, schema: Any, root: Mapping[str, Any]) -> Any:
-        """The schema behind `$ref`s."""
+        """The schema after following `$ref`s."""
         try:
             return schema_parts.resolved(schema, root)
         except BadReference as error:
             raise _impossible(str(error)) from None
 
     def variants(self, schema: Any, root: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        """As schema_parts has them."""
+        """Like schema_parts.variants, with errors as RequestError."""
         try:
             yield from schema_parts.variants(schema, root)
         except BadReference as error:
@@ -134,7 +134,7 @@ class Rules:
         return declared if isinstance(declared, str) and declared in PRIMITIVES else "value"
 
     def _choice(self, rest: Mapping[str, Any], choice: Any, root: Mapping[str, Any]) -> str:
-        """One of a schema's choices, and what the schema says beside them."""
+        """One of a schema's choices, combined with the keywords next to them."""
         referring = isinstance(choice, Mapping) and "$ref" in choice
         if not rest or (referring and rest.keys() == {"type"}):
             return self.json(choice, root)
@@ -143,7 +143,7 @@ class Rules:
     def _reference(self, target: str, root: Mapping[str, Any]) -> str:
         key = (id(root), target)
         if key not in self._references:
-            # Named before it is read: a schema may hold itself.
+            # Register the name before reading it: a schema may contain itself.
             name = self._references[key] = self._new("reference", "")
             self.named[name] = self.json(self.resolved({"$ref": target}, root), root)
         return self._references[key]
@@ -163,27 +163,27 @@ class Rules:
         for name, value in reversed(list(properties.items())):
             pair = literal(json.dumps(name, ensure_ascii=False) + ": ")
             pair += " " + self.json(value, root)
-            # `first`: nothing stands before it yet, so no comma does.
-            begins = f"{pair} {later}"
+            # `first`: nothing precedes it, so it has no comma.
+            start = f"{pair} {later}"
             if name in required:
-                first = self.add("first", begins)
-                later = self.add("later", f'", " {begins}')
+                first = self.add("first", start)
+                later = self.add("later", f'", " {start}')
             else:
-                first = self.add("first", f"{begins} | {first}")
-                later = self.add("later", f'", " {begins} | {later}')
+                first = self.add("first", f"{start} | {first}")
+                later = self.add("later", f'", " {start} | {later}')
         return f'("{{" {first})'
 
     def _array(self, schema: Mapping[str, Any], root: Mapping[str, Any]) -> str:
         if first := listed(schema, "prefixItems"):
             return self._tuple(first, schema.get("items"), schema, root)
         if first := listed(schema, "items"):
-            # As drafts before 2020 have it.
+            # The form of drafts before 2020.
             return self._tuple(first, schema.get("additionalItems"), schema, root)
         item = self.json(schema.get("items"), root)
         least, most = schema.get("minItems"), schema.get("maxItems")
         least = least if isinstance(least, int) else 0
         if least > MAX_ITEMS:
-            raise _too_large(f"an array of at least {least} items, {MAX_ITEMS} are possible")
+            raise _too_large(f"an array of at least {least} items, the maximum is {MAX_ITEMS}")
         if isinstance(most, int) and most < 1:
             return '"[]"'
         upper = str(min(most, MAX_ITEMS) - 1) if isinstance(most, int) else ""
@@ -193,7 +193,7 @@ class Rules:
     def _tuple(
         self, first: Sequence[Any], others: Any, schema: Mapping[str, Any], root: Mapping[str, Any]
     ) -> str:
-        """An array whose first items each have a schema of their own."""
+        """An array whose first items each have their own schema."""
         least, most = schema.get("minItems"), schema.get("maxItems")
         least = min(least, MAX_ITEMS) if isinstance(least, int) else 0
         most = min(most, MAX_ITEMS) if isinstance(most, int) else None
@@ -202,12 +202,12 @@ class Rules:
             upper = "" if most is None else str(most - len(first))
             others = self.json(others, root)
             rest = f'(", " {others}){{{max(least - len(first), 0)},{upper}}} "]"'
-        for place, each in reversed(list(enumerate(first))):
-            if most is not None and place >= most:
+        for position, each in reversed(list(enumerate(first))):
+            if most is not None and position >= most:
                 continue
-            comma = '", " ' if place else ""
+            comma = '", " ' if position else ""
             item = f"{comma}{self.json(each, root)} {rest}"
-            rest = self.add("item", item if place < least else f'{item} | "]"')
+            rest = self.add("item", item if position < least else f'{item} | "]"')
         return f'("[" {rest})'
 
 
@@ -222,7 +222,7 @@ def _inferred(schema: Mapping[str, Any]) -> str:
 
 
 def _too_large(what: str) -> RequestError:
-    return _refused(f"{what}; make them smaller, or leave tool_choice and strict out")
+    return _refused(f"{what}; make them smaller, or omit tool_choice and strict")
 
 
 def _impossible(what: str) -> RequestError:

@@ -1,56 +1,56 @@
-"""Finds its way in JSON schemas: references, and what several parts say of one object."""
+"""Navigates JSON schemas: references, and several schemas that describe one object."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-# Of references that lead to references, and of parts inside each other.
+# Maximum depth of chained references and of nested parts.
 MAX_DEPTH = 32
-# Of a schema, where not all need be looked at: a few bytes can stand for millions.
-MOST_VARIANTS = 100
+# How many variants of a schema to visit: a few bytes can encode millions.
+MAX_VARIANTS = 100
 CHOICES = ("anyOf", "oneOf")
 
 
 class BadReference(Exception):
-    """The words are what is wrong with it."""
+    """A reference that cannot be followed; the message says why."""
 
 
 def resolved(schema: Any, root: Mapping[str, Any]) -> Any:
-    """The schema behind `$ref`s. Raises BadReference."""
+    """The schema after following `$ref`s. Raises BadReference."""
     for _ in range(MAX_DEPTH):
         if not (isinstance(schema, Mapping) and isinstance(schema.get("$ref"), str)):
             return schema
         schema = referenced(schema["$ref"], root)
-    raise BadReference("references that lead back to themselves")
+    raise BadReference("references that form a cycle")
 
 
 def referenced(target: str, root: Mapping[str, Any]) -> Any:
-    place: Any = root
+    found: Any = root
     for step in target.removeprefix("#").split("/")[1:]:
         step = step.replace("~1", "/").replace("~0", "~")
-        if isinstance(place, list) and step.isdecimal() and int(step[:9]) < len(place):
-            place = place[int(step[:9])]
-        elif isinstance(place, Mapping) and step in place:
-            place = place[step]
+        if isinstance(found, list) and step.isdecimal() and int(step[:9]) < len(found):
+            found = found[int(step[:9])]
+        elif isinstance(found, Mapping) and step in found:
+            found = found[step]
         else:
             raise BadReference(f"a reference to {target!r}, which is not in it")
-    if not target.startswith("#") or (place is root and target != "#"):
+    if not target.startswith("#") or (found is root and target != "#"):
         raise BadReference(f"a reference to {target!r}, which is not in it")
-    return place
+    return found
 
 
 def parts(
     schema: Any, root: Mapping[str, Any], seen: set[str] | None = None
 ) -> Iterator[Mapping[str, Any]]:
-    """The schema and those that it says must hold as well, each once. Raises BadReference."""
+    """The schema and all schemas it requires as well, each once. Raises BadReference."""
     seen = set() if seen is None else seen
     if not isinstance(schema, Mapping):
         return
     yield schema
     target = schema.get("$ref")
     if isinstance(target, str) and target not in seen:
-        # Schemas that name each other twice would double at every step.
+        # Visiting schemas that reference each other twice would double at every step.
         seen.add(target)
         yield from parts(referenced(target, root), root, seen)
     for each in listed(schema, "allOf"):
@@ -58,13 +58,13 @@ def parts(
 
 
 def listed(schema: Mapping[str, Any], keyword: str) -> Sequence[Any]:
-    """The schemas under a keyword; none where it is not there, or is no list."""
+    """The schemas under a keyword; empty if it is absent or not a list."""
     value = schema.get(keyword)
     return value if isinstance(value, list) else ()
 
 
 def merged(schemas: Sequence[Any]) -> dict[str, Any]:
-    """One schema of several: objects' properties together, of anything else the last word."""
+    """Merge schemas: the properties of objects together; otherwise the last value wins."""
     whole: dict[str, Any] = {}
     for part in schemas:
         for key, value in part.items() if isinstance(part, Mapping) else ():
@@ -78,9 +78,9 @@ def merged(schemas: Sequence[Any]) -> dict[str, Any]:
 
 
 def variants(schema: Any, root: Mapping[str, Any], depth: int = 0) -> Iterator[dict[str, Any]]:
-    """The schemas, without references and choices at their top, one of which must hold."""
+    """The schemas, without top-level references and choices, one of which must hold."""
     if depth > MAX_DEPTH:
-        raise BadReference("choices that lead back to themselves")
+        raise BadReference("choices that form a cycle")
     whole = merged(list(parts(schema, root)))
     for keyword in CHOICES:
         if choices := listed(whole, keyword):
@@ -92,7 +92,7 @@ def variants(schema: Any, root: Mapping[str, Any], depth: int = 0) -> Iterator[d
 
 
 def described_properties(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """An object's properties, those included that are required and not described."""
+    """An object's properties, including required ones without a description."""
     properties, required = schema.get("properties"), schema.get("required")
     named = dict(properties) if isinstance(properties, Mapping) else {}
     for name in required if isinstance(required, list) else ():

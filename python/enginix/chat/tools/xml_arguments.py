@@ -1,4 +1,4 @@
-"""Writes untyped parameters as a JSON object, with the help of their JSON schemas."""
+"""Writes untyped parameters as a JSON object, using their JSON schemas."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any, NoReturn
 
 from enginix.chat.arguments import NONE
-from enginix.chat.tools.schema_parts import MOST_VARIANTS, BadReference, listed, variants
+from enginix.chat.tools.schema_parts import MAX_VARIANTS, BadReference, listed, variants
 
 NO_SCHEMA: Mapping[str, Any] = {}
 
@@ -25,7 +25,7 @@ _JSON_TYPES: dict[type, frozenset[str]] = {
 
 
 class XmlArguments:
-    """The arguments of one call as JSON text, in pieces; they stay open until `close`."""
+    """The arguments of one call as JSON text, in chunks; they stay unclosed until `close`."""
 
     __slots__ = ("_fresh", "_key", "_quoted", "_streams", "_text", "_types", "_written")
 
@@ -34,7 +34,7 @@ class XmlArguments:
         self.begin("", frozenset())
 
     def begin(self, key: str, types: frozenset[str]) -> None:
-        """The value of `key` follows."""
+        """Start the value of `key`."""
         self._key = json.dumps(key, ensure_ascii=False)
         self._types = types
         self._streams = types == {"string"}
@@ -44,7 +44,7 @@ class XmlArguments:
     def feed(self, text: str) -> str:
         if self._fresh and text:
             self._fresh = False
-            # The line break behind the tag is layout.
+            # The line break after the tag is layout.
             text = text.removeprefix("\n")
         if not self._streams:
             self._text.append(text)
@@ -53,14 +53,14 @@ class XmlArguments:
         return ""
 
     def end(self) -> str:
-        """The value is over."""
+        """End the value."""
         if not self._streams:
             return self._write(self._introduction() + json_text("".join(self._text), self._types))
         opening, self._quoted = self._open_string(), False
         return self._write(opening + '"')
 
     def close(self) -> str:
-        """The call is over, and all of its values are."""
+        """End the call and all of its values."""
         return "}" if self._written else NONE
 
     def _open_string(self) -> str:
@@ -78,11 +78,11 @@ class XmlArguments:
 
 
 def schema_types(schema: object, root: Mapping[str, Any] = NO_SCHEMA) -> frozenset[str]:
-    """The JSON types a schema in `root` allows; empty when it does not say."""
+    """The JSON types a schema in `root` allows; empty if it does not restrict them."""
     try:
-        return frozenset().union(*map(_types, islice(variants(schema, root), MOST_VARIANTS)))
+        return frozenset().union(*map(_types, islice(variants(schema, root), MAX_VARIANTS)))
     except BadReference:
-        # Any client may send any schema: what cannot be followed says nothing.
+        # Clients may send any schema: a broken reference restricts nothing.
         return frozenset()
 
 
@@ -97,9 +97,9 @@ def _types(schema: Mapping[str, Any]) -> frozenset[str]:
 
 
 def string_constants(schema: object, root: Mapping[str, Any]) -> list[str]:
-    """All that a string of a schema in `root` may be; empty where it may be anything."""
+    """All strings that a schema in `root` allows; empty if it allows any."""
     found: list[str] = []
-    for variant in islice(variants(schema, root), MOST_VARIANTS):
+    for variant in islice(variants(schema, root), MAX_VARIANTS):
         constants = [each for each in _constants(variant) if isinstance(each, str)]
         if not constants:
             return []
@@ -112,7 +112,7 @@ def _constants(schema: Mapping[str, Any]) -> Sequence[Any]:
 
 
 def json_text(text: str, types: frozenset[str]) -> str:
-    """`text` as JSON of one of `types`, or of what it looks like; a string when nothing fits."""
+    """`text` as JSON of one of `types`, or of the type it looks like; a string if none fits."""
     bare = text.strip()
     # Python's spellings: templates print earlier calls with them.
     bare = {"True": "true", "False": "false", "None": "null"}.get(bare, bare)
@@ -132,7 +132,7 @@ def _json_types(text: str) -> frozenset[str]:
 
 
 def _from_python(text: str) -> str:
-    """A Python list or dictionary as JSON; empty when it is none."""
+    """Convert a Python list or dictionary to JSON; empty if it is neither."""
     if text[:1] not in ("{", "["):
         return ""
     try:
