@@ -153,6 +153,13 @@ def test_the_map_allows_no_import_that_no_module_makes() -> None:
     assert not {part: names for part, names in unused.items() if names}
 
 
+@pytest.mark.parametrize("part", ["chat", "generation", "triton", "backends", "gateway", "serve"])
+def test_the_build_side_and_the_serve_side_never_import_each_other(part: str) -> None:
+    build = {"checkpoint", "engine"}
+    assert not MAY_IMPORT[part] & build
+    assert not any(part in MAY_IMPORT[each] for each in build)
+
+
 def test_no_module_imports_itself_through_others() -> None:
     # Imports for type checkers count: a module that needs another's types depends on it.
     names = {dotted(module) for module in MODULES}
