@@ -55,7 +55,7 @@ def test_writing_leaves_no_other_file(tmp_path: Path) -> None:
 
 
 def test_a_directory_without_manifest_is_no_engine(tmp_path: Path) -> None:
-    with pytest.raises(NotAnEngine, match=r"holds no manifest\.json; build one with"):
+    with pytest.raises(NotAnEngine, match=r"has no manifest\.json; build one with"):
         read_manifest(tmp_path)
 
 

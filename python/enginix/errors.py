@@ -1,61 +1,62 @@
-"""Everything this package raises on purpose.
+"""Every exception this package raises on purpose.
 
 EnginixError
 ├── UsageError               the command line or the environment is wrong
+├── UsageError               the command line or the environment is wrong
 ├── CatalogError             a catalogue file is wrong
-│   └── ModelUnknown         no model of that name; the nearest names are offered
-├── CheckpointError          what a checkpoint directory holds is not usable
+│   └── ModelUnknown         no model has that name; suggests similar names
+├── CheckpointError          a checkpoint directory is not usable
 │   ├── NotACheckpoint       files are missing
-│   ├── CheckpointDamaged    files are there and broken: truncated, inconsistent, wrong hash
-│   └── CheckpointUnsupported  sound, but this engine kind cannot run it
+│   ├── CheckpointDamaged    files are broken: truncated, inconsistent, wrong hash
+│   └── CheckpointUnsupported  valid, but this engine kind cannot run it
 ├── DownloadError            a source could not be fetched
-│   └── HubUnreachable       no answer from the hub: no other repository would do better
-├── BuildError               no engine came out of a build
-│   ├── ConverterMissing     no tokenizer.json, and what makes one is not installed
-│   ├── OutputExists         the output directory is taken
-│   ├── SourceChanged        a source file is not the one that an engine was made from
-│   ├── NotReproduced        the same build of the same files gave something else
-│   ├── ConversionWrong      a rank checkpoint is not what the checkpoint promises
+│   └── HubUnreachable       the hub does not answer, for any repository
+├── BuildError               a build produced no engine
+│   ├── ConverterMissing     no tokenizer.json, and the library that makes one is not installed
+│   ├── OutputExists         the output directory exists
+│   ├── SourceChanged        a source file differs from the one the engine was built from
+│   ├── NotReproduced        the same build of the same files produced a different engine
+│   ├── ConversionWrong      a rank checkpoint does not match the checkpoint
 │   ├── BuildStalled         no output and no growing file for too long
-│   ├── DeadlinePassed       still busy when its time was over
-│   ├── BuildCrashed         the program ended by itself, with an error
-│   ├── BuildIncomplete      it ended as if all was well, and files are missing or too small
+│   ├── DeadlinePassed       still running at the deadline
+│   ├── BuildCrashed         the program failed
+│   ├── BuildIncomplete      the program succeeded, but files are missing or too small
 │   ├── OutOfMemory          killed, as the kernel does when memory runs out
-│   ├── GpuMemoryFull        TensorRT could not get the GPU memory it asked for
+│   ├── GpuMemoryFull        TensorRT could not allocate GPU memory
 │   ├── DiskFull             no space left where the build writes
 │   ├── NoGpu                the program found no GPU or no driver
 │   └── EnginePathGone       this TensorRT-LLM can no longer build engines
-├── EngineError              an engine directory is not what its manifest promises
+├── EngineError              an engine directory does not match its manifest
 │   ├── NotAnEngine          no manifest
-│   ├── EngineDamaged        files missing, truncated or changed
-│   ├── QuantizationLost     the engine is not quantized as its checkpoint is
-│   └── EngineMismatch       sound, but not for this machine or runtime
-├── RuntimeMissing           an engine kind's environment is not set up here, or cannot be
-├── TemplateMismatch         a model repository template and its values do not fit
+│   ├── EngineDamaged        files are missing, truncated or changed
+│   ├── QuantizationLost     the engine lacks its checkpoint's quantization
+│   └── EngineMismatch       valid, but not for this machine or runtime
+├── RuntimeMissing           an engine kind's environment is not set up, or cannot be
+├── TemplateMismatch         a model repository template and its values do not match
 ├── ProcessError             a child process failed
-│   ├── PortTaken            somebody listens there already
-│   └── StartFailed          a server ended or stayed silent before it was ready
+│   ├── PortTaken            another process listens on the port
+│   └── StartFailed          a server ended or timed out before it was ready
 ├── BackendError             the backend could not generate
-│   ├── BackendUnavailable   not reachable, loading, or dead: try again later
-│   │   ├── SafeToRetry         lost before anything was generated: safe to ask once more
-│   │   └── ProtocolBroken   what answers there breaks the rules of HTTP/2
+│   ├── BackendUnavailable   not reachable, loading, or dead: retry later
+│   │   ├── SafeToRetry      failed before anything was generated: safe to retry once
+│   │   └── ProtocolBroken   the peer violates HTTP/2
 │   ├── BackendTimedOut      no token within the deadline
 │   └── GenerationFailed     the backend answered with an error
-└── RequestError             what a client asked for cannot be done
-    ├── ModelNotFound        the request names no model of this server
+└── RequestError             a client's request cannot be fulfilled
+    ├── ModelNotFound        this server has no model of that name
     ├── PromptTooLong        prompt and answer do not fit the context
-    ├── TemplateRefused      the chat template raised its own error
-    ├── TemplateTooSlow      the chat template computes for longer than it may
+    ├── TemplateRefused      the chat template raised an error
+    ├── TemplateTooSlow      the chat template exceeded its time limit
     ├── TemplateMissing      the model has no chat template
-    ├── NotAuthorized        no API key, or one that is not among the configured ones
-    ├── ForeignOrigin        a web page asks that this server does not know
-    ├── UnknownHost          the request names a host that is not this server
-    ├── NotDeclaredJson      what changes the server has to say that it is JSON
-    ├── BodyTooLarge         more bytes than a request may have
-    ├── BodyTooSlow          a request's body did not come to its end
+    ├── NotAuthorized        no API key, or an unknown one
+    ├── ForeignOrigin        the request comes from a web page of an origin not allowed
+    ├── UnknownHost          the request's host name is not this server's
+    ├── NotDeclaredJson      a request that changes the server must declare its body JSON
+    ├── BodyTooLarge         the body exceeds the size limit
+    ├── BodyTooSlow          the body did not arrive in time
     ├── ResourceNotFound     nothing is stored under that id
     ├── Overloaded           too many requests at once
-    └── ServerStopping       the server finishes what it has begun and takes nothing new
+    └── ServerStopping       the server finishes running requests and accepts no new ones
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ from pathlib import Path
 
 
 class EnginixError(Exception):
-    """Base of all; its text is one sentence for people: found, expected, what to do."""
+    """Base class; the message is one sentence for people: found, expected, what to do."""
 
 
 class UsageError(EnginixError):
@@ -127,9 +128,9 @@ class SourceChanged(BuildError):
 class NotReproduced(BuildError):
     def __init__(self, what: str, found: str | None, expected: str) -> None:
         super().__init__(
-            f"{what}: found {found or 'no such file'}, the manifest records {expected}: this is "
-            "not the same engine again, and nothing was put in its place; build it with the "
-            "versions that its manifest names"
+            f"{what}: found {found or 'no such file'}, the manifest records {expected}: the engine "
+            "was not reproduced, and nothing was replaced; build it with the versions that its "
+            "manifest names"
         )
 
 
@@ -149,7 +150,7 @@ class BuildStalled(BuildError):
     def __init__(self, program: str, silence: float, log: Path) -> None:
         super().__init__(
             f"{program} printed nothing and wrote nothing for {silence:g} s and was ended; "
-            f"raise --silence-limit if this model really needs longer, its log is {log}"
+            f"raise --silence-limit if this model needs longer; its log is {log}"
         )
 
 
@@ -157,19 +158,19 @@ class DeadlinePassed(BuildError):
     def __init__(self, program: str, deadline: float, log: Path) -> None:
         super().__init__(
             f"{program} was still busy after {deadline:g} s and was ended; "
-            f"raise --deadline if this model really needs longer, its log is {log}"
+            f"raise --deadline if this model needs longer; its log is {log}"
         )
 
 
 class BuildCrashed(BuildError):
-    def __init__(self, program: str, how: str, words: str, log: Path) -> None:
-        said = f": {words}" if words else ""
-        super().__init__(f"{program} {how}{said}; its log is {log}")
+    def __init__(self, program: str, how: str, last_lines: str, log: Path) -> None:
+        quoted = f": {last_lines}" if last_lines else ""
+        super().__init__(f"{program} {how}{quoted}; its log is {log}")
 
 
 class BuildIncomplete(BuildError):
     def __init__(self, program: str, what: str, log: Path) -> None:
-        super().__init__(f"{program} ended, but {what}; build again, its log is {log}")
+        super().__init__(f"{program} ended, but {what}; build again; its log is {log}")
 
 
 class OutOfMemory(BuildError):
@@ -177,24 +178,24 @@ class OutOfMemory(BuildError):
         super().__init__(
             f"{program} was killed (SIGKILL), as Linux does when memory runs out: it needs about "
             f"{needed / 1e9:.1f} GB, this machine has {total / 1e9:.1f} GB; add memory or swap, "
-            f"or pass --workers 1, its log is {log}"
+            f"or pass --workers 1; its log is {log}"
         )
 
 
 class GpuMemoryFull(BuildError):
-    def __init__(self, program: str, words: str, log: Path) -> None:
+    def __init__(self, program: str, last_lines: str, log: Path) -> None:
         super().__init__(
-            f"{program} ran out of GPU memory: {words}; free the GPU, or build for more ranks or "
-            f"smaller limits, its log is {log}"
+            f"{program} ran out of GPU memory: {last_lines}; free the GPU, or build for "
+            f"more ranks or smaller limits; its log is {log}"
         )
 
 
 class NumpyMismatch(BuildError):
     def __init__(self, program: str, log: Path) -> None:
         super().__init__(
-            f"{program}: TensorRT does not take its own weights back (set_weights_name), as when "
-            "its bindings were made for numpy 1 and numpy 2 is there; install numpy<2 into that "
-            f"Python and build again, its log is {log}"
+            f"{program}: TensorRT rejects its own weights (set_weights_name), as when its bindings "
+            "were built for numpy 1 and numpy 2 is installed; install numpy<2 into that Python "
+            f"and build again; its log is {log}"
         )
 
 
@@ -207,10 +208,10 @@ class DiskFull(BuildError):
 
 
 class NoGpu(BuildError):
-    def __init__(self, program: str, words: str) -> None:
+    def __init__(self, program: str, last_lines: str) -> None:
         super().__init__(
-            f"{program} found no usable NVIDIA GPU ({words}); an engine is built on the kind of "
-            "GPU it runs on: build on such a machine, or choose the gguf kind"
+            f"{program} found no usable NVIDIA GPU ({last_lines}); an engine is built on the "
+            "kind of GPU it runs on: build on such a machine, or choose the gguf kind"
         )
 
 
@@ -227,11 +228,11 @@ class EngineError(EnginixError):
 
 
 class NotAnEngine(EngineError):
-    def __init__(self, path: Path, why: str = "it holds no manifest.json") -> None:
+    def __init__(self, path: Path, why: str = "it has no manifest.json") -> None:
         super().__init__(
             f"{path} is not an enginix engine: {why}; "
             "build one with `enginix engine build NAME --out DIR` "
-            "(`enginix engine verify DIR --write-manifest` takes in what trtllm-build made)"
+            "(`enginix engine verify DIR --write-manifest` adopts what trtllm-build made)"
         )
 
 
@@ -282,7 +283,7 @@ class SafeToRetry(BackendUnavailable):
 
 
 class ProtocolBroken(BackendUnavailable):
-    """`code` is the HTTP/2 error code that the other side is told."""
+    """`code` is the HTTP/2 error code sent to the peer."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
@@ -298,7 +299,7 @@ class GenerationFailed(BackendError):
 
 
 class RequestError(EnginixError):
-    """A client's mistake: `param` is the request field it is about, `code` OpenAI's short name."""
+    """A client's mistake: `param` names the request field, `code` is OpenAI's error code."""
 
     def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
@@ -316,11 +317,11 @@ class ModelNotFound(RequestError):
 
 
 class PromptTooLong(RequestError):
-    """`counted_all`: False where the counting stopped when it was clear; `words`: of a server that
-    did not say the numbers.
+    """`counted_all`: False if counting stopped early; `words`: the message of a server that
+    did not report the numbers.
 
-    Agents shorten a conversation and go on when they read these words, and at no others: OpenAI's,
-    and Anthropic's in `anthropic_words`.
+    Agents shorten a conversation and continue only when they recognise the message: OpenAI's,
+    or Anthropic's in `anthropic_message`.
     """
 
     def __init__(
@@ -341,13 +342,13 @@ class PromptTooLong(RequestError):
             code="context_length_exceeded",
         )
         numbers = f"{prompt_tokens} tokens > {context} maximum"
-        self.anthropic_words = f"prompt is too long: {words or numbers}"
+        self.anthropic_message = f"prompt is too long: {words or numbers}"
 
 
 class TemplateRefused(RequestError):
-    def __init__(self, words: str) -> None:
+    def __init__(self, reason: str) -> None:
         super().__init__(
-            f"the model's chat template refused these messages: {words}",
+            f"the model's chat template rejected these messages: {reason}",
             param="messages",
             code="invalid_messages",
         )
@@ -356,7 +357,7 @@ class TemplateRefused(RequestError):
 class TemplateTooSlow(RequestError):
     def __init__(self, seconds: float) -> None:
         super().__init__(
-            f"the model's chat template computed for more than {seconds:g} s; shorten the "
+            f"the model's chat template ran for more than {seconds:g} s; shorten the "
             "conversation, or correct chat_template.jinja and build the engine again",
             param="messages",
             code="invalid_messages",
@@ -366,7 +367,7 @@ class TemplateTooSlow(RequestError):
 class TemplateMissing(RequestError):
     def __init__(self) -> None:
         super().__init__(
-            "this model has no chat template, so it takes no messages; "
+            "this model has no chat template, so it does not accept messages; "
             "send a prompt to /v1/completions",
             param="messages",
             code="no_chat_template",
@@ -375,7 +376,7 @@ class TemplateMissing(RequestError):
 
 class Overloaded(RequestError):
     def __init__(self, message: str, *, retry_after: float) -> None:
-        # Clients wait as long as these words say.
+        # Clients parse this text and wait that long.
         super().__init__(f"{message}; please try again in {retry_after:g}s", code="overloaded")
         self.retry_after = retry_after
 
@@ -392,8 +393,8 @@ class NotAuthorized(RequestError):
 class ForeignOrigin(RequestError):
     def __init__(self, origin: str) -> None:
         super().__init__(
-            f"a web page from {origin[:80]!r} may not ask here; if it is to, start the gateway "
-            "with --cors-origin and the page's origin",
+            f"a web page from {origin[:80]!r} may not send requests; to allow it, start the "
+            "gateway with --cors-origin and the page's origin",
             code="foreign_origin",
         )
 
@@ -401,7 +402,7 @@ class ForeignOrigin(RequestError):
 class UnknownHost(RequestError):
     def __init__(self, host: str) -> None:
         super().__init__(
-            f"this server is not known as {host[:80]!r}; ask for it as localhost, or start the "
+            f"this server is not known as {host[:80]!r}; address it as localhost, or start the "
             "gateway with --allowed-host and that name",
             code="unknown_host",
         )
@@ -409,7 +410,7 @@ class UnknownHost(RequestError):
 
 class NotDeclaredJson(RequestError):
     def __init__(self, declared: str) -> None:
-        found = f"as {declared[:80]!r}" if declared else "as nothing"
+        found = f"as {declared[:80]!r}" if declared else "as no type"
         super().__init__(
             f"the body is declared {found}; send JSON with `Content-Type: application/json`",
             code="unsupported_media_type",
@@ -428,7 +429,7 @@ class BodyTooLarge(RequestError):
 class BodyTooSlow(RequestError):
     def __init__(self, seconds: float) -> None:
         super().__init__(
-            f"the request's body did not come to its end within {seconds:g} s; send it faster, "
+            f"the request's body did not arrive within {seconds:g} s; send it faster, "
             "or in smaller parts",
             code="body_too_slow",
         )
@@ -440,5 +441,5 @@ class ResourceNotFound(RequestError):
 
 class ServerStopping(RequestError):
     def __init__(self, *, retry_after: float) -> None:
-        super().__init__("this server is shutting down; ask again", code="shutting_down")
+        super().__init__("this server is shutting down; retry", code="shutting_down")
         self.retry_after = retry_after

@@ -1,7 +1,7 @@
-"""Finds what a server or a build has started, wherever it has gone, by its environment.
+"""Finds all processes that a server or a build has started, by their environment.
 
-Daemons of MPI and workers of process pools leave their parent's session, and outlive it. The
-variable they inherited still says whose they are.
+MPI daemons and process pool workers leave their parent's session and outlive it. The variable
+they inherited still identifies their owner.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from enginix.process import kill, process_ids
 logger = logging.getLogger(__name__)
 
 UNKILLABLE = 10.0
-"""Seconds after which a process counts as one that cannot be killed."""
+"""Seconds after which a process counts as unkillable."""
 
 
 def marked(variable: str, value: str) -> set[int]:
-    """Process ids of everything whose environment has the variable, but for ourselves."""
+    """Process ids of everything whose environment has the variable, except ourselves."""
     word = f"{variable}={value}".encode()
     found = set()
     for pid in process_ids():
-        # Gone meanwhile, or somebody else's: then it is not ours.
+        # The process has ended, or belongs to another user.
         with suppress(OSError):
             if word in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
                 found.add(pid)
@@ -33,11 +33,11 @@ def marked(variable: str, value: str) -> set[int]:
 
 
 async def end_marked(variable: str, value: str) -> None:
-    """SIGKILL everything so marked, until nothing new appears; wait until it is gone."""
+    """SIGKILL every marked process until no new one appears; wait until they are gone."""
     while found := marked(variable, value):
         try:
             await asyncio.wait_for(asyncio.gather(*(kill(pid) for pid in found)), UNKILLABLE)
         except TimeoutError:
-            # In an uninterruptible call of a driver: nothing can end it, so nothing waits for it.
-            logger.warning("processes %s survive SIGKILL and are left behind", sorted(found))
+            # In an uninterruptible driver call: nothing can end it, so do not wait.
+            logger.warning("processes %s survive SIGKILL and keep running", sorted(found))
             return

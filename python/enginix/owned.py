@@ -1,9 +1,9 @@
-"""Files that belong to one running process: who holds the lock owns them, whatever ids say.
+"""Files that belong to one running process: the holder of the lock owns them.
 
-In a place that many share, such as /tmp or /dev/shm, an owner has a name that nobody else has.
-Everything there that begins with it is the owner's; NAMElock is held by flock while it lives. A
-killed owner cannot clean up, but the kernel releases its lock: then the next one removes what it
-left. Process ids would not do, because another PID namespace that shares the place has its own.
+In a shared directory such as /tmp or /dev/shm, an owner has a unique name. Every file there whose
+name starts with it is the owner's; it holds NAMElock by flock while it lives. A killed owner cannot
+clean up, but the kernel releases its lock, and the next owner removes the files. Process ids would
+not work: another PID namespace that shares the directory has its own.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ LOCK = re.compile(r"(enginix-[a-z]+-[0-9a-f]{12}-)lock")
 
 @contextmanager
 def owned(kind: str, places: Sequence[Path]) -> Iterator[str]:
-    """A name for files in `places`, which are gone when the block ends; first, those of the dead.
+    """A name for files in `places`, removed when the block ends; first removes abandoned files.
 
-    The owner may be its children, too, as long as they do not outlive this process.
+    Child processes may use the files too, if they do not outlive this process.
     """
     places = sorted({place.resolve() for place in places})
     for place in places:
@@ -35,12 +35,12 @@ def owned(kind: str, places: Sequence[Path]) -> Iterator[str]:
 
 
 def own_empty(place: Path, name: str, directory: Path) -> None:
-    """Let it go with the owner of `name`, if it is empty then: another program has made it."""
+    """Remove another program's `directory` with the owner `name`, if it is then empty."""
     (place / f"{name}{directory.name}").symlink_to(directory)
 
 
 def remove_abandoned(place: Path) -> None:
-    """Remove what this user's owners left there whose lock nobody holds."""
+    """Remove the files of this user's owners whose lock is not held."""
     with suppress(OSError):
         for path in list(place.iterdir()):
             if found := LOCK.fullmatch(path.name):
@@ -48,9 +48,9 @@ def remove_abandoned(place: Path) -> None:
 
 
 def hold(path: Path, flags: int = 0) -> int | None:
-    """A descriptor that holds the lock `path`; None where another holds it.
+    """A descriptor that holds the lock `path`; None if another process holds it.
 
-    OSError where it cannot be opened. A lock that its last holder has removed meanwhile is none.
+    Raises OSError if it cannot be opened. A lock file that was removed meanwhile does not count.
     """
     while True:
         # O_NONBLOCK: opening a FIFO of that name would wait for its writer.
@@ -73,31 +73,31 @@ def _claimed(kind: str, places: Sequence[Path], stack: ExitStack) -> str:
         name = f"enginix-{kind}-{secrets.token_hex(6)}-"
         with ExitStack() as attempt:
             for place in places:
-                # Between its creation and its lock, somebody may take it for abandoned.
+                # Between creation and lock, another process may consider it abandoned.
                 descriptor = hold(place / f"{name}lock", os.O_CREAT | os.O_EXCL)
                 if descriptor is None:
                     break
-                attempt.callback(_give_up, place, name, descriptor)
+                attempt.callback(_release, place, name, descriptor)
             else:
                 stack.push(attempt.pop_all())
                 return name
 
 
 def _remove_if_abandoned(place: Path, name: str) -> None:
-    # Another user's lock is theirs to judge; what cannot be locked is not known to be free.
+    # Leave other users' locks alone; one that cannot be locked may be held.
     with suppress(OSError):
         descriptor = hold(place / f"{name}lock")
         if descriptor is None:
             return
         status = os.fstat(descriptor)
         if status.st_uid == os.geteuid() and stat.S_ISREG(status.st_mode):
-            _give_up(place, name, descriptor)
+            _release(place, name, descriptor)
         else:
             os.close(descriptor)
 
 
-def _give_up(place: Path, name: str, descriptor: int) -> None:
-    """Remove what is the owner's. The lock last: without it, nobody could judge what is left."""
+def _release(place: Path, name: str, descriptor: int) -> None:
+    """Remove the owner's files. The lock last: it marks what is left as abandoned."""
     lock = place / f"{name}lock"
     for path in place.glob(f"{name}*"):
         if path != lock:

@@ -1,4 +1,4 @@
-"""Whether a server can have its port, and who has it instead."""
+"""Checks whether a port is free, and finds the process that holds it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ POLL = 0.1
 
 
 def require_port_free(host: str, port: int, flag: str) -> None:
-    """Raise PortTaken, naming the holder where /proc tells, if `port` cannot be bound."""
+    """Raise PortTaken if `port` cannot be bound, naming the holder if /proc shows it."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -40,10 +40,10 @@ def port_holder(port: int) -> str | None:
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         with contextlib.suppress(OSError):
             for line in Path(table).read_text().splitlines()[1:]:
-                words = line.split()
+                fields = line.split()
                 # st 0A is LISTEN; the local address ends in the port, in hexadecimal.
-                if words[3] == "0A" and int(words[1].rsplit(":", 1)[1], 16) == port:
-                    inodes.add(f"socket:[{words[9]}]")
+                if fields[3] == "0A" and int(fields[1].rsplit(":", 1)[1], 16) == port:
+                    inodes.add(f"socket:[{fields[9]}]")
     for pid in process_ids():
         with contextlib.suppress(OSError):
             for fd in Path(f"/proc/{pid}/fd").iterdir():
@@ -56,7 +56,7 @@ def port_holder(port: int) -> str | None:
 async def until_free(host: str, ports: Iterable[int], patience: float) -> None:
     """Wait for the ports of a server that has just ended; ProcessError after `patience` seconds.
 
-    Its last process may still be ending: the kernel and a driver have much memory to release.
+    Its last process may still be exiting: the kernel and a driver have much memory to release.
     """
     until = time.monotonic() + patience
     for port in ports:
@@ -66,7 +66,7 @@ async def until_free(host: str, ports: Iterable[int], patience: float) -> None:
         while not _is_free(host, port):
             if time.monotonic() >= until:
                 raise ProcessError(
-                    f"port {port} is still taken{_by(port)} after {patience:g} s; end that, or "
+                    f"port {port} is still in use{_by(port)} after {patience:g} s; end that, or "
                     "give the server another port"
                 )
             await asyncio.sleep(POLL)

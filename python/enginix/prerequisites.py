@@ -1,6 +1,6 @@
-"""What a machine must have before the demo's runtime can be made, and what installs it.
+"""What a machine needs before the demo's runtime can be made, and how to install it.
 
-Before anything is installed, tools/prepare.sh runs these checks with whatever Python the machine
+tools/prepare.sh runs these checks before anything is installed, with whatever Python the machine
 has: only the standard library, and nothing newer than Python 3.8.
 """
 
@@ -20,22 +20,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-# Machine -> the Pythons that the Triton of the CPU's runtime has a usable stub for.
+# Machine -> the Pythons for which the CPU runtime's Triton has a usable stub.
 PYTHONS: Mapping[str, tuple[str, ...]] = {
     "x86_64": ("3.11", "3.12", "3.13"),
     "aarch64": ("3.11", "3.12"),
 }
-# What nvidia-pytriton's wheel is built for.
+# The oldest that nvidia-pytriton's wheel supports.
 OLDEST_GLIBC = (2, 35)
 SHARED_MEMORY = Path("/dev/shm")
-# Three models take 1 MiB each to start; Docker gives 64 MiB.
-ROOM_IN_SHM = 16 << 20
-# The environment, the runtime, and the wheels while pip unpacks them.
-ROOM_ON_DISK = 1 << 30
+# Three models need 1 MiB each to start; Docker's default is 64 MiB.
+SHM_BYTES = 16 << 20
+# For the environment, the runtime, and the wheels while pip unpacks them.
+DISK_BYTES = 1 << 30
 
 LIBRARIES = ("libgomp.so.1", "libstdc++.so.6")
 
-# Package manager -> its install command, and its name for each thing; {v} is Python's version.
+# Package manager -> its install command, and its package for each part; {v} is Python's version.
 MANAGERS: Mapping[str, Mapping[str, str]] = {
     "apt": {
         "install": "apt install",
@@ -63,7 +63,7 @@ MANAGERS: Mapping[str, Mapping[str, str]] = {
 }
 FAMILIES = {"debian": "apt", "ubuntu": "apt", "fedora": "dnf", "rhel": "dnf", "arch": "pacman"}
 
-# Distribution -> the Python of its packages that fits; it need not be its python3.
+# Distribution -> the supported Python among its packages; it may differ from its python3.
 PACKAGED = {
     "debian 12": "3.11",
     "debian 13": "3.13",
@@ -75,17 +75,17 @@ PACKAGED = {
 
 @dataclass(frozen=True)
 class Distribution:
-    """`manager` is a key of MANAGERS, empty where the distribution is unknown."""
+    """`manager` is a key of MANAGERS, empty if the distribution is unknown."""
 
     name: str = "this system"
     manager: str = ""
     python: str = ""
-    """The Python of its own packages that fits; empty where there is none, or none is known."""
+    """The supported Python among its packages; empty if there is none or it is unknown."""
 
 
 @dataclass(frozen=True)
 class Missing:
-    """`part` is a package's key in MANAGERS, `remedy` what to do where no package helps."""
+    """`part` is a package's key in MANAGERS; `remedy` says what to do if no package helps."""
 
     what: str
     part: str = ""
@@ -93,7 +93,7 @@ class Missing:
 
 
 def distribution_of(os_release: str) -> Distribution:
-    """From the text of /etc/os-release."""
+    """Parse the text of /etc/os-release."""
     values: dict[str, str] = {}
     for key, value in re.findall(r'^(\w+)="?([^"\n]*)"?$', os_release, re.MULTILINE):
         values[key] = value
@@ -116,12 +116,12 @@ def supported_pythons() -> tuple[str, ...]:
 
 
 def python_version() -> str:
-    """This one's, such as 3.11."""
+    """This Python's version, such as 3.11."""
     return "{}.{}".format(*sys.version_info[:2])
 
 
 def check_platform(libc: tuple[str, str]) -> list[Missing]:
-    """`libc` is what platform.libc_ver() answers."""
+    """`libc` is the result of platform.libc_ver()."""
     if sys.platform != "linux":
         return [Missing("Linux", remedy=f"run it on Linux, this is {sys.platform}")]
     if platform.machine() not in PYTHONS:
@@ -141,8 +141,8 @@ def check_platform(libc: tuple[str, str]) -> list[Missing]:
 
 
 def check_venv() -> list[Missing]:
-    """Whether this Python can make a virtual environment with pip in it."""
-    # Debian has both in packages of their own, and venv without ensurepip makes none with pip.
+    """Whether this Python can create a virtual environment with pip."""
+    # Debian packages both separately; venv without ensurepip creates an environment without pip.
     if all(importlib.util.find_spec(name) for name in ("ensurepip", "venv")):
         return []
     return [Missing("Python's module venv", "venv")]
@@ -157,7 +157,7 @@ def part_of(library: str) -> str:
 
 
 def check_libraries(names: Iterable[str], directories: Iterable[str] = ()) -> list[Missing]:
-    """Which of these shared libraries neither the loader finds nor `directories` hold."""
+    """The shared libraries found neither by the loader nor in `directories`."""
     return [
         Missing(name, part_of(name))
         for name in names
@@ -176,12 +176,12 @@ def check_shared_memory(place: Path = SHARED_MEMORY) -> list[Missing]:
         remedy = f"{place} cannot be written ({error.strerror}): chmod 1777 {place}, as root"
         return [Missing("shared memory", remedy=remedy)]
     free = shutil.disk_usage(str(place)).free
-    if free < ROOM_IN_SHM:
+    if free < SHM_BYTES:
         remedy = (
-            f"{place} has {free >> 20} MiB free of the {ROOM_IN_SHM >> 20} that Triton's models "
+            f"{place} has {free >> 20} MiB free of the {SHM_BYTES >> 20} that Triton's models "
             "take: remove what fills it, or give it more (containers: --shm-size=1g)"
         )
-        return [Missing("room in shared memory", remedy=remedy)]
+        return [Missing("space in shared memory", remedy=remedy)]
     return []
 
 
@@ -190,8 +190,8 @@ def check_disk(places: Iterable[Path]) -> list[Missing]:
     for place in places:
         existing = next(path for path in (place, *place.absolute().parents) if path.exists())
         free = shutil.disk_usage(str(existing)).free
-        if free < ROOM_ON_DISK:
-            remedy = f"free {ROOM_ON_DISK >> 20} MiB for {place}, {free >> 20} are free"
+        if free < DISK_BYTES:
+            remedy = f"free {DISK_BYTES >> 20} MiB for {place}, {free >> 20} are free"
             missing.append(Missing("disk", remedy=remedy))
         elif not os.access(str(existing), os.W_OK):
             missing.append(
@@ -210,14 +210,14 @@ def check_ports(ports: Iterable[int]) -> list[Missing]:
 
 
 def check_python(version: str, distribution: Distribution) -> list[Missing]:
-    """Whether it is one that the runtime can be made with."""
+    """Whether the runtime can be made with this Python."""
     wanted = supported_pythons()
     if version in wanted:
         return []
     what = f"Python {_listed(wanted, 'or')} (python3 is {version})"
     if distribution.python in wanted:
         return [Missing(what, part) for part in ("python", "venv", "libpython")]
-    # Not fetched unasked: it is a program from a third party.
+    # Not installed automatically: it is a third-party program.
     remedy = (
         "install one, such as with `uv python install 3.12` (from `pip install uv`), and name it: "
         'make demo PYTHON="$(uv python find 3.12)"'
@@ -226,11 +226,11 @@ def check_python(version: str, distribution: Distribution) -> list[Missing]:
 
 
 def sentence(missing: Sequence[Missing], distribution: Distribution, version: str) -> str:
-    """All that is missing, and the one command and the steps that bring it; one sentence."""
+    """One sentence: everything that is missing, and the command and steps that provide it."""
     names = MANAGERS.get(distribution.manager, {})
     version = version if version in supported_pythons() else distribution.python
     packages = [names[each.part].format(v=version) for each in missing if each.part in names]
-    # Also where this file does not know the package's name.
+    # Includes parts whose package name is unknown here.
     unnamed = [each.what for each in missing if each.part and each.part not in names]
     steps = [each.remedy for each in missing if each.remedy]
     if unnamed and distribution.name.startswith("NixOS"):

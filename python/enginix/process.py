@@ -1,7 +1,7 @@
-"""Starts, watches and ends child processes: the only door to them.
+"""Starts, watches and ends child processes; no other module imports subprocess.
 
-A child gets its own session, so its whole group can be signalled, and is killed by the kernel when
-its parent dies (PR_SET_PDEATHSIG), so that killing an enginix command leaves nothing running.
+A child gets its own session, so its whole group can be signalled, and the kernel kills it when
+its parent dies (PR_SET_PDEATHSIG): killing an enginix command leaves nothing running.
 """
 
 from __future__ import annotations
@@ -34,28 +34,28 @@ Detached = subprocess.Popen[bytes]
 
 
 def adopt_orphans() -> None:
-    """Make this process the parent of descendants that lose theirs, for `end_adopted` to find."""
+    """Make this process the parent of orphaned descendants, so that `end_adopted` finds them."""
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 async def end_adopted() -> None:
-    """SIGKILL to all descendants of this process, for a command whose children should be gone."""
+    """SIGKILL all descendants of this process, for a command whose children should have ended."""
     await asyncio.gather(*(kill(pid) for pid in descendants(os.getpid())))
     _reap()
 
 
 def _reap() -> None:
-    """Until then the kernel keeps the process ids of children that have ended."""
+    """Until reaped, ended children keep their process ids."""
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
 
 
 def _die_with(parent: int, number: signal.Signals) -> None:
-    """Called in the child, before it becomes its program."""
+    """Called in the child before exec."""
     _libc.prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
     if os.getppid() != parent:
-        # It died before that, and nobody tells us any more.
+        # The parent died before prctl, so the kernel sends no signal.
         os._exit(1)
 
 
@@ -69,11 +69,11 @@ async def start(
     stderr: Output = None,
     orphaned: signal.Signals = signal.SIGKILL,
 ) -> asyncio.subprocess.Process:
-    """Start `argv` in a session of its own; prefer `started`, which also ends it.
+    """Start `argv` in its own session; prefer `started`, which also ends it.
 
-    `orphaned` is what it gets when this process dies. SIGKILL, because a server that is asked to
-    end drains its requests, holds its ports, and may be frozen; something softer is only for
-    programs that must end processes of theirs which nobody else would find.
+    `orphaned` is the signal sent when this process dies. SIGKILL, because a server that is asked
+    to end drains its requests, holds its ports, and may be frozen; use a softer signal only for
+    programs that must end their own processes, which nothing else would find.
     """
     try:
         return await asyncio.create_subprocess_exec(
@@ -99,9 +99,9 @@ def start_detached(
     env: Mapping[str, str] | None = None,
     keeps: Sequence[int] = (),
 ) -> Detached:
-    """Start `argv` in a session of its own that outlives us; the caller sees to its end.
+    """Start `argv` in its own session that outlives us; the caller must end it.
 
-    `keeps` are descriptors that it has, too, such as that of a lock it is to hold.
+    The child inherits the descriptors in `keeps`, such as a lock that it is to hold.
     """
     return subprocess.Popen(
         argv,
@@ -126,7 +126,7 @@ async def started(
     grace: float = 10.0,
     orphaned: signal.Signals = signal.SIGKILL,
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A running child that is gone, with all its descendants, when the block ends.
+    """A running child that is ended with all its descendants when the block ends.
 
     `grace` is the seconds between SIGTERM and SIGKILL.
     """
@@ -144,18 +144,16 @@ async def end_tree(child: asyncio.subprocess.Process, *, grace: float) -> None:
 
     Returns when all of them are gone.
     """
-    # The group, too: those whose parent has died are nobody's descendants any more.
+    # Include the group: a process whose parent has died is not a descendant any more.
     family = set(descendants(child.pid)) | set(_group(child.pid))
     if child.returncode is None:
-        # The group, not the child: MPI ranks and Triton's stubs outlive their parent otherwise.
+        # Signal the group: MPI ranks and Triton's stubs otherwise outlive their parent.
         _signal_group(child.pid, signal.SIGTERM)
         try:
             await asyncio.wait_for(child.wait(), grace)
         except TimeoutError:
             if grace:
-                logger.warning(
-                    "process %d ignored SIGTERM for %g s, it is killed", child.pid, grace
-                )
+                logger.warning("process %d ignored SIGTERM for %g s, killing it", child.pid, grace)
             family |= set(descendants(child.pid))
     _signal_group(child.pid, signal.SIGKILL)
     await asyncio.gather(*(kill(pid) for pid in family - {child.pid}))
@@ -196,8 +194,8 @@ def descendants(pid: int) -> list[int]:
 
 
 def birth_of(pid: int) -> int | None:
-    """When a process began, in ticks since the machine did: with its id, that tells it from all
-    others. None where it has ended."""
+    """When a process started, in clock ticks since boot; with its process id this is unique.
+    None if it has ended."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:
@@ -207,17 +205,19 @@ def birth_of(pid: int) -> int | None:
 
 
 def variable_of(pid: int, name: str) -> str | None:
-    """An environment variable that a process was started with."""
+    """An environment variable from a process's start."""
     try:
         variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except OSError:
         return None
-    values = (word.partition(b"=")[2] for word in variables if word.startswith(f"{name}=".encode()))
+    values = (
+        entry.partition(b"=")[2] for entry in variables if entry.startswith(f"{name}=".encode())
+    )
     return next((value.decode(errors="replace") for value in values), None)
 
 
 def processor_seconds(pid: int) -> float:
-    """What a process and all its descendants have computed so far, as far as they still run."""
+    """CPU seconds used so far by a process and its running descendants."""
     ticks = 0
     for each in (pid, *descendants(pid)):
         with contextlib.suppress(OSError, IndexError):
@@ -230,7 +230,7 @@ def processor_seconds(pid: int) -> float:
 def run(
     argv: Sequence[str], *, env: Mapping[str, str] | None = None, timeout: float | None = None
 ) -> str:
-    """Run a short command to its end and return its output; ProcessError with its last lines."""
+    """Run a short command and return its output; ProcessError contains its last lines."""
     try:
         done = subprocess.run(
             argv,
@@ -269,12 +269,12 @@ def find_program(name: str, path: str | None = None) -> Path | None:
 
 
 def _group(leader: int) -> list[int]:
-    """Process ids of the group that `leader` began, whether it lives or not."""
+    """Process ids of the group that `leader` created, even if it has ended."""
     return [pid for pid, _, group in _processes() if group == leader]
 
 
 def process_ids() -> list[int]:
-    """Of every process there is."""
+    """The ids of all processes."""
     return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
 
 
@@ -288,7 +288,7 @@ def _processes() -> Iterator[tuple[int, int, int]]:
     for pid in process_ids():
         with contextlib.suppress(OSError):
             stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-            # The command name may hold spaces and brackets; fields count from its last one.
+            # The command name may contain spaces and brackets; fields count from its last bracket.
             parent, group = stat.rpartition(")")[2].split()[1:3]
             yield pid, int(parent), int(group)
 

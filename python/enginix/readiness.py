@@ -1,14 +1,14 @@
-"""Asks a server over HTTP whether it is ready."""
+"""Checks over HTTP whether a server is ready."""
 
 from __future__ import annotations
 
 import httpx
 
-PATIENCE = 5.0
+TIMEOUT_SECONDS = 5.0
 
 
-async def answers_ok(url: str, seconds: float = PATIENCE) -> bool:
-    """Whether GET `url` answers 200; a server that is not there yet is not ready, not an error."""
+async def answers_ok(url: str, seconds: float = TIMEOUT_SECONDS) -> bool:
+    """Whether GET `url` answers 200; an unreachable server is not ready, which is no error."""
     try:
         async with httpx.AsyncClient(timeout=seconds, trust_env=False) as client:
             return (await client.get(url)).status_code == httpx.codes.OK

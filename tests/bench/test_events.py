@@ -99,13 +99,13 @@ def test_comments_and_names_of_events_are_passed_over() -> None:
     ("body", "why"),
     [
         (stream(ROLE, chunk({"content": "Hel"})), "the stream ended before the answer did"),
-        (WHOLE[:100], "the stream ended within an event"),
-        (stream(ROLE, STOP, "[DONE]"), "the answer held no token"),
+        (WHOLE[:100], "the stream ended inside an event"),
+        (stream(ROLE, STOP, "[DONE]"), "the answer has no token"),
         (stream(chunk({"content": "a"}), {"error": {"message": "out of memory"}}), "out of memory"),
         (stream({"error": "gone"}), "gone"),
-        (stream("<html>"), "an event is no chunk of an answer: <html>"),
-        (stream("[1]"), "an event is no chunk of an answer: [1]"),
-        (b'{"choices": []}', "the stream ended within an event"),
+        (stream("<html>"), "an event is not a completion chunk: <html>"),
+        (stream("[1]"), "an event is not a completion chunk: [1]"),
+        (b'{"choices": []}', "the stream ended inside an event"),
         (b"", "the stream ended before the answer did"),
     ],
 )

@@ -58,7 +58,7 @@ def test_several_tokens_in_an_event_count_as_the_server_counts_them() -> None:
 
     assert level.output_tokens == 9
     assert numbers(level.per_token) == pytest.approx((50, 50, 50, 50))
-    assert remarks(level) == ["an event held 4.5 tokens on average: see `per output token`"]
+    assert remarks(level) == ["an event has 4.5 tokens on average: see `per output token`"]
 
 
 def test_events_are_counted_where_the_server_counts_nothing_and_it_is_said() -> None:

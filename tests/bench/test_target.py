@@ -155,7 +155,7 @@ async def test_a_name_that_is_none_is_a_failure() -> None:
 
 
 def test_a_key_that_is_none_is_refused() -> None:
-    with pytest.raises(UsageError, match="was it copied whole"):
+    with pytest.raises(UsageError, match="is it complete"):
         Target("http://h", "one\nother")
 
 

@@ -62,7 +62,7 @@ def test_a_whole_engine_is_as_promised(engine: Path) -> None:
 
 
 def test_a_directory_without_a_manifest_is_no_engine(tmp_path: Path) -> None:
-    with pytest.raises(NotAnEngine, match=r"it holds no manifest\.json"):
+    with pytest.raises(NotAnEngine, match=r"it has no manifest\.json"):
         verify_engine(tmp_path, silent)
 
 

@@ -1,4 +1,4 @@
-"""What one request came to: when its pieces arrived, how many tokens, or why it failed."""
+"""The result of one request: when its events arrived, how many tokens, or why it failed."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from itertools import pairwise
 
 @dataclass(slots=True)
 class Answer:
-    """Times are seconds of one monotonic clock."""
+    """Times are in seconds on one monotonic clock."""
 
     sent: float = 0.0
     arrivals: list[float] = field(default_factory=list)
-    """Of each event that carried text, reasoning or a tool call's words."""
+    """Arrival of each event that carried text, reasoning or part of a tool call."""
     ended: float = 0.0
     prompt_tokens: int | None = None
     output_tokens: int | None = None
-    """As the server's `usage` says; None where it says nothing."""
+    """From the server's `usage`; None if it sends none."""
     finished: bool = False
     failure: str | None = None
 
     @property
     def tokens(self) -> int:
-        """Output tokens, or events where the server does not count them."""
+        """Output tokens, or events if the server does not count tokens."""
         return len(self.arrivals) if self.output_tokens is None else self.output_tokens
 
     @property
@@ -35,12 +35,12 @@ class Answer:
 
     @property
     def gaps(self) -> list[float]:
-        """Between one event and the next: 0 where both came in one piece."""
+        """The times between events: 0 if both arrived in one chunk."""
         return [later - earlier for earlier, later in pairwise(self.arrivals)]
 
     @property
     def seconds_per_token(self) -> float | None:
-        """After the first, on average; what a gap hides that holds several tokens."""
+        """The average after the first token; gaps hide it when an event holds several tokens."""
         if self.tokens < 2:
             return None
         return (self.arrivals[-1] - self.arrivals[0]) / (self.tokens - 1)

@@ -1,4 +1,4 @@
-"""Two benchmarks side by side: what of the second is how many times the first's."""
+"""Compares two benchmarks: the second's values divided by the first's."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Ratio:
 
 
 def compared(first: Record, second: Record) -> dict[str, list[Ratio]]:
-    """The ratios of every level that both have, by the level's label."""
+    """The ratios of every level that both have, by label."""
     others = {level.label: level for level in second.levels}
     common = [(level, others[level.label]) for level in first.levels if level.label in others]
     if not common:

@@ -1,4 +1,4 @@
-"""A connection that times its answers where the bytes come in, before any task is woken."""
+"""A connection that timestamps responses when their bytes arrive, before any task wakes."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ import orjson
 from enginix.bench.answer import Answer
 from enginix.bench.events import EventReader
 
-# Of a refusal's body: enough for its reason.
-MOST_WORDS = 4096
+# Bytes kept of an error response's body: enough for its reason.
+MAX_ERROR_BYTES = 4096
 
 
 class Connection(asyncio.Protocol):
-    """HTTP/1.1, one request after the other."""
+    """HTTP/1.1, one request at a time."""
 
     def __init__(self) -> None:
         self.reusable = False
         self._transport: asyncio.Transport | None = None
         self._lost: str | None = None
-        self._begin()
+        self._reset()
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self._answer = Answer()
         self._events = EventReader(self._answer)
         self._parser = httptools.HttpResponseParser(self)
-        self._words = b""
+        self._error_body = b""
         self._now = 0.0
         self._done: asyncio.Future[None] | None = None
         self._has_head = self._has_length = False
 
     @property
     def answered(self) -> bool:
-        """Whether a byte came back."""
+        """Whether any byte of the response arrived."""
         return self._now > 0
 
     async def ask(self, message: bytes) -> Answer:
-        """Send a whole request, and come back at its answer's end; failures are in the answer."""
-        self._begin()
+        """Send a complete request and return when the response ends; failures are in the Answer."""
+        self._reset()
         self.reusable = False
         assert self._transport is not None, "it is connected"
         self._done = asyncio.get_running_loop().create_future()
@@ -59,7 +59,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # Not checked: uvloop's own transports are no asyncio.Transport.
+        # Not checked: uvloop's transports do not derive from asyncio.Transport.
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
@@ -76,13 +76,13 @@ class Connection(asyncio.Protocol):
         if self._done is None or self._done.done():
             return
         if self._has_head and not self._has_length:
-            # Without a length, the end of the connection is the end of the body.
+            # Without a length, the end of the connection ends the body.
             self.on_message_complete()
             self.reusable = False
         else:
             self._end(f"{self._lost} {'within' if self._has_head else 'before'} its answer")
 
-    # The parser calls these.
+    # Called by the parser.
     def on_header(self, name: bytes, value: bytes) -> None:
         self._has_length |= name.lower() in (b"content-length", b"transfer-encoding")
 
@@ -92,8 +92,8 @@ class Connection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         if self._parser.get_status_code() == 200:
             self._events.feed(body, self._now)
-        elif len(self._words) < MOST_WORDS:
-            self._words += body
+        elif len(self._error_body) < MAX_ERROR_BYTES:
+            self._error_body += body
 
     def on_message_complete(self) -> None:
         if not self._has_head:
@@ -102,7 +102,7 @@ class Connection(asyncio.Protocol):
         if status == 200:
             self._events.end()
         self.reusable = self._parser.should_keep_alive()
-        self._end(None if status == 200 else f"HTTP {status}: {_reason(self._words)}")
+        self._end(None if status == 200 else f"HTTP {status}: {_reason(self._error_body)}")
 
     def _end(self, failure: str | None) -> None:
         self._answer.failure = self._answer.failure or failure
@@ -111,7 +111,7 @@ class Connection(asyncio.Protocol):
 
 
 def _reason(body: bytes) -> str:
-    """The sentence in OpenAI's form of an error, or the body as it is."""
+    """The message of an OpenAI error, or the body as it is."""
     try:
         error = orjson.loads(body)["error"]
         return str(error["message"] if isinstance(error, dict) else error)

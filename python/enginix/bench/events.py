@@ -1,6 +1,6 @@
-"""Reads a stream of server-sent events as OpenAI's API writes them, into an Answer.
+"""Reads OpenAI's server-sent events into an Answer.
 
-Every event is parsed: what an event holds, and not how it is spelt, tells whether a token came.
+Every event is parsed: whether it carries a token depends on its content, not on its spelling.
 """
 
 from __future__ import annotations
@@ -11,33 +11,33 @@ import orjson
 
 from enginix.bench.answer import Answer
 
-SHOWN = 300
+MAX_SHOWN = 300
 
 
 class EventReader:
-    """Takes the body's bytes in any pieces: `feed(piece, now)`, then `end()`."""
+    """Takes the body's bytes in any chunks: `feed(chunk, now)`, then `end()`."""
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
         self._rest = b""
 
-    def feed(self, piece: bytes, now: float) -> None:
-        *lines, self._rest = (self._rest + piece).split(b"\n")
+    def feed(self, chunk: bytes, now: float) -> None:
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
         for line in lines:
             if line.startswith(b"data:"):
                 self._event(line[5:].strip(), now)
 
     def end(self) -> None:
-        """The body is complete: is the answer?"""
+        """The body is complete; check that the answer is too."""
         answer = self._answer
         if answer.failure:
             return
         if self._rest.strip():
-            answer.failure = f"the stream ended within an event: {_shown(self._rest)}"
+            answer.failure = f"the stream ended inside an event: {_shown(self._rest)}"
         elif not answer.finished:
             answer.failure = "the stream ended before the answer did"
         elif not answer.arrivals:
-            answer.failure = "the answer held no token"
+            answer.failure = "the answer has no token"
 
     def _event(self, data: bytes, now: float) -> None:
         if data == b"[DONE]":
@@ -46,7 +46,7 @@ class EventReader:
         try:
             self._chunk(orjson.loads(data), now)
         except (ValueError, AttributeError, TypeError):
-            self._fail(f"an event is no chunk of an answer: {_shown(data)}")
+            self._fail(f"an event is not a completion chunk: {_shown(data)}")
 
     def _chunk(self, chunk: dict[str, Any], now: float) -> None:
         if error := chunk.get("error"):
@@ -55,16 +55,16 @@ class EventReader:
             self._answer.prompt_tokens = usage.get("prompt_tokens")
             self._answer.output_tokens = usage.get("completion_tokens")
         choices = chunk.get("choices") or ()
-        if any(_says(choice) for choice in choices):
+        if any(_has_text(choice) for choice in choices):
             self._answer.arrivals.append(now)
         if any(choice.get("finish_reason") for choice in choices):
             self._answer.finished = True
 
     def _fail(self, why: str) -> None:
-        self._answer.failure = self._answer.failure or why[:SHOWN]
+        self._answer.failure = self._answer.failure or why[:MAX_SHOWN]
 
 
-def _says(choice: dict[str, Any]) -> bool:
+def _has_text(choice: dict[str, Any]) -> bool:
     delta = choice.get("delta") or {}
     return bool(
         delta.get("content")
@@ -76,4 +76,4 @@ def _says(choice: dict[str, Any]) -> bool:
 
 
 def _shown(data: bytes) -> str:
-    return data[:SHOWN].decode(errors="replace")
+    return data[:MAX_SHOWN].decode(errors="replace")

@@ -1,4 +1,4 @@
-"""Puts a server under load: so many requests at once, or so many a second."""
+"""Generates load: a number of concurrent requests, or of requests per second."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 
 from enginix.bench.answer import Answer
 
-# A server that is gone refuses thousands a second: nothing is learnt from more of them.
-MOST_FAILURES_IN_A_ROW = 100
+# A server that is gone refuses thousands of requests per second: stop measuring.
+MAX_FAILURES_IN_A_ROW = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """Exactly one of the two: a number of requests at once, or new ones a second."""
+    """One of the two: concurrent requests, or new requests per second."""
 
     concurrency: int | None = None
     rate: float | None = None
@@ -29,7 +29,7 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """When no further request is begun; those that run come to their end."""
+    """When to stop starting requests; running ones finish."""
 
     requests: int | None = None
     seconds: float | None = None
@@ -37,18 +37,18 @@ class Limit:
 
 @dataclass(slots=True)
 class Run:
-    """What came of one level; it fills while it runs, so that an interrupted one counts."""
+    """One level's results, filled while it runs, so that an interrupted run counts."""
 
     level: Level
     answers: list[Answer] = field(default_factory=list)
     seconds: float = 0.0
     cpu_seconds: float = 0.0
-    """This process' own."""
+    """CPU time of this process."""
     failures_in_a_row: int = 0
 
     @property
     def given_up(self) -> bool:
-        return self.failures_in_a_row >= MOST_FAILURES_IN_A_ROW
+        return self.failures_in_a_row >= MAX_FAILURES_IN_A_ROW
 
 
 Ask = Callable[[], Awaitable[Answer]]
@@ -57,40 +57,40 @@ Ask = Callable[[], Awaitable[Answer]]
 async def put_under_load(
     run: Run, limit: Limit, ask: Ask, tell: Callable[[Answer], None], seed: int = 0
 ) -> None:
-    """Ask until the limit; `run` holds every answer that ended, whatever ends this."""
-    begun, cpu = time.perf_counter(), time.process_time()
+    """Send requests until the limit; `run` collects every finished answer, also on cancellation."""
+    started, cpu = time.perf_counter(), time.process_time()
 
     async def one() -> None:
         answer = await ask()
         run.answers.append(answer)
         run.failures_in_a_row = run.failures_in_a_row + 1 if answer.failure else 0
-        run.seconds = time.perf_counter() - begun
+        run.seconds = time.perf_counter() - started
         run.cpu_seconds = time.process_time() - cpu
         tell(answer)
 
-    turns = _turns(run, limit, begun)
+    starts = _starts(run, limit, started)
     if run.level.concurrency:
-        await _keep_busy(run.level.concurrency, turns, one)
+        await _keep_busy(run.level.concurrency, starts, one)
     else:
         assert run.level.rate, "a level has one of the two"
-        await _arrive(run.level.rate, turns, one, random.Random(seed))
+        await _poisson(run.level.rate, starts, one, random.Random(seed))
 
 
-def _turns(run: Run, limit: Limit, begun: float) -> Iterator[None]:
-    """One item for each request that may still begin."""
+def _starts(run: Run, limit: Limit, started: float) -> Iterator[None]:
+    """One item for each request that may still start."""
     number = 0
-    until = begun + (math.inf if limit.seconds is None else limit.seconds)
-    most = math.inf if limit.requests is None else limit.requests
-    while number < most and not run.given_up and time.perf_counter() < until:
+    until = started + (math.inf if limit.seconds is None else limit.seconds)
+    max_requests = math.inf if limit.requests is None else limit.requests
+    while number < max_requests and not run.given_up and time.perf_counter() < until:
         number += 1
         yield
 
 
 async def _keep_busy(
-    concurrency: int, turns: Iterator[None], one: Callable[[], Awaitable[None]]
+    concurrency: int, starts: Iterator[None], one: Callable[[], Awaitable[None]]
 ) -> None:
     async def worker() -> None:
-        for _ in turns:
+        for _ in starts:
             await one()
 
     async with asyncio.TaskGroup() as group:
@@ -98,20 +98,20 @@ async def _keep_busy(
             group.create_task(worker())
 
 
-async def _arrive(
+async def _poisson(
     rate: float,
-    turns: Iterator[None],
+    starts: Iterator[None],
     one: Callable[[], Awaitable[None]],
     draw: random.Random,
 ) -> None:
-    """As a Poisson process: independent clients, who do not wait for each other's answers."""
+    """A Poisson process: independent clients that do not wait for each other's answers."""
 
     async def arrived() -> None:
         await one()
 
     due = time.perf_counter()
     async with asyncio.TaskGroup() as group:
-        for _ in turns:
+        for _ in starts:
             group.create_task(arrived())
             due += draw.expovariate(rate)
             await asyncio.sleep(max(0.0, due - time.perf_counter()))

@@ -1,4 +1,4 @@
-"""Draws a sweep: time to the first token and throughput, over the load. The door to matplotlib."""
+"""Plots a sweep: time to first token and throughput over the load."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from enginix.errors import UsageError
 
 
 def require_matplotlib() -> None:
-    """Before anything is measured, so that no run ends without its picture."""
+    """Check before measuring, so that no run ends without its plot."""
     try:
         import matplotlib  # noqa: F401
     except ImportError:
@@ -21,7 +21,7 @@ def require_matplotlib() -> None:
 
 
 def plot(levels: Sequence[Summary], title: str, path: Path) -> None:
-    # No window and no display: `Figure` alone draws into files.
+    # No display needed: a bare `Figure` renders into files.
     from matplotlib.figure import Figure
 
     drawn = [level for level in levels if level.first_token]
@@ -36,7 +36,7 @@ def plot(levels: Sequence[Summary], title: str, path: Path) -> None:
     throughput.plot(load, [level.output_tokens_per_second for level in drawn], marker="o")
     throughput.set_ylabel("output tokens per second")
     for axes in (first, throughput):
-        axes.set_xlabel("requests at once" if levels[0].concurrency else "requests per second")
+        axes.set_xlabel("concurrent requests" if levels[0].concurrency else "requests per second")
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
     figure.suptitle(title)

@@ -1,4 +1,4 @@
-"""What is asked: random words of a given length in tokens, or the prompts of a file."""
+"""The prompts: random words with a given number of tokens, or the lines of a file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from enginix.errors import UsageError
 
 Messages = list[dict[str, Any]]
 
-# Short and common: about a token each in most vocabularies.
+# Short and common: about one token each in most vocabularies.
 WORDS = [
     "time", "year", "people", "way", "day", "man", "thing", "woman", "life", "child", "world",
     "school", "state", "family", "student", "group", "country", "problem", "hand", "part",
@@ -26,29 +26,29 @@ WORDS = [
 
 
 def synthetic(words: int, seed: int = 0) -> Iterator[Messages]:
-    """Endless; no two alike from their first words on, so that no server's cache helps."""
+    """Endless; no two share a prefix, so prefix caches do not help."""
     draw = random.Random(seed)
     while True:
         chosen: list[str] = []
         while len(chosen) < max(1, words):
-            # All words equally often: prompts of one length are about as long in tokens.
+            # All words equally often: prompts of one length have about the same number of tokens.
             chosen += draw.sample(WORDS, len(WORDS))
         yield [{"role": "user", "content": " ".join(chosen[: max(1, words)])}]
 
 
 async def words_for(tokens: int, count: Callable[[Messages], Awaitable[int | None]]) -> int:
-    """How many words make a prompt of `tokens`, template and all, as the server counts them."""
-    few, many = 1, max(2, tokens)
-    short = await count(next(synthetic(few, seed=1)))
-    long = await count(next(synthetic(many, seed=2)))
+    """How many words make a prompt of `tokens`, template included, by the server's count."""
+    short_words, long_words = 1, max(2, tokens)
+    short = await count(next(synthetic(short_words, seed=1)))
+    long = await count(next(synthetic(long_words, seed=2)))
     if short is None or long is None or long <= short:
-        return many
-    per_word = (long - short) / (many - few)
-    return max(1, round((tokens - (short - few * per_word)) / per_word))
+        return long_words
+    per_word = (long - short) / (long_words - short_words)
+    return max(1, round((tokens - (short - short_words * per_word)) / per_word))
 
 
 def from_file(path: Path) -> Iterator[Messages]:
-    """Round and round: a prompt a line, or a line of JSON with `prompt` or `messages`."""
+    """Repeat a file's prompts: plain text lines, or JSON lines with `prompt` or `messages`."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""The file of a benchmark: written with --json, read by --compare."""
+"""A benchmark's file: written with --json, read by --compare."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Record:
     url: str
     model: str
     begun: str
-    """UTC, as ISO 8601 writes it."""
+    """UTC, in ISO 8601."""
     settings: Mapping[str, Any]
     levels: Sequence[Summary]
 

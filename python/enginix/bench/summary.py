@@ -1,4 +1,4 @@
-"""From answers to numbers: percentiles, rates, and what went wrong how often."""
+"""Summarises answers: percentiles, rates, and error counts."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from enginix.bench.load import MOST_FAILURES_IN_A_ROW, Run
+from enginix.bench.load import MAX_FAILURES_IN_A_ROW, Run
 
-# Above this share of a core the client may be what was measured.
-MOST_CPU = 0.8
+# Above this share of a core, the client may be the bottleneck.
+MAX_CLIENT_CPU = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,22 +24,22 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """One level. Latencies are those of good answers, None where there are none."""
+    """One level. Latencies are those of successful answers, None if there are none."""
 
     concurrency: int | None
     rate: float | None
     ok: int
     failed: int
     errors: dict[str, int]
-    """What the server or the connection said, and how often; the first said comes first."""
+    """Error messages and how often each occurred, in order of first occurrence."""
     given_up: bool
     seconds: float
     prompt_tokens: float | None
-    """Of a request, on average."""
+    """Average per request."""
     output_tokens: int
     events: int
     counted_by_server: bool
-    """False: the server sends no `usage`, so each event counted as a token."""
+    """False: the server sends no `usage`, so each event counts as one token."""
     first_token: Spread | None
     between_events: Spread | None
     per_token: Spread | None
@@ -47,7 +47,7 @@ class Summary:
     output_tokens_per_second: float
     requests_per_second: float
     client_cpu: float
-    """This process' share of one core."""
+    """This process's share of one core."""
 
     @property
     def label(self) -> str:
@@ -92,7 +92,7 @@ def spread(seconds: Sequence[float]) -> Spread | None:
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """Between the two nearest values, in proportion: as numpy and spreadsheets do."""
+    """Interpolate linearly between the two nearest values, like numpy and spreadsheets."""
     place = share * (len(ordered) - 1)
     below = int(place)
     above = min(below + 1, len(ordered) - 1)
@@ -100,16 +100,16 @@ def percentile(ordered: Sequence[float], share: float) -> float:
 
 
 def remarks(summary: Summary) -> list[str]:
-    """What a reader of the numbers must know about them."""
+    """What a reader of the numbers must know."""
     found = []
     if summary.given_up:
-        found.append(f"given up after {MOST_FAILURES_IN_A_ROW} failures in a row")
+        found.append(f"stopped after {MAX_FAILURES_IN_A_ROW} failures in a row")
     if summary.ok and not summary.counted_by_server:
         found.append("the server sends no usage: each event was counted as one token")
     elif summary.events and summary.output_tokens > 1.2 * summary.events:
         each = summary.output_tokens / summary.events
-        found.append(f"an event held {each:.1f} tokens on average: see `per output token`")
-    if summary.client_cpu > MOST_CPU:
+        found.append(f"an event has {each:.1f} tokens on average: see `per output token`")
+    if summary.client_cpu > MAX_CLIENT_CPU:
         found.append(
             f"this client used {summary.client_cpu:.0%} of a core: it may be the bottleneck; "
             "measure from several processes or machines"

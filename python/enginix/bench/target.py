@@ -1,4 +1,4 @@
-"""The server that is measured: where it listens, what it serves, and how it is asked."""
+"""The measured server: its address, its models, and requests to it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from enginix.bench.answer import Answer
 from enginix.bench.connection import Connection
 from enginix.errors import BackendError, BackendUnavailable, UsageError
 
-LOOK_SECONDS = 10.0
+TIMEOUT_SECONDS = 10.0
 
 
 class Target:
@@ -28,9 +28,9 @@ class Target:
         except ValueError:
             port = 0
         if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-            raise UsageError(f"{url!r} is no server's address; expected http://HOST:PORT")
+            raise UsageError(f"{url!r} is not a server's address; expected http://HOST:PORT")
         if key and not (key.isascii() and key.isprintable()):
-            raise UsageError("the API key holds what no HTTP header may; was it copied whole?")
+            raise UsageError("the API key has characters that HTTP headers forbid; is it complete?")
         self._host = parts.hostname
         self._port = port or (443 if parts.scheme == "https" else 80)
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
@@ -43,11 +43,11 @@ class Target:
         self.url = f"{parts.scheme}://{self._authority}{self._base}"
 
     def models(self) -> list[str]:
-        """Their names; raises BackendUnavailable or BackendError where none can be had."""
+        """Their names; raises BackendUnavailable or BackendError if the server cannot list them."""
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         try:
             answer = httpx.get(
-                f"{self.url}/models", headers=headers, timeout=LOOK_SECONDS, trust_env=False
+                f"{self.url}/models", headers=headers, timeout=TIMEOUT_SECONDS, trust_env=False
             )
         except (httpx.TransportError, httpx.InvalidURL) as error:
             raise BackendUnavailable(f"no server answers at {self.url}: {error}") from None
@@ -60,12 +60,12 @@ class Target:
             return [str(model["id"]) for model in answer.json()["data"]]
         except (ValueError, LookupError, TypeError):
             raise BackendError(
-                f"{self.url}/models holds no list of models: {answer.text[:80]!r}; expected an "
+                f"{self.url}/models is not a list of models: {answer.text[:80]!r}; expected an "
                 "OpenAI-compatible server"
             ) from None
 
     def message(self, path: str, body: Mapping[str, Any]) -> bytes:
-        """A whole request, as bytes."""
+        """A complete request as bytes."""
         content = orjson.dumps(body)
         lines = [
             f"POST {self._base}{path} HTTP/1.1",
@@ -79,18 +79,18 @@ class Target:
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + content
 
     async def ask(self, message: bytes) -> Answer:
-        """The answer, good or failed; nothing is raised."""
+        """The answer, successful or failed; never raises."""
         answer = Answer()
         try:
             async with asyncio.timeout(self._seconds):
-                while kept := self._kept():
-                    found = await self._asked(kept, message)
-                    if kept.answered:
+                while idle := self._take_idle():
+                    found = await self._request(idle, message)
+                    if idle.answered:
                         return found
-                    # It was closed while we wrote, as servers may: nothing was begun.
-                return await self._asked(await self._connected(), message)
+                    # The server closed it while we wrote, as it may: it started no work.
+                return await self._request(await self._connected(), message)
         except TimeoutError:
-            answer.failure = f"no whole answer within {self._seconds:g} s"
+            answer.failure = f"no complete answer within {self._seconds:g} s"
         except (OSError, UnicodeError) as error:
             why = error.strerror if isinstance(error, OSError) else None
             answer.failure = f"no connection: {why or error}"
@@ -100,7 +100,7 @@ class Target:
         while self._idle:
             self._idle.pop().close()
 
-    async def _asked(self, connection: Connection, message: bytes) -> Answer:
+    async def _request(self, connection: Connection, message: bytes) -> Answer:
         try:
             return await connection.ask(message)
         finally:
@@ -109,11 +109,11 @@ class Target:
             else:
                 connection.close()
 
-    def _kept(self) -> Connection | None:
-        """An open connection, if there is one."""
+    def _take_idle(self) -> Connection | None:
+        """An idle open connection, if there is one."""
         while self._idle:
-            if (kept := self._idle.pop()).reusable:
-                return kept
+            if (idle := self._idle.pop()).reusable:
+                return idle
         return None
 
     async def _connected(self) -> Connection:

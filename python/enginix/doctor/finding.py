@@ -1,4 +1,4 @@
-"""What a look at the machine found: green, yellow or red, and what to do about it."""
+"""The result of one check: green, yellow or red, and how to fix it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Level(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`fix` says what to do; empty when there is nothing to do."""
+    """`fix` says what to do; empty if nothing is needed."""
 
     level: Level
     subject: str

@@ -1,4 +1,4 @@
-"""Driver, GPUs and how they are connected."""
+"""Checks the driver, the GPUs and their links."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ def look_at_gpus(environment: Mapping[str, str]) -> list[Finding]:
         return [
             yellow(
                 "gpu",
-                "no NVIDIA driver here: engines of kind gguf run on the CPU, the others need a GPU",
+                "no NVIDIA driver: engines of kind gguf run on the CPU, all others need a GPU",
             )
         ]
     gpus = query_gpus()
     if not gpus:
-        return [red("gpu", _nvidia_smi_words(), "reinstall the driver, or reboot after its update")]
+        return [
+            red("gpu", _nvidia_smi_output(), "reinstall the driver, or reboot after its update")
+        ]
     visible = visible_gpus(gpus, environment.get("CUDA_VISIBLE_DEVICES"))
     findings = [_libcuda(gpus[0].driver), *(_gpu(gpu) for gpu in visible)]
     if len(visible) < len(gpus):
@@ -51,13 +53,13 @@ def _libcuda(driver: str) -> Finding:
 
 
 def _gpu(gpu: Gpu) -> Finding:
-    words = f"{gpu.index}: {gpu.name}, compute capability {gpu.compute_capability}"
+    text = f"{gpu.index}: {gpu.name}, compute capability {gpu.compute_capability}"
     if not gpu.memory_total:
-        return green("gpu", f"{words}, memory shared with the CPU")
-    words += f", {gpu.memory_free / 1024:.1f} of {gpu.memory_total / 1024:.1f} GiB free"
+        return green("gpu", f"{text}, memory shared with the CPU")
+    text += f", {gpu.memory_free / 1024:.1f} of {gpu.memory_total / 1024:.1f} GiB free"
     if gpu.memory_free < gpu.memory_total / 2:
-        return yellow("gpu", words, "see who uses it with nvidia-smi")
-    return green("gpu", words)
+        return yellow("gpu", text, "find the process that uses it with nvidia-smi")
+    return green("gpu", text)
 
 
 def _links(gpus: list[int], environment: Mapping[str, str]) -> list[Finding]:
@@ -69,7 +71,7 @@ def _links(gpus: list[int], environment: Mapping[str, str]) -> list[Finding]:
     return [green("nccl", text) for text in chosen]
 
 
-def _nvidia_smi_words() -> str:
+def _nvidia_smi_output() -> str:
     try:
         return run(["nvidia-smi"], timeout=20).strip() or "nvidia-smi lists no GPU"
     except ProcessError as error:

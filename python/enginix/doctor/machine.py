@@ -1,4 +1,4 @@
-"""Ports, disk, shared memory and limits: what a server needs of the machine around it."""
+"""Checks ports, disk, shared memory and limits."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from enginix.prerequisites import (
 )
 
 GIB = 2**30
-# A 32B NVFP4 checkpoint, its rank checkpoints and its engines together.
-ROOM_FOR_A_BUILD = 80 * GIB
-# NCCL and Triton's Python backend both put their buffers there; containers often get 64 MB.
-ROOM_IN_SHM = 1 * GIB
+# For a 32B NVFP4 checkpoint, its rank checkpoints and its engines together.
+BUILD_BYTES = 80 * GIB
+# NCCL and Triton's Python backend put their buffers there; containers often have only 64 MB.
+SHM_BYTES = 1 * GIB
 
 
 def look_at_ports(ports: Iterable[int]) -> list[Finding]:
@@ -47,13 +47,13 @@ def look_at_disk(places: Iterable[Path]) -> list[Finding]:
     for place in places:
         existing = next(path for path in (place, *place.parents) if path.exists())
         free = shutil.disk_usage(existing).free
-        words = f"{free / GIB:.0f} GiB free in {place}"
-        if free < ROOM_FOR_A_BUILD:
+        text = f"{free / GIB:.0f} GiB free in {place}"
+        if free < BUILD_BYTES:
             findings.append(
-                yellow("disk", words, f"a 32B engine build wants {ROOM_FOR_A_BUILD // GIB} GiB")
+                yellow("disk", text, f"a 32B engine build needs {BUILD_BYTES // GIB} GiB")
             )
         else:
-            findings.append(green("disk", words))
+            findings.append(green("disk", text))
     return findings
 
 
@@ -61,18 +61,18 @@ def look_at_shared_memory(place: Path = Path("/dev/shm")) -> list[Finding]:
     if missing := check_shared_memory(place):
         return [red("shm", f"no {missing[0].what}, which Triton's models need", missing[0].remedy)]
     total = shutil.disk_usage(place).total
-    words = f"{place} holds {total / GIB:.1f} GiB"
-    if total < ROOM_IN_SHM:
-        return [yellow("shm", words, "give it 1 GiB or more (containers: --shm-size=1g)")]
-    return [green("shm", words)]
+    text = f"{place} has {total / GIB:.1f} GiB"
+    if total < SHM_BYTES:
+        return [yellow("shm", text, "give it 1 GiB or more (containers: --shm-size=1g)")]
+    return [green("shm", text)]
 
 
 def look_at_libraries(python: str, distribution: Distribution) -> list[Finding]:
-    """Those that the runtime made with this Python loads."""
+    """Check the libraries that a runtime made with this Python loads."""
     names = (*LIBRARIES, libpython(python))
     if missing := check_libraries(names, libpython_directories()):
         fix = sentence(missing, distribution, python)
-        return [yellow("libraries", "engines of kind gguf cannot be served by Triton here", fix)]
+        return [yellow("libraries", "Triton cannot serve engines of kind gguf here", fix)]
     return [green("libraries", ", ".join(names))]
 
 

@@ -1,4 +1,4 @@
-"""Nix, runtimes and the hub token: what enginix builds and serves with."""
+"""Checks Nix, runtimes and the hub token."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def look_at_nix(user: str) -> list[Finding]:
     try:
         settings = json.loads(run(["nix", "config", "show", "--json"], timeout=20))
     except (ProcessError, json.JSONDecodeError) as error:
-        return [yellow("nix", f"its settings cannot be read: {error}", "nix 2.20 or newer works")]
+        return [yellow("nix", f"cannot read its settings: {error}", "install nix 2.20 or newer")]
     return [_sandbox(str(_value(settings, "sandbox")), _value(settings, "trusted-users"), user)]
 
 
 def look_at_tensorrt_llm(root: Path) -> list[Finding]:
-    """`root` is where NVIDIA's userland is: / in its container."""
+    """`root` is the root of NVIDIA's userland: / in its container."""
     backend = root / SERVER / "backends" / "tensorrtllm"
     if backend.is_dir():
         return [green("tensorrt-llm", f"Triton's backend is in {backend}")]
@@ -34,7 +34,7 @@ def look_at_tensorrt_llm(root: Path) -> list[Finding]:
         yellow(
             "tensorrt-llm",
             f"no Triton with its backend in {root / SERVER}",
-            "engines of that kind are served by the Nix apps, or inside NVIDIA's container",
+            "serve engines of that kind with the Nix apps, or inside NVIDIA's container",
         )
     ]
 
@@ -50,7 +50,7 @@ def look_at_runtime(kind: str, root: Path | None) -> list[Finding]:
 
 
 def look_at_token(token: str | None) -> list[Finding]:
-    """The token itself is never part of a finding."""
+    """A finding never contains the token."""
     if token:
         return [green("hub token", "present")]
     return [
@@ -74,7 +74,7 @@ def _sandbox(sandbox: str, trusted: object, user: str) -> Finding:
     if sandbox in {"false", "False", "relaxed"}:
         return green("nix", f"sandbox = {sandbox.lower()}: engines can be built")
     if user == "root" or user in names or "*" in names:
-        return green("nix", f"{user} is trusted: pass --option sandbox relaxed to build engines")
+        return green("nix", f"{user} is trusted: build engines with --option sandbox relaxed")
     return yellow(
         "nix",
         f"sandbox = {sandbox.lower()} and {user} is not a trusted user: engines need the GPU",

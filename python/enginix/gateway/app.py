@@ -1,4 +1,4 @@
-"""The application: every route, what surrounds them, and how they begin and end."""
+"""Builds the application: routes, middleware, startup and shutdown."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from enginix.gateway.http.middleware import Authorization, RequestLog, failure_r
 from enginix.gateway.http.openapi import add_schemas
 from enginix.gateway.http.origin import BrowserGuard
 from enginix.gateway.http.scope import record_of
-from enginix.gateway.models.first_token_watch import lanes_watched
+from enginix.gateway.models.first_token_watch import models_watched
 from enginix.gateway.models.registry import Model
 from enginix.gateway.models.state import Gateway
 from enginix.gateway.schema.chat import ChatRequest
@@ -89,9 +89,9 @@ def create_app(
     opener: Opener | None = None,
     metrics_directory: str | None = None,
 ) -> FastAPI:
-    """An application; `open_models` is called in its event loop, where backends belong.
+    """An application; `open_models` runs in its event loop, to which backends belong.
 
-    `opener` makes the models that its supervisor tells it of later.
+    `opener` opens models that the supervisor reports later.
     """
     settings = settings or Settings()
 
@@ -102,10 +102,10 @@ def create_app(
         try:
             async with (
                 following(gateway, opener),
-                lanes_watched(gateway),
+                models_watched(gateway),
                 beating(metrics_directory),
             ):
-                # The server looks there for what still runs when it is told to end.
+                # The server finds running requests there when it is told to stop.
                 yield {"gateway": gateway}
         finally:
             await gateway.close()
@@ -138,7 +138,7 @@ def add_cors(app: FastAPI, origins: frozenset[str]) -> None:
 
 
 async def answer_failure(request: Request, error: Exception) -> Response:
-    """Every error on purpose becomes its status and envelope here, and nowhere else."""
+    """Every deliberate error becomes its status and envelope here, and nowhere else."""
     if isinstance(error, ClientDisconnect):
         record_of(request).client_left = True
         return Response(status_code=400)

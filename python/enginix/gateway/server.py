@@ -1,7 +1,7 @@
-"""Serves an application with uvicorn, and ends it so that no answer breaks off.
+"""Serves an application with uvicorn, and stops it without breaking off answers.
 
 After the first SIGTERM or SIGINT new requests get a 503 while running answers finish; when the
-last is done, or the time for it is up, the server ends. A second signal ends it at once.
+last is done, or the drain time is up, the server ends. A second signal ends it at once.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from enginix.gateway.models.state import Gateway
 
 logger = logging.getLogger(__name__)
 
-# What a broken-off stream's last event gets to be sent.
-LAST_WORDS_SECONDS = 2
-# Tokens come and go by reference count alone; what needs the collector comes with requests.
+# Time to send an interrupted stream's last event.
+SHUTDOWN_SECONDS = 2
+# Reference counting frees tokens; only requests create cycles that need the collector.
 YOUNG_OBJECTS = 20_000
-# How long a thread that computes keeps Python's lock from the event loop. With Python's own 5 ms a
-# template that loops in its thread delays every token of every stream by as much.
+# How long a computing thread may hold the GIL before the event loop runs. With Python's default of
+# 5 ms, a template that loops in its thread delays every token of every stream by as much.
 SWITCH_SECONDS = 0.0005
 
 
@@ -38,7 +38,7 @@ class DrainingServer(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._deadline is not None:
-            # Not to the parent: it would remember the signal and die of it after a clean end.
+            # Do not call the base class: it would re-raise the signal after a clean shutdown.
             self.should_exit = self.force_exit = True
             return
         self._deadline = time.monotonic() + self._drain_seconds
@@ -48,7 +48,7 @@ class DrainingServer(uvicorn.Server):
             return
         gateway.stopping = True
         if gateway.busy:
-            logger.info("%d requests are finishing; a second signal ends them", gateway.busy)
+            logger.info("finishing %d requests; a second signal ends them", gateway.busy)
 
     async def on_tick(self, counter: int) -> bool:
         gateway = self._gateway()
@@ -56,14 +56,14 @@ class DrainingServer(uvicorn.Server):
             if not gateway.busy:
                 self.should_exit = True
             elif time.monotonic() > self._deadline:
-                logger.warning("%d requests are ended unfinished", gateway.busy)
+                logger.warning("ending %d unfinished requests", gateway.busy)
                 gateway.interrupt()
                 self.should_exit = True
         return await super().on_tick(counter)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        # What is there by now stays: looking at it again and again took a twentieth of all time.
+        # Exclude startup objects from collection: scanning them repeatedly took 5% of all time.
         gc.collect()
         gc.freeze()
         gc.set_threshold(YOUNG_OBJECTS)
@@ -89,19 +89,19 @@ def server_config(app: FastAPI) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=LAST_WORDS_SECONDS,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
 
 
 def listen(host: str, port: int, *, shared: bool, stalled_reader: float) -> socket.socket:
-    """A listening socket whose connections die when their client takes nothing any more.
+    """A listening socket whose connections are closed when their client stops reading.
 
     `shared`: several processes listen on the same port.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.create_server((host, port), family=family, backlog=2048, reuse_port=shared)
-    # The kernel knows best who does not read: a full window, or a machine that is gone. Accepted
-    # connections inherit all of this.
+    # The kernel detects a client that does not read: a full window, or a machine that is gone.
+    # Accepted connections inherit these options.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(stalled_reader * 1000))
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)

@@ -1,4 +1,4 @@
-"""What an operator decides about a gateway, parsed once and passed down."""
+"""A gateway's configuration, parsed once and passed down."""
 
 from __future__ import annotations
 
@@ -8,64 +8,64 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class GuideLimits:
-    """What an engine may be asked to hold an answer or a call to."""
+    """Bounds on structured output, above which a request is refused."""
 
     characters: int = 256 << 10
-    """Of a schema, a regular expression or a grammar."""
+    """Length of a schema, a regular expression or a grammar."""
     depth: int = 200
-    """Levels of schemas or parentheses inside each other."""
+    """Nesting depth of schemas or parentheses."""
     repetitions: int = 10_000
     """The highest bound of a repetition, or of an array's items."""
     quantifiers: int = 10_000
-    """Of the kind *, + and ? in one pattern."""
+    """Count of *, + and ? in one pattern."""
     choices: int = 10_000
-    """Values of one enum, or schemas of one choice."""
+    """Values of one enum, or schemas of one anyOf."""
     values: int = 100_000
-    """All parts of a schema together."""
+    """Count of all parts of a schema."""
 
 
-# Of engines that compile guides where they serve: in llama-server an enum of 10,000 values holds up
-# every stream for half a minute, and a pattern of 2,000 stars for one and a half.
+# For engines that compile guides in the serving process: in llama-server an enum of 10,000 values
+# stalls every stream for 30 s, and a pattern of 2,000 stars for 90 s.
 PASSED_ON = GuideLimits(characters=64 << 10, quantifiers=200, choices=1000, values=20_000)
 
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
-    """What one request may ask for."""
+    """Limits on one request."""
 
     body_bytes: int = 16 << 20
     body_seconds: float = 60.0
-    """What a client gets to send its body."""
+    """Time for a client to send its body."""
     messages: int = 4096
     choices: int = 16
     stop_strings: int = 64
     guide: GuideLimits = field(default_factory=GuideLimits)
-    """Where guides are tried in a process with limits of its own."""
+    """For guides that are first compiled in a process with limits of its own."""
     passed_on: GuideLimits = PASSED_ON
-    """Where another server is asked, which compiles them itself."""
+    """For guides that another server compiles."""
     image_urls: bool = False
-    """Other servers may be asked to fetch images themselves, from wherever a client says."""
+    """Whether other servers may fetch images from any URL that a client sends."""
     max_tokens: int | None = None
-    """The most tokens one answer may have; None leaves it to the context."""
+    """Maximum tokens of one answer; None allows the whole context."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadLimits:
-    """How much happens at once, per model and worker process. Seconds are floats."""
+    """Concurrency limits per model and worker process. Floats are seconds."""
 
     running: int = 1024
     waiting: int = 1024
     keep_awake: float = 10.0
-    """Without a first token for this long, the stream begins with a comment, for proxies' sake."""
+    """Without a first token for this long, the stream starts with a comment, for proxies."""
     stalled_reader: float = 60.0
-    """A client that takes nothing for this long is gone."""
+    """A client that reads nothing for this long is disconnected."""
     drain: float = 30.0
-    """What running answers get to finish after SIGTERM."""
+    """How long running answers may take to finish after SIGTERM."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoreLimits:
-    """What /v1/responses remembers, per worker process."""
+    """What /v1/responses stores, per worker process."""
 
     responses: int = 1000
     bytes: int = 64 << 20
@@ -77,11 +77,11 @@ class Settings:
     load: LoadLimits = field(default_factory=LoadLimits)
     store: StoreLimits = field(default_factory=StoreLimits)
     api_keys: frozenset[str] = frozenset()
-    """Empty: everybody may ask."""
+    """Empty: no key is needed."""
     cors_origins: frozenset[str] = frozenset()
-    """Web pages from there may ask too, in their visitors' browsers; "*" means all of them."""
+    """Web pages from these origins may send requests; "*" allows all."""
     allowed_hosts: frozenset[str] = frozenset()
-    """The names that this server goes by in a Host header; empty: any."""
+    """Accepted names in the Host header; empty: any."""
     log_prompts: bool = False
     supervisor: Path | None = None
-    """The socket of whoever starts and ends the models' servers."""
+    """The socket of the supervisor that starts and stops model servers."""

@@ -77,7 +77,7 @@ def test_an_address_is_refused_wherever_a_dialect_has_it(url: str) -> None:
 @pytest.mark.parametrize("url", NEVER)
 def test_files_and_unknown_schemes_are_refused_though_addresses_are_allowed(url: str) -> None:
     for _, body in everywhere(url):
-        with pytest.raises(RequestError, match="never read"):
+        with pytest.raises(RequestError, match="never fetched"):
             check_media(body, fetched=True)
 
 
@@ -96,7 +96,7 @@ def test_words_are_no_addresses() -> None:
 @pytest.mark.parametrize("odd", [3, [], {}, [[]], {"url": None}, {"url": ["file:///x"]}])
 def test_an_address_that_is_no_text_is_refused(odd: Any) -> None:
     for body in (chat(odd), {"messages": [{"content": [{"image_url": odd}]}]}):
-        with pytest.raises(RequestError, match="never read"):
+        with pytest.raises(RequestError, match="never fetched"):
             check_media(body, fetched=True)
     check_media({"input": odd, "messages": odd}, fetched=False)
 

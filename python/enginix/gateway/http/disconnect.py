@@ -1,4 +1,4 @@
-"""Notices a client that leaves, while its answer is being made."""
+"""Detects a client that disconnects while its answer is generated."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from starlette.types import Receive
 
 
 async def unless_client_leaves(receive: Receive, work: Coroutine[None, None, None]) -> bool:
-    """Run `work`; cancel it and wait for its end when the client leaves. Whether it was done.
+    """Run `work`; if the client leaves, cancel it and wait for its end. Return whether it finished.
 
-    Call it when the body has been read. A client that has left already gets no work at all.
+    Call it after reading the body. If the client has already left, `work` does not start.
     """
     gone = asyncio.create_task(_gone(receive))
     try:
-        # The watcher's first step: it ends here when the client left while the body was parsed.
+        # The watcher's first step: it ends here if the client left while the body was parsed.
         await asyncio.sleep(0)
         if gone.done():
             work.close()
@@ -26,14 +26,14 @@ async def unless_client_leaves(receive: Receive, work: Coroutine[None, None, Non
 
 
 async def _unless_done_first(gone: asyncio.Task[None], work: Coroutine[None, None, None]) -> bool:
-    # In this task, not in one of its own: there is one for every open stream.
+    # In this task instead of a new one: this runs for every open stream.
     task = asyncio.current_task()
     assert task is not None, "it runs in a coroutine"
     at_work, left = True, False
 
     def leave(_: asyncio.Task[None]) -> None:
         nonlocal left
-        # It may have been on its way when the work was done.
+        # It may have been scheduled when the work finished.
         if at_work:
             left = True
             task.cancel()
@@ -51,13 +51,13 @@ async def _unless_done_first(gone: asyncio.Task[None], work: Coroutine[None, Non
 
 
 async def _gone(receive: Receive) -> None:
-    # Servers may hand out an empty rest of the body first.
+    # Servers may deliver an empty rest of the body first.
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 async def _end(task: asyncio.Task[None]) -> None:
-    """Cancel a task and wait until it has cleaned up; what it raised is somebody else's."""
+    """Cancel a task and wait for its cleanup; its exceptions are not ours to handle."""
     if not task.done():
         task.cancel()
         await asyncio.wait({task})

@@ -1,4 +1,4 @@
-"""A reply as one JSON document: the concatenation of the stream nobody asked for."""
+"""A reply as one JSON document: the concatenation of the stream."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from enginix.gateway.reply.parts import Part, Parts
 
 
 class WholeChoice:
-    """One choice's events, gathered."""
+    """One choice's events, collected."""
 
     def __init__(self, events: Sequence[ReplyEvent]) -> None:
         finished = events[-1]
@@ -41,10 +41,10 @@ class WholeChoice:
 
     @property
     def message(self) -> Message:
-        said = (
+        text = (
             each for each in self._events if not isinstance(each, Finished | Logprobs | Counted)
         )
-        return collect(said)
+        return collect(text)
 
     @property
     def parts(self) -> list[Part]:
@@ -58,13 +58,13 @@ class WholeChoice:
 
 
 class DocumentEncoder(Protocol):
-    """One dialect's whole reply."""
+    """Encodes a complete reply in one dialect."""
 
     def document(self, choices: Sequence[WholeChoice], usage: Usage) -> dict[str, Any]: ...
 
 
 class WholeReply(Response):
-    """Asks and answers while it is being sent; an abandoned one is cancelled like a stream."""
+    """Generates while it is sent, so that a disconnect cancels it like a stream."""
 
     media_type = "application/json"
 

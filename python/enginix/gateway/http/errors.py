@@ -1,4 +1,4 @@
-"""Turns every exception into what a client sees: one status table, one envelope per dialect."""
+"""Maps every exception to its response: one status table, one envelope per dialect."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from enginix.errors import (
     UsageError,
 )
 
-# An exception's status is that of its nearest ancestor here.
+# An exception's status is that of its nearest ancestor in this table.
 STATUS: dict[type[EnginixError], int] = {
     RequestError: 400,
     NotAuthorized: 401,
@@ -56,7 +56,7 @@ STATUS: dict[type[EnginixError], int] = {
     BackendTimedOut: 504,
 }
 
-# No request can cause these; if one arrives all the same, the fault is ours.
+# No request can cause these; if one arrives anyway, it is our bug.
 INTERNAL: frozenset[type[EnginixError]] = frozenset(
     {
         UsageError,
@@ -71,7 +71,7 @@ INTERNAL: frozenset[type[EnginixError]] = frozenset(
     }
 )
 
-# OpenAI's and Anthropic's words for a status; 500 stands for all that are not here.
+# OpenAI's and Anthropic's error types for a status; 500 stands for all others.
 OPENAI_TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -99,11 +99,11 @@ ANTHROPIC_TYPES = {
     504: "timeout_error",
 }
 
-# What the router says, in words of ours.
+# Our messages for the router's errors.
 ROUTING = {
-    404: ("there is nothing at this path; /openapi.json lists what there is", "not_found"),
+    404: ("there is nothing at this path; /openapi.json lists all paths", "not_found"),
     405: (
-        "this path does not take this method; /openapi.json lists what there is",
+        "this path does not allow this method; /openapi.json lists what it allows",
         "method_not_allowed",
     ),
 }
@@ -113,7 +113,7 @@ RETRY_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An error as a client is told it, in no dialect yet."""
+    """An error as the client receives it, before a dialect encodes it."""
 
     status: int
     message: str
@@ -121,9 +121,9 @@ class Failure:
     code: str | None = None
     retry_after: float | None = None
     allow: str | None = None
-    """The methods that would have been right."""
-    anthropic_words: str | None = None
-    """The message where Anthropic's clients look for other words."""
+    """The methods that the path allows."""
+    anthropic_message: str | None = None
+    """The message for Anthropic's clients, if they expect another text."""
 
     def headers(self) -> dict[str, str]:
         headers = {}
@@ -137,7 +137,7 @@ class Failure:
 
 
 def failure_of(error: BaseException) -> Failure:
-    """What a client is told about `error`; an unforeseen one says nothing of its inside."""
+    """What a client learns about `error`; an unexpected one reveals nothing internal."""
     match error:
         case EnginixError():
             return _expected(error)
@@ -150,7 +150,7 @@ def failure_of(error: BaseException) -> Failure:
 
 
 def is_internal(error: BaseException) -> bool:
-    """Whether the error is the gateway's own fault, and belongs into its log with a traceback."""
+    """Whether the error is the gateway's own bug and is logged with a traceback."""
     return failure_of(error).status == 500
 
 
@@ -159,8 +159,8 @@ def _expected(error: EnginixError) -> Failure:
     match error:
         case Overloaded() | ServerStopping():
             return Failure(status, str(error), None, error.code, error.retry_after)
-        case PromptTooLong(anthropic_words=words):
-            return Failure(status, str(error), error.param, error.code, anthropic_words=words)
+        case PromptTooLong(anthropic_message=words):
+            return Failure(status, str(error), error.param, error.code, anthropic_message=words)
         case RequestError():
             return Failure(status, str(error), error.param, error.code or "invalid_value")
         case BackendUnavailable():
@@ -184,10 +184,10 @@ def openai_error(failure: Failure) -> bytes:
 
 
 def anthropic_error(failure: Failure) -> bytes:
-    # There is no field for the parameter, and most messages begin with it.
+    # There is no field for the parameter, and most messages start with it.
     named = failure.param is None or failure.message.startswith(failure.param)
     message = failure.message if named else f"{failure.param}: {failure.message}"
-    message = failure.anthropic_words or message
+    message = failure.anthropic_message or message
     kind = ANTHROPIC_TYPES.get(failure.status, ANTHROPIC_TYPES[500])
     return orjson.dumps({"type": "error", "error": {"type": kind, "message": message}})
 
@@ -197,5 +197,5 @@ def speaks_anthropic(path: str) -> bool:
 
 
 def error_body(failure: Failure, path: str) -> bytes:
-    """The body of an error in the dialect of the route that was asked."""
+    """The body of an error in the dialect of the requested route."""
     return anthropic_error(failure) if speaks_anthropic(path) else openai_error(failure)

@@ -1,7 +1,7 @@
-"""Shows that this process's event loop runs: a file that is touched twice a second.
+"""Shows that this process's event loop runs by touching a file twice a second.
 
-The process that started several of these watches the files. A probe over the port would reach
-whichever of them answers, and never the one that is frozen.
+The parent of several gateway processes watches the files. A probe over the port would reach
+whichever process answers, and never the frozen one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def heartbeat_file(directory: str, pid: int) -> Path:
 
 @asynccontextmanager
 async def beating(directory: str | None) -> AsyncIterator[None]:
-    """Until the block ends; without a directory nobody watches."""
+    """Beat until the block ends; without a directory, do nothing."""
     if directory is None:
         yield
         return
@@ -33,20 +33,20 @@ async def beating(directory: str | None) -> AsyncIterator[None]:
     finally:
         task.cancel()
         await asyncio.wait({task})
-        # Running answers may still take their time to finish: no beat is expected any more.
+        # Running answers may still finish: no beat is expected any more.
         file.unlink(missing_ok=True)
 
 
 async def _beat(file: Path) -> None:
     while True:
         await asyncio.sleep(BEAT_SECONDS)
-        # The directory may be gone, with the process that watched it.
+        # The directory may be gone together with the process that watched it.
         with suppress(FileNotFoundError):
             os.utime(file)
 
 
 async def until_silent(file: Path, seconds: float) -> None:
-    """Return when a file that was there has not been touched for so long."""
+    """Return when an existing file has not been touched for `seconds`."""
     touched: int | None = None
     loop = asyncio.get_running_loop()
     since = before = loop.time()
@@ -54,7 +54,7 @@ async def until_silent(file: Path, seconds: float) -> None:
         await asyncio.sleep(BEAT_SECONDS)
         now = loop.time()
         found = _touched(file)
-        # Who was frozen itself, with the whole machine, has missed the beats of others.
+        # If this process was frozen itself, with the whole machine, it missed beats of others.
         if found != touched or found is None or now - before > 2 * BEAT_SECONDS:
             touched, since = found, now
         elif now - since >= seconds:

@@ -1,4 +1,4 @@
-"""What surrounds every request: its id, its keys, its line in the log. Plain ASGI, for streams."""
+"""Request ids, API keys and the access log, as plain ASGI that does not buffer streams."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from enginix.gateway.models.record import RequestRecord
 logger = logging.getLogger(__name__)
 access = logging.getLogger("enginix.access")
 
-# Whatever a client sends comes back in a header and stands in the log.
-SOUND_ID = re.compile(r"[!-~]{1,128}")
+# The client's id returns in a header and appears in the log.
+VALID_ID = re.compile(r"[!-~]{1,128}")
 GUARDED = ("/v1/", "/api/", "/tokenize", "/detokenize")
-# Asked every few seconds by machines: in the log only when the answer is bad.
-OFTEN = frozenset({"/livez", "/readyz", "/health", "/metrics"})
+# Polled every few seconds: logged only when the answer is an error.
+POLLED = frozenset({"/livez", "/readyz", "/health", "/metrics"})
 
 
 class RequestLog:
-    """Gives a request its record and writes it down when the request is over."""
+    """Creates a request's record and logs it when the request ends."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -58,19 +58,19 @@ class RequestLog:
             if not record.status:
                 await failure_response(error, scope["path"])(scope, receive, send_on)
         finally:
-            self._write_down(scope, record, getattr(routed.get("route"), "path", "unknown"))
+            self._log(scope, record, getattr(routed.get("route"), "path", "unknown"))
 
-    def _write_down(self, scope: Scope, record: RequestRecord, route: str) -> None:
+    def _log(self, scope: Scope, record: RequestRecord, route: str) -> None:
         seconds = time.monotonic() - record.started
         gateway_in(scope).metrics.finished(record, route, seconds)
-        if scope["path"] in OFTEN and record.status < 400:
+        if scope["path"] in POLLED and record.status < 400:
             return
         if access.isEnabledFor(logging.INFO):
             access.info("%s", orjson.dumps(log_entry(scope, record, seconds)).decode())
 
 
 class Authorization:
-    """Lets in who has a key, where keys are configured; health and metrics are open to all."""
+    """Requires an API key if keys are configured; health and metrics are always open."""
 
     def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
         self._app = app
@@ -88,14 +88,14 @@ class Authorization:
     def _refusal(self, headers: Headers) -> NotAuthorized | None:
         keys = _keys(headers)
         if not keys:
-            return NotAuthorized("no API key was sent")
-        # All of them, whichever fits: the time taken tells nothing.
+            return NotAuthorized("the request has no API key")
+        # Compare with all keys, so that the time reveals nothing.
         fits = [
             hmac.compare_digest(digest, known)
             for digest in map(_digest, keys)
             for known in self._digests
         ]
-        return None if any(fits) else NotAuthorized("the API key that was sent is not known here")
+        return None if any(fits) else NotAuthorized("the request's API key is unknown")
 
 
 def failure_response(error: BaseException, path: str) -> Response:
@@ -109,10 +109,10 @@ def failure_response(error: BaseException, path: str) -> Response:
 
 
 def as_routed(scope: Scope) -> Scope:
-    """The request as routes know it: without a slash at its end, and HEAD as a GET.
+    """The request as routes expect it: no trailing slash, and HEAD as a GET.
 
-    The server itself leaves out the body of what answers a HEAD. A redirect to the path without
-    the slash would lose the body of a POST on its way, and the scheme behind a proxy.
+    The server itself drops the body of an answer to HEAD. A redirect to the path without the slash
+    would lose the body of a POST, and the scheme behind a proxy.
     """
     path, method = scope["path"], scope["method"]
     if method != "HEAD" and not (path.endswith("/") and path != "/"):
@@ -126,9 +126,9 @@ def as_routed(scope: Scope) -> Scope:
 
 
 def request_id(headers: Headers) -> str:
-    """The client's own id where it is sound, a new one otherwise."""
+    """The client's own id if it is valid, otherwise a new one."""
     sent = headers.get("x-request-id", "")
-    return sent if SOUND_ID.fullmatch(sent) else uuid4().hex
+    return sent if VALID_ID.fullmatch(sent) else uuid4().hex
 
 
 def log_entry(scope: Scope, record: RequestRecord, seconds: float) -> dict[str, object]:
@@ -171,7 +171,7 @@ def _add_headers(message: Message, record: RequestRecord, path: str) -> None:
 
 
 def _keys(headers: Headers) -> list[str]:
-    """What was sent under either name: some clients have a token of their own beside the key."""
+    """All keys sent in either header: some clients send a token of their own beside the key."""
     schemes = (text.partition(" ") for text in headers.getlist("authorization"))
     bearers = [token for scheme, _, token in schemes if scheme.lower() == "bearer"]
     sent = (key.strip() for key in (*bearers, *headers.getlist("x-api-key")))

@@ -1,4 +1,4 @@
-"""Says in /openapi.json what routes take that read their body themselves."""
+"""Documents in /openapi.json the bodies of routes that read them without FastAPI."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ERROR = {
 
 
 def described(schema: type[BaseModel], *, streams: bool = False) -> dict[str, Any]:
-    """Arguments of a route decorator: the body's schema and the kinds of answer."""
+    """Arguments for a route decorator: the body's schema and the response types."""
     contents: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
     if streams:
         contents["text/event-stream"] = {"schema": {"type": "string"}}
@@ -50,7 +50,7 @@ def described(schema: type[BaseModel], *, streams: bool = False) -> dict[str, An
 
 
 def add_schemas(app: FastAPI, schemas: list[type[BaseModel]]) -> None:
-    """Make `app.openapi()` define the bodies that its routes refer to."""
+    """Make `app.openapi()` define the bodies that routes refer to."""
     make = app.openapi
 
     def openapi() -> dict[str, Any]:

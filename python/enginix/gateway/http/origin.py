@@ -1,9 +1,9 @@
-"""Keeps web pages out that the operator did not let in. Plain ASGI, for streams.
+"""Rejects requests from web pages that the operator has not allowed. Plain ASGI, for streams.
 
-A browser sends a page's requests to any address, this machine's included, and without a preflight
-when the request looks like a form's. It always says where the page is from, in `Origin` and
+A browser sends a page's requests to any address, including this machine's, and without a
+preflight if the request looks like a form's. It always sends the page's origin in `Origin` and
 `Sec-Fetch-Site`. A page whose own name resolves to this machine (DNS rebinding) has our origin; the
-name in `Host` gives it away. Programs send neither `Origin` nor `Sec-Fetch-Site` and pass.
+name in `Host` reveals it. Programs send neither `Origin` nor `Sec-Fetch-Site`, and pass.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from enginix.gateway.settings import Settings
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 READ_ONLY = frozenset({"GET", "HEAD", "OPTIONS"})
-# Prefix of the paths that change what runs; a POST to any other path only uses it.
+# Prefix of the paths that change what is loaded; a POST to any other path only uses it.
 LIFECYCLE = "/v1/models/"
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 class BrowserGuard:
-    """Answers 403 to a page from elsewhere, and to a name that is not this server's."""
+    """Answers 403 to a foreign page, and to a host name that is not this server's."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
@@ -52,7 +52,7 @@ class BrowserGuard:
         return self._foreign(headers, hosts)
 
     def _checks_origin(self, scope: Scope) -> bool:
-        # With keys a page has to know one to generate; changing what runs takes both.
+        # With keys, a page needs one to generate; changing what is loaded needs both.
         changes = scope["method"] != "POST" or scope["path"].startswith(LIFECYCLE)
         return self._keyless or changes
 
@@ -64,20 +64,20 @@ class BrowserGuard:
         if site is not None and site not in ("same-origin", "none"):
             return ForeignOrigin(origins[0] if origins else site)
         if site == "same-origin":
-            # True even where a proxy in between has rewritten the host.
+            # Reliable even if a proxy in between has rewritten the host.
             return None
         return next((ForeignOrigin(each) for each in origins if not is_ours(each, hosts)), None)
 
 
 def host_name(host: str) -> str:
-    """A Host header's name, without its port and the dot that may end it."""
+    """A Host header's name, without its port and trailing dot."""
     name, colon, port = host.strip().lower().rpartition(":")
     whole = name if colon and port.isdigit() and not name.endswith(":") else host.strip().lower()
     return whole.removesuffix(".")
 
 
 def is_ours(origin: str, hosts: Iterable[str]) -> bool:
-    """Whether a page from there was served under one of the names that were asked."""
+    """Whether a page from there was served under one of the requested host names."""
     try:
         parts = urlsplit(origin.strip().lower())
     except ValueError:

@@ -1,4 +1,4 @@
-"""HTTP as uvicorn reads it, within bounds: no head without end, no connection that never asks."""
+"""uvicorn's HTTP protocol with limits on the request head's size and time."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from enginix.gateway.http.upgrades import UpgradelessParser
 
 HEAD_BYTES = 64 << 10
-# From the first byte of a connection, or of a later request, to the end of its head.
+# From a connection's or request's first byte to the end of its head.
 HEAD_SECONDS = 30.0
 CHUNKED = b"transfer-encoding: chunked\r\n"
 
 
 class Unchunked:
-    """A transport for HTTP/1.0, which knows no chunks and ends an answer with its connection.
+    """A transport for HTTP/1.0, which has no chunks and ends a response with its connection.
 
-    uvicorn frames every answer without a length; here the frames, one for each write, come off.
+    uvicorn frames every response without a length; this removes the frames, one per write.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
@@ -40,8 +40,8 @@ class Unchunked:
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """uvicorn's own protocol gathers headers for as long as they come, and drops the body of
-    whoever asks for another protocol."""
+    """uvicorn's own protocol buffers headers without limit, and drops the body of a request that
+    asks for another protocol."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -83,7 +83,7 @@ class BoundedHttp(HttpToolsProtocol):
         super().on_headers_complete()
         if self.scope["http_version"] == "1.0":
             self.cycle.transport = Unchunked(self.transport)  # type: ignore[assignment]
-        # uvicorn tells only the newest request that its client has left, not those before it.
+        # uvicorn reports a disconnect to the newest request only, not to earlier ones.
         if before is not None and not before.response_complete:
             self._unanswered.append(before)
         while self._unanswered and self._unanswered[0].response_complete:

@@ -1,4 +1,4 @@
-"""Where routes and middleware find the gateway and the record of their request."""
+"""Gives routes and middleware the gateway and their request's record."""
 
 from __future__ import annotations
 
@@ -32,6 +32,6 @@ def record_of(request: Request) -> RequestRecord:
 
 
 def note_prompt(request: Request, prompt: object) -> None:
-    """Keep a prompt for the log, where the operator wants that."""
+    """Keep a prompt for the log, if the operator wants that."""
     if gateway_of(request).settings.log_prompts:
         record_of(request).prompt = prompt

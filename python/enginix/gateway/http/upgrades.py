@@ -1,8 +1,8 @@
-"""Ignores requests for another protocol: this server speaks HTTP/1 only.
+"""Ignores requests to upgrade the protocol: this server speaks HTTP/1 only.
 
-RFC 9110, 7.8: a server that does not switch answers the request as it is. llhttp ends a message at
-the head of such a request and takes what follows for the other protocol. Every JDK's HttpClient
-asks for h2c that way and sends its body right behind the head.
+RFC 9110, 7.8: a server that does not upgrade answers the request normally. llhttp ends a message
+after such a request's head and takes the rest for the other protocol. Every JDK's HttpClient
+asks for h2c that way and sends its body right after the head.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ FRAMING = (b"content-length", b"transfer-encoding")
 
 
 class UpgradelessParser:
-    """httptools' parser for `protocol`, whose callbacks come as for any other request."""
+    """httptools' parser for `protocol`, with the same callbacks as for any other request."""
 
     def __init__(self, protocol: HttpToolsProtocol) -> None:
         self._protocol = protocol
-        # True while a head that the protocol has already seen is parsed again for its body.
+        # True while the protocol's already-parsed head is parsed again for its body.
         self._rereads = False
         self._parser = self._new_parser()
 
@@ -29,7 +29,7 @@ class UpgradelessParser:
                 return
             except httptools.HttpParserUpgrade as upgrade:
                 if self._parser.get_method() == b"CONNECT":
-                    # What follows is not HTTP.
+                    # The following bytes are not HTTP.
                     return
                 data = data[upgrade.args[0] :]
                 self._read_body()
@@ -71,7 +71,7 @@ class UpgradelessParser:
         self._protocol.on_body(body)
 
     def on_message_complete(self) -> None:
-        # At the end of such a head the message has its body yet to come.
+        # After such a head the message's body is still to come.
         if not self._parser.should_upgrade() or self._parser.get_method() == b"CONNECT":
             self._protocol.on_message_complete()
 
@@ -88,6 +88,6 @@ class UpgradelessParser:
     def _new_parser(self) -> httptools.HttpRequestParser:
         parser = httptools.HttpRequestParser(self)
         if hasattr(parser, "set_dangerous_leniencies"):
-            # As uvicorn has it: the first of two requests is answered, whatever follows it.
+            # Like uvicorn: the first of two requests is answered, whatever follows it.
             parser.set_dangerous_leniencies(lenient_data_after_close=True)
         return parser

@@ -1,4 +1,4 @@
-"""Lets so many answers run at once, so many more wait in order, and sends the rest away at once."""
+"""Limits one model's concurrent answers: a queue in order of arrival, and a limit on its length."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ class Admission:
     def __init__(self, model: str, running: int, waiting: int) -> None:
         self._model = model
         self._slots = asyncio.Semaphore(running)
-        self._most_running = running
-        self._most_waiting = waiting
+        self._max_running = running
+        self._max_waiting = waiting
         self.running = 0
         self.waiting = 0
         self.begun = 0
-        """How many ever came."""
+        """Requests ever admitted."""
 
     @property
     def busy(self) -> int:
-        """How many run or wait."""
+        """Requests that run or wait."""
         return self.running + self.waiting
 
     async def enter(self) -> None:
-        """Take a slot, in order. Raises Overloaded when too many wait already."""
-        if self._slots.locked() and self.waiting >= self._most_waiting:
+        """Take a slot, in order. Raises Overloaded if too many wait already."""
+        if self._slots.locked() and self.waiting >= self._max_waiting:
             raise Overloaded(
-                f"{self._model} answers {self._most_running} requests and {self.waiting} wait",
+                f"{self._model} has {self._max_running} running and {self.waiting} waiting",
                 retry_after=RETRY_SECONDS,
             )
         self.begun += 1

@@ -1,4 +1,4 @@
-"""Looks after requests that wait for their first token: those of a dead server are told so."""
+"""Watches requests that wait for their first token, and ends those of a dead server."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from contextlib import asynccontextmanager
 
 from enginix.gateway.models.state import Availability, Gateway, ModelState
 
-LOOK_SECONDS = 0.5
-# A request that waits longer is a reason to ask whether anything comes out at all.
-PATIENCE = 1.0
+INTERVAL_SECONDS = 0.5
+# A request that waits longer is a reason to probe the model.
+PATIENCE_SECONDS = 1.0
 
 
 @asynccontextmanager
-async def lanes_watched(gateway: Gateway) -> AsyncIterator[None]:
-    """Until the block ends."""
+async def models_watched(gateway: Gateway) -> AsyncIterator[None]:
+    """Watch until the block ends."""
     task = asyncio.create_task(_watch(gateway))
     try:
         yield
@@ -26,19 +26,19 @@ async def lanes_watched(gateway: Gateway) -> AsyncIterator[None]:
 
 async def _watch(gateway: Gateway) -> None:
     while True:
-        await asyncio.sleep(LOOK_SECONDS)
-        for lane in list(gateway.lanes.values()):
-            lane.gauges.stalled.set(lane.first_tokens.stalled())
-        waiting = [lane for lane in gateway.lanes.values() if _waits(lane)]
+        await asyncio.sleep(INTERVAL_SECONDS)
+        for state in list(gateway.lanes.values()):
+            state.gauges.stalled.set(state.first_tokens.stalled())
+        waiting = [state for state in gateway.lanes.values() if _is_waiting(state)]
         if waiting:
-            await asyncio.gather(*map(_tell_if_down, waiting))
+            await asyncio.gather(*map(_give_up_if_down, waiting))
 
 
-def _waits(lane: ModelState) -> bool:
-    return lane.presence == Availability.OPEN and lane.first_tokens.longest() > PATIENCE
+def _is_waiting(state: ModelState) -> bool:
+    return state.presence == Availability.OPEN and state.first_tokens.longest() > PATIENCE_SECONDS
 
 
-async def _tell_if_down(lane: ModelState) -> None:
-    health = await lane.liveness.health()
-    if not health.ok and lane.liveness.down:
-        lane.first_tokens.give_up(lane.liveness.down)
+async def _give_up_if_down(state: ModelState) -> None:
+    health = await state.liveness.health()
+    if not health.ok and state.liveness.down:
+        state.first_tokens.give_up(state.liveness.down)

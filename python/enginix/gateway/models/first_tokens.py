@@ -1,7 +1,7 @@
-"""Which requests wait for their first token, and which of them were overtaken by later ones.
+"""Tracks requests that wait for their first token, and which of them later ones overtook.
 
-A request that waits while three later ones were answered may have a long prompt, or a server of
-which a part has died: a reason to look closer, and no more.
+A request that waits while three later ones got their token may have a long prompt, or part of its
+server may have died: a reason to probe, and no more.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Waiting:
 
 
 class FirstTokens:
-    """Of one model. Work is done per request, none per token."""
+    """One model's requests. Costs one step per request, none per token."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -33,45 +33,45 @@ class FirstTokens:
         self._count = 0
 
     def asked(self, task: asyncio.Task[Any]) -> int:
-        """`task` sends a request to the server. Returns the request's number."""
+        """`task` sends a request to the server. Return the request's number."""
         self._count += 1
         self._waiting[self._count] = Waiting(task, self._clock())
         return self._count
 
     def arrived(self, number: int) -> None:
-        """Its first token came."""
+        """The request's first token came."""
         if self._waiting.pop(number, None) is None:
             return
-        # In the order in which they were sent.
+        # In the order of sending.
         for other, waiting in self._waiting.items():
             if other > number:
                 break
             waiting.overtaken += 1
 
     def left(self, numbers: Sequence[int]) -> None:
-        """They ended, with a token or without."""
+        """The requests ended, with or without a token."""
         for number in numbers:
             self._waiting.pop(number, None)
 
     def longest(self) -> float:
-        """Seconds that the first of them waits."""
+        """How many seconds the oldest request has waited."""
         first = next(iter(self._waiting.values()), None)
         return self._clock() - first.since if first else 0.0
 
     def give_up(self, why: str) -> None:
-        """End the wait of all: `why` is what their clients are told."""
+        """End all waiting requests; `why` is what their clients learn."""
         for waiting in self._waiting.values():
             if waiting.given_up is None:
                 waiting.given_up = why
                 waiting.task.cancel()
 
     def given_up(self, numbers: Sequence[int]) -> str | None:
-        """Why the wait of these was ended, when it was."""
+        """Why waiting for these was ended, or None."""
         waiting = (self._waiting.get(number) for number in numbers)
         return next((each.given_up for each in waiting if each and each.given_up), None)
 
     def stalled(self) -> int:
-        """How many wait in vain, as it looks."""
+        """How many seem to wait in vain."""
         since = self._clock() - SECONDS
         return sum(
             waiting.overtaken >= OVERTAKEN_BY and waiting.since <= since

@@ -1,6 +1,6 @@
-"""Whether tokens come out of a model: real traffic's progress first, a probe when there is none.
+"""Decides whether a model generates tokens: from real traffic, or by a probe when there is none.
 
-A server's own readiness is not asked: Triton's stays green with a dead or hung model behind it.
+A server's own readiness is ignored: Triton's stays true with a dead or hung model behind it.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from enginix.errors import BackendError, BackendTimedOut, BackendUnavailable, En
 
 logger = logging.getLogger(__name__)
 
-# A token or a probe's answer speaks for the model this long.
+# How long a token or a successful probe counts as evidence.
 FRESH_SECONDS = 5.0
-# A bad answer is old much sooner: who waits for a model to come up wants to know at once.
+# A failure expires much sooner: a client that waits for a model to start wants to know at once.
 BAD_SECONDS = 0.25
-# Who asks for health waits no longer; the probe itself goes on.
+# How long a health request waits for the probe, which itself continues.
 ANSWER_SECONDS = 1.5
-# Triton's words for a full queue, which is no sign of death.
+# Triton's message for a full queue, which does not mean that the model is dead.
 QUEUE_IS_FULL = "Exceeds maximum queue size"
 
 
@@ -32,7 +32,7 @@ class Health:
 
 
 class Liveness:
-    """One model's. `probe` returns once a token came out and raises BackendError otherwise."""
+    """One model's liveness. `probe` returns once a token came out, or raises BackendError."""
 
     def __init__(
         self,
@@ -47,28 +47,28 @@ class Liveness:
         self._patience = patience
         self._clock = clock
         self.last_token = -float("inf")
-        """Written by whoever sees tokens, on `clock`; an attribute, for it is once per token."""
+        """Set by whoever receives tokens, on `clock`; an attribute because it is set per token."""
         self.down: str | None = None
-        """Why nothing can come of a request, when a probe was refused; a slow one is no proof."""
+        """Why requests cannot succeed, after a failed probe; a slow probe is no proof."""
         self._suspect: str | None = None
         self._probed_at = -float("inf")
         self._probed = Health(False, "no token has come out yet")
         self._probing: asyncio.Task[Health] | None = None
 
     def failed(self, error: BackendError) -> None:
-        """A stream broke. An answered error is the model's word; silence makes it suspect."""
+        """A stream failed. An error response proves the model alive; silence makes it suspect."""
         if isinstance(error, BackendUnavailable | BackendTimedOut):
             self._suspect = str(error)
             self._probed_at = -float("inf")
             self.last_token = -float("inf")
 
     def seconds_since_token(self) -> float | None:
-        """None before the first one."""
+        """None before the first token."""
         silent = self._clock() - self.last_token
         return round(silent, 1) if silent < float("inf") else None
 
     async def health(self) -> Health:
-        """Answers within the patience; probes at most once at a time, however many ask."""
+        """Answer within the time limit; run one probe at a time, however many ask."""
         now = self._clock()
         if now - self.last_token <= self._fresh:
             return Health(True, "tokens are coming out")
@@ -78,10 +78,10 @@ class Liveness:
         done, _ = await asyncio.wait({probing}, timeout=self._patience)
         if done:
             return probing.result()
-        # Slow to answer is no proof of death; a broken stream before it is.
+        # A slow probe does not prove death; a broken stream before it does.
         if self._suspect or not self._probed.ok:
             return Health(False, self._suspect or self._probed.reason)
-        return Health(True, "the last answer was good, the next one is being waited for")
+        return Health(True, "the last probe succeeded, the next is in progress")
 
     async def close(self) -> None:
         if self._probing:
@@ -89,10 +89,10 @@ class Liveness:
             await asyncio.wait({self._probing})
 
     def _start_probe(self) -> asyncio.Task[Health]:
-        self._probing = asyncio.create_task(self._ask())
+        self._probing = asyncio.create_task(self._run_probe())
         return self._probing
 
-    async def _ask(self) -> Health:
+    async def _run_probe(self) -> Health:
         try:
             await self._probe()
         except EnginixError as error:

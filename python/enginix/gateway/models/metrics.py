@@ -1,7 +1,7 @@
-"""Prometheus metrics of the gateway; Triton's own stay with Triton.
+"""The gateway's Prometheus metrics; Triton exports its own.
 
 With several worker processes prometheus-client keeps the values in files that all of them read,
-when PROMETHEUS_MULTIPROC_DIR was set before this module was imported.
+if PROMETHEUS_MULTIPROC_DIR was set before this module was imported.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ CLIENT_LEFT = 499
 
 
 def forget_worker(pid: int, directory: str) -> None:
-    """A process that died counts no running requests any more."""
+    """Drop a dead process's gauges of running requests."""
     mark_process_dead(pid, directory)  # type: ignore[no-untyped-call]
 
 
 class BucketHistogram(Histogram):
-    """A histogram that takes in what was counted elsewhere: once a second, not once a token."""
+    """A histogram that accepts counts collected elsewhere: once a second instead of per token."""
 
     def add(self, counts: Sequence[int], total: float) -> None:
         self._sum.inc(total)
@@ -34,7 +34,7 @@ class BucketHistogram(Histogram):
 
 
 class LoadGauges(NamedTuple):
-    """How busy one model is."""
+    """One model's gauges of running and waiting requests."""
 
     running: Gauge
     waiting: Gauge
@@ -42,7 +42,7 @@ class LoadGauges(NamedTuple):
 
 
 class Metrics:
-    """One gateway process's metrics, all of them per model."""
+    """One gateway process's metrics, labelled by model."""
 
     def __init__(self, models: Sequence[str], shared_directory: str | None = None) -> None:
         self._shared_directory = shared_directory
@@ -84,7 +84,7 @@ class Metrics:
         self.begin_at_zero(models)
 
     def load(self, model: str) -> LoadGauges:
-        """Looked up once: labels cost more than what is done with them."""
+        """Look the gauges up once: labels cost more than updates."""
         gauges = (self._running, self._waiting, self._stalled)
         return LoadGauges(*(gauge.labels(model) for gauge in gauges))
 
@@ -98,7 +98,7 @@ class Metrics:
         self._late.labels(model).inc(tokens)
 
     def finished(self, record: RequestRecord, route: str, seconds: float) -> None:
-        """Count a request that has ended, however it did."""
+        """Count a request that has ended, successfully or not."""
         model = record.model or ""
         status = CLIENT_LEFT if record.client_left else record.status
         self._requests.labels(model, route, str(status)).inc()
@@ -116,7 +116,7 @@ class Metrics:
             self._first_token.labels(model).observe(record.first_token)
 
     def exposition(self) -> bytes:
-        """All workers' metrics in Prometheus' text format."""
+        """The metrics of all workers in Prometheus' text format."""
         if self._shared_directory is None:
             return generate_latest(self._registry)
         registry = CollectorRegistry()
@@ -124,7 +124,7 @@ class Metrics:
         return generate_latest(registry)
 
     def begin_at_zero(self, models: Sequence[str]) -> None:
-        # A series that appears with its first event has no rate for it.
+        # rate() needs a series to exist before its first event.
         for model in models:
             for metric in (self._cancelled, self._late, self._generated, self._prompt):
                 metric.labels(model)

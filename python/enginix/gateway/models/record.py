@@ -1,4 +1,4 @@
-"""What is known of one HTTP request, gathered while it runs: for its log line and the metrics."""
+"""What is known about one HTTP request while it runs, for its log line and the metrics."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-# Seconds between two tokens: the upper ends of the histogram's buckets.
+# Upper bounds, in seconds between two tokens, of the histogram's buckets.
 GAP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
-# A long answer's tokens show up in the metrics this often.
+# How often a long answer's tokens are added to the metrics.
 REPORT_SECONDS = 1.0
 
 
 class Pulse(Protocol):
-    """Where the time of the last token is told, whosever it was."""
+    """Stores the time of the model's last token, of any request."""
 
     last_token: float
 
 
 @dataclass(slots=True)
 class TokenTimes:
-    """When the tokens of one choice came; `arrived` is called for every batch of them."""
+    """Token arrival times of one choice; call `arrived` for every batch."""
 
     pulse: Pulse
     report: Callable[[TokenTimes], None]
     clock: Callable[[], float] = time.monotonic
     began: Callable[[], None] | None = None
-    """Called with the first token."""
+    """Called for the first token."""
     first: float | None = None
     last: float = 0.0
     total: int = 0
     tokens: int = 0
-    """Since the last report, as are the gaps."""
+    """Since the last report, like the gaps."""
     gaps: list[int] = field(default_factory=lambda: [0] * (len(GAP_BUCKETS) + 1))
     gap_seconds: float = 0.0
     _reported: float = 0.0
@@ -47,7 +47,7 @@ class TokenTimes:
             if self.began is not None:
                 self.began()
             return
-        # What came together shares the time since the arrival before.
+        # Tokens of one batch share the time since the previous batch.
         since = now - self.last
         self.gaps[bisect_left(GAP_BUCKETS, since / tokens)] += tokens
         self.gap_seconds += since
@@ -56,7 +56,7 @@ class TokenTimes:
             self.flush()
 
     def flush(self) -> None:
-        """Hand over what was counted since the last time."""
+        """Report what was counted since the last report."""
         self.report(self)
         self.tokens = 0
         self.gaps = [0] * len(self.gaps)
@@ -73,12 +73,12 @@ class RequestRecord:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     queued: float | None = None
-    """Seconds in the queue; None when the request never got out of it."""
+    """Seconds in the queue; None if the request never left it."""
     first_token: float | None = None
     """Seconds from the request to its first token."""
     finish_reasons: list[str] = field(default_factory=list)
     client_left: bool = False
     error: str | None = None
-    """The class of what went wrong."""
+    """The error's class name."""
     prompt: object = None
-    """Kept only when the operator wants prompts in the log."""
+    """Kept only if the operator wants prompts in the log."""

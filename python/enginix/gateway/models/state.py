@@ -1,4 +1,4 @@
-"""One gateway: its models, who may use them now, and what is known of their health."""
+"""One gateway: its models, their availability, and their health."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ RETRY_SECONDS = 5.0
 
 
 class Availability:
-    """What is done with a request for a model; serve/scheduler.py decides it."""
+    """What happens to a request for a model; decided in serve/scheduler.py."""
 
     OPEN = "open"
     ON_DEMAND = "on_demand"
@@ -47,7 +47,7 @@ class Subscription(Protocol):
 
 
 class ModelState:
-    """A model at work: its slots, and whether it lives."""
+    """One model's slots, availability and liveness."""
 
     def __init__(self, model: Model, settings: Settings, metrics: Metrics) -> None:
         self.model = model
@@ -61,11 +61,11 @@ class ModelState:
         self.loading: asyncio.Task[None] | None = None
         self.waiting_for_load = 0
         self.late_tokens = 0
-        """Those the metrics know of."""
+        """Late tokens already added to the metrics."""
 
 
 class Gateway:
-    """Belongs to the event loop it was made in; `close` it there."""
+    """Belongs to the event loop it was created in; `close` it there."""
 
     def __init__(
         self,
@@ -84,50 +84,50 @@ class Gateway:
         self.responses = ResponseStore(store.responses, store.bytes)
         self.started = time.time()
         self.stopping = False
-        """New work is refused; what runs goes on."""
+        """New requests are refused; running ones continue."""
         self._tasks: set[asyncio.Task[Any]] = set()
         self._interrupted = False
 
     @property
     def busy(self) -> int:
         """How many requests run or wait."""
-        return sum(lane.admission.busy for lane in self.lanes.values())
+        return sum(state.admission.busy for state in self.lanes.values())
 
     def add(self, model: Model) -> None:
-        """One more model."""
+        """Serve one more model."""
         self.metrics.begin_at_zero([model.name])
         self.lanes[model.name] = ModelState(model, self.settings, self.metrics)
         self.models = Models([*self.models, model])
 
-    async def loaded(self, lane: ModelState) -> None:
-        """Return when the model may be asked; it is loaded once, however many wait."""
-        if lane.presence == Availability.CLOSED:
-            raise BackendUnavailable(lane.reason)
-        most = self.settings.load.waiting
-        if lane.waiting_for_load >= most:
+    async def loaded(self, state: ModelState) -> None:
+        """Return when the model accepts requests; many waiting requests share one load."""
+        if state.presence == Availability.CLOSED:
+            raise BackendUnavailable(state.reason)
+        max_waiting = self.settings.load.waiting
+        if state.waiting_for_load >= max_waiting:
             raise Overloaded(
-                f"{most} requests wait for {lane.model.name} to be loaded",
+                f"{max_waiting} requests already wait for {state.model.name} to load",
                 retry_after=RETRY_SECONDS,
             )
-        if lane.loading is None:
-            lane.loading = asyncio.create_task(self._load(lane))
-            # All who waited may have left.
-            lane.loading.add_done_callback(lambda task: task.cancelled() or task.exception())
-        lane.waiting_for_load += 1
+        if state.loading is None:
+            state.loading = asyncio.create_task(self._load(state))
+            # Retrieve the exception even if all waiting requests have left.
+            state.loading.add_done_callback(lambda task: task.cancelled() or task.exception())
+        state.waiting_for_load += 1
         try:
-            await asyncio.shield(lane.loading)
+            await asyncio.shield(state.loading)
         finally:
-            lane.waiting_for_load -= 1
+            state.waiting_for_load -= 1
 
     def interrupt(self) -> None:
-        """End what still runs; its clients are told why."""
+        """End running requests; their clients get an error."""
         self.stopping = self._interrupted = True
         for task in self._tasks:
             task.cancel()
 
     @asynccontextmanager
     async def replies(self, ask: AnyAsk, record: RequestRecord) -> AsyncIterator[Replies]:
-        """The events of `ask`, once it is its turn; leaving the block cancels what still runs."""
+        """The events of `ask` once it has a slot; leaving the block cancels what still runs."""
         record.prompt_tokens = ask.prompt_tokens
         async with (
             self.at_work(ask.model.name, record, len(ask.requests)) as times,
@@ -143,100 +143,100 @@ class Gateway:
     async def at_work(
         self, model: str, record: RequestRecord, choices: int = 1
     ) -> AsyncIterator[list[TokenTimes]]:
-        """One of the model's slots, once it is its turn, and a clock for each choice's tokens."""
+        """Wait for one of the model's slots; yield a clock for each choice's tokens."""
         if self.stopping:
             raise ServerStopping(retry_after=RETRY_SECONDS)
-        lane = self.lanes[model]
+        state = self.lanes[model]
         record.model = model
-        # It may have been ended to make room since the request came.
-        while lane.presence != Availability.OPEN:
-            await self.loaded(lane)
+        # The supervisor may have unloaded the model since the request came.
+        while state.presence != Availability.OPEN:
+            await self.loaded(state)
         task = asyncio.current_task()
         assert task is not None, "it runs in a coroutine"
         self._tasks.add(task)
         times: list[TokenTimes] = []
         waits: list[int] = []
         try:
-            await _refuse_if_down(lane)
-            async with self._turn(lane, record):
-                # It may have gone down while this request waited for its turn.
-                await _refuse_if_down(lane)
-                waits += [lane.first_tokens.asked(task) for _ in range(choices)]
-                times += [self._times(lane, number) for number in waits]
+            await _refuse_if_down(state)
+            async with self._slot(state, record):
+                # The model may have failed while this request waited.
+                await _refuse_if_down(state)
+                waits += [state.first_tokens.asked(task) for _ in range(choices)]
+                times += [self._times(state, number) for number in waits]
                 yield times
         except BackendError as error:
-            lane.liveness.failed(error)
-            raise await self._explained(lane, error, waits) from None
+            state.liveness.failed(error)
+            raise await self._explained(state, error, waits) from None
         except asyncio.CancelledError:
-            why = lane.first_tokens.given_up(waits)
+            why = state.first_tokens.given_up(waits)
             if not (why or self._interrupted) or task.uncancel() > 0:
                 raise
             if why:
                 raise BackendUnavailable(why) from None
             raise ServerStopping(retry_after=RETRY_SECONDS) from None
         finally:
-            lane.first_tokens.left(waits)
+            state.first_tokens.left(waits)
             _note(times, record)
-            self.note_late_tokens(lane)
+            self.note_late_tokens(state)
             self._tasks.discard(task)
 
     async def _explained(
-        self, lane: ModelState, error: BackendError, waits: Sequence[int]
+        self, state: ModelState, error: BackendError, waits: Sequence[int]
     ) -> BackendError:
-        """`error` in the supervisor's words; those of whoever gives the request up are as good."""
+        """`error` as the supervisor explains it, or as it is if the request was given up."""
         try:
-            return await self.servers.explained(lane.model.name, error)
+            return await self.servers.explained(state.model.name, error)
         except asyncio.CancelledError:
             task = asyncio.current_task()
-            if not lane.first_tokens.given_up(waits) or task is None or task.uncancel() > 0:
+            if not state.first_tokens.given_up(waits) or task is None or task.uncancel() > 0:
                 raise
             return error
 
-    def note_late_tokens(self, lane: ModelState) -> None:
-        """They come when their requests are over, so whoever passes by counts them."""
-        late = lane.model.backend.late_tokens
-        if late > lane.late_tokens:
-            self.metrics.report_late_tokens(lane.model.name, late - lane.late_tokens)
-            lane.late_tokens = late
+    def note_late_tokens(self, state: ModelState) -> None:
+        """Count tokens that arrived after their requests ended; every later request triggers it."""
+        late = state.model.backend.late_tokens
+        if late > state.late_tokens:
+            self.metrics.report_late_tokens(state.model.name, late - state.late_tokens)
+            state.late_tokens = late
 
     async def close(self) -> None:
-        for lane in self.lanes.values():
-            await lane.liveness.close()
-            await lane.model.backend.close()
+        for state in self.lanes.values():
+            await state.liveness.close()
+            await state.model.backend.close()
 
-    async def _load(self, lane: ModelState) -> None:
+    async def _load(self, state: ModelState) -> None:
         try:
-            answer = await self.servers.load(lane.model.name, by_request=True)
+            answer = await self.servers.load(state.model.name, by_request=True)
             if self.following:
                 await self.following.seen(answer.generation)
         except RequestError as error:
-            # Not the client's mistake: it only asked a model.
+            # Not a mistake of the client, which only named a model.
             raise BackendUnavailable(str(error)) from None
         finally:
-            lane.loading = None
+            state.loading = None
 
     @asynccontextmanager
-    async def _turn(self, lane: ModelState, record: RequestRecord) -> AsyncIterator[None]:
+    async def _slot(self, state: ModelState, record: RequestRecord) -> AsyncIterator[None]:
         since = time.monotonic()
-        with lane.gauges.waiting.track_inprogress():
-            await lane.admission.enter()
+        with state.gauges.waiting.track_inprogress():
+            await state.admission.enter()
         record.queued = time.monotonic() - since
-        lane.gauges.running.inc()
+        state.gauges.running.inc()
         try:
             yield
         finally:
-            lane.gauges.running.dec()
-            lane.admission.leave()
+            state.gauges.running.dec()
+            state.admission.leave()
 
-    def _times(self, lane: ModelState, number: int) -> TokenTimes:
-        report = partial(self.metrics.report_tokens, lane.model.name)
-        began = partial(lane.first_tokens.arrived, number)
-        return TokenTimes(lane.liveness, report, began=began)
+    def _times(self, state: ModelState, number: int) -> TokenTimes:
+        report = partial(self.metrics.report_tokens, state.model.name)
+        on_first = partial(state.first_tokens.arrived, number)
+        return TokenTimes(state.liveness, report, began=on_first)
 
 
-async def _refuse_if_down(lane: ModelState) -> None:
-    """Raise for a model that nothing can come of now: a client would wait for it in vain."""
-    if lane.liveness.down and not (health := await lane.liveness.health()).ok:
+async def _refuse_if_down(state: ModelState) -> None:
+    """Raise if the model cannot answer now: the client would wait in vain."""
+    if state.liveness.down and not (health := await state.liveness.health()).ok:
         raise BackendUnavailable(health.reason)
 
 

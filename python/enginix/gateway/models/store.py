@@ -1,4 +1,4 @@
-"""Remembers answers for a while: the newest ones, in this process's memory, within a size."""
+"""Stores the newest responses in this process's memory, up to a number and a total size."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from enginix.errors import ResourceNotFound
 
 @dataclass(frozen=True, slots=True)
 class StoredResponse:
-    """A response as it was sent, and the conversation up to and with it."""
+    """A response as sent, and the conversation up to and including it."""
 
     body: bytes
     messages: Sequence[Mapping[str, Any]]
     input_items: bytes
     size: int
     tools: Sequence[Any] = ()
-    """Those that the input brought, for the responses that go on from this one."""
+    """The tools of the input, for responses that continue this one."""
     item_ids: tuple[str, ...] = ()
 
 
 class ResponseStore:
-    def __init__(self, most: int, most_bytes: int) -> None:
-        self._most = most
-        self._most_bytes = most_bytes
+    def __init__(self, max_responses: int, max_bytes: int) -> None:
+        self._max_responses = max_responses
+        self._max_bytes = max_bytes
         self._bytes = 0
         self._stored: OrderedDict[str, StoredResponse] = OrderedDict()
         self._items: dict[str, str] = {}
-        """An output item's id -> its response's."""
+        """An output item's id -> the id of its response."""
 
     def put(self, id: str, response: StoredResponse) -> None:
-        if response.size > self._most_bytes:
+        if response.size > self._max_bytes:
             return
         self._stored[id] = response
         self._items |= dict.fromkeys(response.item_ids, id)
         self._bytes += response.size
-        while self._bytes > self._most_bytes or len(self._stored) > self._most:
+        while self._bytes > self._max_bytes or len(self._stored) > self._max_responses:
             _, oldest = self._stored.popitem(last=False)
             self._forget(oldest)
 
@@ -49,8 +49,9 @@ class ResponseStore:
             return self._stored[id]
         except KeyError:
             raise ResourceNotFound(
-                f"no response {id[:80]!r} is stored here; the newest {self._most} are, until this "
-                "server ends; send the whole conversation as input instead",
+                f"no response {id[:80]!r} is stored here; this server keeps "
+                f"the newest {self._max_responses} until it ends; send the whole conversation as "
+                "input instead",
                 param=param,
                 code="response_not_found",
             ) from None
@@ -60,7 +61,7 @@ class ResponseStore:
         del self._stored[id]
 
     def item(self, id: str) -> Mapping[str, Any] | None:
-        """An item of an answer that is stored, as it was sent."""
+        """An item of a stored response, as sent."""
         if id not in self._items:
             return None
         output = orjson.loads(self._stored[self._items[id]].body)["output"]

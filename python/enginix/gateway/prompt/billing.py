@@ -1,7 +1,7 @@
-"""A line that Claude Code writes for its maker's billing at the head of the system prompt.
+"""Removes the billing line that Claude Code writes at the start of the system prompt.
 
-It says nothing to a model, and its checksum is another one in every request: read as text it would
-change the head of every prompt, and no prefix cache could ever hit.
+It carries no meaning for a model, and its checksum differs in every request: as text it would
+change the start of every prompt, and no prefix cache could ever hit.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def without_billing(text: str) -> str:
 
 
 def without_billing_in(content: Any) -> Any:
-    """The same of a system prompt as text or as parts; a part that was nothing else is left out."""
+    """The same for a system prompt as text or parts; drops a part that was nothing else."""
     if isinstance(content, str):
         return without_billing(content)
     if not isinstance(content, list):

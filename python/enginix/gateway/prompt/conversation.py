@@ -1,4 +1,4 @@
-"""From a conversation, in no dialect, to the prompt that a model reads and how it will answer."""
+"""Turns a conversation, in no dialect, into the prompt and the format of its reply."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from enginix.gateway.prompt.held_parts import Wanted, held_to_forms
 from enginix.gateway.prompt.request import ReplyFormat
 from enginix.generation.request import Guide
 
-# Longer conversations are rendered beside the event loop, so that running streams go on.
+# Longer conversations are rendered in a thread, so that running streams continue.
 LONG_CONVERSATION = 32 << 10
-# What a template may compute in the event loop; one that takes longer has no second try there.
+# A template's time limit on the event loop; one that exceeds it always runs in a thread afterwards.
 LOOP_SECONDS = 0.02
 MANY_TOOLS = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What goes through the chat template, and how the reply is to be read."""
+    """The input of the chat template, and how to parse the reply."""
 
     messages: Sequence[Mapping[str, Any]]
     param: str = "messages"
-    """What the dialect calls them."""
+    """The dialect's name for the messages."""
     tools: tuple[Mapping[str, Any], ...] = ()
     must_call: bool = False
     must_call_name: str | None = None
@@ -37,14 +37,14 @@ class Conversation:
     thinks: bool | None = None
     """Whether to reason first; None leaves it to the template."""
     continues: bool = False
-    """The last message is the answer's beginning, behind which the model goes on."""
+    """The last message starts the answer, and the model continues it."""
     guided: bool = False
-    """The answer is held to a format from its first token on, so nothing may come before it."""
+    """The answer is constrained from its first token on, so nothing may precede it."""
     template_variables: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
-        """Characters, roughly: for deciding where to do the work."""
+        """The approximate number of characters, to decide where to do the work."""
         return sum(len(str(message.get("content") or "")) for message in self.messages)
 
 
@@ -54,7 +54,7 @@ class Prompt:
     format: ReplyFormat
     param: str
     guide: Guide | None = None
-    """What the whole reply is held to, from its first token on."""
+    """The constraint on the whole reply, from its first token on."""
 
 
 async def prompt_of(
@@ -64,7 +64,7 @@ async def prompt_of(
     *,
     engine_guides: bool = True,
 ) -> Prompt:
-    """`answer`: what the answer is held to, by an engine that `engine_guides`."""
+    """`answer`: the constraint on the answer, if the engine supports it (`engine_guides`)."""
     template = model.template
     large = conversation.size > LONG_CONVERSATION or len(conversation.tools) > MANY_TOOLS
     if not (large or template.slow):
@@ -91,9 +91,9 @@ def chat_prompt(
             code="unsupported_parameter",
         )
     variables = template_variables(conversation, chat.thinking_switch)
-    messages, words = conversation.messages, ""
+    messages, prefill = conversation.messages, ""
     if conversation.continues:
-        words = last_words(conversation, model)
+        prefill = answer_prefill(conversation, model)
         messages = messages[:-1]
     text = model.template.render(
         messages,
@@ -107,7 +107,7 @@ def chat_prompt(
         starts_inside=chat.reasoning is not None and starts_inside(text),
         definitions=conversation.tools,
         one_call=conversation.one_call,
-        continues=bool(words),
+        continues=bool(prefill),
     )
     switch = chat.thinking_switch
     wanted = Wanted(
@@ -118,12 +118,12 @@ def chat_prompt(
         engine_guides=engine_guides,
     )
     format, guide = held_to_forms(model, format, wanted)
-    text += format.begun + words
+    text += format.begun + prefill
     return Prompt(model.encode(text, conversation.param), format, conversation.param, guide)
 
 
 def shown_tools(tools: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """What the model sees of its tools: that calls are held to a schema is not its business."""
+    """The tools as the model sees them: without `strict`, which is for the server."""
     return [_without_strict(tool) for tool in tools]
 
 
@@ -134,12 +134,12 @@ def _without_strict(tool: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**tool, "function": {key: function[key] for key in function if key != "strict"}}
 
 
-def last_words(conversation: Conversation, model: ServedModel) -> str:
-    """What the client has written for the assistant. Raises where nothing can go on behind it."""
+def answer_prefill(conversation: Conversation, model: ServedModel) -> str:
+    """The start of the answer, written by the client. Raises if nothing can continue it."""
     if conversation.must_call or conversation.guided:
         raise RequestError(
-            f"{conversation.param} end with the answer's beginning, behind which neither a call "
-            "nor a form can be made sure of; leave that message or the other wish out",
+            f"{conversation.param} end with the start of the answer, after which neither a tool "
+            "call nor a format can be enforced; leave out that message or the other option",
             param=conversation.param,
         )
     last = plain_messages(conversation.messages[-1:], model.template.source)[0]
@@ -147,7 +147,7 @@ def last_words(conversation: Conversation, model: ServedModel) -> str:
 
 
 def template_variables(conversation: Conversation, switch: str | None) -> dict[str, Any]:
-    """What the template is told: the client's own words first, then what follows from the rest."""
+    """The template's variables: the client's own first, then those that the request implies."""
     variables = dict(conversation.template_variables)
     if switch and conversation.thinks is not None:
         variables.setdefault(switch, conversation.thinks)

@@ -1,4 +1,4 @@
-"""How a model samples when a client says nothing: what its makers recommend."""
+"""A model's sampling defaults: what its makers recommend."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FILE_NAME = "generation_config.json"
 
 @dataclass(frozen=True, slots=True)
 class SamplingDefaults:
-    """OpenAI's defaults, where generation_config.json has no other wish."""
+    """OpenAI's defaults, unless generation_config.json overrides them."""
 
     temperature: float = 1.0
     top_p: float = 1.0

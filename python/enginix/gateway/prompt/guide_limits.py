@@ -1,7 +1,7 @@
-"""Bounds on what may be asked of an engine's guided decoding, checked before it reaches one.
+"""Bounds on guided decoding, checked before a guide reaches an engine.
 
-A schema of thirty bytes can demand a billion items, and engines build what they are asked to
-follow. Whatever is refused here names its limit.
+A schema of thirty bytes can demand a billion items, and engines build whatever they are asked to
+enforce. Every refusal names the exceeded limit.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from enginix.errors import RequestError
 from enginix.gateway.settings import GuideLimits
 from enginix.generation.request import Guide
 
-# Keywords of JSON Schema among whose values an engine chooses, and that make it repeat something.
+# JSON Schema keywords that offer a choice of values, and keywords that make an engine repeat.
 CHOOSING = ("enum", "anyOf", "oneOf")
 REPEATING = ("minItems", "maxItems", "minProperties", "maxProperties", "minLength")
-# What counts in a grammar or a regular expression: escapes, literals and sets are passed over.
+# The parts of a grammar or regular expression that count; escapes, literals and sets are skipped.
 PATTERN_PARTS = re.compile(
     r"\\.|\[\^?\]?(?:[^\]\\]|\\.)*\]|(?P<open>\((?:\?[:=!<])?)|(?P<close>\))|(?P<many>[*+?])"
     r"|\{\s*(?P<least>\d*)\s*(?P<comma>,?)\s*(?P<most>\d*)\s*\}",
@@ -27,7 +27,7 @@ PATTERN_PARTS = re.compile(
 )
 GRAMMAR_LITERALS = re.compile(r'"(?:[^"\\\n]|\\.)*"|#[^\n]*')
 
-# Where a request of any dialect may hold a guide: the path, and what lies there.
+# Where a request of any dialect may contain a guide: paths by the type of the guide.
 SCHEMAS = (
     ("response_format", "json_schema", "schema"),
     ("response_format", "schema"),
@@ -49,13 +49,13 @@ TOOL_SCHEMAS = (("function", "parameters"), ("parameters",), ("input_schema",))
 
 
 def check_guide(guide: Guide, limits: GuideLimits, param: str) -> None:
-    """Refuse a guide that no engine should be asked to compile."""
+    """Refuse a guide that is too expensive for any engine to compile."""
     _check_size(len(guide.text), limits, param)
     if guide.kind == "json_schema":
         try:
             schema = orjson.loads(guide.text)
         except orjson.JSONDecodeError:
-            # The engine says what is wrong with it.
+            # The engine reports what is wrong with it.
             return
         check_schema(schema, limits, param)
     elif guide.kind == "regex":
@@ -64,22 +64,22 @@ def check_guide(guide: Guide, limits: GuideLimits, param: str) -> None:
         _check_pattern(GRAMMAR_LITERALS.sub("", guide.text), limits, param)
 
 
-def check_body(asked: Mapping[str, Any], limits: GuideLimits) -> None:
-    """Refuse a request for another server whose guides or tools are beyond the limits."""
+def check_body(request: Mapping[str, Any], limits: GuideLimits) -> None:
+    """Refuse a request for another server whose guides or tools exceed the limits."""
     for path in SCHEMAS:
-        found = _at(asked, path)
+        found = _at(request, path)
         if isinstance(found, str):
             check_guide(Guide("json_schema", found), limits, ".".join(path))
         elif found is not None:
             check_schema(found, limits, ".".join(path))
     for kind, paths in (("regex", REGEXES), ("ebnf_grammar", GRAMMARS)):
         for path in paths:
-            if isinstance(found := _at(asked, path), str):
+            if isinstance(found := _at(request, path), str):
                 check_guide(Guide(kind, found), limits, ".".join(path))
     for path in CHOICES:
-        if isinstance(found := _at(asked, path), list):
+        if isinstance(found := _at(request, path), list):
             check_schema({"enum": found}, limits, ".".join(path))
-    tools = asked.get("tools")
+    tools = request.get("tools")
     for place, tool in enumerate(tools if isinstance(tools, list) else ()):
         for path in TOOL_SCHEMAS:
             if (found := _at(tool, path)) is not None:
@@ -107,13 +107,13 @@ def _check_keywords(schema: Mapping[str, Any], limits: GuideLimits, param: str) 
     for keyword in REPEATING:
         bound = schema.get(keyword)
         if isinstance(bound, int | float) and bound > limits.repetitions:
-            raise _refused(param, f"{keyword} {bound:g}, at most {limits.repetitions} is possible")
+            raise _refused(param, f"{keyword} {bound:g}, the maximum is {limits.repetitions}")
     for keyword in CHOOSING:
         choices = schema.get(keyword)
         if isinstance(choices, list) and len(choices) > limits.choices:
             raise _refused(
                 param,
-                f"an {keyword} of {len(choices)} values, at most {limits.choices} are possible",
+                f"an {keyword} of {len(choices)} values, the maximum is {limits.choices}",
             )
     if isinstance(pattern := schema.get("pattern"), str):
         _check_pattern(pattern, limits, param)
@@ -136,17 +136,15 @@ def _check_pattern(text: str, limits: GuideLimits, param: str) -> None:
 
 
 def _bounded(digits: str, limits: GuideLimits, param: str) -> int:
-    # Python itself refuses to read numbers of thousands of digits.
+    # Python itself refuses to parse numbers of thousands of digits.
     if len(digits) > 18 or int(digits or 0) > limits.repetitions:
-        raise _refused(
-            param, f"{digits[:20]} repetitions, at most {limits.repetitions} are possible"
-        )
+        raise _refused(param, f"{digits[:20]} repetitions, the maximum is {limits.repetitions}")
     return int(digits or 0)
 
 
 def _check_size(size: int, limits: GuideLimits, param: str) -> None:
     if size > limits.characters:
-        raise _refused(param, f"{size} characters, at most {limits.characters} are possible")
+        raise _refused(param, f"{size} characters, the maximum is {limits.characters}")
 
 
 def _at(value: Any, path: tuple[str, ...]) -> Any:
@@ -156,7 +154,7 @@ def _at(value: Any, path: tuple[str, ...]) -> Any:
 
 
 def _characters(part: Any) -> int:
-    """Of a text or of an object's names; what lies inside them is counted for itself."""
+    """The length of a string or of an object's keys; nested values count separately."""
     if isinstance(part, str):
         return len(part)
     return sum(map(len, part)) if isinstance(part, Mapping) else 0

@@ -1,4 +1,4 @@
-"""Decides what the parts of a reply are held to: forced calls, strict calls, guided answers."""
+"""Chooses the constraints on a reply's parts: forced calls, strict calls, guided answers."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ ANY_OBJECT = {"type": "object"}
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a request wants of its reply's form."""
+    """The constraints a request asks for."""
 
     must_call: bool = False
     must_call_name: str | None = None
     answer: Guide | None = None
-    """What the answer is held to."""
+    """The constraint on the answer."""
     reasons: bool = False
-    """Reasoning was asked for by name."""
+    """The request explicitly enables reasoning."""
     engine_guides: bool = True
-    """Whether the engine can be held to anything."""
+    """Whether the engine supports guided decoding."""
 
 
 def held_to_forms(
     model: ServedModel, format: ReplyFormat, wanted: Wanted
 ) -> tuple[ReplyFormat, Guide | None]:
-    """The format with its phases and first words, or with the one guide that is enough."""
+    """The format with its phases and prefill, or with one guide that suffices."""
     if wanted.must_call:
         return _must_call(model, format, wanted)
     call = _strict_calls(format) if wanted.engine_guides else None
@@ -60,12 +60,12 @@ def held_to_forms(
 
 
 def check_guided(engine_guides: bool, wanted_call: bool, guided: bool, guide_param: str) -> None:
-    """Refuse what an engine without guided decoding could only pretend to do."""
+    """Refuse constraints that an engine without guided decoding cannot enforce."""
     if engine_guides or not (wanted_call or guided):
         return
     if wanted_call:
         raise RequestError(
-            "this model's engine has no guided decoding, so it cannot be made to call a function; "
+            "this model's engine has no guided decoding, so it cannot force a function call; "
             "send tool_choice auto",
             param="tool_choice",
             code="unsupported_parameter",
@@ -99,7 +99,7 @@ def _must_call(
 
 
 def _strict_calls(format: ReplyFormat) -> CallGuide | None:
-    """The guide for calls nobody demands, when one of the functions is `strict`."""
+    """The guide for optional calls, if any function is `strict`."""
     if format.tools is None or not any(
         tool.get("function", tool).get("strict") for tool in format.definitions
     ):
@@ -109,7 +109,7 @@ def _strict_calls(format: ReplyFormat) -> CallGuide | None:
 
 
 def _either(format: ReplyFormat, answer: Guide) -> Guide | None:
-    """One guide for the answer or a call, where only a schema can keep them apart."""
+    """One guide for an answer or a call, for formats in which only a schema separates them."""
     if format.tools is None or answer.kind not in ("json", JSON_SCHEMA):
         return None
     schema = orjson.loads(answer.text) if answer.text else ANY_OBJECT
@@ -124,12 +124,12 @@ def _reasoning_first(
     end = tuple(model.tokenizer.encode(END_OF_REASONING + opening))
     return replace(
         format,
-        # A model that may leave the reasoning out would be free of the guide as well.
+        # If the model may skip reasoning, it would also skip the constraint.
         begun="" if format.starts_inside else BEGIN_OF_REASONING,
         phases=replace(phases, end_of_reasoning=end),
     )
 
 
 def _no_reasoning(format: ReplyFormat) -> str:
-    """What ends the reasoning that the template has begun."""
+    """The text that ends the reasoning which the template has started."""
     return "\n" + END_OF_REASONING if format.starts_inside else ""

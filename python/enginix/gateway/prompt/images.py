@@ -1,8 +1,8 @@
-"""What becomes of pictures, files and sounds in a conversation that a model cannot see or hear.
+"""Handles images, files and audio in conversations for models that read only text.
 
-One in the message that is to be answered is refused: the answer would be to another question. One
-in what was said before, or in a tool's result, cannot be taken back by anybody, and a refusal would
-end the session; the model is told what it does not see, and goes on.
+A part in the message to be answered is refused: the answer would be to another question. A part in
+an earlier message or a tool's result cannot be withdrawn, and a refusal would end the session; the
+model gets a note instead, and the conversation continues.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from enginix.gateway.schema.chat import TEXTS
 Message = dict[str, Any]
 Part = dict[str, Any]
 
-# Types of parts of chat completions that are no text -> what they are.
+# Types of chat completions parts that are not text -> what they are.
 UNSEEN = {
     "image_url": "image",
     "input_image": "image",
@@ -27,12 +27,12 @@ UNSEEN = {
     "file": "file",
     "input_file": "file",
 }
-# What stands in front of images that a tool's result had.
+# Precedes images from a tool's result.
 SHOWN = {"type": "text", "text": "What the tool showed:"}
 
 
 def note(kind: str) -> str:
-    """What a model is told instead, once for each message."""
+    """What the model reads instead, once per message."""
     return f"[{kind}: this model reads text only]"
 
 
@@ -48,37 +48,37 @@ def unreadable(kind: str, param: str) -> RequestError:
 
 
 def last_of_users(messages: Sequence[Mapping[str, Any]]) -> int | None:
-    """The place of the user's message that is to be answered, if that is what comes last.
+    """The index of the user message to be answered, if it comes last.
 
-    What the system says behind it is not its answer.
+    A system message after it does not count.
     """
-    place = len(messages) - 1
-    while place >= 0 and messages[place].get("role") in ("system", "developer"):
-        place -= 1
-    return place if place >= 0 and messages[place].get("role") == "user" else None
+    index = len(messages) - 1
+    while index >= 0 and messages[index].get("role") in ("system", "developer"):
+        index -= 1
+    return index if index >= 0 and messages[index].get("role") == "user" else None
 
 
 def add_part(parts: list[Part], part: Part) -> None:
-    """Put a part behind the others; what a model does not see is said once."""
+    """Append a part; repeat no note."""
     if not (part in parts and part.get("text") in NOTES):
         parts.append(part)
 
 
 def joined(content: Any) -> Any:
-    """Parts as one text where they are nothing else."""
+    """Join parts to one text if all are text."""
     if isinstance(content, list) and all(part.get("type") == "text" for part in content):
         return "\n".join(part["text"] for part in content)
     return content
 
 
 def readable(messages: Sequence[Mapping[str, Any]]) -> list[Message]:
-    """The messages of a chat for a model that reads text.
+    """A chat's messages for a model that reads only text.
 
-    What is there to be answered stays as it is, for the reader to refuse; parts of types that are
-    in nobody's specification are passed over.
+    The message to be answered stays unchanged, for the parser to refuse; parts of types that no
+    specification has are skipped.
     """
     last = last_of_users(messages)
-    return [_readable(message, answered=place == last) for place, message in enumerate(messages)]
+    return [_readable(message, answered=index == last) for index, message in enumerate(messages)]
 
 
 def _readable(message: Mapping[str, Any], *, answered: bool) -> Message:
@@ -92,14 +92,14 @@ def _readable(message: Mapping[str, Any], *, answered: bool) -> Message:
             add_part(parts, {"type": "text", "text": note(kind)})
         elif kind or part["type"] in TEXTS:
             parts.append(part)
-    # An empty prompt is no answer to what was there.
+    # An empty prompt would not represent what was there.
     return {**message, "content": content if answered and not parts else parts}
 
 
 def seen_by_user(messages: Sequence[Mapping[str, Any]]) -> list[Message]:
-    """The same messages with the images of tool results in the user's message behind them.
+    """The messages with images of tool results moved to the next user message.
 
-    Chat completions have images in users' messages only.
+    Chat completions allow images in user messages only.
     """
     moved: list[Message] = []
     images: list[Part] = []
@@ -116,10 +116,10 @@ def seen_by_user(messages: Sequence[Mapping[str, Any]]) -> list[Message]:
         if images and message.get("role") != "tool":
             shown, images = [SHOWN, *images], []
             if message.get("role") == "user":
-                said = content if isinstance(content, list) else []
+                texts_before = content if isinstance(content, list) else []
                 if isinstance(content, str) and content:
-                    said = [{"type": "text", "text": content}]
-                moved.append({**message, "content": [*shown, *said]})
+                    texts_before = [{"type": "text", "text": content}]
+                moved.append({**message, "content": [*shown, *texts_before]})
                 continue
             moved.append({"role": "user", "content": shown})
         moved.append(dict(message))

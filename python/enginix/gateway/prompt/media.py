@@ -1,7 +1,7 @@
-"""Which addresses of images, films and sounds are passed on to a server that fetches them.
+"""Decides which media URLs may be passed to a server that fetches them.
 
-That server stands inside: an address that a stranger names may be another machine's, the cloud's
-metadata service, or a file. What a redirect leads to is only known to whoever follows it.
+That server is inside the network: a URL from a client may address another machine, the cloud's
+metadata service, or a file. Only the server that follows a redirect knows where it leads.
 """
 
 from __future__ import annotations
@@ -11,27 +11,27 @@ from typing import Any
 
 from enginix.errors import RequestError
 
-# Where the dialects, and vLLM and llama-server beyond them, have the address of a part.
+# Keys of a part that hold its URL, in the dialects and in vLLM's and llama-server's extensions.
 ADDRESSES = ("image_url", "video_url", "audio_url", "file_url")
 INLINE = "data:"
 FETCHED = ("http:", "https:")
-# Where parts, and parts of parts, lie.
+# Keys that hold parts, or parts of parts.
 HOLDERS = ("content", "output", "messages", "input")
 
 
-def check_media(asked: Mapping[str, Any], *, fetched: bool) -> None:
-    """Refuse a request of any dialect for what it would make its server read.
+def check_media(request: Mapping[str, Any], *, fetched: bool) -> None:
+    """Refuse a request of any dialect that would make its server fetch something.
 
-    `fetched`: http and https addresses are passed on.
+    `fetched`: http and https URLs are allowed.
     """
-    for param, url in addresses(asked):
+    for param, url in addresses(request):
         scheme = url.strip().lower()
         if scheme.startswith(INLINE) or (fetched and scheme.startswith(FETCHED)):
             continue
         if scheme.startswith(FETCHED):
-            expected = "this server fetches nothing (--allow-image-urls changes that)"
+            expected = "this server fetches no URLs (--allow-image-urls changes that)"
         else:
-            expected = "such an address is never read"
+            expected = "such a URL is never fetched"
         raise RequestError(
             f"{param} is {url[:60]!r}; {expected}: send it inline, as data:MEDIA-TYPE;base64,...",
             param=param,
@@ -39,9 +39,9 @@ def check_media(asked: Mapping[str, Any], *, fetched: bool) -> None:
         )
 
 
-def addresses(asked: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Every address with its place. Bodies that are too deep have been refused before."""
-    todo: list[tuple[str, Any]] = [(key, asked.get(key)) for key in HOLDERS]
+def addresses(request: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Every URL with its path in the request. Bodies that are too deep have been refused before."""
+    todo: list[tuple[str, Any]] = [(key, request.get(key)) for key in HOLDERS]
     while todo:
         where, value = todo.pop()
         if isinstance(value, list):
@@ -64,5 +64,5 @@ def _of_part(where: str, part: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _text(url: Any) -> str:
-    # What is no text is no address that could be let through.
+    # Anything but a string is no URL that could pass.
     return url if isinstance(url, str) else repr(url)

@@ -1,4 +1,4 @@
-"""What the dialects' parameters have in common: refusing the impossible, reading stop strings."""
+"""Checks shared by the dialects: unsupported parameters, tool names, stop strings."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from enginix.gateway.schema.fields import StreamOptions
 
 
 def refuse(request: BaseModel, impossible: Mapping[str, str]) -> None:
-    """Refuse by name what is known and cannot be done; ignoring it would answer another question.
+    """Refuse unsupported parameters by name; ignoring them would answer another question.
 
-    `impossible`: field -> what to do instead. Null, false and what is empty ask for nothing.
+    `impossible`: field -> what to do instead. Null, false and empty values request nothing.
     """
     for name, instead in impossible.items():
         if getattr(request, name):
@@ -23,7 +23,7 @@ def refuse(request: BaseModel, impossible: Mapping[str, str]) -> None:
 
 def unsupported(param: str, instead: str) -> RequestError:
     return RequestError(
-        f"{param} is not possible here: {instead}", param=param, code="unsupported_parameter"
+        f"{param} is not supported: {instead}", param=param, code="unsupported_parameter"
     )
 
 
@@ -41,10 +41,10 @@ def counts_asked(options: StreamOptions | None) -> bool:
 
 
 def check_choice(name: str | None, known: Sequence[str], param: str) -> None:
-    """What must be called must be there; `param` is where the request names it."""
+    """Check that the tool to call exists; `param` is its path in the request."""
     if not known:
         raise RequestError(
-            "tool_choice asks for a call and there are no tools; send tools", param="tool_choice"
+            "tool_choice requires a call but there are no tools; send tools", param="tool_choice"
         )
     if name is not None and name not in known:
         raise RequestError(
@@ -59,7 +59,7 @@ def missing(param: str) -> RequestError:
 def among(
     tools: Sequence[Mapping[str, Any]], names: Sequence[str], param: str
 ) -> tuple[Mapping[str, Any], ...]:
-    """The tools of these names, which must all be there; `param` is where the request has them."""
+    """The tools with these names, which must all exist; `param` is their path in the request."""
     known = [tool["function"]["name"] for tool in tools]
     for name in names:
         check_choice(name, known, param)
@@ -67,13 +67,13 @@ def among(
 
 
 def check_tokens(tokens: Sequence[int], vocabulary: int, where: str) -> None:
-    """All of them must be tokens; `where` is what the request calls them."""
-    for place, token in enumerate(tokens):
+    """Check that all ids are valid; `where` is their name in the request."""
+    for index, token in enumerate(tokens):
         if not 0 <= token < vocabulary:
             raise RequestError(
-                f"{where}[{place}]: {token} is no token of this model, whose ids end at "
+                f"{where}[{index}]: {token} is not a token of this model, whose ids end at "
                 f"{vocabulary - 1}",
-                param=f"{where}[{place}]",
+                param=f"{where}[{index}]",
             )
 
 
@@ -83,7 +83,7 @@ def stop_strings(stop: str | list[str] | None, param: str = "stop") -> tuple[str
     strings = (stop,) if isinstance(stop, str) else tuple(stop)
     if "" in strings:
         raise RequestError(
-            f"{param} holds an empty string, which would end every answer before it begins; "
+            f"{param} contains an empty string, which would end every answer before it starts; "
             "leave it out",
             param=param,
             code="invalid_value",

@@ -1,4 +1,4 @@
-"""From prompts and options to what is asked of the model: token requests within the limits."""
+"""Turns prompts and options into token requests, within the limits."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from enginix.generation.request import Sampling, TokenRequest
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Everything about the answers that is not in the conversation."""
+    """All options of the answers that are not part of the conversation."""
 
     sampling: Sampling
     choices: int = 1
     max_tokens: int | None = None
     max_tokens_param: str = "max_tokens"
-    """What the dialect calls it."""
+    """The dialect's name for it."""
     guide_param: str = "response_format"
     stop: tuple[str, ...] = ()
     stop_param: str = "stop"
@@ -45,10 +45,10 @@ async def chat_ask(
     options: Options,
     limits: RequestLimits,
 ) -> Ask:
-    """The Ask of a conversation; `prefix` begins its id."""
+    """The request for a conversation; its id starts with `prefix`."""
     if len(conversation.messages) > limits.messages:
         raise RequestError(
-            f"{conversation.param}: {len(conversation.messages)} of them, this server takes at "
+            f"{conversation.param}: {len(conversation.messages)} of them, this server accepts at "
             f"most {limits.messages}",
             param=conversation.param,
         )
@@ -69,7 +69,7 @@ async def ask_for(
     options: Options,
     limits: RequestLimits,
 ) -> Ask:
-    """The Ask of prompts within their limits, each answered `options.choices` times."""
+    """The request for prompts within their limits, each answered `options.choices` times."""
     check_choices(len(prompts), options.choices, limits)
     supported = await model.backend.supported()
     check_supported(options.sampling, supported)
@@ -99,7 +99,7 @@ async def ask_for(
 
 
 def _check_calls(prompt: Prompt, limits: RequestLimits) -> None:
-    """Refuse tools whose schemas no engine should be asked to compile, where it would be."""
+    """Refuse tools whose schemas are too expensive to compile, if they will be compiled."""
     calls = prompt.format.phases.call if prompt.format.phases else None
     held = calls is not None or (prompt.guide is not None and prompt.format.definitions)
     for place, tool in enumerate(prompt.format.definitions if held else ()):
@@ -108,7 +108,7 @@ def _check_calls(prompt: Prompt, limits: RequestLimits) -> None:
 
 
 def _guide_param(format: ReplyFormat, options: Options) -> str:
-    """What a guide came from that the engine refuses."""
+    """The parameter that caused a guide which the engine refuses."""
     phases = format.phases
     calls = format.definitions and (phases is None or phases.answer is None)
     return "tools" if calls else options.guide_param
@@ -117,15 +117,19 @@ def _guide_param(format: ReplyFormat, options: Options) -> str:
 def check_limits(options: Options, limits: RequestLimits) -> None:
     if len(options.stop) > limits.stop_strings:
         raise RequestError(
-            f"{options.stop_param}: {len(options.stop)} strings, this server takes at most "
+            f"{options.stop_param}: {len(options.stop)} strings, this server accepts at most "
             f"{limits.stop_strings}",
             param=options.stop_param,
         )
-    most = limits.max_tokens
-    if most is not None and options.max_tokens is not None and options.max_tokens > most:
+    max_tokens = limits.max_tokens
+    if (
+        max_tokens is not None
+        and options.max_tokens is not None
+        and options.max_tokens > max_tokens
+    ):
         raise RequestError(
-            f"{options.max_tokens_param}: {options.max_tokens} asked for, this server gives at "
-            f"most {most}",
+            f"{options.max_tokens_param}: {options.max_tokens} requested, this server generates at "
+            f"most {max_tokens}",
             param=options.max_tokens_param,
         )
     if options.sampling.guide is not None:
@@ -135,7 +139,7 @@ def check_limits(options: Options, limits: RequestLimits) -> None:
 def check_choices(prompts: int, choices: int, limits: RequestLimits) -> None:
     if prompts * choices > limits.choices:
         raise RequestError(
-            f"{prompts * choices} answers were asked for, this server gives at most "
+            f"{prompts * choices} answers were requested, this server generates at most "
             f"{limits.choices} at once",
             param="n" if choices > 1 else "prompt",
         )
@@ -150,20 +154,20 @@ def _token_request(
     limits: RequestLimits,
     supported: frozenset[str],
 ) -> TokenRequest:
-    room = model.context - len(prompt.ids)
+    available = model.context - len(prompt.ids)
     # Without an answer the prompt may fill the context.
-    if room < (0 if options.max_tokens == 0 else 1):
+    if available < (0 if options.max_tokens == 0 else 1):
         raise PromptTooLong(len(prompt.ids), model.context, prompt.param)
-    # More than fits is a wish for all there is: clients send the same number whatever the prompt.
-    wishes = [room, options.max_tokens, limits.max_tokens]
-    ends = () if options.ignore_end else model.tokenizer.stop_token_ids
-    ends += tuple(token for token in options.stop_token_ids if token not in ends)
+    # A larger number means no limit: clients send the same number whatever the prompt.
+    max_token_limits = [available, options.max_tokens, limits.max_tokens]
+    end_ids = () if options.ignore_end else model.tokenizer.stop_token_ids
+    end_ids += tuple(token for token in options.stop_token_ids if token not in end_ids)
     return TokenRequest(
-        # A list would keep a whole object for every token, as long as the stream is open.
+        # A list would keep an object per token for as long as the stream is open.
         prompt_ids=array("i", prompt.ids),
-        max_tokens=min(wish for wish in wishes if wish is not None),
-        end_id=ends[0] if ends else None,
-        stop_ids=ends[1:],
+        max_tokens=min(wish for wish in max_token_limits if wish is not None),
+        end_id=end_ids[0] if end_ids else None,
+        stop_ids=end_ids[1:],
         sampling=for_choice(options.sampling, index, supported),
         logprobs=options.logprobs,
         top_logprobs=options.top_logprobs,

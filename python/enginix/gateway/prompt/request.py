@@ -1,4 +1,4 @@
-"""What one HTTP request asks of a model, in no dialect: the border between APIs and generation."""
+"""What one HTTP request asks of a model, in no dialect: the interface of APIs and generation."""
 
 from __future__ import annotations
 
@@ -16,42 +16,42 @@ FinishReason = Literal["stop", "length", "tool_calls"]
 
 @dataclass(frozen=True, slots=True)
 class Phases:
-    """What the parts of a reply are held to. Reasoning is free."""
+    """The constraints on a reply's parts. Reasoning is unconstrained."""
 
     call: CallGuide | None = None
-    """Every call."""
+    """For every call."""
     answer: Guide | None = None
-    """The answer's text, unless the model calls a function instead."""
+    """For the answer's text, unless the model calls a function instead."""
     must_call: bool = False
     end_of_reasoning: tuple[int, ...] = ()
-    """The closing tag and what follows it: the model reasons first, and goes on behind these."""
+    """The closing tag and what follows it: the model reasons first, and continues after these."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyFormat:
-    """How tokens become events. Without formats everything is answer text."""
+    """How tokens become events. Without formats all text is the answer."""
 
     reasoning: str | None = None
     tools: str | None = None
     starts_inside: bool = False
     definitions: tuple[Mapping[str, Any], ...] = ()
-    """The request's tools; empty when none may be called."""
+    """The request's tools; empty if none may be called."""
     one_call: bool = False
     must_call: bool = False
     begun: str = ""
-    """The reply's first words, when the prompt holds them already."""
+    """The start of the reply, if the prompt contains it already."""
     phases: Phases | None = None
-    """What its parts are held to, where one guide from the first token on is not enough."""
+    """The constraints on its parts, if one guide from the first token on does not suffice."""
     stop: tuple[str, ...] = ()
     counts: bool = False
-    """Every event is to be preceded by the number of tokens so far."""
+    """Precede every event with the number of tokens so far."""
     continues: bool = False
-    """The reply goes on where the prompt's text ended: its first space is its own."""
+    """The reply continues the prompt's text: its first space is kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Everything one request asks for; each of `requests` becomes one choice of the reply."""
+    """One request; each of `requests` becomes one choice of the reply."""
 
     id: str
     model: ServedModel
@@ -59,12 +59,12 @@ class Ask:
     format: ReplyFormat = field(default_factory=ReplyFormat)
     prompt_tokens: int = 0
     guide_param: str = "response_format"
-    """What the dialect calls the form an answer is held to."""
+    """The dialect's name for the answer's constraint."""
 
 
 @dataclass(frozen=True, slots=True)
 class RelayedAsk:
-    """As Ask, for a model whose own server takes chats: `body` is what that server is asked."""
+    """Like Ask, for a model whose own server accepts chats: `body` is sent to that server."""
 
     id: str
     model: RelayedModel
@@ -72,13 +72,13 @@ class RelayedAsk:
     format: ReplyFormat
     choices: int = 1
     prompt_tokens: int = 0
-    """Nobody here can count them; the reply's end says how many they were."""
+    """Unknown until the end of the reply reports it."""
     blind: Sequence[Mapping[str, Any]] | None = None
-    """The messages for a model that turns out to see no images, where there are any."""
+    """Alternative messages, if there are images and the model turns out not to see them."""
 
     @property
     def requests(self) -> Sequence[int]:
-        """One for each choice."""
+        """One item per choice."""
         return range(self.choices)
 
 
@@ -89,11 +89,11 @@ class TokenLogprob(NamedTuple):
     token: int
     logprob: float
     top: tuple[tuple[int, float], ...] = ()
-    """The likeliest tokens in its place, the likeliest first."""
+    """The likeliest tokens at its position, the likeliest first."""
 
 
 class SpelledLogprob(TokenLogprob):
-    """One that came with its token's text: `entry` is what chat completions show of it."""
+    """A log probability with its token's text: `entry` is its form in chat completions."""
 
     entry: Mapping[str, Any]
 
@@ -103,15 +103,15 @@ class SpelledLogprob(TokenLogprob):
         return self
 
 
-# One for every token when asked for, so a tuple again.
+# One is created for every token on request, hence a tuple.
 class Logprobs(NamedTuple):
-    """The tokens of the events that follow; comes before them."""
+    """The tokens of the events that follow."""
 
     tokens: tuple[TokenLogprob, ...]
 
 
 class Counted(NamedTuple):
-    """How many tokens the choice has by the events that follow."""
+    """How many tokens the choice has including the events that follow."""
 
     tokens: int
 
@@ -125,7 +125,7 @@ class Finished:
     reasoning_tokens: int = 0
     stop_string: str | None = None
     prompt_tokens: int | None = None
-    """Where only the server that answered could count them."""
+    """Set if only the server that answered could count them."""
 
 
 ReplyEvent = Event | Logprobs | Counted | Finished

@@ -1,4 +1,4 @@
-"""How the next token is chosen: the client's wish, else the model's makers', else OpenAI's."""
+"""How the next token is chosen: the client's value, else the model's default, else OpenAI's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from enginix.gateway.prompt.defaults import SamplingDefaults
 from enginix.gateway.schema.fields import SamplingFields
 from enginix.generation.request import Guide, Sampling
 
-# Values that change nothing: not sent, so that a model without the option can still be asked.
+# Values without effect are not sent, so that models without the option still work.
 NEUTRAL = {
     "min_p": 0.0,
     "repetition_penalty": 1.0,
@@ -19,7 +19,7 @@ NEUTRAL = {
     "min_tokens": 0,
 }
 
-# What not every engine can do -> the parameter it is asked for with.
+# Options that not every engine supports -> their parameters.
 OPTIONAL = {
     "min_p": "min_p",
     "seed": "seed",
@@ -57,18 +57,18 @@ def sampling_of(
 
 
 def check_supported(sampling: Sampling, supported: frozenset[str]) -> None:
-    """Refuse by name what this model has no means for."""
+    """Refuse by name what this model does not support."""
     for name, param in OPTIONAL.items():
         if getattr(sampling, name) is not None and name not in supported:
             raise RequestError(
-                f"this model's engine cannot do {param}; leave it out",
+                f"this model's engine does not support {param}; leave it out",
                 param=param,
                 code="unsupported_parameter",
             )
 
 
 def for_choice(sampling: Sampling, index: int, supported: frozenset[str]) -> Sampling:
-    """Every choice draws on its own; engines start from the same seed unless told otherwise."""
+    """Give every choice its own seed; engines otherwise start from the same one."""
     if "seed" not in supported or sampling.top_k == 1:
         return sampling
     seed = secrets.randbits(63) if sampling.seed is None else sampling.seed + index
@@ -92,9 +92,9 @@ def logit_bias(bias: dict[str, float] | None) -> dict[int, float] | None:
 
 
 def _greedy(sampling: Sampling) -> Sampling:
-    # Zero itself divides by zero in some engines; the best of one is the best of all.
+    # Temperature 0 divides by zero in some engines; top_k 1 gives the same result.
     return replace(sampling, temperature=None, top_p=None, min_p=None, seed=None, top_k=1)
 
 
-def _chosen(wish: float | None, default: float) -> float:
-    return default if wish is None else wish
+def _chosen(requested: float | None, default: float) -> float:
+    return default if requested is None else requested

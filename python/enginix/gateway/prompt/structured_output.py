@@ -1,4 +1,4 @@
-"""What an answer must look like: OpenAI's response_format and the extensions of local servers."""
+"""Structured output: OpenAI's response_format and the extensions of local servers."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from enginix.gateway.schema.chat import GuidedFields, ResponseFormat, Structured
 from enginix.gateway.schema.fields import Schema
 from enginix.generation.request import Guide
 
-# Its own clients send it empty where there is none.
+# llama.cpp's own clients send it empty to mean none.
 LLAMA_CPPS = "grammar"
-# Field -> what makes its value a guide.
+# Field -> the function that makes its value a guide.
 Makers = dict[str, Callable[[Any], Guide | None]]
 
 
 def guide_of(fields: GuidedFields) -> Guide | None:
-    """The one guide a request asks for; None for free text."""
+    """The guide that a request asks for; None for free text."""
     return _only_guide(fields, MAKERS)
 
 
 def _only_guide(fields: Schema, makers: Makers, where: str = "") -> Guide | None:
-    asked: dict[str, Guide | None] = {}
+    guided_fields: dict[str, Guide | None] = {}
     for name, make in makers.items():
         if (value := getattr(fields, name)) is not None:
             if value == "" and (where or name != LLAMA_CPPS):
                 raise _empty(where + name.rstrip("_"))
-            asked[name] = make(value)
-    guides = {name.rstrip("_"): guide for name, guide in asked.items() if guide is not None}
+            guided_fields[name] = make(value)
+    guides = {name.rstrip("_"): guide for name, guide in guided_fields.items() if guide is not None}
     if len(guides) > 1:
         raise RequestError(
-            f"{' and '.join(guides)} each say what the answer must look like; send one of them",
+            f"{' and '.join(guides)} each constrain the answer; send only one of them",
             param=next(iter(guides)),
             code="invalid_value",
         )
@@ -66,8 +66,8 @@ def _choice_guide(choices: list[str]) -> Guide:
     return Guide("regex", "|".join(f"({re.escape(choice)})" for choice in choices))
 
 
-def _structured_guide(asked: StructuredOutputs) -> Guide | None:
-    return _only_guide(asked, STRUCTURED, "structured_outputs.")
+def _structured_guide(guided_fields: StructuredOutputs) -> Guide | None:
+    return _only_guide(guided_fields, STRUCTURED, "structured_outputs.")
 
 
 def _any_json(wanted: bool) -> Guide | None:
@@ -111,7 +111,7 @@ def _needed(value: Any, where: str) -> Any:
 
 def _empty(where: str) -> RequestError:
     return RequestError(
-        f"{where} is empty, which no answer is held to; leave it out",
+        f"{where} is empty, which no answer can match; leave it out",
         param=where,
         code="invalid_value",
     )

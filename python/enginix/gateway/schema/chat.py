@@ -25,7 +25,7 @@ TEXTS = frozenset({"text", "input_text", "output_text", "refusal"})
 
 
 class Part(Schema):
-    """A piece of a message; which types a model can read is not the schema's to say."""
+    """A part of a message; the schema does not know which types a model can read."""
 
     type: str
     text: str | None = None
@@ -76,7 +76,7 @@ class Function(Schema):
 
 
 class Custom(Schema):
-    """A tool that takes a text instead of arguments."""
+    """A tool that takes text instead of arguments."""
 
     name: Annotated[str, Field(min_length=1)]
     description: str | None = None
@@ -138,7 +138,7 @@ class ResponseFormat(Schema):
     type: Literal["text", "json_object", "json_schema", "regex", "grammar"]
     json_schema: JsonSchema | None = None
     schema_: Annotated[dict[str, Any] | bool | None, Field(alias="schema")] = None
-    """llama.cpp's, of a json_object."""
+    """llama.cpp's extension of json_object."""
     pattern: str | None = None
     grammar: str | None = None
 
@@ -147,7 +147,7 @@ Choices = Annotated[list[str], Field(min_length=1)]
 
 
 class StructuredOutputs(Schema):
-    """vLLM's one field for all of them."""
+    """vLLM's single field for structured output."""
 
     json_: Annotated[str | dict[str, Any] | None, Field(alias="json")] = None
     regex: str | None = None
@@ -157,7 +157,7 @@ class StructuredOutputs(Schema):
 
 
 class GuidedFields(Schema):
-    """Ways to say what the answer must look like: OpenAI's, vLLM's older and newer, llama.cpp's."""
+    """Structured output: OpenAI's field, vLLM's older and newer ones, llama.cpp's."""
 
     response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None
@@ -172,7 +172,7 @@ class GuidedFields(Schema):
 class ChatRequest(SamplingFields, GuidedFields):
     model: str | None = None
     engine: str | None = None
-    """Chooses among the engines that serve the model."""
+    """Selects one of the engines that serve the model."""
     messages: list[ChatMessage]
     n: Count | None = None
     stop: str | list[str] | None = None
@@ -191,7 +191,7 @@ class ChatRequest(SamplingFields, GuidedFields):
     reasoning_effort: Effort | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     continue_final_message: bool | None = None
-    # Known and impossible here: refused by name instead of being ignored.
+    # Known but not supported: refused by name instead of ignored.
     functions: Any = None
     function_call: Any = None
     audio: Any = None

@@ -19,7 +19,7 @@ from enginix.gateway.schema.fields import (
 class CompletionRequest(SamplingFields, GuidedFields):
     model: str | None = None
     engine: str | None = None
-    """Chooses among the engines that serve the model."""
+    """Selects one of the engines that serve the model."""
     prompt: str | list[str] | list[Integer] | list[list[Integer]]
     n: Count | None = None
     best_of: Count | None = None
@@ -29,7 +29,7 @@ class CompletionRequest(SamplingFields, GuidedFields):
     echo: bool | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    # Known and impossible here: refused by name instead of being ignored.
+    # Known but not supported: refused by name instead of ignored.
     suffix: str | None = None
     use_beam_search: bool | None = None
     prompt_logprobs: Any = None

@@ -1,4 +1,4 @@
-"""Building blocks of every request schema: strict types, bounds, and what is ignored."""
+"""Building blocks of every request schema: strict types, bounds, and unknown fields."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ class Schema(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
 
 
-# What an engine's tensors take.
-LARGEST = 2**31 - 1
+# The range of an engine's tensors.
+MAX_INT32 = 2**31 - 1
 
 
-def _whole(value: Any) -> Any:
+def _as_integer(value: Any) -> Any:
     # JavaScript and Lua clients write 100.0 for 100.
     if not (isinstance(value, float) and value.is_integer()):
         return value
-    # Some write 1e300 for as many as there are; JSON is written with no more than 64 bits.
+    # Some write 1e300 for no limit; JSON output allows 64 bits.
     return int(value) if abs(value) < 2**63 else (2**63 - 1) * (1 if value > 0 else -1)
 
 
-Integer = Annotated[int, BeforeValidator(_whole)]
+Integer = Annotated[int, BeforeValidator(_as_integer)]
 Positive = Annotated[Integer, Field(ge=1)]
-NotNegative = Annotated[Integer, Field(ge=0, le=LARGEST)]
-Count = Annotated[Integer, Field(ge=1, le=LARGEST)]
+NotNegative = Annotated[Integer, Field(ge=0, le=MAX_INT32)]
+Count = Annotated[Integer, Field(ge=1, le=MAX_INT32)]
 Token = NotNegative
-TopK = Annotated[Integer, Field(ge=-1, le=LARGEST)]
+TopK = Annotated[Integer, Field(ge=-1, le=MAX_INT32)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 
 
 def only_known(types: frozenset[str]) -> BeforeValidator:
-    """Lets a part of another type through with its type alone: what is skipped is not judged."""
+    """Keep only the type of a part of any other type: ignored parts are not validated."""
 
     def bare(part: Any) -> Any:
         kind = part.get("type") if isinstance(part, dict) else None
@@ -48,11 +48,11 @@ def only_known(types: frozenset[str]) -> BeforeValidator:
 class StreamOptions(Schema):
     include_usage: bool = False
     continuous_usage_stats: bool = False
-    """vLLM's: with every chunk, as far as it has come."""
+    """vLLM's: usage so far in every chunk."""
 
 
 class SamplingFields(Schema):
-    """How the next token is chosen: OpenAI's fields and the common extensions of local servers."""
+    """How the next token is chosen: OpenAI's fields and local servers' common extensions."""
 
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Fraction | None = None

@@ -10,7 +10,7 @@ from enginix.gateway.schema.fields import Fraction, Integer, Positive, Schema, T
 
 
 class InferenceRequest(Schema):
-    """Camel case, and a stream unless told otherwise."""
+    """Camel case, and streams by default."""
 
     modelId: str
     prompt: str

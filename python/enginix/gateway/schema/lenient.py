@@ -1,23 +1,23 @@
-"""Spellings that clients carry from one dialect into another, as the dialect itself spells them.
+"""Translates spellings that clients carry over from another dialect.
 
-Each function takes what a client sent, of any shape, and gives it back the same or respelled;
-whether it is right then is the schema's to say.
+Each function takes any value and returns it unchanged or respelled; the schema validates it
+afterwards.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-# Words for how much must be called -> OpenAI's word.
-WORDS = {"auto": "auto", "none": "none", "required": "required", "any": "required"}
-ANTHROPIC_WORDS = {**{word: word for word in ("auto", "any", "none")}, "required": "any"}
+# Values for how much to call -> OpenAI's value.
+CHOICES = {"auto": "auto", "none": "none", "required": "required", "any": "required"}
+ANTHROPIC_CHOICES = {**{word: word for word in ("auto", "any", "none")}, "required": "any"}
 NAMED = ("function", "tool", "custom")
 
 
 def chat_choice(choice: Any) -> Any:
-    """`tool_choice` of chat completions: a word, or a named tool inside its type's own field."""
-    if (word := _word(choice)) is not None:
-        return WORDS[word]
+    """`tool_choice` of chat completions: a string, or a named tool inside its type's own field."""
+    if (word := _choice_name(choice)) is not None:
+        return CHOICES[word]
     if not isinstance(choice, dict):
         return choice
     kind = choice.get("type", "function" if "function" in choice else None)
@@ -37,9 +37,9 @@ def chat_choice(choice: Any) -> Any:
 
 
 def responses_choice(choice: Any) -> Any:
-    """`tool_choice` of responses: a word, or a tool with its name beside its type."""
-    if (word := _word(choice)) is not None:
-        return WORDS[word]
+    """`tool_choice` of responses: a string, or a tool with its name beside its type."""
+    if (word := _choice_name(choice)) is not None:
+        return CHOICES[word]
     if not isinstance(choice, dict):
         return choice
     kind = choice.get("type", "function" if "function" in choice else None)
@@ -57,14 +57,14 @@ def responses_choice(choice: Any) -> Any:
 
 
 def messages_choice(choice: Any) -> Any:
-    """`tool_choice` of Anthropic's messages: always an object, `tool` where one is named."""
-    if isinstance(choice, str) and choice in ANTHROPIC_WORDS:
-        return {"type": ANTHROPIC_WORDS[choice]}
+    """`tool_choice` of Anthropic's messages: always an object, `tool` for a named one."""
+    if isinstance(choice, str) and choice in ANTHROPIC_CHOICES:
+        return {"type": ANTHROPIC_CHOICES[choice]}
     if not isinstance(choice, dict):
         return choice
     kind = choice.get("type")
-    if isinstance(kind, str) and kind in ANTHROPIC_WORDS:
-        return {**choice, "type": ANTHROPIC_WORDS[kind]}
+    if isinstance(kind, str) and kind in ANTHROPIC_CHOICES:
+        return {**choice, "type": ANTHROPIC_CHOICES[kind]}
     if kind in ("function", "custom"):
         inner = choice.get(kind)
         named = {"name": inner["name"]} if isinstance(inner, dict) and "name" in inner else {}
@@ -88,7 +88,7 @@ def chat_tool(tool: Any) -> Any:
 
 
 def chat_call(call: Any) -> Any:
-    """A call in the history of a chat: of a function, whatever its type is called, or custom."""
+    """A call in a chat's history: of a function, whatever its type is called, or custom."""
     if not isinstance(call, dict):
         return call
     kind = "custom" if "custom" in call and "function" not in call else "function"
@@ -122,6 +122,6 @@ def messages_tool(tool: Any) -> Any:
     return {**plain, "input_schema": function.get("parameters")}
 
 
-def _word(choice: Any) -> str | None:
+def _choice_name(choice: Any) -> str | None:
     word = choice.get("type") if isinstance(choice, dict) else choice
-    return word if isinstance(word, str) and word in WORDS else None
+    return word if isinstance(word, str) and word in CHOICES else None

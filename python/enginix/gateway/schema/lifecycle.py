@@ -10,7 +10,7 @@ from enginix.gateway.schema.fields import Positive, Schema
 
 
 class LoadRequest(Schema):
-    """A model by its name, or by its directory and the name it is to have."""
+    """A model by its name, or by its directory and a new name."""
 
     model: str | None = None
     model_path: str | None = None

@@ -11,7 +11,7 @@ from enginix.gateway.schema.lenient import messages_choice, messages_tool
 
 
 class Block(Schema):
-    """A piece of a message. Only its type is judged here: what is skipped may hold anything."""
+    """A block of a message. Only its type is validated: ignored blocks may contain anything."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -81,7 +81,7 @@ class Tool(Schema):
 
 
 class FunctionTool(Schema):
-    """What is asked of a tool that a model is to call."""
+    """The fields required of a tool that a model may call."""
 
     name: Annotated[str, Field(min_length=1)]
     description: str | None = None
@@ -96,7 +96,7 @@ class ToolChoice(Schema):
 
 
 class Thinking(Schema):
-    """`type` is a word that grows; whatever is not "disabled" thinks."""
+    """`type` is open-ended; anything but "disabled" enables thinking."""
 
     type: str
     budget_tokens: Integer | None = None
@@ -113,7 +113,7 @@ class OutputConfig(Schema):
 
 
 class CountRequest(Schema):
-    """What /v1/messages/count_tokens takes."""
+    """The body of /v1/messages/count_tokens."""
 
     model: str | None = None
     messages: Annotated[list[Message], Field(min_length=1)]

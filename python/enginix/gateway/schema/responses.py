@@ -23,7 +23,7 @@ TEXTS = frozenset(
 
 
 class Part(Schema):
-    """A piece of a message; which types a model can read is not the schema's to say."""
+    """A part of a message; the schema does not know which types a model can read."""
 
     type: str
     text: str | None = None
@@ -36,7 +36,7 @@ Content = str | list[AnyPart] | None
 
 
 class Item(Schema):
-    """One of the input's items. Only its type is judged here: what is skipped may hold anything."""
+    """One input item. Only its type is validated: ignored items may contain anything."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -54,7 +54,7 @@ class ReasoningItem(Schema):
 
 
 class CallItem(Schema):
-    """A call of any kind: which of the fields there are is its type's to say."""
+    """A call of any kind; its type decides which fields it has."""
 
     id: str | None = None
     call_id: str | None = None
@@ -99,7 +99,7 @@ class ReferenceItem(Schema):
 
 
 class Tool(Schema):
-    """A tool of any type; all of them are shown again."""
+    """A tool of any type; responses echo all of them."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -110,7 +110,7 @@ AnyTool = Annotated[Tool, BeforeValidator(responses_tool)]
 
 
 class ToolsItem(Schema):
-    """Tools that came later than the first ones, or were found by a search."""
+    """Tools that were added later, or found by a search."""
 
     call_id: str | None = None
     execution: str | None = None
@@ -146,7 +146,7 @@ class ShellTool(Schema):
 
 
 class ToolChoice(Schema):
-    """One tool by its type and name, or some of them as `allowed_tools`."""
+    """One tool by type and name, or several as `allowed_tools`."""
 
     type: str
     name: str | None = None
@@ -200,7 +200,7 @@ class ResponseRequest(Schema):
     user: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
-    # Known and impossible here: refused by name instead of being ignored.
+    # Known but not supported: refused by name instead of ignored.
     background: bool | None = None
     conversation: Any = None
     prompt: Any = None

@@ -180,7 +180,7 @@ async def test_a_message_beyond_the_limit_is_refused_before_it_is_gathered(
 
     async with hostile(script) as address:
         client = connect(address, max_message_bytes=1000)
-        with pytest.raises(GenerationFailed, match="2000 bytes; this client takes 1000"):
+        with pytest.raises(GenerationFailed, match="2000 bytes; the limit is 1000"):
             await ask(client)
         assert await ids(client) == [1]
 

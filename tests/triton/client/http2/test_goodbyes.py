@@ -221,7 +221,7 @@ async def test_a_status_after_tokens_comes_after_them(connect: Connect) -> None:
 @pytest.mark.parametrize(
     ("ending", "words"),
     [
-        (lambda stream: trailers(stream), "before the answer's last token"),
+        (lambda stream: trailers(stream), "before the last token"),
         (lambda stream: frame(DATA, END_STREAM, stream), "without a status"),
         (
             lambda stream: frame(DATA, 0, stream, tokens(9)[:10]) + trailers(stream),
@@ -229,7 +229,7 @@ async def test_a_status_after_tokens_comes_after_them(connect: Connect) -> None:
         ),
         (
             lambda stream: frame(DATA, 0, stream, grpc_message(b"\x0a\xff\xff")),
-            "no ModelStreamInferResponse",
+            "not a ModelStreamInferResponse",
         ),
         (lambda stream: frame(DATA, 0, stream, grpc_message(b"", compressed=1)), "compressed"),
         (
@@ -348,7 +348,7 @@ async def test_used_up_stream_numbers_lead_to_a_new_connection() -> None:
         host, _, port = address.rpartition(":")
         connection = Connection(address, Limits(), lambda: None, first_id=2**31 - 1)
         await asyncio.get_running_loop().create_connection(lambda: connection, host, int(port))
-        await connection.settled()
+        await connection.handshake_done()
         assert connection.usable
         stream = connection.start(b"")
         assert not connection.usable

@@ -69,7 +69,7 @@ async def test_a_name_that_is_lost_keeps_its_last_addresses() -> None:
 
 async def test_a_name_that_was_never_known_is_asked_for_again() -> None:
     one = Resolver((NAME,), Names(None, ["10.0.0.1"]).look_up, suspect=0)
-    with pytest.raises(BackendUnavailable, match="cannot find host 'triton'"):
+    with pytest.raises(BackendUnavailable, match="cannot resolve host 'triton'"):
         await one.targets()
     assert await hosts(one) == {"10.0.0.1"}
 

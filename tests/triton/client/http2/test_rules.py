@@ -48,7 +48,7 @@ BROKEN = {
     "DATA for a stream of the server": (frame(DATA, 0, 2, tokens(1)), PROTOCOL),
     "HEADERS on the connection": (frame(HEADERS, END_HEADERS, 0, OK), PROTOCOL),
     "HEADERS for a stream never begun": (frame(HEADERS, END_HEADERS, 99, OK), PROTOCOL),
-    "HEADERS amid the DATA": (response_headers(1) * 2, PROTOCOL),
+    "HEADERS between DATA frames": (response_headers(1) * 2, PROTOCOL),
     "HEADERS that are all padding": (frame(HEADERS, END_HEADERS | PADDED, 1, b"\x09"), PROTOCOL),
     "HEADERS too short for a priority": (frame(HEADERS, END_HEADERS | 0x20, 1, b"abc"), SIZE),
     "HEADERS that cannot be read": (
@@ -108,7 +108,7 @@ BROKEN = {
     "GOAWAY on a stream": (frame(GOAWAY, 0, 1, bytes(8)), PROTOCOL),
     "a short GOAWAY": (frame(GOAWAY, 0, 0, b"abc"), SIZE),
     "a short WINDOW_UPDATE": (frame(WINDOW_UPDATE, 0, 0, b"abc"), SIZE),
-    "a WINDOW_UPDATE of nothing": (frame(WINDOW_UPDATE, 0, 0, bytes(4)), PROTOCOL),
+    "a WINDOW_UPDATE of 0 bytes": (frame(WINDOW_UPDATE, 0, 0, bytes(4)), PROTOCOL),
     "WINDOW_UPDATE for a stream never begun": (
         frame(WINDOW_UPDATE, 0, 99, b"\0\0\0\1"),
         PROTOCOL,
@@ -220,7 +220,7 @@ async def test_a_server_that_asks_but_does_not_read_is_left(connect: Connect) ->
             await peer.flushed()
 
     async with hostile(script) as address:
-        with pytest.raises(BackendUnavailable, match="asks but does not read"):
+        with pytest.raises(BackendUnavailable, match="sends but does not read"):
             await ask(connect(address, first_token=60.0, silence=60.0))
 
 

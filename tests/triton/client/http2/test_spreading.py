@@ -236,5 +236,5 @@ async def test_an_ipv6_address_is_reached(connect: Connect) -> None:
 
 
 async def test_a_name_nobody_knows_is_said(connect: Connect) -> None:
-    with pytest.raises(BackendUnavailable, match=r"cannot find host 'no-such-host\.invalid'"):
+    with pytest.raises(BackendUnavailable, match=r"cannot resolve host 'no-such-host\.invalid'"):
         await ask(connect("no-such-host.invalid:8001"))
