@@ -25,9 +25,9 @@ let
     triton = runtimeOf;
     llamacpp = runtimeOf;
     trtllm = _: { ENGINIX_RUNTIME_TRTLLM = "${self.tensorrt-llm-runtime}"; };
-    # vLLM is the machine's own: it has to fit the machine's CUDA.
-    vllm = _: { };
   };
+  # Other servers, such as vLLM, are the machine's own: they have to fit the machine's CUDA.
+  variablesOf = entry: (runtimes.${kind entry} or (_: { })) entry;
 
   # Of several it tells them apart by the names in their manifests.
   enginesOf =
@@ -55,7 +55,7 @@ let
           name
         ];
         environment = lib.mergeAttrsList (
-          [ (enginesOf content.model) ] ++ map (entry: runtimes.${kind entry} entry) content.model
+          [ (enginesOf content.model) ] ++ map variablesOf content.model
         );
       };
     };

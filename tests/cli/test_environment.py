@@ -63,6 +63,6 @@ def test_a_user_names_secrets_that_every_child_is_given(monkeypatch: pytest.Monk
 
 def test_a_child_may_hand_on_what_was_named_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_TOKEN", "x")
-    for name, value in environment.for_server(["MY_TOKEN"]).items():
+    for name, value in environment.for_server(["MY_TOKEN"], False).items():
         monkeypatch.setenv(name, value)
     assert environment.for_child()["MY_TOKEN"] == "x"

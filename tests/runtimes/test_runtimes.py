@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from enginix.errors import RuntimeMissing, UsageError
-from enginix.runtimes.find import find_recipe, find_runtime, runtime_root
+from enginix.errors import RuntimeMissing
+from enginix.runtimes.find import find_runtime, runtime_root
 from enginix.runtimes.make import make_runtime
 from enginix.runtimes.runtime import TRITON_CPU, Recipe, Runtime
 from enginix.runtimes.triton_cpu import (
@@ -39,13 +39,6 @@ def pretend_made(root: Path) -> Path:
 
 def silent(line: str) -> None:
     pass
-
-
-def test_an_unknown_kind_names_the_known_ones() -> None:
-    with pytest.raises(
-        UsageError, match="there is llamacpp, triton, triton-cpu, trtllm, vllm, vllm-cpu"
-    ):
-        find_recipe("vlmm")
 
 
 def test_other_requirements_are_another_runtime() -> None:

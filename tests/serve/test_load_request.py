@@ -17,7 +17,7 @@ from enginix.manifest import (
     write_manifest,
 )
 from enginix.serve.load_request import LoadRequest, entry_of
-from enginix.serve.profile import ModelEntry
+from enginix.serve.model_entry import ModelEntry
 
 QWEN = ModelEntry("qwen", engine="vllm", aliases=["chat"], memory=0.4, http_port=8100)
 TINY = ModelEntry("tiny", engine="triton", aliases=["chat"])

@@ -18,8 +18,10 @@ from enginix.manifest import (
     Source,
     write_manifest,
 )
-from enginix.serve.commands import llama_server_command, trtllm_command, vllm_command
 from enginix.serve.models_file import catalogue_profile, read_models_file
+from enginix.serve.servers.llamacpp import LLAMACPP
+from enginix.serve.servers.trtllm import TRTLLM
+from enginix.serve.servers.vllm import VLLM
 
 LIMITS = {"max_batch_size": 4, "max_input_len": 3072, "max_output_len": 1024}
 
@@ -58,7 +60,7 @@ def test_limits_become_trtllm_serves_options(directory: Path, engine: str) -> No
     row = {"engine": engine, "model_path": "checkpoint", "tensor_parallel_size": 2, **LIMITS}
     profile = read_models_file(write(directory, m={**row, "dtype": "float16"}))
     (entry,) = profile.models
-    command = trtllm_command(["trtllm-serve"], entry, entry.path, directory / "m.yaml")
+    command = TRTLLM.command(["trtllm-serve"], entry, entry.path, directory / "m.yaml")
     assert command.argv[1] == str(directory / "checkpoint")
     assert {"--max_batch_size=4", "--max_seq_len=4096", "--tp_size=2"} < set(command.argv)
     assert json.loads(command.files[directory / "m.yaml"]) == {"dtype": "float16"}
@@ -67,7 +69,7 @@ def test_limits_become_trtllm_serves_options(directory: Path, engine: str) -> No
 def test_limits_become_vllms_options(directory: Path) -> None:
     row = {"engine": "vllm", "model_path": "checkpoint", "tensor_parallel_size": 2, **LIMITS}
     (entry,) = read_models_file(write(directory, m={**row, "dtype": "bfloat16"})).models
-    argv = vllm_command(["vllm", "serve"], entry, entry.path).argv
+    argv = VLLM.command(["vllm", "serve"], entry, entry.path, directory).argv
     assert {
         *("--served-model-name=m", "--max-num-seqs=4", "--max-model-len=4096"),
         *("--tensor-parallel-size=2", "--dtype=bfloat16"),
@@ -79,7 +81,7 @@ def test_limits_become_llama_servers_options(directory: Path, path: str) -> None
     row = {"engine": "llamacpp", "model_path": path, **LIMITS}
     (entry,) = read_models_file(write(directory, m=row)).models
     assert Path(entry.path) == directory / path
-    argv = llama_server_command(["llama-server"], entry, Path(entry.path)).argv
+    argv = LLAMACPP.command(["llama-server"], entry, entry.path, directory).argv
     assert {"--parallel=4", "--context=4096"} < set(argv)
 
 
@@ -123,7 +125,10 @@ ROW = '"engine": "vllm", "model_path": "checkpoint"'
         ('{"models": {"a": {ROW, "dtype": 16}}}', "dtype: expected a text, got 16"),
         ('{"models": {"a": {"engine": "vllm"}}}', "a: model_path is missing"),
         ('{"models": {"a": {"model_path": "checkpoint"}}}', "a: engine is missing"),
-        ('{"models": {"a": {"engine": "tgi", "model_path": "x"}}}', "expected one of tensorrt-llm"),
+        (
+            '{"models": {"a": {"engine": "tgi", "model_path": "x"}}}',
+            "one of triton, tensorrt-llm",
+        ),
         ('{"models": {"a": {"engine": "vllm", "model_path": "x"}}}', "x is not there; expected a"),
         ('{"models": {"a": {"engine": "vllm", "model_path": "gguf"}}}', "has no config.json, whi"),
         ('{"models": {"a": {"engine": "triton", "model_path": "gguf"}}}', "has no manifest.json"),
@@ -175,7 +180,7 @@ def test_a_model_of_the_catalogue_is_a_profile_with_the_engine_that_was_asked_fo
     (asked,) = catalogue_profile("demo", "llamacpp").models
     assert (usual.name, usual.engine, usual.path) == ("demo", "triton", "")
     assert (asked.name, asked.engine) == ("demo", "llamacpp")
-    with pytest.raises(UsageError, match="expected an engine of tensorrt-llm, trtllm"):
+    with pytest.raises(UsageError, match="expected an engine of triton, tensorrt-llm"):
         catalogue_profile("demo", "tgi")
     with pytest.raises(ModelUnknown, match="no model named 'demmo' in the catalogue; did you mean"):
         catalogue_profile("demmo", "vllm")

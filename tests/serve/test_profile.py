@@ -8,8 +8,9 @@ import pytest
 
 from enginix.catalog.load import find_model
 from enginix.errors import UsageError
+from enginix.serve.model_entry import ModelEntry
 from enginix.serve.overrides import overridden
-from enginix.serve.profile import ModelEntry, Profile, check, load_profile, profile_names
+from enginix.serve.profile import Profile, check, load_profile, profile_names
 
 ONE = 'title = "x"\n[[model]]\nname = "a"\n'
 TWO = '[[model]]\nname = "b"\nengine = "vllm"\nhttp_port = 1\n'

@@ -16,7 +16,7 @@ from enginix import ports
 from enginix.errors import ProcessError, StartFailed
 from enginix.marked import end_marked, marked
 from enginix.ports import until_free
-from enginix.serve import server_process as child
+from enginix.serve import server_process
 from enginix.serve.restart import RestartingServer
 from enginix.serve.server_process import MARK, ServerSpec, State
 from tests.conftest import free_ports
@@ -37,7 +37,7 @@ signal.pause()
 """
 
 
-def server(directory: Path, port: int, mark: str) -> RestartingServer:
+def restarting_server(directory: Path, port: int, mark: str) -> RestartingServer:
     ready = directory / "ready"
 
     async def is_ready() -> bool:
@@ -61,29 +61,29 @@ async def test_what_a_killed_server_leaves_running_is_gone_before_the_next_start
     tmp_path: Path,
 ) -> None:
     (port,) = free_ports(1)
-    keeper = server(tmp_path, port, "restarts")
-    await keeper.load()
+    server = restarting_server(tmp_path, port, "restarts")
+    await server.load()
     try:
-        first, holder = keeper.child.pid, int((tmp_path / "ready").read_text())
+        first, holder = server.process.pid, int((tmp_path / "ready").read_text())
         (tmp_path / "ready").unlink()
         assert first is not None
         os.kill(first, signal.SIGKILL)
         async with asyncio.timeout(20):
-            while keeper.child.pid in (None, first) or keeper.child.state is not State.LOADED:
-                await keeper.child.change.wait()
-        assert keeper.restarts == 1
+            while server.process.pid in (None, first) or server.process.state is not State.LOADED:
+                await server.process.change.wait()
+        assert server.restarts == 1
         assert not is_alive(holder)
     finally:
-        await keeper.unload()
+        await server.unload()
     assert not marked(MARK, "restarts")
 
 
 async def test_an_unloaded_server_leaves_nothing_running_that_had_left_it(tmp_path: Path) -> None:
     (port,) = free_ports(1)
-    keeper = server(tmp_path, port, "unloads")
-    await keeper.load()
+    server = restarting_server(tmp_path, port, "unloads")
+    await server.load()
     holder = int((tmp_path / "ready").read_text())
-    await keeper.unload()
+    await server.unload()
     assert not is_alive(holder)
 
 
@@ -105,12 +105,12 @@ async def test_a_start_waits_for_the_port_and_says_so(tmp_path: Path) -> None:
     ports.logger.addHandler(waiting)
     with socket.create_server((HOST, 0)) as other:
         port = other.getsockname()[1]
-        keeper = server(tmp_path, port, "waits")
-        loading = asyncio.create_task(keeper.load())
+        server = restarting_server(tmp_path, port, "waits")
+        loading = asyncio.create_task(server.load())
         await asyncio.wait_for(waiting.event.wait(), 10)
     ports.logger.removeHandler(waiting)
     await loading
-    await keeper.unload()
+    await server.unload()
     assert waiting.line.startswith(f"port {port} is taken by")
     assert waiting.line.endswith(f"(pid {os.getpid()}); waiting up to 15 s for it")
 
@@ -118,13 +118,13 @@ async def test_a_start_waits_for_the_port_and_says_so(tmp_path: Path) -> None:
 async def test_a_port_that_stays_taken_is_a_failed_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(child, "PORT_SECONDS", 0.2)
+    monkeypatch.setattr(server_process, "PORT_SECONDS", 0.2)
     with socket.create_server((HOST, 0)) as other:
         port = other.getsockname()[1]
-        keeper = server(tmp_path, port, "fails")
+        server = restarting_server(tmp_path, port, "fails")
         with pytest.raises(StartFailed, match=rf"not started: port {port} is still taken by"):
-            await keeper.load(persistent=False)
-    await keeper.unload()
+            await server.load(persistent=False)
+    await server.unload()
 
 
 async def test_waiting_for_a_port_is_bounded() -> None:

@@ -20,7 +20,7 @@ from enginix.serve.supervisor import supervised
 FOREVER = "import signal; open(r'{mark}', 'w').close(); signal.pause()"
 
 
-def server(
+def restarting_server(
     directory: Path, name: str, code: str = FOREVER, deadline: float = 20
 ) -> RestartingServer:
     """A program that is ready once it has made its mark, a file."""
@@ -52,24 +52,24 @@ def is_alive(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] != "Z"
 
 
-async def changed(keeper: RestartingServer, pid: int | None) -> None:
+async def changed(server: RestartingServer, pid: int | None) -> None:
     """Until it has another process and serves."""
     async with asyncio.timeout(20):
-        while keeper.child.pid in (None, pid) or keeper.child.state is not State.LOADED:
-            await keeper.child.change.wait()
+        while server.process.pid in (None, pid) or server.process.state is not State.LOADED:
+            await server.process.change.wait()
 
 
 async def test_each_server_starts_after_the_one_before_is_ready(tmp_path: Path) -> None:
     ready: list[str] = []
-    keepers = [server(tmp_path, "first"), server(tmp_path, "second")]
-    async with supervised(keepers, lambda keeper, _: ready.append(keeper.name)):
+    servers = [restarting_server(tmp_path, "first"), restarting_server(tmp_path, "second")]
+    async with supervised(servers, lambda server, _: ready.append(server.name)):
         assert ready == ["first", "second"]
 
 
 async def test_all_servers_are_gone_after_the_block(tmp_path: Path) -> None:
-    keepers = [server(tmp_path, "first"), server(tmp_path, "second")]
-    async with supervised(keepers, lambda *_: None):
-        pids = [keeper.child.pid or 0 for keeper in keepers]
+    servers = [restarting_server(tmp_path, "first"), restarting_server(tmp_path, "second")]
+    async with supervised(servers, lambda *_: None):
+        pids = [server.process.pid or 0 for server in servers]
         assert all(is_alive(pid) for pid in pids)
     assert not any(is_alive(pid) for pid in pids)
 
@@ -77,17 +77,20 @@ async def test_all_servers_are_gone_after_the_block(tmp_path: Path) -> None:
 async def test_a_server_that_ends_early_is_quoted(tmp_path: Path) -> None:
     code = "print('no such engine'); raise SystemExit(3)"
     with pytest.raises(StartFailed, match=r"first exited with status 3(.|\n)*no such engine"):
-        async with supervised([server(tmp_path, "first", code)], lambda *_: None):
+        async with supervised([restarting_server(tmp_path, "first", code)], lambda *_: None):
             pass
 
 
 async def test_a_failed_start_ends_those_already_running(tmp_path: Path) -> None:
-    keepers = [server(tmp_path, "first"), server(tmp_path, "second", "raise SystemExit(1)")]
+    servers = [
+        restarting_server(tmp_path, "first"),
+        restarting_server(tmp_path, "second", "raise SystemExit(1)"),
+    ]
     seen: list[tuple[str, bool]] = []
     before = descendants(os.getpid())
     with pytest.raises(StartFailed, match="second"):
         async with supervised(
-            keepers, lambda keeper, failure: seen.append((keeper.name, failure is None))
+            servers, lambda server, failure: seen.append((server.name, failure is None))
         ):
             pass
     assert seen == [("first", True), ("second", False)]
@@ -97,16 +100,19 @@ async def test_a_failed_start_ends_those_already_running(tmp_path: Path) -> None
 async def test_an_optional_server_that_fails_does_not_keep_the_others_from_serving(
     tmp_path: Path,
 ) -> None:
-    keepers = [server(tmp_path, "broken", "raise SystemExit(1)"), server(tmp_path, "sound")]
-    async with supervised(keepers, lambda *_: None, optional=frozenset({"broken"})):
-        assert keepers[1].child.state is State.LOADED
-        assert "status 1" in (keepers[0].child.error or "")
+    servers = [
+        restarting_server(tmp_path, "broken", "raise SystemExit(1)"),
+        restarting_server(tmp_path, "sound"),
+    ]
+    async with supervised(servers, lambda *_: None, optional=frozenset({"broken"})):
+        assert servers[1].process.state is State.LOADED
+        assert "status 1" in (servers[0].process.error or "")
 
 
 async def test_a_server_that_is_never_ready_is_given_up(tmp_path: Path) -> None:
-    keeper = server(tmp_path, "first", "import signal; signal.pause()", deadline=0.3)
-    with pytest.raises(StartFailed, match=r"not ready within 0\.3 s; it said nothing"):
-        async with supervised([keeper], lambda *_: None):
+    server = restarting_server(tmp_path, "first", "import signal; signal.pause()", deadline=0.3)
+    with pytest.raises(StartFailed, match=r"not ready within 0\.3 s; it logged nothing"):
+        async with supervised([server], lambda *_: None):
             pass
 
 
@@ -118,73 +124,73 @@ async def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 async def test_a_server_that_is_killed_is_started_again(tmp_path: Path) -> None:
-    keeper = server(tmp_path, "first")
-    async with supervised([keeper], lambda *_: None):
-        pid = keeper.child.pid or 0
+    server = restarting_server(tmp_path, "first")
+    async with supervised([server], lambda *_: None):
+        pid = server.process.pid or 0
         os.kill(pid, 9)
-        await changed(keeper, pid)
-        assert keeper.restarts == 1
-        assert "first was killed by SIGKILL" in (keeper.child.error or "")
+        await changed(server, pid)
+        assert server.restarts == 1
+        assert "first was killed by SIGKILL" in (server.process.error or "")
 
 
 async def test_what_a_killed_server_leaves_behind_is_gone_before_the_next_start(
     tmp_path: Path,
 ) -> None:
     code = "import os, signal; os.fork(); open(r'{mark}', 'w').close(); signal.pause()"
-    keeper = server(tmp_path, "first", code)
-    async with supervised([keeper], lambda *_: None):
-        pid = keeper.child.pid or 0
+    server = restarting_server(tmp_path, "first", code)
+    async with supervised([server], lambda *_: None):
+        pid = server.process.pid or 0
         (orphan,) = descendants(pid)
         os.kill(pid, 9)
-        await changed(keeper, pid)
+        await changed(server, pid)
         assert not is_alive(orphan)
 
 
 async def test_an_unloaded_server_is_gone_and_can_be_loaded_again(tmp_path: Path) -> None:
-    keeper = server(tmp_path, "first")
-    async with supervised([keeper], lambda *_: None):
-        pid = keeper.child.pid or 0
-        await keeper.unload()
-        assert (keeper.child.state, keeper.child.pid) == (State.IDLE, None)
+    server = restarting_server(tmp_path, "first")
+    async with supervised([server], lambda *_: None):
+        pid = server.process.pid or 0
+        await server.unload()
+        assert (server.process.state, server.process.pid) == (State.IDLE, None)
         assert not is_alive(pid)
-        await keeper.load()
-        assert keeper.child.state is State.LOADED
-        assert keeper.restarts == 0
+        await server.load()
+        assert server.process.state is State.LOADED
+        assert server.restarts == 0
 
 
 async def test_a_server_that_waits_for_its_next_start_is_started_when_somebody_asks(
     tmp_path: Path,
 ) -> None:
     code = "import os, signal; assert os.path.exists(r'{mark}.may'); " + FOREVER
-    keeper = server(tmp_path, "first", code)
-    keeper._backoff = Backoff(first=3600, most=3600)
+    server = restarting_server(tmp_path, "first", code)
+    server._backoff = Backoff(first=3600, most=3600)
     try:
         with pytest.raises(StartFailed, match="AssertionError"):
-            await keeper.load()
-        while keeper.restarts < 1 or keeper.child.state is not State.ERROR:
-            await keeper.child.change.wait()
+            await server.load()
+        while server.restarts < 1 or server.process.state is not State.ERROR:
+            await server.process.change.wait()
         (tmp_path / "first.ready.may").touch()
-        await keeper.load()
-        assert keeper.child.state is State.LOADED
+        await server.load()
+        assert server.process.state is State.LOADED
     finally:
-        await keeper.unload()
+        await server.unload()
 
 
 async def test_loading_what_is_loaded_changes_nothing(tmp_path: Path) -> None:
-    keeper = server(tmp_path, "first")
-    async with supervised([keeper], lambda *_: None):
-        pid = keeper.child.pid
-        await asyncio.gather(keeper.load(), keeper.load())
-        assert keeper.child.pid == pid
+    server = restarting_server(tmp_path, "first")
+    async with supervised([server], lambda *_: None):
+        pid = server.process.pid
+        await asyncio.gather(server.load(), server.load())
+        assert server.process.pid == pid
 
 
 async def test_unloading_in_the_middle_of_a_load_leaves_nothing(tmp_path: Path) -> None:
-    keeper = server(tmp_path, "first", "import signal; signal.pause()")
-    loading = asyncio.create_task(keeper.load())
-    await keeper.child.change.wait()
+    server = restarting_server(tmp_path, "first", "import signal; signal.pause()")
+    loading = asyncio.create_task(server.load())
+    await server.process.change.wait()
     before = set(descendants(os.getpid()))
-    await keeper.unload()
+    await server.unload()
     with pytest.raises(StartFailed, match="unloaded before it was ready"):
         await loading
     assert not set(descendants(os.getpid())) - before
-    assert keeper.child.state is State.IDLE
+    assert server.process.state is State.IDLE

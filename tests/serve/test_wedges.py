@@ -33,7 +33,7 @@ SHORT = Policy(
 
 
 @asynccontextmanager
-async def kept_server(
+async def running_server(
     directory: Path, policy: Policy = SHORT
 ) -> AsyncIterator[tuple[RestartingServer, str]]:
     (port,) = free_ports(1)
@@ -49,12 +49,12 @@ async def kept_server(
 
     argv = [sys.executable, str(PROGRAM), str(port)]
     spec = ServerSpec("stand-in", argv, directory / "log", is_ready, deadline=20)
-    keeper = RestartingServer(spec, probe=backend.probe, policy=policy)
+    server = RestartingServer(spec, probe=backend.probe, policy=policy)
     try:
-        await keeper.load()
-        yield keeper, url
+        await server.load()
+        yield server, url
     finally:
-        await keeper.unload()
+        await server.unload()
         await backend.close()
 
 
@@ -65,10 +65,10 @@ async def wedge(url: str, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["silent", "hollow", "refusing", "stopping"])
 async def test_a_wedged_server_is_started_again_and_serves(tmp_path: Path, how: str) -> None:
-    async with kept_server(tmp_path) as (keeper, url):
+    async with running_server(tmp_path) as (server, url):
         await wedge(url, how)
-        await serving_again(keeper)
-        assert "stand-in is wedged: no token came out" in (keeper.child.error or "")
+        await serving_again(server)
+        assert "stand-in is wedged: no token came out" in (server.process.error or "")
 
 
 @pytest.mark.parametrize("how", ["every2", "every4"])
@@ -76,34 +76,34 @@ async def test_a_server_of_whose_requests_some_hang_is_started_again(
     tmp_path: Path, how: str
 ) -> None:
     policy = replace(SHORT, hang=0.1)
-    async with kept_server(tmp_path, policy) as (keeper, url):
+    async with running_server(tmp_path, policy) as (server, url):
         await wedge(url, how)
-        await serving_again(keeper)
-        assert "stand-in is " in (keeper.child.error or "")
+        await serving_again(server)
+        assert "stand-in is " in (server.process.error or "")
 
 
 @pytest.mark.parametrize("how", ["gone", "zombie"])
 async def test_a_server_that_is_gone_is_started_again_and_serves(tmp_path: Path, how: str) -> None:
-    async with kept_server(tmp_path) as (keeper, url):
+    async with running_server(tmp_path) as (server, url):
         # Its process goes while it answers.
         await asyncio.gather(wedge(url, how), return_exceptions=True)
-        await serving_again(keeper)
-        assert "stand-in " in (keeper.child.error or "")
+        await serving_again(server)
+        assert "stand-in " in (server.process.error or "")
 
 
 async def test_a_busy_server_is_left_alone(tmp_path: Path) -> None:
-    async with kept_server(tmp_path) as (keeper, url):
-        pid = keeper.child.pid
+    async with running_server(tmp_path) as (server, url):
+        pid = server.process.pid
         await wedge(url, "busy")
         # Three strikes would take less than one second, and its patience is over after five.
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(2):
-                await keeper.child.change.wait()
-        assert (keeper.child.pid, keeper.restarts) == (pid, 0)
+                await server.process.change.wait()
+        assert (server.process.pid, server.restarts) == (pid, 0)
 
 
-async def serving_again(keeper: RestartingServer) -> None:
+async def serving_again(server: RestartingServer) -> None:
     async with asyncio.timeout(20):
-        while not (keeper.restarts and keeper.child.state is State.LOADED):
-            await keeper.child.change.wait()
-    assert keeper.restarts == 1
+        while not (server.restarts and server.process.state is State.LOADED):
+            await server.process.change.wait()
+    assert server.restarts == 1

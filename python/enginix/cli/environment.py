@@ -100,9 +100,13 @@ def for_child(secrets: Iterable[str] = ()) -> dict[str, str]:
     }
 
 
-def for_server(secrets: Iterable[str]) -> dict[str, str]:
-    """Likewise, for one that hands them on to what it starts itself."""
-    secrets = [name for name in secrets if name in os.environ]
+def for_server(names: Iterable[str], downloads: bool) -> dict[str, str]:
+    """Likewise, for a server, which hands these secrets on to what it starts itself.
+
+    `downloads`: whether it fetches its model from the hub.
+    """
+    wanted = [*names, *(HUB_SECRETS if downloads else ())]
+    secrets = [name for name in wanted if name in os.environ]
     return for_child(secrets) | ({PASS_SECRETS: ",".join(secrets)} if secrets else {})
 
 

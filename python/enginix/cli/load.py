@@ -7,14 +7,14 @@ from pathlib import Path
 
 from enginix.cli.ask_gateway import LOAD_SECONDS, add_url, ask
 from enginix.errors import UsageError
-from enginix.serve.profile import ENGINES
+from enginix.serve.servers import SERVERS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", metavar="MODEL", nargs="?", help="as clients call it, or are to call it")
     add("--path", type=Path, metavar="DIR", help="its engine or checkpoint, under a --model-root")
-    add("--engine", choices=list(ENGINES), help="who serves it (default: as the engine says)")
+    add("--engine", choices=list(SERVERS), help="who serves it (default: as the engine says)")
     add("--dtype", help="what weights that are not quantized are computed in")
     add("--gpu-memory-utilization", type=float, metavar="SHARE", help="of each GPU's memory")
     add("--max-model-len", type=int, metavar="N", help="tokens of prompt and answer together")

@@ -9,16 +9,17 @@ from dataclasses import replace
 from enginix.cli import environment
 from enginix.cli.endings import terminated_as_exit
 from enginix.errors import UsageError
-from enginix.runtimes.find import find_recipe, is_made, named, read_record, runtime_root
+from enginix.runtimes.find import is_made, named, read_record, runtime_root
 from enginix.runtimes.make import make_runtime
-from enginix.runtimes.runtime import KINDS, RECIPES, Recipe
+from enginix.runtimes.runtime import Recipe
+from enginix.serve.servers import SERVERS, find_recipe, recipes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "kind", nargs="?", metavar="KIND", help=f"one of: {', '.join(sorted(RECIPES))}"
+        "kind", nargs="?", metavar="KIND", help=f"one of: {', '.join(sorted(recipes()))}"
     )
-    engines = ", ".join(sorted({*KINDS, *RECIPES}))
+    engines = ", ".join(sorted({*SERVERS, *recipes()}))
     parser.add_argument("--engine", help=f"instead of KIND, what serves this engine: {engines}")
     parser.add_argument("--env", metavar="NAME", help="its name (default: the kind's)")
     parser.add_argument("--version", metavar="V", help="of the engine (default: the newest)")
@@ -62,7 +63,7 @@ def _recipe(args: argparse.Namespace) -> Recipe:
             raise UsageError(
                 f"the versions of {recipe.kind} belong together, so it is there once and takes "
                 f"no --env, --version or --requirement; those are for "
-                f"{', '.join(sorted(kind for kind in RECIPES if RECIPES[kind].program))}"
+                f"{', '.join(sorted(kind for kind, one in recipes().items() if one.program))}"
             )
         return recipe
     engine = f"{recipe.package}=={args.version}" if args.version else recipe.package

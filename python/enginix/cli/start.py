@@ -17,9 +17,10 @@ from enginix.errors import PortTaken, StartFailed, UsageError
 from enginix.ports import require_port_free
 from enginix.process import Detached, birth_of, describe_exit, start_detached
 from enginix.readiness import answers_ok
-from enginix.serve.commands import LOOPBACK
-from enginix.serve.models_file import ENGINES, catalogue_profile, read_models_file
+from enginix.serve.model_entry import LOOPBACK
+from enginix.serve.models_file import catalogue_profile, read_models_file, server_called
 from enginix.serve.profile import GatewayEntry, Profile
+from enginix.serve.servers import known_aliases
 
 MODELS = Path("models.json")
 POLL_SECONDS = 0.2
@@ -28,7 +29,7 @@ OF_THE_FOREGROUND = ("", "Ctrl-C stops everything.")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--engine", required=True, help=f"one of: {', '.join(ENGINES)}")
+    parser.add_argument("--engine", required=True, help=f"one of: {', '.join(known_aliases())}")
     parser.add_argument(
         "--model", required=True, metavar="NAME", help="of the file; without one, of the catalogue"
     )
@@ -65,10 +66,8 @@ def _profile(args: argparse.Namespace) -> Profile:
     if args.models is None:
         return catalogue_profile(args.model, args.engine)
     profile = read_models_file(args.models, args.model)
-    if args.engine not in ENGINES:
-        raise UsageError(f"expected an engine of {', '.join(ENGINES)}, got {args.engine!r}")
     (entry,) = profile.models
-    if ENGINES[args.engine] != entry.engine:
+    if server_called(args.engine).name != entry.engine:
         raise UsageError(
             f"{args.models} has {args.model} for {entry.engine}, not for {args.engine}; "
             "change --engine, or the file"

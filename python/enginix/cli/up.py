@@ -5,42 +5,45 @@ from __future__ import annotations
 import argparse
 import logging
 import shlex
+import time
 from dataclasses import replace
 from pathlib import Path
+
+from rich.console import Console
 
 from enginix import __version__
 from enginix.catalog.load import ModelSpec, find_model
 from enginix.checkpoint.load import hash_files
+from enginix.checkpoint.locate import find_checkpoint
 from enginix.cli import environment
 from enginix.cli.engine import build_model
 from enginix.cli.find_engine import find_engine, given_engine
+from enginix.cli.reexec import own_command
 from enginix.cli.signals import run_until_signalled
+from enginix.cli.smoke_test import try_hello
 from enginix.cli.stage_lines import StageLines
-from enginix.cli.up_serve import console, serve_profile, tell
-from enginix.cli.up_servers import (
-    RUNTIME,
-    engine_directory,
-    gateway_of,
-    require_program,
-    run_directory,
-    servers_of,
-)
-from enginix.cli.up_wishes import with_free_ports
-from enginix.errors import EnginixError, UsageError
+from enginix.errors import EnginixError, StartFailed, UsageError
 from enginix.manifest import check_files, read_manifest
-from enginix.ports import require_port_free
-from enginix.process import find_program
-from enginix.process import run as run_command
-from enginix.runtimes.find import find_recipe
 from enginix.runtimes.make import make_runtime
-from enginix.runtimes.triton_cpu import require_shared_memory
-from enginix.serve.commands import LOOPBACK
-from enginix.serve.gpus import check_devices, listed_devices, shared_devices
+from enginix.runtimes.runtime import TRITON_CPU
+from enginix.serve.environment import Environment
+from enginix.serve.gateway import gateway_url
+from enginix.serve.gpus import check_gpus
+from enginix.serve.model_entry import LOOPBACK, ModelEntry
+from enginix.serve.model_server import commands_of, engine_directory, model_servers
 from enginix.serve.models_file import catalogue_profile, read_models_file
 from enginix.serve.overrides import overridden
-from enginix.serve.profile import ModelEntry, Profile, load_profile, profile_names
+from enginix.serve.ports import require_ports_free, with_free_ports
+from enginix.serve.profile import Profile, load_profile, profile_names
+from enginix.serve.restart import RestartingServer
+from enginix.serve.run_directory import log_directory, run_directory
+from enginix.serve.servers import SERVERS
+from enginix.serve.servers.program import Reads
+from enginix.serve.up import may_fail, running_profile
 
 logger = logging.getLogger(__name__)
+
+console = Console(highlight=False, soft_wrap=True)
 
 GATEWAY_FLAGS = ("host", "port", "workers", "allowed_hosts", "cors_origins", "allow_image_urls")
 
@@ -94,20 +97,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     profile = overridden(_with_flags(_chosen(args), args), args.set)
     profile = replace(profile, models=[with_free_ports(entry) for entry in profile.models])
+    here = _environment()
     if args.dry_run:
-        _show(profile)
+        _show(profile, here)
         return 0
-    _require_ports(profile)
-    _check_gpus(profile)
-    if any(entry.engine == "triton" for entry in profile.models):
-        require_shared_memory()
+    require_ports_free(profile)
+    for warning in check_gpus(profile):
+        logger.warning("%s", warning)
     for entry in profile.models:
-        require_program(entry)
+        SERVERS[entry.engine].require_machine()
+        SERVERS[entry.engine].find(here, entry)
     for entry in profile.models:
-        _prepare(entry)
-    if run_until_signalled(serve_profile(profile)):
+        _prepare(entry, here)
+    if run_until_signalled(_serve(profile, here)):
         console.print("\nstopped; nothing is left running")
     return 0
+
+
+def _environment() -> Environment:
+    home = environment.cache_home()
+    return Environment(
+        home=home,
+        enginix=own_command(),
+        runtime=environment.runtime_override,
+        find_engine=find_engine,
+        find_checkpoint=lambda spec: find_checkpoint(spec, home),
+        gateway_variables=environment.for_child(environment.GATEWAY_SECRETS),
+        server_variables=environment.for_server,
+    )
 
 
 def _chosen(args: argparse.Namespace) -> Profile:
@@ -140,68 +157,49 @@ def _with_flags(profile: Profile, args: argparse.Namespace) -> Profile:
     )
 
 
-def _show(profile: Profile) -> None:
+def _show(profile: Profile, here: Environment) -> None:
     """As a script: what is written, and what is run in which order."""
-    servers = servers_of(profile)
-    print(f"mkdir -p {shlex.quote(str(run_directory(profile)))}")
-    for command in [*(server.command for server in servers), gateway_of(profile, servers)]:
+    print(f"mkdir -p {shlex.quote(str(run_directory(profile, here.home)))}")
+    for command in commands_of(profile, model_servers(profile, here), here):
         for path, text in command.files.items():
             print(f"cat > {shlex.quote(str(path))} <<'EOF'\n{text}EOF")
         print(shlex.join([*(f"{name}={value}" for name, value in command.env.items())]), end="")
         print(" " * bool(command.env) + shlex.join(command.argv))
 
 
-def _require_ports(profile: Profile) -> None:
-    """Before anything is built: a taken port must not be found out after a minute."""
-    for place, entry in enumerate(profile.models):
-        for flag, port in entry.ports.items():
-            key = flag.removeprefix("--").replace("-", "_")
-            require_port_free(LOOPBACK, port, flag if not place else f"--set {entry.name}.{key}=N")
-    require_port_free(profile.gateway.host, profile.gateway.port, "--port")
-
-
-def _check_gpus(profile: Profile) -> None:
-    if any(entry.gpus for entry in profile.models) and (smi := find_program("nvidia-smi")):
-        check_devices(profile, listed_devices(run_command([str(smi), "-L"], timeout=20)))
-    for warning in shared_devices(profile):
-        logger.warning("%s", warning)
-
-
-def _prepare(entry: ModelEntry) -> None:
+def _prepare(entry: ModelEntry, here: Environment) -> None:
     """Its runtime and its engine, made when they are not there."""
-    if entry.engine not in ("triton", "llamacpp"):
+    reads = SERVERS[entry.engine].reads
+    if reads is Reads.CHECKPOINT:
         return
     if entry.path:
-        if entry.engine == "llamacpp" or read_manifest(Path(entry.path)).kind == "gguf":
-            _prepare_runtime()
+        if reads is Reads.GGUF or read_manifest(Path(entry.path)).kind == "gguf":
+            _prepare_runtime(here)
         return
     spec = find_model(entry.model)
     if spec.kind != "gguf":
-        tell("engine", str(find_engine(spec.name)))
+        _tell("engine", str(find_engine(spec.name)))
         return
-    _prepare_runtime()
+    _prepare_runtime(here)
     if given_engine(spec.name):
         return
-    engine = engine_directory(spec.name)
-    if not _is_current(spec):
+    engine = engine_directory(spec.name, here)
+    if not _is_current(spec, engine):
         lines = StageLines()
         try:
             build_model(spec, engine, lines, replace_it=True)
         finally:
             lines.clear()
-    tell("engine", str(engine))
+    _tell("engine", str(engine))
 
 
-def _prepare_runtime() -> None:
-    if environment.runtime_override(RUNTIME) is None:
-        make_runtime(
-            find_recipe(RUNTIME), environment.cache_home(), lambda line: tell("runtime", line)
-        )
+def _prepare_runtime(here: Environment) -> None:
+    if here.runtime(TRITON_CPU.kind) is None:
+        make_runtime(TRITON_CPU, here.home, lambda line: _tell("runtime", line))
 
 
-def _is_current(spec: ModelSpec) -> bool:
+def _is_current(spec: ModelSpec, engine: Path) -> bool:
     """Whether it was built by this enginix from the checkpoint as it is now, and is whole."""
-    engine = engine_directory(spec.name)
     try:
         manifest = read_manifest(engine)
         check_files(engine, manifest)
@@ -211,3 +209,40 @@ def _is_current(spec: ModelSpec) -> bool:
         return False
     checkpoint = spec.source.directory
     return checkpoint is None or hash_files(checkpoint) == manifest.source.files
+
+
+async def _serve(profile: Profile, here: Environment) -> None:
+    """Until it is cancelled; nothing is left running then."""
+    start = time.monotonic()
+    titles = {entry.name: f"{SERVERS[entry.engine].title} " for entry in profile.models}
+
+    def report(server: RestartingServer, failure: StartFailed | None) -> None:
+        title = titles.get(server.name, "")
+        if failure is None:
+            _tell(server.name, f"{title}ready after {time.monotonic() - start:.1f} s")
+        elif server.name in may_fail(profile):
+            _tell(server.name, f"{title}failed and is tried again: {failure}")
+
+    url = gateway_url(profile.gateway)
+    async with running_profile(profile, here, report) as scheduler:
+        for name in scheduler.loaded if profile.hello else ():
+            if why := await try_hello(console, url, name, profile.hello):
+                _tell(name, f"has not answered the sample question yet: {why}")
+        _tell_where(profile, url, log_directory(profile, here.home))
+        await scheduler.expire()
+
+
+def _tell_where(profile: Profile, url: str, logs: Path) -> None:
+    console.print()
+    _tell("page", f"{url}/")
+    names = ", ".join(repr(entry.name) for entry in profile.models)
+    _tell("openai", f"{url}/v1  (model {names}, any API key)")
+    for entry in profile.models:
+        _tell(entry.engine, f"http://{LOOPBACK}:{entry.http_port}/{SERVERS[entry.engine].path}")
+    _tell("logs", str(logs))
+    console.print("\nCtrl-C stops everything.")
+
+
+def _tell(subject: str, text: str) -> None:
+    console.print(f"[bold]{subject:<8}[/] ", end="")
+    console.print(text, markup=False)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from enginix.errors import RuntimeMissing, UsageError
 from enginix.process import find_program
 from enginix.records import decode, read_json
-from enginix.runtimes.runtime import KINDS, NAME, RECIPES, Recipe, Runtime
+from enginix.runtimes.runtime import NAME, TRITON_CPU, Recipe, Runtime
 
 # Written last into an environment that a user may name: what it is.
 RECORD = "environment.json"
@@ -21,15 +22,6 @@ class Record:
     kind: str
     requirements: tuple[str, ...]
     version: str
-
-
-def find_recipe(kind: str) -> Recipe:
-    """A kind of runtime, or an engine: the kind that serves it."""
-    kind = KINDS[kind][0] if kind in KINDS else kind
-    if kind not in RECIPES:
-        known = ", ".join(sorted({*RECIPES, *KINDS}))
-        raise UsageError(f"no runtime of kind {kind!r}; there is {known}")
-    return RECIPES[kind]
 
 
 def named(recipe: Recipe, name: str) -> Recipe:
@@ -69,7 +61,8 @@ def read_record(root: Path) -> Record | None:
 
 def find_runtime(kind: str, home: Path, override: Path | None = None) -> Runtime:
     """The ready runtime in `override`, else in `home`; RuntimeMissing says how to make it."""
-    root = override or runtime_root(find_recipe(kind), home)
+    assert kind == TRITON_CPU.kind, "every other runtime is found by its server's program"
+    root = override or runtime_root(TRITON_CPU, home)
     if is_made(root):
         return Runtime(kind, root)
     if override:
@@ -84,17 +77,20 @@ def find_runtime(kind: str, home: Path, override: Path | None = None) -> Runtime
 
 
 def find_server(
-    engine: str, home: Path, override: Path | None = None, environment: str = ""
+    engine: str,
+    recipes: Sequence[Recipe],
+    home: Path,
+    override: Path | None = None,
+    environment: str = "",
 ) -> Path:
-    """The program that serves an engine: of the environment asked for by name, else the one in
+    """The program of an engine's `recipes`: in the environment asked for by name, else in
     `override`, else in an environment that was made under its kind's name, else on PATH.
 
     RuntimeMissing says what to install.
     """
-    recipes = [RECIPES[kind] for kind in KINDS[engine]]
     program = recipes[0].program
     if environment:
-        return _in_environment(engine, named(recipes[0], environment), home)
+        return _in_environment(engine, recipes, environment, home)
     variable = f"ENGINIX_RUNTIME_{engine.upper()}"
     if override:
         return _program_in(override, program, f"{variable} names it; unset it or let it name one")
@@ -113,7 +109,8 @@ def find_server(
     )
 
 
-def _in_environment(engine: str, recipe: Recipe, home: Path) -> Path:
+def _in_environment(engine: str, recipes: Sequence[Recipe], name: str, home: Path) -> Path:
+    recipe = named(recipes[0], name)
     root = runtime_root(recipe, home)
     record = read_record(root)
     if record is None:
@@ -121,7 +118,7 @@ def _in_environment(engine: str, recipe: Recipe, home: Path) -> Path:
             f"no environment named {recipe.name!r} is set up here (looked in {root}); make it "
             f"with `enginix setup --engine {engine} --env {recipe.name}`"
         )
-    if record.kind not in KINDS[engine]:
+    if record.kind not in {each.kind for each in recipes}:
         raise RuntimeMissing(
             f"the environment {recipe.name!r} is of kind {record.kind}, which cannot serve "
             f"{engine}; name another, or make one with `enginix setup --engine {engine} --env NAME`"

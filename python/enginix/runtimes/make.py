@@ -21,7 +21,7 @@ from enginix.errors import ProcessError, RuntimeMissing, UsageError
 from enginix.process import find_program, run
 from enginix.runtimes import pip
 from enginix.runtimes.find import RECORD, Record, is_made, read_record, runtime_root
-from enginix.runtimes.runtime import RECIPES, Recipe, Runtime
+from enginix.runtimes.runtime import Recipe, Runtime
 from enginix.runtimes.triton_cpu import complete, require_prerequisites
 
 Report = Callable[[str], None]
@@ -75,7 +75,7 @@ def _check_name_is_free(recipe: Recipe, root: Path, *, force: bool) -> None:
             f"the environment {root.name!r} is {found}; name another for {recipe.kind} with --env"
         )
     asked = recipe.requirements
-    if not force and asked not in (record.requirements, RECIPES[recipe.kind].requirements):
+    if not force and asked not in (record.requirements, (recipe.package,)):
         raise UsageError(
             f"the environment {root.name!r} was made of {' '.join(record.requirements)}, not "
             f"{' '.join(asked)}; replace it with --force, or make one beside it with --env NAME"

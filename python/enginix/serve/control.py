@@ -32,7 +32,7 @@ HEARD_SECONDS = 5.0
 
 @asynccontextmanager
 async def control_socket(
-    path: Path, residency: ModelScheduler, requested_load: Wished | None = None
+    path: Path, scheduler: ModelScheduler, requested_load: Wished | None = None
 ) -> AsyncIterator[None]:
     """Answers there until the block ends; without `requested_load` only known models load."""
     if len(str(path)) > LONGEST_PATH:
@@ -40,7 +40,7 @@ async def control_socket(
             f"{path} is too long for a socket's path; set ENGINIX_HOME to a shorter directory"
         )
     _clear_the_way(path)
-    control = Control(residency, requested_load)
+    control = Control(scheduler, requested_load)
     server = await asyncio.start_unix_server(control.serve, path)
     os.chmod(path, 0o600)
     try:
@@ -63,8 +63,8 @@ def _remove(path: Path) -> None:
 
 
 class Control:
-    def __init__(self, residency: ModelScheduler, requested_load: Wished | None) -> None:
-        self._residency = residency
+    def __init__(self, scheduler: ModelScheduler, requested_load: Wished | None) -> None:
+        self._residency = scheduler
         self._wished = requested_load
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -76,7 +76,7 @@ class Control:
         try:
             while line := await reader.readline():
                 if _asked(line).get("do") == "follow":
-                    await self._residency.followers.follow(reader, writer)
+                    await self._residency.subscribers.follow(reader, writer)
                     return
                 writer.write(json.dumps(await self._answered(line)).encode() + b"\n")
                 await writer.drain()
@@ -103,7 +103,7 @@ class Control:
     async def _do(self, asked: dict[str, Any]) -> dict[str, Any]:
         match asked["do"]:
             case "status":
-                everyone = self._residency.residents
+                everyone = self._residency.models
                 return {"servers": {name: described(one) for name, one in everyone.items()}}
             case "load":
                 name = await self._name_of(asked.get("wish") or {}, asked.get("name"))
@@ -119,10 +119,10 @@ class Control:
                 raise ValueError(asked)
         if not asked.get("by_request"):
             # Whichever gateway is asked next is to know of it.
-            await self._residency.followers.heard(HEARD_SECONDS)
+            await self._residency.subscribers.heard(HEARD_SECONDS)
         return {
             "name": name,
-            "generation": self._residency.followers.generation,
+            "generation": self._residency.subscribers.generation,
             "servers": {name: described(self._residency.find(name))},
         }
 
@@ -148,9 +148,9 @@ class Control:
         return (await self._wished(wish)).entry.name
 
 
-def described(resident: ManagedModel) -> dict[str, Any]:
+def described(model: ManagedModel) -> dict[str, Any]:
     """What /v1/status says of a server's process."""
-    keeper, child = resident.keeper, resident.keeper.child
+    server, child = model.server, model.server.process
     progress = child.log.last_lines(1) if child.state is State.LOADING else []
     return {
         "status": child.state.value,
@@ -158,7 +158,7 @@ def described(resident: ManagedModel) -> dict[str, Any]:
         "pid": child.pid,
         "since": round(child.since, 3),
         "progress": progress[0] if progress else None,
-        "restarts": keeper.restarts,
+        "restarts": server.restarts,
         "last_error": child.error,
         "log": str(child.spec.log),
     }

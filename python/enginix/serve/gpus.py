@@ -5,10 +5,18 @@ from __future__ import annotations
 import re
 
 from enginix.errors import UsageError
+from enginix.process import find_program, run
 from enginix.serve.profile import Profile, memory_by_gpu
 
 GPU = re.compile(r"^GPU (\d+): .*\(UUID: (GPU-[0-9a-f-]+)\)")
 MIG = re.compile(r"^\s+MIG .*\(UUID: (MIG-[0-9A-Za-z/-]+)\)")
+
+
+def check_gpus(profile: Profile) -> list[str]:
+    """Refuse a GPU that is not there; return a warning for each that several models share."""
+    if any(entry.gpus for entry in profile.models) and (smi := find_program("nvidia-smi")):
+        check_devices(profile, listed_devices(run([str(smi), "-L"], timeout=20)))
+    return shared_devices(profile)
 
 
 def listed_devices(text: str) -> dict[str, str]:

@@ -11,6 +11,8 @@ from typing import NamedTuple
 from enginix.errors import BackendError
 from enginix.serve.judge import Judge, Policy
 
+Probe = Callable[[], Awaitable[None]]
+
 
 class Seen(NamedTuple):
     """What is seen of real requests; `tokens` is None when nobody can say."""
@@ -28,7 +30,7 @@ class Vitals:
     are those of all its processes.
     """
 
-    probe: Callable[[], Awaitable[None]]
+    probe: Probe
     traffic: Callable[[], Awaitable[Seen]]
     processor_seconds: Callable[[], float]
 

@@ -9,18 +9,11 @@ from pathlib import Path
 from enginix.catalog.load import find_model
 from enginix.errors import EngineError, ModelNotFound, ModelUnknown, NotAnEngine, RequestError
 from enginix.manifest import Manifest, read_manifest
-from enginix.serve.profile import ENGINES, ModelEntry
+from enginix.serve.model_entry import ModelEntry
 from enginix.serve.roots import allowed_path
+from enginix.serve.servers import SERVERS, server_for_kind
+from enginix.serve.servers.program import Reads
 
-# Engine kind -> who serves it here.
-ENGINE_OF_KIND = {"tensorrt-llm": "triton", "gguf": "triton", "llmapi": "trtllm", "vllm": "vllm"}
-# What a server needs to find in a model's directory.
-NEEDED = {"llamacpp": "model.gguf", "trtllm": "config.json", "vllm": "config.json"}
-# They take their memory when they start, by a share of it.
-TAKE_A_SHARE = ("trtllm", "vllm")
-
-LARGE_MODEL_SECONDS, SMALL_MODEL_SECONDS = 1800.0, 120.0
-DEFAULT_MEMORY = 0.9
 DEFAULT_MODEL_LEN = 8192
 
 
@@ -37,22 +30,22 @@ class LoadRequest:
 
 
 def entry_of(
-    wish: LoadRequest, entries: Mapping[str, ModelEntry], roots: Sequence[Path]
+    request: LoadRequest, entries: Mapping[str, ModelEntry], roots: Sequence[Path]
 ) -> ModelEntry:
     """An entry that is there already, changed as requested, or a new one whose ports are all 0."""
-    if wish.engine is not None and wish.engine not in ENGINES:
-        raise _mistake("engine", f"expected one of {', '.join(ENGINES)}, got {wish.engine!r}")
-    if wish.model_path is not None:
-        entry = _by_path(wish, allowed_path(wish.model_path, roots), entries)
+    if request.engine is not None and request.engine not in SERVERS:
+        raise _mistake("engine", f"expected one of {', '.join(SERVERS)}, got {request.engine!r}")
+    if request.model_path is not None:
+        entry = _by_path(request, allowed_path(request.model_path, roots), entries)
     else:
-        entry = _by_name(wish, entries)
-    return _with_limits(entry, wish)
+        entry = _by_name(request, entries)
+    return _with_limits(entry, request)
 
 
-def _by_path(wish: LoadRequest, path: Path, entries: Mapping[str, ModelEntry]) -> ModelEntry:
+def _by_path(request: LoadRequest, path: Path, entries: Mapping[str, ModelEntry]) -> ModelEntry:
     manifest = _manifest(path)
-    name = wish.model or (manifest.name if manifest else path.name)
-    engine = wish.engine or (ENGINE_OF_KIND[manifest.kind] if manifest else None)
+    name = request.model or (manifest.name if manifest else path.name)
+    engine = request.engine or (server_for_kind(manifest.kind).name if manifest else None)
     if engine is None:
         raise _mistake("engine", f"it is missing, and {path} is no engine that says it: send one")
     _check_fits(engine, path, manifest)
@@ -64,54 +57,57 @@ def _by_path(wish: LoadRequest, path: Path, entries: Mapping[str, ModelEntry]) -
     return there
 
 
-def _by_name(wish: LoadRequest, entries: Mapping[str, ModelEntry]) -> ModelEntry:
-    if wish.model is None:
+def _by_name(request: LoadRequest, entries: Mapping[str, ModelEntry]) -> ModelEntry:
+    if request.model is None:
         raise _mistake("model", "neither it nor model_path was sent; send one of them")
-    there = [entry for entry in entries.values() if wish.model in (entry.name, *entry.aliases)]
-    for entry in sorted(there, key=lambda entry: entry.name != wish.model):
-        if wish.engine in (None, entry.engine):
+    there = [entry for entry in entries.values() if request.model in (entry.name, *entry.aliases)]
+    for entry in sorted(there, key=lambda entry: entry.name != request.model):
+        if request.engine in (None, entry.engine):
             return entry
     if there:
         served = " and ".join(f"{entry.name} is served by {entry.engine} here" for entry in there)
-        raise _mistake("engine", f"{served}, not by {wish.engine}; leave engine out")
+        raise _mistake("engine", f"{served}, not by {request.engine}; leave engine out")
     try:
-        spec = find_model(wish.model)
+        spec = find_model(request.model)
     except ModelUnknown:
-        raise ModelNotFound(wish.model, entries) from None
-    engine = wish.engine or ENGINE_OF_KIND[spec.kind]
+        raise ModelNotFound(request.model, entries) from None
+    engine = request.engine or server_for_kind(spec.kind).name
     if spec.name in entries:
         return entries[spec.name]
-    return replace(_new(spec.name, engine), aliases=[wish.model] if wish.model != spec.name else [])
+    return replace(
+        _new(spec.name, engine), aliases=[request.model] if request.model != spec.name else []
+    )
 
 
 def _new(name: str, engine: str, path: str = "") -> ModelEntry:
-    takes = engine in TAKE_A_SHARE
+    server = SERVERS[engine]
     return ModelEntry(
         name=name,
         engine=engine,
         path=path,
-        ready_seconds=LARGE_MODEL_SECONDS if takes else SMALL_MODEL_SECONDS,
+        ready_seconds=server.ready_seconds,
         http_port=0,
         grpc_port=0,
         metrics_port=0,
-        memory=DEFAULT_MEMORY if takes else 0.0,
-        max_model_len=0 if engine == "triton" else DEFAULT_MODEL_LEN,
+        memory=server.memory,
+        max_model_len=0 if server.reads is Reads.ENGINE else DEFAULT_MODEL_LEN,
     )
 
 
-def _with_limits(entry: ModelEntry, wish: LoadRequest) -> ModelEntry:
+def _with_limits(entry: ModelEntry, request: LoadRequest) -> ModelEntry:
+    server = SERVERS[entry.engine]
     changes: dict[str, object] = {}
-    if wish.max_model_len is not None:
-        if entry.engine == "triton":
+    if request.max_model_len is not None:
+        if server.reads is Reads.ENGINE:
             raise _mistake("max_model_len", "an engine's limits are built into it; leave it out")
-        changes["max_model_len"] = wish.max_model_len
-    if wish.dtype is not None:
-        if entry.engine not in TAKE_A_SHARE:
+        changes["max_model_len"] = request.max_model_len
+    if request.dtype is not None:
+        if server.reads is not Reads.CHECKPOINT:
             raise _mistake("dtype", "an engine's types are built into it; leave it out")
-        changes["dtype"] = wish.dtype
-    # It has a default that clients send to every engine; here it means nothing to two of them.
-    if wish.gpu_memory_utilization is not None and entry.engine in TAKE_A_SHARE:
-        changes["memory"] = wish.gpu_memory_utilization
+        changes["dtype"] = request.dtype
+    # Clients send its default to every engine; servers that take no share ignore it.
+    if request.gpu_memory_utilization is not None and server.memory:
+        changes["memory"] = request.gpu_memory_utilization
     return replace(entry, **changes)  # type: ignore[arg-type]
 
 
@@ -125,15 +121,17 @@ def _manifest(path: Path) -> Manifest | None:
 
 
 def _check_fits(engine: str, path: Path, manifest: Manifest | None) -> None:
-    if engine == "triton":
-        if manifest is None or ENGINE_OF_KIND[manifest.kind] != "triton":
-            raise _mistake("model_path", f"{path} is no engine that Triton serves; build one")
-        return
-    if not (path / NEEDED[engine]).is_file():
+    server = SERVERS[engine]
+    if server.reads is Reads.ENGINE:
+        if manifest is None or manifest.kind not in server.engine_kinds:
+            raise _mistake(
+                "model_path", f"{path} is no engine that {server.title} serves; build one"
+            )
+    elif not (path / server.reads.value).is_file():
         raise _mistake(
-            "model_path", f"{ENGINES[engine]} needs {NEEDED[engine]}, which is not in {path}"
+            "model_path", f"{server.title} needs {server.reads.value}, which is not in {path}"
         )
 
 
-def _mistake(param: str, words: str) -> RequestError:
-    return RequestError(f"{param}: {words}", param=param)
+def _mistake(param: str, problem: str) -> RequestError:
+    return RequestError(f"{param}: {problem}", param=param)

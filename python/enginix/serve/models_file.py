@@ -16,28 +16,10 @@ from enginix.catalog.load import find_model
 from enginix.errors import EngineError, UsageError
 from enginix.manifest import read_manifest
 from enginix.serve.load_request import LoadRequest, entry_of
-from enginix.serve.profile import ModelEntry, Option, Profile, check, check_type
-
-# What the file calls an engine -> what a profile calls it.
-ENGINES = {
-    "tensorrt-llm": "trtllm",
-    "trtllm": "trtllm",
-    "triton": "triton",
-    "vllm": "vllm",
-    "llamacpp": "llamacpp",
-}
-# How each server calls the number of requests it answers at once.
-SLOTS = {"trtllm": "max_batch_size", "vllm": "max_num_seqs", "llamacpp": "parallel"}
-RANKS = {"trtllm": "tp_size", "vllm": "tensor_parallel_size"}
-# What has to be in a model's directory.
-NEEDED = {
-    "triton": "manifest.json",
-    "trtllm": "config.json",
-    "vllm": "config.json",
-    "llamacpp": "model.gguf",
-}
-# Weights of tens of gigabytes are read from a disk.
-READY_SECONDS = {"trtllm": 1800.0, "vllm": 1800.0}
+from enginix.serve.model_entry import ModelEntry, Option
+from enginix.serve.profile import Profile, check, check_type
+from enginix.serve.servers import known_aliases, server_by_alias
+from enginix.serve.servers.program import Reads, ServerProgram
 
 # Names are also those of logs.
 NAME = re.compile(r"[\w][\w.:+-]*")
@@ -81,17 +63,17 @@ def read_models_file(path: Path, only: str | None = None) -> Profile:
 
 def catalogue_profile(name: str, engine: str | None = None) -> Profile:
     """A model of the catalogue alone, served by `engine` or by what its kind is served by."""
-    if engine is not None and engine not in ENGINES:
-        raise UsageError(f"expected an engine of {', '.join(ENGINES)}, got {engine!r}")
-    entry = entry_of(
-        LoadRequest(model=find_model(name).name, engine=ENGINES.get(engine or "")), {}, []
-    )
-    entry = replace(entry, ready_seconds=_ready_seconds(entry.engine))
+    server = None if engine is None else server_called(engine)
+    asked = LoadRequest(model=find_model(name).name, engine=server.name if server else None)
+    entry = entry_of(asked, {}, [])
     return Profile(entry.name, f"{entry.name} of the catalogue", [entry], hello="")
 
 
-def _ready_seconds(engine: str) -> float:
-    return READY_SECONDS.get(engine, ModelEntry("").ready_seconds)
+def server_called(engine: str) -> ServerProgram:
+    """The program that a models.json or a command line names; UsageError for an unknown one."""
+    if server := server_by_alias(engine):
+        return server
+    raise UsageError(f"expected an engine of {', '.join(known_aliases())}, got {engine!r}")
 
 
 def _rows(text: str, where: str) -> dict[str, Any]:
@@ -136,38 +118,47 @@ def _entry(name: str, data: object, file: Path) -> ModelEntry:
             "or digit"
         )
     row = _row(data, where)
-    if row.engine not in ENGINES:
+    server = server_by_alias(row.engine)
+    if server is None:
         raise UsageError(
-            f"{where}: engine: expected one of {', '.join(ENGINES)}, got {row.engine!r}"
+            f"{where}: engine: expected one of {', '.join(known_aliases())}, got {row.engine!r}"
         )
-    engine = ENGINES[row.engine]
-    path = _path(row, engine, file.parent, where)
+    path = _path(row, server.reads, file.parent, where)
     # Ports that are 0 are chosen when it is started.
     entry = ModelEntry(
         name,
-        engine,
+        server.name,
         path=str(path),
         http_port=0,
         grpc_port=0,
         metrics_port=0,
-        ready_seconds=_ready_seconds(engine),
+        ready_seconds=server.ready_seconds,
     )
-    if engine == "triton":
+    if server.reads is Reads.ENGINE:
         _check_engine(row, path, where)
         return entry
-    if engine == "llamacpp":
-        _check_gguf(row, where)
-    options: dict[str, Option] = {}
-    if row.max_batch_size:
-        options[SLOTS[engine]] = row.max_batch_size
-    if row.tensor_parallel_size > 1:
-        options[RANKS[engine]] = row.tensor_parallel_size
+    if server.reads is Reads.GGUF and row.dtype not in ("", "auto"):
+        raise UsageError(f"{where}: dtype: a GGUF's types are its own; leave it out")
     return replace(
         entry,
-        options=options,
-        dtype="" if engine == "llamacpp" else row.dtype,
+        options=_options(row, server, where),
+        dtype="" if server.reads is Reads.GGUF else row.dtype,
         max_model_len=row.max_input_len + row.max_output_len,
     )
+
+
+def _options(row: Row, server: ServerProgram, where: str) -> dict[str, Option]:
+    options: dict[str, Option] = {}
+    if row.max_batch_size and server.slots:
+        options[server.slots] = row.max_batch_size
+    if row.tensor_parallel_size > 1:
+        if not server.ranks:
+            raise UsageError(
+                f"{where}: tensor_parallel_size: {server.title} here runs on one device; "
+                "leave it out"
+            )
+        options[server.ranks] = row.tensor_parallel_size
+    return options
 
 
 def _row(data: object, where: str) -> Row:
@@ -190,12 +181,12 @@ def _row(data: object, where: str) -> Row:
     return Row(**data)
 
 
-def _path(row: Row, engine: str, directory: Path, where: str) -> Path:
+def _path(row: Row, reads: Reads, directory: Path, where: str) -> Path:
     """The model's directory; relative paths begin where the file is."""
     path = (directory / Path(row.model_path).expanduser()).absolute()
-    if engine == "llamacpp" and path.suffix == ".gguf" and path.is_file():
+    if reads is Reads.GGUF and path.suffix == ".gguf" and path.is_file():
         return path
-    needed = NEEDED[engine]
+    needed = reads.value
     if not path.is_dir():
         found = "is a file" if path.exists() else "is not there"
         raise UsageError(
@@ -230,12 +221,3 @@ def _check_engine(row: Row, path: Path, where: str) -> None:
         )
     if row.dtype not in ("", "auto"):
         raise UsageError(f"{where}: dtype: an engine's types are built into it; leave it out")
-
-
-def _check_gguf(row: Row, where: str) -> None:
-    if row.dtype not in ("", "auto"):
-        raise UsageError(f"{where}: dtype: a GGUF's types are its own; leave it out")
-    if row.tensor_parallel_size > 1:
-        raise UsageError(
-            f"{where}: tensor_parallel_size: llama-server here runs on one device; leave it out"
-        )

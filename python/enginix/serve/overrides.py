@@ -8,7 +8,8 @@ from dataclasses import fields, replace
 from typing import Any, TypeVar, get_type_hints
 
 from enginix.errors import UsageError
-from enginix.serve.profile import GatewayEntry, ModelEntry, Profile, check, check_type
+from enginix.serve.model_entry import ModelEntry
+from enginix.serve.profile import GatewayEntry, Profile, check, check_type
 
 Entry = TypeVar("Entry", ModelEntry, GatewayEntry, Profile)
 

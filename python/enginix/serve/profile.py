@@ -10,80 +10,10 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from enginix.errors import UsageError
+from enginix.serve.model_entry import ModelEntry
+from enginix.serve.servers import SERVERS, ports_of
 
 DIRECTORY = Path(__file__).parent / "profiles"
-
-# What a profile calls an engine -> who serves it.
-ENGINES = {
-    "triton": "Triton",
-    "trtllm": "trtllm-serve",
-    "vllm": "vLLM",
-    "llamacpp": "llama-server",
-}
-
-Option = str | int | float | bool
-
-
-@dataclass(frozen=True, slots=True)
-class ModelEntry:
-    """One model and the server it runs in. Servers start in the order of the profile."""
-
-    name: str
-    """What clients ask for."""
-    engine: str = "triton"
-    source: str = ""
-    """The catalogue's name of it, where that is another."""
-    aliases: list[str] = field(default_factory=list)
-    contains: list[str] = field(default_factory=list)
-    """A name nobody has that holds one of these words means this model."""
-    http_port: int = 8000
-    grpc_port: int = 8001
-    metrics_port: int = 8002
-    gpus: list[str] = field(default_factory=list)
-    """The ones it may see, by number or UUID, MIG devices by UUID; empty: all."""
-    memory: float = 0.0
-    """The share of each of its GPUs' memory it takes."""
-    ready_seconds: float = 120.0
-    options: dict[str, Option] = field(default_factory=dict)
-    """The server's own options, with underscores; true for one without a value."""
-    autodeploy: dict[str, Any] = field(default_factory=dict)
-    """TensorRT-LLM's AutoDeploy settings; with any, that backend is used."""
-    environment: str = ""
-    """The environment its server runs in, if `enginix setup --env` gave it a name of its own."""
-    secrets: list[str] = field(default_factory=list)
-    """Environment variables whose names end like a secret's, and which its server needs."""
-    path: str = ""
-    """The engine's or checkpoint's directory, where it is not the one of the catalogue's name."""
-    dtype: str = ""
-    """What weights that are not quantized are computed in; empty: the server's own choice."""
-    max_model_len: int = 0
-    """How many tokens prompt and answer may have together; 0: the server's own choice."""
-    reasoning: str = ""
-    """The format our parser takes reasoning out of, where the server leaves it in the text."""
-    tools: str = ""
-    """Likewise for tool calls."""
-    starts_inside: bool = False
-    """The chat template begins the reasoning, so that the model never writes its first tag."""
-    on_demand: bool = False
-    """Started by the first request for it, and ended to make room for another."""
-    ttl_seconds: float = 0.0
-    """Ended after so long without a request; 0: never."""
-
-    @property
-    def model(self) -> str:
-        """Its name in the catalogue."""
-        return self.source or self.name
-
-    @property
-    def ports(self) -> dict[str, int]:
-        """Flag that chooses it -> port; only Triton has more than one."""
-        if self.engine != "triton":
-            return {"--http-port": self.http_port}
-        return {
-            "--http-port": self.http_port,
-            "--grpc-port": self.grpc_port,
-            "--metrics-port": self.metrics_port,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +75,9 @@ def check(profile: Profile, where: str) -> None:
     if not profile.models:
         raise UsageError(f"{where}: it has no [[model]]; expected at least one")
     for entry in profile.models:
-        if entry.engine not in ENGINES:
+        if entry.engine not in SERVERS:
             raise UsageError(
-                f"{where}: {entry.name}: engine: expected one of {', '.join(ENGINES)}, "
+                f"{where}: {entry.name}: engine: expected one of {', '.join(SERVERS)}, "
                 f"got {entry.engine!r}"
             )
         if not 0 <= entry.memory <= 1:
@@ -185,7 +115,7 @@ def _check_names(profile: Profile, where: str) -> None:
 def _check_ports(profile: Profile, where: str) -> None:
     holders: dict[int, str] = {profile.gateway.port: "the gateway"}
     for entry in profile.models:
-        for port in entry.ports.values():
+        for port in ports_of(entry).values():
             if port in holders and port:
                 raise UsageError(
                     f"{where}: port {port} is asked for by {holders[port]} and by {entry.name}; "

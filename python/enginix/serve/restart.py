@@ -1,6 +1,6 @@
-"""Keeps one server serving: started again when it ends or is wedged, ever later if that is in vain.
+"""Keeps one server serving: restarts it when it ends or is wedged, with growing delays.
 
-The only caller of what changes its child.
+Only this module starts and ends a server's process.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from typing import Any
 from enginix.errors import ProcessError, StartFailed
 from enginix.serve.backoff import Backoff
 from enginix.serve.judge import Policy
-from enginix.serve.liveness import POLICY, Seen, Vitals, until_dead
+from enginix.serve.liveness import POLICY, Probe, Seen, Vitals, until_dead
 from enginix.serve.server_process import ServerProcess, ServerSpec, State
 
 logger = logging.getLogger(__name__)
 
 ROTATE_SECONDS = 60.0
 
-Probe = Callable[[], Awaitable[None]]
 Traffic = Callable[[], Awaitable[Seen]]
 
 BACKOFF = Backoff()
@@ -31,9 +30,9 @@ RARELY = Policy(probe_every=10.0)
 
 
 class RestartingServer:
-    """`probe` is asked whether tokens come out; `traffic` is what is seen of real requests.
+    """`probe` checks that tokens come out; `traffic` reports what real requests show.
 
-    `rare_probe` is asked now and then about all that the server has beside its engine.
+    `rare_probe` runs less often and checks what the server has around its engine.
     """
 
     def __init__(
@@ -46,72 +45,81 @@ class RestartingServer:
         policy: Policy = POLICY,
         backoff: Backoff = BACKOFF,
     ) -> None:
-        self.child = ServerProcess(spec)
+        self.process = ServerProcess(spec)
         self.restarts = 0
         self._vitals = (
-            Vitals(probe, traffic or _unknown, self.child.processor_seconds) if probe else None
+            Vitals(probe, traffic or _unknown, self.process.processor_seconds) if probe else None
         )
         self._rare = (
-            Vitals(rare_probe, _unknown, self.child.processor_seconds) if rare_probe else None
+            Vitals(rare_probe, _unknown, self.process.processor_seconds) if rare_probe else None
         )
         self._policy = policy
         self._backoff = backoff
         self._task: asyncio.Task[None] | None = None
-        self._settled: asyncio.Future[None] | None = None
-        """How the start that is under way, or was the last one, came out."""
-        self._turn = asyncio.Lock()
+        self._ready: asyncio.Future[None] | None = None
+        """The outcome of the current start, or of the last one."""
+        self._lock = asyncio.Lock()
 
     @property
     def name(self) -> str:
-        return self.child.spec.name
+        return self.process.spec.name
+
+    @property
+    def state(self) -> State:
+        return self.process.state
+
+    @property
+    def changed_at(self) -> float:
+        """When it came into its state, by the monotonic clock."""
+        return self.process.changed_at
 
     async def load(self, *, persistent: bool = True) -> None:
-        """Start it and keep it; return when it is ready, raise StartFailed if it fails first.
+        """Start it and keep it running; return when it is ready, StartFailed if it fails first.
 
-        After a failure it goes on being started, if `persistent`: `unload` ends that. One that
-        waits for its next start is started now.
+        After a failure it is restarted if `persistent`, until `unload`. A server that waits for its
+        next start is started now.
         """
-        async with self._turn:
-            if self.child.state is State.ERROR:
+        async with self._lock:
+            if self.process.state is State.ERROR:
                 await self._leave()
-                # What is left of it may still be ending.
-                await self.child.stop()
+                # Its processes may still be ending.
+                await self.process.stop()
             if self._task is None:
-                self._settled = asyncio.get_running_loop().create_future()
+                self._ready = asyncio.get_running_loop().create_future()
                 self._task = asyncio.create_task(self._keep(persistent))
-            settled = self._settled
-        assert settled is not None
-        await asyncio.shield(settled)
+            ready = self._ready
+        assert ready is not None
+        await asyncio.shield(ready)
 
     async def unload(self) -> None:
-        """End it and keep it no more."""
-        async with self._turn:
+        """End it and stop restarting it."""
+        async with self._lock:
             await self._leave()
-            await self.child.stop()
+            await self.process.stop()
 
     async def _leave(self) -> None:
-        """Keep it no more; its process stays as it is."""
+        """Stop restarting it; its process stays as it is."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
             await asyncio.wait({task})
-        if self._settled is not None and not self._settled.done():
-            _fail(self._settled, StartFailed(f"{self.name} was unloaded before it was ready"))
+        if self._ready is not None and not self._ready.done():
+            _fail(self._ready, StartFailed(f"{self.name} was unloaded before it was ready"))
 
     async def _keep(self, persistent: bool) -> None:
         failures = 0
         has_served = False
         while True:
-            settled = self._settled
-            if settled is None or settled.done():
-                settled = self._settled = asyncio.get_running_loop().create_future()
+            ready = self._ready
+            if ready is None or ready.done():
+                ready = self._ready = asyncio.get_running_loop().create_future()
             began = time.monotonic()
-            why, wedged = await self._serve(settled)
+            why, wedged = await self._serve(ready)
             failures = self._backoff.count(failures, time.monotonic() - began)
-            await self.child.fail(why, at_once=wedged)
-            has_served = has_served or settled.done()
-            if not settled.done():
-                _fail(settled, StartFailed(why))
+            await self.process.fail(why, at_once=wedged)
+            has_served = has_served or ready.done()
+            if not ready.done():
+                _fail(ready, StartFailed(why))
             if not has_served and not persistent:
                 self._task = None
                 return
@@ -121,17 +129,17 @@ class RestartingServer:
             await asyncio.sleep(delay)
             self.restarts += 1
 
-    async def _serve(self, settled: asyncio.Future[None]) -> tuple[str, bool]:
-        """From its start to its end: why it ended, and whether it did not by itself."""
+    async def _serve(self, ready: asyncio.Future[None]) -> tuple[str, bool]:
+        """Start it and wait for its end: why it ended, and whether it was wedged."""
         try:
-            await self.child.start()
+            await self.process.start()
         except ProcessError as error:
             return str(error), False
-        if not settled.done():
-            settled.set_result(None)
+        if not ready.done():
+            ready.set_result(None)
         if self.restarts:
             logger.warning("%s serves again", self.name)
-        async with _running(self.child.ended()) as ended, _running(self._dead()) as wedged:
+        async with _running(self.process.ended()) as ended, _running(self._dead()) as wedged:
             async with _running(self._rotate()):
                 await asyncio.wait({ended, wedged}, return_when=asyncio.FIRST_COMPLETED)
             if ended.done():
@@ -157,12 +165,12 @@ class RestartingServer:
     async def _rotate(self) -> str:
         while True:
             await asyncio.sleep(ROTATE_SECONDS)
-            self.child.log.rotate()
+            self.process.log.rotate()
 
 
 @asynccontextmanager
 async def _running(work: Coroutine[Any, Any, str]) -> AsyncIterator[asyncio.Task[str]]:
-    """A task that is over when the block is."""
+    """A task that is cancelled when the block ends."""
     task = asyncio.create_task(work)
     try:
         yield task
@@ -172,10 +180,10 @@ async def _running(work: Coroutine[Any, Any, str]) -> AsyncIterator[asyncio.Task
             await asyncio.wait({task})
 
 
-def _fail(settled: asyncio.Future[None], error: StartFailed) -> None:
-    settled.set_exception(error)
-    # Nobody has to ask for it; without this, the loop complains of that.
-    settled.exception()
+def _fail(ready: asyncio.Future[None], error: StartFailed) -> None:
+    ready.set_exception(error)
+    # Mark it as retrieved: without this the event loop logs an exception that nobody awaited.
+    ready.exception()
 
 
 async def _unknown() -> Seen:

@@ -1,4 +1,4 @@
-"""Which models are loaded: loads one, ends one, makes room, and takes none away in use.
+"""Decides which models are loaded: loads one, ends one, makes room, and ends none that is in use.
 
 Models of a profile stay once they are loaded, unless they are `on_demand` or have a `ttl_seconds`.
 """
@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 from enginix.errors import BackendUnavailable, ModelNotFound, RequestError, StartFailed
-from enginix.serve.profile import ModelEntry, too_much
+from enginix.serve.liveness import CLOCK, Clock
+from enginix.serve.model_entry import ModelEntry
+from enginix.serve.profile import too_much
 from enginix.serve.restart import RestartingServer
 from enginix.serve.server_process import State
 from enginix.serve.subscribers import Subscribers
@@ -40,124 +41,143 @@ class ManagedModel:
     """A model that can be loaded here. Only `ModelScheduler` changes it."""
 
     entry: ModelEntry
-    keeper: RestartingServer
+    server: RestartingServer
     row: dict[str, Any]
     """What gateways are told of it."""
-    presence: Availability = Availability.OPEN
+    availability: Availability = Availability.OPEN
     reason: str = ""
     """Why it is closed."""
-    used: float = field(default_factory=time.monotonic)
-    begun: int = 0
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held by who loads or ends it."""
+    used: float = 0.0
+    """When its last request was seen, or when it was loaded, by the scheduler's clock."""
+    started: int = 0
+    """Requests that had started by then."""
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while it is loaded or ended."""
 
     @property
     def is_loaded(self) -> bool:
         """Whether it takes memory, or soon will."""
-        return self.keeper.child.state in (State.LOADING, State.LOADED)
+        return self.server.state in (State.LOADING, State.LOADED)
 
     def described(self) -> dict[str, Any]:
-        return {**self.row, "presence": self.presence.value, "reason": self.reason}
+        return {**self.row, "presence": self.availability.value, "reason": self.reason}
 
 
 class ModelScheduler:
-    """`rest` is for how long a loaded model makes no room, `drain` what its last answers get."""
+    """`rest`: seconds for which a loaded model makes no room. `drain`: seconds that its running
+    requests get to finish then.
+    """
 
     def __init__(
-        self, residents: Iterable[ManagedModel], *, rest: float = 30.0, drain: float = 30.0
+        self,
+        models: Iterable[ManagedModel],
+        *,
+        rest: float = 30.0,
+        drain: float = 30.0,
+        clock: Clock = CLOCK,
     ) -> None:
-        self.residents = {resident.entry.name: resident for resident in residents}
-        self.followers = Subscribers()
+        self.models = {model.entry.name: model for model in models}
+        self.subscribers = Subscribers()
         self._rest = rest
         self._drain = drain
+        self._clock = clock
         # Room that was made for one model must not be taken by another.
-        self._room = asyncio.Lock()
-        for resident in self.residents.values():
-            if resident.entry.on_demand:
-                resident.presence = Availability.ON_DEMAND
+        self._making_room = asyncio.Lock()
+        for model in self.models.values():
+            model.used = clock.now()
+            if model.entry.on_demand:
+                model.availability = Availability.ON_DEMAND
         self._tell()
 
-    def find(self, name: str) -> ManagedModel:
-        if name not in self.residents:
-            raise ModelNotFound(name, self.residents)
-        return self.residents[name]
+    @property
+    def loaded(self) -> list[str]:
+        """The names of the models that are served now."""
+        return [name for name, one in self.models.items() if one.server.state is State.LOADED]
 
-    def add(self, resident: ManagedModel) -> None:
-        """One more model, not loaded yet; or another one of the same name, which has ended."""
-        resident.presence, resident.reason = Availability.CLOSED, "it has not been loaded yet"
-        self.residents[resident.entry.name] = resident
+    def find(self, name: str) -> ManagedModel:
+        if name not in self.models:
+            raise ModelNotFound(name, self.models)
+        return self.models[name]
+
+    def add(self, model: ManagedModel) -> None:
+        """Add a model that is not loaded yet, or replace one of that name that has ended."""
+        model.used = self._clock.now()
+        model.availability, model.reason = Availability.CLOSED, "it has not been loaded yet"
+        self.models[model.entry.name] = model
         self._tell()
 
     async def load(self, name: str, *, by_request: bool = False) -> None:
-        """Return when it serves. StartFailed, with its last words, when it does not.
+        """Return when it serves; StartFailed quotes its log when it does not.
 
-        What does not fit beside it is ended first, unless it is in use: BackendUnavailable. A
-        client's request alone ends none but those `on_demand`.
+        Models that do not fit beside it are ended first; BackendUnavailable if one is in use. With
+        `by_request`, a client's inference request is the cause: that ends only `on_demand` models.
         """
-        resident = self.find(name)
-        if resident.presence is Availability.OPEN and resident.keeper.child.state is State.LOADED:
+        model = self.find(name)
+        if model.availability is Availability.OPEN and model.server.state is State.LOADED:
             return
-        async with self._room:
-            await self._make_room(resident, by_request)
-            async with resident.turn:
-                await self._load(resident)
+        async with self._making_room:
+            await self._make_room(model, by_request)
+            async with model.lock:
+                await self._load(model)
 
     async def unload(self, name: str, *, drain: float) -> None:
-        """End it once its running answers have; break off those that last longer than `drain`."""
-        resident = self.find(name)
-        if resident.keeper.child.state is State.LOADING:
-            # Whoever loads it has its turn, and hears of it.
-            await resident.keeper.unload()
-        async with resident.turn:
-            await self._close(resident, f"{name} is being unloaded; load it again", drain)
-            await self._end(resident, f"{name} is not loaded; load it with POST /v1/models/load")
+        """End it once its running requests have; after `drain` seconds, abort them."""
+        model = self.find(name)
+        if model.server.state is State.LOADING:
+            # The caller that loads it holds the lock, and gets StartFailed.
+            await model.server.unload()
+        async with model.lock:
+            await self._close(model, f"{name} is being unloaded; load it again", drain)
+            await self._end(model, f"{name} is not loaded; load it with POST /v1/models/load")
 
     async def expire(self) -> None:
-        """End what nobody has asked for in its time to live; returns never."""
+        """End models that had no request for their time to live; never returns."""
         while True:
-            await asyncio.sleep(EXPIRY_POLL)
-            for resident in list(self.residents.values()):
-                self._note_use(resident)
-                if self._has_expired(resident) and not resident.turn.locked():
-                    logger.info("%s is ended: nobody has asked for it", resident.entry.name)
-                    async with resident.turn:
-                        await self._leave(resident, self._drain, "nobody has asked for it")
+            await self._clock.sleep(EXPIRY_POLL)
+            for model in list(self.models.values()):
+                self._note_use(model)
+                if self._has_expired(model) and not model.lock.locked():
+                    logger.info(
+                        "%s is ended: its ttl_seconds have passed", model.entry.name
+                    )
+                    async with model.lock:
+                        await self._leave(model, self._drain, "its ttl_seconds have passed")
 
     async def close(self) -> None:
-        await asyncio.gather(*(one.keeper.unload() for one in self.residents.values()))
+        await asyncio.gather(*(one.server.unload() for one in self.models.values()))
 
-    async def _load(self, resident: ManagedModel) -> None:
-        name = resident.entry.name
+    async def _load(self, model: ManagedModel) -> None:
+        name = model.entry.name
         logger.info("%s is being loaded", name)
         try:
             # One that fails is tried again by the next request, and takes no memory until then.
-            await resident.keeper.load(persistent=not resident.entry.on_demand)
+            await model.server.load(persistent=not model.entry.on_demand)
         except StartFailed:
-            if not resident.entry.on_demand:
-                self._set(resident, Availability.OPEN)
+            if not model.entry.on_demand:
+                self._set(model, Availability.OPEN)
             raise
-        resident.used = time.monotonic()
-        self._set(resident, Availability.OPEN)
+        model.used = self._clock.now()
+        self._set(model, Availability.OPEN)
 
-    async def _make_room(self, resident: ManagedModel, by_request: bool) -> None:
-        for rival in self._rivals(resident, by_request):
-            until_rested = rival.keeper.child.since + self._rest - time.time()
+    async def _make_room(self, model: ManagedModel, by_request: bool) -> None:
+        for rival in self._rivals(model, by_request):
+            until_rested = rival.server.changed_at + self._rest - self._clock.now()
             if until_rested > 0:
-                await asyncio.sleep(until_rested)
+                await self._clock.sleep(until_rested)
             name = rival.entry.name
-            async with rival.turn:
+            async with rival.lock:
                 left = await self._leave(
-                    rival, self._drain, f"{name} made room for {resident.entry.name}; load it again"
+                    rival, self._drain, f"{name} made room for {model.entry.name}; load it again"
                 )
             if left:
                 raise BackendUnavailable(
-                    f"{resident.entry.name} needs the memory that {name} has, which is in use by "
+                    f"{model.entry.name} needs the memory that {name} has, which is in use by "
                     f"{left} requests; ask again later"
                 )
 
-    def _rivals(self, resident: ManagedModel, by_request: bool) -> list[ManagedModel]:
-        """Who has to end so that it fits, those first that are longest without a request."""
-        loaded = [one for one in self.residents.values() if one.is_loaded and one is not resident]
+    def _rivals(self, model: ManagedModel, by_request: bool) -> list[ManagedModel]:
+        """The models to end so that it fits, the least recently used first."""
+        loaded = [one for one in self.models.values() if one.is_loaded and one is not model]
         for one in loaded:
             self._note_use(one)
         leaving: list[ManagedModel] = []
@@ -165,67 +185,67 @@ class ModelScheduler:
         candidates.sort(key=lambda one: (not one.entry.on_demand, one.used))
         for rival in candidates:
             staying = [one.entry for one in loaded if one not in leaving]
-            if not too_much([*staying, resident.entry]):
+            if not too_much([*staying, model.entry]):
                 break
-            if _share_a_gpu(rival.entry, resident.entry):
+            if _share_a_gpu(rival.entry, model.entry):
                 leaving.append(rival)
         staying = [one.entry for one in loaded if one not in leaving]
-        if excess := too_much([*staying, resident.entry]):
+        if excess := too_much([*staying, model.entry]):
             raise RequestError(
-                f"{resident.entry.name} does not fit beside what stays loaded: {excess}; "
+                f"{model.entry.name} does not fit beside what stays loaded: {excess}; "
                 "unload one of them first",
                 code="no_room",
             )
         return leaving
 
-    async def _leave(self, resident: ManagedModel, drain: float, reason: str) -> int:
-        """End it unless it is in use; how many requests use it then."""
-        before, why = resident.presence, resident.reason
-        left = await self._close(resident, reason, drain)
+    async def _leave(self, model: ManagedModel, drain: float, reason: str) -> int:
+        """End it unless requests still run after `drain` seconds; return how many do."""
+        before, why = model.availability, model.reason
+        left = await self._close(model, reason, drain)
         if left:
-            self._set(resident, before, why)
+            self._set(model, before, why)
         else:
-            await self._end(resident, reason)
+            await self._end(model, reason)
         return left
 
-    async def _close(self, resident: ManagedModel, reason: str, drain: float) -> int:
-        """Take no more requests for it; how many still run after so many seconds."""
-        before, why = resident.presence, resident.reason
-        name = resident.entry.name
+    async def _close(self, model: ManagedModel, reason: str, drain: float) -> int:
+        """Refuse new requests for it; return how many still run after `drain` seconds."""
+        before, why = model.availability, model.reason
+        name = model.entry.name
         try:
-            self._set(resident, *self._absent(resident, reason))
-            left = await self.followers.drained(name, drain)
+            self._set(model, *self._absent(model, reason))
+            left = await self.subscribers.drained(name, drain)
         except BaseException:
-            self._set(resident, before, why)
+            self._set(model, before, why)
             raise
         if left:
             logger.warning("%s: %d requests still run after %g s", name, left, drain)
         return left
 
-    async def _end(self, resident: ManagedModel, reason: str) -> None:
-        await resident.keeper.unload()
-        self._set(resident, *self._absent(resident, reason))
+    async def _end(self, model: ManagedModel, reason: str) -> None:
+        await model.server.unload()
+        self._set(model, *self._absent(model, reason))
 
-    def _absent(self, resident: ManagedModel, reason: str) -> tuple[Availability, str]:
-        return Availability.ON_DEMAND if resident.entry.on_demand else Availability.CLOSED, reason
+    def _absent(self, model: ManagedModel, reason: str) -> tuple[Availability, str]:
+        return Availability.ON_DEMAND if model.entry.on_demand else Availability.CLOSED, reason
 
-    def _note_use(self, resident: ManagedModel) -> None:
-        name = resident.entry.name
-        begun = self.followers.begun(name)
-        if begun != resident.begun or self.followers.running(name):
-            resident.begun, resident.used = begun, time.monotonic()
+    def _note_use(self, model: ManagedModel) -> None:
+        name = model.entry.name
+        started = self.subscribers.started(name)
+        if started != model.started or self.subscribers.running(name):
+            model.started, model.used = started, self._clock.now()
 
-    def _has_expired(self, resident: ManagedModel) -> bool:
-        ttl = resident.entry.ttl_seconds
-        unused = time.monotonic() - resident.used
-        return 0 < ttl < unused and resident.keeper.child.state is State.LOADED
+    def _has_expired(self, model: ManagedModel) -> bool:
+        ttl = model.entry.ttl_seconds
+        unused = self._clock.now() - model.used
+        return 0 < ttl < unused and model.server.state is State.LOADED
 
-    def _set(self, resident: ManagedModel, presence: Availability, reason: str = "") -> None:
-        resident.presence, resident.reason = presence, reason
+    def _set(self, model: ManagedModel, availability: Availability, reason: str = "") -> None:
+        model.availability, model.reason = availability, reason
         self._tell()
 
     def _tell(self) -> None:
-        self.followers.tell([one.described() for one in self.residents.values()])
+        self.subscribers.tell([one.described() for one in self.models.values()])
 
 
 def _share_a_gpu(one: ModelEntry, other: ModelEntry) -> bool:

@@ -1,10 +1,11 @@
-"""One server's process: starts it, says when it is ready, remembers its last words, ends it."""
+"""One server's process: starts it, waits until it is ready, keeps its last log lines, ends it."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
+import secrets
 import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -21,12 +22,16 @@ from enginix.serve.log import RotatingLog
 logger = logging.getLogger(__name__)
 
 READY_POLL = 0.1
-LAST_WORDS = 12
-# What the server before, or what is left of it, gets to leave its ports.
+EXCERPT_LINES = 12
+# How long the previous server may take to release its ports.
 PORT_SECONDS = 15.0
 
 MARK = "ENGINIX_SERVER"
-"""In the environment of everything a server starts, so that what escapes its parent is found."""
+"""In the environment of everything a server starts, so that orphans are found."""
+
+
+def with_mark(env: Mapping[str, str]) -> dict[str, str]:
+    return {**env, MARK: secrets.token_hex(8)}
 
 
 class State(Enum):
@@ -38,7 +43,7 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ServerSpec:
-    """What to run. `is_ready` answers whether the server serves; `deadline` is in seconds."""
+    """What to run. `is_ready` tells whether the server serves; `deadline` is in seconds."""
 
     name: str
     argv: Sequence[str]
@@ -46,20 +51,20 @@ class ServerSpec:
     is_ready: Callable[[], Awaitable[bool]]
     deadline: float = 120.0
     grace: float = 15.0
-    """What it gets to end by itself; a wedged one gets none."""
+    """Seconds it gets to end by itself; a wedged server gets none."""
     env: Mapping[str, str] | None = field(default=None, repr=False)
     """With MARK in it, all that a server has started is found when it ends."""
     host: str = "127.0.0.1"
     ports: Sequence[int] = ()
-    """Waited for before it is started."""
+    """They must be free before it is started."""
     orphaned: signal.Signals = signal.SIGKILL
-    """What it gets when this process dies."""
+    """The signal it gets when this process dies."""
 
 
 class ServerProcess:
-    """Not restartable by itself: who restarts, and when, is the keeper's decision.
+    """It never restarts itself: RestartingServer decides when, and is its only caller.
 
-    Only this class writes its state, and only its keeper calls what changes it.
+    Only this class writes its state.
     """
 
     def __init__(self, spec: ServerSpec) -> None:
@@ -67,11 +72,13 @@ class ServerProcess:
         self.state = State.IDLE
         self.since = time.time()
         """When it came into this state, in seconds since 1970."""
+        self.changed_at = time.monotonic()
+        """The same by the monotonic clock, which nobody sets."""
         self.error: str | None = None
-        """Why it failed last, kept while it is started again."""
+        """Why it failed last; kept while it is restarted."""
         self.log = RotatingLog(spec.log)
         self.change = asyncio.Event()
-        """Set when the state changes; every state has its own."""
+        """Set when the state changes; each state has a new one."""
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -87,7 +94,7 @@ class ServerProcess:
         return processor_seconds(self._process.pid) if self._process else 0.0
 
     async def start(self) -> None:
-        """Return once it is ready; StartFailed, with its last lines, if that does not come."""
+        """Return once it is ready; StartFailed quotes its log if that fails."""
         self._become(State.LOADING)
         spec = self.spec
         try:
@@ -102,18 +109,19 @@ class ServerProcess:
             await asyncio.wait_for(self._until_ready(self._process), self.spec.deadline)
         except TimeoutError:
             raise StartFailed(
-                f"{self.spec.name} was not ready within {self.spec.deadline:g} s; {self._said()}"
+                f"{self.spec.name} was not ready within {self.spec.deadline:g} s; "
+                f"{self._log_excerpt()}"
             ) from None
         self._become(State.LOADED)
 
     async def ended(self) -> str:
-        """Wait until it ends by itself; the sentence says how, with its last lines."""
+        """Wait until it ends by itself; the returned sentence says how and quotes its log."""
         assert self._process is not None, "ended() follows start()"
         returncode = await self._process.wait()
-        return f"{self.spec.name} {describe_exit(returncode)}; {self._said()}"
+        return f"{self.spec.name} {describe_exit(returncode)}; {self._log_excerpt()}"
 
     async def fail(self, why: str, *, at_once: bool) -> None:
-        """End what is left of it and remember why."""
+        """End all its processes and keep the reason."""
         self.error = why
         self._become(State.ERROR)
         await self._end(0.0 if at_once else self.spec.grace)
@@ -124,14 +132,14 @@ class ServerProcess:
 
     async def _end(self, grace: float) -> None:
         if self._process is not None:
-            # Whatever cancels this, the processes must be gone before anybody starts them again.
+            # Even if this is cancelled, the processes must be gone before the next start.
             await asyncio.shield(self._end_all(self._process, grace))
             self._process = None
 
     async def _end_all(self, process: asyncio.subprocess.Process, grace: float) -> None:
         await end_tree(process, grace=grace)
         if mark := (self.spec.env or {}).get(MARK):
-            # Those who had lost their parent before belong to nobody's tree.
+            # Orphans are no longer in the process tree.
             await end_marked(MARK, mark)
 
     async def _until_ready(self, process: asyncio.subprocess.Process) -> None:
@@ -140,15 +148,15 @@ class ServerProcess:
                 raise StartFailed(await self.ended())
             await asyncio.sleep(READY_POLL)
 
-    def _said(self) -> str:
-        lines = self.log.last_lines(LAST_WORDS)
+    def _log_excerpt(self) -> str:
+        lines = self.log.last_lines(EXCERPT_LINES)
         if not lines:
-            return f"it said nothing (log: {self.spec.log})"
-        return f"its last words ({self.spec.log}):\n" + os.linesep.join(lines)
+            return f"it logged nothing (log: {self.spec.log})"
+        return f"its last log lines ({self.spec.log}):\n" + os.linesep.join(lines)
 
     def _become(self, state: State) -> None:
         if state is not self.state:
             logger.debug("%s: %s -> %s", self.spec.name, self.state.value, state.value)
-            self.state, self.since = state, time.time()
+            self.state, self.since, self.changed_at = state, time.time(), time.monotonic()
             self.change.set()
             self.change = asyncio.Event()

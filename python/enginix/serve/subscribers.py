@@ -1,7 +1,7 @@
 """The gateways that follow a supervisor: they hear which models may be asked, and say what runs.
 
 Both are lines of JSON on one connection. A gateway hears {"generation": N, "models": [...]} when
-that changes, and says {"seen": N, "requests": {model: [running now, ever begun]}} when that does.
+that changes, and says {"seen": N, "requests": {model: [running now, ever started]}} when that does.
 A model is drained once every gateway has seen that it may be asked no more, and has nothing left
 of it.
 """
@@ -54,8 +54,8 @@ class Subscribers:
         """How many of its requests run or wait, in all gateways."""
         return sum(follower.requests.get(model, (0, 0))[0] for follower in self._followers)
 
-    def begun(self, model: str) -> int:
-        """How many have ever begun, as far as those gateways remember that still follow."""
+    def started(self, model: str) -> int:
+        """How many have ever started, as far as those gateways remember that still follow."""
         return sum(follower.requests.get(model, (0, 0))[1] for follower in self._followers)
 
     async def drained(self, model: str, seconds: float) -> int:
@@ -98,8 +98,8 @@ class Subscriber:
             said = json.loads(line)
             self.seen = int(said["seen"])
             self.requests = {
-                model: (int(running), int(begun))
-                for model, (running, begun) in said["requests"].items()
+                model: (int(running), int(started))
+                for model, (running, started) in said["requests"].items()
             }
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise BackendError(

@@ -17,7 +17,7 @@ Report = Callable[[RestartingServer, StartFailed | None], None]
 
 @asynccontextmanager
 async def supervised(
-    keepers: Sequence[RestartingServer],
+    servers: Sequence[RestartingServer],
     report: Report,
     optional: frozenset[str] = frozenset(),
 ) -> AsyncIterator[None]:
@@ -27,15 +27,15 @@ async def supervised(
     while the others serve.
     """
     async with AsyncExitStack() as stack:
-        for keeper in keepers:
+        for server in servers:
             # Before the start: a start that fails half way leaves a process, too.
-            stack.push_async_callback(keeper.unload)
+            stack.push_async_callback(server.unload)
             try:
-                await keeper.load()
+                await server.load()
             except StartFailed as failure:
-                report(keeper, failure)
-                if keeper.name not in optional:
+                report(server, failure)
+                if server.name not in optional:
                     raise
             else:
-                report(keeper, None)
+                report(server, None)
         yield

@@ -19,7 +19,7 @@ from enginix.errors import BackendError
 from enginix.gateway.models.registry import RelayedModel
 from enginix.gateway.settings import LoadLimits, Settings
 from enginix.serve.control import control_socket
-from enginix.serve.profile import ModelEntry
+from enginix.serve.model_entry import ModelEntry
 from enginix.serve.restart import RestartingServer
 from enginix.serve.scheduler import ManagedModel, ModelScheduler
 from enginix.serve.server_process import ServerSpec, State
@@ -33,11 +33,11 @@ ON_DEMAND = ModelEntry("a", engine="vllm", on_demand=True, memory=0.6)
 
 @dataclass
 class Place:
-    residency: ModelScheduler
+    scheduler: ModelScheduler
     clients: list[httpx.AsyncClient]
 
     def state(self, name: str) -> State:
-        return self.residency.residents[name].keeper.child.state
+        return self.scheduler.models[name].server.process.state
 
     async def ask(self, name: str, gateway: int = 0, **more: Any) -> httpx.Response:
         body = {"model": name, "messages": user("Hi"), **more}
@@ -55,7 +55,9 @@ class Place:
             yield lines
 
 
-def resident(directory: Path, entry: ModelEntry, argv: list[str] | None = None) -> ManagedModel:
+def managed_model(
+    directory: Path, entry: ModelEntry, argv: list[str] | None = None
+) -> ManagedModel:
     (port,) = free_ports(1)
     url = f"http://127.0.0.1:{port}"
 
@@ -71,8 +73,8 @@ def resident(directory: Path, entry: ModelEntry, argv: list[str] | None = None) 
 
     argv = argv or [sys.executable, str(PROGRAM), str(port)]
     log = directory / f"{entry.name}.log"
-    keeper = RestartingServer(ServerSpec(entry.name, argv, log, is_ready, deadline=20))
-    return ManagedModel(entry, keeper, {"name": entry.name, "url": url})
+    restarting = RestartingServer(ServerSpec(entry.name, argv, log, is_ready, deadline=20))
+    return ManagedModel(entry, restarting, {"name": entry.name, "url": url})
 
 
 def model_of(row: Mapping[str, Any]) -> RelayedModel:
@@ -81,7 +83,7 @@ def model_of(row: Mapping[str, Any]) -> RelayedModel:
 
 @asynccontextmanager
 async def place(
-    *residents: ManagedModel,
+    *managed: ManagedModel,
     directory: Path,
     gateways: int = 1,
     rest: float = 0.0,
@@ -89,28 +91,28 @@ async def place(
     known: bool = True,
 ) -> AsyncIterator[Place]:
     """A supervisor's socket, and gateways that know its models, or are told of them."""
-    residency = ModelScheduler(residents, rest=rest, drain=drain)
+    scheduler = ModelScheduler(managed, rest=rest, drain=drain)
     socket = directory / "control"
     settings = Settings(load=LIMITS, supervisor=socket)
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(residency.close)
-        await stack.enter_async_context(control_socket(socket, residency))
-        expiring = asyncio.create_task(residency.expire())
+        stack.push_async_callback(scheduler.close)
+        await stack.enter_async_context(control_socket(socket, scheduler))
+        expiring = asyncio.create_task(scheduler.expire())
         stack.callback(expiring.cancel)
         clients = []
         for _ in range(gateways):
-            models = [model_of(one.row) for one in residents] if known else []
+            models = [model_of(one.row) for one in managed] if known else []
             opener = lambda row: lambda: model_of(row)  # noqa: E731
             clients.append(
                 await stack.enter_async_context(server(*models, settings=settings, opener=opener))
             )
-        while len(residency.followers) < gateways:
+        while len(scheduler.subscribers) < gateways:
             await clients[0].get("/livez")
-        yield Place(residency, clients)
+        yield Place(scheduler, clients)
 
 
 async def test_a_model_is_loaded_by_the_first_request_for_it(tmp_path: Path) -> None:
-    async with place(resident(tmp_path, ON_DEMAND), directory=tmp_path) as here:
+    async with place(managed_model(tmp_path, ON_DEMAND), directory=tmp_path) as here:
         assert here.state("a") is State.IDLE
         assert (await here.clients[0].get("/health")).status_code == 200
         answer = await here.ask("a")
@@ -120,7 +122,7 @@ async def test_a_model_is_loaded_by_the_first_request_for_it(tmp_path: Path) -> 
 
 
 async def test_a_stream_begins_with_comments_while_its_model_is_loaded(tmp_path: Path) -> None:
-    async with place(resident(tmp_path, ON_DEMAND), directory=tmp_path) as here:
+    async with place(managed_model(tmp_path, ON_DEMAND), directory=tmp_path) as here:
         answer = await here.ask("a", stream=True)
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert answer.text.startswith(": a is being loaded\n\n")
@@ -129,15 +131,15 @@ async def test_a_stream_begins_with_comments_while_its_model_is_loaded(tmp_path:
 
 
 async def test_many_requests_at_once_load_it_once(tmp_path: Path) -> None:
-    async with place(resident(tmp_path, ON_DEMAND), directory=tmp_path) as here:
+    async with place(managed_model(tmp_path, ON_DEMAND), directory=tmp_path) as here:
         answers = await asyncio.gather(*(here.ask("a") for _ in range(20)))
-        restarts = here.residency.residents["a"].keeper.restarts
+        restarts = here.scheduler.models["a"].server.restarts
     assert {answer.status_code for answer in answers} == {200}
     assert restarts == 0
 
 
 async def test_a_model_that_does_not_fit_beside_another_takes_its_place(tmp_path: Path) -> None:
-    both = [resident(tmp_path, replace(ON_DEMAND, name=name)) for name in "ab"]
+    both = [managed_model(tmp_path, replace(ON_DEMAND, name=name)) for name in "ab"]
     async with place(*both, directory=tmp_path) as here:
         for name, other in ("ab", "ba", "ab"):
             assert (await here.ask(name)).status_code == 200
@@ -145,7 +147,7 @@ async def test_a_model_that_does_not_fit_beside_another_takes_its_place(tmp_path
 
 
 async def test_models_that_fit_stay_beside_each_other(tmp_path: Path) -> None:
-    both = [resident(tmp_path, replace(ON_DEMAND, name=name, memory=0.5)) for name in "ab"]
+    both = [managed_model(tmp_path, replace(ON_DEMAND, name=name, memory=0.5)) for name in "ab"]
     async with place(*both, directory=tmp_path) as here:
         await here.ask("a")
         await here.ask("b")
@@ -156,11 +158,11 @@ async def test_models_that_fit_stay_beside_each_other(tmp_path: Path) -> None:
 async def test_no_model_is_taken_away_while_any_gateway_uses_it(
     tmp_path: Path, gateway: int
 ) -> None:
-    both = [resident(tmp_path, replace(ON_DEMAND, name=name)) for name in "ab"]
+    both = [managed_model(tmp_path, replace(ON_DEMAND, name=name)) for name in "ab"]
     async with place(*both, directory=tmp_path, gateways=2) as here:
         async with here.answering("a", gateway) as lines:
             other = asyncio.create_task(here.ask("b"))
-            while here.residency.residents["a"].presence.value == "open":
+            while here.scheduler.models["a"].availability.value == "open":
                 await here.clients[0].get("/livez")
             assert here.state("a") is State.LOADED
             rest = [line async for line in lines]
@@ -170,7 +172,7 @@ async def test_no_model_is_taken_away_while_any_gateway_uses_it(
 
 
 async def test_a_model_in_use_beyond_the_deadline_stays_and_goes_on(tmp_path: Path) -> None:
-    both = [resident(tmp_path, replace(ON_DEMAND, name=name)) for name in "ab"]
+    both = [managed_model(tmp_path, replace(ON_DEMAND, name=name)) for name in "ab"]
     async with place(*both, directory=tmp_path, drain=0.3) as here:
         async with here.answering("a") as lines:
             refused = await here.ask("b")
@@ -184,28 +186,28 @@ async def test_a_model_in_use_beyond_the_deadline_stays_and_goes_on(tmp_path: Pa
 
 
 async def test_a_model_that_was_just_loaded_rests_before_it_makes_room(tmp_path: Path) -> None:
-    both = [resident(tmp_path, replace(ON_DEMAND, name=name)) for name in "ab"]
+    both = [managed_model(tmp_path, replace(ON_DEMAND, name=name)) for name in "ab"]
     async with place(*both, directory=tmp_path, rest=1.0) as here:
         await here.ask("a")
-        since = here.residency.residents["a"].keeper.child.since
+        since = here.scheduler.models["a"].server.process.since
         await here.ask("b")
-        assert here.residency.residents["a"].keeper.child.since - since >= 1.0
+        assert here.scheduler.models["a"].server.process.since - since >= 1.0
 
 
 async def test_a_model_nobody_asks_for_is_ended_after_its_time_to_live(tmp_path: Path) -> None:
     entry = replace(ON_DEMAND, ttl_seconds=0.2)
-    async with place(resident(tmp_path, entry), directory=tmp_path) as here:
+    async with place(managed_model(tmp_path, entry), directory=tmp_path) as here:
         await here.ask("a")
-        child = here.residency.residents["a"].keeper.child
-        while child.state is not State.IDLE:
-            await child.change.wait()
+        process = here.scheduler.models["a"].server.process
+        while process.state is not State.IDLE:
+            await process.change.wait()
         assert (await here.ask("a")).status_code == 200
 
 
 async def test_a_model_in_use_outlives_its_time_to_live(tmp_path: Path) -> None:
     entry = replace(ON_DEMAND, ttl_seconds=0.1)
     async with (
-        place(resident(tmp_path, entry), directory=tmp_path) as here,
+        place(managed_model(tmp_path, entry), directory=tmp_path) as here,
         here.answering("a") as lines,
     ):
         rest = [line async for line in lines]
@@ -217,8 +219,8 @@ async def test_a_model_that_cannot_be_loaded_says_its_last_words_and_others_go_o
 ) -> None:
     broken = [sys.executable, "-c", "raise SystemExit('no CUDA here')"]
     both = [
-        resident(tmp_path, replace(ON_DEMAND, memory=0.1), broken),
-        resident(tmp_path, replace(ON_DEMAND, name="b", memory=0.1)),
+        managed_model(tmp_path, replace(ON_DEMAND, memory=0.1), broken),
+        managed_model(tmp_path, replace(ON_DEMAND, name="b", memory=0.1)),
     ]
     async with place(*both, directory=tmp_path) as here:
         whole = await here.ask("a")
@@ -236,19 +238,19 @@ async def test_a_model_that_cannot_be_loaded_says_its_last_words_and_others_go_o
 async def test_a_client_that_leaves_while_it_waits_changes_nothing_for_the_others(
     tmp_path: Path,
 ) -> None:
-    async with place(resident(tmp_path, ON_DEMAND), directory=tmp_path) as here:
+    async with place(managed_model(tmp_path, ON_DEMAND), directory=tmp_path) as here:
         leaving = asyncio.create_task(here.ask("a", stream=True))
         staying = asyncio.create_task(here.ask("a"))
-        await here.residency.residents["a"].keeper.child.change.wait()
+        await here.scheduler.models["a"].server.process.change.wait()
         leaving.cancel()
         assert (await staying).status_code == 200
 
 
 async def test_a_request_does_not_end_a_model_of_the_profile(tmp_path: Path) -> None:
     staying = ModelEntry("b", engine="vllm", memory=0.6)
-    both = [resident(tmp_path, ON_DEMAND), resident(tmp_path, staying)]
+    both = [managed_model(tmp_path, ON_DEMAND), managed_model(tmp_path, staying)]
     async with place(*both, directory=tmp_path) as here:
-        await here.residency.load("b")
+        await here.scheduler.load("b")
         refused = await here.ask("a")
         loaded = await here.clients[0].post("/v1/models/load", json={"model": "a"})
         gone = await here.ask("b")
@@ -261,8 +263,8 @@ async def test_a_request_does_not_end_a_model_of_the_profile(tmp_path: Path) -> 
 
 async def test_every_gateway_hears_that_a_model_was_unloaded(tmp_path: Path) -> None:
     staying = ModelEntry("a", engine="vllm")
-    async with place(resident(tmp_path, staying), directory=tmp_path, gateways=2) as here:
-        await here.residency.load("a")
+    async with place(managed_model(tmp_path, staying), directory=tmp_path, gateways=2) as here:
+        await here.scheduler.load("a")
         await here.clients[0].post("/v1/models/unload", json={"model": "a"})
         answers = [await here.ask("a", gateway) for gateway in (0, 1)]
     assert [answer.status_code for answer in answers] == [503, 503]
@@ -270,21 +272,21 @@ async def test_every_gateway_hears_that_a_model_was_unloaded(tmp_path: Path) -> 
 
 
 async def test_a_gateway_that_starts_later_is_told_what_there_is(tmp_path: Path) -> None:
-    async with place(resident(tmp_path, ON_DEMAND), directory=tmp_path, known=False) as here:
+    async with place(managed_model(tmp_path, ON_DEMAND), directory=tmp_path, known=False) as here:
         assert (await here.ask("a")).status_code == 200
 
 
 async def test_a_gateway_follows_a_supervisor_that_was_away(tmp_path: Path) -> None:
-    one = resident(tmp_path, ModelEntry("a", engine="vllm"))
-    residency, socket = ModelScheduler([one]), tmp_path / "control"
+    one = managed_model(tmp_path, ModelEntry("a", engine="vllm"))
+    scheduler, socket = ModelScheduler([one]), tmp_path / "control"
     settings = Settings(load=LIMITS, supervisor=socket)
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(residency.close)
-        async with control_socket(socket, residency):
+        stack.push_async_callback(scheduler.close)
+        async with control_socket(socket, scheduler):
             client = await stack.enter_async_context(server(model_of(one.row), settings=settings))
-            await residency.load("a")
-        async with control_socket(socket, residency):
-            while not len(residency.followers):
+            await scheduler.load("a")
+        async with control_socket(socket, scheduler):
+            while not len(scheduler.subscribers):
                 await client.get("/livez")
             await client.post("/v1/models/unload", json={"model": "a"})
             refused = await client.post(CHAT, json={"model": "a", "messages": user("Hi")})

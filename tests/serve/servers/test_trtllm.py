@@ -20,8 +20,9 @@ from fakes.trtllm_serve.settings import AutoDeployArgs, LlmArgs, read_settings
 from pydantic import ValidationError
 
 from enginix.readiness import answers_ok
-from enginix.serve.commands import trtllm_command
-from enginix.serve.profile import ModelEntry, load_profile, profile_names
+from enginix.serve.model_entry import ModelEntry
+from enginix.serve.profile import load_profile, profile_names
+from enginix.serve.servers.trtllm import TRTLLM
 from tests.conftest import Log, free_ports
 
 ENTRIES = [
@@ -42,7 +43,7 @@ def parsed(argv: list[str]) -> dict[str, Any]:
 
 
 def settings_of(entry: ModelEntry, directory: Path) -> LlmArgs:
-    made = trtllm_command(["trtllm-serve"], entry, "checkpoint", directory / "settings.yaml")
+    made = TRTLLM.command(["trtllm-serve"], entry, "checkpoint", directory / "settings.yaml")
     for path, text in made.files.items():
         path.write_text(text)
     options = parsed(made.argv[1:])

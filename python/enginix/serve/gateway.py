@@ -1,0 +1,111 @@
+"""The gateway in front of a profile's servers: what it is told of them, and its server."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from enginix.errors import BackendUnavailable
+from enginix.manifest import Chat
+from enginix.readiness import answers_ok
+from enginix.serve.environment import Environment
+from enginix.serve.judge import Policy
+from enginix.serve.model_entry import LOOPBACK, ModelEntry
+from enginix.serve.profile import GatewayEntry, Profile
+from enginix.serve.restart import RestartingServer
+from enginix.serve.run_directory import log_directory
+from enginix.serve.server_process import ServerSpec, with_mark
+from enginix.serve.servers import SERVERS
+from enginix.serve.servers.program import Command
+
+NAME = "gateway"
+PROBE_SECONDS = 1.0
+# Its probe does no slow work, so it may be declared dead sooner. With several workers, one that
+# hangs is replaced by the process that started them.
+POLICY = Policy(look_every=0.5, probe_every=1.0, probe_again=0.5, hung=sys.maxsize)
+
+
+def gateway_url(gateway: GatewayEntry) -> str:
+    """Where this machine reaches it."""
+    host = {"0.0.0.0": LOOPBACK, "::": "[::1]"}.get(gateway.host, gateway.host)
+    return f"http://{host}:{gateway.port}"
+
+
+def gateway_command(
+    enginix: Sequence[str],
+    gateway: GatewayEntry,
+    file: Path,
+    rows: Sequence[dict[str, Any]],
+    supervisor: Path,
+) -> Command:
+    """`rows` are its models, which it reads from `file`; `supervisor` is the control socket."""
+    return Command(
+        [
+            *enginix,
+            "openai",
+            f"--models={file}",
+            f"--host={gateway.host}",
+            f"--port={gateway.port}",
+            f"--supervisor={supervisor}",
+            *([f"--workers={gateway.workers}"] if gateway.workers != 1 else []),
+            *(f"--allowed-host={name}" for name in gateway.allowed_hosts),
+            *(f"--cors-origin={origin}" for origin in gateway.cors_origins),
+            *(["--allow-image-urls"] if gateway.allow_image_urls else []),
+        ],
+        files={file: json.dumps({"models": rows}, indent=2) + "\n"},
+    )
+
+
+def gateway_row(entry: ModelEntry, model: str, chat: Chat) -> dict[str, Any]:
+    """What the gateway is told of a model: where it is served, and how it may be called.
+
+    `model` is what its server loads; `chat` holds the formats that the model itself writes.
+    """
+    return {
+        "name": entry.name,
+        "engine": entry.engine,
+        "aliases": entry.aliases,
+        "contains": entry.contains,
+        **SERVERS[entry.engine].address(entry, model),
+        **left_in_text(entry, chat),
+    }
+
+
+def left_in_text(entry: ModelEntry, chat: Chat) -> dict[str, Any]:
+    """The formats that a server leaves in the text, because no option made it parse them."""
+    formats = {"reasoning": entry.reasoning, "tools": entry.tools}
+    own = {"reasoning": chat.reasoning, "tools": chat.tools}
+    for part, option in SERVERS[entry.engine].parsers.items():
+        if option not in entry.options:
+            formats[part] = formats[part] or own[part] or ""
+    found: dict[str, Any] = {}
+    if formats["reasoning"]:
+        found |= {"reasoning": formats["reasoning"], "starts_inside": entry.starts_inside}
+    return found | ({"tools": formats["tools"]} if formats["tools"] else {})
+
+
+def gateway_server(
+    profile: Profile, command: Command, environment: Environment
+) -> RestartingServer:
+    """Call it in the event loop that the server is to run in."""
+    url = gateway_url(profile.gateway)
+    is_ready = partial(answers_ok, f"{url}/livez")
+
+    async def probe() -> None:
+        if not await answers_ok(f"{url}/livez", PROBE_SECONDS):
+            raise BackendUnavailable("its /livez does not answer")
+
+    spec = ServerSpec(
+        NAME,
+        command.argv,
+        log_directory(profile, environment.home) / "gateway.log",
+        is_ready,
+        env=with_mark({**environment.gateway_variables, **command.env}),
+        host=profile.gateway.host,
+        ports=[profile.gateway.port],
+    )
+    return RestartingServer(spec, probe=probe, policy=POLICY)

@@ -1,0 +1,55 @@
+"""Makes models of load requests while a profile runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from enginix.errors import EngineError, RequestError, RuntimeMissing
+from enginix.serve.environment import Environment
+from enginix.serve.load_request import LoadRequest, entry_of
+from enginix.serve.model_entry import ModelEntry
+from enginix.serve.model_server import managed_model, model_server, require_installed
+from enginix.serve.ports import with_free_ports
+from enginix.serve.profile import Profile
+from enginix.serve.run_directory import write_files
+from enginix.serve.scheduler import ManagedModel, ModelScheduler
+from enginix.serve.traffic import Traffic
+
+
+class RequestedModels:
+    def __init__(
+        self,
+        profile: Profile,
+        environment: Environment,
+        scheduler: ModelScheduler,
+        traffic: Traffic,
+    ) -> None:
+        self._profile = profile
+        self._environment = environment
+        self._scheduler = scheduler
+        self._traffic = traffic
+        # What enginix made itself may always be loaded.
+        own = [environment.home / "engines", environment.home / "checkpoints"]
+        self._roots = [*map(Path, profile.model_roots), *own]
+
+    async def find_or_add(self, request: dict[str, Any]) -> ManagedModel:
+        """The requested model, added or changed but not loaded; RequestError says why not."""
+        entries = {name: model.entry for name, model in self._scheduler.models.items()}
+        entry = entry_of(LoadRequest(**request), entries, self._roots)
+        if entries.get(entry.name) == entry:
+            return self._scheduler.find(entry.name)
+        model = self._made(with_free_ports(entry))
+        if entry.name in entries:
+            await self._scheduler.unload(entry.name, drain=self._profile.drain_seconds)
+        self._scheduler.add(model)
+        return model
+
+    def _made(self, entry: ModelEntry) -> ManagedModel:
+        try:
+            require_installed(entry, self._environment)
+            server = model_server(self._profile, entry, self._environment)
+        except (RuntimeMissing, EngineError) as error:
+            raise RequestError(str(error), param="model", code="not_installed") from None
+        write_files(server.command)
+        return managed_model(server, self._environment, self._traffic)

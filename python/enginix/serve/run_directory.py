@@ -1,0 +1,54 @@
+"""The files of a running profile: what its commands read, its control socket, its logs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from enginix.errors import ProcessError
+from enginix.owned import hold
+from enginix.serve.profile import Profile
+from enginix.serve.servers.program import Command
+
+
+def run_directory(profile: Profile, home: Path) -> Path:
+    return home / "run" / f"{profile.name}-{profile.gateway.port}"
+
+
+def control_path(profile: Profile, home: Path) -> Path:
+    return run_directory(profile, home) / "control"
+
+
+def log_directory(profile: Profile, home: Path) -> Path:
+    return home / "logs" / profile.name
+
+
+@contextmanager
+def written_files(directory: Path, commands: Sequence[Command]) -> Iterator[None]:
+    """Write the files that the commands read; `directory` is removed when the block ends."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    lock = directory.with_name(f"{directory.name}.lock")
+    descriptor = hold(lock, os.O_CREAT)
+    if descriptor is None:
+        raise ProcessError(
+            f"another `enginix up` works in {directory}; end it, or choose another --port"
+        )
+    try:
+        # A supervisor that was killed leaves its directory behind.
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir()
+        for command in commands:
+            write_files(command)
+        yield
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+        lock.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def write_files(command: Command) -> None:
+    for path, text in command.files.items():
+        path.write_text(text, encoding="utf-8")

@@ -1,0 +1,53 @@
+"""The server programs a model can run in. Another one is a file here, and a line in this table."""
+
+from __future__ import annotations
+
+from enginix.errors import UsageError
+from enginix.runtimes.runtime import Recipe
+from enginix.serve.model_entry import ModelEntry
+from enginix.serve.servers.llamacpp import LLAMACPP
+from enginix.serve.servers.program import ServerProgram
+from enginix.serve.servers.triton import TRITON
+from enginix.serve.servers.trtllm import TRTLLM
+from enginix.serve.servers.vllm import VLLM
+
+# What a profile and a request call an engine -> the program that serves it.
+SERVERS: dict[str, ServerProgram] = {
+    TRITON.name: TRITON,
+    TRTLLM.name: TRTLLM,
+    VLLM.name: VLLM,
+    LLAMACPP.name: LLAMACPP,
+}
+
+
+def server_for_kind(kind: str) -> ServerProgram:
+    """The program that serves an engine of that kind unless a profile or a request chooses."""
+    return next(server for server in SERVERS.values() if kind in server.engine_kinds)
+
+
+def server_by_alias(word: str) -> ServerProgram | None:
+    """The program that a models.json or `enginix start` calls `word`."""
+    return next((server for server in SERVERS.values() if word in server.names), None)
+
+
+def known_aliases() -> list[str]:
+    return [name for server in SERVERS.values() for name in server.names]
+
+
+def recipes() -> dict[str, Recipe]:
+    """Kind of environment -> what `enginix setup` installs into it."""
+    return {recipe.kind: recipe for server in SERVERS.values() for recipe in server.recipes}
+
+
+def find_recipe(word: str) -> Recipe:
+    """Of a kind of environment, or of the engine that one is for."""
+    known = recipes()
+    known |= {name: server.recipes[0] for name, server in SERVERS.items() if server.recipes}
+    if word not in known:
+        raise UsageError(f"no runtime of kind {word!r}; there is {', '.join(sorted(known))}")
+    return recipes().get(word) or known[word]
+
+
+def ports_of(entry: ModelEntry) -> dict[str, int]:
+    """Setting that chooses a port of the entry's server -> port; 0 is still to be chosen."""
+    return {name: getattr(entry, name) for name in SERVERS[entry.engine].ports}

@@ -1,0 +1,46 @@
+"""llama.cpp's own server of the OpenAI API, run from the triton-cpu runtime's wheel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from enginix.runtimes.find import runtime_root
+from enginix.runtimes.runtime import TRITON_CPU
+from enginix.serve.environment import Environment
+from enginix.serve.model_entry import LOOPBACK, ModelEntry
+from enginix.serve.servers.program import Command, Reads, ServerProgram, flags, visible_gpus
+
+SCRIPT = Path(__file__).parents[1] / "llama_server.py"
+
+
+def _command(program: Sequence[str], entry: ModelEntry, model: str, _settings: Path) -> Command:
+    return Command(
+        [
+            *program,
+            f"--model={model}",
+            f"--alias={entry.name}",
+            f"--host={LOOPBACK}",
+            f"--port={entry.http_port}",
+            *flags(entry.options),
+            *([f"--context={entry.max_model_len}"] if entry.max_model_len else []),
+        ],
+        # Threads that spin while they wait take the cores from everything else on the machine.
+        {**visible_gpus(entry), "OMP_WAIT_POLICY": "passive"},
+    )
+
+
+def _own_program(environment: Environment) -> list[str]:
+    root = environment.runtime(TRITON_CPU.kind) or runtime_root(TRITON_CPU, environment.home)
+    return [str(root / "bin" / "python"), str(SCRIPT)]
+
+
+LLAMACPP = ServerProgram(
+    name="llamacpp",
+    title="llama-server",
+    reads=Reads.GGUF,
+    command=_command,
+    recipes=(TRITON_CPU,),
+    own_program=_own_program,
+    slots="parallel",
+)

@@ -1,0 +1,148 @@
+"""Everything that differs between server programs, as one value of each."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import NamedTuple
+
+from enginix.backends.openai import OpenAIBackend
+from enginix.errors import RuntimeMissing
+from enginix.runtimes.find import find_server
+from enginix.runtimes.runtime import Recipe
+from enginix.serve.environment import Environment
+from enginix.serve.liveness import Probe
+from enginix.serve.model_entry import LOOPBACK, ModelEntry, Option
+
+PROBE_SECONDS = 2.0
+
+
+class Reads(Enum):
+    """What a server loads; the value is the file that marks such a directory."""
+
+    ENGINE = "manifest.json"
+    GGUF = "model.gguf"
+    CHECKPOINT = "config.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What is run, the variables added to its environment, and the files it reads."""
+
+    argv: list[str]
+    env: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[Path, str] = field(default_factory=dict)
+
+
+class Probes(NamedTuple):
+    """`token` returns once the server has produced one; BackendError says why it has not."""
+
+    token: Probe
+    text: Probe | None = None
+    """Also passes through what the server has around its engine; run rarely."""
+
+
+def openai_address(entry: ModelEntry, _model: str) -> dict[str, str]:
+    """For a server of the OpenAI API that was told the model's name."""
+    return {"url": f"http://{LOOPBACK}:{entry.http_port}", "upstream": entry.name}
+
+
+def openai_probes(server: ServerProgram, entry: ModelEntry, model: str) -> Probes:
+    address = server.address(entry, model)
+    url, upstream = address["url"], address["upstream"]
+    name = f"{server.title} at {url}"
+    return Probes(OpenAIBackend(name, url, upstream, probe_seconds=PROBE_SECONDS).probe)
+
+
+def nothing_required() -> None:
+    """For a server that any machine can run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerProgram:
+    """One program that serves models. `model` is what it loads: a path, or a name on the hub."""
+
+    name: str
+    """In profiles, requests, models.json and logs."""
+    title: str
+    """In messages for people."""
+    aliases: tuple[str, ...] = ()
+    """Other names of it in models.json."""
+    reads: Reads
+    engine_kinds: tuple[str, ...] = ()
+    """Kinds of manifest.json that it serves by default."""
+    command: Callable[[Sequence[str], ModelEntry, str, Path], Command]
+    """From the program, the entry, `model` and a path for a file of settings."""
+    recipes: tuple[Recipe, ...] = ()
+    """The environments that hold it, the preferred one first."""
+    arguments: tuple[str, ...] = ()
+    """They follow the recipe's program."""
+    own_program: Callable[[Environment], list[str]] | None = None
+    """For one that is not the recipe's program."""
+    require_machine: Callable[[], None] = nothing_required
+    """Raise EnginixError when this machine cannot run it."""
+    ports: tuple[str, ...] = ("http_port",)
+    """The entry's settings for the ports it listens on."""
+    ready_seconds: float = 120.0
+    """Time to load, where nothing else is set."""
+    memory: float = 0.0
+    """The share of a GPU's memory it takes when it starts, where nothing else is set."""
+    slots: str = ""
+    """Its option for the number of requests answered at once."""
+    ranks: str = ""
+    """Its option for the number of GPUs; empty if it runs on one device only."""
+    parsers: Mapping[str, str] = field(default_factory=dict)
+    """"reasoning" or "tools" -> the option without which the server leaves them in the text."""
+    address: Callable[[ModelEntry, str], dict[str, str]] = openai_address
+    """Where the gateway reaches the model, as keys of its models file."""
+    probes: Callable[[ServerProgram, ModelEntry, str], Probes] = openai_probes
+    path: str = "v1"
+    """The prefix of its HTTP routes."""
+    orphaned: signal.Signals = signal.SIGKILL
+    """What it gets when the supervisor dies."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (*self.aliases, self.name)
+
+    def find(self, environment: Environment, entry: ModelEntry) -> list[str]:
+        """The first words of its command line; RuntimeMissing says what to install."""
+        if self.own_program:
+            return self.own_program(environment)
+        override = environment.runtime(self.name)
+        program = find_server(
+            self.name, self.recipes, environment.home, override, entry.environment
+        )
+        return [str(program), *self.arguments]
+
+    def find_or_name(self, environment: Environment, entry: ModelEntry) -> list[str]:
+        """As `find`, or what would be run where it is installed."""
+        try:
+            return self.find(environment, entry)
+        except RuntimeMissing:
+            return [self.recipes[0].program, *self.arguments]
+
+
+def visible_gpus(entry: ModelEntry) -> dict[str, str]:
+    if not entry.gpus:
+        return {}
+    # PCI order, so that the numbers are those nvidia-smi shows.
+    return {
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        "CUDA_VISIBLE_DEVICES": ",".join(entry.gpus),
+    }
+
+
+def flags(options: Mapping[str, Option], dash: str = "-") -> list[str]:
+    """A profile's options as arguments; `dash` stands for each underscore of a name."""
+    arguments = []
+    for name, value in options.items():
+        flag = "--" + name.replace("_", dash)
+        if value is True:
+            arguments.append(flag)
+        elif value is not False:
+            arguments.append(f"{flag}={value}")
+    return arguments

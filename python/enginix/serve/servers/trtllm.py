@@ -1,0 +1,86 @@
+"""trtllm-serve, TensorRT-LLM's own server of the OpenAI API."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from enginix.runtimes.runtime import Recipe
+from enginix.serve.model_entry import LOOPBACK, ModelEntry
+from enginix.serve.servers.program import (
+    Command,
+    Reads,
+    ServerProgram,
+    flags,
+    openai_address,
+    visible_gpus,
+)
+
+
+def _command(program: Sequence[str], entry: ModelEntry, model: str, settings: Path) -> Command:
+    return Command(
+        [
+            *program,
+            model,
+            f"--host={LOOPBACK}",
+            f"--port={entry.http_port}",
+            *(["--backend=_autodeploy"] if entry.autodeploy else []),
+            *([f"--max_seq_len={entry.max_model_len}"] if entry.max_model_len else []),
+            f"--extra_llm_api_options={settings}",
+            *flags(entry.options, dash="_"),
+        ],
+        visible_gpus(entry),
+        # JSON is YAML, and needs no writer of our own.
+        {settings: json.dumps(_settings(entry), indent=2) + "\n"},
+    )
+
+
+def _settings(entry: ModelEntry) -> dict[str, Any]:
+    """What goes into --extra_llm_api_options: it overrides the command line, so all is there."""
+    settings: dict[str, Any] = dict(entry.autodeploy)
+    if entry.dtype:
+        settings["dtype"] = entry.dtype
+    if entry.max_model_len and "max_seq_len" in settings:
+        settings["max_seq_len"] = entry.max_model_len
+    if entry.memory:
+        cache = dict(settings.get("kv_cache_config", {}))
+        cache.setdefault("free_gpu_memory_fraction", entry.memory)
+        settings["kv_cache_config"] = cache
+    return settings
+
+
+def _address(entry: ModelEntry, model: str) -> dict[str, str]:
+    """It calls a directory by its last part, and everything else as it was called."""
+    upstream = Path(model).name if Path(model).is_dir() else model
+    return {**openai_address(entry, model), "upstream": upstream}
+
+
+TRTLLM = ServerProgram(
+    name="trtllm",
+    title="trtllm-serve",
+    aliases=("tensorrt-llm",),
+    reads=Reads.CHECKPOINT,
+    engine_kinds=("llmapi",),
+    command=_command,
+    recipes=(
+        Recipe(
+            "trtllm",
+            ("tensorrt_llm",),
+            pythons=("3.10", "3.12"),
+            needs="Linux with CUDA, and pip must know NVIDIA's package index: PyPI has only a "
+            "stub of it",
+            program="trtllm-serve",
+        ),
+    ),
+    ready_seconds=1800.0,
+    memory=0.9,
+    slots="max_batch_size",
+    ranks="tp_size",
+    parsers={"reasoning": "reasoning_parser", "tools": "tool_parser"},
+    address=_address,
+    # Its workers leave its session: only it can end them.
+    orphaned=signal.SIGTERM,
+)

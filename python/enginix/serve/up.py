@@ -1,0 +1,53 @@
+"""A running profile: its servers kept serving, the gateway in front, and the socket between."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from enginix.serve.control import control_socket
+from enginix.serve.environment import Environment
+from enginix.serve.gateway import gateway_server, gateway_url
+from enginix.serve.model_server import commands_of, managed_model, model_servers
+from enginix.serve.profile import Profile
+from enginix.serve.requested_models import RequestedModels
+from enginix.serve.run_directory import control_path, run_directory, written_files
+from enginix.serve.scheduler import ModelScheduler
+from enginix.serve.supervisor import Report, supervised
+from enginix.serve.traffic import Traffic
+
+
+def may_fail(profile: Profile) -> frozenset[str]:
+    """Models whose failed start is tried again while the others serve."""
+    names = frozenset(entry.name for entry in profile.models)
+    # One broken model does not keep the others from serving; a broken gateway does.
+    return names if len(names) > 1 else frozenset()
+
+
+@asynccontextmanager
+async def running_profile(
+    profile: Profile, environment: Environment, report: Report
+) -> AsyncIterator[ModelScheduler]:
+    """Everything is started when the block begins, and nothing is left of it when it ends.
+
+    `report` is called with each server that is ready or has failed. Await the scheduler's `expire`
+    in the block.
+    """
+    servers = model_servers(profile, environment)
+    commands = commands_of(profile, servers, environment)
+    traffic = Traffic(gateway_url(profile.gateway))
+    models = [managed_model(server, environment, traffic) for server in servers]
+    scheduler = ModelScheduler(
+        models, rest=profile.min_residency_seconds, drain=profile.drain_seconds
+    )
+    started = [model.server for model in models if not model.entry.on_demand]
+    started.append(gateway_server(profile, commands[-1], environment))
+    requested = RequestedModels(profile, environment, scheduler, traffic)
+    control = control_path(profile, environment.home)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(traffic.close)
+        stack.enter_context(written_files(run_directory(profile, environment.home), commands))
+        stack.push_async_callback(scheduler.close)
+        await stack.enter_async_context(control_socket(control, scheduler, requested.find_or_add))
+        await stack.enter_async_context(supervised(started, report, may_fail(profile)))
+        yield scheduler

@@ -1,0 +1,64 @@
+"""The gateway is told where every model is, and which formats its server leaves in the text."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from enginix.manifest import Chat
+from enginix.serve.gateway import gateway_command, gateway_row, left_in_text
+from enginix.serve.model_entry import ModelEntry, Option
+from enginix.serve.profile import GatewayEntry
+
+
+def test_the_gateway_is_told_where_every_model_is() -> None:
+    triton = ModelEntry("a", grpc_port=2)
+    vllm = ModelEntry("b", engine="vllm", http_port=3, aliases=["bee"], contains=["qwen"])
+    trtllm = ModelEntry("c", engine="trtllm", http_port=4)
+    rows = [
+        gateway_row(triton, "/e", Chat()),
+        gateway_row(vllm, "Org/B-30B", Chat()),
+        gateway_row(trtllm, "Org/C-30B", Chat()),
+    ]
+    command = gateway_command(["enginix"], GatewayEntry(9), Path("/run/g"), rows, Path("/run/s"))
+    assert command.argv == [
+        *("enginix", "openai", "--models=/run/g", "--host=127.0.0.1", "--port=9"),
+        "--supervisor=/run/s",
+    ]
+    open_to = GatewayEntry(
+        9,
+        allowed_hosts=["ai.lan"],
+        cors_origins=["https://chat.example"],
+        allow_image_urls=True,
+    )
+    *_, host, origin, images = gateway_command(
+        ["enginix"], open_to, Path("/g"), [], Path("/s")
+    ).argv
+    assert (host, origin) == ("--allowed-host=ai.lan", "--cors-origin=https://chat.example")
+    assert images == "--allow-image-urls"
+    first, second, third = json.loads(command.files[Path("/run/g")])["models"]
+    assert (first["directory"], first["address"]) == ("/e", "127.0.0.1:2")
+    assert (second["url"], second["upstream"]) == ("http://127.0.0.1:3", "b")
+    assert (third["url"], third["upstream"]) == ("http://127.0.0.1:4", "Org/C-30B")
+    assert (second["aliases"], second["contains"]) == (["bee"], ["qwen"])
+
+
+@pytest.mark.parametrize(
+    ("engine", "options", "left"),
+    [
+        ("trtllm", {}, {"reasoning": "think-tags", "starts_inside": False, "tools": "hermes-json"}),
+        ("trtllm", {"reasoning_parser": "qwen3"}, {"tools": "hermes-json"}),
+        ("trtllm", {"reasoning_parser": "qwen3", "tool_parser": "qwen3"}, {}),
+        ("vllm", {}, {"reasoning": "think-tags", "starts_inside": False}),
+        ("vllm", {"reasoning_parser": "qwen3"}, {}),
+        ("llamacpp", {}, {}),
+    ],
+)
+def test_what_no_server_was_told_to_read_is_left_to_our_parsers(
+    engine: str, options: dict[str, Option], left: dict[str, object]
+) -> None:
+    entry = ModelEntry("q", engine=engine, options=options)
+    chat = Chat("think-tags", "hermes-json", "enable_thinking")
+    assert left_in_text(entry, chat) == left
