@@ -17,6 +17,7 @@ from enginix.errors import RequestError
 from enginix.gateway.settings import Settings
 from enginix.serve.control import control_socket
 from enginix.serve.scheduler import ManagedModel, ModelScheduler
+from enginix.supervision import LoadRequest
 
 GOOD: dict[str, dict[str, Any]] = {
     "/v1/models/load": {
@@ -31,8 +32,8 @@ GOOD: dict[str, dict[str, Any]] = {
 }
 
 
-async def refused(wish: dict[str, Any]) -> ManagedModel:
-    raise RequestError(f"no model is to be had here: {sorted(wish)}", param="model")
+async def refused(request: LoadRequest) -> ManagedModel:
+    raise RequestError(f"no model is to be had here: {request}", param="model")
 
 
 @pytest.mark.parametrize("path", GOOD)

@@ -16,8 +16,9 @@ from enginix.manifest import (
     Source,
     write_manifest,
 )
-from enginix.serve.load_request import LoadRequest, entry_of
+from enginix.serve.load_request import entry_of
 from enginix.serve.model_entry import ModelEntry
+from enginix.supervision import LoadRequest
 
 QWEN = ModelEntry("qwen", engine="vllm", aliases=["chat"], memory=0.4, http_port=8100)
 TINY = ModelEntry("tiny", engine="triton", aliases=["chat"])
@@ -50,8 +51,8 @@ def checkpoint(root: Path) -> Path:
     return directory
 
 
-def requested_load(root: Path, **wish: object) -> ModelEntry:
-    return entry_of(LoadRequest(**wish), THERE, [root])  # type: ignore[arg-type]
+def requested_load(root: Path, **wanted: object) -> ModelEntry:
+    return entry_of(LoadRequest(**wanted), THERE, [root])  # type: ignore[arg-type]
 
 
 def test_a_model_that_is_there_is_its_entry(tmp_path: Path) -> None:
@@ -100,7 +101,7 @@ def test_the_same_directory_again_is_the_same_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "words"),
+    ("wanted", "words"),
     [
         ({}, "neither it nor model_path"),
         ({"model": "qwen", "engine": "onnx"}, "expected one of triton, trtllm, vllm, llamacpp"),
@@ -115,15 +116,15 @@ def test_the_same_directory_again_is_the_same_model(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_is_refused_by_its_field(
-    tmp_path: Path, wish: dict[str, str], words: str
+    tmp_path: Path, wanted: dict[str, str], words: str
 ) -> None:
     places = {"checkpoint": checkpoint(tmp_path), "engine": engine(tmp_path)}
-    wish = {
+    wanted = {
         key: str(value).format(**places) if key == "model_path" else value
-        for key, value in wish.items()
+        for key, value in wanted.items()
     }
     with pytest.raises(RequestError, match=words):
-        requested_load(tmp_path, **wish)
+        requested_load(tmp_path, **wanted)
 
 
 def test_a_name_nobody_has_is_answered_with_those_there_are(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ def read_models(path: Path, connect: Connect, silence: float = SILENCE_SECONDS) 
 
 def opener_of(
     connect: Connect, silence: float = SILENCE_SECONDS
-) -> Callable[[dict[str, Any]], Callable[[], Model]]:
+) -> Callable[[Mapping[str, Any]], Callable[[], Model]]:
     """What opens a model that a supervisor tells of."""
     return lambda row: _opener(row, "the supervisor's model", connect, silence)
 
@@ -76,7 +76,7 @@ def triton_model(engine: Path, address: str, connect: Connect) -> Callable[[], M
 
 
 def _opener(row: Any, where: str, connect: Connect, silence: float) -> Callable[[], Model]:
-    if not isinstance(row, dict) or not isinstance(row.get("name"), str):
+    if not isinstance(row, Mapping) or not isinstance(row.get("name"), str):
         raise UsageError(f"{where}: expected an object with a name")
     if unknown := row.keys() - KEYS:
         raise UsageError(f"{where}: unknown keys {sorted(unknown)}")
@@ -102,7 +102,9 @@ def _triton(
     return open_model
 
 
-def _relayed(names: Names, row: dict[str, Any], where: str, silence: float) -> Callable[[], Model]:
+def _relayed(
+    names: Names, row: Mapping[str, Any], where: str, silence: float
+) -> Callable[[], Model]:
     url, upstream = row["url"], row.get("upstream", names.name)
     engine = str(row.get("engine", "openai"))
     if not isinstance(url, str) or not isinstance(upstream, str):

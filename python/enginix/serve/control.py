@@ -1,13 +1,12 @@
-"""The supervisor's own door: status, load, unload and follow, as lines of JSON over a Unix socket.
+"""The supervisor's control socket: status, load, unload and follow (see enginix.supervision).
 
-Only this user can open it. Its client is gateway/supervision/client.py, which gives it HTTP and
-API keys.
+Only this user can open it. Its client is gateway/supervision/client.py, which adds HTTP and API
+keys.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -15,32 +14,34 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from enginix.errors import BackendError, EnginixError, RequestError, UsageError
+from enginix import supervision
+from enginix.errors import EnginixError, UsageError
 from enginix.serve.scheduler import ManagedModel, ModelScheduler
 from enginix.serve.server_process import State
+from enginix.supervision import Call, Changed, Load, LoadRequest, ServerStatus, Status, Unload
 
-# A model that is not here yet, from what a client wants; raises EnginixError for what cannot be.
-Wished = Callable[[dict[str, Any]], Awaitable[ManagedModel]]
+# Finds or adds the model of a load request; raises EnginixError when that cannot be.
+FindOrAdd = Callable[[LoadRequest], Awaitable[ManagedModel]]
 
 logger = logging.getLogger(__name__)
 
 # The kernel's limit for a socket's path is 108 bytes with its end.
 LONGEST_PATH = 107
-# A gateway that takes longer to open a model is left behind.
-HEARD_SECONDS = 5.0
+# How long an answer waits for gateways that are slow to open a model.
+SEEN_SECONDS = 5.0
 
 
 @asynccontextmanager
 async def control_socket(
-    path: Path, scheduler: ModelScheduler, requested_load: Wished | None = None
+    path: Path, scheduler: ModelScheduler, find_or_add: FindOrAdd | None = None
 ) -> AsyncIterator[None]:
-    """Answers there until the block ends; without `requested_load` only known models load."""
+    """Answer there until the block ends; without `find_or_add` only known models load."""
     if len(str(path)) > LONGEST_PATH:
         raise UsageError(
             f"{path} is too long for a socket's path; set ENGINIX_HOME to a shorter directory"
         )
-    _clear_the_way(path)
-    control = Control(scheduler, requested_load)
+    _make_room_for(path)
+    control = Control(scheduler, find_or_add)
     server = await asyncio.start_unix_server(control.serve, path)
     os.chmod(path, 0o600)
     try:
@@ -51,10 +52,10 @@ async def control_socket(
         _remove(path)
 
 
-def _clear_the_way(path: Path) -> None:
+def _make_room_for(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.parent.chmod(0o700)
-    # One that is left belongs to a supervisor that was killed: its port was free.
+    # A supervisor that was killed leaves its socket behind; its port was free.
     _remove(path)
 
 
@@ -63,24 +64,25 @@ def _remove(path: Path) -> None:
 
 
 class Control:
-    def __init__(self, scheduler: ModelScheduler, requested_load: Wished | None) -> None:
-        self._residency = scheduler
-        self._wished = requested_load
+    def __init__(self, scheduler: ModelScheduler, find_or_add: FindOrAdd | None) -> None:
+        self._scheduler = scheduler
+        self._find_or_add = find_or_add
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection: a line asks, a line answers. One that closes early changes nothing."""
+        """One connection: a line calls, a line answers. Closing it early cancels nothing."""
         task = asyncio.current_task()
         assert task is not None, "it runs in a coroutine"
         self._tasks.add(task)
         try:
             while line := await reader.readline():
-                if _asked(line).get("do") == "follow":
-                    await self._residency.subscribers.follow(reader, writer)
+                if line == supervision.FOLLOW:
+                    await self._scheduler.subscribers.follow(reader, writer)
                     return
-                writer.write(json.dumps(await self._answered(line)).encode() + b"\n")
+                writer.write(await self._answer(line))
                 await writer.drain()
-        except (ConnectionError, asyncio.CancelledError, ValueError, BackendError):
+        except (ConnectionError, asyncio.CancelledError, ValueError):
+            # ValueError: a line that is too long, or no report.
             pass
         finally:
             self._tasks.discard(task)
@@ -91,43 +93,39 @@ class Control:
         for task in self._tasks:
             task.cancel()
 
-    async def _answered(self, line: bytes) -> dict[str, Any]:
-        asked = _asked(line)
+    async def _answer(self, line: bytes) -> bytes:
         try:
-            return await self._do(asked)
-        except (KeyError, TypeError, ValueError):
-            return {"error": 'expected a line of JSON like {"do": "load", "name": "demo"}'}
-        except EnginixError as error:
-            return _refusal(error)
+            return await self._do(supervision.decode_call(line))
+        except (EnginixError, ValueError) as error:
+            return supervision.encode_error(error)
 
-    async def _do(self, asked: dict[str, Any]) -> dict[str, Any]:
-        match asked["do"]:
-            case "status":
-                everyone = self._residency.models
-                return {"servers": {name: described(one) for name, one in everyone.items()}}
-            case "load":
-                name = await self._name_of(asked.get("wish") or {}, asked.get("name"))
-                loading = self._residency.load(name, by_request=bool(asked.get("by_request")))
-                if asked.get("wait", True):
-                    await loading
-                else:
-                    self._in_background(loading)
-            case "unload":
-                name = asked["name"]
-                await self._residency.unload(name, drain=float(asked["drain"]))
-            case _:
-                raise ValueError(asked)
-        if not asked.get("by_request"):
-            # Whichever gateway is asked next is to know of it.
-            await self._residency.subscribers.heard(HEARD_SECONDS)
-        return {
-            "name": name,
-            "generation": self._residency.subscribers.generation,
-            "servers": {name: described(self._residency.find(name))},
-        }
+    async def _do(self, call: Call) -> bytes:
+        if isinstance(call, Status):
+            models = self._scheduler.models.items()
+            return supervision.encode_status({name: server_status(one) for name, one in models})
+        name = await self._load(call) if isinstance(call, Load) else await self._unload(call)
+        subscribers = self._scheduler.subscribers
+        if not (isinstance(call, Load) and call.by_request):
+            # The next request may go to any gateway: all of them must know of the change.
+            await subscribers.all_seen(SEEN_SECONDS)
+        servers = {name: server_status(self._scheduler.find(name))}
+        return supervision.encode_changed(Changed(name, subscribers.generation, servers))
+
+    async def _load(self, call: Load) -> str:
+        name = await self._name_of(call)
+        loading = self._scheduler.load(name, by_request=call.by_request)
+        if call.wait:
+            await loading
+        else:
+            self._in_background(loading)
+        return name
+
+    async def _unload(self, call: Unload) -> str:
+        await self._scheduler.unload(call.name, drain=call.drain)
+        return call.name
 
     def _in_background(self, loading: Coroutine[Any, Any, None]) -> None:
-        """What it fails with is in the status."""
+        """Its failure is in the status."""
 
         async def load() -> None:
             try:
@@ -141,39 +139,24 @@ class Control:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _name_of(self, wish: dict[str, Any], name: str | None) -> str:
-        """The model that is wanted, which is made when there is none like it."""
-        if not wish or self._wished is None:
-            return self._residency.find(str(wish.get("model", name))).entry.name
-        return (await self._wished(wish)).entry.name
+    async def _name_of(self, call: Load) -> str:
+        """The model to load, added first when it is not there."""
+        if call.request and self._find_or_add:
+            return (await self._find_or_add(call.request)).entry.name
+        name = call.request.model if call.request else call.name
+        return self._scheduler.find(str(name or call.name)).entry.name
 
 
-def described(model: ManagedModel) -> dict[str, Any]:
-    """What /v1/status says of a server's process."""
-    server, child = model.server, model.server.process
-    progress = child.log.last_lines(1) if child.state is State.LOADING else []
-    return {
-        "status": child.state.value,
-        "process_alive": child.alive,
-        "pid": child.pid,
-        "since": round(child.since, 3),
-        "progress": progress[0] if progress else None,
-        "restarts": server.restarts,
-        "last_error": child.error,
-        "log": str(child.spec.log),
-    }
-
-
-def _asked(line: bytes) -> dict[str, Any]:
-    try:
-        asked = json.loads(line)
-    except ValueError:
-        return {}
-    return asked if isinstance(asked, dict) else {}
-
-
-def _refusal(error: EnginixError) -> dict[str, Any]:
-    """A client's own mistake is told apart from what is wrong with a server."""
-    if isinstance(error, RequestError):
-        return {"error": str(error), "param": error.param, "code": error.code, "mistake": True}
-    return {"error": str(error)}
+def server_status(model: ManagedModel) -> ServerStatus:
+    process = model.server.process
+    progress = process.log.last_lines(1) if process.state is State.LOADING else []
+    return ServerStatus(
+        status=process.state.value,
+        process_alive=process.alive,
+        pid=process.pid,
+        since=round(process.since, 3),
+        progress=progress[0] if progress else None,
+        restarts=model.server.restarts,
+        last_error=process.error,
+        log=str(process.spec.log),
+    )

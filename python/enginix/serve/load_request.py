@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from enginix.catalog.load import find_model
@@ -13,20 +13,9 @@ from enginix.serve.model_entry import ModelEntry
 from enginix.serve.roots import allowed_path
 from enginix.serve.servers import SERVERS, server_for_kind
 from enginix.serve.servers.program import Reads
+from enginix.supervision import LoadRequest
 
 DEFAULT_MODEL_LEN = 8192
-
-
-@dataclass(frozen=True, slots=True)
-class LoadRequest:
-    """The body of /v1/models/load; None is what was left out."""
-
-    model: str | None = None
-    model_path: str | None = None
-    engine: str | None = None
-    dtype: str | None = None
-    gpu_memory_utilization: float | None = None
-    max_model_len: int | None = None
 
 
 def entry_of(

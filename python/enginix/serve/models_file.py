@@ -15,11 +15,12 @@ from typing import Any, get_type_hints
 from enginix.catalog.load import find_model
 from enginix.errors import EngineError, UsageError
 from enginix.manifest import read_manifest
-from enginix.serve.load_request import LoadRequest, entry_of
+from enginix.serve.load_request import entry_of
 from enginix.serve.model_entry import ModelEntry, Option
 from enginix.serve.profile import Profile, check, check_type
 from enginix.serve.servers import known_aliases, server_by_alias
 from enginix.serve.servers.program import Reads, ServerProgram
+from enginix.supervision import LoadRequest
 
 # Names are also those of logs.
 NAME = re.compile(r"[\w][\w.:+-]*")

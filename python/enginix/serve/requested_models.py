@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from enginix.errors import EngineError, RequestError, RuntimeMissing
 from enginix.serve.environment import Environment
-from enginix.serve.load_request import LoadRequest, entry_of
+from enginix.serve.load_request import entry_of
 from enginix.serve.model_entry import ModelEntry
 from enginix.serve.model_server import managed_model, model_server, require_installed
 from enginix.serve.ports import with_free_ports
@@ -15,6 +14,7 @@ from enginix.serve.profile import Profile
 from enginix.serve.run_directory import write_files
 from enginix.serve.scheduler import ManagedModel, ModelScheduler
 from enginix.serve.traffic import Traffic
+from enginix.supervision import LoadRequest
 
 
 class RequestedModels:
@@ -33,10 +33,10 @@ class RequestedModels:
         own = [environment.home / "engines", environment.home / "checkpoints"]
         self._roots = [*map(Path, profile.model_roots), *own]
 
-    async def find_or_add(self, request: dict[str, Any]) -> ManagedModel:
+    async def find_or_add(self, request: LoadRequest) -> ManagedModel:
         """The requested model, added or changed but not loaded; RequestError says why not."""
         entries = {name: model.entry for name, model in self._scheduler.models.items()}
-        entry = entry_of(LoadRequest(**request), entries, self._roots)
+        entry = entry_of(request, entries, self._roots)
         if entries.get(entry.name) == entry:
             return self._scheduler.find(entry.name)
         model = self._made(with_free_ports(entry))

@@ -9,7 +9,6 @@ import asyncio
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any
 
 from enginix.errors import BackendUnavailable, ModelNotFound, RequestError, StartFailed
@@ -19,21 +18,11 @@ from enginix.serve.profile import too_much
 from enginix.serve.restart import RestartingServer
 from enginix.serve.server_process import State
 from enginix.serve.subscribers import Subscribers
+from enginix.supervision import Availability, ModelNews
 
 logger = logging.getLogger(__name__)
 
 EXPIRY_POLL = 0.5
-
-
-class Availability(Enum):
-    """What a gateway does with a request for the model."""
-
-    OPEN = "open"
-    """Pass it on, whatever the server's state: it may be about to be back."""
-    ON_DEMAND = "on_demand"
-    """Have the model loaded first; the client waits."""
-    CLOSED = "closed"
-    """Refuse it."""
 
 
 @dataclass
@@ -59,8 +48,8 @@ class ManagedModel:
         """Whether it takes memory, or soon will."""
         return self.server.state in (State.LOADING, State.LOADED)
 
-    def described(self) -> dict[str, Any]:
-        return {**self.row, "presence": self.availability.value, "reason": self.reason}
+    def news(self) -> ModelNews:
+        return ModelNews(self.row, self.availability, self.reason)
 
 
 class ModelScheduler:
@@ -137,9 +126,7 @@ class ModelScheduler:
             for model in list(self.models.values()):
                 self._note_use(model)
                 if self._has_expired(model) and not model.lock.locked():
-                    logger.info(
-                        "%s is ended: its ttl_seconds have passed", model.entry.name
-                    )
+                    logger.info("%s is ended: its ttl_seconds have passed", model.entry.name)
                     async with model.lock:
                         await self._leave(model, self._drain, "its ttl_seconds have passed")
 
@@ -245,7 +232,7 @@ class ModelScheduler:
         self._tell()
 
     def _tell(self) -> None:
-        self.subscribers.tell([one.described() for one in self.models.values()])
+        self.subscribers.tell([one.news() for one in self.models.values()])
 
 
 def _share_a_gpu(one: ModelEntry, other: ModelEntry) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from enginix import supervision
 from enginix.errors import BackendUnavailable, RequestError
 from enginix.gateway.api.status import lane_status
 from enginix.gateway.http.body import read, require_json
@@ -15,7 +17,7 @@ from enginix.gateway.http.openapi import described
 from enginix.gateway.http.scope import gateway_of
 from enginix.gateway.models.state import Gateway
 from enginix.gateway.schema.lifecycle import LoadRequest, UnloadRequest
-from enginix.gateway.supervision.client import Changed
+from enginix.supervision import Changed, Load
 
 router = APIRouter(tags=["Operation"])
 
@@ -28,7 +30,7 @@ async def load_model(request: Request) -> Response:
     asked = await read(request, LoadRequest)
     gateway.servers.require()
     wait = request.query_params.get("wait") != "false"
-    changed = await gateway.servers.load(**load_of(asked, gateway), wait=wait)
+    changed = await gateway.servers.load(load_of(asked, gateway, wait=wait))
     status = await shown(gateway, changed)
     if wait:
         return JSONResponse(status)
@@ -47,26 +49,29 @@ async def unload_model(request: Request) -> dict[str, Any]:
     return await shown(gateway, await gateway.servers.unload(name, drain=drain))
 
 
-def load_of(asked: LoadRequest, gateway: Gateway) -> dict[str, Any]:
-    """What the supervisor is asked: a model that is there by its name, anything else as a wish."""
-    wish = asked.model_dump(exclude_none=True)
+def load_of(asked: LoadRequest, gateway: Gateway, *, wait: bool) -> Load:
+    """By name for a model that is there as it is; by the whole request for any other."""
+    request = supervision.LoadRequest(**asked.model_dump())
     if asked.model is None or asked.model_path is not None:
-        return {"wish": wish}
+        return Load(request=request, wait=wait)
     try:
         # As in every other request an alias will do, or a part of a name.
-        wish["model"] = gateway.models.resolve(asked.model, asked.engine).name
+        name = gateway.models.resolve(asked.model, asked.engine).name
     except RequestError:
         # The supervisor knows more models: the catalogue's.
-        return {"wish": wish}
-    return {"wish": wish} if wish.keys() - {"model", "engine"} else {"model": wish["model"]}
+        return Load(request=request, wait=wait)
+    request = replace(request, model=name)
+    if request == supervision.LoadRequest(name, engine=asked.engine):
+        return Load(name, wait=wait)
+    return Load(request=request, wait=wait)
 
 
 async def shown(gateway: Gateway, changed: Changed) -> dict[str, Any]:
     if gateway.following:
         await gateway.following.seen(changed.generation)
-    lane = gateway.lanes.get(changed.model)
+    lane = gateway.lanes.get(changed.name)
     if lane is None:
         raise BackendUnavailable(
-            f"{changed.model} was loaded, but this gateway cannot serve it; its log says why"
+            f"{changed.name} was loaded, but this gateway cannot serve it; its log says why"
         )
-    return await lane_status(lane, (await gateway.servers.status()).get(changed.model))
+    return await lane_status(lane, (await gateway.servers.status()).get(changed.name))

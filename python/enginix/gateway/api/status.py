@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter
@@ -13,7 +14,8 @@ from enginix.gateway.api.models import entry
 from enginix.gateway.http.scope import gateway_of
 from enginix.gateway.models.health import Health
 from enginix.gateway.models.registry import RelayedModel
-from enginix.gateway.models.state import Availability, ModelState
+from enginix.gateway.models.state import ModelState
+from enginix.supervision import Availability, ServerStatus
 
 router = APIRouter(tags=["Operation"])
 
@@ -33,7 +35,7 @@ async def show_status(request: Request) -> dict[str, Any]:
     }
 
 
-async def lane_status(lane: ModelState, server: dict[str, Any] | None = None) -> dict[str, Any]:
+async def lane_status(lane: ModelState, server: ServerStatus | None = None) -> dict[str, Any]:
     """`server`: what the supervisor knows of its process."""
     health = await health_of(lane)
     status = {
@@ -48,8 +50,8 @@ async def lane_status(lane: ModelState, server: dict[str, Any] | None = None) ->
         "status": "loaded" if health.ok else "error",
     }
     if server is not None:
-        status |= server
-        status["state"] = server["status"]
+        status |= asdict(server)
+        status["state"] = server.status
     if isinstance(lane.model, RelayedModel):
         return status
     manifest = lane.model.manifest

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from enginix.gateway.models.state import Availability, Gateway, ModelState
+from enginix.gateway.models.state import Gateway, ModelState
+from enginix.supervision import Availability
 
 INTERVAL_SECONDS = 0.5
 # A request that waits longer is a reason to probe the model.

@@ -28,16 +28,9 @@ from enginix.gateway.reply.generate import Replies, generate
 from enginix.gateway.settings import Settings
 from enginix.gateway.supervision.client import SupervisorClient
 from enginix.gateway.upstream.chat import chat_replies
+from enginix.supervision import Availability, Load
 
 RETRY_SECONDS = 5.0
-
-
-class Availability:
-    """What happens to a request for a model; decided in serve/scheduler.py."""
-
-    OPEN = "open"
-    ON_DEMAND = "on_demand"
-    CLOSED = "closed"
 
 
 class Subscription(Protocol):
@@ -55,7 +48,7 @@ class ModelState:
         self.admission = Admission(model.name, settings.load.running, settings.load.waiting)
         self.liveness = Liveness(model.backend.probe)
         self.first_tokens = FirstTokens()
-        self.presence: str = Availability.OPEN
+        self.presence = Availability.OPEN
         self.reason = ""
         """Why it is not open."""
         self.loading: asyncio.Task[None] | None = None
@@ -206,7 +199,7 @@ class Gateway:
 
     async def _load(self, state: ModelState) -> None:
         try:
-            answer = await self.servers.load(state.model.name, by_request=True)
+            answer = await self.servers.load(Load(state.model.name, by_request=True))
             if self.following:
                 await self.following.seen(answer.generation)
         except RequestError as error:

@@ -1,4 +1,4 @@
-"""Asks the supervisor of the models' servers: how they are, and to start or end one.
+"""Calls the supervisor of the models' servers: for their status, and to start or end one.
 
 Without a supervisor, where `enginix openai` was started by itself, nothing is known and nothing
 can be done.
@@ -9,20 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import orjson
-
-from enginix.errors import (
-    BackendError,
-    BackendUnavailable,
-    EnginixError,
-    RequestError,
-    ResourceNotFound,
-)
+from enginix import supervision
+from enginix.errors import BackendError, BackendUnavailable, RequestError
+from enginix.supervision import Call, Changed, Load, ServerStatus, Status, Unload
 
 STATUS_SECONDS = 1.0
-# A status names every server with its last words.
+# A status quotes the log of every server.
 LONGEST_LINE = 4 << 20
 
 # The states in which a server cannot be reached.
@@ -31,14 +24,6 @@ ABSENT = {
     "loading": "has been loading",
     "error": "has been down",
 }
-
-
-class Changed(NamedTuple):
-    """What a load or unload was about."""
-
-    model: str
-    generation: int
-    """Who follows the supervisor has heard of it once it has seen this."""
 
 
 class SupervisorClient:
@@ -55,57 +40,46 @@ class SupervisorClient:
             )
         return self._socket
 
-    async def status(self) -> dict[str, dict[str, Any]]:
-        """Model -> what is known of its server; nothing when nobody can say."""
+    async def status(self) -> dict[str, ServerStatus]:
+        """Model -> the status of its server; empty when the supervisor does not answer."""
         if self._socket is None:
             return {}
         try:
             async with asyncio.timeout(STATUS_SECONDS):
-                servers: dict[str, dict[str, Any]] = (await self._ask({"do": "status"}))["servers"]
-                return servers
+                return supervision.decode_status(await self._call(Status()))
         except (BackendError, TimeoutError):
             return {}
 
-    async def load(
-        self,
-        model: str | None = None,
-        *,
-        wish: dict[str, Any] | None = None,
-        by_request: bool = False,
-        wait: bool = True,
-    ) -> Changed:
-        """Return when it serves; BackendUnavailable with its last words when it does not.
-
-        A `wish` may be for a model that is not there yet, or for another form of one that is.
-        """
-        question = {"do": "load", "name": model, "wish": wish}
-        return _changed(await self._ask({**question, "by_request": by_request, "wait": wait}))
+    async def load(self, load: Load) -> Changed:
+        """Return when it serves; BackendUnavailable quotes its log when it does not."""
+        return supervision.decode_changed(await self._call(load))
 
     async def unload(self, model: str, *, drain: float) -> Changed:
-        """Return when it has ended; its answers get so many seconds to finish."""
-        return _changed(await self._ask({"do": "unload", "name": model, "drain": drain}))
+        """Return when it has ended; its running requests get `drain` seconds to finish."""
+        return supervision.decode_changed(await self._call(Unload(model, drain)))
 
     async def explained(self, model: str, error: BackendError) -> BackendError:
-        """`error`, with what is known of the server when it is that which is missing."""
+        """`error`, or the state of the model's server when that is the cause."""
         if not isinstance(error, BackendUnavailable):
             return error
-        server = (await self.status()).get(model, {})
-        state = ABSENT.get(server.get("status", ""))
-        if state is None:
+        server = (await self.status()).get(model)
+        if server is None or server.status not in ABSENT:
             return error
-        progress = f" ({server['progress']})" if server.get("progress") else ""
+        progress = f" ({server.progress})" if server.progress else ""
         return BackendUnavailable(
-            f"{model} {state} for {time.time() - server['since']:.0f} s{progress}; ask again"
+            f"{model} {ABSENT[server.status]} for {time.time() - server.since:.0f} s{progress}; "
+            "ask again"
         )
 
-    async def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
+    async def _call(self, call: Call) -> bytes:
+        """The line that answers it."""
         socket = self.require()
         try:
             reader, writer = await asyncio.open_unix_connection(socket, limit=LONGEST_LINE)
         except OSError as error:
             raise BackendUnavailable(f"the supervisor does not answer: {error.strerror}") from None
         try:
-            writer.write(orjson.dumps(question) + b"\n")
+            writer.write(supervision.encode_call(call))
             line = await reader.readline()
         except OSError as error:
             raise BackendUnavailable(f"the supervisor broke off: {error}") from None
@@ -113,18 +87,4 @@ class SupervisorClient:
             writer.close()
         if not line:
             raise BackendUnavailable("the supervisor is ending")
-        answer: dict[str, Any] = orjson.loads(line)
-        if "error" in answer:
-            raise _refusal(answer)
-        return answer
-
-
-def _changed(answer: dict[str, Any]) -> Changed:
-    return Changed(answer["name"], answer["generation"])
-
-
-def _refusal(answer: dict[str, Any]) -> EnginixError:
-    if not answer.get("mistake"):
-        return BackendUnavailable(answer["error"])
-    kind = ResourceNotFound if answer["code"] == "model_not_found" else RequestError
-    return kind(answer["error"], param=answer["param"], code=answer["code"])
+        return line

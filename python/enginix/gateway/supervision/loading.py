@@ -19,8 +19,9 @@ from enginix.gateway.http.disconnect import unless_client_leaves
 from enginix.gateway.http.errors import failure_of
 from enginix.gateway.http.scope import gateway_of, record_in
 from enginix.gateway.http.sse import Opening
-from enginix.gateway.models.state import Availability, Gateway, ModelState
+from enginix.gateway.models.state import Gateway, ModelState
 from enginix.gateway.relay.dialect import error_event
+from enginix.supervision import Availability
 
 Handler = Callable[[Request], Awaitable[Response]]
 

@@ -1,21 +1,21 @@
-"""Follows the supervisor: which models there are, and which may be asked; says what runs of them.
+"""Follows the supervisor: which models there are and accept requests; reports what runs of them.
 
-The other end, and what the lines look like, is serve/subscribers.py.
+The other end is serve/subscribers.py; the lines are those of enginix.supervision.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
+from enginix import supervision
 from enginix.errors import BackendUnavailable, EnginixError
 from enginix.gateway.models.registry import Model
 from enginix.gateway.supervision.client import LONGEST_LINE
+from enginix.supervision import ModelNews, News, Report
 
 if TYPE_CHECKING:
     from enginix.gateway.models.state import Gateway
@@ -24,12 +24,12 @@ logger = logging.getLogger(__name__)
 
 REPORT_SECONDS = 0.1
 RECONNECT_SECONDS = 0.5
-# How long after the supervisor's answer the news it is about may come.
+# How long after the supervisor's answer its news may arrive.
 NEWS_SECONDS = 30.0
 FIRST_NEWS_SECONDS = 5.0
 
-# What the supervisor tells of a model -> what opens it in the event loop. It reads files.
-Opener = Callable[[dict[str, Any]], Callable[[], Model]]
+# A model's row -> what opens it in the event loop. It reads files.
+Opener = Callable[[Mapping[str, Any]], Callable[[], Model]]
 
 
 class SupervisorSubscription:
@@ -40,14 +40,14 @@ class SupervisorSubscription:
         self._news = asyncio.Event()
 
     async def run(self) -> None:
-        """Returns never; connects again when the connection breaks."""
+        """Connect again whenever the connection breaks; never returns."""
         while True:
             with suppress(OSError, ValueError):
                 await self._follow()
             await asyncio.sleep(RECONNECT_SECONDS)
 
     async def seen(self, generation: int, seconds: float = NEWS_SECONDS) -> None:
-        """Return once this gateway is as the supervisor was then."""
+        """Return once this gateway has applied the news of that generation."""
         try:
             async with asyncio.timeout(seconds):
                 while self._seen < generation:
@@ -60,59 +60,58 @@ class SupervisorSubscription:
         reader, writer = await asyncio.open_unix_connection(socket, limit=LONGEST_LINE)
         reporting = asyncio.create_task(self._report(writer))
         try:
-            writer.write(orjson.dumps({"do": "follow"}) + b"\n")
+            writer.write(supervision.FOLLOW)
             while line := await reader.readline():
-                await self._hear(orjson.loads(line))
+                await self._apply(supervision.decode_news(line))
         finally:
-            # First of all: what is awaited here may be cancelled.
+            # Close first: the wait below may be cancelled.
             writer.close()
             reporting.cancel()
             await asyncio.wait({reporting})
 
-    async def _hear(self, news: dict[str, Any]) -> None:
-        for row in news["models"]:
-            if row["name"] not in self._gateway.lanes and self._opener:
-                await self._add(row, self._opener)
-            if lane := self._gateway.lanes.get(row["name"]):
-                lane.presence, lane.reason = row["presence"], row["reason"]
-        self._seen = news["generation"]
+    async def _apply(self, news: News) -> None:
+        for model in news.models:
+            if model.name not in self._gateway.lanes and self._opener:
+                await self._add(model, self._opener)
+            if state := self._gateway.lanes.get(model.name):
+                state.presence, state.reason = model.availability, model.reason
+        self._seen = news.generation
         self._news.set()
         self._news = asyncio.Event()
 
-    async def _add(self, row: dict[str, Any], opener: Opener) -> None:
-        known = {key: value for key, value in row.items() if key not in ("presence", "reason")}
+    async def _add(self, model: ModelNews, opener: Opener) -> None:
         try:
             # It reads a tokenizer; running streams go on meanwhile.
-            open_model = await asyncio.to_thread(opener, known)
+            open_model = await asyncio.to_thread(opener, model.row)
         except EnginixError as error:
-            logger.error("%s cannot be served here: %s", row["name"], error)
+            logger.error("%s cannot be served here: %s", model.name, error)
             return
         self._gateway.add(open_model())
 
     async def _report(self, writer: asyncio.StreamWriter) -> None:
-        """Tell what runs whenever it is otherwise than it was said last."""
-        last = b""
+        """Report what runs whenever that has changed."""
+        last = None
         while True:
-            lanes = self._gateway.lanes.items()
-            requests = {name: (lane.admission.busy, lane.admission.begun) for name, lane in lanes}
-            report = orjson.dumps({"seen": self._seen, "requests": requests}) + b"\n"
+            states = self._gateway.lanes.items()
+            requests = {name: (one.admission.busy, one.admission.begun) for name, one in states}
+            report = Report(self._seen, requests)
             if report != last:
-                writer.write(report)
+                writer.write(supervision.encode_report(report))
                 last = report
             await asyncio.sleep(REPORT_SECONDS)
 
 
 @asynccontextmanager
 async def following(gateway: Gateway, opener: Opener | None) -> AsyncIterator[None]:
-    """The gateway follows its supervisor, where it has one, until the block ends."""
+    """Make the gateway follow its supervisor, if it has one, until the block ends."""
     if gateway.settings.supervisor is None:
         yield
         return
     gateway.following = SupervisorSubscription(gateway, opener)
     task = asyncio.create_task(gateway.following.run())
-    task.add_done_callback(_tell_of_an_end)
+    task.add_done_callback(_log_failure)
     try:
-        # Until it is told, every model looks as if it could be asked.
+        # Until the first news, every model seems to accept requests.
         with suppress(BackendUnavailable):
             await gateway.following.seen(0, FIRST_NEWS_SECONDS)
         yield
@@ -121,7 +120,7 @@ async def following(gateway: Gateway, opener: Opener | None) -> AsyncIterator[No
         await asyncio.wait({task})
 
 
-def _tell_of_an_end(task: asyncio.Task[None]) -> None:
-    """It ends when it is cancelled; anything else is a fault of ours, which must be seen."""
+def _log_failure(task: asyncio.Task[None]) -> None:
+    """It ends when it is cancelled; anything else is a bug, which must be logged."""
     if not task.cancelled() and (error := task.exception()):
-        logger.error("the supervisor is followed no more", exc_info=error)
+        logger.error("this gateway no longer follows its supervisor", exc_info=error)

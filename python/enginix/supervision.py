@@ -1,0 +1,233 @@
+"""What a gateway and the supervisor of its servers say to each other: lines of JSON on a socket.
+
+A gateway calls with Load, Unload or Status, and gets one line back. After FOLLOW the connection
+stays: the supervisor sends News whenever it changes, the gateway a Report whenever that does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from enginix.errors import BackendUnavailable, EnginixError, RequestError, ResourceNotFound
+
+
+class Availability(StrEnum):
+    """What a gateway does with a request for a model."""
+
+    OPEN = "open"
+    """Pass it on, whatever the server's state: it may be about to be back."""
+    ON_DEMAND = "on_demand"
+    """Have the model loaded first; the client waits."""
+    CLOSED = "closed"
+    """Refuse it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRequest:
+    """The body of /v1/models/load; None is what was left out."""
+
+    model: str | None = None
+    model_path: str | None = None
+    engine: str | None = None
+    dtype: str | None = None
+    gpu_memory_utilization: float | None = None
+    max_model_len: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Asks for the status of all servers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """`name` is a model the supervisor knows; `request` may be for another, or a changed one."""
+
+    name: str | None = None
+    request: LoadRequest | None = None
+    by_request: bool = False
+    """A client's inference request is the cause."""
+    wait: bool = True
+    """Answer when it serves, not at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unload:
+    name: str
+    drain: float
+    """Seconds that its running requests get to finish."""
+
+
+FOLLOW = b'{"do":"follow"}\n'
+"""Asks for News from now on."""
+
+Call = Status | Load | Unload
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatus:
+    """What /v1/status shows of a server's process."""
+
+    status: str
+    process_alive: bool
+    pid: int | None
+    since: float
+    """When it came into this state, in seconds since 1970."""
+    progress: str | None
+    """The last line of its log while it loads."""
+    restarts: int
+    last_error: str | None
+    log: str
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The answer to Load and Unload."""
+
+    name: str
+    generation: int
+    """Of the News that tell of the change."""
+    servers: Mapping[str, ServerStatus]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelNews:
+    row: Mapping[str, Any]
+    """The model as the gateway's models file has it."""
+    availability: Availability
+    reason: str
+    """Why it is not open."""
+
+    @property
+    def name(self) -> str:
+        return str(self.row["name"])
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    generation: int
+    models: Sequence[ModelNews]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a gateway process has of each model: requests that run or wait, and all ever started."""
+
+    seen: int
+    """The generation of the last News it acts on."""
+    requests: Mapping[str, tuple[int, int]]
+
+
+def encode_call(call: Call) -> bytes:
+    fields = asdict(call)
+    if isinstance(call, Load):
+        fields["wish"] = fields.pop("request")
+    return _line({"do": type(call).__name__.lower(), **fields})
+
+
+def decode_call(line: bytes) -> Call:
+    """ValueError for a line that is none."""
+    try:
+        fields = json.loads(line)
+        match fields.pop("do"):
+            case "status":
+                return Status()
+            case "unload":
+                return Unload(fields["name"], float(fields["drain"]))
+            case "load":
+                request = fields.pop("wish", None)
+                return Load(**fields, request=LoadRequest(**request) if request else None)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        pass
+    raise ValueError('expected a line of JSON like {"do": "load", "name": "demo"}')
+
+
+def encode_status(servers: Mapping[str, ServerStatus]) -> bytes:
+    return _line({"servers": {name: asdict(server) for name, server in servers.items()}})
+
+
+def decode_status(line: bytes) -> dict[str, ServerStatus]:
+    return _servers(_decoded(line))
+
+
+def encode_changed(changed: Changed) -> bytes:
+    return _line(asdict(changed))
+
+
+def decode_changed(line: bytes) -> Changed:
+    fields = _decoded(line)
+    return Changed(fields["name"], fields["generation"], _servers(fields))
+
+
+def encode_error(error: Exception) -> bytes:
+    """A RequestError keeps its fields: it is the client's mistake, not a fault of a server."""
+    if isinstance(error, RequestError):
+        return _line(
+            {"error": str(error), "param": error.param, "code": error.code, "mistake": True}
+        )
+    return _line({"error": str(error)})
+
+
+def encode_news(news: News) -> bytes:
+    models = [
+        {**model.row, "presence": model.availability, "reason": model.reason}
+        for model in news.models
+    ]
+    return _line({"generation": news.generation, "models": models})
+
+
+def decode_news(line: bytes) -> News:
+    """ValueError for a line that is none."""
+    try:
+        fields = json.loads(line)
+        models = [
+            ModelNews(row, Availability(row.pop("presence")), row.pop("reason"))
+            for row in fields["models"]
+        ]
+        return News(fields["generation"], models)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"the supervisor sent something else than news: {error}") from None
+
+
+def encode_report(report: Report) -> bytes:
+    return _line(asdict(report))
+
+
+def decode_report(line: bytes) -> Report:
+    """ValueError for a line that is none."""
+    try:
+        fields = json.loads(line)
+        requests = {
+            model: (int(running), int(started))
+            for model, (running, started) in fields["requests"].items()
+        }
+        return Report(int(fields["seen"]), requests)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"a gateway sent something else than its requests: {error}") from None
+
+
+def _servers(fields: Mapping[str, Any]) -> dict[str, ServerStatus]:
+    return {name: ServerStatus(**server) for name, server in fields["servers"].items()}
+
+
+def _decoded(line: bytes) -> dict[str, Any]:
+    """The fields of an answer; raises the error that it carries."""
+    fields: dict[str, Any] = json.loads(line)
+    if "error" in fields:
+        raise _error(fields)
+    return fields
+
+
+def _error(fields: Mapping[str, Any]) -> EnginixError:
+    if not fields.get("mistake"):
+        return BackendUnavailable(fields["error"])
+    kind = ResourceNotFound if fields["code"] == "model_not_found" else RequestError
+    return kind(fields["error"], param=fields["param"], code=fields["code"])
+
+
+def _line(fields: Mapping[str, Any]) -> bytes:
+    return json.dumps(fields).encode() + b"\n"
