@@ -48,7 +48,7 @@ MAY_IMPORT = {
     },
     "triton": {"catalog", "errors", "generation", "manifest", "owned", "ports", "process"},
     # All that a gateway and a supervisor know of each other.
-    "supervision": {"errors"},
+    "supervision": {"errors", "records"},
     "backends": {"errors", "generation", "triton"},
     "doctor": {"errors", "manifest", "ports", "prerequisites", "process", "triton"},
     "engine": {

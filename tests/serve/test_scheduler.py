@@ -15,7 +15,7 @@ from enginix.serve.liveness import Clock
 from enginix.serve.model_entry import ModelEntry
 from enginix.serve.scheduler import ManagedModel, ModelScheduler
 from enginix.serve.server_process import State
-from enginix.supervision import Availability, Report, decode_news, encode_report
+from enginix.supervision import Availability, Report, decode_news, encode
 
 REST, DRAIN = 30.0, 20.0
 
@@ -98,7 +98,7 @@ class Gateway:
         self.told = {model.name: model.availability for model in news.models}
 
     async def report(self, **requests: tuple[int, int]) -> None:
-        self.reader.feed_data(encode_report(Report(self.generation, requests)))
+        self.reader.feed_data(encode(Report(self.generation, requests)))
         await settled()
 
 

@@ -18,7 +18,16 @@ from enginix import supervision
 from enginix.errors import EnginixError, UsageError
 from enginix.serve.scheduler import ManagedModel, ModelScheduler
 from enginix.serve.server_process import State
-from enginix.supervision import Call, Changed, Load, LoadRequest, ServerStatus, Status, Unload
+from enginix.supervision import (
+    Call,
+    Changed,
+    Load,
+    LoadRequest,
+    ServerStatus,
+    Status,
+    Statuses,
+    Unload,
+)
 
 # Finds or adds the model of a load request; raises EnginixError when that cannot be.
 FindOrAdd = Callable[[LoadRequest], Awaitable[ManagedModel]]
@@ -102,14 +111,14 @@ class Control:
     async def _do(self, call: Call) -> bytes:
         if isinstance(call, Status):
             models = self._scheduler.models.items()
-            return supervision.encode_status({name: server_status(one) for name, one in models})
+            return supervision.encode(Statuses({name: server_status(one) for name, one in models}))
         name = await self._load(call) if isinstance(call, Load) else await self._unload(call)
         subscribers = self._scheduler.subscribers
         if not (isinstance(call, Load) and call.by_request):
             # The next request may go to any gateway: all of them must know of the change.
             await subscribers.all_seen(SEEN_SECONDS)
         servers = {name: server_status(self._scheduler.find(name))}
-        return supervision.encode_changed(Changed(name, subscribers.generation, servers))
+        return supervision.encode(Changed(name, subscribers.generation, servers))
 
     async def _load(self, call: Load) -> str:
         name = await self._name_of(call)

@@ -7,7 +7,6 @@ The lines are those of enginix.supervision.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from contextlib import suppress
 
 from enginix import supervision
@@ -30,7 +29,7 @@ class Subscribers:
         """Grows with every change of the news."""
         return self._news.generation
 
-    def tell(self, models: Sequence[ModelNews]) -> None:
+    def tell(self, models: list[ModelNews]) -> None:
         """Send to all what has changed, and to those who subscribe later."""
         if models == self._news.models:
             return
@@ -44,7 +43,7 @@ class Subscribers:
         writer.write(supervision.encode_news(self._news))
         try:
             while line := await reader.readline():
-                self._reports[writer] = supervision.decode_report(line)
+                self._reports[writer] = supervision.decode(Report, line)
                 self._changed()
         finally:
             del self._reports[writer]

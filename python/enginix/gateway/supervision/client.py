@@ -12,7 +12,7 @@ from pathlib import Path
 
 from enginix import supervision
 from enginix.errors import BackendError, BackendUnavailable, RequestError
-from enginix.supervision import Call, Changed, Load, ServerStatus, Status, Unload
+from enginix.supervision import Call, Changed, Load, ServerStatus, Status, Statuses, Unload
 
 STATUS_SECONDS = 1.0
 # A status quotes the log of every server.
@@ -46,17 +46,17 @@ class SupervisorClient:
             return {}
         try:
             async with asyncio.timeout(STATUS_SECONDS):
-                return supervision.decode_status(await self._call(Status()))
+                return supervision.decode(Statuses, await self._call(Status())).servers
         except (BackendError, TimeoutError):
             return {}
 
     async def load(self, load: Load) -> Changed:
         """Return when it serves; BackendUnavailable quotes its log when it does not."""
-        return supervision.decode_changed(await self._call(load))
+        return supervision.decode(Changed, await self._call(load))
 
     async def unload(self, model: str, *, drain: float) -> Changed:
         """Return when it has ended; its running requests get `drain` seconds to finish."""
-        return supervision.decode_changed(await self._call(Unload(model, drain)))
+        return supervision.decode(Changed, await self._call(Unload(model, drain)))
 
     async def explained(self, model: str, error: BackendError) -> BackendError:
         """`error`, or the state of the model's server when that is the cause."""
@@ -79,7 +79,7 @@ class SupervisorClient:
         except OSError as error:
             raise BackendUnavailable(f"the supervisor does not answer: {error.strerror}") from None
         try:
-            writer.write(supervision.encode_call(call))
+            writer.write(supervision.encode(call))
             line = await reader.readline()
         except OSError as error:
             raise BackendUnavailable(f"the supervisor broke off: {error}") from None

@@ -96,7 +96,7 @@ class SupervisorSubscription:
             requests = {name: (one.admission.busy, one.admission.begun) for name, one in states}
             report = Report(self._seen, requests)
             if report != last:
-                writer.write(supervision.encode_report(report))
+                writer.write(supervision.encode(report))
                 last = report
             await asyncio.sleep(REPORT_SECONDS)
 
