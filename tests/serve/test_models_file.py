@@ -122,7 +122,7 @@ ROW = '"engine": "vllm", "model_path": "checkpoint"'
         ('{"models": {"a": {ROW, "max_batch_size": true}}}', "expected a whole number, got"),
         ('{"models": {"a": {ROW, "max_batch_size": 0}}}', "expected at least 1, got 0"),
         ('{"models": {"a": {ROW, "max_input_len": 9}}}', "make the context together"),
-        ('{"models": {"a": {ROW, "dtype": 16}}}', "dtype: expected a text, got 16"),
+        ('{"models": {"a": {ROW, "dtype": 16}}}', "dtype: expected a string, got 16"),
         ('{"models": {"a": {"engine": "vllm"}}}', "a: model_path is missing"),
         ('{"models": {"a": {"model_path": "checkpoint"}}}', "a: engine is missing"),
         (
@@ -134,7 +134,7 @@ ROW = '"engine": "vllm", "model_path": "checkpoint"'
         ('{"models": {"a": {"engine": "triton", "model_path": "gguf"}}}', "has no manifest.json"),
         ('{"models": {"../a": {ROW}}}', "expected a name of letters, digits and"),
         ('{"models": {"": {ROW}}}', r"\(no name\): expected a name of letters"),
-        ('{"models": {"a": 7}}', "a: expected a table of settings, got 7"),
+        ('{"models": {"a": 7}}', "a: expected an object, got 7"),
         ('{"models": []}', "expected .*, found models to be a list"),
         ('{"models": {}}', "models is empty"),
         ("[]", "expected .*, found a list"),

@@ -10,14 +10,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from enginix.catalog.load import find_model
 from enginix.errors import EngineError, UsageError
 from enginix.manifest import read_manifest
+from enginix.records import decode
 from enginix.serve.load_request import entry_of
 from enginix.serve.model_entry import ModelEntry, Option
-from enginix.serve.profile import Profile, check, check_type
+from enginix.serve.profile import Profile, check
 from enginix.serve.servers import known_aliases, server_by_alias
 from enginix.serve.servers.program import Reads, ServerProgram
 from enginix.supervision import LoadRequest
@@ -163,23 +164,18 @@ def _options(row: Row, server: ServerProgram, where: str) -> dict[str, Option]:
 
 
 def _row(data: object, where: str) -> Row:
-    if not isinstance(data, dict):
-        raise UsageError(f"{where}: expected a table of settings, got {data!r}")
     names = [item.name for item in fields(Row)]
-    if unknown := sorted(data.keys() - set(names)):
+    if isinstance(data, dict) and (unknown := sorted(data.keys() - set(names))):
         raise UsageError(f"{where}: unknown keys {unknown}; expected some of {', '.join(names)}")
-    for key in ("engine", "model_path"):
-        if key not in data:
-            raise UsageError(f"{where}: {key} is missing")
-    for key, value in data.items():
-        check_type(value, get_type_hints(Row)[key], f"{where}: {key}")
+    row = decode(Row, data, where, UsageError)
+    for key, value in data.items() if isinstance(data, dict) else ():
         if isinstance(value, int) and value < 1:
             raise UsageError(f"{where}: {key}: expected at least 1, got {value}")
-    if bool(data.get("max_input_len")) != bool(data.get("max_output_len")):
+    if bool(row.max_input_len) != bool(row.max_output_len):
         raise UsageError(
             f"{where}: max_input_len and max_output_len make the context together; give both"
         )
-    return Row(**data)
+    return row
 
 
 def _path(row: Row, reads: Reads, directory: Path, where: str) -> Path:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
-from dataclasses import fields, replace
-from typing import Any, TypeVar, get_type_hints
+from dataclasses import asdict, fields, replace
+from typing import Any, TypeVar
 
 from enginix.errors import UsageError
+from enginix.records import decode
 from enginix.serve.model_entry import ModelEntry
-from enginix.serve.profile import GatewayEntry, Profile, check, check_type
+from enginix.serve.profile import GatewayEntry, Profile, check
 
 Entry = TypeVar("Entry", ModelEntry, GatewayEntry, Profile)
 
@@ -63,8 +64,7 @@ def _with(entry: Entry, key: str, inner: str, value: Any, setting: str) -> Entry
         if not isinstance(table, dict):
             raise UsageError(f"--set {setting}: {key} has no keys of its own")
         value = {**table, inner: value}
-    check_type(value, get_type_hints(type(entry))[key], f"--set {setting}")
-    return replace(entry, **{key: value})
+    return decode(type(entry), {**asdict(entry), key: value}, f"--set {setting}", UsageError)
 
 
 def _value(text: str) -> Any:

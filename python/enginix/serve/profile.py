@@ -5,11 +5,11 @@ from __future__ import annotations
 import tomllib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
 
 from enginix.errors import UsageError
+from enginix.records import decode
 from enginix.serve.model_entry import ModelEntry
 from enginix.serve.servers import SERVERS, ports_of
 
@@ -60,12 +60,9 @@ def load_profile(name: str, directory: Path = DIRECTORY) -> Profile:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: {error}") from error
-    models = [_entry(ModelEntry, row, f"{path.name}: model") for row in data.pop("model", [])]
-    gateway = _entry(GatewayEntry, data.pop("gateway", {}), f"{path.name}: gateway")
-    profile = _entry(
-        Profile, {"name": name, "models": models, "gateway": gateway, **data}, path.name
-    )
-    assert isinstance(profile, Profile)
+    models = data.pop("model", [])
+    table = {**data, "name": name, "models": models}
+    profile = decode(Profile, table, path.name, UsageError)
     check(profile, path.name)
     return profile
 
@@ -145,32 +142,3 @@ def too_much(models: Sequence[ModelEntry]) -> str | None:
             which = "each GPU" if gpu is None else f"GPU {gpu}"
             return f"{parts} = {total:g} of {which}'s memory"
     return None
-
-
-def _entry(kind: type[Any], row: dict[str, Any], where: str) -> Any:
-    if unknown := row.keys() - {item.name for item in fields(kind)}:
-        raise UsageError(f"{where}: unknown keys {sorted(unknown)}")
-    hints = get_type_hints(kind)
-    for key, value in row.items():
-        check_type(value, hints[key], f"{where}: {key}")
-    try:
-        return kind(**row)
-    except TypeError as error:
-        raise UsageError(f"{where}: {error}") from None
-
-
-def check_type(value: object, hint: Any, where: str) -> None:
-    """TOML's values against the plain types the entries have."""
-    kind = getattr(hint, "__origin__", hint)
-    allowed = (int, float) if kind is float else (kind,)
-    right = isinstance(value, allowed) and not (kind is not bool and isinstance(value, bool))
-    if right and kind is list:
-        (inner,) = get_args(hint)
-        right = all(isinstance(item, inner) for item in value)  # type: ignore[attr-defined]
-    if not right:
-        raise UsageError(f"{where}: expected {_spelled(hint)}, got {value!r}")
-
-
-def _spelled(hint: Any) -> str:
-    names = {str: "a text", int: "a whole number", float: "a number", list: "a list"}
-    return names.get(getattr(hint, "__origin__", hint), "a table")
