@@ -43,6 +43,7 @@ MAY_IMPORT = {
         "ports",
         "process",
         "readiness",
+        "records",
         "runtimes",
         "supervision",
     },
