@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from enginix.errors import BackendTimedOut
-from enginix.serve.judge import Policy
 from enginix.serve.liveness import Seen, Vitals, until_dead
+from enginix.serve.wedge import Policy
 
 FAST = Policy(
     look_every=0.02, look_again=0.01, probe_every=0.04, probe_again=0.02, apart=0.01, hang=0.05

@@ -46,7 +46,7 @@ def test_an_unknown_profile_names_the_known_ones(name: str) -> None:
         (ONE + "aliases = [1]", r"aliases\[0\]: expected a string, got 1"),
         (ONE + 'engine = "tgi"', "one of triton, trtllm, vllm, llamacpp, got 'tgi'"),
         (ONE + "memory = 1.5", "memory is 1.5; expected a share from 0 to 1"),
-        (ONE + "http_port = 9000", "port 9000 is asked for by the gateway and by a"),
+        (ONE + "http_port = 9000", "port 9000 is used by the gateway and by a"),
         (
             ONE + f"memory = 0.6\n{TWO}memory = 0.5",
             r"0\.6 \(a\) \+ 0\.5 \(b\) = 1\.1 of each GPU's memory",
@@ -120,11 +120,11 @@ def test_models_on_demand_need_room_one_at_a_time(
     [
         ("demo", "expected NAME.KEY=VALUE with NAME one of demo, demo-llama"),
         ("nope.http_port=1", "NAME one of demo, demo-llama"),
-        ("demo.colour=1", "there is no 'colour' to be set there; there is name, engine"),
+        ("demo.colour=1", "there is no setting 'colour'; there is name, engine"),
         ("demo.http_port=many", "expected a whole number, got 'many'"),
         ("demo.http_port.x=1", "http_port has no keys of its own"),
         ("demo.memory=2", "expected a share from 0 to 1"),
-        ("demo.http_port=8080", "port 8080 is asked for by"),
+        ("demo.http_port=8080", "port 8080 is used by"),
     ],
 )
 def test_a_mistake_in_a_setting_is_named(setting: str, words: str) -> None:

@@ -122,13 +122,13 @@ async def test_a_port_that_stays_taken_is_a_failed_start(
     with socket.create_server((HOST, 0)) as other:
         port = other.getsockname()[1]
         server = restarting_server(tmp_path, port, "fails")
-        with pytest.raises(StartFailed, match=rf"not started: port {port} is still taken by"):
+        with pytest.raises(StartFailed, match=rf"not started: port {port} is still in use by"):
             await server.load(persistent=False)
     await server.unload()
 
 
 async def test_waiting_for_a_port_is_bounded() -> None:
-    taken = pytest.raises(ProcessError, match=r"still taken by .* after 0\.2 s")
+    taken = pytest.raises(ProcessError, match=r"still in use by .* after 0\.2 s")
     with socket.create_server((HOST, 0)) as other, taken:
         await until_free(HOST, [other.getsockname()[1]], 0.2)
 

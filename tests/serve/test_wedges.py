@@ -14,9 +14,9 @@ import pytest
 
 from enginix.backends.openai import OpenAIBackend
 from enginix.errors import BackendError
-from enginix.serve.judge import Policy
 from enginix.serve.restart import RestartingServer
 from enginix.serve.server_process import ServerSpec, State
+from enginix.serve.wedge import Policy
 from tests.conftest import free_ports
 
 PROGRAM = Path(__file__).parent.parent / "fakes" / "wedged_server.py"

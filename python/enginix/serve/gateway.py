@@ -13,7 +13,6 @@ from enginix.errors import BackendUnavailable
 from enginix.manifest import Chat
 from enginix.readiness import answers_ok
 from enginix.serve.environment import Environment
-from enginix.serve.judge import Policy
 from enginix.serve.model_entry import LOOPBACK, ModelEntry
 from enginix.serve.profile import GatewayEntry, Profile
 from enginix.serve.restart import RestartingServer
@@ -21,6 +20,7 @@ from enginix.serve.run_directory import log_directory
 from enginix.serve.server_process import ServerSpec, with_mark
 from enginix.serve.servers import SERVERS
 from enginix.serve.servers.program import Command
+from enginix.serve.wedge import Policy
 
 NAME = "gateway"
 PROBE_SECONDS = 1.0

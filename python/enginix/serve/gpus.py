@@ -1,4 +1,4 @@
-"""Holds a profile's GPUs against those the machine has, as `nvidia-smi -L` lists them."""
+"""Checks a profile's GPUs against those of this machine, as `nvidia-smi -L` lists them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def check_gpus(profile: Profile) -> list[str]:
 
 
 def listed_devices(text: str) -> dict[str, str]:
-    """Every word a device can be called by -> the device; MIG devices go by their UUID only."""
+    """Number or UUID -> the device; a MIG device has a UUID only."""
     devices: dict[str, str] = {}
     for line in text.splitlines():
         if gpu := GPU.match(line):
@@ -32,7 +32,7 @@ def listed_devices(text: str) -> dict[str, str]:
 
 
 def check_devices(profile: Profile, devices: dict[str, str]) -> None:
-    """Refuse a GPU that is not there, before a server finds out in its own words."""
+    """Refuse a GPU that is not there, before a server fails with a less clear message."""
     for entry in profile.models:
         for word in entry.gpus:
             if word not in devices:
@@ -44,7 +44,7 @@ def check_devices(profile: Profile, devices: dict[str, str]) -> None:
 
 
 def shared_devices(profile: Profile) -> list[str]:
-    """A warning for every GPU that several models take memory of, with the sum."""
+    """A warning for each GPU whose memory several models share, with the sum."""
     warnings = []
     staying = [entry for entry in profile.models if not entry.on_demand]
     for gpu, shares in memory_by_gpu(staying).items():

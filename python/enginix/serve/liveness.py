@@ -1,4 +1,4 @@
-"""Watches a server with probes and with what real traffic says, until the judge finds it dead."""
+"""Watches a server by probes and by its real traffic, until it is found dead."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from enginix.errors import BackendError
-from enginix.serve.judge import Judge, Policy
+from enginix.serve.wedge import Policy, WedgeDetector
 
 Probe = Callable[[], Awaitable[None]]
 
 
 class Seen(NamedTuple):
-    """What is seen of real requests; `tokens` is None when nobody can say."""
+    """What real requests show; `tokens` is None if unknown."""
 
     tokens: float | None = None
     suspicion: bool = False
@@ -24,10 +24,10 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
-    """What can be asked of a running server.
+    """How a running server is observed.
 
     `probe` returns once a token came out and raises BackendError otherwise; `processor_seconds`
-    are those of all its processes.
+    counts all its processes.
     """
 
     probe: Probe
@@ -37,7 +37,7 @@ class Vitals:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Time, so that a test can have its own."""
+    """The time, which a test can replace."""
 
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -49,31 +49,31 @@ CLOCK = Clock()
 
 async def until_dead(vitals: Vitals, policy: Policy = POLICY, clock: Clock = CLOCK) -> str:
     """Return only when the server is dead, wedged or partly dead: the sentence says why."""
-    judge = Judge(policy, clock.now())
+    detector = WedgeDetector(policy, clock.now())
     probes: set[asyncio.Task[None]] = set()
     try:
-        while judge.verdict is None:
-            await clock.sleep(judge.next_look)
+        while detector.verdict is None:
+            await clock.sleep(detector.next_look)
             seen = await vitals.traffic()
-            for _ in range(judge.look(clock.now(), *seen)):
-                probes.add(asyncio.create_task(_probe(judge, vitals, clock)))
+            for _ in range(detector.look(clock.now(), *seen)):
+                probes.add(asyncio.create_task(_probe(detector, vitals, clock)))
             for task in [task for task in probes if task.done()]:
                 probes.remove(task)
-                # A fault of ours must not look like a healthy server.
+                # A bug of ours must not look like a healthy server.
                 task.result()
     finally:
         for task in probes:
             task.cancel()
         if probes:
             await asyncio.wait(probes)
-    return judge.verdict
+    return detector.verdict
 
 
-async def _probe(judge: Judge, vitals: Vitals, clock: Clock) -> None:
-    number = judge.started(clock.now(), vitals.processor_seconds())
+async def _probe(detector: WedgeDetector, vitals: Vitals, clock: Clock) -> None:
+    number = detector.started(clock.now(), vitals.processor_seconds())
     try:
         await vitals.probe()
     except BackendError as error:
-        judge.failed(number, clock.now(), vitals.processor_seconds(), str(error))
+        detector.failed(number, clock.now(), vitals.processor_seconds(), str(error))
     else:
-        judge.answered(number, clock.now())
+        detector.answered(number, clock.now())

@@ -1,4 +1,4 @@
-"""From what a client wants loaded to the entry of a profile that would have it."""
+"""Turns a load request into a profile entry: a known one, changed if need be, or a new one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEFAULT_MODEL_LEN = 8192
 def entry_of(
     request: LoadRequest, entries: Mapping[str, ModelEntry], roots: Sequence[Path]
 ) -> ModelEntry:
-    """An entry that is there already, changed as requested, or a new one whose ports are all 0."""
+    """A known entry, changed as requested, or a new one whose ports are all 0."""
     if request.engine is not None and request.engine not in SERVERS:
         raise _mistake("engine", f"expected one of {', '.join(SERVERS)}, got {request.engine!r}")
     if request.model_path is not None:
@@ -38,23 +38,23 @@ def _by_path(request: LoadRequest, path: Path, entries: Mapping[str, ModelEntry]
     if engine is None:
         raise _mistake("engine", f"it is missing, and {path} is no engine that says it: send one")
     _check_fits(engine, path, manifest)
-    there = entries.get(name)
-    if there is None:
+    known = entries.get(name)
+    if known is None:
         return _new(name, engine, path=str(path))
-    if (there.path, there.engine) != (str(path), engine):
+    if (known.path, known.engine) != (str(path), engine):
         raise _mistake("model", f"{name} is another model here; send another name as model")
-    return there
+    return known
 
 
 def _by_name(request: LoadRequest, entries: Mapping[str, ModelEntry]) -> ModelEntry:
     if request.model is None:
         raise _mistake("model", "neither it nor model_path was sent; send one of them")
-    there = [entry for entry in entries.values() if request.model in (entry.name, *entry.aliases)]
-    for entry in sorted(there, key=lambda entry: entry.name != request.model):
+    known = [entry for entry in entries.values() if request.model in (entry.name, *entry.aliases)]
+    for entry in sorted(known, key=lambda entry: entry.name != request.model):
         if request.engine in (None, entry.engine):
             return entry
-    if there:
-        served = " and ".join(f"{entry.name} is served by {entry.engine} here" for entry in there)
+    if known:
+        served = " and ".join(f"{entry.name} is served by {entry.engine} here" for entry in known)
         raise _mistake("engine", f"{served}, not by {request.engine}; leave engine out")
     try:
         spec = find_model(request.model)

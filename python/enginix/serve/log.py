@@ -1,4 +1,4 @@
-"""A server's log: written by the server itself, kept from growing without end."""
+"""A server's log file: the server writes it, and it is rotated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KEPT = 3
 
 
 class RotatingLog:
-    """The server's own descriptor appends, so that a truncated file goes on from its start."""
+    """The server's own descriptor appends, so it continues at the start of a truncated file."""
 
     def __init__(self, path: Path, *, largest: int = LARGEST, kept: int = KEPT) -> None:
         self.path = path
@@ -22,7 +22,7 @@ class RotatingLog:
         self._began = 0
 
     def open(self) -> IO[bytes]:
-        """For a server that starts now; `last_lines` are its own from here on."""
+        """For a server that starts now; from here on `last_lines` returns only its lines."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.rotate()
         log = self.path.open("ab")
@@ -30,20 +30,20 @@ class RotatingLog:
         return log
 
     def rotate(self) -> None:
-        """Move what is there to PATH.1 and the older ones up, when it has become too large."""
+        """If it is too large, move its content to PATH.1, and PATH.1 to PATH.2."""
         with contextlib.suppress(FileNotFoundError):
             if self.path.stat().st_size < self._largest:
                 return
             for number in range(self._kept - 1, 0, -1):
                 with contextlib.suppress(FileNotFoundError):
                     self._old(number).rename(self._old(number + 1))
-            # Copied, not renamed: the server would go on writing into the renamed file.
+            # Copy, do not rename: the server would keep writing into the renamed file.
             shutil.copyfile(self.path, self._old(1))
             os.truncate(self.path, 0)
             self._began = 0
 
     def last_lines(self, count: int) -> list[str]:
-        """What the server said last, since it was started."""
+        """The last lines that the server wrote since its start."""
         try:
             with self.path.open("rb") as log:
                 end = log.seek(0, os.SEEK_END)

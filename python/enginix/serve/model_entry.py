@@ -22,39 +22,39 @@ class ModelEntry:
     """The catalogue's name of it, where that is another."""
     aliases: list[str] = field(default_factory=list)
     contains: list[str] = field(default_factory=list)
-    """A name nobody has that holds one of these words means this model."""
+    """An unknown name that contains one of these means this model."""
     http_port: int = 8000
     grpc_port: int = 8001
     metrics_port: int = 8002
     gpus: list[str] = field(default_factory=list)
-    """The ones it may see, by number or UUID, MIG devices by UUID; empty: all."""
+    """Those it may use, by number or UUID, MIG devices by UUID; empty: all."""
     memory: float = 0.0
-    """The share of each of its GPUs' memory it takes."""
+    """The share of each of its GPUs' memory that it takes."""
     ready_seconds: float = 120.0
     options: dict[str, Option] = field(default_factory=dict)
     """The server's own options, with underscores; true for one without a value."""
     autodeploy: dict[str, Any] = field(default_factory=dict)
     """TensorRT-LLM's AutoDeploy settings; with any, that backend is used."""
     environment: str = ""
-    """The environment its server runs in, if `enginix setup --env` gave it a name of its own."""
+    """The environment of its server, if `enginix setup --env` made one by another name."""
     secrets: list[str] = field(default_factory=list)
-    """Environment variables whose names end like a secret's, and which its server needs."""
+    """Environment variables that look like secrets, and that its server needs."""
     path: str = ""
-    """The engine's or checkpoint's directory, where it is not the one of the catalogue's name."""
+    """The engine's or checkpoint's directory, if it is not the catalogue's."""
     dtype: str = ""
-    """What weights that are not quantized are computed in; empty: the server's own choice."""
+    """The type for weights that are not quantized; empty: the server's own choice."""
     max_model_len: int = 0
-    """How many tokens prompt and answer may have together; 0: the server's own choice."""
+    """The limit of prompt and answer together, in tokens; 0: the server's own choice."""
     reasoning: str = ""
-    """The format our parser takes reasoning out of, where the server leaves it in the text."""
+    """The format of reasoning that the server leaves in the text, for our parser."""
     tools: str = ""
     """Likewise for tool calls."""
     starts_inside: bool = False
-    """The chat template begins the reasoning, so that the model never writes its first tag."""
+    """The chat template opens the reasoning, so the model does not write the first tag."""
     on_demand: bool = False
-    """Started by the first request for it, and ended to make room for another."""
+    """Whether it is started by the first request, and ended to make room for another."""
     ttl_seconds: float = 0.0
-    """Ended after so long without a request; 0: never."""
+    """Seconds without a request after which it is ended; 0: never."""
 
     @property
     def model(self) -> str:

@@ -1,4 +1,4 @@
-"""Models that no profile names, as one: those of a `models.json`, or one of the catalogue.
+"""Profiles that have no file: the models of a `models.json`, or one model of the catalogue.
 
 {"models": {"NAME": {"engine": "vllm", "model_path": "DIR", "max_batch_size": 8, ...}}}
 """
@@ -23,13 +23,13 @@ from enginix.serve.servers import known_aliases, server_by_alias
 from enginix.serve.servers.program import Reads, ServerProgram
 from enginix.supervision import LoadRequest
 
-# Names are also those of logs.
+# A name is also that of a log file.
 NAME = re.compile(r"[\w][\w.:+-]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A model as the file has it; 0 and '' are what was left out."""
+    """A model as the file has it; 0 and '' stand for what is left out."""
 
     engine: str
     model_path: str
@@ -57,14 +57,14 @@ def read_models_file(path: Path, only: str | None = None) -> Profile:
         rows = {only: rows[only]}
     models = [_entry(name, row, path) for name, row in rows.items()]
     name = path.stem if only is None else f"{path.stem}-{only}"
-    # What they say to a question is not asked: not every model here was made to talk.
+    # No sample question: not every model is a chat model.
     profile = Profile(name, f"the models of {path}", models, hello="")
     check(profile, str(path))
     return profile
 
 
 def catalogue_profile(name: str, engine: str | None = None) -> Profile:
-    """A model of the catalogue alone, served by `engine` or by what its kind is served by."""
+    """One model of the catalogue, served by `engine` or by the server of its kind."""
     server = None if engine is None else server_called(engine)
     asked = LoadRequest(model=find_model(name).name, engine=server.name if server else None)
     entry = entry_of(asked, {}, [])
@@ -83,7 +83,7 @@ def _rows(text: str, where: str) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for key, value in pairs:
             if key in found:
-                raise UsageError(f"{where}: {key!r} is there twice; give each its own name")
+                raise UsageError(f"{where}: {key!r} is there twice; give each model its own name")
             found[key] = value
         return found
 
@@ -179,7 +179,7 @@ def _row(data: object, where: str) -> Row:
 
 
 def _path(row: Row, reads: Reads, directory: Path, where: str) -> Path:
-    """The model's directory; relative paths begin where the file is."""
+    """The model's directory; relative paths start from the file's directory."""
     path = (directory / Path(row.model_path).expanduser()).absolute()
     if reads is Reads.GGUF and path.suffix == ".gguf" and path.is_file():
         return path
@@ -198,7 +198,7 @@ def _path(row: Row, reads: Reads, directory: Path, where: str) -> Path:
 
 
 def _check_engine(row: Row, path: Path, where: str) -> None:
-    """An engine's limits were built into it: the file can only agree with them."""
+    """An engine's limits are built into it: the file cannot raise them."""
     try:
         manifest = read_manifest(path)
     except EngineError as error:

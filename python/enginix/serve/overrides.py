@@ -14,14 +14,14 @@ from enginix.serve.profile import GatewayEntry, Profile, check
 
 Entry = TypeVar("Entry", ModelEntry, GatewayEntry, Profile)
 
-# What of a profile is neither its models' nor its gateway's.
+# A profile's settings outside its models and its gateway.
 OWN_KEYS = {"hello", "model_roots", "min_residency_seconds", "drain_seconds"}
 
 
 def overridden(profile: Profile, settings: Sequence[str]) -> Profile:
-    """Every setting is `model.key=value` or `model.options.key=value`; checked like a profile.
+    """Each setting is `model.key=value` or `model.options.key=value`; checked like a profile.
 
-    `gateway.key=value` is the gateway's, and `key=value` the profile's own.
+    `gateway.key=value` changes the gateway, `key=value` the profile itself.
     """
     for setting in settings:
         profile = _changed(profile, setting)
@@ -57,7 +57,7 @@ def _with(entry: Entry, key: str, inner: str, value: Any, setting: str) -> Entry
     known = [item.name for item in fields(entry)]
     if key not in known:
         raise UsageError(
-            f"--set {setting}: there is no {key!r} to be set there; there is {', '.join(known)}"
+            f"--set {setting}: there is no setting {key!r}; there is {', '.join(known)}"
         )
     if inner:
         table = getattr(entry, key)
@@ -68,7 +68,7 @@ def _with(entry: Entry, key: str, inner: str, value: Any, setting: str) -> Entry
 
 
 def _value(text: str) -> Any:
-    """As in TOML; a bare word is a text."""
+    """As in TOML; anything else is a string."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

@@ -23,11 +23,11 @@ class GatewayEntry:
     workers: int = 1
     """Processes that share the port."""
     allowed_hosts: list[str] = field(default_factory=list)
-    """Names besides localhost that it may be asked under."""
+    """Host names besides localhost that requests may use."""
     cors_origins: list[str] = field(default_factory=list)
-    """Web pages from there may ask, too."""
+    """Origins whose web pages may send requests."""
     allow_image_urls: bool = False
-    """Servers that see images may be asked to fetch them themselves."""
+    """Whether requests may make servers fetch images by URL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +37,13 @@ class Profile:
     models: list[ModelEntry]
     gateway: GatewayEntry = field(default_factory=GatewayEntry)
     hello: str = "Hello!"
-    """What `enginix up` asks once everything runs, to show that it does."""
+    """The sample question of `enginix up` once everything runs; empty for none."""
     model_roots: list[str] = field(default_factory=list)
     """Directories that models may be loaded from by their path."""
     min_residency_seconds: float = 30.0
-    """For so long a model that was loaded makes no room for another."""
+    """How long a loaded model stays before it makes room for another."""
     drain_seconds: float = 30.0
-    """What running answers get to finish before their model makes room for another."""
+    """How long running requests get to finish when their model makes room for another."""
 
 
 def profile_names(directory: Path = DIRECTORY) -> list[str]:
@@ -68,7 +68,7 @@ def load_profile(name: str, directory: Path = DIRECTORY) -> Profile:
 
 
 def check(profile: Profile, where: str) -> None:
-    """Refuse what cannot run together; also after overrides."""
+    """Refuse models that cannot run together."""
     if not profile.models:
         raise UsageError(f"{where}: it has no [[model]]; expected at least one")
     for entry in profile.models:
@@ -100,7 +100,7 @@ def memory_by_gpu(models: Sequence[ModelEntry]) -> dict[str | None, dict[str, fl
 
 def _check_names(profile: Profile, where: str) -> None:
     names = Counter(entry.name for entry in profile.models)
-    # With two engines a request can choose: it may name one of them.
+    # Two engines may share a name: a request can choose one by its engine.
     words = Counter(
         (word, entry.engine) for entry in profile.models for word in {entry.name, *entry.aliases}
     )
@@ -115,7 +115,7 @@ def _check_ports(profile: Profile, where: str) -> None:
         for port in ports_of(entry).values():
             if port in holders and port:
                 raise UsageError(
-                    f"{where}: port {port} is asked for by {holders[port]} and by {entry.name}; "
+                    f"{where}: port {port} is used by {holders[port]} and by {entry.name}; "
                     "give each its own"
                 )
             holders[port] = entry.name
@@ -123,9 +123,9 @@ def _check_ports(profile: Profile, where: str) -> None:
 
 def _check_memory(profile: Profile, where: str) -> None:
     staying = [entry for entry in profile.models if not entry.on_demand]
-    passing = [entry for entry in profile.models if entry.on_demand]
-    # Those that come and go have only to fit one at a time.
-    for models in [staying, *([*staying, entry] for entry in passing)]:
+    on_demand = [entry for entry in profile.models if entry.on_demand]
+    # On-demand models only have to fit one at a time.
+    for models in [staying, *([*staying, entry] for entry in on_demand)]:
         if excess := too_much(models):
             raise UsageError(
                 f"{where}: {excess}; expected at most 1, lower one with --set NAME.memory=SHARE"
@@ -133,7 +133,7 @@ def _check_memory(profile: Profile, where: str) -> None:
 
 
 def too_much(models: Sequence[ModelEntry]) -> str | None:
-    """What these models together take of a GPU's memory, when that is more than there is."""
+    """The sum of the models' shares of a GPU, if it is more than the GPU has."""
     for gpu, shares in memory_by_gpu(models).items():
         total = sum(shares.values())
         # Shares are decimal fractions, their sum is binary: 0.3 + 0.7 must pass.

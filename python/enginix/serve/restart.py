@@ -15,9 +15,9 @@ from typing import Any
 
 from enginix.errors import ProcessError, StartFailed
 from enginix.serve.backoff import Backoff
-from enginix.serve.judge import Policy
 from enginix.serve.liveness import POLICY, Probe, Seen, Vitals, until_dead
 from enginix.serve.server_process import ServerProcess, ServerSpec, State
+from enginix.serve.wedge import Policy
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Which directories of this machine a client may have models loaded from."""
+"""The directories of this machine from which clients may load models."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from enginix.errors import RequestError
 def allowed_path(asked: str, roots: Sequence[Path]) -> Path:
     """The directory, with every link in it followed; RequestError when it is outside the roots.
 
-    What a link in the directory itself points to must be under the roots, too. A path outside is
-    refused in the same words whether there is something or not.
+    Links inside the directory must point under the roots, too. The refusal of a path outside does
+    not reveal whether it exists.
     """
     path = Path(asked) if "\0" not in asked else Path()
     resolved = _resolved(path)
@@ -32,7 +32,7 @@ def allowed_path(asked: str, roots: Sequence[Path]) -> Path:
 
 
 def _resolved(path: Path) -> Path | None:
-    """None for a loop of links, which Python 3.13 leaves in place and older ones raise."""
+    """None for a loop of links: Python 3.13 leaves it in place, older versions raise."""
     try:
         resolved = path.resolve()
         is_loop = any(part.is_symlink() for part in (resolved, *resolved.parents))

@@ -1,6 +1,6 @@
 """Runs a profile's servers: starts them in order, each after the one before is ready.
 
-Each is kept serving until the caller leaves; all of them end then, and also when this process is
+Each is kept serving until the block ends; then all of them end, and also when this process is
 killed (they die with their parent).
 """
 
@@ -23,12 +23,12 @@ async def supervised(
 ) -> AsyncIterator[None]:
     """All servers started, in order; `report` is called with each, and with why it failed.
 
-    One that fails at first ends all, unless it is among the `optional`: those are tried again
+    A server that fails its first start ends all, unless it is `optional`: those are tried again
     while the others serve.
     """
     async with AsyncExitStack() as stack:
         for server in servers:
-            # Before the start: a start that fails half way leaves a process, too.
+            # Before the start: a start that fails halfway leaves a process, too.
             stack.push_async_callback(server.unload)
             try:
                 await server.load()

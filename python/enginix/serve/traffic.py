@@ -1,7 +1,7 @@
-"""What real requests tell of a model's server: the gateway counts them, we ask it.
+"""Reads from the gateway's metrics what real requests show of a model's server.
 
 Tokens show that it works; a request that waits while later ones are answered, and one that has
-timed out, are reasons to look closer.
+timed out, are reasons to probe it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TIMED_OUT = "BackendTimedOut"
 
 
 class Traffic:
-    """Reads a gateway's metrics: those of all its processes, and open to whoever has no key."""
+    """Reads a gateway's metrics, which cover all its processes and need no API key."""
 
     def __init__(self, url: str) -> None:
         self._url = f"{url}/metrics"
@@ -32,7 +32,7 @@ class Traffic:
         self._timed_out: dict[str, float] = {}
 
     async def seen(self, model: str) -> Seen:
-        """Nothing when the gateway does not answer: that is no word about the model."""
+        """Empty when the gateway does not answer: that says nothing about the model."""
         try:
             answer = await self._client.get(self._url)
         except httpx.TransportError:
@@ -48,7 +48,7 @@ class Traffic:
 
 @dataclass(slots=True)
 class Counts:
-    """What the metrics say of one model."""
+    """One model's metrics."""
 
     tokens: float | None = None
     stalled: float = 0.0

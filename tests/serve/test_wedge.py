@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from enginix.serve.judge import Judge, Policy
+from enginix.serve.wedge import Policy, WedgeDetector
 
 PROBE_SECONDS = 2.0
 POLICY = Policy()
@@ -56,14 +56,14 @@ class Simulation:
     _order: Iterator[int] = field(default_factory=count)
 
     def run(self) -> str | None:
-        self.judge = Judge(POLICY, 0.0)
+        self.detector = WedgeDetector(POLICY, 0.0)
         self._at(POLICY.look_every, self._look)
         if self.per_second:
             self._at(0.0, self._ask)
-        while self._events and self.now < self.ends and self.judge.verdict is None:
+        while self._events and self.now < self.ends and self.detector.verdict is None:
             self.now, _, event = heapq.heappop(self._events)
             event()
-        return self.judge.verdict
+        return self.detector.verdict
 
     def _at(self, when: float, event: Callable[[], None]) -> None:
         heapq.heappush(self._events, (when, next(self._order), event))
@@ -90,20 +90,20 @@ class Simulation:
             else 0
         )
         tokens = float(self.tokens) if self.counts else None
-        for _ in range(self.judge.look(self.now, tokens, later >= 3)):
+        for _ in range(self.detector.look(self.now, tokens, later >= 3)):
             self._probe()
-        self._at(self.now + self.judge.next_look, self._look)
+        self._at(self.now + self.detector.next_look, self._look)
 
     def _probe(self) -> None:
         self.probes += 1
-        number = self.judge.started(self.now, self.server.works(self.now))
+        number = self.detector.started(self.now, self.server.works(self.now))
         answer = self.server.answer_at(self.now)
         if answer <= self.now + PROBE_SECONDS:
-            self._at(answer, lambda: self.judge.answered(number, self.now))
+            self._at(answer, lambda: self.detector.answered(number, self.now))
             return
         self._at(
             self.now + PROBE_SECONDS,
-            lambda: self.judge.failed(
+            lambda: self.detector.failed(
                 number, self.now, self.server.works(self.now), "no token within 2 s"
             ),
         )
@@ -229,13 +229,13 @@ def test_an_idle_server_is_probed_now_and_then() -> None:
 
 
 def test_refusals_of_a_full_queue_between_answers_end_nothing() -> None:
-    judge = Judge(POLICY, 0.0)
+    detector = WedgeDetector(POLICY, 0.0)
     for second in range(1, 600):
-        judge.look(float(second), float(second), suspicion=second % 5 == 0)
+        detector.look(float(second), float(second), suspicion=second % 5 == 0)
         for place in range(4):
-            number = judge.started(second + 0.1, 0.0)
+            number = detector.started(second + 0.1, 0.0)
             if place % 2:
-                judge.failed(number, second + 0.11, 0.0, "Exceeds maximum queue size")
+                detector.failed(number, second + 0.11, 0.0, "Exceeds maximum queue size")
             else:
-                judge.answered(number, second + 0.2)
-    assert judge.verdict is None
+                detector.answered(number, second + 0.2)
+    assert detector.verdict is None

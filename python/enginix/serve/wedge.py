@@ -1,10 +1,10 @@
-"""Decides whether a server is dead, wedged or partly dead, from what is seen of it.
+"""Decides whether a server is dead, wedged or partly dead, from probes and real traffic.
 
-Pure: time comes with every call. Three findings end a server:
+Pure: the caller passes the time. Three findings end a server:
 
-- wedged: probes fail one after the other, nothing comes out, and it does no work;
-- stuck: it works, but no token has come out for longer than any prefill takes;
-- partly dead: probes hang while later ones are answered. One good answer clears none of the hung
+- wedged: probes fail one after another, no token comes out, and it does no work;
+- stuck: it works, but no token comes out for longer than any prefill takes;
+- partly dead: probes hang while later ones are answered. One good answer does not clear the hung
   ones: with one of four sender threads blocked, three of four requests work.
 
 Busy is not dead: a server that reads long prompts delays all probes alike, and in their order.
@@ -22,32 +22,32 @@ class Policy:
 
     look_every: float = 1.0
     look_again: float = 0.25
-    """While many probes are sent because something is suspected."""
+    """During a burst of probes."""
     probe_every: float = 3.0
-    """What a server is left in peace for after a good probe, and before the next suspicion."""
+    """The pause after a good probe, and before the next suspicion counts."""
     probe_again: float = 1.0
-    """A probe that was not answered for so long gets company."""
+    """When a probe is not answered for so long, another one is sent."""
     strikes: int = 3
     """Failed probes in a row, sent at least `apart` from each other."""
     apart: float = 0.5
     busy: float = 120.0
-    """A server that works may be silent this long."""
+    """How long a server that works may produce no token."""
     working: float = 0.2
-    """Processor seconds a second that are work: an idle server's timers need far less."""
+    """Processor seconds per second that count as work: an idle server's timers need far less."""
     burst: tuple[int, ...] = (5, 3, 7, 2, 6)
-    """Probes, look by look, that follow a suspicion: each of eight senders is met at least twice.
+    """Probes at each look after a suspicion: each of eight senders is hit at least twice.
 
-    Uneven, so that they do not keep step with real traffic and miss the dead part every time.
+    Uneven, so that they do not run in step with real traffic and always miss the dead part.
     """
     hang: float = 1.0
-    """What a probe must have waited to count as hung: a refusal comes at once."""
+    """How long a probe must have waited to count as hung: a refusal comes at once."""
     overtaken_by: int = 3
-    """Later probes that were answered before one that was not."""
+    """How many later probes must be answered first for a failed probe to count as overtaken."""
     hung: int = 2
     """Hung probes within `window` that mean a server is partly dead."""
     window: float = 60.0
     longest_pause: float = 30.0
-    """Between two bursts, when the suspicion stays and every probe was answered."""
+    """The longest pause between bursts, while the suspicion stays and all probes are answered."""
 
 
 @dataclass(slots=True)
@@ -58,7 +58,7 @@ class _Probe:
 
 
 @dataclass(slots=True)
-class Judge:
+class WedgeDetector:
     policy: Policy
     now: float
     verdict: str | None = None
@@ -83,8 +83,8 @@ class Judge:
     def look(self, now: float, tokens: float | None, suspicion: bool) -> int:
         """How many probes to send now.
 
-        `tokens`: of real traffic so far, None when nobody can say. `suspicion`: a real request
-        waits in vain while later ones are answered, or one has timed out.
+        `tokens`: of real traffic so far, None if unknown. `suspicion`: a real request waits while
+        later ones are answered, or one has timed out.
         """
         self.now = now
         before, self._tokens = self._tokens, tokens
@@ -92,7 +92,7 @@ class Judge:
             self._progressed()
         if suspicion and not self._to_send and now - self._burst_ends >= self._pause:
             self._suspect()
-            # Clean bursts grow rare: a long prompt may well be overtaken by short ones.
+            # Clean bursts become rare: short prompts may well overtake a long one.
             self._pause = min(2 * self._pause, self.policy.longest_pause)
         elif not suspicion and not self._hung:
             self._pause = self.policy.probe_every
@@ -103,7 +103,7 @@ class Judge:
         return self.policy.look_again if self._to_send else self.policy.look_every
 
     def started(self, now: float, spent: float) -> int:
-        """A probe is sent; `spent` is the server's processor time so far. Returns its number."""
+        """Record that a probe is sent; return its number. `spent`: the server's processor time."""
         self.now = self._last_probe = now
         self._count += 1
         self._open[self._count] = _Probe(now, spent)
@@ -116,23 +116,23 @@ class Judge:
             if other < number:
                 probe.overtaken += 1
         if self._strikes:
-            # One hung and the next was answered.
+            # One probe failed and the next was answered.
             self._suspect()
         self._progressed()
         self._answered.append(now)
 
     def failed(self, number: int, now: float, spent: float, reason: str) -> None:
-        """A probe got no token within its own deadline, or an error."""
+        """Record that a probe got an error, or no token within its deadline."""
         self.now = now
         probe = self._open.pop(number)
         waited = now - probe.started >= self.policy.hang
         if waited and probe.overtaken >= self.policy.overtaken_by:
             self._hung.append(now)
-            self._judge_hung(reason)
+            self._count_hung(reason)
         elif self._progress <= probe.started:
             self._strike(probe, spent, reason)
         elif waited:
-            # It hung while something came out: that is how a partly dead server looks.
+            # It hung while tokens came out: the sign of a partly dead server.
             self._suspect()
 
     def _progressed(self) -> None:
@@ -153,7 +153,7 @@ class Judge:
         waiting = len(self._open) + self._strikes
         if not waiting:
             return int(quiet >= self.policy.probe_every)
-        # Its company may not wait for the first one's deadline.
+        # The next probes must not wait for the first one's deadline.
         return int(waiting < self.policy.strikes and quiet >= self.policy.probe_again)
 
     def _strike(self, probe: _Probe, spent: float, reason: str) -> None:
@@ -167,14 +167,14 @@ class Judge:
             self.verdict = f"it was busy for {silent:.0f} s and no token came out: {reason}"
             return
         if probe.started - self._struck < self.policy.apart:
-            # Many probes that were sent together meet the same short freeze.
+            # Probes that were sent together are hit by the same short freeze.
             return
         self._struck = probe.started
         self._strikes += 1
         if self._strikes >= self.policy.strikes:
             self.verdict = f"no token came out, {self._strikes} times in a row: {reason}"
 
-    def _judge_hung(self, reason: str) -> None:
+    def _count_hung(self, reason: str) -> None:
         since = self.now - self.policy.window
         for times in (self._hung, self._answered):
             while times and times[0] < since:
