@@ -245,7 +245,8 @@ def test_of_two_starts_at_once_one_wins_and_goes_on(machine: Machine) -> None:
     said = [process.communicate(timeout=120)[0] for process in both]
     assert sorted(process.returncode for process in both) == [0, 2], said
     assert answers(machine.ports[0])
-    assert "is taken by first, which `enginix start` began" in machine.run(*words, "--model=second")
+    taken = machine.run(*words, "--model=second")
+    assert "is taken by first, which `enginix start` started" in taken
 
 
 def test_a_taken_port_is_named_before_anything_is_started(machine: Machine) -> None:

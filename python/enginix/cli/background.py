@@ -1,7 +1,7 @@
-"""What `enginix start` began and is still running: one file each, and a lock that it holds.
+"""What `enginix start` has started and still runs: a file for each, and a lock that it holds.
 
-Not its process id says whether it runs: one who shares the home and not the PID namespace would
-take a running server for ended.
+The lock, not the process id, shows that it runs: a process that shares the home but not the PID
+namespace would see no process.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from enginix.errors import ProcessError
 from enginix.owned import hold
 from enginix.process import birth_of, descendants, kill
 
-# Longer than a server gets to end by itself.
+# Longer than the grace period of a server.
 GRACE = 30.0
 LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """`born` tells its process from another with the same id."""
+    """`born` distinguishes its process from a later one with the same id."""
 
     name: str
     model: str
@@ -45,7 +45,7 @@ class Started:
 
 @contextmanager
 def alone(home: Path) -> Iterator[None]:
-    """Nobody else looks at what runs, or adds to it, until the block ends."""
+    """Keep other commands from reading or changing what runs until the block ends."""
     directory = _directory(home)
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / ".lock").open("w") as lock:
@@ -55,11 +55,11 @@ def alone(home: Path) -> Iterator[None]:
 
 @contextmanager
 def lock_for(home: Path, name: str) -> Iterator[int]:
-    """A descriptor that the process to be started keeps until its end."""
+    """A descriptor that the started process keeps open until it ends."""
     path = _file(home, name).with_suffix(".lock")
     until = time.monotonic() + LOOK_SECONDS
     while (descriptor := hold(path, os.O_CREAT)) is None:
-        # Who looks whether it is held holds it for a moment.
+        # A command that checks whether it is held holds it for a moment.
         if time.monotonic() >= until:
             raise ProcessError(f"{path} is held, so {name} runs already; `enginix stop` ends it")
         time.sleep(LOOK_SECONDS / 20)
@@ -82,7 +82,7 @@ def forget(home: Path, started: Started) -> None:
 
 
 def running(home: Path) -> list[Started]:
-    """Files of those that have ended since are removed."""
+    """What runs now; the files of what has ended are removed."""
     found = []
     for path in sorted(_directory(home).glob("*.json")):
         try:
@@ -112,7 +112,7 @@ def _is_held(lock: Path) -> bool:
 
 
 def end(home: Path, started: Started) -> None:
-    """Return once it, and everything it began, is gone."""
+    """Return once it, and everything it has started, is gone."""
     if started.is_seen:
         asyncio.run(_end(started))
     elif _is_held(_file(home, started.name).with_suffix(".lock")):
@@ -129,7 +129,7 @@ async def _end(started: Started) -> None:
     except TimeoutError:
         family |= _with_births(descendants(started.pid))
         await kill(started.pid)
-    # It ends its servers before it ends; should it have been killed, they were told by the kernel.
+    # It ends its servers before it ends; if it was killed, the kernel has signalled them.
     left = [pid for pid, born in family.items() if birth_of(pid) == born]
     await asyncio.gather(*(kill(pid) for pid in left))
 

@@ -1,4 +1,4 @@
-"""Every environment variable enginix reads, each in one place."""
+"""Reads every environment variable of enginix, each in one place."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-# Whoever serves or builds a model may run a checkpoint's code, or parse what a stranger has made.
-# So a program that we start is given the user's variables as they are (PATH, HOME, proxies, CUDA_*,
-# NCCL_*, whatever a server may heed), but for those whose names end like a secret's, which it is
-# given only when it needs them or the user names them.
+# A program that serves or builds a model may run a checkpoint's code, or parse untrusted files. So
+# a child gets the user's variables as they are (PATH, HOME, proxies, CUDA_*, NCCL_*, whatever a
+# server may read) except those whose names end like a secret's: it gets these only when it needs
+# them or the user names them.
 SECRET = re.compile(
     r"(TOKEN|API_?KEYS?|ACCESS_KEY|SECRET_KEY|PRIVATE_KEY|SECRET|PASSWORD|PASSWD|CREDENTIALS)$",
     re.IGNORECASE,
 )
 
-# Of a program that fetches from the hub, and of the gateway.
+# Needed by a program that downloads from the hub, and by the gateway.
 HUB_SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 GATEWAY_SECRETS = ("ENGINIX_API_KEYS",)
 
@@ -33,7 +33,7 @@ def cache_home() -> Path:
 def given_engines() -> list[Path]:
     """ENGINIX_ENGINE: the engine directory to serve, whatever the model's name says.
 
-    Several, with colons between them, are told apart by the names in their manifests.
+    Several are separated by colons, and distinguished by the names in their manifests.
     """
     words = os.environ.get("ENGINIX_ENGINE", "").split(":")
     return [Path(word).expanduser().absolute() for word in words if word]
@@ -61,13 +61,13 @@ def hub_endpoint() -> str | None:
 
 
 def api_keys() -> frozenset[str]:
-    """ENGINIX_API_KEYS: who may ask the gateway, separated by commas; never to be printed."""
+    """ENGINIX_API_KEYS: keys the gateway accepts, separated by commas; never to be printed."""
     keys = os.environ.get("ENGINIX_API_KEYS", "").split(",")
     return frozenset(key.strip() for key in keys if key.strip())
 
 
 def bearer_key() -> str | None:
-    """What to show a server that is asked: one of ENGINIX_API_KEYS, or OPENAI_API_KEY."""
+    """The key to send to a server: one of ENGINIX_API_KEYS, or OPENAI_API_KEY."""
     return min(api_keys(), default=None) or os.environ.get("OPENAI_API_KEY") or None
 
 
@@ -82,14 +82,14 @@ def with_metrics_directory(directory: str) -> dict[str, str]:
 
 
 def everything() -> dict[str, str]:
-    """A copy of the whole environment, to look settings up in; a child is given `for_child`."""
+    """A copy of the whole environment, for looking up settings; a child gets `for_child`."""
     return dict(os.environ)
 
 
 def for_child(secrets: Iterable[str] = ()) -> dict[str, str]:
-    """The environment of a program that we start: no secrets but these.
+    """The environment of a program that we start: no secrets except these.
 
-    ENGINIX_PASS_SECRETS: names, separated by commas, of those that every program is to have.
+    ENGINIX_PASS_SECRETS: names of secrets, separated by commas, that every program gets.
     """
     named = {name.strip() for name in os.environ.get(PASS_SECRETS, "").split(",")}
     passed = named.union(secrets)
@@ -101,7 +101,7 @@ def for_child(secrets: Iterable[str] = ()) -> dict[str, str]:
 
 
 def for_server(names: Iterable[str], downloads: bool) -> dict[str, str]:
-    """Likewise, for a server, which hands these secrets on to what it starts itself.
+    """Likewise, for a server, which passes these secrets on to its own children.
 
     `downloads`: whether it fetches its model from the hub.
     """

@@ -24,8 +24,8 @@ from enginix.serve.servers import known_aliases
 
 MODELS = Path("models.json")
 POLL_SECONDS = 0.2
-# What `enginix up` says to whoever sits before it.
-OF_THE_FOREGROUND = ("", "Ctrl-C stops everything.")
+# Lines of `enginix up` that make sense in the foreground only.
+FOREGROUND_LINES = ("", "Ctrl-C stops everything.")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         try:
             _wait(process, started)
         except BaseException:
-            # Ctrl-C, too: what does not serve yet is not left behind.
+            # Ctrl-C, too: do not leave behind what does not serve yet.
             end(home, started)
             forget(home, started)
             raise
@@ -81,9 +81,9 @@ def _check_free(args: argparse.Namespace, profile: Profile, home: Path) -> None:
             raise UsageError(
                 f"{args.model} runs already, at {other.url}; `enginix stop {args.model}` ends it"
             )
-        # Its gateway may not have come to its port yet.
+        # Its gateway may not listen yet.
         if other.url == _url(args):
-            raise PortTaken(args.port, "--port", f"{other.model}, which `enginix start` began")
+            raise PortTaken(args.port, "--port", f"{other.model}, which `enginix start` started")
     require_port_free(LOOPBACK, args.port, "--port")
 
 
@@ -99,7 +99,7 @@ def _started(args: argparse.Namespace, profile: Profile, home: Path) -> tuple[De
     with log.open("wb") as output, lock_for(home, profile.name) as lock:
         process = start_detached(command, output=output, keeps=[lock])
     born = birth_of(process.pid)
-    assert born is not None, "nobody has waited for it yet"
+    assert born is not None, "it has not been waited for yet"
     started = Started(
         profile.name, args.model, profile.models[0].engine, _url(args), str(log), process.pid, born
     )
@@ -108,22 +108,22 @@ def _started(args: argparse.Namespace, profile: Profile, home: Path) -> tuple[De
 
 
 def _wait(process: Detached, started: Started) -> None:
-    """Show what it says until it serves; StartFailed when it ends before."""
-    said = Followed(Path(started.log))
+    """Show its output until it serves; StartFailed when it ends before."""
+    output = Followed(Path(started.log))
     while process.poll() is None:
-        _show(said)
-        # The gateway is the last to start: what it stands in front of serves by then.
+        _show(output)
+        # The gateway starts last: its servers are ready by then.
         if asyncio.run(answers_ok(f"{started.url}/livez")):
             return
         time.sleep(POLL_SECONDS)
-    _show(said)
+    _show(output)
     raise StartFailed(
         f"{started.model} does not serve: `enginix up` {describe_exit(process.returncode)}; "
-        f"what it said is above and in {started.log}"
+        f"its output is above and in {started.log}"
     )
 
 
-def _show(said: Followed) -> None:
-    for line in said.new_lines():
-        if line not in OF_THE_FOREGROUND:
+def _show(output: Followed) -> None:
+    for line in output.new_lines():
+        if line not in FOREGROUND_LINES:
             print(line, file=sys.stderr)
