@@ -24,7 +24,7 @@ let
   runtimes = {
     triton = runtimeOf;
     llamacpp = runtimeOf;
-    trtllm = _: { ENGINIX_RUNTIME_TRTLLM = "${self.tensorrt-llm-runtime}"; };
+    trtllm = _: { ${self.kinds.tensorrt-llm.variable} = "${self.tensorrt-llm-runtime}"; };
   };
   # Other servers, such as vLLM, are the machine's own: they have to fit the machine's CUDA.
   variablesOf = entry: (runtimes.${kind entry} or (_: { })) entry;

@@ -225,7 +225,7 @@ def test_servers_are_given_no_secrets_and_the_gateway_its_own(machine: Machine) 
     ("words", "complaint"),
     [
         (("--engine=triton", "--model=first"), "has first for vllm, not for triton"),
-        (("--engine=tgi", "--model=first"), "expected an engine of triton, tensorrt-llm"),
+        (("--engine=tgi", "--model=first"), "--engine: expected one of triton, tensorrt-llm"),
         (("--engine=vllm", "--model=third"), "has no model 'third'; it has first, second"),
         (("--engine=vllm", "--model=first", "--models=x.json"), "x.json cannot be read: No such"),
     ],

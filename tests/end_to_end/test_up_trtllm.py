@@ -63,7 +63,7 @@ def started(home: Path, checkpoints: dict[str, Path], **variables: str) -> Itera
     env = {
         **os.environ,
         "ENGINIX_HOME": str(home),
-        "ENGINIX_RUNTIME_TRTLLM": str(install(home / "trtllm")),
+        "ENGINIX_RUNTIME_TENSORRT_LLM": str(install(home / "trtllm")),
         **variables,
     }
     process = subprocess.Popen(

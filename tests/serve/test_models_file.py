@@ -180,7 +180,7 @@ def test_a_model_of_the_catalogue_is_a_profile_with_the_engine_that_was_asked_fo
     (asked,) = catalogue_profile("demo", "llamacpp").models
     assert (usual.name, usual.engine, usual.path) == ("demo", "triton", "")
     assert (asked.name, asked.engine) == ("demo", "llamacpp")
-    with pytest.raises(UsageError, match="expected an engine of triton, tensorrt-llm"):
+    with pytest.raises(UsageError, match="--engine: expected one of triton, tensorrt-llm"):
         catalogue_profile("demo", "tgi")
     with pytest.raises(ModelUnknown, match="no model named 'demmo' in the catalogue; did you mean"):
         catalogue_profile("demmo", "vllm")

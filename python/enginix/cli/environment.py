@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from enginix.runtimes.runtime import runtime_variable
+
 # A program that serves or builds a model may run a checkpoint's code, or parse untrusted files. So
 # a child gets the user's variables as they are (PATH, HOME, proxies, CUDA_*, NCCL_*, whatever a
 # server may read) except those whose names end like a secret's: it gets these only when it needs
@@ -41,7 +43,7 @@ def given_engines() -> list[Path]:
 
 def runtime_override(kind: str) -> Path | None:
     """ENGINIX_RUNTIME_TRITON_CPU and so on: a ready runtime's root; Nix sets it."""
-    return _path("ENGINIX_RUNTIME_" + kind.upper().replace("-", "_"))
+    return _path(runtime_variable(kind))
 
 
 def hub_token() -> str | None:

@@ -18,9 +18,9 @@ from enginix.ports import require_port_free
 from enginix.process import Detached, birth_of, describe_exit, start_detached
 from enginix.readiness import answers_ok
 from enginix.serve.model_entry import LOOPBACK
-from enginix.serve.models_file import catalogue_profile, read_models_file, server_called
+from enginix.serve.models_file import catalogue_profile, read_models_file
 from enginix.serve.profile import GatewayEntry, Profile
-from enginix.serve.servers import known_aliases
+from enginix.serve.servers import known_names, server_called
 
 MODELS = Path("models.json")
 POLL_SECONDS = 0.2
@@ -29,7 +29,7 @@ FOREGROUND_LINES = ("", "Ctrl-C stops everything.")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--engine", required=True, help=f"one of: {', '.join(known_aliases())}")
+    parser.add_argument("--engine", required=True, help=f"one of: {', '.join(known_names())}")
     parser.add_argument(
         "--model", required=True, metavar="NAME", help="of the file; without one, of the catalogue"
     )
@@ -67,7 +67,7 @@ def _profile(args: argparse.Namespace) -> Profile:
         return catalogue_profile(args.model, args.engine)
     profile = read_models_file(args.models, args.model)
     (entry,) = profile.models
-    if server_called(args.engine).name != entry.engine:
+    if server_called(args.engine, "--engine").name != entry.engine:
         raise UsageError(
             f"{args.models} has {args.model} for {entry.engine}, not for {args.engine}; "
             "change --engine, or the file"

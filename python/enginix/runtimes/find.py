@@ -9,7 +9,7 @@ from pathlib import Path
 from enginix.errors import RuntimeMissing, UsageError
 from enginix.process import find_program
 from enginix.records import decode, read_json
-from enginix.runtimes.runtime import NAME, TRITON_CPU, Recipe, Runtime
+from enginix.runtimes.runtime import NAME, TRITON_CPU, Recipe, Runtime, runtime_variable
 
 # Written last into an environment that a user may name: what it is.
 RECORD = "environment.json"
@@ -91,7 +91,7 @@ def find_server(
     program = recipes[0].program
     if environment:
         return _in_environment(engine, recipes, environment, home)
-    variable = f"ENGINIX_RUNTIME_{engine.upper()}"
+    variable = runtime_variable(engine)
     if override:
         return _program_in(override, program, f"{variable} names it; unset it or let it name one")
     for recipe in recipes:

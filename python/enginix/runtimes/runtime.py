@@ -9,6 +9,9 @@ from pathlib import Path
 
 from enginix.prerequisites import supported_pythons
 
+# Where a name differs from that of the runtime it needs.
+VARIABLES = {"trtllm": "tensorrt-llm"}
+
 # What an environment may be called: it is a directory's name.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -74,6 +77,11 @@ TRITON_CPU = Recipe(
         ("3.13", "numpy>=2.1,<3"),
     ),
 )
+
+
+def runtime_variable(kind: str) -> str:
+    """The environment variable that names the root of a ready runtime, of a kind or an engine."""
+    return "ENGINIX_RUNTIME_" + VARIABLES.get(kind, kind).upper().replace("-", "_")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from enginix.records import decode
 from enginix.serve.load_request import entry_of
 from enginix.serve.model_entry import ModelEntry, Option
 from enginix.serve.profile import Profile, check
-from enginix.serve.servers import known_aliases, server_by_alias
+from enginix.serve.servers import server_called
 from enginix.serve.servers.program import Reads, ServerProgram
 from enginix.supervision import LoadRequest
 
@@ -65,17 +65,10 @@ def read_models_file(path: Path, only: str | None = None) -> Profile:
 
 def catalogue_profile(name: str, engine: str | None = None) -> Profile:
     """One model of the catalogue, served by `engine` or by the server of its kind."""
-    server = None if engine is None else server_called(engine)
+    server = server_called(engine, "--engine") if engine is not None else None
     asked = LoadRequest(model=find_model(name).name, engine=server.name if server else None)
     entry = entry_of(asked, {}, [])
     return Profile(entry.name, f"{entry.name} of the catalogue", [entry], hello="")
-
-
-def server_called(engine: str) -> ServerProgram:
-    """The program that a models.json or a command line names; UsageError for an unknown one."""
-    if server := server_by_alias(engine):
-        return server
-    raise UsageError(f"expected an engine of {', '.join(known_aliases())}, got {engine!r}")
 
 
 def _rows(text: str, where: str) -> dict[str, Any]:
@@ -120,11 +113,7 @@ def _entry(name: str, data: object, file: Path) -> ModelEntry:
             "or digit"
         )
     row = _row(data, where)
-    server = server_by_alias(row.engine)
-    if server is None:
-        raise UsageError(
-            f"{where}: engine: expected one of {', '.join(known_aliases())}, got {row.engine!r}"
-        )
+    server = server_called(row.engine, f"{where}: engine")
     path = _path(row, server.reads, file.parent, where)
     # Ports that are 0 are chosen when it is started.
     entry = ModelEntry(

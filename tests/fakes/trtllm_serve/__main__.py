@@ -70,7 +70,7 @@ async def listen(listening: socket.socket, server: TrtllmServer) -> None:
 
 
 def install(root: Path) -> Path:
-    """An environment with this trtllm-serve in it, for ENGINIX_RUNTIME_TRTLLM."""
+    """An environment with this trtllm-serve in it, for ENGINIX_RUNTIME_TENSORRT_LLM."""
     program = root / "bin" / "trtllm-serve"
     program.parent.mkdir(parents=True, exist_ok=True)
     tests = Path(__file__).parents[2]

@@ -25,12 +25,15 @@ def server_for_kind(kind: str) -> ServerProgram:
     return next(server for server in SERVERS.values() if kind in server.engine_kinds)
 
 
-def server_by_alias(word: str) -> ServerProgram | None:
-    """The program that a models.json or `enginix start` calls `word`."""
-    return next((server for server in SERVERS.values() if word in server.names), None)
+def server_called(word: str, where: str) -> ServerProgram:
+    """The program that a models.json or a command line calls `word`, at `where` in it."""
+    for server in SERVERS.values():
+        if word in server.names:
+            return server
+    raise UsageError(f"{where}: expected one of {', '.join(known_names())}, got {word!r}")
 
 
-def known_aliases() -> list[str]:
+def known_names() -> list[str]:
     return [name for server in SERVERS.values() for name in server.names]
 
 
@@ -40,12 +43,11 @@ def recipes() -> dict[str, Recipe]:
 
 
 def find_recipe(word: str) -> Recipe:
-    """Of a kind of environment, or of the engine that one is for."""
-    known = recipes()
-    known |= {name: server.recipes[0] for name, server in SERVERS.items() if server.recipes}
+    """Of a kind of environment, or of the engine that it serves."""
+    known = {server.name: server.recipes[0] for server in SERVERS.values()} | recipes()
     if word not in known:
         raise UsageError(f"no runtime of kind {word!r}; there is {', '.join(sorted(known))}")
-    return recipes().get(word) or known[word]
+    return known[word]
 
 
 def ports_of(entry: ModelEntry) -> dict[str, int]:

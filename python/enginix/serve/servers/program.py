@@ -76,7 +76,7 @@ class ServerProgram:
     """Kinds of manifest.json that it serves by default."""
     command: Callable[[Sequence[str], ModelEntry, str, Path], Command]
     """From the program, the entry, `model` and a path for a file of settings."""
-    recipes: tuple[Recipe, ...] = ()
+    recipes: tuple[Recipe, ...]
     """The environments that hold it, the preferred one first."""
     arguments: tuple[str, ...] = ()
     """They follow the recipe's program."""
