@@ -1,4 +1,4 @@
-"""`enginix up PROFILE`: everything a profile needs, from the engine to the first answer."""
+"""`enginix up PROFILE`: prepare and run everything that a profile needs."""
 
 from __future__ import annotations
 
@@ -52,13 +52,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     names = ", ".join(profile_names())
     parser.add_argument("profile", nargs="?", metavar="PROFILE", help=f"one of: {names}")
     parser.add_argument(
-        "--models", type=Path, metavar="FILE", help="or the models of a models.json"
+        "--models", type=Path, metavar="FILE", help="run the models of a models.json instead"
     )
     parser.add_argument(
-        "--model", metavar="NAME", help="only this one of them; without them, of the catalogue"
+        "--model",
+        metavar="NAME",
+        help="only this model of FILE; without FILE, one of the catalogue",
     )
     parser.add_argument(
-        "--engine", help="what serves a model of the catalogue (default: its kind's)"
+        "--engine", help="the server for a model of the catalogue (default: by its kind)"
     )
     parser.add_argument("--port", type=int, help="the gateway's port (default: the profile's)")
     parser.add_argument("--host", help="the gateway's address (default: 127.0.0.1)")
@@ -75,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--http-port", type=int, help="the first model's HTTP port")
     parser.add_argument("--grpc-port", type=int, help="its gRPC port, if Triton serves it")
-    parser.add_argument("--metrics-port", type=int, help="its metrics port, likewise")
+    parser.add_argument("--metrics-port", type=int, help="its metrics port, if Triton serves it")
     parser.add_argument(
         "--set",
         action="append",
@@ -89,7 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=Path,
         metavar="DIR",
-        help="models may be loaded by their path from there (and from enginix' own directories)",
+        help="clients may load models by path from DIR (and from enginix' own directories)",
     )
     parser.add_argument("--dry-run", action="store_true", help="print the commands and stop")
 
@@ -131,12 +133,12 @@ def _chosen(args: argparse.Namespace) -> Profile:
     if args.profile is not None:
         if args.models or args.model or args.engine:
             raise UsageError(
-                "a PROFILE says which models run; leave --models, --model and --engine out"
+                "a PROFILE names the models to run; leave --models, --model and --engine out"
             )
         return load_profile(args.profile)
     if args.models is not None:
         if args.engine is not None:
-            raise UsageError(f"{args.models} says what serves a model; leave --engine out")
+            raise UsageError(f"{args.models} names the server of each model; leave --engine out")
         return read_models_file(args.models, args.model)
     if args.model is None:
         raise UsageError("expected a PROFILE, --models FILE or --model NAME: enginix up demo")
@@ -158,7 +160,7 @@ def _with_flags(profile: Profile, args: argparse.Namespace) -> Profile:
 
 
 def _show(profile: Profile, here: Environment) -> None:
-    """As a script: what is written, and what is run in which order."""
+    """As a script that writes the files and runs the commands in order."""
     print(f"mkdir -p {shlex.quote(str(run_directory(profile, here.home)))}")
     for command in commands_of(profile, model_servers(profile, here), here):
         for path, text in command.files.items():
@@ -168,7 +170,7 @@ def _show(profile: Profile, here: Environment) -> None:
 
 
 def _prepare(entry: ModelEntry, here: Environment) -> None:
-    """Its runtime and its engine, made when they are not there."""
+    """Make its runtime and its engine if they are missing."""
     reads = SERVERS[entry.engine].reads
     if reads is Reads.CHECKPOINT:
         return
@@ -199,7 +201,7 @@ def _prepare_runtime(here: Environment) -> None:
 
 
 def _is_current(spec: ModelSpec, engine: Path) -> bool:
-    """Whether it was built by this enginix from the checkpoint as it is now, and is whole."""
+    """Whether this enginix built it from the checkpoint as it is now, and all files are there."""
     try:
         manifest = read_manifest(engine)
         check_files(engine, manifest)
@@ -212,7 +214,7 @@ def _is_current(spec: ModelSpec, engine: Path) -> bool:
 
 
 async def _serve(profile: Profile, here: Environment) -> None:
-    """Until it is cancelled; nothing is left running then."""
+    """Serve until cancelled; nothing is left running then."""
     start = time.monotonic()
     titles = {entry.name: f"{SERVERS[entry.engine].title} " for entry in profile.models}
 
