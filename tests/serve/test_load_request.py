@@ -101,7 +101,7 @@ def test_the_same_directory_again_is_the_same_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "words"),
+    ("wanted", "message"),
     [
         ({}, "neither it nor model_path"),
         ({"model": "qwen", "engine": "onnx"}, "expected one of triton, trtllm, vllm, llamacpp"),
@@ -116,14 +116,14 @@ def test_the_same_directory_again_is_the_same_model(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_is_refused_by_its_field(
-    tmp_path: Path, wanted: dict[str, str], words: str
+    tmp_path: Path, wanted: dict[str, str], message: str
 ) -> None:
     places = {"checkpoint": checkpoint(tmp_path), "engine": engine(tmp_path)}
     wanted = {
         key: str(value).format(**places) if key == "model_path" else value
         for key, value in wanted.items()
     }
-    with pytest.raises(RequestError, match=words):
+    with pytest.raises(RequestError, match=message):
         requested_load(tmp_path, **wanted)
 
 

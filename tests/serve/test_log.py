@@ -10,8 +10,8 @@ from enginix.serve.log import RotatingLog
 def test_a_large_log_moves_aside_and_the_open_one_goes_on(tmp_path: Path) -> None:
     log = RotatingLog(tmp_path / "a.log", largest=10, kept=2)
     with log.open() as file:
-        for words in (b"the first one\n", b"the second one\n", b"the third one\n"):
-            file.write(words)
+        for lines in (b"the first one\n", b"the second one\n", b"the third one\n"):
+            file.write(lines)
             file.flush()
             log.rotate()
         file.write(b"now\n")
@@ -23,9 +23,9 @@ def test_a_large_log_moves_aside_and_the_open_one_goes_on(tmp_path: Path) -> Non
 
 def test_last_lines_are_those_since_the_last_start(tmp_path: Path) -> None:
     log = RotatingLog(tmp_path / "a.log")
-    for words in (b"before\n", b"one\ntwo\nthree\n"):
+    for lines in (b"before\n", b"one\ntwo\nthree\n"):
         with log.open() as file:
-            file.write(words)
+            file.write(lines)
     assert log.last_lines(2) == ["two", "three"]
     assert log.last_lines(9) == ["one", "two", "three"]
 

@@ -34,7 +34,7 @@ def test_an_unknown_profile_names_the_known_ones(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         ("title = ", "mine.toml"),
         ("", "title"),
@@ -57,8 +57,8 @@ def test_an_unknown_profile_names_the_known_ones(name: str) -> None:
         ),
     ],
 )
-def test_a_mistake_in_a_profile_is_named(tmp_path: Path, text: str, words: str) -> None:
-    with pytest.raises(UsageError, match=words):
+def test_a_mistake_in_a_profile_is_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         load_profile("mine", written(tmp_path, text))
 
 
@@ -116,7 +116,7 @@ def test_models_on_demand_need_room_one_at_a_time(
 
 
 @pytest.mark.parametrize(
-    ("setting", "words"),
+    ("setting", "message"),
     [
         ("demo", "expected NAME.KEY=VALUE with NAME one of demo, demo-llama"),
         ("nope.http_port=1", "NAME one of demo, demo-llama"),
@@ -127,6 +127,6 @@ def test_models_on_demand_need_room_one_at_a_time(
         ("demo.http_port=8080", "port 8080 is used by"),
     ],
 )
-def test_a_mistake_in_a_setting_is_named(setting: str, words: str) -> None:
-    with pytest.raises(UsageError, match=words):
+def test_a_mistake_in_a_setting_is_named(setting: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         overridden(load_profile("demo-multi"), [setting])

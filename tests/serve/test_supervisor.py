@@ -1,4 +1,4 @@
-"""Servers start in order, end together, and their last words are heard."""
+"""Servers start in order, end together, and a failed one is quoted from its log."""
 
 from __future__ import annotations
 

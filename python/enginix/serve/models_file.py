@@ -45,9 +45,9 @@ def read_models_file(path: Path, only: str | None = None) -> Profile:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        words = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise UsageError(
-            f"{path} cannot be read: {words}; expected a file of models, name one with --models"
+            f"{path} cannot be read: {reason}; expected a file of models, name one with --models"
         ) from None
     rows = _rows(text, str(path))
     if only is not None:
@@ -66,8 +66,8 @@ def read_models_file(path: Path, only: str | None = None) -> Profile:
 def catalogue_profile(name: str, engine: str | None = None) -> Profile:
     """One model of the catalogue, served by `engine` or by the server of its kind."""
     server = server_called(engine, "--engine") if engine is not None else None
-    asked = LoadRequest(model=find_model(name).name, engine=server.name if server else None)
-    entry = entry_of(asked, {}, [])
+    request = LoadRequest(model=find_model(name).name, engine=server.name if server else None)
+    entry = entry_of(request, {}, [])
     return Profile(entry.name, f"{entry.name} of the catalogue", [entry], hello="")
 
 
