@@ -29,22 +29,19 @@ let
     vllm = _: { };
   };
 
-  # Of several it tells them apart by the names in their manifests.
   enginesOf =
     models:
     let
       served = lib.filter (entry: lib.elem (kind entry) withEngine) models;
-      engines = lib.attrValues (lib.genAttrs (map source served) engineOf);
     in
-    lib.optionalAttrs (engines != [ ]) {
-      ENGINIX_ENGINE = lib.concatStringsSep ":" (map toString engines);
-    };
+    lib.attrValues (lib.genAttrs (map source served) engineOf);
 
   profile =
     file:
     let
       name = lib.removeSuffix ".toml" file;
       content = lib.importTOML (directory + "/${file}");
+      engines = enginesOf content.model;
     in
     {
       ${name} = self.mkServer {
@@ -54,9 +51,15 @@ let
           "up"
           name
         ];
-        environment = lib.mergeAttrsList (
-          [ (enginesOf content.model) ] ++ map (entry: runtimes.${kind entry} entry) content.model
-        );
+        environment =
+          lib.mergeAttrsList (map (entry: runtimes.${kind entry} entry) content.model)
+          # Of several it tells them apart by the names in their manifests.
+          // lib.optionalAttrs (engines != [ ]) {
+            ENGINIX_ENGINE = lib.concatStringsSep ":" (map toString engines);
+          };
+        uses =
+          engines
+          ++ lib.optional (lib.any (entry: kind entry == "trtllm") content.model) self.tensorrt-llm-runtime;
       };
     };
 in
