@@ -42,6 +42,7 @@ let
       name = lib.removeSuffix ".toml" file;
       content = lib.importTOML (directory + "/${file}");
       engines = enginesOf content.model;
+      isTrtllm = entry: kind entry == "trtllm";
     in
     {
       ${name} = self.mkServer {
@@ -57,9 +58,7 @@ let
           // lib.optionalAttrs (engines != [ ]) {
             ENGINIX_ENGINE = lib.concatStringsSep ":" (map toString engines);
           };
-        uses =
-          engines
-          ++ lib.optional (lib.any (entry: kind entry == "trtllm") content.model) self.tensorrt-llm-runtime;
+        uses = engines ++ lib.optional (lib.any isTrtllm content.model) self.tensorrt-llm-runtime;
       };
     };
 in

@@ -31,7 +31,7 @@ in
     license = licenses.mpl20;
   };
 
-  # For the runtime's Python no binary cache has nixpkgs' own, whose tests pull in pandas and pyarrow.
+  # No binary cache has nixpkgs' own for the runtime's Python; its tests pull in pandas and pyarrow.
   tokenizers-wheel = {
     inherit python;
     pname = "tokenizers";
