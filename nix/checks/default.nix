@@ -5,7 +5,7 @@ let
   inherit (pkgs) lib;
   inherit (pkgs.enginixPackages) callPackage;
   prefixed = prefix: lib.mapAttrs' (name: lib.nameValuePair "${prefix}-${name}");
-  # What the others need is a download from the hub, NVIDIA's image or a GPU; they are evaluated.
+  # The others need a download from the hub, NVIDIA's image or a GPU: they are only evaluated.
   packages = lib.filterAttrs (_: package: package.buildsAnywhere or true) (
     import ../packages/outputs.nix pkgs
   );
