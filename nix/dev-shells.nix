@@ -23,6 +23,7 @@ in
           types-protobuf
         ])
       ))
+      pkgs.deadnix
       pkgs.nixfmt
       pkgs.ruff
       pkgs.shellcheck

@@ -46,6 +46,7 @@ let
         lock
         // {
           inherit meta;
+          passthru.buildsAnywhere = false;
           nativeBuildInputs = [ enginix-builder ];
           SSL_CERT_FILE = "${cacert}/etc/ssl/certs/ca-bundle.crt";
           PYTHONDONTWRITEBYTECODE = "1";

@@ -64,6 +64,7 @@ let
           };
           passthru = {
             inherit checkpoint model runtime;
+            buildsAnywhere = checkpoint.buildsAnywhere or true && !kind.needsGpu;
           }
           // lib.optionalAttrs kind.needsGpu (
             { inherit rankCheckpoint; } // lib.mapAttrs (gpu: _: forGpu gpu) gpus

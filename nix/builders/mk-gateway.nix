@@ -8,4 +8,5 @@ mkServer {
     "openai"
     "${engine}"
   ];
+  uses = [ engine ];
 }

@@ -9,6 +9,8 @@
   description,
   arguments,
   environment ? { },
+  # The engines and runtimes it runs.
+  uses ? [ ],
 }:
 writeShellApplication {
   inherit name;
@@ -20,6 +22,7 @@ writeShellApplication {
   text = ''
     exec enginix ${lib.escapeShellArgs arguments} "$@"
   '';
+  passthru.buildsAnywhere = lib.all (used: used.buildsAnywhere or true) uses;
   meta = {
     inherit description;
     license = lib.licenses.asl20;

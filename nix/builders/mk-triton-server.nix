@@ -11,5 +11,6 @@ mkServer {
     "triton"
     "${engine}"
   ];
+  uses = [ engine ];
   environment.${kinds.${model.kind}.variable} = "${runtime}";
 }

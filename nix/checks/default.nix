@@ -1,11 +1,18 @@
-# `nix flake check`: what can be built on any machine.
-pkgs: {
-  inherit (pkgs.enginixPackages)
-    demo
-    demo-engine
-    enginix
-    openai-demo
-    tritonserver-demo
-    ;
-  module = pkgs.enginixPackages.callPackage ./module.nix { };
+# `nix flake check`: every package that builds on any machine, the development shells, the module,
+# and the sources themselves.
+pkgs:
+let
+  inherit (pkgs) lib;
+  inherit (pkgs.enginixPackages) callPackage;
+  prefixed = prefix: lib.mapAttrs' (name: lib.nameValuePair "${prefix}-${name}");
+  # The others need a download from the hub, NVIDIA's image or a GPU: they are only evaluated.
+  packages = lib.filterAttrs (_: package: package.buildsAnywhere or true) (
+    import ../packages/outputs.nix pkgs
+  );
+in
+prefixed "package" packages
+// prefixed "shell" (import ../dev-shells.nix pkgs)
+// {
+  module = callPackage ./module.nix { };
+  sources = callPackage ./sources.nix { };
 }

@@ -16,13 +16,9 @@ let
     enginix = callPackage ./enginix.nix { };
     enginix-builder = callPackage ./enginix-builder.nix { };
     python-gguf = callPackage ./python-gguf.nix { };
-    python-orjson = callPackage ./python-orjson.nix { };
     python-tritonclient = callPackage ./python-tritonclient.nix { };
 
-    tokenizers-wheel = callPackage ../runtime/tokenizers-wheel.nix { };
-    numpy1 = callPackage ../runtime/numpy1.nix { };
-    nvidia-pytriton = callPackage ../runtime/nvidia-pytriton.nix { };
-    xllamacpp = callPackage ../runtime/xllamacpp.nix { };
+    mkWheel = callPackage ../runtime/mk-wheel.nix { };
     triton-cpu-runtime = callPackage ../runtime/triton-cpu.nix { };
     tensorrt-llm-runtime = callPackage ../runtime/tensorrt-llm.nix { };
 
@@ -37,6 +33,12 @@ let
 in
 union [
   byHand
+  (lib.mapAttrs (_: self.mkWheel) (
+    import ../runtime/wheels.nix {
+      inherit lib self;
+      inherit (pkgs) zlib;
+    }
+  ))
   (import ./from-catalog.nix { inherit lib; } self)
   (import ./from-profiles.nix { inherit lib; } self)
 ]

@@ -29,22 +29,20 @@ let
   # Other servers, such as vLLM, are the machine's own: they have to fit the machine's CUDA.
   variablesOf = entry: (runtimes.${kind entry} or (_: { })) entry;
 
-  # Of several it tells them apart by the names in their manifests.
   enginesOf =
     models:
     let
       served = lib.filter (entry: lib.elem (kind entry) withEngine) models;
-      engines = lib.attrValues (lib.genAttrs (map source served) engineOf);
     in
-    lib.optionalAttrs (engines != [ ]) {
-      ENGINIX_ENGINE = lib.concatStringsSep ":" (map toString engines);
-    };
+    lib.attrValues (lib.genAttrs (map source served) engineOf);
 
   profile =
     file:
     let
       name = lib.removeSuffix ".toml" file;
       content = lib.importTOML (directory + "/${file}");
+      engines = enginesOf content.model;
+      isTrtllm = entry: kind entry == "trtllm";
     in
     {
       ${name} = self.mkServer {
@@ -54,9 +52,13 @@ let
           "up"
           name
         ];
-        environment = lib.mergeAttrsList (
-          [ (enginesOf content.model) ] ++ map variablesOf content.model
-        );
+        environment =
+          lib.mergeAttrsList (map variablesOf content.model)
+          # Of several it tells them apart by the names in their manifests.
+          // lib.optionalAttrs (engines != [ ]) {
+            ENGINIX_ENGINE = lib.concatStringsSep ":" (map toString engines);
+          };
+        uses = engines ++ lib.optional (lib.any isTrtllm content.model) self.tensorrt-llm-runtime;
       };
     };
 in

@@ -62,7 +62,10 @@ in
 symlinkJoin {
   name = "tensorrt-llm-runtime-${release}";
   paths = lib.mapAttrsToList command programs;
-  passthru = { inherit image; };
+  passthru = {
+    inherit image;
+    buildsAnywhere = false;
+  };
   meta = {
     description = "NVIDIA's TensorRT-LLM and Triton, run from their container image";
     license = lib.licenses.unfree;

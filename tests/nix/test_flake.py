@@ -54,6 +54,18 @@ def test_the_flake_checks_for_every_system_and_leaves_its_lock_alone(nix: Nix) -
 
 
 @pytest.mark.nix
+def test_what_builds_on_any_machine_is_checked_and_nothing_else(nix: Nix) -> None:
+    checks = set(nix.evaluate("checks.x86_64-linux", "builtins.attrNames"))
+    assert {"module", "shell-default", "sources"} <= checks
+    packages = {name.removeprefix("package-") for name in checks if name.startswith("package-")}
+    assert {"enginix", "demo", "demo-engine", "openai-demo-llama", "triton-cpu-runtime"} <= packages
+    # These need a download from the hub, NVIDIA's image, or a GPU.
+    for model in load_catalog().values():
+        assert (f"{model.name}-checkpoint" in packages) == (model.source.directory is not None)
+    assert not [name for name in packages if "qwen3-32b" in name or "tensorrt-llm" in name]
+
+
+@pytest.mark.nix
 @pytest.mark.parametrize("system", ["x86_64-linux", "aarch64-linux"])
 def test_every_model_of_the_catalogue_has_its_packages(nix: Nix, system: str) -> None:
     names = set(nix.evaluate(f"packages.{system}", "builtins.attrNames"))

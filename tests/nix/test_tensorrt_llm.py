@@ -57,8 +57,9 @@ def test_an_engine_is_named_after_the_gpu_it_is_for(here: Nix) -> None:
 
 
 def test_a_model_with_a_dot_in_its_name_needs_no_quotes(here: Nix) -> None:
-    name = here.evaluate("llama-3.1-8b-engine", "engine: engine.name")
-    assert name.startswith("llama-3.1-8b-engine-sm120")
+    for spelling in ("llama-3.1-8b-engine", "llama-3_1-8b-engine"):
+        name = here.evaluate(spelling, "engine: engine.name")
+        assert name.startswith("llama-3.1-8b-engine-sm120")
 
 
 def test_a_relaxed_sandbox_lets_an_engine_for_a_gpu_out(here: Nix) -> None:

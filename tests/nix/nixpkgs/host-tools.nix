@@ -45,6 +45,7 @@ in
     "find"
     "xargs"
   ];
+  deadnix = self.hostTools "deadnix" [ "deadnix" ];
   nixfmt = self.hostTools "nixfmt" [ "nixfmt" ];
   ruff = self.hostTools "ruff" [ "ruff" ];
   shellcheck = self.hostTools "shellcheck" [ "shellcheck" ];
