@@ -24,14 +24,19 @@ class ScratchDir:
     """What the names of all files of this server begin with."""
 
     def own_new(self, before: frozenset[Path], place: Path = PYTHON_BACKEND) -> None:
-        """Let go with us what the Python backend has made there since it was looked `before`.
+        """Remove with us what the Python backend has made in `place` since it was listed `before`.
 
-        Nothing says whose such a directory is. A server makes one, so the only new one is ours; of
-        several none is taken, for another server may have begun at the same time.
+        Nothing says whose such a directory is. A server makes one, so the only new one that no
+        other server has claimed is ours; of several none is taken. Call it until the server is
+        ready: what is claimed is removed even if this process is killed.
         """
-        new = backend_directories(place) - before
+        temporary = self.directory.parent
+        if any(temporary.glob(f"{self.shm_prefix}python_env_*")):
+            return
+        claimed = {link.readlink() for link in temporary.glob("enginix-triton-*-python_env_*")}
+        new = backend_directories(place) - before - claimed
         if len(new) == 1:
-            own_empty(self.directory.parent, self.shm_prefix, *new)
+            own_empty(temporary, self.shm_prefix, *new)
 
 
 def backend_directories(place: Path = PYTHON_BACKEND) -> frozenset[Path]:
