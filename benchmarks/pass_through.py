@@ -31,7 +31,7 @@ from typing import Any
 import uvicorn
 import uvloop
 
-from enginix.backends.http1 import HttpClient
+from enginix.backends.openai.http import HttpClient
 
 HERE = Path(__file__)
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -76,7 +76,7 @@ def http1(url: str) -> Read:
 
     async def read(body: bytes) -> AsyncIterator[bytes]:
         async with client.request("POST", PATH, body) as answer:
-            while piece := await answer.piece():
+            while piece := await answer.chunk():
                 yield piece
 
     return read

@@ -17,7 +17,6 @@ PACKAGE = ROOT / "python" / "enginix"
 # are: add a line when you add the first import of another part.
 MAY_IMPORT = {
     "errors": set(),
-    "generation": set(),
     "owned": set(),
     "prerequisites": set(),
     "readiness": set(),
@@ -32,10 +31,11 @@ MAY_IMPORT = {
     "ports": {"errors", "process"},
     "runtimes": {"errors", "prerequisites", "process", "records"},
     "chat": {"errors", "hub_files"},
+    "generation": {"chat"},
     "checkpoint": {"catalog", "errors", "hub_files", "manifest", "plain_files", "records"},
     "serve": {"catalog", "errors", "manifest", "marked", "ports", "process"},
     "triton": {"catalog", "errors", "generation", "manifest", "owned", "ports", "process"},
-    "backends": {"errors", "generation", "triton"},
+    "backends": {"chat", "errors", "generation", "triton"},
     "doctor": {"errors", "manifest", "ports", "prerequisites", "process", "triton"},
     "engine": {
         "checkpoint",

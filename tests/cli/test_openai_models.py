@@ -10,7 +10,7 @@ import pytest
 
 from enginix.cli.openai_models import read_models
 from enginix.errors import UsageError
-from enginix.gateway.models.registry import RelayedModel
+from enginix.gateway.models.registry import PassthroughModel
 from enginix.triton.client.client import TritonClient
 
 ROW = {"name": "ours", "engine": "vllm", "url": "http://127.0.0.1:1", "upstream": "theirs"}
@@ -20,11 +20,11 @@ def no_triton(address: str, vocabulary: int) -> TritonClient:
     raise AssertionError("no row is about it")
 
 
-def read(tmp_path: Path, **more: Any) -> RelayedModel:
+def read(tmp_path: Path, **more: Any) -> PassthroughModel:
     file = tmp_path / "models.json"
     file.write_text(json.dumps({"models": [{**ROW, **more}]}))
     (model,) = read_models(file, no_triton)()
-    assert isinstance(model, RelayedModel)
+    assert isinstance(model, PassthroughModel)
     return model
 
 

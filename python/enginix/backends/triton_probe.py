@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 
-from enginix.backends.http1 import HttpClient
+from enginix.backends.openai.http import HttpClient
 from enginix.errors import BackendTimedOut, BackendUnavailable, GenerationFailed
 
 PATH = "/v2/models/tensorrt_llm/generate_stream"

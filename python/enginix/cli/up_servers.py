@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from enginix.backends.openai import OpenAIBackend
+from enginix.backends.openai.server import OpenAIBackend
 from enginix.backends.triton_probe import TritonProbe
 from enginix.catalog.load import find_model
 from enginix.checkpoint.locate import find_checkpoint

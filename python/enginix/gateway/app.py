@@ -35,7 +35,7 @@ from enginix.gateway.http.openapi import add_schemas
 from enginix.gateway.http.origin import BrowserGuard
 from enginix.gateway.http.scope import record_of
 from enginix.gateway.models.first_token_watch import models_watched
-from enginix.gateway.models.registry import Model
+from enginix.gateway.models.model import Model
 from enginix.gateway.models.state import Gateway
 from enginix.gateway.schema.chat import ChatRequest
 from enginix.gateway.schema.completions import CompletionRequest

@@ -14,9 +14,9 @@ import httpx
 import pytest
 from gateway.harness import events, server, user
 
-from enginix.backends.openai import OpenAIBackend
+from enginix.backends.openai.server import OpenAIBackend
 from enginix.errors import BackendError
-from enginix.gateway.models.registry import RelayedModel
+from enginix.gateway.models.registry import PassthroughModel
 from enginix.gateway.settings import LoadLimits, Settings
 from enginix.serve.control import control_socket
 from enginix.serve.profile import ModelEntry
@@ -75,8 +75,8 @@ def resident(directory: Path, entry: ModelEntry, argv: list[str] | None = None) 
     return ManagedModel(entry, keeper, {"name": entry.name, "url": url})
 
 
-def model_of(row: Mapping[str, Any]) -> RelayedModel:
-    return RelayedModel(row["name"], OpenAIBackend("stand-in", row["url"], "m"), "vllm")
+def model_of(row: Mapping[str, Any]) -> PassthroughModel:
+    return PassthroughModel(row["name"], OpenAIBackend("stand-in", row["url"], "m"), "vllm")
 
 
 @asynccontextmanager

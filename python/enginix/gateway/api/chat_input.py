@@ -7,9 +7,9 @@ from typing import Any
 
 from enginix.gateway.api.responses_tools import INPUT, described
 from enginix.gateway.prompt.billing import without_billing_in
+from enginix.gateway.prompt.chat_request import server_call
 from enginix.gateway.prompt.images import readable
 from enginix.gateway.schema.chat import ChatMessage, CustomTool, FunctionTool
-from enginix.gateway.upstream.question import server_call
 
 Plain = dict[str, Any]
 

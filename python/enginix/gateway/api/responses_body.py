@@ -11,10 +11,10 @@ from enginix.chat.events import Answer, Event, Reasoning
 from enginix.gateway.api.chat_reply import logprobs_of_answer
 from enginix.gateway.api.responses_calls import PREFIXES, call_fields
 from enginix.gateway.api.responses_tools import ClientTool, Toolbox
-from enginix.gateway.models.registry import Model, RelayedModel
-from enginix.gateway.prompt.request import Usage
+from enginix.gateway.models.model import Model
 from enginix.gateway.reply.parts import Heard, Part
 from enginix.gateway.schema.responses import ResponseRequest, Tool, ToolChoice
+from enginix.generation.reply import Usage
 
 Item = dict[str, Any]
 
@@ -112,9 +112,6 @@ def echo(asked: ResponseRequest, model: Model) -> dict[str, Any]:
     shown_choice = (
         choice.model_dump(exclude_none=True) if isinstance(choice, ToolChoice) else choice
     )
-    temperature = top_p = 1.0
-    if not isinstance(model, RelayedModel):
-        temperature, top_p = model.defaults.temperature, model.defaults.top_p
     return {
         "instructions": asked.instructions,
         "max_output_tokens": asked.max_output_tokens,
@@ -128,8 +125,8 @@ def echo(asked: ResponseRequest, model: Model) -> dict[str, Any]:
         },
         "service_tier": "default",
         "store": asked.store is not False,
-        "temperature": number(asked.temperature, temperature),
-        "top_p": number(asked.top_p, top_p),
+        "temperature": number(asked.temperature, model.defaults.temperature),
+        "top_p": number(asked.top_p, model.defaults.top_p),
         "presence_penalty": number(asked.presence_penalty, 0.0),
         "frequency_penalty": number(asked.frequency_penalty, 0.0),
         "top_logprobs": asked.top_logprobs or 0,

@@ -12,8 +12,8 @@ from enginix.gateway.api.custom_input import InputText
 from enginix.gateway.api.responses_body import ResponseBody, content_of, kind_of
 from enginix.gateway.http.document import WholeChoice
 from enginix.gateway.http.errors import Failure
-from enginix.gateway.prompt.request import Counted, Finished, Logprobs, ReplyEvent, Usage
 from enginix.gateway.reply.parts import Part, Parts
+from enginix.generation.reply import Counted, Finished, Logprobs, ReplyEvent, Usage
 
 dumps = orjson.dumps
 

@@ -12,7 +12,6 @@ from enginix import __version__
 from enginix.gateway.api.models import entry
 from enginix.gateway.http.scope import gateway_of
 from enginix.gateway.models.health import Health
-from enginix.gateway.models.registry import RelayedModel
 from enginix.gateway.models.state import Availability, ModelState
 
 router = APIRouter(tags=["Operation"])
@@ -50,9 +49,9 @@ async def lane_status(lane: ModelState, server: dict[str, Any] | None = None) ->
     if server is not None:
         status |= server
         status["state"] = server["status"]
-    if isinstance(lane.model, RelayedModel):
-        return status
     manifest = lane.model.manifest
+    if manifest is None:
+        return status
     return {
         **status,
         "architecture": manifest.architecture,

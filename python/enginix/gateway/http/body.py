@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import orjson
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
+from starlette.types import Scope
 
 from enginix.errors import BodyTooLarge, BodyTooSlow, NotDeclaredJson, RequestError
 from enginix.gateway.http.scope import gateway_of
@@ -19,7 +20,7 @@ LARGE_BODY = 128 << 10
 # What is read may have to be written again, in a schema or a response. orjson writes 254 levels;
 # before 3.12 it corrupted the heap from some 180 on. No client's schema comes near this limit.
 DEEPEST = 100
-BODY = "enginix.body"
+DOCUMENT = "enginix.document"
 # Of a body that is too large so many times the limit is read, for its client to hear of it.
 READ_IN_VAIN = 8
 
@@ -53,19 +54,38 @@ def require_json(request: Request) -> None:
 
 async def read(request: Request, schema: type[Schema]) -> Schema:
     """The body as `schema`; raises RequestError naming the path of what does not fit."""
-    body = await read_bytes(request)
-    if len(body) > LARGE_BODY:
-        return await asyncio.to_thread(parse, body, schema)
-    return parse(body, schema)
+    document = await read_document(request)
+    if is_large(request):
+        return await asyncio.to_thread(checked, document, schema)
+    return checked(document, schema)
 
 
-async def read_bytes(request: Request) -> bytes:
-    """The whole body, however often it is asked for. Raises BodyTooLarge."""
-    if BODY not in request.scope:
-        request.scope[BODY] = await _received(request)
-    body = request.scope[BODY]
-    assert isinstance(body, bytes)
-    return body
+async def read_document(request: Request) -> Any:
+    """The body's JSON, decoded once for all who ask; do not change it. Raises RequestError."""
+    if DOCUMENT not in request.scope:
+        body = await _received(request)
+        large = len(body) > LARGE_BODY
+        try:
+            document = await asyncio.to_thread(decoded, body) if large else decoded(body)
+        except RequestError as error:
+            document = error
+        request.scope[DOCUMENT] = (document, large)
+    document, _ = request.scope[DOCUMENT]
+    if isinstance(document, RequestError):
+        raise document
+    return document
+
+
+def is_large(request: Request) -> bool:
+    """Whether work on the whole body belongs beside the event loop."""
+    large = request.scope[DOCUMENT][1]
+    assert isinstance(large, bool)
+    return large
+
+
+def forget_document(scope: Scope) -> None:
+    """An open stream keeps no copy of its request."""
+    scope.pop(DOCUMENT, None)
 
 
 async def _received(request: Request) -> bytes:
@@ -105,7 +125,7 @@ async def _bounded(request: Request, limit: int) -> bytes:
     return b"".join(parts)
 
 
-def parse(body: bytes, schema: type[Schema]) -> Schema:
+def decoded(body: bytes) -> Any:
     try:
         data = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -116,19 +136,20 @@ def parse(body: bytes, schema: type[Schema]) -> Schema:
     # Most are not even large enough for it.
     if body.count(b"{") + body.count(b"[") > DEEPEST and is_deep(data):
         raise _too_deep()
-    try:
-        return schema.model_validate(data)
-    except ValidationError as error:
-        raise _mistake(error.errors(include_url=False), data) from None
+    return data
 
 
-def parse_part(part: BaseModel, schema: type[Schema], where: str) -> Schema:
-    """A part of the body, of any fields, as the schema of its type; `where` is its path."""
-    data = part.model_extra or {}
+def checked(data: Any, schema: type[Schema], where: str = "") -> Schema:
+    """`data` as `schema`; `where` is its path in the body."""
     try:
         return schema.model_validate(data)
     except ValidationError as error:
         raise _mistake(error.errors(include_url=False), data, where) from None
+
+
+def parse_part(part: BaseModel, schema: type[Schema], where: str) -> Schema:
+    """A part of the body, of any fields, as the schema of its type; `where` is its path."""
+    return checked(part.model_extra or {}, schema, where)
 
 
 def _too_deep() -> RequestError:
@@ -229,6 +250,3 @@ def _found(value: object) -> str:
         case list():
             return "a list" if value else "an empty list"
     return "an object"
-
-
-__all__ = ["ClientDisconnect", "parse", "read", "read_bytes", "require_json"]

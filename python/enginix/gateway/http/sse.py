@@ -15,13 +15,14 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from enginix.errors import EnginixError
+from enginix.gateway.http.body import forget_document
 from enginix.gateway.http.disconnect import unless_client_leaves
 from enginix.gateway.http.errors import Failure, failure_of
 from enginix.gateway.http.scope import record_in
+from enginix.gateway.models.model import GenerationRequest
 from enginix.gateway.models.record import RequestRecord
 from enginix.gateway.models.state import Gateway
-from enginix.gateway.prompt.request import AnyAsk, Finished, ReplyEvent, Usage
-from enginix.gateway.reply.generate import Replies
+from enginix.generation.reply import Finished, Replies, ReplyEvent, Usage
 
 logger = logging.getLogger(__name__)
 
@@ -94,38 +95,39 @@ class FailedStream(Response):
 class EventStream(Response):
     """Asks and answers while it is being sent.
 
-    `told_in_stream`: an error that its dialect's clients look for in the stream, not in a status.
+    `streamed_error`: an error that its dialect's clients look for in the stream, not in a status.
     """
 
     def __init__(
         self,
         gateway: Gateway,
-        ask: AnyAsk,
+        request: GenerationRequest,
         encoder: StreamEncoder,
         *,
-        told_in_stream: type[EnginixError] | None = None,
+        streamed_error: type[EnginixError] | None = None,
     ) -> None:
         super().__init__()
-        self._told_in_stream = told_in_stream
+        self._streamed_error = streamed_error
         self._gateway = gateway
-        self._ask = ask
+        self._request = request
         self._encoder = encoder
         self._opening = Opening(gateway.settings.load.keep_awake)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         record = record_in(scope)
+        forget_document(scope)
         stayed = await unless_client_leaves(receive, self._answer(send, record))
         record.client_left = not stayed
 
     async def _answer(self, send: Send, record: RequestRecord) -> None:
         try:
-            async with self._gateway.replies(self._ask, record) as replies:
+            async with self._gateway.replies(self._request, record) as replies:
                 last = await self._pass_on(replies, send, record)
         except Exception as error:
             record.error = type(error).__name__
             begin = b""
             if not self._opening.begun:
-                if self._told_in_stream is None or not isinstance(error, self._told_in_stream):
+                if self._streamed_error is None or not isinstance(error, self._streamed_error):
                     raise
                 await self._opening.begin(send)
                 begin = self._encoder.begin()
@@ -137,7 +139,7 @@ class EventStream(Response):
     async def _pass_on(self, replies: Replies, send: Send, record: RequestRecord) -> bytes:
         """Send everything but the last bytes, which it returns."""
         encode = self._encoder.encode
-        tally = UsageTally(self._ask)
+        tally = UsageTally(self._request)
         choice, events = await self._opening.wait(anext(replies), send, STILL_WAITING)
         await self._opening.begin(send)
         begin = self._encoder.begin()
@@ -162,8 +164,8 @@ class EventStream(Response):
 class UsageTally:
     """Adds up what the choices' last events say."""
 
-    def __init__(self, ask: AnyAsk) -> None:
-        self._prompt_tokens = ask.prompt_tokens
+    def __init__(self, request: GenerationRequest) -> None:
+        self._prompt_tokens = request.prompt_tokens
         self._completion_tokens = 0
         self._reasoning_tokens = 0
         self._finish_reasons: list[str] = []

@@ -14,8 +14,8 @@ from enginix.chat.tools.call_guide import (
     functions_of,
 )
 from enginix.errors import RequestError
-from enginix.gateway.models.registry import ServedModel
-from enginix.gateway.prompt.request import Phases, ReplyFormat
+from enginix.gateway.models.engine_model import EngineModel
+from enginix.generation.reply import Phases, ReplyFormat
 from enginix.generation.request import Guide
 
 BEGIN_OF_REASONING = "<think>\n"
@@ -39,7 +39,7 @@ class Wanted:
 
 
 def held_to_forms(
-    model: ServedModel, format: ReplyFormat, wanted: Wanted
+    model: EngineModel, format: ReplyFormat, wanted: Wanted
 ) -> tuple[ReplyFormat, Guide | None]:
     """The format with its phases and prefill, or with one guide that suffices."""
     if wanted.must_call:
@@ -78,7 +78,7 @@ def check_guided(engine_guides: bool, wanted_call: bool, guided: bool, guide_par
 
 
 def _must_call(
-    model: ServedModel, format: ReplyFormat, wanted: Wanted
+    model: EngineModel, format: ReplyFormat, wanted: Wanted
 ) -> tuple[ReplyFormat, Guide | None]:
     assert format.tools is not None, "tools are refused where a model has no format for them"
     tools = [
@@ -119,7 +119,7 @@ def _either(format: ReplyFormat, answer: Guide) -> Guide | None:
 
 
 def _reasoning_first(
-    model: ServedModel, format: ReplyFormat, phases: Phases, opening: str
+    model: EngineModel, format: ReplyFormat, phases: Phases, opening: str
 ) -> ReplyFormat:
     end = tuple(model.tokenizer.encode(END_OF_REASONING + opening))
     return replace(

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from enginix.chat.arguments import is_whole
 from enginix.chat.events import Answer, Event, Reasoning, ToolCallArguments, ToolCallStart
-from enginix.gateway.prompt.request import TokenLogprob
+from enginix.generation.reply import TokenLogprob
 
 
 class Heard(NamedTuple):

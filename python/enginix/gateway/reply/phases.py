@@ -12,10 +12,10 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
-from enginix.gateway.models.registry import ServedModel
-from enginix.gateway.prompt.request import Phases, ReplyFormat
+from enginix.gateway.models.engine_model import EngineModel
 from enginix.gateway.reply.triggers import Found, Watch
 from enginix.generation.backend import Backend
+from enginix.generation.reply import Phases, ReplyFormat
 from enginix.generation.request import Guide, TokenChunk, TokenRequest
 
 END_OF_REASONING = "</think>"
@@ -26,7 +26,7 @@ Chunks = AsyncGenerator[list[TokenChunk], None]
 class PhasedReply:
     """One reply; `chunks` once, inside `aclosing`."""
 
-    def __init__(self, model: ServedModel, format: ReplyFormat, request: TokenRequest) -> None:
+    def __init__(self, model: EngineModel, format: ReplyFormat, request: TokenRequest) -> None:
         assert format.phases is not None
         self._backend: Backend = model.backend
         self._model = model

@@ -5,12 +5,12 @@ from __future__ import annotations
 from enginix.chat.events import Event
 from enginix.chat.reply import ReplyParser, markers, reply_parser
 from enginix.chat.tokens import TextStream
-from enginix.gateway.models.registry import ServedModel
-from enginix.gateway.prompt.request import ReplyFormat
+from enginix.gateway.models.engine_model import EngineModel
+from enginix.generation.reply import ReplyFormat
 
 
 def reply_reader(
-    model: ServedModel, format: ReplyFormat
+    model: EngineModel, format: ReplyFormat
 ) -> tuple[TextStream, ReplyParser, list[Event]]:
     """The two of them, and what the words that begin the reply say already."""
     tools = format.tools if format.definitions else None

@@ -8,9 +8,9 @@ from enum import Enum, auto
 
 from enginix.chat.events import Answer, Event
 from enginix.chat.reply import markers
-from enginix.gateway.models.registry import ServedModel
-from enginix.gateway.prompt.request import ReplyFormat
+from enginix.gateway.models.engine_model import EngineModel
 from enginix.gateway.reply.reader import reply_reader
+from enginix.generation.reply import ReplyFormat
 from enginix.generation.request import TokenChunk
 
 
@@ -25,7 +25,7 @@ class Watch:
     The tokens that decide are not passed on: the form begins in their place.
     """
 
-    def __init__(self, model: ServedModel, format: ReplyFormat, *, fresh: bool) -> None:
+    def __init__(self, model: EngineModel, format: ReplyFormat, *, fresh: bool) -> None:
         """`fresh`: at the reply's beginning, not behind a call."""
         phases = format.phases
         assert phases is not None

@@ -8,19 +8,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from enginix.errors import EnginixError
-from enginix.gateway.http.body import read_bytes
+from enginix.gateway.http.body import read_document
 from enginix.gateway.http.disconnect import unless_client_leaves
 from enginix.gateway.http.errors import failure_of
 from enginix.gateway.http.scope import gateway_of, record_in
 from enginix.gateway.http.sse import Opening
 from enginix.gateway.models.state import Availability, Gateway, ModelState
-from enginix.gateway.relay.dialect import error_event
+from enginix.gateway.passthrough.dialect import error_event
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -43,10 +42,10 @@ def when_loaded(handler: Handler) -> Handler:
 async def _wanted(gateway: Gateway, request: Request) -> tuple[ModelState | None, bool]:
     """None for what cannot be answered: the handler says why."""
     try:
-        asked = orjson.loads(await read_bytes(request))
+        asked = await read_document(request)
         name = asked.get("model", asked.get("modelId"))
         lane = gateway.lanes[gateway.models.resolve(name, asked.get("engine")).name]
-    except (orjson.JSONDecodeError, AttributeError, TypeError, EnginixError):
+    except (AttributeError, TypeError, EnginixError):
         return None, False
     streams = asked.get("stream", request.url.path.endswith("/stream"))
     return lane, streams is True

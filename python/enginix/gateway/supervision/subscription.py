@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from enginix.errors import BackendUnavailable, EnginixError
-from enginix.gateway.models.registry import Model
+from enginix.gateway.models.model import Model
 from enginix.gateway.supervision.client import LONGEST_LINE
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from typing import Any
 
 import orjson
 
-from enginix.backends.http1 import HttpClient
-from enginix.backends.http1_connection import Connection
-from enginix.backends.overflow import prompt_too_long
+from enginix.backends.openai.connection import Connection
+from enginix.backends.openai.http import HttpClient
+from enginix.backends.openai.overflow import prompt_too_long
 from enginix.errors import (
     BackendError,
     BackendTimedOut,

@@ -11,13 +11,13 @@ import httptools
 
 from enginix.errors import BackendError, BackendTimedOut, BackendUnavailable, SafeToRetry
 
-# Passes a piece on, unless there is nothing to pass on yet.
-Passing = Coroutine[Any, Any, None]
-PassOn = Callable[[bytes], Passing | None]
+# Passes a chunk on, unless there is nothing to pass on yet.
+Pending = Coroutine[Any, Any, None]
+PassOn = Callable[[bytes], Pending | None]
 
 # What may wait to be read before the server is made to wait.
-MOST_WAITING = 256 << 10
-MOST_OF_AN_ERROR = 64 << 10
+MAX_WAITING = 256 << 10
+MAX_ERROR_BYTES = 64 << 10
 
 
 class Connection(asyncio.Protocol):
@@ -41,12 +41,12 @@ class Connection(asyncio.Protocol):
         self.headers: dict[str, str] = {}
         self._headers_complete = self._complete = self._keep = False
         self._bounded = self._unasked = False
-        self._pieces: list[bytes] = []
+        self._chunks: list[bytes] = []
         self._waiting = 0
         self._paused = False
         self._changed: asyncio.Future[None] | None = None
         self._pass_on: PassOn | None = None
-        self._left: tuple[Passing, Any] | None = None
+        self._left: tuple[Pending, Any] | None = None
         self._failed: BaseException | None = None
 
     @property
@@ -64,12 +64,12 @@ class Connection(asyncio.Protocol):
             self._changed = self._loop.create_future()
             await self._changed
 
-    async def piece(self) -> bytes:
+    async def chunk(self) -> bytes:
         """All of the body that has arrived by now; empty at its end. Raises BackendUnavailable.
 
         No generator: this is called for every token, and a generator costs as much again.
         """
-        while not self._pieces:
+        while not self._chunks:
             if self._complete:
                 return b""
             if self._lost is not None:
@@ -78,11 +78,11 @@ class Connection(asyncio.Protocol):
             await self._changed
         return self._take()
 
-    async def pour(self, pass_on: PassOn) -> None:
-        """Hand on the whole body, piece by piece as it comes. Raises BackendUnavailable.
+    async def pipe(self, pass_on: PassOn) -> None:
+        """Hand on the whole body, chunk by chunk as it comes. Raises BackendUnavailable.
 
-        What `pass_on` makes of a piece runs right where that was read, without waking this task:
-        it is there only for the end, and for a passing on that has to wait. Meanwhile the server
+        What `pass_on` makes of a chunk runs right where that was read, without waking this task:
+        it is there only for the end, and for a pending on that has to wait. Meanwhile the server
         has to wait as well.
         """
         while True:
@@ -91,9 +91,9 @@ class Connection(asyncio.Protocol):
                 await resume(*left)
             elif self._failed is not None:
                 raise self._failed
-            elif self._pieces:
-                if (passing := pass_on(self._take())) is not None:
-                    await passing
+            elif self._chunks:
+                if (pending := pass_on(self._take())) is not None:
+                    await pending
             elif self._complete:
                 return
             elif self._lost is not None:
@@ -118,16 +118,16 @@ class Connection(asyncio.Protocol):
 
     async def read_error(self) -> bytes:
         """As much of the body as anybody wants to read of an error."""
-        return await self.read_some(MOST_OF_AN_ERROR)
+        return await self.read_some(MAX_ERROR_BYTES)
 
     async def read_some(self, limit: int) -> bytes:
         """The body; what is beyond the limit is left out."""
-        pieces: list[bytes] = []
+        chunks: list[bytes] = []
         size = 0
-        while size < limit and (piece := await self.piece()):
-            pieces.append(piece)
-            size += len(piece)
-        return b"".join(pieces)[:limit]
+        while size < limit and (chunk := await self.chunk()):
+            chunks.append(chunk)
+            size += len(chunk)
+        return b"".join(chunks)[:limit]
 
     def watch(self, silence: float) -> None:
         """Give the answer up when nothing comes for so many seconds.
@@ -143,7 +143,7 @@ class Connection(asyncio.Protocol):
             self._timer = None
 
     def _look(self, silence: float) -> None:
-        if self._pieces or self._left is not None:
+        if self._chunks or self._left is not None:
             # It is the reader who takes its time.
             self._heard = self._loop.time()
         left = self._heard + silence - self._loop.time()
@@ -177,7 +177,7 @@ class Connection(asyncio.Protocol):
             self.close()
         if self._pass_on is None:
             self._wake()
-        elif self._pieces and not self._pour_piece(self._pass_on):
+        elif self._chunks and not self._pipe_chunk(self._pass_on):
             self._pass_on = None
             self._wake()
         elif self._complete or self._lost is not None:
@@ -213,9 +213,9 @@ class Connection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         if self._unasked:
             return
-        self._pieces.append(body)
+        self._chunks.append(body)
         self._waiting += len(body)
-        if self._waiting > MOST_WAITING and not self._paused and self._transport is not None:
+        if self._waiting > MAX_WAITING and not self._paused and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
 
@@ -224,12 +224,12 @@ class Connection(asyncio.Protocol):
             self._complete = True
             self._keep = self._parser.should_keep_alive()
 
-    def _pour_piece(self, pass_on: PassOn) -> bool:
-        """Whether that is done; otherwise `pour` goes on with it."""
+    def _pipe_chunk(self, pass_on: PassOn) -> bool:
+        """Whether that is done; otherwise `pipe` goes on with it."""
         try:
-            passing = pass_on(self._take())
-            if passing is not None:
-                self._left = (passing, passing.send(None))
+            pending = pass_on(self._take())
+            if pending is not None:
+                self._left = (pending, pending.send(None))
                 return False
         except StopIteration:
             pass
@@ -244,8 +244,8 @@ class Connection(asyncio.Protocol):
             left[0].close()
 
     def _take(self) -> bytes:
-        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._pieces.clear()
+        body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks.clear()
         self._waiting = 0
         if self._paused and self._transport is not None:
             self._paused = False
@@ -258,11 +258,11 @@ class Connection(asyncio.Protocol):
 
 
 @coroutine
-def resume(passing: Passing, waits_for: Any) -> Generator[Any, Any, None]:
+def resume(pending: Pending, waits_for: Any) -> Generator[Any, Any, None]:
     """Go on with what was begun outside of any task, and waits."""
     try:
         yield waits_for
     except BaseException:
-        passing.close()
+        pending.close()
         raise
-    yield from passing.__await__()
+    yield from pending.__await__()

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
-from enginix.backends.http1_connection import Connection
+from enginix.backends.openai.connection import Connection
 from enginix.errors import BackendUnavailable, SafeToRetry, UsageError
 
 CONNECT_SECONDS = 5.0

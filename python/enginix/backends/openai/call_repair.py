@@ -12,8 +12,8 @@ from typing import Any
 
 import orjson
 
+from enginix.backends.openai.calls import CallOrder, ServerCall, function_of, text_of
 from enginix.chat.arguments import NONE, is_whole
-from enginix.gateway.upstream.calls import CallOrder, ServerCall, function_of, text_of
 
 END_OF_EVENT = re.compile(rb"(\r\n\r\n|\n\n|\r\r)")
 CALLS = b'"tool_calls"'

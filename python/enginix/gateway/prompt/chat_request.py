@@ -1,4 +1,4 @@
-"""What another server is asked: a conversation, in no dialect, as its own chat completion.
+"""From a conversation, in no dialect, to the chat completion that another server is asked for.
 
 Only what the client asked for is sent, and only in fields that every one of these servers knows:
 TensorRT-LLM's refuses a request for a single field that it does not.
@@ -7,23 +7,30 @@ TensorRT-LLM's refuses a request for a single field that it does not.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
 import orjson
 
+from enginix.backends.openai.count import count_tokens
+from enginix.backends.openai.negotiate import IMAGES, REASONING, without_reasoning
+from enginix.backends.openai.translate import ChatCompletion, chat_replies
 from enginix.chat.arguments import as_object, is_whole
 from enginix.chat.messages import UNNAMED
-from enginix.gateway.models.registry import RelayedModel
+from enginix.errors import ResourceNotFound
+from enginix.gateway.models.server_model import ServerModel
+from enginix.gateway.passthrough.adapt import keeps_stop_strings
 from enginix.gateway.prompt.conversation import Conversation, shown_tools
 from enginix.gateway.prompt.images import readable, seen_by_user
-from enginix.gateway.prompt.request import RelayedAsk, ReplyFormat
+from enginix.gateway.prompt.prepare import Options, check_stop
+from enginix.generation.reply import Arrived, Replies, ReplyFormat
 from enginix.generation.request import Guide
 
 STREAMED: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
 # Engines whose servers can count with every chunk.
 COUNTING = ("vllm", "trtllm")
-# Newer words for how much to think -> those that all of them know.
+# Newer levels of reasoning effort -> those that all of them know.
 EFFORTS = {
     "minimal": "low",
     "low": "low",
@@ -33,46 +40,61 @@ EFFORTS = {
     "max": "high",
 }
 SWITCHES = ("enable_thinking", "thinking")
-# What clients send back of what they were sent, and some servers refuse messages for.
-REASONING = "reasoning_content"
-# What models without eyes are told of instead.
-IMAGES = "images"
-REASONING_NAMES = (REASONING, "reasoning", "thinking")
 
 
-def relayed_ask(
-    prefix: str,
-    model: RelayedModel,
-    conversation: Conversation,
-    wishes: Mapping[str, Any],
-    guide: Guide | None = None,
-    *,
-    stop: tuple[str, ...] = (),
-) -> RelayedAsk:
-    """`wishes`: everything that is not in the conversation; None means not asked for.
+@dataclass(frozen=True, slots=True)
+class ChatGeneration:
+    """A request to a model whose own server takes chats."""
 
-    `stop`: the strings that end the answer. They are not sent: servers look for them in the
-    reasoning and in calls, too.
-    """
+    id: str
+    model: ServerModel
+    chat: ChatCompletion
+    prompt_tokens = 0
+    counts = False
+
+    @property
+    def choices(self) -> int:
+        return self.chat.choices
+
+    def replies(self, request_id: str, arrived: Sequence[Arrived]) -> Replies:
+        return chat_replies(self.model.backend, self.chat, request_id, arrived)
+
+
+def chat_request(
+    prefix: str, model: ServerModel, conversation: Conversation, options: Options
+) -> ChatGeneration:
+    """Stop strings are not sent: servers look for them in the reasoning and in calls, too."""
+    check_stop(options)
     messages = server_messages(model, conversation.messages)
     blind = server_messages(model, readable(conversation.messages))
     body: dict[str, Any] = {
         "model": model.backend.model,
         "messages": blind if model.backend.lacks(IMAGES) else messages,
-        **wished_for(wishes),
-        **conversations_wishes(model, conversation),
+        **sampling_fields(options),
+        **conversation_fields(model, conversation),
         **STREAMED,
     }
-    if guide is not None:
-        body["response_format"] = response_format(model, guide)
-    format = reply_format(model, conversation, stop)
-    identity = f"{prefix}{uuid4().hex}"
-    body = counted(model, body, stop)
-    return RelayedAsk(identity, model, body, format, blind=None if blind == messages else blind)
+    if options.guide is not None:
+        body["response_format"] = response_format(model, options.guide)
+    format = reply_format(model, conversation, options.stop)
+    body = counted(model, body, options.stop)
+    chat = ChatCompletion(body, format, blind=None if blind == messages else blind)
+    return ChatGeneration(f"{prefix}{uuid4().hex}", model, chat)
 
 
-def wished_for(wishes: Mapping[str, Any]) -> dict[str, Any]:
-    body = {name: wish for name, wish in wishes.items() if wish is not None}
+def sampling_fields(options: Options) -> dict[str, Any]:
+    sampling = options.sampling
+    fields = {
+        "max_tokens": options.max_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k or None,
+        "presence_penalty": sampling.presence_penalty or None,
+        "frequency_penalty": sampling.frequency_penalty or None,
+        "logprobs": options.logprobs or None,
+        "top_logprobs": options.top_logprobs or None,
+    }
+    body = {name: value for name, value in fields.items() if value is not None}
     if body.get("top_p") == 0:
         # Greedy, as a number that all of them take.
         del body["top_p"]
@@ -80,7 +102,7 @@ def wished_for(wishes: Mapping[str, Any]) -> dict[str, Any]:
     return body
 
 
-def conversations_wishes(model: RelayedModel, conversation: Conversation) -> dict[str, Any]:
+def conversation_fields(model: ServerModel, conversation: Conversation) -> dict[str, Any]:
     body: dict[str, Any] = {}
     if conversation.tools:
         body["tools"] = server_tools(model, conversation)
@@ -96,31 +118,51 @@ def conversations_wishes(model: RelayedModel, conversation: Conversation) -> dic
     return body
 
 
-def relayed_chat(
-    model: RelayedModel,
+def sent_chat_request(
+    prefix: str,
+    model: ServerModel,
     conversation: Conversation,
-    asked: Mapping[str, Any],
-    choices: int,
-    *,
-    stop: tuple[str, ...] = (),
-) -> RelayedAsk:
-    """A chat completion as it was `asked` for: the server may know fields that are unknown here."""
-    body = {**asked, "model": model.backend.model, **STREAMED}
+    options: Options,
+    sent: Mapping[str, Any],
+) -> ChatGeneration:
+    """A chat completion as the client `sent` it: the server may know fields unknown here."""
+    body = {**sent, "model": model.backend.model, **STREAMED}
     body.pop("engine", None)
+    stop = () if keeps_stop_strings(sent) else options.stop
     if stop:
+        check_stop(options)
         del body["stop"]
     if model.backend.lacks(REASONING):
-        body["messages"] = without_reasoning(asked["messages"])
+        body["messages"] = without_reasoning(sent["messages"])
     if conversation.tools:
         body["tools"] = server_tools(model, conversation)
         body["tool_choice"] = tool_choice(model, conversation)
     format = reply_format(model, conversation, stop)
-    body = counted(model, body, stop)
-    return RelayedAsk(f"chatcmpl-{uuid4().hex}", model, body, format, choices)
+    chat = ChatCompletion(counted(model, body, stop), format, options.choices)
+    return ChatGeneration(f"{prefix}{uuid4().hex}", model, chat)
 
 
-def counted(model: RelayedModel, body: dict[str, Any], stop: tuple[str, ...]) -> dict[str, Any]:
-    """The same question, with counts in every chunk: an answer that is cut off has no last one."""
+async def count_prompt(model: ServerModel, conversation: Conversation, request_id: str) -> int:
+    """Raises ResourceNotFound, saying why, for a server that cannot count."""
+    chat: dict[str, Any] = {
+        "model": model.backend.model,
+        "messages": server_messages(model, conversation.messages),
+    }
+    if conversation.tools:
+        chat["tools"] = conversation.tools
+    count = await count_tokens(model.backend, chat, request_id)
+    if count is None:
+        raise ResourceNotFound(
+            f"{model.name} is served by {model.engine}, which counts no tokens of messages: it has "
+            "neither /v1/messages/count_tokens nor a /tokenize that takes them; "
+            "the usage of an answer says how many there were",
+            code="unsupported_route",
+        )
+    return count
+
+
+def counted(model: ServerModel, body: dict[str, Any], stop: tuple[str, ...]) -> dict[str, Any]:
+    """The same request with counts in every chunk: a reply that is cut off has no last one."""
     if not stop or not model.engine.startswith(COUNTING):
         return body
     options = {**STREAMED["stream_options"], "continuous_usage_stats": True}
@@ -128,7 +170,7 @@ def counted(model: RelayedModel, body: dict[str, Any], stop: tuple[str, ...]) ->
 
 
 def reply_format(
-    model: RelayedModel, conversation: Conversation, stop: tuple[str, ...] = ()
+    model: ServerModel, conversation: Conversation, stop: tuple[str, ...] = ()
 ) -> ReplyFormat:
     """How the answer's text is read; what holds it to a form leaves no room for reasoning."""
     variables = conversation.template_variables
@@ -144,14 +186,14 @@ def reply_format(
     )
 
 
-def server_tools(model: RelayedModel, conversation: Conversation) -> Sequence[Mapping[str, Any]]:
+def server_tools(model: ServerModel, conversation: Conversation) -> Sequence[Mapping[str, Any]]:
     if model.engine.startswith("trtllm"):
         # It knows no such field of a function as `strict`.
         return shown_tools(conversation.tools)
     return conversation.tools
 
 
-def tool_choice(model: RelayedModel, conversation: Conversation) -> Any:
+def tool_choice(model: ServerModel, conversation: Conversation) -> Any:
     if conversation.must_call_name is not None:
         return {"type": "function", "function": {"name": conversation.must_call_name}}
     if conversation.must_call:
@@ -162,24 +204,12 @@ def tool_choice(model: RelayedModel, conversation: Conversation) -> Any:
 
 
 def server_messages(
-    model: RelayedModel, messages: Sequence[Mapping[str, Any]]
+    model: ServerModel, messages: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
     """Messages as OpenAI has them: chat templates' own take arguments as objects."""
     if model.backend.lacks(REASONING):
         messages = without_reasoning(messages)
     return [_server_message(message) for message in seen_by_user(messages)]
-
-
-def without_reasoning(messages: Any) -> Any:
-    """The same messages for a server that takes no reasoning in them, if they are any."""
-    if not isinstance(messages, list | tuple):
-        return messages
-    return [
-        {name: value for name, value in message.items() if name not in REASONING_NAMES}
-        if isinstance(message, dict)
-        else message
-        for message in messages
-    ]
 
 
 def _server_message(message: Mapping[str, Any]) -> dict[str, Any]:
@@ -191,15 +221,15 @@ def _server_message(message: Mapping[str, Any]) -> dict[str, Any]:
 def server_call(call: Mapping[str, Any]) -> dict[str, Any]:
     """Servers and their templates loop over the arguments, so they always get an object."""
     function = dict(call["function"])
-    said = function.get("arguments")
-    text = said if isinstance(said, str) else orjson.dumps(said).decode()
+    arguments = function.get("arguments")
+    text = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
     if not is_whole(text := as_object(text)):
-        text = orjson.dumps({UNNAMED: said}).decode()
+        text = orjson.dumps({UNNAMED: arguments}).decode()
     return {**call, "function": {**function, "arguments": text}}
 
 
-def response_format(model: RelayedModel, guide: Guide) -> dict[str, Any]:
-    """What an answer must look like, in the words of chat completions."""
+def response_format(model: ServerModel, guide: Guide) -> dict[str, Any]:
+    """What an answer must look like, as chat completions spell it."""
     if guide.kind == "json":
         return {"type": "json_object"}
     schema = orjson.loads(guide.text or "{}")
