@@ -67,9 +67,8 @@ async def answer_chat(request: Request) -> Response:
     conversation = conversation_of(chat, guided=guide_of(chat) is not None)
     note_prompt(request, conversation.messages)
     sent = await sent_chat(request) if model.takes_messages else None
-    generation = await model.prepare(
-        "chatcmpl-", conversation, options_of(chat), gateway.settings.request, sent
-    )
+    options = options_of(chat, sent)
+    generation = await model.prepare(conversation, options, gateway.settings.request)
     customs = custom_names(chat)
     if chat.stream:
         stream = ChatStream(generation, chat.stream_options, customs)
@@ -101,8 +100,10 @@ def check(chat: ChatRequest) -> None:
         raise unsupported("web_search_options", "this server searches nothing; send tools")
 
 
-def options_of(chat: ChatRequest) -> Options:
+def options_of(chat: ChatRequest, sent: Mapping[str, Any] | None) -> Options:
     return Options(
+        id_prefix="chatcmpl-",
+        sent=sent,
         sampling=chat,
         guide=guide_of(chat),
         choices=chat.n or 1,

@@ -61,7 +61,7 @@ async def answer_completion(request: Request, completion: CompletionRequest) -> 
     prompts = await prompts_of(completion, model)
     options = options_of(completion)
     check_limits(options, gateway.settings.request)
-    generation = await generation_of("cmpl-", model, prompts, options, gateway.settings.request)
+    generation = await generation_of(model, prompts, options, gateway.settings.request)
     echoes = echoes_of(completion, model, prompts)
     if completion.stream:
         stream = CompletionStream(generation, completion.stream_options, echoes)
@@ -110,6 +110,7 @@ def _each(asked: str | list[str] | list[int] | list[list[int]]) -> Iterator[str 
 
 def options_of(completion: CompletionRequest) -> Options:
     return Options(
+        id_prefix="cmpl-",
         sampling=completion,
         guide=guide_of(completion),
         choices=completion.n or 1,

@@ -43,9 +43,7 @@ async def answer_message(request: Request) -> Response:
     model = gateway.models.resolve(asked.model)
     conversation = conversation_of(asked, model)
     note_prompt(request, conversation.messages)
-    generation = await model.prepare(
-        "msg_", conversation, options_of(asked), gateway.settings.request
-    )
+    generation = await model.prepare(conversation, options_of(asked), gateway.settings.request)
     if asked.stream:
         return EventStream(gateway, generation, MessageStream(generation))
     return WholeReply(gateway, generation, MessageDocument(generation))
@@ -102,6 +100,7 @@ def begins_the_answer(messages: Sequence[dict[str, Any]]) -> bool:
 
 def options_of(asked: MessagesRequest) -> Options:
     return Options(
+        id_prefix="msg_",
         sampling=SamplingFields(
             temperature=asked.temperature, top_p=asked.top_p, top_k=asked.top_k
         ),

@@ -93,9 +93,8 @@ async def answer_response(request: Request) -> Response:
     conversation = conversation_of(asked)
     note_prompt(request, conversation.messages)
     try:
-        generation = await model.prepare(
-            "resp_", conversation, options_of(schema), gateway.settings.request
-        )
+        options = options_of(schema)
+        generation = await model.prepare(conversation, options, gateway.settings.request)
     except PromptTooLong as error:
         if not schema.stream:
             raise
@@ -185,6 +184,7 @@ def options_of(asked: ResponseRequest) -> Options:
         frequency_penalty=asked.frequency_penalty,
     )
     return Options(
+        id_prefix="resp_",
         sampling=sampling,
         guide=guide_of(asked),
         max_tokens=asked.max_output_tokens,

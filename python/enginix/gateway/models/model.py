@@ -86,17 +86,9 @@ class Model(NamedModel, Protocol):
         ...
 
     async def prepare(
-        self,
-        prefix: str,
-        conversation: Conversation,
-        options: Options,
-        limits: RequestLimits,
-        sent: Mapping[str, Any] | None = None,
+        self, conversation: Conversation, options: Options, limits: RequestLimits
     ) -> GenerationRequest:
-        """The request whose `replies` answer `conversation`; `prefix` begins its id.
-
-        `sent`: a chat completion as the client sent it, for a server that `takes_messages`.
-        """
+        """The request whose `replies` answer `conversation`. Raises RequestError."""
         ...
 
     async def count(self, conversation: Conversation, request_id: str) -> int:

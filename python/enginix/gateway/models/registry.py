@@ -16,7 +16,7 @@ from enginix.errors import ModelNotFound, RequestError
 from enginix.gateway.models.engine_model import EngineModel
 from enginix.gateway.models.model import Model
 from enginix.gateway.models.server_model import ServerModel
-from enginix.gateway.passthrough.adapt import Passthrough, is_translated, passthrough_body
+from enginix.gateway.passthrough.adapt import Passthrough, passthrough
 from enginix.gateway.prompt.chat_request import (
     ChatGeneration,
     chat_request,
@@ -52,14 +52,9 @@ class ServedModel(EngineModel):
         return self.manifest.source.repo or self.name
 
     async def prepare(
-        self,
-        prefix: str,
-        conversation: Conversation,
-        options: Options,
-        limits: RequestLimits,
-        sent: Mapping[str, Any] | None = None,
+        self, conversation: Conversation, options: Options, limits: RequestLimits
     ) -> TokenGeneration:
-        return await chat_generation(prefix, self, conversation, options, limits)
+        return await chat_generation(self, conversation, options, limits)
 
     async def count(self, conversation: Conversation, request_id: str) -> int:
         return len((await prompt_of(self, conversation)).ids)
@@ -80,17 +75,12 @@ class PassthroughModel(ServerModel):
         return self.backend.model
 
     async def prepare(
-        self,
-        prefix: str,
-        conversation: Conversation,
-        options: Options,
-        limits: RequestLimits,
-        sent: Mapping[str, Any] | None = None,
+        self, conversation: Conversation, options: Options, limits: RequestLimits
     ) -> ChatGeneration:
-        if sent is None:
-            return chat_request(prefix, self, conversation, options)
+        if options.sent is None:
+            return chat_request(self, conversation, options)
         check_choices(1, options.choices, limits)
-        return sent_chat_request(prefix, self, conversation, options, sent)
+        return sent_chat_request(self, conversation, options, options.sent)
 
     async def count(self, conversation: Conversation, request_id: str) -> int:
         return await count_prompt(self, conversation, request_id)
@@ -98,9 +88,7 @@ class PassthroughModel(ServerModel):
     def passthrough(
         self, path: str, sent: Mapping[str, Any], *, translatable: bool
     ) -> Passthrough | None:
-        if translatable and is_translated(self, path, sent):
-            return None
-        return Passthrough(self, path, passthrough_body(self, path, sent))
+        return passthrough(self, path, sent, translatable=translatable)
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,20 +64,21 @@ class Passthrough:
     body: Mapping[str, Any]
 
 
-def is_translated(model: ServerModel, path: str, sent: Mapping[str, Any]) -> bool:
-    """Whether the server's chat completions are asked, and the dialect is written here."""
+def passthrough(
+    model: ServerModel, path: str, sent: Mapping[str, Any], *, translatable: bool
+) -> Passthrough | None:
+    """None where the server's chat completions are asked, and the dialect is written here."""
     # Without tools no call is left in the text.
     parses = model.reasoning is not None or (model.tools is not None and bool(sent.get("tools")))
-    return (parses and path != COUNT) or model.backend.lacks(path) or needs_us(path, sent)
-
-
-def passthrough_body(model: ServerModel, path: str, sent: Mapping[str, Any]) -> dict[str, Any]:
+    translated = (parses and path != COUNT) or model.backend.lacks(path) or needs_us(path, sent)
+    if translatable and translated:
+        return None
     body = {**plain_body(path, sent), "model": model.backend.model}
     if path == CHAT and "messages" in body and model.backend.lacks(REASONING):
         body["messages"] = without_reasoning(body["messages"])
     # A choice between servers is made here, and some of them know no such field.
     body.pop("engine", None)
-    return body
+    return Passthrough(model, path, body)
 
 
 def plain_body(path: str, sent: Mapping[str, Any]) -> dict[str, Any]:

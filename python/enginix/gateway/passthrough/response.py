@@ -7,7 +7,7 @@ tool calls, stays as it is.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any
 
 from starlette.responses import Response
@@ -71,11 +71,16 @@ class PassthroughResponse(Response):
     async def _answer(self, send: Send, record: RequestRecord) -> None:
         events = EventReader()
         try:
-            async with self._gateway.at_work(self._model.name, record) as (times,):
-                if self._streams:
-                    await self._stream(events, send, record, times)
+            async with (
+                self._gateway.at_work(self._model.name, record) as (times,),
+                self._response(send, record) as response,
+            ):
+                if response is None:
+                    self._falls_back = True
+                elif self._streams:
+                    await self._stream(response, events, send, record, times)
                 else:
-                    await self._whole(send, record, times)
+                    await self._whole(response, send, record, times)
         except EnginixError as error:
             record.error = type(error).__name__
             if self._opening.begun:
@@ -88,8 +93,12 @@ class PassthroughResponse(Response):
                 last = stream
             await send({"type": "http.response.body", "body": last, "more_body": False})
 
-    def _request(self, record: RequestRecord) -> AbstractAsyncContextManager[Connection | None]:
-        return negotiated(
+    @asynccontextmanager
+    async def _response(
+        self, send: Send, record: RequestRecord
+    ) -> AsyncIterator[Connection | None]:
+        """The server's response; until it begins, a stream gets a comment now and then."""
+        request = negotiated(
             self._model.backend,
             self._path,
             self._question.body,
@@ -98,13 +107,18 @@ class PassthroughResponse(Response):
             streams=self._streams,
             has_fallback=lambda: self._fallback is not None and not self._opening.begun,
         )
+        begun = request.__aenter__()
+        waited = self._opening.wait(begun, send, STILL_WAITING) if self._streams else begun
+        response = await waited
+        try:
+            yield response
+        finally:
+            await request.__aexit__(None, None, None)
 
-    async def _whole(self, send: Send, record: RequestRecord, times: TokenTimes) -> None:
-        async with self._request(record) as response:
-            if response is None:
-                self._falls_back = True
-                return
-            body = await response.read(MAX_RESPONSE_BYTES)
+    async def _whole(
+        self, response: Connection, send: Send, record: RequestRecord, times: TokenTimes
+    ) -> None:
+        body = await response.read(MAX_RESPONSE_BYTES)
         note_usage(body, record, times)
         body = Rename(self._model.name).feed(body)
         if self._path == CHAT:
@@ -118,14 +132,15 @@ class PassthroughResponse(Response):
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def _stream(
-        self, events: EventReader, send: Send, record: RequestRecord, times: TokenTimes
+        self,
+        response: Connection,
+        events: EventReader,
+        send: Send,
+        record: RequestRecord,
+        times: TokenTimes,
     ) -> None:
-        async with self._awaited(send, record) as response:
-            if response is None:
-                self._falls_back = True
-                return
-            await self._opening.begin(send)
-            await self._pipe(response, events, send, times)
+        await self._opening.begin(send)
+        await self._pipe(response, events, send, times)
         note_usage(events.last, record, times)
         if events.is_cut or not is_terminal(events.last, self._path):
             raise BackendUnavailable(
@@ -156,16 +171,6 @@ class PassthroughResponse(Response):
             return rename
         mend = StreamedCalls().feed
         return lambda events: mend(rename(events))
-
-    @asynccontextmanager
-    async def _awaited(self, send: Send, record: RequestRecord) -> AsyncIterator[Connection | None]:
-        """The server's response; a comment now and then until it begins."""
-        request = self._request(record)
-        response = await self._opening.wait(request.__aenter__(), send, STILL_WAITING)
-        try:
-            yield response
-        finally:
-            await request.__aexit__(None, None, None)
 
 
 def note_usage(body: bytes, record: RequestRecord, times: TokenTimes) -> None:

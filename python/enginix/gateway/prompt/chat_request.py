@@ -61,7 +61,7 @@ class ChatGeneration:
 
 
 def chat_request(
-    prefix: str, model: ServerModel, conversation: Conversation, options: Options
+    model: ServerModel, conversation: Conversation, options: Options
 ) -> ChatGeneration:
     """Stop strings are not sent: servers look for them in the reasoning and in calls, too."""
     check_stop(options)
@@ -79,7 +79,7 @@ def chat_request(
     format = reply_format(model, conversation, options.stop)
     body = counted(model, body, options.stop)
     chat = ChatCompletion(body, format, blind=None if blind == messages else blind)
-    return ChatGeneration(f"{prefix}{uuid4().hex}", model, chat)
+    return ChatGeneration(f"{options.id_prefix}{uuid4().hex}", model, chat)
 
 
 def sampling_fields(options: Options) -> dict[str, Any]:
@@ -119,11 +119,7 @@ def conversation_fields(model: ServerModel, conversation: Conversation) -> dict[
 
 
 def sent_chat_request(
-    prefix: str,
-    model: ServerModel,
-    conversation: Conversation,
-    options: Options,
-    sent: Mapping[str, Any],
+    model: ServerModel, conversation: Conversation, options: Options, sent: Mapping[str, Any]
 ) -> ChatGeneration:
     """A chat completion as the client `sent` it: the server may know fields unknown here."""
     body = {**sent, "model": model.backend.model, **STREAMED}
@@ -139,7 +135,7 @@ def sent_chat_request(
         body["tool_choice"] = tool_choice(model, conversation)
     format = reply_format(model, conversation, stop)
     chat = ChatCompletion(counted(model, body, stop), format, options.choices)
-    return ChatGeneration(f"{prefix}{uuid4().hex}", model, chat)
+    return ChatGeneration(f"{options.id_prefix}{uuid4().hex}", model, chat)
 
 
 async def count_prompt(model: ServerModel, conversation: Conversation, request_id: str) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 from uuid import uuid4
 
 from enginix.errors import PromptTooLong, RequestError
@@ -24,6 +25,7 @@ from enginix.generation.request import Guide, Sampling, TokenRequest
 class Options:
     """All options of the answers that are not part of the conversation."""
 
+    id_prefix: str
     sampling: SamplingFields = field(default_factory=SamplingFields)
     """As the client sent it; what it left out is the model's to choose."""
     guide: Guide | None = None
@@ -40,16 +42,13 @@ class Options:
     logprobs: bool = False
     top_logprobs: int = 0
     top_logprobs_param: str = "top_logprobs"
+    sent: Mapping[str, Any] | None = None
+    """A chat completion as the client sent it, for a server that may know more fields."""
 
 
 async def chat_generation(
-    prefix: str,
-    model: EngineModel,
-    conversation: Conversation,
-    options: Options,
-    limits: RequestLimits,
+    model: EngineModel, conversation: Conversation, options: Options, limits: RequestLimits
 ) -> TokenGeneration:
-    """The request for a conversation; its id starts with `prefix`."""
     if len(conversation.messages) > limits.messages:
         raise RequestError(
             f"{conversation.param}: {len(conversation.messages)} of them, this server accepts at "
@@ -62,17 +61,11 @@ async def chat_generation(
     check_guided(engine_guides, conversation.must_call, answer is not None, options.guide_param)
     prompt = await prompt_of(model, conversation, answer, engine_guides=engine_guides)
     _check_calls(prompt, limits)
-    return await generation_of(
-        prefix, model, [prompt], replace(options, guide=prompt.guide), limits
-    )
+    return await generation_of(model, [prompt], replace(options, guide=prompt.guide), limits)
 
 
 async def generation_of(
-    prefix: str,
-    model: EngineModel,
-    prompts: Sequence[Prompt],
-    options: Options,
-    limits: RequestLimits,
+    model: EngineModel, prompts: Sequence[Prompt], options: Options, limits: RequestLimits
 ) -> TokenGeneration:
     """The request for prompts within their limits, each answered `options.choices` times."""
     check_choices(len(prompts), options.choices, limits)
@@ -86,7 +79,7 @@ async def generation_of(
             param=options.top_logprobs_param,
             code="unsupported_parameter",
         )
-    identity = f"{prefix}{uuid4().hex}"
+    identity = f"{options.id_prefix}{uuid4().hex}"
     each_prompt = (prompt for prompt in prompts for _ in range(options.choices))
     requests = tuple(
         _token_request(
