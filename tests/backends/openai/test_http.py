@@ -103,7 +103,7 @@ async def test_an_answer_may_be_cut_anywhere(answer: bytes) -> None:
     for place in range(1, len(answer)):
         connection = Connection("the server")
         connection.connection_made(transport)
-        asking = asyncio.ensure_future(connection.ask(b""))
+        asking = asyncio.ensure_future(connection.send(b""))
         await asyncio.sleep(0)
         connection.data_received(answer[:place])
         connection.data_received(answer[place:])
@@ -247,7 +247,7 @@ async def begun(length: int) -> AsyncIterator[Connection]:
     """A connection whose answer has begun, for bytes to be put in by hand."""
     connection = Connection("the server")
     connection.connection_made(Transport())
-    asking = asyncio.ensure_future(connection.ask(b""))
+    asking = asyncio.ensure_future(connection.send(b""))
     await asyncio.sleep(0)
     connection.data_received(OK + b"Content-Length: %d\r\n\r\n" % length)
     await asking

@@ -1,4 +1,4 @@
-"""Mends the calls in a chat completion that is passed on, where clients cannot read them.
+"""Repairs the calls in a chat completion that is passed through, where clients cannot read them.
 
 A server with a tool parser of its own may still give two calls one index, leave arguments out, or
 claim calls that a limit cut. Everything else, unknown fields included, passes byte for byte.

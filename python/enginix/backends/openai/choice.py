@@ -1,7 +1,7 @@
 """One choice of another server's chat completion, from its deltas to the events of a reply.
 
-What the server told apart, reasoning and calls, is taken as it is; text goes through the parser of
-the formats that it leaves in there.
+Reasoning and calls that the server has separated are taken as they are; its text goes through the
+parser of the formats that it leaves in there.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FAILURES = frozenset({"abort", "cancelled", "error"})
 
 
 class Choice:
-    """`done` once it is known why it ended."""
+    """`done` once the reason of its end is known."""
 
     def __init__(self, format: ReplyFormat) -> None:
         self._parser = reply_parser(
@@ -47,7 +47,7 @@ class Choice:
         self._stop_string: str | None = None
         self.done = False
         self.cut = False
-        """It is done for us; the server goes on."""
+        """It is done here; the server continues."""
         self.chunks = 0
         """How many deltas had something in them, for servers that do not count their tokens."""
         self.reasoning_chunks = 0
@@ -66,7 +66,7 @@ class Choice:
         if isinstance(delta, dict):
             self._add(self._stop.feed(self._read_delta(delta)), events)
         if self._stop.matched is not None:
-            # The server goes on: it was not told of the string.
+            # The server continues: it does not know the string.
             self._stop_string = self._stop.matched
             self.done = self.cut = True
             return events
@@ -75,7 +75,7 @@ class Choice:
         return events
 
     def break_off(self) -> list[ReplyEvent]:
-        """The stream is over, and no reason was given."""
+        """The stream is over without a reason."""
         events: list[ReplyEvent] = []
         if not self.done:
             self._end("stop", {}, events)
@@ -84,7 +84,7 @@ class Choice:
     def finished(self, tokens: int, prompt_tokens: int | None, reasoning_tokens: int) -> Finished:
         reason = self._reason
         if reason == "stop" and self._made.whole:
-            # Whatever the server calls it: it is what clients make calls on.
+            # Whatever the server's reason: clients run calls only for this one.
             reason = "tool_calls"
         return Finished(reason, tokens, reasoning_tokens, self._stop_string, prompt_tokens)
 

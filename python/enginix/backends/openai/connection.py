@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection, and the answer that is on it: read as it comes, or poured on at once."""
+"""One HTTP/1.1 connection and the response on it: read as it comes, or piped on at once."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import httptools
 
 from enginix.errors import BackendError, BackendTimedOut, BackendUnavailable, SafeToRetry
 
-# Passes a chunk on, unless there is nothing to pass on yet.
+# A chunk being passed on.
 Pending = Coroutine[Any, Any, None]
 PassOn = Callable[[bytes], Pending | None]
 
-# What may wait to be read before the server is made to wait.
+# How much may be unread before reading pauses and the server has to wait.
 MAX_WAITING = 256 << 10
 MAX_ERROR_BYTES = 64 << 10
 
@@ -35,12 +35,11 @@ class Connection(asyncio.Protocol):
         self._begin()
 
     def _begin(self) -> None:
-        """Nothing of an answer is here yet."""
         self._parser = httptools.HttpResponseParser(self)
         self.status = 0
         self.headers: dict[str, str] = {}
         self._headers_complete = self._complete = self._keep = False
-        self._bounded = self._unasked = False
+        self._bounded = self._unrequested = False
         self._chunks: list[bytes] = []
         self._waiting = 0
         self._paused = False
@@ -51,10 +50,10 @@ class Connection(asyncio.Protocol):
 
     @property
     def reusable(self) -> bool:
-        return self._complete and self._keep and not (self.closed or self._unasked)
+        return self._complete and self._keep and not (self.closed or self._unrequested)
 
-    async def ask(self, message: bytes) -> None:
-        """Send a request; return when its answer's headers are here."""
+    async def send(self, message: bytes) -> None:
+        """Send a request; return when its response's headers are here."""
         self._begin()
         assert self._transport is not None, "it is connected"
         self._transport.write(message)
@@ -65,9 +64,9 @@ class Connection(asyncio.Protocol):
             await self._changed
 
     async def chunk(self) -> bytes:
-        """All of the body that has arrived by now; empty at its end. Raises BackendUnavailable.
+        """All of the body that has arrived; empty at its end. Raises BackendUnavailable.
 
-        No generator: this is called for every token, and a generator costs as much again.
+        Called for every token, so it is no generator, which would cost as much again.
         """
         while not self._chunks:
             if self._complete:
@@ -79,11 +78,10 @@ class Connection(asyncio.Protocol):
         return self._take()
 
     async def pipe(self, pass_on: PassOn) -> None:
-        """Hand on the whole body, chunk by chunk as it comes. Raises BackendUnavailable.
+        """Pass on the whole body, chunk by chunk as it comes. Raises BackendUnavailable.
 
-        What `pass_on` makes of a chunk runs right where that was read, without waking this task:
-        it is there only for the end, and for a pending on that has to wait. Meanwhile the server
-        has to wait as well.
+        `pass_on` runs where the chunk was read, without waking this task, which handles only the
+        end and a `pass_on` that has to wait. The server waits with it.
         """
         while True:
             if self._left is not None:
@@ -110,18 +108,18 @@ class Connection(asyncio.Protocol):
                     self._pass_on = None
 
     async def read(self, limit: int) -> bytes:
-        """The whole body. Raises BackendUnavailable for one beyond the limit."""
+        """The whole body. Raises BackendUnavailable above `limit` bytes."""
         body = await self.read_some(limit + 1)
         if len(body) > limit:
             raise BackendUnavailable(f"{self._name} sent more than {limit >> 20} MB as one answer")
         return body
 
     async def read_error(self) -> bytes:
-        """As much of the body as anybody wants to read of an error."""
+        """The first MAX_ERROR_BYTES of the body."""
         return await self.read_some(MAX_ERROR_BYTES)
 
     async def read_some(self, limit: int) -> bytes:
-        """The body; what is beyond the limit is left out."""
+        """The first `limit` bytes of the body."""
         chunks: list[bytes] = []
         size = 0
         while size < limit and (chunk := await self.chunk()):
@@ -130,9 +128,9 @@ class Connection(asyncio.Protocol):
         return b"".join(chunks)[:limit]
 
     def watch(self, silence: float) -> None:
-        """Give the answer up when nothing comes for so many seconds.
+        """Give the response up after `silence` seconds without a byte.
 
-        One timer that looks now and then: setting one for every token would cost more than it.
+        One timer looks now and then: setting one for every token would cost more.
         """
         self._heard = self._loop.time()
         self._timer = self._loop.call_later(silence, self._look, silence)
@@ -144,7 +142,7 @@ class Connection(asyncio.Protocol):
 
     def _look(self, silence: float) -> None:
         if self._chunks or self._left is not None:
-            # It is the reader who takes its time.
+            # The reader is slow, not the server.
             self._heard = self._loop.time()
         left = self._heard + silence - self._loop.time()
         if left > 0:
@@ -195,8 +193,8 @@ class Connection(asyncio.Protocol):
 
     # The parser calls these.
     def on_message_begin(self) -> None:
-        # What comes unasked must not be taken for the answer to the next request.
-        self._unasked = self._complete
+        # An unrequested response must not be taken for that to the next request.
+        self._unrequested = self._complete
         self.headers.clear()
         self._bounded = False
 
@@ -206,12 +204,12 @@ class Connection(asyncio.Protocol):
         self._bounded |= key in ("content-length", "transfer-encoding")
 
     def on_headers_complete(self) -> None:
-        if not self._unasked:
+        if not self._unrequested:
             self.status = self._parser.get_status_code()
             self._headers_complete = self.status >= 200
 
     def on_body(self, body: bytes) -> None:
-        if self._unasked:
+        if self._unrequested:
             return
         self._chunks.append(body)
         self._waiting += len(body)
@@ -225,7 +223,7 @@ class Connection(asyncio.Protocol):
             self._keep = self._parser.should_keep_alive()
 
     def _pipe_chunk(self, pass_on: PassOn) -> bool:
-        """Whether that is done; otherwise `pipe` goes on with it."""
+        """Whether it was passed on; otherwise `pipe` continues it."""
         try:
             pending = pass_on(self._take())
             if pending is not None:
@@ -259,7 +257,7 @@ class Connection(asyncio.Protocol):
 
 @coroutine
 def resume(pending: Pending, waits_for: Any) -> Generator[Any, Any, None]:
-    """Go on with what was begun outside of any task, and waits."""
+    """Continue a coroutine that started outside of any task and waits."""
     try:
         yield waits_for
     except BaseException:

@@ -14,7 +14,7 @@ from enginix.backends.openai.server import OpenAIBackend, has_no_route, refusal
 from enginix.errors import EnginixError, GenerationFailed, RequestError
 
 Body = Mapping[str, Any]
-# A server, a body, the refusal of it and its own bytes -> a body that may be accepted.
+# A server, a body, its refusal and the refusal's own bytes -> a body that may be accepted.
 Retry = Callable[[OpenAIBackend, Body, EnginixError, bytes], Body | None]
 
 # Clients send back what they were sent, and some servers refuse messages that contain it.
@@ -69,8 +69,8 @@ def drop_token_limit(
     server: OpenAIBackend, body: Body, refused: EnginixError, text: bytes
 ) -> Body | None:
     """Clients send the same limit whatever the prompt: more than fits means all there is."""
-    words = str(refused)
-    if any(name in words for name in TOKEN_LIMITS) and any(word in words for word in CONTEXT):
+    message = str(refused)
+    if any(name in message for name in TOKEN_LIMITS) and any(word in message for word in CONTEXT):
         less = {name: value for name, value in body.items() if name not in TOKEN_LIMITS}
         return less if len(less) < len(body) else None
     return None

@@ -1,4 +1,4 @@
-"""Puts our name of a model where the server has its own."""
+"""Replaces the server's name of a model by ours."""
 
 from __future__ import annotations
 

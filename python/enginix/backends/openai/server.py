@@ -1,4 +1,4 @@
-"""A server that speaks the OpenAI API itself, as a backend: trtllm-serve, vLLM, llama-server."""
+"""A server of the OpenAI API: trtllm-serve, vLLM, llama-server. Its errors become ours."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from enginix.errors import (
 from enginix.generation.limits import Limits
 
 PROBE_SECONDS = 2.0
-# As long as a first token may take, whichever token it is: servers that tell calls apart hold them
-# back until they are whole.
+# The limit for a first token holds for every token: servers that parse calls hold them back until
+# they are whole.
 SILENCE_SECONDS = Limits().first_token
 RETRY_SECONDS = 1.0
-# How long it is believed that a server lacks something; it may be a newer one by then.
+# How long a server is known to lack something; it may have been replaced by then.
 LACK_SECONDS = 60.0
 NO_ROUTE = re.compile(r"\W*(?:404\W+)?(?:\w+ )?not found\W*|.*\bcannot post\b.*", re.IGNORECASE)
 
 
 class OpenAIBackend:
-    """`model` is what the server itself calls the model."""
+    """`model` is the server's own name of the model."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class OpenAIBackend:
     ) -> None:
         self.name = name
         self.model = model
-        # A connection is closed with its request: nothing can come after it.
+        # A connection closes with its request, so no token comes late.
         self.late_tokens = 0
         self._http = HttpClient(url, name=name)
         self._authorization = {"Authorization": f"Bearer {api_key}"} if api_key else {}
@@ -62,20 +62,20 @@ class OpenAIBackend:
         self._lacking: dict[str, tuple[float, int]] = {}
 
     def mark_unsupported(self, what: str) -> None:
-        """The server has no such route, or refuses such a field."""
+        """Remember for LACK_SECONDS that the server has no such route, or refuses such a field."""
         self._lacking[what] = (self._clock() + LACK_SECONDS, self._http.outages)
 
     def lacks(self, what: str) -> bool:
-        """Whether that is known; not for longer than it may be true."""
+        """Whether the server is known not to support it; forgotten when the server was away."""
         until, outages = self._lacking.get(what, (-1.0, 0))
         return self._clock() < until and outages == self._http.outages
 
     def ask(
         self, path: str, body: bytes, request_id: str = "", *, streams: bool = False
     ) -> AbstractAsyncContextManager[Connection]:
-        """Send `body`, whose model is this server's own name; leaving the block cancels it.
+        """Send `body`, which names the model as the server does; leaving the block cancels it.
 
-        `streams`: it is a stream that was asked for, which never falls silent for long.
+        `streams`: the response is a stream, which is given up when it falls silent.
         """
         headers = {"Content-Type": "application/json", **self._authorization}
         if request_id:
@@ -84,7 +84,7 @@ class OpenAIBackend:
         return self._http.request("POST", path, body, headers, silence=silence)
 
     async def probe(self) -> None:
-        """Return once a token came out; a server's own health stays green without any."""
+        """Return once a token came out: a server's own health stays green without any."""
         body = {"model": self.model, "prompt": "Hi", "max_tokens": 1, "temperature": 0}
         try:
             async with (
@@ -94,7 +94,7 @@ class OpenAIBackend:
                 text = await answer.read_error()
                 if answer.status != 200:
                     raise BackendUnavailable(
-                        f"{self.name} answered {answer.status}: {words_of(text)}"
+                        f"{self.name} answered {answer.status}: {error_message(text)}"
                     )
         except TimeoutError:
             raise BackendTimedOut(
@@ -108,7 +108,7 @@ class OpenAIBackend:
 
 
 def has_no_route(path: str, status: int, body: bytes) -> bool:
-    """Whether a refusal is about the route itself, not about what was asked there."""
+    """Whether a refusal is about the route itself, not about the request."""
     if status in (405, 501):
         return True
     if status != 404:
@@ -117,12 +117,12 @@ def has_no_route(path: str, status: int, body: bytes) -> bool:
         orjson.loads(body)
     except orjson.JSONDecodeError:
         return True
-    words = words_of(body)
-    return path in words or NO_ROUTE.fullmatch(words) is not None
+    message = error_message(body)
+    return path in message or NO_ROUTE.fullmatch(message) is not None
 
 
 def error_in_event(name: str, event: dict[str, Any]) -> EnginixError | None:
-    """What an event of a stream says that has begun; None when it is an ordinary one."""
+    """The error that an event of a running stream reports, if it does."""
     if not event.get("error") and event.get("object") != "error":
         return None
     body = orjson.dumps(event)
@@ -131,8 +131,8 @@ def error_in_event(name: str, event: dict[str, Any]) -> EnginixError | None:
     return refusal(name, status, body)
 
 
-# What llama-server calls an error of its own, and is one of the request's: a conversation that the
-# template refuses, a field of the wrong type, a schema or grammar that is none.
+# llama-server reports these as its own errors (500), but the request causes them: the template
+# refuses the conversation, a field has the wrong type, a schema or grammar is invalid.
 CLIENT_MISTAKES = (
     "Jinja Exception",
     "json.exception",
@@ -148,31 +148,31 @@ CLIENT_MISTAKES = (
 
 
 def refusal(name: str, status: int, body: bytes) -> EnginixError:
-    """An answer that is none, as our own error."""
-    words = words_of(body)
+    """A response with an error status, as our own error."""
+    message = error_message(body)
     if status == 429:
-        return Overloaded(f"{name} is full: {words}", retry_after=RETRY_SECONDS)
+        return Overloaded(f"{name} is full: {message}", retry_after=RETRY_SECONDS)
     if status == 503:
-        return BackendUnavailable(f"{name} is not ready: {words}")
+        return BackendUnavailable(f"{name} is not ready: {message}")
     if status == 504:
-        return BackendTimedOut(f"{name} took too long: {words}")
+        return BackendTimedOut(f"{name} took too long: {message}")
     if status in (401, 403):
-        return BackendError(f"{name} does not let this gateway in: {words}")
+        return BackendError(f"{name} does not let this gateway in: {message}")
     if 400 <= status < 500:
         error = _error_of(body)
-        if too_long := prompt_too_long(words, error):
+        if too_long := prompt_too_long(message, error):
             return too_long
-        return RequestError(words, param=_text(error.get("param")), code=_text(error.get("code")))
-    if status == 500 and any(sign in words for sign in CLIENT_MISTAKES):
-        return RequestError(words, code="invalid_value")
-    return GenerationFailed(f"{name} failed ({status}): {words}")
+        return RequestError(message, param=_text(error.get("param")), code=_text(error.get("code")))
+    if status == 500 and any(sign in message for sign in CLIENT_MISTAKES):
+        return RequestError(message, code="invalid_value")
+    return GenerationFailed(f"{name} failed ({status}): {message}")
 
 
-def words_of(body: bytes) -> str:
-    """What an error's body says, in any of the forms these servers have."""
+def error_message(body: bytes) -> str:
+    """The message in an error's body, in any of these servers' formats."""
     error = _error_of(body)
-    message = _text(error.get("message")) or _text(error.get("detail"))
-    return message or body.decode(errors="replace").strip()[:500] or "it gave no reason"
+    text = _text(error.get("message")) or _text(error.get("detail"))
+    return text or body.decode(errors="replace").strip()[:500] or "it gave no reason"
 
 
 def _error_of(body: bytes) -> dict[str, Any]:
@@ -182,7 +182,7 @@ def _error_of(body: bytes) -> dict[str, Any]:
         return {}
     if not isinstance(data, dict):
         return {}
-    # OpenAI's and llama-server's envelope, vLLM's older flat one, FastAPI's own `detail`.
+    # OpenAI's and llama-server's envelope, vLLM's older flat one, FastAPI's `detail`.
     inner = data.get("error")
     if isinstance(inner, str):
         return {**data, "message": inner}

@@ -90,12 +90,12 @@ class Completion:
         self._counted = [0] * choices
         self._usage = ServerUsage()
         self.ended = False
-        """The server said so itself."""
+        """The server has sent [DONE]."""
         self._failed: EnginixError | None = None
 
     @property
     def over(self) -> bool:
-        # The usage comes behind the last choice; after a cut nobody waits for it.
+        # The usage comes after the last choice; a cut does not wait for it.
         return self.ended or (
             any(choice.cut for choice in self._choices)
             and all(choice.done for choice in self._choices)
