@@ -37,7 +37,7 @@ class ReplyFormat:
     """The request's tools; empty if none may be called."""
     one_call: bool = False
     must_call: bool = False
-    begun: str = ""
+    prefill: str = ""
     """The start of the reply, if the prompt contains it already."""
     phases: Phases | None = None
     """The constraints on its parts, if one guide from the first token on does not suffice."""

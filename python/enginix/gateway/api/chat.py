@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from enginix.errors import RequestError
-from enginix.gateway.api.chat_input import functions, said, with_functions_only
+from enginix.gateway.api.chat_input import functions, plain_messages, with_functions_only
 from enginix.gateway.api.chat_reply import ChatDocument, ChatStream
 from enginix.gateway.http.body import read, read_document
 from enginix.gateway.http.document import WholeReply
@@ -140,7 +140,7 @@ def conversation_of(chat: ChatRequest, *, guided: bool) -> Conversation:
     if effort is not None:
         template_variables.setdefault("reasoning_effort", effort)
     return Conversation(
-        messages=said(chat.messages),
+        messages=plain_messages(chat.messages),
         tools=() if choice == "none" else tools,
         must_call=must_call,
         must_call_name=name,

@@ -14,8 +14,8 @@ from enginix.gateway.schema.chat import ChatMessage, CustomTool, FunctionTool
 Plain = dict[str, Any]
 
 
-def said(messages: Sequence[ChatMessage]) -> list[Plain]:
-    """What was said, for a model that reads text."""
+def plain_messages(messages: Sequence[ChatMessage]) -> list[Plain]:
+    """The messages as chat templates read them, for a model that reads text."""
     return readable([_message(message) for message in messages])
 
 
@@ -42,8 +42,8 @@ def with_functions_only(messages: Any) -> Any:
 def _custom(tool: CustomTool) -> Plain:
     custom = tool.custom
     function: Plain = {"name": custom.name}
-    if words := described(custom.description, custom.format):
-        function["description"] = words
+    if description := described(custom.description, custom.format):
+        function["description"] = description
     return {"type": "function", "function": {**function, "parameters": INPUT}}
 
 

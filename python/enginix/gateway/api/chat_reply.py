@@ -107,7 +107,7 @@ class ChoiceChunks:
         self._logprobs: tuple[TokenLogprob, ...] = ()
         self._customs = customs
         self._custom: ToolCallStart | None = None
-        """A call of a custom tool, told when it is whole: a part of it would be run, too."""
+        """A call of a custom tool, sent when it is whole: clients would run a part of it, too."""
         self._arguments = ""
 
     def encode(self, event: ReplyEvent) -> bytes:
@@ -206,15 +206,15 @@ class ChatDocument:
         }
 
     def _choice(self, index: int, choice: WholeChoice) -> dict[str, Any]:
-        said = choice.message
-        calls = [shown for call in said.tool_calls if (shown := self._call(call)) is not None]
+        reply = choice.message
+        calls = [shown for call in reply.tool_calls if (shown := self._call(call)) is not None]
         message: dict[str, Any] = {
             "role": "assistant",
-            "content": said.content or (None if calls else ""),
+            "content": reply.content or (None if calls else ""),
             "refusal": None,
         }
-        if said.reasoning:
-            message["reasoning_content"] = said.reasoning
+        if reply.reasoning:
+            message["reasoning_content"] = reply.reasoning
         if calls:
             message["tool_calls"] = calls
         logprobs = logprobs_of(choice.logprobs, self._generation.model) if choice.logprobs else None

@@ -1,6 +1,6 @@
 """/api/v1/inference/stream: a prompt, the model by its id, and the answer as it comes.
 
-The answer is that of /v1/completions, streamed or whole; only the question is spelled otherwise.
+The reply is that of /v1/completions, streamed or whole; only the request is spelled differently.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ async def create_inference(request: Request) -> Response:
 
 
 def completion_of(asked: InferenceRequest) -> dict[str, Any]:
-    """The same question in OpenAI's words."""
+    """The same request as OpenAI spells it."""
     fields = {
         "model": asked.modelId,
         "prompt": asked.prompt,

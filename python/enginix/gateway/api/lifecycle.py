@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from enginix.errors import BackendUnavailable, RequestError
-from enginix.gateway.api.status import lane_status
+from enginix.gateway.api.status import status_of
 from enginix.gateway.http.body import read, require_json
 from enginix.gateway.http.openapi import described
 from enginix.gateway.http.scope import gateway_of
@@ -48,25 +48,25 @@ async def unload_model(request: Request) -> dict[str, Any]:
 
 
 def load_of(asked: LoadRequest, gateway: Gateway) -> dict[str, Any]:
-    """What the supervisor is asked: a model that is there by its name, anything else as a wish."""
-    wish = asked.model_dump(exclude_none=True)
+    """The supervisor's arguments: a known model's name, or else the whole load request."""
+    load = asked.model_dump(exclude_none=True)
     if asked.model is None or asked.model_path is not None:
-        return {"wish": wish}
+        return {"wish": load}
     try:
         # As in every other request an alias will do, or a part of a name.
-        wish["model"] = gateway.models.resolve(asked.model, asked.engine).name
+        load["model"] = gateway.models.resolve(asked.model, asked.engine).name
     except RequestError:
         # The supervisor knows more models: the catalogue's.
-        return {"wish": wish}
-    return {"wish": wish} if wish.keys() - {"model", "engine"} else {"model": wish["model"]}
+        return {"wish": load}
+    return {"wish": load} if load.keys() - {"model", "engine"} else {"model": load["model"]}
 
 
 async def shown(gateway: Gateway, changed: Changed) -> dict[str, Any]:
     if gateway.following:
         await gateway.following.seen(changed.generation)
-    lane = gateway.lanes.get(changed.model)
-    if lane is None:
+    state = gateway.lanes.get(changed.model)
+    if state is None:
         raise BackendUnavailable(
             f"{changed.model} was loaded, but this gateway cannot serve it; its log says why"
         )
-    return await lane_status(lane, (await gateway.servers.status()).get(changed.model))
+    return await status_of(state, (await gateway.servers.status()).get(changed.model))

@@ -61,8 +61,8 @@ class MessageStream:
         if isinstance(event, Logprobs | Counted):
             return b""
         part, text = self._parts.add(event)
-        begun = b"" if part is self._open else self._close() + self._begin(part)
-        return begun + self._delta + dumps(text) + b"}}\n\n" if text else begun
+        start = b"" if part is self._open else self._close() + self._begin(part)
+        return start + self._delta + dumps(text) + b"}}\n\n" if text else start
 
     def _begin(self, part: Part) -> bytes:
         self._open = part

@@ -53,11 +53,11 @@ LOGPROBS = "message.output_text.logprobs"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request together with what is remembered of the responses that it goes on from."""
+    """A request with the stored conversation that it continues."""
 
     request: ResponseRequest
-    said: Messages
-    """Instructions are not in here: they are only this request's."""
+    messages: Messages
+    """Without the instructions, which belong to this request only."""
     late_tools: PlacedTools
     """Those that the input brought, now and before."""
     toolbox: Toolbox
@@ -65,13 +65,13 @@ class Asked:
 
 @router.post("/v1/responses", **described(ResponseRequest, streams=True))
 async def create_response(request: Request) -> Response:
-    """Answer, streamed or whole, and remember the answer unless told otherwise."""
+    """Answer, streamed or whole, and store the answer unless `store` is false."""
     passed = await pass_through(request, answer_response, error_stream)
     return passed or await answer_response(request)
 
 
 def error_stream(sent: Mapping[str, Any], model: Model, error: EnginixError) -> bytes | None:
-    """Codex shortens a conversation when a stream says that it is too long, and at no status."""
+    """Codex shortens a conversation when a stream reports its length, not for a status."""
     if not isinstance(error, PromptTooLong):
         return None
     try:
@@ -133,7 +133,7 @@ async def delete_response(request: Request, response_id: str) -> dict[str, Any]:
 
 
 def gathered(asked: ResponseRequest, gateway: Gateway, *, sees: bool) -> Asked:
-    """`sees`: whoever reads the conversation reads its images, too."""
+    """`sees`: the model's server may read images."""
     earlier: Messages = ()
     late_tools: PlacedTools = ()
     if asked.previous_response_id is not None:
@@ -148,10 +148,10 @@ def gathered(asked: ResponseRequest, gateway: Gateway, *, sees: bool) -> Asked:
     own = [(f"tools[{place}]", tool) for place, tool in enumerate(asked.tools or ())]
     tools = toolbox([*own, *late_tools])
     reader = Reader(tools, sees, gateway.responses.item)
-    said = [*earlier, *reader.messages(asked.input)]
-    if not said and not asked.instructions:
+    messages = [*earlier, *reader.messages(asked.input)]
+    if not messages and not asked.instructions:
         raise RequestError("input is empty; send at least one item", param="input")
-    return Asked(asked, said, late_tools, tools)
+    return Asked(asked, messages, late_tools, tools)
 
 
 def conversation_of(gathered: Asked) -> Conversation:
@@ -160,7 +160,7 @@ def conversation_of(gathered: Asked) -> Conversation:
     instructions = [{"role": "system", "content": asked.instructions}]
     effort = asked.reasoning.effort if asked.reasoning else None
     return Conversation(
-        messages=[*(instructions if asked.instructions else ()), *gathered.said],
+        messages=[*(instructions if asked.instructions else ()), *gathered.messages],
         param="input",
         tools=tools,
         must_call=must_call,
@@ -209,15 +209,15 @@ def guide_of(asked: ResponseRequest) -> Guide | None:
 def remembering(
     gateway: Gateway, asked: Asked, response: ResponseBody
 ) -> Callable[[bytes, Sequence[Part]], None]:
-    """What is to be done with the finished response."""
+    """What stores the finished response."""
 
     def remember(body: bytes, parts: Sequence[Part]) -> None:
         if asked.request.store is False:
             return
-        # A call that was cut off is in no item, and was never made.
+        # A call that was cut off is in no item.
         made = {part.index: response.item(part, "completed") for part in parts}
         kept = [part for part in parts if made[part.index] is not None]
-        messages = [*asked.said, answer_message(kept)]
+        messages = [*asked.messages, answer_message(kept)]
         items = orjson.dumps(input_items(asked.request.input))
         size = len(body) + len(items) + sum(len(str(message)) for message in messages)
         ids = tuple(response.item_id(part) for part in kept)

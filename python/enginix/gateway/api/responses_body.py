@@ -1,4 +1,4 @@
-"""The response object of /v1/responses: every field that its clients expect, whatever was asked."""
+"""The response object of /v1/responses, with every field that its clients expect."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CALL = ("fc", "", "response.function_call_arguments")
 
 
 class ResponseBody:
-    """The response object as it grows: what is the same in every event that shows it."""
+    """The response object as it grows."""
 
     def __init__(
         self, id: str, model: Model, request: ResponseRequest, toolbox: Toolbox | None = None
@@ -74,7 +74,7 @@ class ResponseBody:
         return {**item, **spoken(part, [self.content(part)])}
 
     def announced(self, part: Part) -> Item:
-        """The item as it begins: without what it says."""
+        """The item as it begins, without its content."""
         item: Item = {"id": self.item_id(part), "status": "in_progress"}
         if part.call is None:
             return {**item, **spoken(part, [])}
@@ -83,10 +83,10 @@ class ResponseBody:
         if tool and tool.namespace:
             empty["namespace"] = tool.namespace
         if tool and tool.kind == "custom":
-            said = {"type": "custom_tool_call", "input": ""}
+            kind = {"type": "custom_tool_call", "input": ""}
         else:
-            said = {"type": "function_call", "arguments": ""}
-        return {**item, "call_id": part.call.id, **said, **empty}
+            kind = {"type": "function_call", "arguments": ""}
+        return {**item, "call_id": part.call.id, **kind, **empty}
 
     def content(self, part: Part) -> dict[str, Any]:
         content = content_of(part, part.text)
@@ -106,7 +106,7 @@ class ResponseBody:
 
 
 def echo(asked: ResponseRequest, model: Model) -> dict[str, Any]:
-    """What was asked for, with what holds where nothing was said."""
+    """The request's fields, or their defaults."""
     text = asked.text.model_dump(by_alias=True, exclude_none=True) if asked.text else {}
     choice = asked.tool_choice
     shown_choice = (

@@ -21,8 +21,8 @@ LARGE_BODY = 128 << 10
 # before 3.12 it corrupted the heap from some 180 on. No client's schema comes near this limit.
 DEEPEST = 100
 DOCUMENT = "enginix.document"
-# Of a body that is too large so many times the limit is read, for its client to hear of it.
-READ_IN_VAIN = 8
+# How many times the limit is read of a body that is too large, so that its client gets the error.
+DISCARD_FACTOR = 8
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -43,7 +43,7 @@ EXPECTED = {
 
 
 def require_json(request: Request) -> None:
-    """Raises NotDeclaredJson. A page elsewhere cannot declare JSON without asking us first."""
+    """Raises NotDeclaredJson. A page of another origin cannot declare JSON without a preflight."""
     declared = request.headers.get("content-type", "")
     kind = declared.partition(";")[0].strip().lower()
     if kind != "application/json" and not (
@@ -115,10 +115,10 @@ async def _bounded(request: Request, limit: int) -> bytes:
         if size <= limit:
             parts.append(part)
             continue
-        # Most clients read no answer before they have sent everything: a connection that is closed
-        # under them looks like a broken network.
+        # Most clients read nothing before they have sent everything: a connection that closes
+        # early looks to them like a broken network.
         parts.clear()
-        if size > READ_IN_VAIN * limit:
+        if size > DISCARD_FACTOR * limit:
             break
     if size > limit:
         raise BodyTooLarge(limit)
@@ -180,17 +180,17 @@ def _announced(request: Request) -> int:
 
 
 def _mistake(errors: Sequence[ErrorDetails], data: object, where: str = "") -> RequestError:
-    """One sentence about the mistake that lies deepest: its branch of a union came furthest."""
+    """One sentence about the deepest mistake: its branch of a union matched best."""
     paths = [_path(error, data) for error in errors]
     deepest = max(paths, key=len)
     here = [error for error, path in zip(errors, paths, strict=True) if path == deepest]
     path = f"{where}.{_spell(deepest)}".strip(".") if deepest else where
-    words = " or ".join(dict.fromkeys(_words(error) for error in here))
+    expected = " or ".join(dict.fromkeys(_expected(error) for error in here))
     if all(error["type"] == "missing" for error in here):
         return RequestError(f"{path} is missing", param=path, code="missing_required_parameter")
     found = _found(here[0]["input"])
     return RequestError(
-        f"{path or 'the body'}: expected {words}, got {found}",
+        f"{path or 'the body'}: expected {expected}, got {found}",
         param=path or None,
         code="invalid_type" if here[0]["type"] in EXPECTED else "invalid_value",
     )
@@ -219,21 +219,21 @@ def _spell(path: Sequence[int | str]) -> str:
     return text.removeprefix(".")
 
 
-def _words(error: ErrorDetails) -> str:
-    kind, facts = error["type"], error.get("ctx", {})
+def _expected(error: ErrorDetails) -> str:
+    kind, context = error["type"], error.get("ctx", {})
     match kind:
         case "literal_error":
-            return str(facts["expected"])
+            return str(context["expected"])
         case "greater_than_equal":
-            return f"at least {_number(facts['ge'])}"
+            return f"at least {_number(context['ge'])}"
         case "greater_than":
-            return f"more than {_number(facts['gt'])}"
+            return f"more than {_number(context['gt'])}"
         case "less_than_equal":
-            return f"at most {_number(facts['le'])}"
+            return f"at most {_number(context['le'])}"
         case "too_short":
-            return f"at least {facts['min_length']} of them"
+            return f"at least {context['min_length']} of them"
         case "value_error":
-            return str(facts["error"])
+            return str(context["error"])
     return EXPECTED.get(kind) or error["msg"]
 
 

@@ -1,7 +1,6 @@
 """A reply as server-sent events: bytes out as tokens come in, and an end when the client leaves.
 
-Reading and writing alternate, so a client that reads slowly slows its own generation down and
-nothing piles up here.
+Reads and writes alternate, so that a slow client slows its own generation and nothing piles up.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ logger = logging.getLogger(__name__)
 START: Message = {"type": "http.response.start", "status": 200}
 STREAM_HEADERS = (
     (b"cache-control", b"no-cache"),
-    # Without it nginx and its like gather the events of a whole answer.
+    # Otherwise nginx and its like buffer the whole stream.
     (b"x-accel-buffering", b"no"),
     (b"content-type", b"text/event-stream; charset=utf-8"),
 )
@@ -39,7 +38,7 @@ Result = TypeVar("Result")
 
 
 class Opening:
-    """A stream's beginning, sent once: before its first event, or the first comment until then."""
+    """A stream's headers, sent once: before its first event or the first comment."""
 
     def __init__(self, period: float | None) -> None:
         self.begun = False
@@ -52,7 +51,7 @@ class Opening:
             await send({**START, "headers": list(STREAM_HEADERS)})
 
     async def wait(self, work: Awaitable[Result], send: Send, comment: bytes) -> Result:
-        """What comes of `work`, with a comment now and then; it is cancelled with the wait."""
+        """The result of `work`, with a comment now and then; it is cancelled with the wait."""
         task = asyncio.ensure_future(work)
         try:
             while not (await asyncio.wait({task}, timeout=self._period))[0]:
@@ -75,12 +74,12 @@ class StreamEncoder(Protocol):
     def end(self, usage: Usage) -> bytes: ...
 
     def fail(self, failure: Failure) -> bytes:
-        """What a client is told when it cannot be told by a status any more."""
+        """The error as the stream's last event."""
         ...
 
 
 class FailedStream(Response):
-    """A stream that begins and says at once why it ends."""
+    """A stream that begins and ends with an error."""
 
     def __init__(self, encoder: StreamEncoder, error: EnginixError) -> None:
         super().__init__(encoder.begin() + encoder.fail(failure_of(error)))
@@ -93,9 +92,9 @@ class FailedStream(Response):
 
 
 class EventStream(Response):
-    """Asks and answers while it is being sent.
+    """Generates while it is being sent.
 
-    `streamed_error`: an error that its dialect's clients look for in the stream, not in a status.
+    `streamed_error`: an error that the dialect's clients expect in the stream, not as a status.
     """
 
     def __init__(
@@ -162,7 +161,7 @@ class EventStream(Response):
 
 
 class UsageTally:
-    """Adds up what the choices' last events say."""
+    """Adds up the counts in the choices' last events."""
 
     def __init__(self, request: GenerationRequest) -> None:
         self._prompt_tokens = request.prompt_tokens

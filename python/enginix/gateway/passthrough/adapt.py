@@ -1,7 +1,7 @@
-"""What is changed of a request before another server gets it, and which ones it cannot be given.
+"""What changes in a request before another server gets it, and which requests it cannot get.
 
-Servers of the OpenAI API read their dialects by the letter. What clients send beside it, and only a
-few servers know, is respelled; what has no other spelling is sent through chat completions.
+Servers of the OpenAI API read their dialects strictly. What clients send beyond them is respelled;
+what has no other spelling is translated to chat completions.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SPELLINGS = {
     MESSAGES: (messages_choice, messages_tool),
     COUNT: (messages_choice, messages_tool),
 }
-# What every server that speaks a dialect reads of it. All else is told to it in chat completions.
+# What every server of a dialect reads. All else is translated to chat completions.
 BLOCKS = frozenset({"text", "image", "tool_use", "tool_result", "thinking", "redacted_thinking"})
 ITEMS = frozenset({"message", "reasoning", "function_call", "function_call_output"})
 # The tools that clients run, and that few servers know.
@@ -107,18 +107,18 @@ def needs_us(path: str, sent: Mapping[str, Any]) -> bool:
         strange = any(kind not in BLOCKS for kind in _block_types(sent))
         return strange or (path == MESSAGES and bool(sent.get("stop_sequences")))
     if path == RESPONSES and not sent.get("previous_response_id"):
-        # What the server remembers it has to go on from itself.
+        # Only the server can continue what it has stored.
         tools = {*_types(sent.get("tools"))}
         if tools & CLIENT_TOOLS:
             return True
-        # One that runs tools of its own reads what they left behind.
+        # A server that runs tools itself reads their items.
         strange = any(kind not in ITEMS for kind in _types(sent.get("input"), default="message"))
         return strange and tools <= {"function"}
     return False
 
 
 def keeps_stop_strings(sent: Mapping[str, Any]) -> bool:
-    """Whether a chat's stop strings are left to the server: it is sent for things of its own."""
+    """Whether a chat's stop strings are left to the server, because it has fields unknown here."""
     return not sent.keys() <= CHATS
 
 

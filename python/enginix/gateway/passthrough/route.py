@@ -56,19 +56,19 @@ def pass_to(
     model = gateway.models.resolve(name, engine)
     if not model.takes_messages:
         return None
-    # Before anything is asked, and whoever writes the dialect in the end.
+    # Before the server is asked, in whichever way.
     check_body(sent, gateway.settings.request.passed_on)
     check_media(sent, fetched=gateway.settings.request.image_urls)
     question = model.passthrough(path, sent, translatable=fallback is not None)
     if question is None:
         return None
     streams = sent.get("stream") is True
-    told = partial(error_stream, sent, model) if error_stream and streams else None
+    failed = partial(error_stream, sent, model) if error_stream and streams else None
     return PassthroughResponse(
         gateway,
         question,
         streams=streams,
         # There is no other way to ask for a chat.
         fallback=None if path == CHAT else fallback,
-        error_stream=told,
+        error_stream=failed,
     )

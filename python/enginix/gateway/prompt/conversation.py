@@ -118,7 +118,7 @@ def chat_prompt(
         engine_guides=engine_guides,
     )
     format, guide = held_to_forms(model, format, wanted)
-    text += format.begun + prefill
+    text += format.prefill + prefill
     return Prompt(model.encode(text, conversation.param), format, conversation.param, guide)
 
 

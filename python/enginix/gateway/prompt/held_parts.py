@@ -50,13 +50,13 @@ def held_to_forms(
     if format.definitions:
         either = _either(format, wanted.answer)
         if either is None:
-            begun = "" if wanted.reasons else _no_reasoning(format)
-            return replace(format, phases=Phases(call, wanted.answer), begun=begun), None
+            prefill = "" if wanted.reasons else _no_reasoning(format)
+            return replace(format, phases=Phases(call, wanted.answer), prefill=prefill), None
         wanted = replace(wanted, answer=either)
     if wanted.reasons:
         phases = Phases(answer=wanted.answer)
         return _reasoning_first(model, format, phases, ""), None
-    return replace(format, begun=_no_reasoning(format)), wanted.answer
+    return replace(format, prefill=_no_reasoning(format)), wanted.answer
 
 
 def check_guided(engine_guides: bool, wanted_call: bool, guided: bool, guide_param: str) -> None:
@@ -92,7 +92,7 @@ def _must_call(
     if wanted.reasons:
         phases = Phases(call, must_call=True)
         return _reasoning_first(model, format, phases, call.opening), None
-    format = replace(format, begun=_no_reasoning(format) + call.opening)
+    format = replace(format, prefill=_no_reasoning(format) + call.opening)
     if format.one_call or not call.closing:
         return format, Guide(call.kind, call.text)
     return replace(format, phases=Phases(call, must_call=True)), None
@@ -125,7 +125,7 @@ def _reasoning_first(
     return replace(
         format,
         # If the model may skip reasoning, it would also skip the constraint.
-        begun="" if format.starts_inside else BEGIN_OF_REASONING,
+        prefill="" if format.starts_inside else BEGIN_OF_REASONING,
         phases=replace(phases, end_of_reasoning=end),
     )
 

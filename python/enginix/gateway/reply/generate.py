@@ -60,7 +60,7 @@ class TokenGeneration:
 async def _choice(generation: TokenGeneration, index: int, arrived: Arrived) -> Replies:
     request = generation.requests[index]
     if request.max_tokens == 0:
-        # The prompt and its count are all that was asked for.
+        # Only the prompt's count was asked for.
         yield index, [Finished("length", 0)]
         return
     choice = Choice(generation.model, generation.format, request)
@@ -72,15 +72,15 @@ async def _choice(generation: TokenGeneration, index: int, arrived: Arrived) -> 
                 if choice.tokens != before:
                     arrived(choice.tokens - before)
                 if choice.done:
-                    # Before the client is told: its reading must not hold the model's slot.
+                    # Before the client reads it: a slow client must not hold the model's slot.
                     await arrivals.aclose()
                 if events:
                     yield index, events
                 if choice.done:
                     return
     except GenerationFailed as error:
-        # Only the engine knows which guides it can follow, and says so when it is too late: behind
-        # reasoning, or where a schema's first words were still possible.
+        # Only the engine knows which guides it can follow, and may refuse one late: after the
+        # reasoning, or after a schema's first tokens.
         guided = request.sampling.guide is not None or generation.format.phases is not None
         if not guided or "guide" not in str(error):
             raise
@@ -99,7 +99,7 @@ def _arrivals(
 
 
 async def _choices(generation: TokenGeneration, arrived: Sequence[Arrived]) -> Replies:
-    # As many places as choices: a reader that stops stops the choices too.
+    # As many places as choices: when the reader stops, the choices stop too.
     queue: asyncio.Queue[tuple[int, list[ReplyEvent] | BaseException | None]]
     queue = asyncio.Queue(generation.choices)
 
@@ -130,15 +130,15 @@ async def _choices(generation: TokenGeneration, arrived: Sequence[Arrived]) -> R
 
 
 class Choice:
-    """One choice of a reply, from its token chunks; knows when it is over and why."""
+    """Reads one choice of a reply from its token chunks, up to its end and the reason for it."""
 
     __slots__ = (
-        "_begun",
         "_calls",
         "_counts",
         "_most_tokens",
         "_must_call",
         "_one_call",
+        "_prefill",
         "_reasons",
         "_reply",
         "_thinks",
@@ -149,7 +149,7 @@ class Choice:
     )
 
     def __init__(self, model: EngineModel, format: ReplyFormat, request: TokenRequest) -> None:
-        self._reply, self._begun = reply_stream(model, format)
+        self._reply, self._prefill = reply_stream(model, format)
         self._most_tokens = request.max_tokens
         self._tools = bool(format.definitions)
         self._one_call = format.one_call
@@ -164,9 +164,9 @@ class Choice:
 
     def read(self, chunks: Sequence[TokenChunk]) -> list[ReplyEvent]:
         events: list[ReplyEvent] = []
-        if self._begun:
-            events += self._begun
-            self._begun = []
+        if self._prefill:
+            events += self._prefill
+            self._prefill = []
             self._look_for_calls(events)
         for ids, logprobs, final, top in chunks:
             if ids:
@@ -184,15 +184,15 @@ class Choice:
         self.tokens += len(ids)
         if self._counts:
             events.append(Counted(self.tokens))
-        said = self._reply.feed(ids)
-        if said:
-            self._reasons = said[-1].__class__ is Reasoning
+        new = self._reply.feed(ids)
+        if new:
+            self._reasons = new[-1].__class__ is Reasoning
             before = len(events)
-            events += said
+            events += new
             if self._tools:
                 self._look_for_calls(events, before)
         if self._reasons:
-            # A call begins in silence: its name comes before its first event.
+            # A call's first tokens make no event before its name is complete.
             self._reasons = self._reply.marker is None or self._reply.marker in self._thinks
             self.reasoning_tokens += len(ids) if self._reasons else 0
         if not self.done and self._reply.stopped_by is not None:
@@ -209,11 +209,11 @@ class Choice:
 
     def _finish(self, reason: FinishReason, events: list[ReplyEvent]) -> None:
         before = len(events)
-        said = self._reply.finish(cut=reason == "length")
+        new = self._reply.finish(cut=reason == "length")
         if self._must_call:
-            # What is left of a call that was forced and cut before it had arguments.
-            said = [event for event in said if not isinstance(event, Answer)]
-        events += said
+            # The rest of a forced call that was cut before its arguments.
+            new = [event for event in new if not isinstance(event, Answer)]
+        events += new
         if self._tools:
             self._look_for_calls(events, before)
         if not self.done:
@@ -227,6 +227,6 @@ class Choice:
 
 
 def reply_stream(model: EngineModel, format: ReplyFormat) -> tuple[ReplyStream, list[Event]]:
-    """The reader of one reply, and what its begun words say already."""
-    text, parser, begun = reply_reader(model, format)
-    return ReplyStream(text, AnswerStop(format.stop), parser), begun
+    """The reader of one reply, and the events of its prefill."""
+    text, parser, prefill = reply_reader(model, format)
+    return ReplyStream(text, AnswerStop(format.stop), parser), prefill

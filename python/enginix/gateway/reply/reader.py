@@ -12,10 +12,10 @@ from enginix.generation.reply import ReplyFormat
 def reply_reader(
     model: EngineModel, format: ReplyFormat
 ) -> tuple[TextStream, ReplyParser, list[Event]]:
-    """The two of them, and what the words that begin the reply say already."""
+    """Both of them, and the events of the reply's prefill."""
     tools = format.tools if format.definitions else None
     text = model.tokenizer.stream(
-        keep=markers(format.reasoning, tools), continues=format.continues or bool(format.begun)
+        keep=markers(format.reasoning, tools), continues=format.continues or bool(format.prefill)
     )
     parser = reply_parser(
         format.reasoning,
@@ -24,4 +24,4 @@ def reply_reader(
         tools_wanted=tools is not None,
         definitions=format.definitions,
     )
-    return text, parser, parser.feed(format.begun) if format.begun else []
+    return text, parser, parser.feed(format.prefill) if format.prefill else []
