@@ -5,52 +5,33 @@ That process starts and ends children, which a gRPC library does not survive.
 
 from __future__ import annotations
 
-import asyncio
-
 from enginix.backends.openai.http import HttpClient
-from enginix.errors import BackendTimedOut, BackendUnavailable, GenerationFailed
+from enginix.backends.openai.server import probe
 
 PATH = "/v2/models/tensorrt_llm/generate_stream"
 # Any id below the smallest vocabulary will do.
 BODY = b'{"input_ids":[1],"input_lengths":1,"request_output_len":1,"streaming":true}'
-# Through preprocessing and postprocessing, which have processes of their own to lose.
+# Through preprocessing and postprocessing, whose processes can die on their own.
 TEXT_PATH = "/v2/models/ensemble/generate"
 TEXT_BODY = b'{"text_input":"a","max_tokens":1}'
-MAX_RESPONSE_BYTES = 64 << 10
+# An open connection delays a Triton's shutdown by ten seconds.
+HEADERS = {"Content-Type": "application/json", "Connection": "close"}
 
 
 class TritonProbe:
     def __init__(self, url: str, *, seconds: float) -> None:
-        self.name = f"Triton at {url}"
-        self._http = HttpClient(url, name=self.name)
+        self._http = HttpClient(url, name=f"Triton at {url}")
         self._seconds = seconds
 
     async def probe(self) -> None:
         """Return once a token came out: Triton's own readiness stays green with a dead model."""
-        await self._ask(PATH, BODY, b'"output_ids"', "token")
+        await probe(self._http, PATH, BODY, HEADERS, b'"output_ids"', self._seconds)
 
     async def probe_text(self) -> None:
         """Return once a text came out of `ensemble`, and thus of every model in the repository."""
-        await self._ask(TEXT_PATH, TEXT_BODY, b'"text_output"', "text")
-
-    async def _ask(self, path: str, body: bytes, proof: bytes, wanted: str) -> None:
-        # An open connection delays a Triton's shutdown by ten seconds.
-        headers = {"Content-Type": "application/json", "Connection": "close"}
-        try:
-            async with (
-                asyncio.timeout(self._seconds),
-                self._http.request("POST", path, body, headers) as answer,
-            ):
-                reply = await answer.read(MAX_RESPONSE_BYTES)
-        except TimeoutError:
-            raise BackendTimedOut(
-                f"{self.name} produced no {wanted} within {self._seconds:g} s"
-            ) from None
-        text = reply.decode(errors="replace").strip()[:500]
-        if answer.status != 200:
-            raise BackendUnavailable(f"{self.name} answered {answer.status}: {text}")
-        if proof not in reply:
-            raise GenerationFailed(f"{self.name} gave no {wanted}: {text}")
+        await probe(
+            self._http, TEXT_PATH, TEXT_BODY, HEADERS, b'"text_output"', self._seconds, "text"
+        )
 
     async def close(self) -> None:
         await self._http.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -54,7 +54,8 @@ class OpenAIBackend:
         # A connection closes with its request, so no token comes late.
         self.late_tokens = 0
         self._http = HttpClient(url, name=name)
-        self._authorization = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        authorization = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._headers = {"Content-Type": "application/json", **authorization}
         self._probe_seconds = probe_seconds
         self._silence = silence
         self._clock = clock
@@ -77,34 +78,49 @@ class OpenAIBackend:
 
         `streams`: the response is a stream, which is given up when it falls silent.
         """
-        headers = {"Content-Type": "application/json", **self._authorization}
-        if request_id:
-            headers["X-Request-Id"] = request_id
+        headers = {**self._headers, "X-Request-Id": request_id} if request_id else self._headers
         silence = self._silence if streams else None
         return self._http.request("POST", path, body, headers, silence=silence)
 
     async def probe(self) -> None:
         """Return once a token came out: a server's own health stays green without any."""
         body = {"model": self.model, "prompt": "Hi", "max_tokens": 1, "temperature": 0}
-        try:
-            async with (
-                asyncio.timeout(self._probe_seconds),
-                self.ask("/v1/completions", orjson.dumps(body), "probe") as answer,
-            ):
-                text = await answer.read_error()
-                if answer.status != 200:
-                    raise BackendUnavailable(
-                        f"{self.name} answered {answer.status}: {error_message(text)}"
-                    )
-        except TimeoutError:
-            raise BackendTimedOut(
-                f"{self.name} produced no token within {self._probe_seconds:g} s"
-            ) from None
-        if b'"choices"' not in text:
-            raise GenerationFailed(f"{self.name} ended a one-token answer without a token")
+        headers = {**self._headers, "X-Request-Id": "probe"}
+        await probe(
+            self._http,
+            "/v1/completions",
+            orjson.dumps(body),
+            headers,
+            b'"choices"',
+            self._probe_seconds,
+        )
 
     async def close(self) -> None:
         await self._http.close()
+
+
+async def probe(
+    http: HttpClient,
+    path: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    proof: bytes,
+    seconds: float,
+    wanted: str = "token",
+) -> None:
+    """Return once a response contains `proof` of what is `wanted`. Raises BackendError."""
+    try:
+        async with (
+            asyncio.timeout(seconds),
+            http.request("POST", path, body, headers) as response,
+        ):
+            text = await response.read_error()
+    except TimeoutError:
+        raise BackendTimedOut(f"{http.name} produced no {wanted} within {seconds:g} s") from None
+    if response.status != 200:
+        raise BackendUnavailable(f"{http.name} answered {response.status}: {error_message(text)}")
+    if proof not in text:
+        raise GenerationFailed(f"{http.name} gave no {wanted}: {error_message(text)}")
 
 
 def has_no_route(path: str, status: int, body: bytes) -> bool:

@@ -49,8 +49,7 @@ class ChatStream:
         customs: frozenset[str] = frozenset(),
     ) -> None:
         self._head = head(generation, "chat.completion.chunk")
-        self._with_usage = options is not None and options.include_usage
-        tails = Tails(generation, options)
+        self._tails = tails = Tails(generation, options)
         self._choices = [
             ChoiceChunks(self._head, index, tails, generation.model, customs)
             for index in range(generation.choices)
@@ -66,9 +65,7 @@ class ChatStream:
         return b"".join([chunks.encode(event) for event in events])
 
     def end(self, usage: Usage) -> bytes:
-        if not self._with_usage:
-            return DONE
-        return b'%b,"choices":[],"usage":%b}\n\n%b' % (self._head, dumps(usage_of(usage)), DONE)
+        return self._tails.end(self._head, usage)
 
     def fail(self, failure: Failure) -> bytes:
         return b"data: %b\n\n" % openai_error(failure)
@@ -80,14 +77,20 @@ class Tails:
     def __init__(self, generation: GenerationRequest, options: StreamOptions | None) -> None:
         self._prompt_tokens = generation.prompt_tokens
         # OpenAI sends the field with every chunk once it was asked for.
-        with_usage = options is not None and options.include_usage
-        self.first = b',"usage":null}\n\n' if with_usage else b"}\n\n"
+        self._with_usage = options is not None and options.include_usage
+        self.first = b',"usage":null}\n\n' if self._with_usage else b"}\n\n"
         if generation.counts:
             self.first = self.after(0)
 
     def after(self, tokens: int) -> bytes:
         usage = usage_of(Usage(self._prompt_tokens, tokens, 0))
         return b',"usage":%b}\n\n' % dumps(usage)
+
+    def end(self, head: bytes, usage: Usage) -> bytes:
+        """The last events of a stream whose chunks begin with `head`."""
+        if not self._with_usage:
+            return DONE
+        return b'%b,"choices":[],"usage":%b}\n\n%b' % (head, dumps(usage_of(usage)), DONE)
 
 
 class ChoiceChunks:

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from enginix.chat.events import Answer
-from enginix.gateway.api.chat_reply import DONE, Tails, fingerprint, head, usage_of
+from enginix.gateway.api.chat_reply import Tails, fingerprint, head, usage_of
 from enginix.gateway.http.document import WholeChoice
 from enginix.gateway.http.errors import Failure, openai_error
 from enginix.gateway.models.model import GenerationRequest, NamedModel
@@ -37,8 +37,7 @@ class CompletionStream:
         echoes: Sequence[str] = (),
     ) -> None:
         self._head = head(generation, "text_completion")
-        self._with_usage = options is not None and options.include_usage
-        tails = Tails(generation, options)
+        self._tails = tails = Tails(generation, options)
         self._choices = [
             ChoiceChunks(self._head, index, tails, generation.model)
             for index in range(generation.choices)
@@ -56,9 +55,7 @@ class CompletionStream:
         return b"".join([chunks.encode(event) for event in events])
 
     def end(self, usage: Usage) -> bytes:
-        if not self._with_usage:
-            return DONE
-        return b'%b,"choices":[],"usage":%b}\n\n%b' % (self._head, dumps(usage_of(usage)), DONE)
+        return self._tails.end(self._head, usage)
 
     def fail(self, failure: Failure) -> bytes:
         return b"data: %b\n\n" % openai_error(failure)
