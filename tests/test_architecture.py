@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -216,6 +217,13 @@ def test_only_the_command_line_prints(module: str) -> None:
     ]
     # convert.py runs inside TensorRT-LLM's own Python, where a line of text is its report.
     assert not printed or module == "engine/trtllm/convert.py"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_only_the_registry_asks_what_kind_a_model_is_of(module: str) -> None:
+    text = (PACKAGE / module).read_text(encoding="utf-8")
+    asked = re.search(r"isinstance\([^()]*(Served|Passthrough|Engine|Server)Model", text)
+    assert not asked or module == "gateway/models/registry.py"
 
 
 @pytest.mark.parametrize("module", MODULES)

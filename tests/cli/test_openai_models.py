@@ -44,7 +44,7 @@ async def test_a_row_may_name_the_formats_that_its_server_leaves_in_the_text(
         ({"tools": "think-tags"}, r"models\[0\].tools: 'think-tags' is none of hermes-json"),
         ({"starts_inside": 1}, "expected true or false, got 1"),
         ({"tool": "hermes-json"}, "unknown keys"),
-        ({"url": "nowhere"}, "no server's address"),
+        ({"url": "nowhere"}, "not a server's address"),
     ],
 )
 def test_a_mistake_in_a_row_is_named(more: dict[str, Any], words: str, tmp_path: Path) -> None:

@@ -21,7 +21,6 @@ from enginix.gateway.prompt.chat_request import (
     ChatGeneration,
     chat_request,
     count_prompt,
-    sent_chat_request,
 )
 from enginix.gateway.prompt.conversation import Conversation, prompt_of
 from enginix.gateway.prompt.defaults import SamplingDefaults, read_sampling_defaults
@@ -77,10 +76,8 @@ class PassthroughModel(ServerModel):
     async def prepare(
         self, conversation: Conversation, options: Options, limits: RequestLimits
     ) -> ChatGeneration:
-        if options.sent is None:
-            return chat_request(self, conversation, options)
         check_choices(1, options.choices, limits)
-        return sent_chat_request(self, conversation, options, options.sent)
+        return chat_request(self, conversation, options)
 
     async def count(self, conversation: Conversation, request_id: str) -> int:
         return await count_prompt(self, conversation, request_id)

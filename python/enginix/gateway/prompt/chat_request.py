@@ -27,7 +27,6 @@ from enginix.gateway.prompt.prepare import Options, check_stop
 from enginix.generation.reply import Arrived, Replies, ReplyFormat
 from enginix.generation.request import Guide
 
-STREAMED: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
 # Engines whose servers can count with every chunk.
 COUNTING = ("vllm", "trtllm")
 # Newer levels of reasoning effort -> those that all of them know.
@@ -64,22 +63,40 @@ def chat_request(
     model: ServerModel, conversation: Conversation, options: Options
 ) -> ChatGeneration:
     """Stop strings are not sent: servers look for them in the reasoning and in calls, too."""
-    check_stop(options)
-    messages = server_messages(model, conversation.messages)
-    blind = server_messages(model, readable(conversation.messages))
-    body: dict[str, Any] = {
-        "model": model.backend.model,
-        "messages": blind if model.backend.lacks(IMAGES) else messages,
-        **sampling_fields(options),
-        **conversation_fields(model, conversation),
-        **STREAMED,
-    }
-    if options.guide is not None:
-        body["response_format"] = response_format(model, options.guide)
-    format = reply_format(model, conversation, options.stop)
-    body = counted(model, body, options.stop)
-    chat = ChatCompletion(body, format, blind=None if blind == messages else blind)
+    stop = () if options.sent and keeps_stop_strings(options.sent) else options.stop
+    blind = None
+    if stop:
+        check_stop(options)
+    if options.sent is None:
+        body = {**sampling_fields(options), **conversation_fields(model, conversation)}
+        body["messages"] = messages = server_messages(model, conversation.messages)
+        without_images = server_messages(model, readable(conversation.messages))
+        blind = None if without_images == messages else without_images
+        if blind is not None and model.backend.lacks(IMAGES):
+            body["messages"] = blind
+        if options.guide is not None:
+            body["response_format"] = response_format(model, options.guide)
+    else:
+        # The server may know fields that are unknown here.
+        left_out = {"engine", "stop"} if stop else {"engine"}
+        body = {name: options.sent[name] for name in options.sent if name not in left_out}
+        if model.backend.lacks(REASONING):
+            body["messages"] = without_reasoning(body["messages"])
+    if conversation.tools:
+        body["tools"] = server_tools(model, conversation)
+        body["tool_choice"] = tool_choice(model, conversation)
+    body |= {"model": model.backend.model, "stream": True, "stream_options": counts(model, stop)}
+    format = reply_format(model, conversation, stop)
+    chat = ChatCompletion(body, format, options.choices, blind)
     return ChatGeneration(f"{options.id_prefix}{uuid4().hex}", model, chat)
+
+
+def counts(model: ServerModel, stop: tuple[str, ...]) -> dict[str, bool]:
+    """Usage at the end, and in every chunk where stop strings may cut the reply before it."""
+    usage = {"include_usage": True}
+    if stop and model.engine.startswith(COUNTING):
+        usage["continuous_usage_stats"] = True
+    return usage
 
 
 def sampling_fields(options: Options) -> dict[str, Any]:
@@ -104,9 +121,6 @@ def sampling_fields(options: Options) -> dict[str, Any]:
 
 def conversation_fields(model: ServerModel, conversation: Conversation) -> dict[str, Any]:
     body: dict[str, Any] = {}
-    if conversation.tools:
-        body["tools"] = server_tools(model, conversation)
-        body["tool_choice"] = tool_choice(model, conversation)
     if conversation.continues and model.engine == "vllm":
         # Others go on with a last message of the assistant's by themselves, or cannot.
         body |= {"add_generation_prompt": False, "continue_final_message": True}
@@ -116,26 +130,6 @@ def conversation_fields(model: ServerModel, conversation: Conversation) -> dict[
     if conversation.thinks is False:
         body["chat_template_kwargs"] = {"enable_thinking": False}
     return body
-
-
-def sent_chat_request(
-    model: ServerModel, conversation: Conversation, options: Options, sent: Mapping[str, Any]
-) -> ChatGeneration:
-    """A chat completion as the client `sent` it: the server may know fields unknown here."""
-    body = {**sent, "model": model.backend.model, **STREAMED}
-    body.pop("engine", None)
-    stop = () if keeps_stop_strings(sent) else options.stop
-    if stop:
-        check_stop(options)
-        del body["stop"]
-    if model.backend.lacks(REASONING):
-        body["messages"] = without_reasoning(sent["messages"])
-    if conversation.tools:
-        body["tools"] = server_tools(model, conversation)
-        body["tool_choice"] = tool_choice(model, conversation)
-    format = reply_format(model, conversation, stop)
-    chat = ChatCompletion(counted(model, body, stop), format, options.choices)
-    return ChatGeneration(f"{options.id_prefix}{uuid4().hex}", model, chat)
 
 
 async def count_prompt(model: ServerModel, conversation: Conversation, request_id: str) -> int:
@@ -155,14 +149,6 @@ async def count_prompt(model: ServerModel, conversation: Conversation, request_i
             code="unsupported_route",
         )
     return count
-
-
-def counted(model: ServerModel, body: dict[str, Any], stop: tuple[str, ...]) -> dict[str, Any]:
-    """The same request with counts in every chunk: a reply that is cut off has no last one."""
-    if not stop or not model.engine.startswith(COUNTING):
-        return body
-    options = {**STREAMED["stream_options"], "continuous_usage_stats": True}
-    return {**body, "stream_options": options}
 
 
 def reply_format(

@@ -116,8 +116,8 @@ def _guide_param(format: ReplyFormat, options: Options) -> str:
 def check_stop(options: Options) -> None:
     if "" in options.stop:
         raise RequestError(
-            f"{options.stop_param} contains an empty string, which would end every answer before it "
-            "starts; leave it out",
+            f"{options.stop_param} contains an empty string, which would end every answer before "
+            "it starts; leave it out",
             param=options.stop_param,
             code="invalid_value",
         )
