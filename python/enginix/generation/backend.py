@@ -17,11 +17,9 @@ class Server(Protocol):
     @property
     def late_tokens(self) -> int:
         """Count of tokens that arrived for cancelled requests: wasted work."""
-        ...
 
     async def probe(self) -> None:
         """Return once a token came out; raise BackendError when none did within the deadline."""
-        ...
 
     async def close(self) -> None: ...
 
@@ -34,8 +32,6 @@ class Backend(Server, Protocol):
 
         Iterate inside `contextlib.aclosing`: leaving the loop alone does not close a generator.
         """
-        ...
 
     async def supported(self) -> frozenset[str]:
         """Return the names of the Sampling fields that this model accepts."""
-        ...

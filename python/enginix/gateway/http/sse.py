@@ -75,7 +75,6 @@ class StreamEncoder(Protocol):
 
     def fail(self, failure: Failure) -> bytes:
         """The error as the stream's last event."""
-        ...
 
 
 class FailedStream(Response):

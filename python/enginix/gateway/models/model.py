@@ -23,16 +23,13 @@ class NamedModel(Protocol):
     @property
     def engine(self) -> str:
         """What a profile calls the server."""
-        ...
 
     @property
     def manifest(self) -> Manifest | None:
         """None where the engine belongs to another server."""
-        ...
 
     def spell(self, token: int) -> bytes:
         """A token's text; never called for tokens that came with theirs."""
-        ...
 
 
 class GenerationRequest(Protocol):
@@ -47,16 +44,13 @@ class GenerationRequest(Protocol):
     @property
     def prompt_tokens(self) -> int:
         """0 where only the server can count them: the reply's last event has the number."""
-        ...
 
     @property
     def counts(self) -> bool:
         """Whether every event is preceded by the number of tokens so far."""
-        ...
 
     def replies(self, request_id: str, arrived: Sequence[Arrived]) -> Replies:
         """The events of all choices; `arrived` has one counter for each. Use `aclosing`."""
-        ...
 
 
 class Model(NamedModel, Protocol):
@@ -69,31 +63,26 @@ class Model(NamedModel, Protocol):
     @property
     def contains(self) -> tuple[str, ...]:
         """An unknown name that contains one of these strings means this model."""
-        ...
 
     @property
     def created(self) -> int: ...
     @property
     def root(self) -> str:
         """What the model is called where it comes from."""
-        ...
 
     @property
     def defaults(self) -> SamplingDefaults: ...
     @property
     def takes_messages(self) -> bool:
         """Its server renders messages itself: it sees images and may know more fields than we."""
-        ...
 
     async def prepare(
         self, conversation: Conversation, options: Options, limits: RequestLimits
     ) -> GenerationRequest:
         """The request whose `replies` answer `conversation`. Raises RequestError."""
-        ...
 
     async def count(self, conversation: Conversation, request_id: str) -> int:
         """The prompt's tokens. Raises ResourceNotFound where the server cannot count them."""
-        ...
 
     def passthrough(
         self, path: str, sent: Mapping[str, Any], *, translatable: bool
@@ -102,4 +91,3 @@ class Model(NamedModel, Protocol):
 
         `translatable`: whether it can be.
         """
-        ...

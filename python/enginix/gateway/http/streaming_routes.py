@@ -25,7 +25,7 @@ class Route(NamedTuple):
     path: str
 
 
-class FastLane:
+class StreamingRoutes:
     """`handlers` by the path that they answer POST requests on."""
 
     def __init__(
