@@ -31,7 +31,7 @@ from typing import Any
 import uvicorn
 import uvloop
 
-from enginix.backends.http1 import HttpClient
+from enginix.backends.openai.http import HttpClient
 
 HERE = Path(__file__)
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -76,7 +76,7 @@ def http1(url: str) -> Read:
 
     async def read(body: bytes) -> AsyncIterator[bytes]:
         async with client.request("POST", PATH, body) as answer:
-            while piece := await answer.piece():
+            while piece := await answer.chunk():
                 yield piece
 
     return read
@@ -178,7 +178,7 @@ async def read(port: int, model: str, tokens: int, *, keeps: bool) -> int:
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 26)
     close = b"" if keeps else b"Connection: close\r\n"
     writer.write(
-        b"POST %b HTTP/1.1\r\nHost: x\r\n%bContent-Length: %d\r\n\r\n%b"
+        b"POST %b HTTP/1.1\r\nHost: localhost\r\n%bContent-Length: %d\r\n\r\n%b"
         % (PATH.encode(), close, len(body), body)
     )
     answer = await (reader.readuntil(b"0\r\n\r\n") if keeps else reader.read())

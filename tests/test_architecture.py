@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -17,7 +18,6 @@ PACKAGE = ROOT / "python" / "enginix"
 # are: add a line when you add the first import of another part.
 MAY_IMPORT = {
     "errors": set(),
-    "generation": set(),
     "owned": set(),
     "prerequisites": set(),
     "readiness": set(),
@@ -26,6 +26,8 @@ MAY_IMPORT = {
     "manifest": {"errors", "records"},
     "plain_files": {"errors"},
     "process": {"errors"},
+    # All that a gateway and a supervisor know of each other.
+    "supervision": {"errors", "records"},
     "catalog": {"errors", "manifest", "records"},
     "hub_files": {"errors", "plain_files", "records"},
     "marked": {"process"},
@@ -33,6 +35,21 @@ MAY_IMPORT = {
     "runtimes": {"errors", "prerequisites", "process", "records"},
     "chat": {"errors", "hub_files"},
     "checkpoint": {"catalog", "errors", "hub_files", "manifest", "plain_files", "records"},
+    "engine": {
+        "checkpoint",
+        "errors",
+        "hub_files",
+        "manifest",
+        "marked",
+        "plain_files",
+        "process",
+        "records",
+    },
+    "generation": {"chat"},
+    "triton": {"catalog", "errors", "generation", "manifest", "owned", "ports", "process"},
+    "backends": {"chat", "errors", "generation", "triton"},
+    "doctor": {"errors", "manifest", "ports", "prerequisites", "process", "triton"},
+    "gateway": {"backends", "catalog", "chat", "errors", "generation", "manifest", "supervision"},
     "serve": {
         "backends",
         "catalog",
@@ -45,30 +62,6 @@ MAY_IMPORT = {
         "readiness",
         "records",
         "runtimes",
-        "supervision",
-    },
-    "triton": {"catalog", "errors", "generation", "manifest", "owned", "ports", "process"},
-    # All that a gateway and a supervisor know of each other.
-    "supervision": {"errors", "records"},
-    "backends": {"errors", "generation", "triton"},
-    "doctor": {"errors", "manifest", "ports", "prerequisites", "process", "triton"},
-    "engine": {
-        "checkpoint",
-        "errors",
-        "hub_files",
-        "manifest",
-        "marked",
-        "plain_files",
-        "process",
-        "records",
-    },
-    "gateway": {
-        "backends",
-        "catalog",
-        "chat",
-        "errors",
-        "generation",
-        "manifest",
         "supervision",
     },
     "cli": {
@@ -239,6 +232,13 @@ def test_only_the_command_line_prints(module: str) -> None:
     ]
     # convert.py runs inside TensorRT-LLM's own Python, where a line of text is its report.
     assert not printed or module == "engine/trtllm/convert.py"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_only_the_registry_asks_what_kind_a_model_is_of(module: str) -> None:
+    text = (PACKAGE / module).read_text(encoding="utf-8")
+    asked = re.search(r"isinstance\([^()]*(Served|Passthrough|Engine|Server)Model", text)
+    assert not asked or module == "gateway/models/registry.py"
 
 
 @pytest.mark.parametrize("module", MODULES)

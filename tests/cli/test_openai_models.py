@@ -10,7 +10,7 @@ import pytest
 
 from enginix.cli.openai_models import read_models
 from enginix.errors import UsageError
-from enginix.gateway.models.registry import RelayedModel
+from enginix.gateway.models.registry import PassthroughModel
 from enginix.triton.client.client import TritonClient
 
 ROW = {"name": "ours", "engine": "vllm", "url": "http://127.0.0.1:1", "upstream": "theirs"}
@@ -20,11 +20,11 @@ def no_triton(address: str, vocabulary: int) -> TritonClient:
     raise AssertionError("no row is about it")
 
 
-def read(tmp_path: Path, **more: Any) -> RelayedModel:
+def read(tmp_path: Path, **more: Any) -> PassthroughModel:
     file = tmp_path / "models.json"
     file.write_text(json.dumps({"models": [{**ROW, **more}]}))
     (model,) = read_models(file, no_triton)()
-    assert isinstance(model, RelayedModel)
+    assert isinstance(model, PassthroughModel)
     return model
 
 
@@ -44,7 +44,7 @@ async def test_a_row_may_name_the_formats_that_its_server_leaves_in_the_text(
         ({"tools": "think-tags"}, r"models\[0\].tools: 'think-tags' is none of hermes-json"),
         ({"starts_inside": 1}, "expected true or false, got 1"),
         ({"tool": "hermes-json"}, "unknown keys"),
-        ({"url": "nowhere"}, "no server's address"),
+        ({"url": "nowhere"}, "not a server's address"),
     ],
 )
 def test_a_mistake_in_a_row_is_named(more: dict[str, Any], words: str, tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ import pytest
 from gateway.harness import events, server, user
 
 import enginix.serve
-from enginix.backends.openai import OpenAIBackend
-from enginix.gateway.models.registry import RelayedModel
+from enginix.backends.openai.server import OpenAIBackend
+from enginix.gateway.models.registry import PassthroughModel
 from enginix.runtimes.runtime import Runtime
 from tests.conftest import Log, free_ports
 
@@ -59,7 +59,7 @@ async def gateway(url: str) -> AsyncIterator[httpx.AsyncClient]:
     """Its answers as they are, as the model `own`, and told apart here, as `ours`."""
     formats: dict[str, Any] = {"reasoning": "think-tags", "tools": "hermes-json"}
     own, ours = (
-        RelayedModel(name, OpenAIBackend("llama-server", url, "demo"), "llama-server", **more)
+        PassthroughModel(name, OpenAIBackend("llama-server", url, "demo"), "llama-server", **more)
         for name, more in (("own", {}), ("ours", formats))
     )
     async with server(own, ours) as client:

@@ -9,8 +9,9 @@ from fakes.backend import FakeBackend
 from fakes.chat_server import chat_server, completion, texts
 from gateway.harness import events, ids, served, server
 
-from enginix.backends.openai import OpenAIBackend
-from enginix.gateway.models.registry import Model, RelayedModel
+from enginix.backends.openai.server import OpenAIBackend
+from enginix.gateway.models.model import Model
+from enginix.gateway.models.registry import PassthroughModel
 
 everywhere = pytest.mark.parametrize("theirs", [False, True], ids=["our model", "passed on"])
 
@@ -36,4 +37,4 @@ async def ask(
     async with chat_server(spoken) as (_, url):
         backend = OpenAIBackend("stand-in", url, "theirs")
         formats = {"reasoning": "think-tags", "tools": "hermes-json"}
-        return await asked(RelayedModel("ours", backend, "vllm", **formats), 200)
+        return await asked(PassthroughModel("ours", backend, "vllm", **formats), 200)

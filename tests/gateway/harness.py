@@ -19,7 +19,8 @@ import enginix.catalog.load as catalog
 from enginix.chat.template import ChatTemplate
 from enginix.chat.tokens import Tokenizer
 from enginix.gateway.app import create_app
-from enginix.gateway.models.registry import Model, ServedModel
+from enginix.gateway.models.model import Model
+from enginix.gateway.models.registry import ServedModel
 from enginix.gateway.prompt.defaults import SamplingDefaults
 from enginix.gateway.server import server_config
 from enginix.gateway.settings import Settings

@@ -12,8 +12,8 @@ from fakes.chat_server import CHAT, chat_server, completion
 from gateway.harness import events, ids, served, server, user
 from gateway.type_tables import check_type
 
-from enginix.backends.openai import OpenAIBackend
-from enginix.gateway.models.registry import RelayedModel
+from enginix.backends.openai.server import OpenAIBackend
+from enginix.gateway.models.registry import PassthroughModel
 
 RESPONSES = "/v1/responses"
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}}
@@ -52,7 +52,7 @@ async def ask(
         async with chat_server(completion(*deltas, reason="tool_calls")) as (stand_in, url):
             # It speaks the dialect as well, but not all of it.
             stand_in.routes[RESPONSES] = lambda _: b'{"error": {"message": "no such tool type"}}'
-            model = RelayedModel("ours", OpenAIBackend("it", url, "theirs"), "vllm")
+            model = PassthroughModel("ours", OpenAIBackend("it", url, "theirs"), "vllm")
             async with server(model) as client:
                 answer = await client.post(RESPONSES, json={"model": "ours", **asked})
         shown = stand_in.asked_at(CHAT)[0]["tools"]
@@ -429,7 +429,7 @@ async def test_another_servers_custom_calls_pass_as_they_are() -> None:
     said = completion({"tool_calls": [call]}, reason="tool_calls")
     async with (
         chat_server(said) as (stand_in, url),
-        server(RelayedModel("ours", OpenAIBackend("it", url, "theirs"), "vllm")) as client,
+        server(PassthroughModel("ours", OpenAIBackend("it", url, "theirs"), "vllm")) as client,
     ):
         body = {"model": "ours", "messages": user("Hi"), "stream": True}
         seen = events((await client.post(CHAT, json=body)).text)
@@ -460,7 +460,7 @@ async def test_a_server_that_knows_functions_only_is_shown_a_custom_tool_as_one(
     ]
     async with (
         chat_server(completion(*deltas, reason="tool_calls")) as (stand_in, url),
-        server(RelayedModel("ours", OpenAIBackend("it", url, "theirs"), "vllm")) as client,
+        server(PassthroughModel("ours", OpenAIBackend("it", url, "theirs"), "vllm")) as client,
     ):
         body = {"model": "ours", "messages": said, "tools": [CHAT_CUSTOM], "stream": stream}
         answer = await client.post(CHAT, json=body)

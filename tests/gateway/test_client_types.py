@@ -19,8 +19,8 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response, ResponseStreamEvent
 from openai.types.responses.response_item_list import ResponseItemList
 
-from enginix.backends.openai import OpenAIBackend
-from enginix.gateway.models.registry import RelayedModel
+from enginix.backends.openai.server import OpenAIBackend
+from enginix.gateway.models.registry import PassthroughModel
 
 REPLY = (
     "<think>\nI know that.\n</think>\n\nLet me look."
@@ -99,7 +99,9 @@ async def test_lists_have_their_clients_types() -> None:
 @pytest.mark.parametrize("theirs", [False, True])
 async def test_the_list_of_models_is_openais_and_anthropics_in_one(theirs: bool) -> None:
     backend = OpenAIBackend("nobody", "http://127.0.0.1:1", "x")
-    model = RelayedModel("ours", backend, "vllm") if theirs else served(FakeBackend(ids("Hello")))
+    model = (
+        PassthroughModel("ours", backend, "vllm") if theirs else served(FakeBackend(ids("Hello")))
+    )
     async with server(model) as client:
         listed = (await client.get("/v1/models")).json()
         shown = (await client.get(f"/v1/models/{model.name}")).json()

@@ -10,8 +10,8 @@ from fakes.backend import FakeBackend
 from fakes.wedged_server import Server
 from gateway.harness import events, ids, served, server
 
-from enginix.backends.openai import OpenAIBackend
-from enginix.gateway.models.registry import RelayedModel
+from enginix.backends.openai.server import OpenAIBackend
+from enginix.gateway.models.registry import PassthroughModel
 from enginix.gateway.settings import Settings
 
 PATH = "/api/v1/inference/stream"
@@ -51,7 +51,7 @@ async def test_a_model_of_another_server_is_asked_in_openais_words() -> None:
     stand_in = Server()
     listening = await asyncio.start_server(stand_in.serve, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-    model = RelayedModel("ours", OpenAIBackend("stand-in", url, "theirs"), "vllm")
+    model = PassthroughModel("ours", OpenAIBackend("stand-in", url, "theirs"), "vllm")
     async with server(model) as client:
         answer = await client.post(PATH, json={"modelId": "ours", "prompt": "Where?"})
     listening.close()

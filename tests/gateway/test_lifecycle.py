@@ -13,9 +13,9 @@ import httpx
 import pytest
 from gateway.harness import server, user
 
-from enginix.backends.openai import OpenAIBackend
+from enginix.backends.openai.server import OpenAIBackend
 from enginix.errors import BackendError
-from enginix.gateway.models.registry import RelayedModel
+from enginix.gateway.models.registry import PassthroughModel
 from enginix.gateway.settings import LoadLimits, Settings
 from enginix.serve.control import control_socket
 from enginix.serve.model_entry import ModelEntry
@@ -53,7 +53,7 @@ async def supervised_model(directory: Path, *, drain: float = 20.0) -> AsyncIter
     restarting = RestartingServer(ServerSpec("m", argv, directory / "log", is_ready, deadline=20))
     socket = directory / "control"
     settings = Settings(load=LoadLimits(drain=drain), supervisor=socket)
-    model = RelayedModel("m", OpenAIBackend("stand-in", url, "m"), "vllm")
+    model = PassthroughModel("m", OpenAIBackend("stand-in", url, "m"), "vllm")
     try:
         scheduler = ModelScheduler(
             [ManagedModel(ModelEntry("m", engine="vllm"), restarting, {"name": "m"})]
@@ -157,7 +157,7 @@ async def test_what_cannot_be_loaded_is_named(
 
 @pytest.mark.parametrize("path", ["load", "unload"])
 async def test_without_a_supervisor_nothing_changes(path: str) -> None:
-    model = RelayedModel("m", OpenAIBackend("stand-in", "http://127.0.0.1:1", "m"), "vllm")
+    model = PassthroughModel("m", OpenAIBackend("stand-in", "http://127.0.0.1:1", "m"), "vllm")
     async with server(model) as client:
         answer = await client.post(f"/v1/models/{path}", json={"model": "m"})
         asked = await client.post(CHAT, json=ASKED)

@@ -11,8 +11,8 @@ import pytest
 from fakes.backend import FakeBackend
 from gateway.harness import ids, served, server
 
-from enginix.backends.openai import OpenAIBackend
-from enginix.gateway.models.registry import RelayedModel
+from enginix.backends.openai.server import OpenAIBackend
+from enginix.gateway.models.registry import PassthroughModel
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -33,7 +33,7 @@ async def shown(url: str, profile: Path) -> str:
 @pytest.mark.skipif(BROWSER is None, reason="there is no Chromium here: apt install chromium")
 async def test_models_of_our_own_and_of_other_servers_are_shown(tmp_path: Path) -> None:
     ours = served(FakeBackend(ids("Hi")))
-    theirs = RelayedModel("qwen", OpenAIBackend("vLLM", "http://127.0.0.1:1", "q"), "vllm")
+    theirs = PassthroughModel("qwen", OpenAIBackend("vLLM", "http://127.0.0.1:1", "q"), "vllm")
     async with server(ours, theirs) as client:
         page = await shown(f"{client.base_url}/", tmp_path)
     assert "not answering" in page

@@ -11,8 +11,8 @@ from fakes.backend import FakeBackend
 from fakes.chat_server import CHAT, chat_server, completion, texts
 from gateway.harness import ids, served, server, user
 
-from enginix.backends.openai import OpenAIBackend
-from enginix.gateway.models.registry import RelayedModel
+from enginix.backends.openai.server import OpenAIBackend
+from enginix.gateway.models.registry import PassthroughModel
 
 RESPONSES, MESSAGES = "/v1/responses", "/v1/messages"
 URL = "data:image/png;base64,iVBORw0KGgo="
@@ -88,8 +88,8 @@ async def test_a_picture_that_is_asked_about_is_refused_where_codex_takes_it_out
     assert (error["param"], error["code"]) == ("input[0].content[1].image_url", "invalid_value")
 
 
-def seeing(url: str) -> RelayedModel:
-    return RelayedModel("ours", OpenAIBackend("it", url, "theirs"), "vllm")
+def seeing(url: str) -> PassthroughModel:
+    return PassthroughModel("ours", OpenAIBackend("it", url, "theirs"), "vllm")
 
 
 @pytest.mark.parametrize("again", [True, False])

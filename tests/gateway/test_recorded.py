@@ -17,8 +17,8 @@ from fakes.recorded_server import recording, replaying, segments
 from gateway.harness import server, user
 from httpx import AsyncClient, Response
 
-from enginix.backends.openai import OpenAIBackend
-from enginix.gateway.models.registry import RelayedModel
+from enginix.backends.openai.server import OpenAIBackend
+from enginix.gateway.models.registry import PassthroughModel
 
 CHAT, COMPLETIONS = "/v1/chat/completions", "/v1/completions"
 SERVERS = ("vllm", "llama", "trtllm")
@@ -44,7 +44,7 @@ async def gateway(name: str, seed: int | None, path: str = CHAT) -> AsyncIterato
     """A gateway before a server that answers this recording."""
     pieces = segments(recording(name), seed)
     async with replaying(path, pieces) as url:
-        model = RelayedModel("ours", OpenAIBackend("recorded", url, "demo"), "vllm")
+        model = PassthroughModel("ours", OpenAIBackend("recorded", url, "demo"), "vllm")
         async with server(model) as client:
             yield client
 

@@ -15,11 +15,12 @@ from gateway.harness import Call, application, events, ids, served, server, user
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enginix.backends.openai import OpenAIBackend
-from enginix.gateway.models.registry import RelayedModel
-from enginix.gateway.relay.events import Events
-from enginix.gateway.relay.rename import Rename
-from enginix.gateway.relay.usage import usage_in
+from enginix.backends.openai.rename import Rename
+from enginix.backends.openai.server import OpenAIBackend
+from enginix.backends.openai.sse import EventReader
+from enginix.backends.openai.usage import usage_in
+from enginix.gateway.models.registry import PassthroughModel
+from enginix.gateway.passthrough.dialect import is_terminal
 
 CHAT = "/v1/chat/completions"
 UPSTREAM = "models/Their-30B"
@@ -55,8 +56,8 @@ async def raw_upstream(answer: bytes) -> AsyncIterator[str]:
         listening.close()
 
 
-def relayed(url: str, **options: Any) -> RelayedModel:
-    return RelayedModel("ours", OpenAIBackend("stand-in", url, UPSTREAM), "vllm", **options)
+def relayed(url: str, **options: Any) -> PassthroughModel:
+    return PassthroughModel("ours", OpenAIBackend("stand-in", url, UPSTREAM), "vllm", **options)
 
 
 async def test_a_stream_comes_through_event_by_event_under_our_name() -> None:
@@ -339,11 +340,12 @@ def chunkings(data: bytes) -> list[list[bytes]]:
 def test_events_come_out_whole_for_every_chunking(line_break: bytes) -> None:
     data = b"data: one\n\n: note\n\ndata: [DONE]\n\n".replace(b"\n", line_break)
     for pieces in chunkings(data):
-        cut = Events()
+        cut = EventReader()
         out = [whole for piece in pieces if (whole := cut.feed(piece))]
         assert b"".join(out) == data
         assert all(whole.endswith(line_break * 2) for whole in out)
-        assert cut.ended(CHAT)
+        assert not cut.is_cut
+        assert is_terminal(cut.last, CHAT)
 
 
 def test_only_the_key_is_renamed_and_never_a_text_that_looks_like_it() -> None:
@@ -386,7 +388,7 @@ def test_no_bytes_are_too_strange_to_be_passed_on(data: bytes) -> None:
     Rename("ours").feed(data)
     Rename("ours").feed(b'data: {"model":"m"}\n' + data)
     usage_in(b'{"usage"' + data)
-    Events().feed(data)
+    EventReader().feed(data)
 
 
 def test_usage_is_found_in_the_last_event_that_has_it() -> None:

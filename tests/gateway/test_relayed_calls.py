@@ -11,9 +11,9 @@ from gateway.harness import events, server, user
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enginix.backends.openai import OpenAIBackend
-from enginix.gateway.models.registry import RelayedModel
-from enginix.gateway.relay.calls import StreamedCalls, mended_document
+from enginix.backends.openai.call_repair import StreamedCalls, mended_document
+from enginix.backends.openai.server import OpenAIBackend
+from enginix.gateway.models.registry import PassthroughModel
 
 A, B = '{"path":"a"}', '{"path":"b"}'
 TOOL = {"type": "function", "function": {"name": "read", "parameters": {"type": "object"}}}
@@ -32,8 +32,8 @@ def deltas(*calls: list[dict[str, Any]], reason: str | None = "tool_calls") -> l
     return [*said, *([chunk({}, reason)] if reason else []), DONE]
 
 
-def relayed(url: str) -> RelayedModel:
-    return RelayedModel("ours", OpenAIBackend("stand-in", url, "theirs"), "vllm")
+def relayed(url: str) -> PassthroughModel:
+    return PassthroughModel("ours", OpenAIBackend("stand-in", url, "theirs"), "vllm")
 
 
 def body(**more: Any) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from fakes.chat_server import CHAT, chat_server, chunk, completion, event, texts
 from gateway.harness import events, ids, served, server
 from gateway.type_tables import check_type
 
-from enginix.backends.openai import OpenAIBackend
-from enginix.gateway.models.registry import RelayedModel
+from enginix.backends.openai.server import OpenAIBackend
+from enginix.gateway.models.registry import PassthroughModel
 from enginix.gateway.prompt.defaults import SamplingDefaults
 
 PATH = "/v1/responses"
@@ -129,7 +129,7 @@ async def test_penalties_reach_the_engine() -> None:
 async def test_another_servers_answer_has_every_field_and_gets_every_wish() -> None:
     async with (
         chat_server(completion(*texts("Yes."))) as (stand_in, url),
-        server(RelayedModel("ours", OpenAIBackend("it", url, "x"), "vllm")) as client,
+        server(PassthroughModel("ours", OpenAIBackend("it", url, "x"), "vllm")) as client,
     ):
         asked = {"model": "ours", "input": "Hi", **ECHOED}
         whole = (await client.post(PATH, json=asked)).json()
@@ -196,7 +196,7 @@ async def test_another_servers_log_probabilities_are_shown(stream: bool) -> None
     ]
     async with (
         chat_server(said) as (stand_in, url),
-        server(RelayedModel("ours", OpenAIBackend("it", url, "x"), "vllm")) as client,
+        server(PassthroughModel("ours", OpenAIBackend("it", url, "x"), "vllm")) as client,
     ):
         body = {"model": "ours", "input": "Hi", "top_logprobs": 1, "stream": stream}
         answer = await client.post(PATH, json=body)

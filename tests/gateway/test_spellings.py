@@ -10,8 +10,8 @@ from fakes.backend import FakeBackend
 from fakes.chat_server import CHAT, chat_server, completion, texts
 from gateway.harness import ids, served, server, user
 
-from enginix.backends.openai import OpenAIBackend
-from enginix.gateway.models.registry import RelayedModel
+from enginix.backends.openai.server import OpenAIBackend
+from enginix.gateway.models.registry import PassthroughModel
 
 RESPONSES, MESSAGES, COUNT = "/v1/responses", "/v1/messages", "/v1/messages/count_tokens"
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
@@ -42,7 +42,7 @@ async def passed_on(path: str, body: dict[str, Any]) -> dict[str, Any]:
         for route in (RESPONSES, MESSAGES):
             stand_in.routes[route] = lambda _: b"{}"
         backend = OpenAIBackend("stand-in", url, "theirs")
-        async with server(RelayedModel("ours", backend, "vllm")) as client:
+        async with server(PassthroughModel("ours", backend, "vllm")) as client:
             await client.post(path, json={"model": "ours", **BASE[path], **body})
     (asked,) = stand_in.asked_at(path)
     return asked

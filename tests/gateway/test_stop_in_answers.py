@@ -9,8 +9,9 @@ from fakes.backend import FakeBackend
 from fakes.chat_server import CHAT, chat_server, completion, texts
 from gateway.harness import events, ids, served, server, user
 
-from enginix.backends.openai import OpenAIBackend
-from enginix.gateway.models.registry import Model, RelayedModel
+from enginix.backends.openai.server import OpenAIBackend
+from enginix.gateway.models.model import Model
+from enginix.gateway.models.registry import PassthroughModel
 
 MESSAGES = "/v1/messages"
 SAID = "<think>\nI think. END\n</think>\n\nIt is five.\nEND of it."
@@ -61,7 +62,7 @@ async def answer(path: str, said: str, *, theirs: bool, stream: bool) -> Any:
     if not theirs:
         return await asked(served(FakeBackend(ids(said))))
     async with chat_server(CALLED if said == CALL else SPOKEN) as (_, url):
-        return await asked(RelayedModel("ours", OpenAIBackend("it", url, "theirs"), "vllm"))
+        return await asked(PassthroughModel("ours", OpenAIBackend("it", url, "theirs"), "vllm"))
 
 
 theirs_too = pytest.mark.parametrize("theirs", [False, True], ids=["our model", "passed on"])
@@ -109,7 +110,7 @@ async def test_a_completion_of_plain_text_ends_anywhere() -> None:
 
 async def test_a_server_that_keeps_the_stop_string_is_left_to_it() -> None:
     async with chat_server(SPOKEN) as (stand_in, url):
-        model = RelayedModel("ours", OpenAIBackend("it", url, "theirs"), "vllm")
+        model = PassthroughModel("ours", OpenAIBackend("it", url, "theirs"), "vllm")
         async with server(model) as client:
             wishes = {**BODIES[CHAT], "include_stop_str_in_output": True, "stream": True}
             await client.post(CHAT, json={"model": "ours", **wishes})
@@ -121,7 +122,7 @@ async def test_tokens_are_counted_of_an_answer_that_was_stopped_here() -> None:
     usage = b'"usage": {"prompt_tokens": 11, "completion_tokens": 6, "total_tokens": 17}, "choices"'
     counted = [event.replace(b'"choices"', usage, 1) for event in SPOKEN[:-2]]
     async with chat_server(counted) as (stand_in, url):
-        model = RelayedModel("ours", OpenAIBackend("it", url, "theirs"), "vllm")
+        model = PassthroughModel("ours", OpenAIBackend("it", url, "theirs"), "vllm")
         async with server(model) as client:
             got = (await client.post(MESSAGES, json={"model": "ours", **BODIES[MESSAGES]})).json()
     assert stand_in.asked_at(CHAT)[0]["stream_options"]["continuous_usage_stats"] is True

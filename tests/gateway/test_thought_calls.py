@@ -9,8 +9,8 @@ from fakes.chat_server import CHAT, chat_server, completion, texts
 from gateway.either_way import ask, everywhere
 from gateway.harness import server, user
 
-from enginix.backends.openai import OpenAIBackend
-from enginix.gateway.models.registry import RelayedModel
+from enginix.backends.openai.server import OpenAIBackend
+from enginix.gateway.models.registry import PassthroughModel
 
 PARAMETERS = {"type": "object", "properties": {}}
 CHAT_TOOL = {"type": "function", "function": {"name": "now", "parameters": PARAMETERS}}
@@ -73,7 +73,7 @@ async def test_a_call_in_reasoning_that_the_server_took_out_itself_is_found_too(
         *texts(*([answer] if answer else [])),
     )
     async with chat_server(said) as (_, url):
-        model = RelayedModel(
+        model = PassthroughModel(
             "ours", OpenAIBackend("stand-in", url, "theirs"), "vllm", tools="hermes-json"
         )
         async with server(model) as client:

@@ -14,16 +14,17 @@ from gateway.harness import events, server, user
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enginix.backends.openai import OpenAIBackend
+from enginix.backends.openai.choice import Choice
+from enginix.backends.openai.server import OpenAIBackend
+from enginix.backends.openai.sse import EventReader, data_of
+from enginix.backends.openai.translate import ChatCompletion, Completion
 from enginix.chat.events import Message, collect
 from enginix.errors import EnginixError, GenerationFailed
 from enginix.gateway.api.chat_reply import ChatStream
 from enginix.gateway.api.messages_reply import MessageStream
-from enginix.gateway.models.registry import RelayedModel
-from enginix.gateway.prompt.request import Finished, Logprobs, RelayedAsk, ReplyFormat
-from enginix.gateway.upstream.chat import Completion
-from enginix.gateway.upstream.choice import Choice
-from enginix.gateway.upstream.server_events import ServerEvents
+from enginix.gateway.models.registry import PassthroughModel
+from enginix.gateway.prompt.chat_request import ChatGeneration
+from enginix.generation.reply import Finished, Logprobs, ReplyFormat
 
 LOOK = {
     "type": "function",
@@ -36,9 +37,9 @@ SAID = (
 FORMAT = ReplyFormat("think-tags", "hermes-json", definitions=(LOOK,))
 
 
-def relayed(url: str, **options: Any) -> RelayedModel:
+def relayed(url: str, **options: Any) -> PassthroughModel:
     formats = {"reasoning": "think-tags", "tools": "hermes-json", **options}
-    return RelayedModel("ours", OpenAIBackend("stand-in", url, "theirs"), "vllm", **formats)
+    return PassthroughModel("ours", OpenAIBackend("stand-in", url, "theirs"), "vllm", **formats)
 
 
 def chat(**fields: Any) -> dict[str, Any]:
@@ -176,19 +177,19 @@ async def test_completions_are_no_chats_and_pass_as_they_are() -> None:
     assert said.json() == {"model": "ours", "choices": [{"text": "<think>"}]}
 
 
-def relayed_ask(choices: int = 1) -> RelayedAsk:
-    model = RelayedModel("ours", OpenAIBackend("x", "http://127.0.0.1:1", "theirs"), "vllm")
-    return RelayedAsk("x", model, {}, FORMAT, choices)
+def generation() -> ChatGeneration:
+    model = PassthroughModel("ours", OpenAIBackend("x", "http://127.0.0.1:1", "theirs"), "vllm")
+    return ChatGeneration("x", model, ChatCompletion({}, FORMAT))
 
 
 def message_of(pieces: list[bytes]) -> tuple[Message, Finished]:
     """The message that a stream spells, however it is cut."""
-    completed, stream = Completion(relayed_ask(), "x"), ServerEvents()
+    completed, stream = Completion(FORMAT, 1, "x"), EventReader()
     said = []
     for piece in pieces:
-        completed.read(stream.feed(piece))
+        completed.read(data_of(stream.feed(piece)))
         said += [event for _, events, _ in completed.take() for event in events]
-    completed.read(stream.finish())
+    completed.read(data_of(stream.finish()))
     said += [event for _, events, _ in completed.take() for event in events]
     said += [event for _, events, _ in completed.finish() for event in events]
     finished = said.pop()
@@ -226,8 +227,8 @@ def test_any_cutting_of_the_text_and_of_the_stream_gives_the_same_message(
 @given(text=st.text(max_size=60), places=cuts)
 def test_a_text_without_any_format_comes_through_unchanged(text: str, places: list[int]) -> None:
     said = completion(*texts(*(cut(text, places) if text else [])))
-    completed = Completion(RelayedAsk("x", relayed_ask().model, {}, ReplyFormat()), "x")
-    completed.read(ServerEvents().feed(b"".join(said)))
+    completed = Completion(ReplyFormat(), 1, "x")
+    completed.read(data_of(EventReader().feed(b"".join(said))))
     spoken = [each for _, events, _ in completed.take() for each in events]
     assert (
         collect(each for each in spoken if not isinstance(each, Logprobs | Finished)).content
@@ -247,12 +248,12 @@ CHUNKS = st.fixed_dictionaries(
 
 @given(chunks=st.lists(CHUNKS | JSON, max_size=4))
 def test_whatever_a_server_sends_it_is_an_answer_or_a_failure_of_its_own(chunks: list[Any]) -> None:
-    completed = Completion(relayed_ask(), "x")
+    completed = Completion(FORMAT, 1, "x")
     with suppress(EnginixError):
         completed.read([json.dumps(chunk).encode() for chunk in chunks])
         for _, events, _ in [*completed.take(), *completed.finish()]:
-            ChatStream(relayed_ask()).encode(0, events)
-            MessageStream(relayed_ask()).encode(0, events)
+            ChatStream(generation()).encode(0, events)
+            MessageStream(generation()).encode(0, events)
 
 
 CALLS = {

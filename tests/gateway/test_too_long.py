@@ -11,8 +11,8 @@ from fakes.backend import FakeBackend
 from fakes.chat_server import CHAT, chat_server
 from gateway.harness import events, ids, served, server, user
 
-from enginix.backends.openai import OpenAIBackend
-from enginix.gateway.models.registry import RelayedModel
+from enginix.backends.openai.server import OpenAIBackend
+from enginix.gateway.models.registry import PassthroughModel
 
 RESPONSES, MESSAGES, COMPLETIONS = "/v1/responses", "/v1/messages", "/v1/completions"
 LONG = "word " * 600
@@ -117,7 +117,9 @@ async def test_another_servers_words_for_it_become_those_that_agents_know(
         stand_in.routes[CHAT] = lambda _: json.dumps(said).encode()
         if speaks:
             stand_in.routes[path] = lambda _: json.dumps(said).encode()
-        async with server(RelayedModel("ours", OpenAIBackend("it", url, "x"), "vllm")) as client:
+        async with server(
+            PassthroughModel("ours", OpenAIBackend("it", url, "x"), "vllm")
+        ) as client:
             answer = await client.post(path, json={"model": "ours", **body(path, "Hi")})
     assert answer.status_code == 400
     error = answer.json()["error"]
@@ -136,7 +138,9 @@ async def test_a_stream_of_responses_says_it_where_codex_looks(speaks: bool) -> 
         stand_in.routes[CHAT] = lambda _: refused
         if speaks:
             stand_in.routes[RESPONSES] = lambda _: refused
-        async with server(RelayedModel("ours", OpenAIBackend("it", url, "x"), "vllm")) as client:
+        async with server(
+            PassthroughModel("ours", OpenAIBackend("it", url, "x"), "vllm")
+        ) as client:
             asked = {"model": "ours", "input": "Hi", "stream": True}
             answer = await client.post(RESPONSES, json=asked)
     assert answer.status_code == 200
@@ -154,7 +158,9 @@ async def test_a_wish_for_more_tokens_than_there_is_room_for_is_not_a_long_promp
     async with chat_server() as (stand_in, url):
         stand_in.status = 400
         stand_in.routes[CHAT] = lambda _: json.dumps({"error": {"message": words}}).encode()
-        async with server(RelayedModel("ours", OpenAIBackend("it", url, "x"), "vllm")) as client:
+        async with server(
+            PassthroughModel("ours", OpenAIBackend("it", url, "x"), "vllm")
+        ) as client:
             asked = {"model": "ours", **body(MESSAGES, "Hi")}
             answer = await client.post(MESSAGES, json=asked)
     assert len(stand_in.asked_at(CHAT)) == 2
@@ -165,7 +171,9 @@ async def test_a_full_queue_says_how_long_to_wait_in_words() -> None:
     async with chat_server() as (stand_in, url):
         stand_in.status = 429
         stand_in.routes[CHAT] = lambda _: b'{"error": {"message": "busy"}}'
-        async with server(RelayedModel("ours", OpenAIBackend("it", url, "x"), "vllm")) as client:
+        async with server(
+            PassthroughModel("ours", OpenAIBackend("it", url, "x"), "vllm")
+        ) as client:
             answer = await client.post(CHAT, json={"model": "ours", **body(CHAT, "Hi")})
     assert answer.status_code == 429
     assert re.search(r"try again in \d+s", answer.json()["error"]["message"])

@@ -15,8 +15,8 @@ from fakes.chat_server import CHAT, chat_server, chunk, completion, event, texts
 from fakes.trtllm_serve.server import TrtllmServer
 from gateway.harness import Call, application, events, server, user
 
-from enginix.backends.openai import LACK_SECONDS, OpenAIBackend
-from enginix.gateway.models.registry import RelayedModel
+from enginix.backends.openai.server import LACK_SECONDS, OpenAIBackend
+from enginix.gateway.models.registry import PassthroughModel
 
 MESSAGES, RESPONSES, COUNT = "/v1/messages", "/v1/responses", "/v1/messages/count_tokens"
 UPSTREAM = "models/Their-30B"
@@ -35,8 +35,8 @@ CALL = completion(
 LOOK = {"type": "object", "properties": {"at": {"type": "string"}}}
 
 
-def relayed(url: str, engine: str = "trtllm") -> RelayedModel:
-    return RelayedModel("ours", OpenAIBackend("stand-in", url, UPSTREAM), engine)
+def relayed(url: str, engine: str = "trtllm") -> PassthroughModel:
+    return PassthroughModel("ours", OpenAIBackend("stand-in", url, UPSTREAM), engine)
 
 
 def message(**fields: Any) -> dict[str, Any]:
@@ -336,7 +336,7 @@ async def test_a_route_that_is_missing_is_tried_once_a_minute() -> None:
     now = 0.0
     async with chat_server(HELLO) as (stand_in, url):
         backend = OpenAIBackend("stand-in", url, UPSTREAM, clock=lambda: now)
-        async with server(RelayedModel("ours", backend, "trtllm")) as client:
+        async with server(PassthroughModel("ours", backend, "trtllm")) as client:
             for moment in (0.0, 1.0, LACK_SECONDS - 1, LACK_SECONDS + 1):
                 now = moment
                 assert (await client.post(MESSAGES, json=message())).status_code == 200
@@ -350,7 +350,7 @@ async def test_a_server_that_was_away_is_asked_again_at_once() -> None:
         assert model.backend.lacks(MESSAGES)
     backend = OpenAIBackend("stand-in", url, UPSTREAM)
     backend.mark_unsupported(MESSAGES)
-    async with server(RelayedModel("ours", backend, "trtllm")) as client:
+    async with server(PassthroughModel("ours", backend, "trtllm")) as client:
         assert (await client.post(MESSAGES, json=message())).status_code == 503
     assert not backend.lacks(MESSAGES)
 
@@ -493,7 +493,7 @@ async def test_a_server_that_falls_silent_in_a_stream_is_given_up(path: str, aft
     async with chat_server(HELLO) as (stand_in, url):
         stand_in.stays_after = after
         backend = OpenAIBackend("stand-in", url, UPSTREAM, silence=0.05)
-        async with server(RelayedModel("ours", backend, "trtllm")) as client:
+        async with server(PassthroughModel("ours", backend, "trtllm")) as client:
             answer = await client.post(path, json=message(stream=True))
             whole = await client.post(MESSAGES, json=message())
         await asyncio.wait_for(stand_in.left.wait(), 5)

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from enginix.backends.openai import OpenAIBackend
+from enginix.backends.openai.server import OpenAIBackend
 from enginix.errors import BackendError
 from enginix.serve.restart import RestartingServer
 from enginix.serve.server_process import ServerSpec, State

@@ -1,56 +1,37 @@
-"""Asks a Triton for one token over HTTP: for whoever watches it and does not generate with it.
+"""Probes a Triton for one token over HTTP, in a process that watches it but does not generate.
 
-No gRPC library in the process that starts and ends children: it minds their being forked.
+That process starts and ends children, which a gRPC library does not survive.
 """
 
 from __future__ import annotations
 
-import asyncio
-
-from enginix.backends.http1 import HttpClient
-from enginix.errors import BackendTimedOut, BackendUnavailable, GenerationFailed
+from enginix.backends.openai.http import HttpClient
+from enginix.backends.openai.server import probe
 
 PATH = "/v2/models/tensorrt_llm/generate_stream"
 # Any id below the smallest vocabulary will do.
-QUESTION = b'{"input_ids":[1],"input_lengths":1,"request_output_len":1,"streaming":true}'
-# Through preprocessing and postprocessing, which have processes of their own to lose.
+BODY = b'{"input_ids":[1],"input_lengths":1,"request_output_len":1,"streaming":true}'
+# Through preprocessing and postprocessing, whose processes can die on their own.
 TEXT_PATH = "/v2/models/ensemble/generate"
-TEXT_QUESTION = b'{"text_input":"a","max_tokens":1}'
-MAX_RESPONSE_BYTES = 64 << 10
+TEXT_BODY = b'{"text_input":"a","max_tokens":1}'
+# An open connection delays a Triton's shutdown by ten seconds.
+HEADERS = {"Content-Type": "application/json", "Connection": "close"}
 
 
 class TritonProbe:
     def __init__(self, url: str, *, seconds: float) -> None:
-        self.name = f"Triton at {url}"
-        self._http = HttpClient(url, name=self.name)
+        self._http = HttpClient(url, name=f"Triton at {url}")
         self._seconds = seconds
 
     async def probe(self) -> None:
         """Return once a token came out: Triton's own readiness stays green with a dead model."""
-        await self._ask(PATH, QUESTION, b'"output_ids"', "token")
+        await probe(self._http, PATH, BODY, HEADERS, b'"output_ids"', self._seconds)
 
     async def probe_text(self) -> None:
-        """Return once a text came out of `ensemble`, and so of every model of the repository."""
-        await self._ask(TEXT_PATH, TEXT_QUESTION, b'"text_output"', "text")
-
-    async def _ask(self, path: str, question: bytes, proof: bytes, wanted: str) -> None:
-        # An open connection keeps a Triton that was told to end waiting for it, ten seconds long.
-        headers = {"Content-Type": "application/json", "Connection": "close"}
-        try:
-            async with (
-                asyncio.timeout(self._seconds),
-                self._http.request("POST", path, question, headers) as answer,
-            ):
-                body = await answer.read(MAX_RESPONSE_BYTES)
-        except TimeoutError:
-            raise BackendTimedOut(
-                f"{self.name} produced no {wanted} within {self._seconds:g} s"
-            ) from None
-        text = body.decode(errors="replace").strip()[:500]
-        if answer.status != 200:
-            raise BackendUnavailable(f"{self.name} answered {answer.status}: {text}")
-        if proof not in body:
-            raise GenerationFailed(f"{self.name} gave no {wanted}: {text}")
+        """Return once a text came out of `ensemble`, and thus of every model in the repository."""
+        await probe(
+            self._http, TEXT_PATH, TEXT_BODY, HEADERS, b'"text_output"', self._seconds, "text"
+        )
 
     async def close(self) -> None:
         await self._http.close()

@@ -9,11 +9,12 @@ from typing import Any
 
 import orjson
 
-from enginix.backends.openai import SILENCE_SECONDS, OpenAIBackend
+from enginix.backends.openai.server import SILENCE_SECONDS, OpenAIBackend
 from enginix.backends.triton import TritonBackend
 from enginix.chat.reply import REASONING, TOOLS
 from enginix.errors import UsageError
-from enginix.gateway.models.registry import Model, Names, RelayedModel, read_engine
+from enginix.gateway.models.model import Model
+from enginix.gateway.models.registry import Names, PassthroughModel, read_engine
 from enginix.triton.client.address import parse_addresses
 from enginix.triton.client.client import TritonClient
 
@@ -118,7 +119,7 @@ def _relayed(
         raise UsageError(f"{where}.starts_inside: expected true or false, got {starts_inside!r}")
 
     def open_model() -> Model:
-        return RelayedModel(
+        return PassthroughModel(
             names.name,
             OpenAIBackend(name, url, upstream, silence=silence),
             engine,

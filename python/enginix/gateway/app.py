@@ -28,14 +28,14 @@ from enginix.gateway.api import (
     tokenize,
 )
 from enginix.gateway.http.errors import is_internal
-from enginix.gateway.http.fast_lane import FastLane
 from enginix.gateway.http.heartbeat import beating
 from enginix.gateway.http.middleware import Authorization, RequestLog, failure_response
 from enginix.gateway.http.openapi import add_schemas
 from enginix.gateway.http.origin import BrowserGuard
 from enginix.gateway.http.scope import record_of
+from enginix.gateway.http.streaming_routes import StreamingRoutes
 from enginix.gateway.models.first_token_watch import models_watched
-from enginix.gateway.models.registry import Model
+from enginix.gateway.models.model import Model
 from enginix.gateway.models.state import Gateway
 from enginix.gateway.schema.chat import ChatRequest
 from enginix.gateway.schema.completions import CompletionRequest
@@ -116,7 +116,7 @@ def create_app(
     for kind in (EnginixError, HTTPException, ClientDisconnect):
         app.add_exception_handler(kind, answer_failure)
     # The last one added is the outermost.
-    app.add_middleware(FastLane, handlers=STREAMING, failed=answer_failure)
+    app.add_middleware(StreamingRoutes, handlers=STREAMING, failed=answer_failure)
     if settings.api_keys:
         app.add_middleware(Authorization, keys=sorted(settings.api_keys))
     if settings.cors_origins:

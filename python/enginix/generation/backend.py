@@ -8,8 +8,8 @@ from typing import Protocol
 from enginix.generation.request import TokenChunk, TokenRequest
 
 
-class Backend(Protocol):
-    """Generates with one model. Failures raise BackendError; a bad request raises RequestError."""
+class Server(Protocol):
+    """Generates with one model. Failures raise BackendError."""
 
     @property
     def name(self) -> str: ...
@@ -17,21 +17,21 @@ class Backend(Protocol):
     @property
     def late_tokens(self) -> int:
         """Count of tokens that arrived for cancelled requests: wasted work."""
-        ...
+
+    async def probe(self) -> None:
+        """Return once a token came out; raise BackendError when none did within the deadline."""
+
+    async def close(self) -> None: ...
+
+
+class Backend(Server, Protocol):
+    """A server that takes token ids. A bad request raises RequestError."""
 
     def generate(self, request: TokenRequest) -> AsyncGenerator[list[TokenChunk], None]:
         """Yield every chunk that has arrived since the last item; closing the generator cancels.
 
         Iterate inside `contextlib.aclosing`: leaving the loop alone does not close a generator.
         """
-        ...
 
     async def supported(self) -> frozenset[str]:
         """Return the names of the Sampling fields that this model accepts."""
-        ...
-
-    async def probe(self) -> None:
-        """Return once a token came out; raise BackendError when none does within the deadline."""
-        ...
-
-    async def close(self) -> None: ...

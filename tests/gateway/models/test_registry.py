@@ -7,15 +7,17 @@ from pathlib import Path
 import pytest
 from triton.engines import tensorrt_llm_manifest
 
-from enginix.backends.openai import OpenAIBackend
+from enginix.backends.openai.server import OpenAIBackend
 from enginix.errors import EngineDamaged, ModelNotFound, RequestError
-from enginix.gateway.models.registry import Models, RelayedModel, read_engine
+from enginix.gateway.models.registry import Models, PassthroughModel, read_engine
 from enginix.manifest import write_manifest
 
 
-def model(name: str, aliases: tuple[str, ...] = (), contains: tuple[str, ...] = ()) -> RelayedModel:
+def model(
+    name: str, aliases: tuple[str, ...] = (), contains: tuple[str, ...] = ()
+) -> PassthroughModel:
     backend = OpenAIBackend("nobody", "http://127.0.0.1:1", name)
-    return RelayedModel(name, backend, "vllm", aliases, contains)
+    return PassthroughModel(name, backend, "vllm", aliases, contains)
 
 
 MODELS = Models(
@@ -59,7 +61,7 @@ def test_an_engine_whose_template_is_a_link_out_of_it_is_refused(tmp_path: Path)
 BOTH = Models(
     [
         model("tiny", ("chat",)),
-        RelayedModel(
+        PassthroughModel(
             "big", OpenAIBackend("nobody", "http://127.0.0.1:1", "b"), "trtllm", ("chat",)
         ),
     ]

@@ -8,9 +8,9 @@ from fakes.backend import FakeBackend
 from fakes.chat_server import chat_server, completion, texts
 from gateway.harness import ids, served, server, user
 
-from enginix.backends.openai import OpenAIBackend
+from enginix.backends.openai.server import OpenAIBackend
 from enginix.errors import RequestError
-from enginix.gateway.models.registry import RelayedModel
+from enginix.gateway.models.registry import PassthroughModel
 from enginix.gateway.prompt.guide_limits import check_body, check_guide, check_schema
 from enginix.gateway.settings import GuideLimits, RequestLimits
 from enginix.generation.request import Guide
@@ -159,7 +159,7 @@ async def test_no_server_is_asked_for_it_whoever_writes_the_dialect(path: str) -
     }
     async with chat_server(completion(*texts("Hello"))) as (stand_in, url):
         backend = OpenAIBackend("theirs", url, "theirs")
-        model = RelayedModel("ours", backend, "vllm", reasoning="think-tags")
+        model = PassthroughModel("ours", backend, "vllm", reasoning="think-tags")
         async with server(model) as client:
             answer = await client.post(path, json=body)
         assert answer.status_code == 400

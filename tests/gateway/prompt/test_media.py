@@ -8,9 +8,9 @@ import pytest
 from fakes.chat_server import chat_server, completion, texts
 from gateway.harness import server
 
-from enginix.backends.openai import OpenAIBackend
+from enginix.backends.openai.server import OpenAIBackend
 from enginix.errors import RequestError
-from enginix.gateway.models.registry import RelayedModel
+from enginix.gateway.models.registry import PassthroughModel
 from enginix.gateway.prompt.media import check_media
 from enginix.gateway.settings import RequestLimits, Settings
 
@@ -106,7 +106,7 @@ def test_an_address_that_is_no_text_is_refused(odd: Any) -> None:
 )
 async def test_a_server_is_never_asked_for_what_is_refused(formats: dict[str, Any]) -> None:
     async with chat_server(completion(*texts("Hello"))) as (stand_in, url):
-        model = RelayedModel("ours", OpenAIBackend("theirs", url, "theirs"), "vllm", **formats)
+        model = PassthroughModel("ours", OpenAIBackend("theirs", url, "theirs"), "vllm", **formats)
         async with server(model) as client:
             for path, body in everywhere(FETCHED[0]):
                 refused = await client.post(path, json=body)

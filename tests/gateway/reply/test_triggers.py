@@ -7,8 +7,8 @@ from fakes.backend import FakeBackend
 from gateway.harness import ids, served
 
 from enginix.chat.tools.call_guide import CallGuide, call_guide, functions_of
-from enginix.gateway.prompt.request import Phases, ReplyFormat
 from enginix.gateway.reply.triggers import Found, Watch
+from enginix.generation.reply import Phases, ReplyFormat
 from enginix.generation.request import Guide, TokenChunk
 from enginix.manifest import Chat
 

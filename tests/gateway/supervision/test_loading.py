@@ -14,9 +14,9 @@ import httpx
 import pytest
 from gateway.harness import events, server, user
 
-from enginix.backends.openai import OpenAIBackend
+from enginix.backends.openai.server import OpenAIBackend
 from enginix.errors import BackendError
-from enginix.gateway.models.registry import RelayedModel
+from enginix.gateway.models.registry import PassthroughModel
 from enginix.gateway.settings import LoadLimits, Settings
 from enginix.serve.control import control_socket
 from enginix.serve.model_entry import ModelEntry
@@ -77,8 +77,8 @@ def managed_model(
     return ManagedModel(entry, restarting, {"name": entry.name, "url": url})
 
 
-def model_of(row: Mapping[str, Any]) -> RelayedModel:
-    return RelayedModel(row["name"], OpenAIBackend("stand-in", row["url"], "m"), "vllm")
+def model_of(row: Mapping[str, Any]) -> PassthroughModel:
+    return PassthroughModel(row["name"], OpenAIBackend("stand-in", row["url"], "m"), "vllm")
 
 
 @asynccontextmanager

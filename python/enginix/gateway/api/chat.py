@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import orjson
+from collections.abc import Mapping
+from typing import Any
+
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from enginix.errors import RequestError
-from enginix.gateway.api.chat_input import functions, said, with_functions_only
+from enginix.gateway.api.chat_input import functions, plain_messages, with_functions_only
 from enginix.gateway.api.chat_reply import ChatDocument, ChatStream
-from enginix.gateway.http.body import read, read_bytes
+from enginix.gateway.http.body import read, read_document
 from enginix.gateway.http.document import WholeReply
 from enginix.gateway.http.openapi import described
 from enginix.gateway.http.scope import gateway_of, note_prompt
 from enginix.gateway.http.sse import EventStream
-from enginix.gateway.models.registry import RelayedModel, ServedModel
+from enginix.gateway.passthrough.adapt import CHAT, plain_body
+from enginix.gateway.passthrough.route import pass_through
 from enginix.gateway.prompt.conversation import Conversation
 from enginix.gateway.prompt.parameters import (
     among,
@@ -26,12 +29,8 @@ from enginix.gateway.prompt.parameters import (
     stop_strings,
     unsupported,
 )
-from enginix.gateway.prompt.prepare import Options, chat_ask, check_choices
-from enginix.gateway.prompt.request import AnyAsk, Ask, RelayedAsk
-from enginix.gateway.prompt.sampling import sampling_of
+from enginix.gateway.prompt.prepare import Options
 from enginix.gateway.prompt.structured_output import guide_of
-from enginix.gateway.relay import relay
-from enginix.gateway.relay.adapt import CHAT, keeps_stop_strings, plain_body
 from enginix.gateway.schema.chat import (
     AllowedChoice,
     ChatRequest,
@@ -39,7 +38,6 @@ from enginix.gateway.schema.chat import (
     NamedCustom,
     NamedTool,
 )
-from enginix.gateway.upstream.question import relayed_chat
 
 router = APIRouter(tags=["OpenAI"])
 
@@ -55,23 +53,27 @@ IMPOSSIBLE = {
 @router.post("/v1/chat/completions", **described(ChatRequest, streams=True))
 async def create_chat_completion(request: Request) -> Response:
     """Answer a conversation, streamed or whole."""
-    return await relay(request, answer_chat) or await answer_chat(request)
+    return await pass_through(request, answer_chat) or await answer_chat(request)
 
 
 async def answer_chat(request: Request) -> Response:
-    """The answer of a model of ours, or of a server's whose texts are told apart here."""
+    """The reply whose reasoning and calls are separated here."""
     gateway = gateway_of(request)
     chat = await read(request, ChatRequest)
     check_stream_options(chat.stream_options, chat.stream)
     model = gateway.models.resolve(chat.model, chat.engine)
-    if isinstance(model, RelayedModel):
-        ask: AnyAsk = await relayed_ask_of(request, chat, model)
-    else:
-        ask = await ask_of(request, chat, model)
+    if not model.takes_messages:
+        check(chat)
+    conversation = conversation_of(chat, guided=guide_of(chat) is not None)
+    note_prompt(request, conversation.messages)
+    sent = await sent_chat(request) if model.takes_messages else None
+    options = options_of(chat, sent)
+    generation = await model.prepare(conversation, options, gateway.settings.request)
     customs = custom_names(chat)
     if chat.stream:
-        return EventStream(gateway, ask, ChatStream(ask, chat.stream_options, customs))
-    return WholeReply(gateway, ask, ChatDocument(ask, customs))
+        stream = ChatStream(generation, chat.stream_options, customs)
+        return EventStream(gateway, generation, stream)
+    return WholeReply(gateway, generation, ChatDocument(generation, customs))
 
 
 def custom_names(chat: ChatRequest) -> frozenset[str]:
@@ -79,23 +81,10 @@ def custom_names(chat: ChatRequest) -> frozenset[str]:
     return frozenset(tool.custom.name for tool in tools if isinstance(tool, CustomTool))
 
 
-async def ask_of(request: Request, chat: ChatRequest, model: ServedModel) -> Ask:
-    check(chat)
-    options = options_of(chat, model)
-    conversation = conversation_of(chat, guided=options.sampling.guide is not None)
-    note_prompt(request, conversation.messages)
-    limits = gateway_of(request).settings.request
-    return await chat_ask("chatcmpl-", model, conversation, options, limits)
-
-
-async def relayed_ask_of(request: Request, chat: ChatRequest, model: RelayedModel) -> RelayedAsk:
-    check_choices(1, chat.n or 1, gateway_of(request).settings.request)
-    conversation = conversation_of(chat, guided=guide_of(chat) is not None)
-    note_prompt(request, conversation.messages)
-    asked = plain_body(CHAT, orjson.loads(await read_bytes(request)))
-    asked["messages"] = with_functions_only(asked["messages"])
-    stop = () if keeps_stop_strings(asked) else stop_strings(chat.stop)
-    return relayed_chat(model, conversation, asked, chat.n or 1, stop=stop)
+async def sent_chat(request: Request) -> Mapping[str, Any]:
+    """The body as it was sent, in the dialect's own spelling and with functions as only tools."""
+    sent = plain_body(CHAT, await read_document(request))
+    return {**sent, "messages": with_functions_only(sent["messages"])}
 
 
 def check(chat: ChatRequest) -> None:
@@ -111,9 +100,12 @@ def check(chat: ChatRequest) -> None:
         raise unsupported("web_search_options", "this server searches nothing; send tools")
 
 
-def options_of(chat: ChatRequest, model: ServedModel) -> Options:
+def options_of(chat: ChatRequest, sent: Mapping[str, Any] | None) -> Options:
     return Options(
-        sampling=sampling_of(chat, model.defaults, guide_of(chat)),
+        id_prefix="chatcmpl-",
+        sent=sent,
+        sampling=chat,
+        guide=guide_of(chat),
         choices=chat.n or 1,
         max_tokens=chat.max_completion_tokens or chat.max_tokens,
         stop=stop_strings(chat.stop),
@@ -148,7 +140,7 @@ def conversation_of(chat: ChatRequest, *, guided: bool) -> Conversation:
     if effort is not None:
         template_variables.setdefault("reasoning_effort", effort)
     return Conversation(
-        messages=said(chat.messages),
+        messages=plain_messages(chat.messages),
         tools=() if choice == "none" else tools,
         must_call=must_call,
         must_call_name=name,

@@ -7,15 +7,15 @@ from typing import Any
 
 from enginix.gateway.api.responses_tools import INPUT, described
 from enginix.gateway.prompt.billing import without_billing_in
+from enginix.gateway.prompt.chat_request import server_call
 from enginix.gateway.prompt.images import readable
 from enginix.gateway.schema.chat import ChatMessage, CustomTool, FunctionTool
-from enginix.gateway.upstream.question import server_call
 
 Plain = dict[str, Any]
 
 
-def said(messages: Sequence[ChatMessage]) -> list[Plain]:
-    """What was said, for a model that reads text."""
+def plain_messages(messages: Sequence[ChatMessage]) -> list[Plain]:
+    """The messages as chat templates read them, for a model that reads text."""
     return readable([_message(message) for message in messages])
 
 
@@ -42,8 +42,8 @@ def with_functions_only(messages: Any) -> Any:
 def _custom(tool: CustomTool) -> Plain:
     custom = tool.custom
     function: Plain = {"name": custom.name}
-    if words := described(custom.description, custom.format):
-        function["description"] = words
+    if description := described(custom.description, custom.format):
+        function["description"] = description
     return {"type": "function", "function": {**function, "parameters": INPUT}}
 
 

@@ -22,9 +22,10 @@ from enginix.chat.events import (
 from enginix.gateway.api.custom_input import whole_input
 from enginix.gateway.http.document import WholeChoice
 from enginix.gateway.http.errors import Failure, openai_error
-from enginix.gateway.models.registry import Model, RelayedModel, ServedModel
-from enginix.gateway.prompt.request import (
-    AnyAsk,
+from enginix.gateway.models.model import GenerationRequest, NamedModel
+from enginix.gateway.reply.parts import Heard
+from enginix.gateway.schema.fields import StreamOptions
+from enginix.generation.reply import (
     Counted,
     Finished,
     Logprobs,
@@ -33,8 +34,6 @@ from enginix.gateway.prompt.request import (
     TokenLogprob,
     Usage,
 )
-from enginix.gateway.reply.parts import Heard
-from enginix.gateway.schema.fields import StreamOptions
 
 DONE = b"data: [DONE]\n\n"
 dumps = orjson.dumps
@@ -45,16 +44,15 @@ class ChatStream:
 
     def __init__(
         self,
-        ask: AnyAsk,
+        generation: GenerationRequest,
         options: StreamOptions | None = None,
         customs: frozenset[str] = frozenset(),
     ) -> None:
-        self._head = head(ask, "chat.completion.chunk")
-        self._with_usage = options is not None and options.include_usage
-        tails = Tails(ask, options)
+        self._head = head(generation, "chat.completion.chunk")
+        self._tails = tails = Tails(generation, options)
         self._choices = [
-            ChoiceChunks(self._head, index, tails, ask.model, customs)
-            for index in range(len(ask.requests))
+            ChoiceChunks(self._head, index, tails, generation.model, customs)
+            for index in range(generation.choices)
         ]
 
     def begin(self) -> bytes:
@@ -67,9 +65,7 @@ class ChatStream:
         return b"".join([chunks.encode(event) for event in events])
 
     def end(self, usage: Usage) -> bytes:
-        if not self._with_usage:
-            return DONE
-        return b'%b,"choices":[],"usage":%b}\n\n%b' % (self._head, dumps(usage_of(usage)), DONE)
+        return self._tails.end(self._head, usage)
 
     def fail(self, failure: Failure) -> bytes:
         return b"data: %b\n\n" % openai_error(failure)
@@ -78,24 +74,30 @@ class ChatStream:
 class Tails:
     """What chunks end with: usage where it was asked for, null until the end or as far as it is."""
 
-    def __init__(self, ask: AnyAsk, options: StreamOptions | None) -> None:
-        self._prompt_tokens = ask.prompt_tokens
+    def __init__(self, generation: GenerationRequest, options: StreamOptions | None) -> None:
+        self._prompt_tokens = generation.prompt_tokens
         # OpenAI sends the field with every chunk once it was asked for.
-        with_usage = options is not None and options.include_usage
-        self.first = b',"usage":null}\n\n' if with_usage else b"}\n\n"
-        if ask.format.counts:
+        self._with_usage = options is not None and options.include_usage
+        self.first = b',"usage":null}\n\n' if self._with_usage else b"}\n\n"
+        if generation.counts:
             self.first = self.after(0)
 
     def after(self, tokens: int) -> bytes:
         usage = usage_of(Usage(self._prompt_tokens, tokens, 0))
         return b',"usage":%b}\n\n' % dumps(usage)
 
+    def end(self, head: bytes, usage: Usage) -> bytes:
+        """The last events of a stream whose chunks begin with `head`."""
+        if not self._with_usage:
+            return DONE
+        return b'%b,"choices":[],"usage":%b}\n\n%b' % (head, dumps(usage_of(usage)), DONE)
+
 
 class ChoiceChunks:
     """The chunks of one choice."""
 
     def __init__(
-        self, head: bytes, index: int, tails: Tails, model: Model, customs: frozenset[str]
+        self, head: bytes, index: int, tails: Tails, model: NamedModel, customs: frozenset[str]
     ) -> None:
         self._before = before = b'%b,"choices":[{"index":%d,"delta":{' % (head, index)
         self._tails = tails
@@ -108,7 +110,7 @@ class ChoiceChunks:
         self._logprobs: tuple[TokenLogprob, ...] = ()
         self._customs = customs
         self._custom: ToolCallStart | None = None
-        """A call of a custom tool, told when it is whole: a part of it would be run, too."""
+        """A call of a custom tool, sent when it is whole: clients would run a part of it, too."""
         self._arguments = ""
 
     def encode(self, event: ReplyEvent) -> bytes:
@@ -189,34 +191,36 @@ class ChoiceChunks:
 class ChatDocument:
     """One chat.completion."""
 
-    def __init__(self, ask: AnyAsk, customs: frozenset[str] = frozenset()) -> None:
-        self._ask = ask
+    def __init__(
+        self, generation: GenerationRequest, customs: frozenset[str] = frozenset()
+    ) -> None:
+        self._generation = generation
         self._customs = customs
 
     def document(self, choices: Sequence[WholeChoice], usage: Usage) -> dict[str, Any]:
         return {
-            "id": self._ask.id,
+            "id": self._generation.id,
             "object": "chat.completion",
             "created": int(time.time()),
-            "model": self._ask.model.name,
-            "system_fingerprint": fingerprint(self._ask.model),
+            "model": self._generation.model.name,
+            "system_fingerprint": fingerprint(self._generation.model),
             "choices": [self._choice(index, choice) for index, choice in enumerate(choices)],
             "usage": usage_of(usage),
         }
 
     def _choice(self, index: int, choice: WholeChoice) -> dict[str, Any]:
-        said = choice.message
-        calls = [shown for call in said.tool_calls if (shown := self._call(call)) is not None]
+        reply = choice.message
+        calls = [shown for call in reply.tool_calls if (shown := self._call(call)) is not None]
         message: dict[str, Any] = {
             "role": "assistant",
-            "content": said.content or (None if calls else ""),
+            "content": reply.content or (None if calls else ""),
             "refusal": None,
         }
-        if said.reasoning:
-            message["reasoning_content"] = said.reasoning
+        if reply.reasoning:
+            message["reasoning_content"] = reply.reasoning
         if calls:
             message["tool_calls"] = calls
-        logprobs = logprobs_of(choice.logprobs, self._ask.model) if choice.logprobs else None
+        logprobs = logprobs_of(choice.logprobs, self._generation.model) if choice.logprobs else None
         return {
             "index": index,
             "message": message,
@@ -234,23 +238,22 @@ class ChatDocument:
         return None if text is None else {"id": call.id, "type": "custom", "custom": custom}
 
 
-def head(ask: AnyAsk, object: str) -> bytes:
+def head(generation: GenerationRequest, object: str) -> bytes:
     """What every chunk of a stream begins with."""
     fields = {
-        "id": ask.id,
+        "id": generation.id,
         "object": object,
         "created": int(time.time()),
-        "model": ask.model.name,
-        "system_fingerprint": fingerprint(ask.model),
+        "model": generation.model.name,
+        "system_fingerprint": fingerprint(generation.model),
     }
     return b"data: " + dumps(fields).removesuffix(b"}")
 
 
-def fingerprint(model: Model) -> str:
+def fingerprint(model: NamedModel) -> str:
     """What produced the answer, as far as it can change it."""
-    if isinstance(model, RelayedModel):
-        return model.engine
-    return f"{model.manifest.kind}-{model.manifest.built_with.enginix}"
+    manifest = model.manifest
+    return f"{manifest.kind}-{manifest.built_with.enginix}" if manifest else model.engine
 
 
 def usage_of(usage: Usage) -> dict[str, Any]:
@@ -262,19 +265,18 @@ def usage_of(usage: Usage) -> dict[str, Any]:
     }
 
 
-def logprobs_of(tokens: Sequence[TokenLogprob], model: Model) -> dict[str, Any]:
+def logprobs_of(tokens: Sequence[TokenLogprob], model: NamedModel) -> dict[str, Any]:
     content: list[Mapping[str, Any]] = []
     for each in tokens:
         if isinstance(each, SpelledLogprob):
             content.append(each.entry)
             continue
-        assert not isinstance(model, RelayedModel), "its server spells its tokens"
         top = [_spelled(token, logprob, model) for token, logprob in each.top]
         content.append({**_spelled(each.token, each.logprob, model), "top_logprobs": top})
     return {"content": content, "refusal": None}
 
 
-def logprobs_of_answer(heard: Sequence[Heard], model: Model) -> list[Mapping[str, Any]]:
+def logprobs_of_answer(heard: Sequence[Heard], model: NamedModel) -> list[Mapping[str, Any]]:
     """Those of an answer's own text: what is in front of it, markup say, is left out."""
     entries: list[Mapping[str, Any]] = []
     for text, tokens in heard:
@@ -289,8 +291,8 @@ def logprobs_of_answer(heard: Sequence[Heard], model: Model) -> list[Mapping[str
     return entries
 
 
-def _spelled(token: int, logprob: float, model: ServedModel) -> dict[str, Any]:
-    spelled = model.tokenizer.bytes_of(token)
+def _spelled(token: int, logprob: float, model: NamedModel) -> dict[str, Any]:
+    spelled = model.spell(token)
     return {
         "token": spelled.decode(errors="replace"),
         "logprob": logprob,

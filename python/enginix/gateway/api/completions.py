@@ -17,6 +17,7 @@ from enginix.gateway.http.openapi import described
 from enginix.gateway.http.scope import gateway_of, note_prompt
 from enginix.gateway.http.sse import EventStream
 from enginix.gateway.models.registry import ServedModel
+from enginix.gateway.passthrough.route import pass_through
 from enginix.gateway.prompt.conversation import LONG_CONVERSATION, Prompt
 from enginix.gateway.prompt.parameters import (
     check_stream_options,
@@ -26,12 +27,10 @@ from enginix.gateway.prompt.parameters import (
     stop_strings,
     unsupported,
 )
-from enginix.gateway.prompt.prepare import Options, ask_for, check_choices, check_limits
-from enginix.gateway.prompt.request import ReplyFormat
-from enginix.gateway.prompt.sampling import sampling_of
+from enginix.gateway.prompt.prepare import Options, check_choices, check_limits, generation_of
 from enginix.gateway.prompt.structured_output import guide_of
-from enginix.gateway.relay import relay
 from enginix.gateway.schema.completions import CompletionRequest
+from enginix.generation.reply import ReplyFormat
 
 router = APIRouter(tags=["OpenAI"])
 
@@ -46,8 +45,8 @@ FORMAT = ReplyFormat(continues=True)
 @router.post("/v1/completions", **described(CompletionRequest, streams=True))
 async def create_completion(request: Request) -> Response:
     """Write on from one prompt or several."""
-    if relayed := await relay(request):
-        return relayed
+    if passed := await pass_through(request):
+        return passed
     return await answer_completion(request, await read(request, CompletionRequest))
 
 
@@ -60,14 +59,14 @@ async def answer_completion(request: Request, completion: CompletionRequest) -> 
     check_choices(count_prompts(completion.prompt), completion.n or 1, gateway.settings.request)
     note_prompt(request, completion.prompt)
     prompts = await prompts_of(completion, model)
-    options = options_of(completion, model)
+    options = options_of(completion)
     check_limits(options, gateway.settings.request)
-    ask = await ask_for("cmpl-", model, prompts, options, gateway.settings.request)
+    generation = await generation_of(model, prompts, options, gateway.settings.request)
     echoes = echoes_of(completion, model, prompts)
     if completion.stream:
-        stream = CompletionStream(ask, completion.stream_options, echoes)
-        return EventStream(gateway, ask, stream)
-    return WholeReply(gateway, ask, CompletionDocument(ask, echoes))
+        stream = CompletionStream(generation, completion.stream_options, echoes)
+        return EventStream(gateway, generation, stream)
+    return WholeReply(gateway, generation, CompletionDocument(generation, echoes))
 
 
 def check(completion: CompletionRequest) -> None:
@@ -109,9 +108,11 @@ def _each(asked: str | list[str] | list[int] | list[list[int]]) -> Iterator[str 
         yield from asked
 
 
-def options_of(completion: CompletionRequest, model: ServedModel) -> Options:
+def options_of(completion: CompletionRequest) -> Options:
     return Options(
-        sampling=sampling_of(completion, model.defaults, guide_of(completion)),
+        id_prefix="cmpl-",
+        sampling=completion,
+        guide=guide_of(completion),
         choices=completion.n or 1,
         max_tokens=completion.max_tokens,
         stop=stop_strings(completion.stop),

@@ -10,12 +10,12 @@ from typing import Any
 import orjson
 
 from enginix.chat.events import Answer
-from enginix.gateway.api.chat_reply import DONE, Tails, fingerprint, head, usage_of
+from enginix.gateway.api.chat_reply import Tails, fingerprint, head, usage_of
 from enginix.gateway.http.document import WholeChoice
 from enginix.gateway.http.errors import Failure, openai_error
-from enginix.gateway.models.registry import ServedModel
-from enginix.gateway.prompt.request import (
-    Ask,
+from enginix.gateway.models.model import GenerationRequest, NamedModel
+from enginix.gateway.schema.fields import StreamOptions
+from enginix.generation.reply import (
     Counted,
     Finished,
     Logprobs,
@@ -23,7 +23,6 @@ from enginix.gateway.prompt.request import (
     TokenLogprob,
     Usage,
 )
-from enginix.gateway.schema.fields import StreamOptions
 
 dumps = orjson.dumps
 
@@ -32,13 +31,16 @@ class CompletionStream:
     """text_completion after text_completion."""
 
     def __init__(
-        self, ask: Ask, options: StreamOptions | None = None, echoes: Sequence[str] = ()
+        self,
+        generation: GenerationRequest,
+        options: StreamOptions | None = None,
+        echoes: Sequence[str] = (),
     ) -> None:
-        self._head = head(ask, "text_completion")
-        self._with_usage = options is not None and options.include_usage
-        tails = Tails(ask, options)
+        self._head = head(generation, "text_completion")
+        self._tails = tails = Tails(generation, options)
         self._choices = [
-            ChoiceChunks(self._head, index, tails, ask.model) for index in range(len(ask.requests))
+            ChoiceChunks(self._head, index, tails, generation.model)
+            for index in range(generation.choices)
         ]
         self._echoes = echoes
 
@@ -53,16 +55,14 @@ class CompletionStream:
         return b"".join([chunks.encode(event) for event in events])
 
     def end(self, usage: Usage) -> bytes:
-        if not self._with_usage:
-            return DONE
-        return b'%b,"choices":[],"usage":%b}\n\n%b' % (self._head, dumps(usage_of(usage)), DONE)
+        return self._tails.end(self._head, usage)
 
     def fail(self, failure: Failure) -> bytes:
         return b"data: %b\n\n" % openai_error(failure)
 
 
 class ChoiceChunks:
-    def __init__(self, head: bytes, index: int, tails: Tails, model: ServedModel) -> None:
+    def __init__(self, head: bytes, index: int, tails: Tails, model: NamedModel) -> None:
         self._before = b'%b,"choices":[{"index":%d,"text":' % (head, index)
         self._tails = tails
         self._end_with(tails.first)
@@ -103,24 +103,24 @@ class ChoiceChunks:
 class CompletionDocument:
     """One text_completion."""
 
-    def __init__(self, ask: Ask, echoes: Sequence[str] = ()) -> None:
-        self._ask = ask
+    def __init__(self, generation: GenerationRequest, echoes: Sequence[str] = ()) -> None:
+        self._generation = generation
         self._echoes = echoes
 
     def document(self, choices: Sequence[WholeChoice], usage: Usage) -> dict[str, Any]:
         return {
-            "id": self._ask.id,
+            "id": self._generation.id,
             "object": "text_completion",
             "created": int(time.time()),
-            "model": self._ask.model.name,
-            "system_fingerprint": fingerprint(self._ask.model),
+            "model": self._generation.model.name,
+            "system_fingerprint": fingerprint(self._generation.model),
             "choices": [self._choice(index, choice) for index, choice in enumerate(choices)],
             "usage": usage_of(usage),
         }
 
     def _choice(self, index: int, choice: WholeChoice) -> dict[str, Any]:
         echo = self._echoes[index] if self._echoes else ""
-        logprobs = logprobs_of(choice.logprobs, self._ask.model) if choice.logprobs else None
+        logprobs = logprobs_of(choice.logprobs, self._generation.model) if choice.logprobs else None
         return {
             "index": index,
             "text": echo + choice.message.content,
@@ -130,12 +130,12 @@ class CompletionDocument:
 
 
 def logprobs_of(
-    tokens: Sequence[TokenLogprob], model: ServedModel, offset: int = 0
+    tokens: Sequence[TokenLogprob], model: NamedModel, offset: int = 0
 ) -> dict[str, Any]:
     """`offset`: where in the answer the first of them begins."""
 
     def spell(token: int) -> str:
-        return model.tokenizer.bytes_of(token).decode(errors="replace")
+        return model.spell(token).decode(errors="replace")
 
     spelled = [spell(each.token) for each in tokens]
     # The chosen token is among them, whether it is one of the likeliest or not.

@@ -30,12 +30,12 @@ def whole_input(arguments: str) -> str | None:
 
 
 class InputText:
-    """The same text as it comes, piece by piece; `rest` is what was not said when all is there."""
+    """The same text as it comes; `rest` is what is unsent when all of it is there."""
 
     def __init__(self) -> None:
         self._arguments = ""
         self._place: int | None = None
-        self._said: list[str] = []
+        self._sent: list[str] = []
 
     def feed(self, fragment: str) -> str:
         self._arguments += fragment
@@ -45,21 +45,21 @@ class InputText:
                 return ""
             self._place = begin.end()
         text = self._decoded()
-        self._said.append(text)
+        self._sent.append(text)
         return text
 
     def rest(self, whole: str) -> str:
-        said = "".join(self._said)
-        return whole[len(said) :] if whole.startswith(said) else ""
+        sent = "".join(self._sent)
+        return whole[len(sent) :] if whole.startswith(sent) else ""
 
     def _decoded(self) -> str:
         """As much as is certain: half an escape says nothing yet."""
-        assert self._place is not None, "the string has begun"
-        pieces: list[str] = []
+        assert self._place is not None, "the string has started"
+        texts: list[str] = []
         while (place := self._place) < len(self._arguments):
             special = SPECIAL.search(self._arguments, place)
             end = special.start() if special else len(self._arguments)
-            pieces.append(self._arguments[place:end])
+            texts.append(self._arguments[place:end])
             self._place = end
             if special is None or special[0] == '"':
                 break
@@ -67,11 +67,11 @@ class InputText:
             if end + length > len(self._arguments):
                 break
             try:
-                pieces.append(json.loads(f'"{self._arguments[end : end + length]}"'))
+                texts.append(json.loads(f'"{self._arguments[end : end + length]}"'))
             except ValueError:
                 break
             self._place = end + length
-        return "".join(pieces)
+        return "".join(texts)
 
 
 def _escape_length(text: str, place: int) -> int:

@@ -1,4 +1,4 @@
-"""Is it alive, may it be asked, does anything come out: /livez, /readyz, /health; and /metrics."""
+"""/livez, /readyz and /health: the process, its readiness, its models; and /metrics."""
 
 from __future__ import annotations
 
@@ -50,17 +50,17 @@ async def show_version() -> dict[str, str]:
 async def show_metrics(request: Request) -> Response:
     """Prometheus' text format."""
     gateway = gateway_of(request)
-    for lane in gateway.lanes.values():
-        gateway.note_late_tokens(lane)
+    for state in gateway.lanes.values():
+        gateway.note_late_tokens(state)
     body = await run_in_threadpool(gateway.metrics.exposition)
     return Response(body, media_type=EXPOSITION)
 
 
 async def health_response(gateway: Gateway) -> Response:
     models: dict[str, Any] = {}
-    for name, lane in gateway.lanes.items():
-        # One that was unloaded is no reason to send the traffic elsewhere.
-        health = await health_of(lane)
+    for name, state in gateway.lanes.items():
+        # An unloaded model is no reason to send the traffic elsewhere.
+        health = await health_of(state)
         models[name] = {"ok": health.ok, "reason": health.reason}
     ok = all(model["ok"] for model in models.values())
     body = {"status": "ok" if ok else "failing", "models": models}

@@ -1,6 +1,6 @@
 """/api/v1/inference/stream: a prompt, the model by its id, and the answer as it comes.
 
-The answer is that of /v1/completions, streamed or whole; only the question is spelled otherwise.
+The reply is that of /v1/completions, streamed or whole; only the request is spelled differently.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from enginix.gateway.api.completions import answer_completion
 from enginix.gateway.http.body import read
 from enginix.gateway.http.openapi import described
 from enginix.gateway.http.scope import gateway_of
-from enginix.gateway.relay import relay_to
+from enginix.gateway.passthrough.route import pass_to
 from enginix.gateway.schema.completions import CompletionRequest
 from enginix.gateway.schema.inference import InferenceRequest
 
@@ -26,13 +26,13 @@ router = APIRouter(tags=["Inference"])
 async def create_inference(request: Request) -> Response:
     """Write on from a prompt."""
     asked = completion_of(await read(request, InferenceRequest))
-    if relayed := relay_to(gateway_of(request), "/v1/completions", asked):
-        return relayed
+    if passed := pass_to(gateway_of(request), "/v1/completions", asked):
+        return passed
     return await answer_completion(request, CompletionRequest.model_validate(asked))
 
 
 def completion_of(asked: InferenceRequest) -> dict[str, Any]:
-    """The same question in OpenAI's words."""
+    """The same request as OpenAI spells it."""
     fields = {
         "model": asked.modelId,
         "prompt": asked.prompt,

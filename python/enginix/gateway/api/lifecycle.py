@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from enginix import supervision
 from enginix.errors import BackendUnavailable, RequestError
-from enginix.gateway.api.status import lane_status
+from enginix.gateway.api.status import status_of
 from enginix.gateway.http.body import read, require_json
 from enginix.gateway.http.openapi import described
 from enginix.gateway.http.scope import gateway_of
@@ -69,9 +69,9 @@ def load_of(asked: LoadRequest, gateway: Gateway, *, wait: bool) -> Load:
 async def shown(gateway: Gateway, changed: Changed) -> dict[str, Any]:
     if gateway.following:
         await gateway.following.seen(changed.generation)
-    lane = gateway.lanes.get(changed.name)
-    if lane is None:
+    state = gateway.lanes.get(changed.name)
+    if state is None:
         raise BackendUnavailable(
             f"{changed.name} was loaded, but this gateway cannot serve it; its log says why"
         )
-    return await lane_status(lane, (await gateway.servers.status()).get(changed.name))
+    return await status_of(state, (await gateway.servers.status()).get(changed.name))

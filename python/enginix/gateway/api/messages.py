@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -19,18 +18,13 @@ from enginix.gateway.http.document import WholeReply
 from enginix.gateway.http.openapi import described
 from enginix.gateway.http.scope import gateway_of, note_prompt, record_of
 from enginix.gateway.http.sse import EventStream
-from enginix.gateway.models.registry import Model, RelayedModel, ServedModel
-from enginix.gateway.prompt.conversation import Conversation, prompt_of
+from enginix.gateway.models.model import Model
+from enginix.gateway.passthrough.route import pass_through
+from enginix.gateway.prompt.conversation import Conversation
 from enginix.gateway.prompt.parameters import check_choice, missing, stop_strings
-from enginix.gateway.prompt.prepare import Options, chat_ask
-from enginix.gateway.prompt.request import AnyAsk
-from enginix.gateway.prompt.sampling import sampling_of
-from enginix.gateway.relay import relay
+from enginix.gateway.prompt.prepare import Options
 from enginix.gateway.schema.fields import SamplingFields
 from enginix.gateway.schema.messages import CountRequest, MessagesRequest
-from enginix.gateway.settings import RequestLimits
-from enginix.gateway.upstream.count import count_prompt
-from enginix.gateway.upstream.question import relayed_ask
 from enginix.generation.request import Guide
 
 router = APIRouter(tags=["Anthropic"])
@@ -39,65 +33,37 @@ router = APIRouter(tags=["Anthropic"])
 @router.post("/v1/messages", **described(MessagesRequest, streams=True))
 async def create_message(request: Request) -> Response:
     """Answer a conversation, streamed or whole."""
-    return await relay(request, answer_message) or await answer_message(request)
+    return await pass_through(request, answer_message) or await answer_message(request)
 
 
 async def answer_message(request: Request) -> Response:
-    """The answer of a model of ours, or of a server that does not speak this dialect itself."""
+    """The reply whose dialect is written here."""
     gateway = gateway_of(request)
     asked = await read(request, MessagesRequest)
     model = gateway.models.resolve(asked.model)
-    conversation = conversation_of(asked, sees=isinstance(model, RelayedModel))
+    conversation = conversation_of(asked, model)
     note_prompt(request, conversation.messages)
-    ask = await ask_of(asked, model, conversation, gateway.settings.request)
+    generation = await model.prepare(conversation, options_of(asked), gateway.settings.request)
     if asked.stream:
-        return EventStream(gateway, ask, MessageStream(ask))
-    return WholeReply(gateway, ask, MessageDocument(ask))
+        return EventStream(gateway, generation, MessageStream(generation))
+    return WholeReply(gateway, generation, MessageDocument(generation))
 
 
 @router.post("/v1/messages/count_tokens", **described(CountRequest))
 async def count_tokens(request: Request) -> Response:
     """How many tokens the model would read."""
-    return await relay(request, answer_count) or await answer_count(request)
+    return await pass_through(request, answer_count) or await answer_count(request)
 
 
 async def answer_count(request: Request) -> Response:
     asked = await read(request, CountRequest)
     model = gateway_of(request).models.resolve(asked.model)
-    conversation = conversation_of(asked, sees=isinstance(model, RelayedModel))
-    if isinstance(model, RelayedModel):
-        count = await count_prompt(model, conversation, record_of(request).id)
-    else:
-        count = len((await prompt_of(model, conversation)).ids)
+    count = await model.count(conversation_of(asked, model), record_of(request).id)
     return JSONResponse({"input_tokens": count})
 
 
-async def ask_of(
-    asked: MessagesRequest, model: Model, conversation: Conversation, limits: RequestLimits
-) -> AnyAsk:
-    if isinstance(model, RelayedModel):
-        if asked.thinking is None:
-            # Not every template can be told not to; its server knows what it does then.
-            conversation = replace(conversation, thinks=None)
-        stop = stop_strings(asked.stop_sequences, "stop_sequences")
-        wishes = wishes_of(asked)
-        return relayed_ask("msg_", model, conversation, wishes, guide_of(asked), stop=stop)
-    return await chat_ask("msg_", model, conversation, options_of(asked, model), limits)
-
-
-def wishes_of(asked: MessagesRequest) -> dict[str, Any]:
-    """The same options in the words of chat completions."""
-    return {
-        "max_tokens": asked.max_tokens,
-        "temperature": asked.temperature,
-        "top_p": asked.top_p,
-        "top_k": asked.top_k or None,
-    }
-
-
-def conversation_of(asked: CountRequest, *, sees: bool) -> Conversation:
-    """`sees`: whoever reads the conversation reads its images, too."""
-    messages = plain_conversation(asked.system, asked.messages, sees=sees)
+def conversation_of(asked: CountRequest, model: Model) -> Conversation:
+    messages = plain_conversation(asked.system, asked.messages, sees=model.takes_messages)
     tools = tuple(function_tools(asked.tools))
     choice = asked.tool_choice
     name = choice.name if choice and choice.type == "tool" else None
@@ -113,11 +79,17 @@ def conversation_of(asked: CountRequest, *, sees: bool) -> Conversation:
         must_call=must_call,
         must_call_name=name,
         one_call=name is not None or bool(choice and choice.disable_parallel_tool_use),
-        # Anthropic's models think only when told to.
-        thinks=asked.thinking is not None and asked.thinking.type != "disabled",
+        thinks=thinks(asked, model),
         continues=begins_the_answer(messages),
         guided=guide_of(asked) is not None,
     )
+
+
+def thinks(asked: CountRequest, model: Model) -> bool | None:
+    """Anthropic's models think only when told to; another server's template may have no switch."""
+    if asked.thinking is None:
+        return None if model.takes_messages else False
+    return asked.thinking.type != "disabled"
 
 
 def begins_the_answer(messages: Sequence[dict[str, Any]]) -> bool:
@@ -126,13 +98,16 @@ def begins_the_answer(messages: Sequence[dict[str, Any]]) -> bool:
     return last.get("role") == "assistant" and bool(last["content"]) and "tool_calls" not in last
 
 
-def options_of(asked: MessagesRequest, model: ServedModel) -> Options:
-    fields = SamplingFields(temperature=asked.temperature, top_p=asked.top_p, top_k=asked.top_k)
+def options_of(asked: MessagesRequest) -> Options:
     return Options(
-        sampling=sampling_of(fields, model.defaults, guide_of(asked)),
+        id_prefix="msg_",
+        sampling=SamplingFields(
+            temperature=asked.temperature, top_p=asked.top_p, top_k=asked.top_k
+        ),
+        guide=guide_of(asked),
         max_tokens=asked.max_tokens,
         guide_param="output_config.format",
-        stop=stop_strings(asked.stop_sequences, "stop_sequences"),
+        stop=stop_strings(asked.stop_sequences),
         stop_param="stop_sequences",
     )
 

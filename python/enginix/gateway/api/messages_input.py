@@ -34,12 +34,12 @@ Blocks = str | Sequence[Block] | None
 
 
 def plain_conversation(system: Blocks, messages: Sequence[Message], *, sees: bool) -> list[Plain]:
-    """`sees`: whoever reads the conversation reads its images, too."""
+    """`sees`: the model's server may read images."""
     plain: list[Plain] = []
     if text := system_text(system, "system"):
         plain.append({"role": "system", "content": text})
-    said = [place for place, message in enumerate(messages) if message.role != "system"]
-    last = said[-1] if said and messages[said[-1]].role == "user" else None
+    turns = [place for place, message in enumerate(messages) if message.role != "system"]
+    last = turns[-1] if turns and messages[turns[-1]].role == "user" else None
     for place, message in enumerate(messages):
         reader = Reader(f"messages[{place}].content", sees=sees, answered=place == last)
         plain += reader.messages(message)

@@ -11,8 +11,9 @@ from enginix.chat.events import Answer, Event, Reasoning
 from enginix.gateway.http.body import is_deep
 from enginix.gateway.http.document import WholeChoice
 from enginix.gateway.http.errors import Failure, anthropic_error
-from enginix.gateway.prompt.request import AnyAsk, Counted, Finished, Logprobs, ReplyEvent, Usage
+from enginix.gateway.models.model import GenerationRequest
 from enginix.gateway.reply.parts import Part, Parts
+from enginix.generation.reply import Counted, Finished, Logprobs, ReplyEvent, Usage
 
 dumps = orjson.dumps
 
@@ -28,16 +29,16 @@ CALL_DELTA = ("input_json_delta", "partial_json")
 class MessageStream:
     """message_start, the blocks with their deltas, message_delta, message_stop."""
 
-    def __init__(self, ask: AnyAsk) -> None:
-        self._ask = ask
+    def __init__(self, generation: GenerationRequest) -> None:
+        self._generation = generation
         self._parts = Parts()
         self._open: Part | None = None
         self._delta = b""
         self._finished: Finished | None = None
 
     def begin(self) -> bytes:
-        usage = {"input_tokens": self._ask.prompt_tokens, "output_tokens": 0}
-        message = envelope(self._ask, [], None, usage)
+        usage = {"input_tokens": self._generation.prompt_tokens, "output_tokens": 0}
+        message = envelope(self._generation, [], None, usage)
         return event("message_start", {"message": message}) + event("ping", {})
 
     def encode(self, choice: int, events: Sequence[ReplyEvent]) -> bytes:
@@ -60,8 +61,8 @@ class MessageStream:
         if isinstance(event, Logprobs | Counted):
             return b""
         part, text = self._parts.add(event)
-        begun = b"" if part is self._open else self._close() + self._begin(part)
-        return begun + self._delta + dumps(text) + b"}}\n\n" if text else begun
+        start = b"" if part is self._open else self._close() + self._begin(part)
+        return start + self._delta + dumps(text) + b"}}\n\n" if text else start
 
     def _begin(self, part: Part) -> bytes:
         self._open = part
@@ -86,15 +87,15 @@ class MessageStream:
 
 
 class MessageDocument:
-    def __init__(self, ask: AnyAsk) -> None:
-        self._ask = ask
+    def __init__(self, generation: GenerationRequest) -> None:
+        self._generation = generation
 
     def document(self, choices: Sequence[WholeChoice], usage: Usage) -> dict[str, Any]:
         (choice,) = choices
         # An input is an object: half of one cannot be shown, and must not be made up. A stream
         # shows how far it came.
         blocks = [block_of(part) for part in choice.parts if part.whole]
-        return envelope(self._ask, blocks, choice.finished, counts(usage))
+        return envelope(self._generation, blocks, choice.finished, counts(usage))
 
 
 def counts(usage: Usage) -> dict[str, int]:
@@ -102,13 +103,16 @@ def counts(usage: Usage) -> dict[str, int]:
 
 
 def envelope(
-    ask: AnyAsk, blocks: list[dict[str, Any]], finished: Finished | None, usage: dict[str, int]
+    generation: GenerationRequest,
+    blocks: list[dict[str, Any]],
+    finished: Finished | None,
+    usage: dict[str, int],
 ) -> dict[str, Any]:
     return {
-        "id": ask.id,
+        "id": generation.id,
         "type": "message",
         "role": "assistant",
-        "model": ask.model.name,
+        "model": generation.model.name,
         "content": blocks,
         **stop_of(finished),
         "usage": {

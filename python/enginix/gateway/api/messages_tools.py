@@ -1,6 +1,6 @@
 """The tools of Anthropic's dialect as functions: the client's own, and those with known schemas.
 
-Tools that Anthropic's servers would run are passed over: there is nobody here to run them.
+Tools that Anthropic's servers would run are skipped: nothing here can run them.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ def _object(required: Sequence[str], **properties: Any) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": list(required)}
 
 
-def _one_of(*words: str) -> dict[str, Any]:
-    return {"type": "string", "enum": list(words)}
+def _one_of(*values: str) -> dict[str, Any]:
+    return {"type": "string", "enum": list(values)}
 
 
 TEXT = {"type": "string"}

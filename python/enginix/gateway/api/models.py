@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 
 from enginix.gateway.http.scope import gateway_of
-from enginix.gateway.models.registry import Model, RelayedModel
+from enginix.gateway.models.model import Model
 
 router = APIRouter(tags=["OpenAI"])
 
@@ -43,27 +43,20 @@ def entry(model: Model) -> dict[str, Any]:
         "display_name": model.name,
         "created_at": datetime.fromtimestamp(model.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "lifecycle": "active",
+        "root": model.root,
+        "parent": None,
+        "aliases": list(model.aliases),
+        "permission": [],
     }
-    if isinstance(model, RelayedModel):
-        return {
-            **shared,
-            "root": model.backend.model,
-            "parent": None,
-            "kind": model.engine,
-            "aliases": list(model.aliases),
-            "permission": [],
-        }
     manifest = model.manifest
+    if manifest is None:
+        return {**shared, "kind": model.engine}
     return {
         **shared,
-        "root": manifest.source.repo or model.name,
-        "parent": None,
-        "max_model_len": model.context,
-        "max_input_tokens": model.context,
+        "max_model_len": manifest.limits.max_seq_len,
+        "max_input_tokens": manifest.limits.max_seq_len,
         "kind": manifest.kind,
         "quantization": manifest.quantization.algo,
-        "aliases": list(model.aliases),
         "reasoning": manifest.chat.reasoning,
         "tools": manifest.chat.tools,
-        "permission": [],
     }

@@ -9,7 +9,7 @@ from starlette.responses import FileResponse, Response
 
 router = APIRouter(include_in_schema=False)
 
-# Inside another page's frame its buttons could be pressed by somebody who does not see them.
+# Inside another page's frame a user could press its buttons without seeing them.
 HEADERS = {"Cache-Control": "no-cache", "Content-Security-Policy": "frame-ancestors 'none'"}
 FILE = Path(__file__).parent.parent / "page" / "index.html"
 

@@ -20,26 +20,22 @@ from enginix.gateway.api.responses_input import Reader, tools_in
 from enginix.gateway.api.responses_items import input_items, page_of
 from enginix.gateway.api.responses_reply import ResponseDocument, ResponseStream
 from enginix.gateway.api.responses_tools import Toolbox, toolbox
-from enginix.gateway.http.body import parse, read
+from enginix.gateway.http.body import checked, read
 from enginix.gateway.http.document import WholeReply
 from enginix.gateway.http.errors import failure_of
 from enginix.gateway.http.openapi import described
 from enginix.gateway.http.scope import gateway_of, note_prompt
 from enginix.gateway.http.sse import EventStream, FailedStream
-from enginix.gateway.models.registry import Model, RelayedModel, ServedModel
+from enginix.gateway.models.model import Model
 from enginix.gateway.models.state import Gateway
 from enginix.gateway.models.store import StoredResponse
+from enginix.gateway.passthrough.route import pass_through
 from enginix.gateway.prompt.conversation import Conversation
 from enginix.gateway.prompt.parameters import missing, refuse, unsupported
-from enginix.gateway.prompt.prepare import Options, chat_ask
-from enginix.gateway.prompt.request import AnyAsk
-from enginix.gateway.prompt.sampling import sampling_of
-from enginix.gateway.relay import relay
+from enginix.gateway.prompt.prepare import Options
 from enginix.gateway.reply.parts import Part
 from enginix.gateway.schema.fields import SamplingFields
 from enginix.gateway.schema.responses import ResponseRequest, Tool
-from enginix.gateway.settings import RequestLimits
-from enginix.gateway.upstream.question import relayed_ask
 from enginix.generation.request import Guide
 
 router = APIRouter(tags=["OpenAI"])
@@ -57,11 +53,11 @@ LOGPROBS = "message.output_text.logprobs"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request together with what is remembered of the responses that it goes on from."""
+    """A request with the stored conversation that it continues."""
 
     request: ResponseRequest
-    said: Messages
-    """Instructions are not in here: they are only this request's."""
+    messages: Messages
+    """Without the instructions, which belong to this request only."""
     late_tools: PlacedTools
     """Those that the input brought, now and before."""
     toolbox: Toolbox
@@ -69,17 +65,17 @@ class Asked:
 
 @router.post("/v1/responses", **described(ResponseRequest, streams=True))
 async def create_response(request: Request) -> Response:
-    """Answer, streamed or whole, and remember the answer unless told otherwise."""
-    passed_on = await relay(request, answer_response, told_in_stream)
-    return passed_on or await answer_response(request)
+    """Answer, streamed or whole, and store the answer unless `store` is false."""
+    passed = await pass_through(request, answer_response, error_stream)
+    return passed or await answer_response(request)
 
 
-def told_in_stream(asked: dict[str, Any], model: Model, error: EnginixError) -> bytes | None:
-    """Codex shortens a conversation when a stream says that it is too long, and at no status."""
+def error_stream(sent: Mapping[str, Any], model: Model, error: EnginixError) -> bytes | None:
+    """Codex shortens a conversation when a stream reports its length, not for a status."""
     if not isinstance(error, PromptTooLong):
         return None
     try:
-        request = parse(orjson.dumps(asked), ResponseRequest)
+        request = checked(sent, ResponseRequest)
     except RequestError:
         # The server reads more than this one does.
         return None
@@ -88,27 +84,28 @@ def told_in_stream(asked: dict[str, Any], model: Model, error: EnginixError) -> 
 
 
 async def answer_response(request: Request) -> Response:
-    """The answer of a model of ours, or of a server that does not speak this dialect itself."""
+    """The reply whose dialect is written here."""
     gateway = gateway_of(request)
     schema = await read(request, ResponseRequest)
     model = gateway.models.resolve(schema.model)
     refuse(schema, IMPOSSIBLE)
-    asked = gathered(schema, gateway, sees=isinstance(model, RelayedModel))
+    asked = gathered(schema, gateway, sees=model.takes_messages)
     conversation = conversation_of(asked)
     note_prompt(request, conversation.messages)
     try:
-        ask = await ask_of(schema, model, conversation, gateway.settings.request)
+        options = options_of(schema)
+        generation = await model.prepare(conversation, options, gateway.settings.request)
     except PromptTooLong as error:
         if not schema.stream:
             raise
         body = ResponseBody(f"resp_{uuid4().hex}", model, schema, asked.toolbox)
         return FailedStream(ResponseStream(body), error)
-    body = ResponseBody(ask.id, model, schema, asked.toolbox)
+    body = ResponseBody(generation.id, model, schema, asked.toolbox)
     done = remembering(gateway, asked, body)
     if schema.stream:
         stream = ResponseStream(body, done)
-        return EventStream(gateway, ask, stream, told_in_stream=PromptTooLong)
-    return WholeReply(gateway, ask, ResponseDocument(body, done))
+        return EventStream(gateway, generation, stream, streamed_error=PromptTooLong)
+    return WholeReply(gateway, generation, ResponseDocument(body, done))
 
 
 @router.get("/v1/responses/{response_id}")
@@ -136,7 +133,7 @@ async def delete_response(request: Request, response_id: str) -> dict[str, Any]:
 
 
 def gathered(asked: ResponseRequest, gateway: Gateway, *, sees: bool) -> Asked:
-    """`sees`: whoever reads the conversation reads its images, too."""
+    """`sees`: the model's server may read images."""
     earlier: Messages = ()
     late_tools: PlacedTools = ()
     if asked.previous_response_id is not None:
@@ -151,10 +148,10 @@ def gathered(asked: ResponseRequest, gateway: Gateway, *, sees: bool) -> Asked:
     own = [(f"tools[{place}]", tool) for place, tool in enumerate(asked.tools or ())]
     tools = toolbox([*own, *late_tools])
     reader = Reader(tools, sees, gateway.responses.item)
-    said = [*earlier, *reader.messages(asked.input)]
-    if not said and not asked.instructions:
+    messages = [*earlier, *reader.messages(asked.input)]
+    if not messages and not asked.instructions:
         raise RequestError("input is empty; send at least one item", param="input")
-    return Asked(asked, said, late_tools, tools)
+    return Asked(asked, messages, late_tools, tools)
 
 
 def conversation_of(gathered: Asked) -> Conversation:
@@ -163,7 +160,7 @@ def conversation_of(gathered: Asked) -> Conversation:
     instructions = [{"role": "system", "content": asked.instructions}]
     effort = asked.reasoning.effort if asked.reasoning else None
     return Conversation(
-        messages=[*(instructions if asked.instructions else ()), *gathered.said],
+        messages=[*(instructions if asked.instructions else ()), *gathered.messages],
         param="input",
         tools=tools,
         must_call=must_call,
@@ -175,40 +172,21 @@ def conversation_of(gathered: Asked) -> Conversation:
     )
 
 
-async def ask_of(
-    asked: ResponseRequest, model: Model, conversation: Conversation, limits: RequestLimits
-) -> AnyAsk:
-    if isinstance(model, RelayedModel):
-        return relayed_ask("resp_", model, conversation, wishes_of(asked), guide_of(asked))
-    return await chat_ask("resp_", model, conversation, options_of(asked, model), limits)
-
-
-def wishes_of(asked: ResponseRequest) -> dict[str, Any]:
-    """The same options in the words of chat completions."""
-    return {
-        "max_tokens": asked.max_output_tokens,
-        "temperature": asked.temperature,
-        "top_p": asked.top_p,
-        "presence_penalty": asked.presence_penalty or None,
-        "frequency_penalty": asked.frequency_penalty or None,
-        "logprobs": wants_logprobs(asked) or None,
-        "top_logprobs": asked.top_logprobs or None,
-    }
-
-
 def wants_logprobs(asked: ResponseRequest) -> bool:
     return bool(asked.top_logprobs) or LOGPROBS in (asked.include or ())
 
 
-def options_of(asked: ResponseRequest, model: ServedModel) -> Options:
-    fields = SamplingFields(
+def options_of(asked: ResponseRequest) -> Options:
+    sampling = SamplingFields(
         temperature=asked.temperature,
         top_p=asked.top_p,
         presence_penalty=asked.presence_penalty,
         frequency_penalty=asked.frequency_penalty,
     )
     return Options(
-        sampling=sampling_of(fields, model.defaults, guide_of(asked)),
+        id_prefix="resp_",
+        sampling=sampling,
+        guide=guide_of(asked),
         max_tokens=asked.max_output_tokens,
         max_tokens_param="max_output_tokens",
         guide_param="text.format",
@@ -231,15 +209,15 @@ def guide_of(asked: ResponseRequest) -> Guide | None:
 def remembering(
     gateway: Gateway, asked: Asked, response: ResponseBody
 ) -> Callable[[bytes, Sequence[Part]], None]:
-    """What is to be done with the finished response."""
+    """What stores the finished response."""
 
     def remember(body: bytes, parts: Sequence[Part]) -> None:
         if asked.request.store is False:
             return
-        # A call that was cut off is in no item, and was never made.
+        # A call that was cut off is in no item.
         made = {part.index: response.item(part, "completed") for part in parts}
         kept = [part for part in parts if made[part.index] is not None]
-        messages = [*asked.said, answer_message(kept)]
+        messages = [*asked.messages, answer_message(kept)]
         items = orjson.dumps(input_items(asked.request.input))
         size = len(body) + len(items) + sum(len(str(message)) for message in messages)
         ids = tuple(response.item_id(part) for part in kept)

@@ -1,4 +1,4 @@
-"""The response object of /v1/responses: every field that its clients expect, whatever was asked."""
+"""The response object of /v1/responses, with every field that its clients expect."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from enginix.chat.events import Answer, Event, Reasoning
 from enginix.gateway.api.chat_reply import logprobs_of_answer
 from enginix.gateway.api.responses_calls import PREFIXES, call_fields
 from enginix.gateway.api.responses_tools import ClientTool, Toolbox
-from enginix.gateway.models.registry import Model, RelayedModel
-from enginix.gateway.prompt.request import Usage
+from enginix.gateway.models.model import Model
 from enginix.gateway.reply.parts import Heard, Part
 from enginix.gateway.schema.responses import ResponseRequest, Tool, ToolChoice
+from enginix.generation.reply import Usage
 
 Item = dict[str, Any]
 
@@ -25,7 +25,7 @@ CALL = ("fc", "", "response.function_call_arguments")
 
 
 class ResponseBody:
-    """The response object as it grows: what is the same in every event that shows it."""
+    """The response object as it grows."""
 
     def __init__(
         self, id: str, model: Model, request: ResponseRequest, toolbox: Toolbox | None = None
@@ -74,7 +74,7 @@ class ResponseBody:
         return {**item, **spoken(part, [self.content(part)])}
 
     def announced(self, part: Part) -> Item:
-        """The item as it begins: without what it says."""
+        """The item as it begins, without its content."""
         item: Item = {"id": self.item_id(part), "status": "in_progress"}
         if part.call is None:
             return {**item, **spoken(part, [])}
@@ -83,10 +83,10 @@ class ResponseBody:
         if tool and tool.namespace:
             empty["namespace"] = tool.namespace
         if tool and tool.kind == "custom":
-            said = {"type": "custom_tool_call", "input": ""}
+            kind = {"type": "custom_tool_call", "input": ""}
         else:
-            said = {"type": "function_call", "arguments": ""}
-        return {**item, "call_id": part.call.id, **said, **empty}
+            kind = {"type": "function_call", "arguments": ""}
+        return {**item, "call_id": part.call.id, **kind, **empty}
 
     def content(self, part: Part) -> dict[str, Any]:
         content = content_of(part, part.text)
@@ -106,15 +106,12 @@ class ResponseBody:
 
 
 def echo(asked: ResponseRequest, model: Model) -> dict[str, Any]:
-    """What was asked for, with what holds where nothing was said."""
+    """The request's fields, or their defaults."""
     text = asked.text.model_dump(by_alias=True, exclude_none=True) if asked.text else {}
     choice = asked.tool_choice
     shown_choice = (
         choice.model_dump(exclude_none=True) if isinstance(choice, ToolChoice) else choice
     )
-    temperature = top_p = 1.0
-    if not isinstance(model, RelayedModel):
-        temperature, top_p = model.defaults.temperature, model.defaults.top_p
     return {
         "instructions": asked.instructions,
         "max_output_tokens": asked.max_output_tokens,
@@ -128,8 +125,8 @@ def echo(asked: ResponseRequest, model: Model) -> dict[str, Any]:
         },
         "service_tier": "default",
         "store": asked.store is not False,
-        "temperature": number(asked.temperature, temperature),
-        "top_p": number(asked.top_p, top_p),
+        "temperature": number(asked.temperature, model.defaults.temperature),
+        "top_p": number(asked.top_p, model.defaults.top_p),
         "presence_penalty": number(asked.presence_penalty, 0.0),
         "frequency_penalty": number(asked.frequency_penalty, 0.0),
         "top_logprobs": asked.top_logprobs or 0,

@@ -125,12 +125,12 @@ def _arguments_of(type: str, call: CallItem, where: str) -> Any:
     if type == "tool_search_call":
         return call.arguments if call.arguments is not None else {}
     field = "operation" if type == "apply_patch_call" else "action"
-    said: Mapping[str, Any] | None = getattr(call, field)
-    if said is None:
+    fields: Mapping[str, Any] | None = getattr(call, field)
+    if fields is None:
         raise missing(f"{where}.{field}")
-    arguments = {name: value for name, value in said.items() if value is not None}
+    arguments = {name: value for name, value in fields.items() if value is not None}
     if type == "local_shell_call":
-        # What the model never said is not put into its mouth.
+        # Fields that the client left out stay out.
         arguments.pop("type", None)
         if not arguments.get("env"):
             arguments.pop("env", None)

@@ -44,15 +44,15 @@ def page_of(items: ItemList, query: Mapping[str, str]) -> dict[str, Any]:
 
 def _whole(item: Item) -> dict[str, Any]:
     kind = type_of(item)
-    said = item.model_dump(exclude_unset=True, exclude_none=True)
+    fields = item.model_dump(exclude_unset=True, exclude_none=True)
     whole = {
         "id": f"{PREFIXES.get(kind, 'item')}_{uuid4().hex}",
         "type": kind,
         "status": "completed",
-        **said,
+        **fields,
     }
-    if kind == "message" and isinstance(text := said.get("content"), str):
-        part = "output_text" if said.get("role") == "assistant" else "input_text"
+    if kind == "message" and isinstance(text := fields.get("content"), str):
+        part = "output_text" if fields.get("role") == "assistant" else "input_text"
         whole["content"] = [{"type": part, "text": text}]
     return whole
 

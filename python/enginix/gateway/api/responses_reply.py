@@ -12,8 +12,8 @@ from enginix.gateway.api.custom_input import InputText
 from enginix.gateway.api.responses_body import ResponseBody, content_of, kind_of
 from enginix.gateway.http.document import WholeChoice
 from enginix.gateway.http.errors import Failure
-from enginix.gateway.prompt.request import Counted, Finished, Logprobs, ReplyEvent, Usage
 from enginix.gateway.reply.parts import Part, Parts
+from enginix.generation.reply import Counted, Finished, Logprobs, ReplyEvent, Usage
 
 dumps = orjson.dumps
 
@@ -38,7 +38,7 @@ class ResponseStream:
         self._silent = False
         """What is open is announced when it is whole."""
         self._heard = 0
-        """How many of its pieces with log probabilities were told."""
+        """How many of its texts with log probabilities were sent."""
         self._number = 0
         self._finished: Finished | None = None
 
@@ -75,15 +75,15 @@ class ResponseStream:
         if isinstance(event, Counted):
             return b""
         part, text = self._parts.add(event)
-        begun = b"" if part is self._open else self._close("completed") + self._begin(part)
+        start = b"" if part is self._open else self._close("completed") + self._begin(part)
         if self._input is not None:
             text = self._input.feed(text)
         if not text or self._silent:
-            return begun
+            return start
         if len(part.heard) > self._heard:
-            return begun + self._delta_with_logprobs(part, text)
+            return start + self._delta_with_logprobs(part, text)
         number, self._number = self._number, self._number + 1
-        return b"%b%b%d%b%b}\n\n" % (begun, self._before, number, self._after, dumps(text))
+        return b"%b%b%d%b%b}\n\n" % (start, self._before, number, self._after, dumps(text))
 
     def _begin(self, part: Part) -> bytes:
         self._open, self._heard = part, 0
@@ -121,7 +121,7 @@ class ResponseStream:
             return b""
         item = self._body.item(part, status if part.whole else "incomplete")
         if item is None:
-            # Whoever heard its beginning is not told to run it.
+            # The client has seen its beginning, but is not told to run it.
             return b""
         closed = self._ended(part, item)
         return closed + self._event("response.output_item.done", output_index=part.index, item=item)
@@ -129,18 +129,18 @@ class ResponseStream:
     def _ended(self, part: Part, item: dict[str, Any]) -> bytes:
         place = self._place(part)
         if item["type"] == "custom_tool_call":
-            assert self._input is not None, "it was begun as one"
+            assert self._input is not None, "it began as one"
             rest = self._input.rest(item["input"])
             delta = self._event(f"{INPUT}.delta", **place, delta=rest) if rest else b""
             return delta + self._event(f"{INPUT}.done", **place, input=item["input"])
         if item["type"] == "function_call":
-            begun = b""
+            start = b""
             if self._silent:
-                # Its arguments fit no item of its own, and are the model's words all the same.
-                begun = self._added(part)
-                begun += self._event(f"{ARGUMENTS}.delta", **place, delta=part.text)
+                # Its arguments fit no item of its own kind; they are sent as they are.
+                start = self._added(part)
+                start += self._event(f"{ARGUMENTS}.delta", **place, delta=part.text)
             name, arguments = item["name"], item["arguments"]
-            return begun + self._event(f"{ARGUMENTS}.done", **place, name=name, arguments=arguments)
+            return start + self._event(f"{ARGUMENTS}.done", **place, name=name, arguments=arguments)
         if part.call is not None:
             added = {**item, "status": "in_progress"}
             return self._event("response.output_item.added", output_index=part.index, item=added)

@@ -25,7 +25,7 @@ Kind = Literal["function", "custom", "tool_search", "local_shell", "shell", "app
 Function = dict[str, Any]
 
 TEXT = {"type": "string"}
-WORDS = {"type": "array", "items": TEXT}
+STRINGS = {"type": "array", "items": TEXT}
 NUMBER = {"type": "integer"}
 # Type -> what it is for, and the arguments that its calls have.
 KNOWN: dict[Kind, tuple[str, dict[str, Any]]] = {
@@ -37,7 +37,7 @@ KNOWN: dict[Kind, tuple[str, dict[str, Any]]] = {
         "Runs a program with its arguments on the user's machine.",
         {
             "type": "object",
-            "properties": {"command": WORDS, "working_directory": TEXT, "timeout_ms": NUMBER},
+            "properties": {"command": STRINGS, "working_directory": TEXT, "timeout_ms": NUMBER},
             "required": ["command"],
         },
     ),
@@ -45,7 +45,7 @@ KNOWN: dict[Kind, tuple[str, dict[str, Any]]] = {
         "Runs commands in a shell on the user's machine.",
         {
             "type": "object",
-            "properties": {"commands": WORDS, "timeout_ms": NUMBER, "max_output_length": NUMBER},
+            "properties": {"commands": STRINGS, "timeout_ms": NUMBER, "max_output_length": NUMBER},
             "required": ["commands"],
         },
     ),
@@ -134,8 +134,8 @@ def client_tools(tool: Tool, where: str, namespace: str | None = None) -> list[C
             return [replace(found, strict=bool(declared.strict))]
         case "custom":
             custom = parse_part(tool, CustomTool, where)
-            words = described(custom.description, custom.format)
-            return [_tool("custom", custom.name, namespace, words, INPUT)]
+            text = described(custom.description, custom.format)
+            return [_tool("custom", custom.name, namespace, text, INPUT)]
         case "namespace":
             space = parse_part(tool, NamespaceTool, where)
             inner = [
@@ -149,9 +149,9 @@ def client_tools(tool: Tool, where: str, namespace: str | None = None) -> list[C
             if search.execution != "client":
                 # There is nothing to search: a tool whose loading is deferred is there already.
                 return []
-            words, schema = KNOWN["tool_search"]
-            words, schema = search.description or words, search.parameters or schema
-            return [_tool("tool_search", "tool_search", None, words, schema)]
+            text, schema = KNOWN["tool_search"]
+            text, schema = search.description or text, search.parameters or schema
+            return [_tool("tool_search", "tool_search", None, text, schema)]
         case "shell":
             environment = parse_part(tool, ShellTool, where).environment or {}
             return [_known("shell")] if environment.get("type", "local") == "local" else []

@@ -1,4 +1,4 @@
-"""/v1/status: what the page at / shows, and what an operator asks first."""
+"""/v1/status: every model with its health, its load and its engine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from enginix import __version__
 from enginix.gateway.api.models import entry
 from enginix.gateway.http.scope import gateway_of
 from enginix.gateway.models.health import Health
-from enginix.gateway.models.registry import RelayedModel
 from enginix.gateway.models.state import ModelState
 from enginix.supervision import Availability, ServerStatus
 
@@ -30,31 +29,31 @@ async def show_status(request: Request) -> dict[str, Any]:
         "uptime_seconds": round(time.time() - gateway.started, 1),
         "stopping": gateway.stopping,
         "models": [
-            await lane_status(lane, servers.get(name)) for name, lane in gateway.lanes.items()
+            await status_of(state, servers.get(name)) for name, state in gateway.lanes.items()
         ],
     }
 
 
-async def lane_status(lane: ModelState, server: ServerStatus | None = None) -> dict[str, Any]:
-    """`server`: what the supervisor knows of its process."""
-    health = await health_of(lane)
+async def status_of(state: ModelState, server: ServerStatus | None = None) -> dict[str, Any]:
+    """`server`: what the supervisor knows of the model's process."""
+    health = await health_of(state)
     status = {
-        **entry(lane.model),
+        **entry(state.model),
         "state": "loaded" if health.ok else "error",
         "reason": health.reason,
-        "presence": lane.presence,
-        "running": lane.admission.running,
-        "waiting": lane.admission.waiting + lane.waiting_for_load,
-        "queued": lane.admission.waiting + lane.waiting_for_load,
-        "last_token_seconds": lane.liveness.seconds_since_token(),
+        "presence": state.presence,
+        "running": state.admission.running,
+        "waiting": state.admission.waiting + state.waiting_for_load,
+        "queued": state.admission.waiting + state.waiting_for_load,
+        "last_token_seconds": state.liveness.seconds_since_token(),
         "status": "loaded" if health.ok else "error",
     }
     if server is not None:
         status |= asdict(server)
         status["state"] = server.status
-    if isinstance(lane.model, RelayedModel):
+    manifest = state.model.manifest
+    if manifest is None:
         return status
-    manifest = lane.model.manifest
     return {
         **status,
         "architecture": manifest.architecture,
@@ -65,8 +64,8 @@ async def lane_status(lane: ModelState, server: ServerStatus | None = None) -> d
     }
 
 
-async def health_of(lane: ModelState) -> Health:
-    """Nobody is asked for a sign of life whom nobody may ask."""
-    if lane.presence == Availability.OPEN:
-        return await lane.liveness.health()
-    return Health(True, lane.reason or "it is loaded when it is asked for")
+async def health_of(state: ModelState) -> Health:
+    """Probe only models that accept requests."""
+    if state.presence == Availability.OPEN:
+        return await state.liveness.health()
+    return Health(True, state.reason or "it is loaded when it is asked for")

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from enginix.errors import RequestError
-from enginix.gateway.api.chat_input import functions, said
+from enginix.gateway.api.chat_input import functions, plain_messages
 from enginix.gateway.http.body import read
 from enginix.gateway.http.openapi import described
 from enginix.gateway.http.scope import gateway_of
@@ -70,7 +70,7 @@ def token_ids(asked: TokenizeRequest, model: ServedModel) -> list[int]:
         assert asked.prompt is not None, "one of the two is there"
         return model.tokenizer.encode(asked.prompt, add_special_tokens=asked.add_special_tokens)
     text = model.template.render(
-        said(asked.messages),
+        plain_messages(asked.messages),
         functions(asked.tools) or None,
         chat_template_kwargs=asked.chat_template_kwargs,
         add_generation_prompt=asked.add_generation_prompt,

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import orjson
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
+from starlette.types import Scope
 
 from enginix.errors import BodyTooLarge, BodyTooSlow, NotDeclaredJson, RequestError
 from enginix.gateway.http.scope import gateway_of
@@ -19,9 +20,9 @@ LARGE_BODY = 128 << 10
 # What is read may have to be written again, in a schema or a response. orjson writes 254 levels;
 # before 3.12 it corrupted the heap from some 180 on. No client's schema comes near this limit.
 DEEPEST = 100
-BODY = "enginix.body"
-# Of a body that is too large so many times the limit is read, for its client to hear of it.
-READ_IN_VAIN = 8
+DOCUMENT = "enginix.document"
+# How many times the limit is read of a body that is too large, so that its client gets the error.
+DISCARD_FACTOR = 8
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -42,7 +43,7 @@ EXPECTED = {
 
 
 def require_json(request: Request) -> None:
-    """Raises NotDeclaredJson. A page elsewhere cannot declare JSON without asking us first."""
+    """Raises NotDeclaredJson. A page of another origin cannot declare JSON without a preflight."""
     declared = request.headers.get("content-type", "")
     kind = declared.partition(";")[0].strip().lower()
     if kind != "application/json" and not (
@@ -53,19 +54,38 @@ def require_json(request: Request) -> None:
 
 async def read(request: Request, schema: type[Schema]) -> Schema:
     """The body as `schema`; raises RequestError naming the path of what does not fit."""
-    body = await read_bytes(request)
-    if len(body) > LARGE_BODY:
-        return await asyncio.to_thread(parse, body, schema)
-    return parse(body, schema)
+    document = await read_document(request)
+    if is_large(request):
+        return await asyncio.to_thread(checked, document, schema)
+    return checked(document, schema)
 
 
-async def read_bytes(request: Request) -> bytes:
-    """The whole body, however often it is asked for. Raises BodyTooLarge."""
-    if BODY not in request.scope:
-        request.scope[BODY] = await _received(request)
-    body = request.scope[BODY]
-    assert isinstance(body, bytes)
-    return body
+async def read_document(request: Request) -> Any:
+    """The body's JSON, decoded once for all who ask; do not change it. Raises RequestError."""
+    if DOCUMENT not in request.scope:
+        body = await _received(request)
+        large = len(body) > LARGE_BODY
+        try:
+            document = await asyncio.to_thread(decoded, body) if large else decoded(body)
+        except RequestError as error:
+            document = error
+        request.scope[DOCUMENT] = (document, large)
+    document, _ = request.scope[DOCUMENT]
+    if isinstance(document, RequestError):
+        raise document
+    return document
+
+
+def is_large(request: Request) -> bool:
+    """Whether work on the whole body belongs beside the event loop."""
+    large = request.scope[DOCUMENT][1]
+    assert isinstance(large, bool)
+    return large
+
+
+def forget_document(scope: Scope) -> None:
+    """An open stream keeps no copy of its request."""
+    scope.pop(DOCUMENT, None)
 
 
 async def _received(request: Request) -> bytes:
@@ -95,17 +115,17 @@ async def _bounded(request: Request, limit: int) -> bytes:
         if size <= limit:
             parts.append(part)
             continue
-        # Most clients read no answer before they have sent everything: a connection that is closed
-        # under them looks like a broken network.
+        # Most clients read nothing before they have sent everything: a connection that closes
+        # early looks to them like a broken network.
         parts.clear()
-        if size > READ_IN_VAIN * limit:
+        if size > DISCARD_FACTOR * limit:
             break
     if size > limit:
         raise BodyTooLarge(limit)
     return b"".join(parts)
 
 
-def parse(body: bytes, schema: type[Schema]) -> Schema:
+def decoded(body: bytes) -> Any:
     try:
         data = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -116,19 +136,20 @@ def parse(body: bytes, schema: type[Schema]) -> Schema:
     # Most are not even large enough for it.
     if body.count(b"{") + body.count(b"[") > DEEPEST and is_deep(data):
         raise _too_deep()
-    try:
-        return schema.model_validate(data)
-    except ValidationError as error:
-        raise _mistake(error.errors(include_url=False), data) from None
+    return data
 
 
-def parse_part(part: BaseModel, schema: type[Schema], where: str) -> Schema:
-    """A part of the body, of any fields, as the schema of its type; `where` is its path."""
-    data = part.model_extra or {}
+def checked(data: Any, schema: type[Schema], where: str = "") -> Schema:
+    """`data` as `schema`; `where` is its path in the body."""
     try:
         return schema.model_validate(data)
     except ValidationError as error:
         raise _mistake(error.errors(include_url=False), data, where) from None
+
+
+def parse_part(part: BaseModel, schema: type[Schema], where: str) -> Schema:
+    """A part of the body, of any fields, as the schema of its type; `where` is its path."""
+    return checked(part.model_extra or {}, schema, where)
 
 
 def _too_deep() -> RequestError:
@@ -159,17 +180,17 @@ def _announced(request: Request) -> int:
 
 
 def _mistake(errors: Sequence[ErrorDetails], data: object, where: str = "") -> RequestError:
-    """One sentence about the mistake that lies deepest: its branch of a union came furthest."""
+    """One sentence about the deepest mistake: its branch of a union matched best."""
     paths = [_path(error, data) for error in errors]
     deepest = max(paths, key=len)
     here = [error for error, path in zip(errors, paths, strict=True) if path == deepest]
     path = f"{where}.{_spell(deepest)}".strip(".") if deepest else where
-    words = " or ".join(dict.fromkeys(_words(error) for error in here))
+    expected = " or ".join(dict.fromkeys(_expected(error) for error in here))
     if all(error["type"] == "missing" for error in here):
         return RequestError(f"{path} is missing", param=path, code="missing_required_parameter")
     found = _found(here[0]["input"])
     return RequestError(
-        f"{path or 'the body'}: expected {words}, got {found}",
+        f"{path or 'the body'}: expected {expected}, got {found}",
         param=path or None,
         code="invalid_type" if here[0]["type"] in EXPECTED else "invalid_value",
     )
@@ -198,21 +219,21 @@ def _spell(path: Sequence[int | str]) -> str:
     return text.removeprefix(".")
 
 
-def _words(error: ErrorDetails) -> str:
-    kind, facts = error["type"], error.get("ctx", {})
+def _expected(error: ErrorDetails) -> str:
+    kind, context = error["type"], error.get("ctx", {})
     match kind:
         case "literal_error":
-            return str(facts["expected"])
+            return str(context["expected"])
         case "greater_than_equal":
-            return f"at least {_number(facts['ge'])}"
+            return f"at least {_number(context['ge'])}"
         case "greater_than":
-            return f"more than {_number(facts['gt'])}"
+            return f"more than {_number(context['gt'])}"
         case "less_than_equal":
-            return f"at most {_number(facts['le'])}"
+            return f"at most {_number(context['le'])}"
         case "too_short":
-            return f"at least {facts['min_length']} of them"
+            return f"at least {context['min_length']} of them"
         case "value_error":
-            return str(facts["error"])
+            return str(context["error"])
     return EXPECTED.get(kind) or error["msg"]
 
 
@@ -229,6 +250,3 @@ def _found(value: object) -> str:
         case list():
             return "a list" if value else "an empty list"
     return "an object"
-
-
-__all__ = ["ClientDisconnect", "parse", "read", "read_bytes", "require_json"]

@@ -13,10 +13,11 @@ from enginix.chat.events import Message, collect
 from enginix.gateway.http.disconnect import unless_client_leaves
 from enginix.gateway.http.scope import record_in
 from enginix.gateway.http.sse import UsageTally
+from enginix.gateway.models.model import GenerationRequest
 from enginix.gateway.models.record import RequestRecord
 from enginix.gateway.models.state import Gateway
-from enginix.gateway.prompt.request import (
-    AnyAsk,
+from enginix.gateway.reply.parts import Part, Parts
+from enginix.generation.reply import (
     Counted,
     Finished,
     Logprobs,
@@ -24,7 +25,6 @@ from enginix.gateway.prompt.request import (
     TokenLogprob,
     Usage,
 )
-from enginix.gateway.reply.parts import Part, Parts
 
 
 class WholeChoice:
@@ -68,10 +68,12 @@ class WholeReply(Response):
 
     media_type = "application/json"
 
-    def __init__(self, gateway: Gateway, ask: AnyAsk, encoder: DocumentEncoder) -> None:
+    def __init__(
+        self, gateway: Gateway, request: GenerationRequest, encoder: DocumentEncoder
+    ) -> None:
         super().__init__()
         self._gateway = gateway
-        self._ask = ask
+        self._request = request
         self._encoder = encoder
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,10 +84,10 @@ class WholeReply(Response):
             record.client_left = True
 
     async def _gather(self, record: RequestRecord) -> None:
-        tally = UsageTally(self._ask)
-        gathered: list[list[ReplyEvent]] = [[] for _ in self._ask.requests]
+        tally = UsageTally(self._request)
+        gathered: list[list[ReplyEvent]] = [[] for _ in range(self._request.choices)]
         try:
-            async with self._gateway.replies(self._ask, record) as replies:
+            async with self._gateway.replies(self._request, record) as replies:
                 async for choice, events in replies:
                     gathered[choice] += events
                     tally.read(events)

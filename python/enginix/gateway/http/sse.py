@@ -1,7 +1,6 @@
 """A reply as server-sent events: bytes out as tokens come in, and an end when the client leaves.
 
-Reading and writing alternate, so a client that reads slowly slows its own generation down and
-nothing piles up here.
+Reads and writes alternate, so that a slow client slows its own generation and nothing piles up.
 """
 
 from __future__ import annotations
@@ -15,20 +14,21 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from enginix.errors import EnginixError
+from enginix.gateway.http.body import forget_document
 from enginix.gateway.http.disconnect import unless_client_leaves
 from enginix.gateway.http.errors import Failure, failure_of
 from enginix.gateway.http.scope import record_in
+from enginix.gateway.models.model import GenerationRequest
 from enginix.gateway.models.record import RequestRecord
 from enginix.gateway.models.state import Gateway
-from enginix.gateway.prompt.request import AnyAsk, Finished, ReplyEvent, Usage
-from enginix.gateway.reply.generate import Replies
+from enginix.generation.reply import Finished, Replies, ReplyEvent, Usage
 
 logger = logging.getLogger(__name__)
 
 START: Message = {"type": "http.response.start", "status": 200}
 STREAM_HEADERS = (
     (b"cache-control", b"no-cache"),
-    # Without it nginx and its like gather the events of a whole answer.
+    # Otherwise nginx and its like buffer the whole stream.
     (b"x-accel-buffering", b"no"),
     (b"content-type", b"text/event-stream; charset=utf-8"),
 )
@@ -38,7 +38,7 @@ Result = TypeVar("Result")
 
 
 class Opening:
-    """A stream's beginning, sent once: before its first event, or the first comment until then."""
+    """A stream's headers, sent once: before its first event or the first comment."""
 
     def __init__(self, period: float | None) -> None:
         self.begun = False
@@ -51,7 +51,7 @@ class Opening:
             await send({**START, "headers": list(STREAM_HEADERS)})
 
     async def wait(self, work: Awaitable[Result], send: Send, comment: bytes) -> Result:
-        """What comes of `work`, with a comment now and then; it is cancelled with the wait."""
+        """The result of `work`, with a comment now and then; it is cancelled with the wait."""
         task = asyncio.ensure_future(work)
         try:
             while not (await asyncio.wait({task}, timeout=self._period))[0]:
@@ -74,12 +74,11 @@ class StreamEncoder(Protocol):
     def end(self, usage: Usage) -> bytes: ...
 
     def fail(self, failure: Failure) -> bytes:
-        """What a client is told when it cannot be told by a status any more."""
-        ...
+        """The error as the stream's last event."""
 
 
 class FailedStream(Response):
-    """A stream that begins and says at once why it ends."""
+    """A stream that begins and ends with an error."""
 
     def __init__(self, encoder: StreamEncoder, error: EnginixError) -> None:
         super().__init__(encoder.begin() + encoder.fail(failure_of(error)))
@@ -92,40 +91,41 @@ class FailedStream(Response):
 
 
 class EventStream(Response):
-    """Asks and answers while it is being sent.
+    """Generates while it is being sent.
 
-    `told_in_stream`: an error that its dialect's clients look for in the stream, not in a status.
+    `streamed_error`: an error that the dialect's clients expect in the stream, not as a status.
     """
 
     def __init__(
         self,
         gateway: Gateway,
-        ask: AnyAsk,
+        request: GenerationRequest,
         encoder: StreamEncoder,
         *,
-        told_in_stream: type[EnginixError] | None = None,
+        streamed_error: type[EnginixError] | None = None,
     ) -> None:
         super().__init__()
-        self._told_in_stream = told_in_stream
+        self._streamed_error = streamed_error
         self._gateway = gateway
-        self._ask = ask
+        self._request = request
         self._encoder = encoder
         self._opening = Opening(gateway.settings.load.keep_awake)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         record = record_in(scope)
+        forget_document(scope)
         stayed = await unless_client_leaves(receive, self._answer(send, record))
         record.client_left = not stayed
 
     async def _answer(self, send: Send, record: RequestRecord) -> None:
         try:
-            async with self._gateway.replies(self._ask, record) as replies:
+            async with self._gateway.replies(self._request, record) as replies:
                 last = await self._pass_on(replies, send, record)
         except Exception as error:
             record.error = type(error).__name__
             begin = b""
             if not self._opening.begun:
-                if self._told_in_stream is None or not isinstance(error, self._told_in_stream):
+                if self._streamed_error is None or not isinstance(error, self._streamed_error):
                     raise
                 await self._opening.begin(send)
                 begin = self._encoder.begin()
@@ -137,7 +137,7 @@ class EventStream(Response):
     async def _pass_on(self, replies: Replies, send: Send, record: RequestRecord) -> bytes:
         """Send everything but the last bytes, which it returns."""
         encode = self._encoder.encode
-        tally = UsageTally(self._ask)
+        tally = UsageTally(self._request)
         choice, events = await self._opening.wait(anext(replies), send, STILL_WAITING)
         await self._opening.begin(send)
         begin = self._encoder.begin()
@@ -160,10 +160,10 @@ class EventStream(Response):
 
 
 class UsageTally:
-    """Adds up what the choices' last events say."""
+    """Adds up the counts in the choices' last events."""
 
-    def __init__(self, ask: AnyAsk) -> None:
-        self._prompt_tokens = ask.prompt_tokens
+    def __init__(self, request: GenerationRequest) -> None:
+        self._prompt_tokens = request.prompt_tokens
         self._completion_tokens = 0
         self._reasoning_tokens = 0
         self._finish_reasons: list[str] = []

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from enginix.backends.openai import OpenAIBackend
 from enginix.catalog.load import load_catalog
 from enginix.chat.reply import markers
 from enginix.chat.template import ChatTemplate
 from enginix.chat.tokens import Tokenizer
-from enginix.errors import ModelNotFound, PromptTooLong, RequestError
+from enginix.errors import ModelNotFound, RequestError
+from enginix.gateway.models.engine_model import EngineModel
+from enginix.gateway.models.model import Model
+from enginix.gateway.models.server_model import ServerModel
+from enginix.gateway.passthrough.adapt import Passthrough, passthrough
+from enginix.gateway.prompt.chat_request import (
+    ChatGeneration,
+    chat_request,
+    count_prompt,
+)
+from enginix.gateway.prompt.conversation import Conversation, prompt_of
 from enginix.gateway.prompt.defaults import SamplingDefaults, read_sampling_defaults
+from enginix.gateway.prompt.prepare import Options, chat_generation, check_choices
+from enginix.gateway.reply.generate import TokenGeneration
+from enginix.gateway.settings import RequestLimits
 from enginix.generation.backend import Backend
 from enginix.manifest import Manifest, read_manifest, require_within
-
-# Characters that are more than any text needs for a token.
-CHARS_PER_TOKEN_LIMIT = 16
-# By how much a text that was cut may count more than it does as a whole.
-CUT_TOKENS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,70 +40,52 @@ class Names:
     contains: tuple[str, ...] = ()
 
 
-def one_thread() -> Executor:
-    return ThreadPoolExecutor(1, "render")
+class ServedModel(EngineModel):
+    """A model whose tokens are generated and read here."""
 
-
-@dataclass(frozen=True, slots=True)
-class ServedModel:
-    """All that is needed to turn a conversation into tokens and tokens into a reply."""
-
-    manifest: Manifest
-    tokenizer: Tokenizer
-    template: ChatTemplate
-    defaults: SamplingDefaults
-    backend: Backend
-    aliases: tuple[str, ...] = ()
-    contains: tuple[str, ...] = ()
-    """A name nobody has that holds one of these words means this model."""
-    renderer: Executor = field(default_factory=one_thread, compare=False)
-    """Renders what the event loop cannot wait for, one conversation at a time."""
-    # OpenAI's `created`; the engine itself carries no time, so that builds are reproducible.
-    created: int = field(default_factory=lambda: int(time.time()))
+    __slots__ = ()
+    takes_messages = False
 
     @property
-    def name(self) -> str:
-        return self.manifest.name
+    def root(self) -> str:
+        return self.manifest.source.repo or self.name
+
+    async def prepare(
+        self, conversation: Conversation, options: Options, limits: RequestLimits
+    ) -> TokenGeneration:
+        return await chat_generation(self, conversation, options, limits)
+
+    async def count(self, conversation: Conversation, request_id: str) -> int:
+        return len((await prompt_of(self, conversation)).ids)
+
+    def passthrough(self, path: str, sent: Mapping[str, Any], *, translatable: bool) -> None:
+        return None
+
+
+class PassthroughModel(ServerModel):
+    """A model of a server that speaks the OpenAI API itself: it gets requests as they are."""
+
+    __slots__ = ()
+    takes_messages = True
+    defaults = SamplingDefaults()
 
     @property
-    def engine(self) -> str:
-        """What a profile calls who serves it."""
-        return "triton"
+    def root(self) -> str:
+        return self.backend.model
 
-    @property
-    def context(self) -> int:
-        """How many tokens prompt and answer may have together."""
-        return self.manifest.limits.max_seq_len
+    async def prepare(
+        self, conversation: Conversation, options: Options, limits: RequestLimits
+    ) -> ChatGeneration:
+        check_choices(1, options.choices, limits)
+        return chat_request(self, conversation, options)
 
-    def encode(self, text: str, param: str, *, add_special_tokens: bool = False) -> list[int]:
-        """The prompt's tokens; PromptTooLong, naming `param`, without reading megabytes first."""
-        plenty = CHARS_PER_TOKEN_LIMIT * self.context
-        if len(text) > plenty:
-            beginning = len(self.tokenizer.encode(text[:plenty]))
-            if beginning - CUT_TOKENS > self.context:
-                raise PromptTooLong(beginning, self.context, param, counted_all=False)
-        return self.tokenizer.encode(text, add_special_tokens=add_special_tokens)
+    async def count(self, conversation: Conversation, request_id: str) -> int:
+        return await count_prompt(self, conversation, request_id)
 
-
-@dataclass(frozen=True, slots=True)
-class RelayedModel:
-    """A model of a server that speaks the OpenAI API itself: requests are passed on to it."""
-
-    name: str
-    backend: OpenAIBackend
-    engine: str
-    aliases: tuple[str, ...] = ()
-    contains: tuple[str, ...] = ()
-    created: int = field(default_factory=lambda: int(time.time()))
-    reasoning: str | None = None
-    """The format of reasoning that the server leaves in its texts, for our parser to find."""
-    tools: str | None = None
-    """As `reasoning`, of tool calls."""
-    starts_inside: bool = False
-    """The chat template begins the reasoning, so that the model never writes its first tag."""
-
-
-Model = ServedModel | RelayedModel
+    def passthrough(
+        self, path: str, sent: Mapping[str, Any], *, translatable: bool
+    ) -> Passthrough | None:
+        return passthrough(self, path, sent, translatable=translatable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +155,7 @@ class Models:
 
     def __init__(self, models: Sequence[Model]) -> None:
         self._models = tuple(models)
-        self.relays = any(isinstance(model, RelayedModel) for model in models)
+        self.any_takes_messages = any(model.takes_messages for model in models)
         self._by_name: dict[str, list[Model]] = {model.name: [model] for model in models}
         for model in models:
             for alias in model.aliases:
@@ -179,7 +167,7 @@ class Models:
     def find(self, name: str | None, engine: str | None = None) -> ServedModel:
         """As `resolve`, for what only a model with a tokenizer of ours can do."""
         model = self.resolve(name, engine)
-        if isinstance(model, RelayedModel):
+        if not isinstance(model, ServedModel):
             raise RequestError(
                 f"{model.name} is served by {model.engine}, which keeps its tokenizer to itself; "
                 "ask it through /v1/chat/completions or /v1/completions",

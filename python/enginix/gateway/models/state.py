@@ -20,14 +20,13 @@ from enginix.gateway.models.admission import Admission
 from enginix.gateway.models.first_tokens import FirstTokens
 from enginix.gateway.models.health import Liveness
 from enginix.gateway.models.metrics import Metrics
+from enginix.gateway.models.model import GenerationRequest, Model
 from enginix.gateway.models.record import RequestRecord, TokenTimes
-from enginix.gateway.models.registry import Model, Models
+from enginix.gateway.models.registry import Models
 from enginix.gateway.models.store import ResponseStore
-from enginix.gateway.prompt.request import AnyAsk, RelayedAsk
-from enginix.gateway.reply.generate import Replies, generate
 from enginix.gateway.settings import Settings
 from enginix.gateway.supervision.client import SupervisorClient
-from enginix.gateway.upstream.chat import chat_replies
+from enginix.generation.reply import Replies
 from enginix.supervision import Availability, Load
 
 RETRY_SECONDS = 5.0
@@ -119,16 +118,14 @@ class Gateway:
             task.cancel()
 
     @asynccontextmanager
-    async def replies(self, ask: AnyAsk, record: RequestRecord) -> AsyncIterator[Replies]:
-        """The events of `ask` once it has a slot; leaving the block cancels what still runs."""
-        record.prompt_tokens = ask.prompt_tokens
+    async def replies(
+        self, request: GenerationRequest, record: RequestRecord
+    ) -> AsyncIterator[Replies]:
+        """The request's events once it has a slot; leaving the block cancels what still runs."""
+        record.prompt_tokens = request.prompt_tokens
         async with (
-            self.at_work(ask.model.name, record, len(ask.requests)) as times,
-            aclosing(
-                chat_replies(ask, record, times)
-                if isinstance(ask, RelayedAsk)
-                else generate(ask, times)
-            ) as replies,
+            self.at_work(request.model.name, record, request.choices) as times,
+            aclosing(request.replies(record.id, [each.arrived for each in times])) as replies,
         ):
             yield replies
 

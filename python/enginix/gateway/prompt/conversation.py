@@ -11,9 +11,9 @@ from typing import Any
 from enginix.chat.messages import plain_messages
 from enginix.chat.template import RENDER_SECONDS, starts_inside
 from enginix.errors import RequestError, TemplateTooSlow
-from enginix.gateway.models.registry import ServedModel
+from enginix.gateway.models.engine_model import EngineModel
 from enginix.gateway.prompt.held_parts import Wanted, held_to_forms
-from enginix.gateway.prompt.request import ReplyFormat
+from enginix.generation.reply import ReplyFormat
 from enginix.generation.request import Guide
 
 # Longer conversations are rendered in a thread, so that running streams continue.
@@ -58,7 +58,7 @@ class Prompt:
 
 
 async def prompt_of(
-    model: ServedModel,
+    model: EngineModel,
     conversation: Conversation,
     answer: Guide | None = None,
     *,
@@ -77,7 +77,7 @@ async def prompt_of(
 
 
 def chat_prompt(
-    model: ServedModel,
+    model: EngineModel,
     conversation: Conversation,
     answer: Guide | None = None,
     engine_guides: bool = True,
@@ -118,7 +118,7 @@ def chat_prompt(
         engine_guides=engine_guides,
     )
     format, guide = held_to_forms(model, format, wanted)
-    text += format.begun + prefill
+    text += format.prefill + prefill
     return Prompt(model.encode(text, conversation.param), format, conversation.param, guide)
 
 
@@ -134,7 +134,7 @@ def _without_strict(tool: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**tool, "function": {key: function[key] for key in function if key != "strict"}}
 
 
-def answer_prefill(conversation: Conversation, model: ServedModel) -> str:
+def answer_prefill(conversation: Conversation, model: EngineModel) -> str:
     """The start of the answer, written by the client. Raises if nothing can continue it."""
     if conversation.must_call or conversation.guided:
         raise RequestError(

@@ -14,8 +14,8 @@ from enginix.chat.tools.call_guide import (
     functions_of,
 )
 from enginix.errors import RequestError
-from enginix.gateway.models.registry import ServedModel
-from enginix.gateway.prompt.request import Phases, ReplyFormat
+from enginix.gateway.models.engine_model import EngineModel
+from enginix.generation.reply import Phases, ReplyFormat
 from enginix.generation.request import Guide
 
 BEGIN_OF_REASONING = "<think>\n"
@@ -39,7 +39,7 @@ class Wanted:
 
 
 def held_to_forms(
-    model: ServedModel, format: ReplyFormat, wanted: Wanted
+    model: EngineModel, format: ReplyFormat, wanted: Wanted
 ) -> tuple[ReplyFormat, Guide | None]:
     """The format with its phases and prefill, or with one guide that suffices."""
     if wanted.must_call:
@@ -50,13 +50,13 @@ def held_to_forms(
     if format.definitions:
         either = _either(format, wanted.answer)
         if either is None:
-            begun = "" if wanted.reasons else _no_reasoning(format)
-            return replace(format, phases=Phases(call, wanted.answer), begun=begun), None
+            prefill = "" if wanted.reasons else _no_reasoning(format)
+            return replace(format, phases=Phases(call, wanted.answer), prefill=prefill), None
         wanted = replace(wanted, answer=either)
     if wanted.reasons:
         phases = Phases(answer=wanted.answer)
         return _reasoning_first(model, format, phases, ""), None
-    return replace(format, begun=_no_reasoning(format)), wanted.answer
+    return replace(format, prefill=_no_reasoning(format)), wanted.answer
 
 
 def check_guided(engine_guides: bool, wanted_call: bool, guided: bool, guide_param: str) -> None:
@@ -78,7 +78,7 @@ def check_guided(engine_guides: bool, wanted_call: bool, guided: bool, guide_par
 
 
 def _must_call(
-    model: ServedModel, format: ReplyFormat, wanted: Wanted
+    model: EngineModel, format: ReplyFormat, wanted: Wanted
 ) -> tuple[ReplyFormat, Guide | None]:
     assert format.tools is not None, "tools are refused where a model has no format for them"
     tools = [
@@ -92,7 +92,7 @@ def _must_call(
     if wanted.reasons:
         phases = Phases(call, must_call=True)
         return _reasoning_first(model, format, phases, call.opening), None
-    format = replace(format, begun=_no_reasoning(format) + call.opening)
+    format = replace(format, prefill=_no_reasoning(format) + call.opening)
     if format.one_call or not call.closing:
         return format, Guide(call.kind, call.text)
     return replace(format, phases=Phases(call, must_call=True)), None
@@ -119,13 +119,13 @@ def _either(format: ReplyFormat, answer: Guide) -> Guide | None:
 
 
 def _reasoning_first(
-    model: ServedModel, format: ReplyFormat, phases: Phases, opening: str
+    model: EngineModel, format: ReplyFormat, phases: Phases, opening: str
 ) -> ReplyFormat:
     end = tuple(model.tokenizer.encode(END_OF_REASONING + opening))
     return replace(
         format,
         # If the model may skip reasoning, it would also skip the constraint.
-        begun="" if format.starts_inside else BEGIN_OF_REASONING,
+        prefill="" if format.starts_inside else BEGIN_OF_REASONING,
         phases=replace(phases, end_of_reasoning=end),
     )
 

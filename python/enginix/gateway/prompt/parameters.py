@@ -77,15 +77,5 @@ def check_tokens(tokens: Sequence[int], vocabulary: int, where: str) -> None:
             )
 
 
-def stop_strings(stop: str | list[str] | None, param: str = "stop") -> tuple[str, ...]:
-    if stop is None:
-        return ()
-    strings = (stop,) if isinstance(stop, str) else tuple(stop)
-    if "" in strings:
-        raise RequestError(
-            f"{param} contains an empty string, which would end every answer before it starts; "
-            "leave it out",
-            param=param,
-            code="invalid_value",
-        )
-    return strings
+def stop_strings(stop: str | list[str] | None) -> tuple[str, ...]:
+    return (stop,) if isinstance(stop, str) else tuple(stop or ())

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 from uuid import uuid4
 
 from enginix.errors import PromptTooLong, RequestError
-from enginix.gateway.models.registry import ServedModel
+from enginix.gateway.models.engine_model import EngineModel
 from enginix.gateway.prompt.conversation import Conversation, Prompt, prompt_of
 from enginix.gateway.prompt.guide_limits import check_guide, check_schema
 from enginix.gateway.prompt.held_parts import check_guided
-from enginix.gateway.prompt.request import Ask, ReplyFormat
-from enginix.gateway.prompt.sampling import check_supported, for_choice
+from enginix.gateway.prompt.sampling import check_supported, for_choice, sampling_of
+from enginix.gateway.reply.generate import TokenGeneration
+from enginix.gateway.schema.fields import SamplingFields
 from enginix.gateway.settings import RequestLimits
-from enginix.generation.request import Sampling, TokenRequest
+from enginix.generation.reply import ReplyFormat
+from enginix.generation.request import Guide, Sampling, TokenRequest
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """All options of the answers that are not part of the conversation."""
 
-    sampling: Sampling
+    id_prefix: str
+    sampling: SamplingFields = field(default_factory=SamplingFields)
+    """As the client sent it; what it left out is the model's to choose."""
+    guide: Guide | None = None
     choices: int = 1
     max_tokens: int | None = None
     max_tokens_param: str = "max_tokens"
@@ -36,16 +42,13 @@ class Options:
     logprobs: bool = False
     top_logprobs: int = 0
     top_logprobs_param: str = "top_logprobs"
+    sent: Mapping[str, Any] | None = None
+    """A chat completion as the client sent it, for a server that may know more fields."""
 
 
-async def chat_ask(
-    prefix: str,
-    model: ServedModel,
-    conversation: Conversation,
-    options: Options,
-    limits: RequestLimits,
-) -> Ask:
-    """The request for a conversation; its id starts with `prefix`."""
+async def chat_generation(
+    model: EngineModel, conversation: Conversation, options: Options, limits: RequestLimits
+) -> TokenGeneration:
     if len(conversation.messages) > limits.messages:
         raise RequestError(
             f"{conversation.param}: {len(conversation.messages)} of them, this server accepts at "
@@ -54,25 +57,21 @@ async def chat_ask(
         )
     check_limits(options, limits)
     engine_guides = "guide" in await model.backend.supported()
-    answer = options.sampling.guide
+    answer = options.guide
     check_guided(engine_guides, conversation.must_call, answer is not None, options.guide_param)
     prompt = await prompt_of(model, conversation, answer, engine_guides=engine_guides)
     _check_calls(prompt, limits)
-    options = replace(options, sampling=replace(options.sampling, guide=prompt.guide))
-    return await ask_for(prefix, model, [prompt], options, limits)
+    return await generation_of(model, [prompt], replace(options, guide=prompt.guide), limits)
 
 
-async def ask_for(
-    prefix: str,
-    model: ServedModel,
-    prompts: Sequence[Prompt],
-    options: Options,
-    limits: RequestLimits,
-) -> Ask:
+async def generation_of(
+    model: EngineModel, prompts: Sequence[Prompt], options: Options, limits: RequestLimits
+) -> TokenGeneration:
     """The request for prompts within their limits, each answered `options.choices` times."""
     check_choices(len(prompts), options.choices, limits)
     supported = await model.backend.supported()
-    check_supported(options.sampling, supported)
+    sampling = sampling_of(options.sampling, model.defaults, options.guide)
+    check_supported(sampling, supported)
     if options.top_logprobs and "top_logprobs" not in supported:
         raise RequestError(
             f"{options.top_logprobs_param}: this model's engine returns the log probability of "
@@ -80,15 +79,15 @@ async def ask_for(
             param=options.top_logprobs_param,
             code="unsupported_parameter",
         )
-    identity = f"{prefix}{uuid4().hex}"
+    identity = f"{options.id_prefix}{uuid4().hex}"
+    each_prompt = (prompt for prompt in prompts for _ in range(options.choices))
     requests = tuple(
         _token_request(
-            identity, place * options.choices + choice, model, prompt, options, limits, supported
+            identity, index, model, prompt, options, limits, for_choice(sampling, index, supported)
         )
-        for place, prompt in enumerate(prompts)
-        for choice in range(options.choices)
+        for index, prompt in enumerate(each_prompt)
     )
-    return Ask(
+    return TokenGeneration(
         id=identity,
         model=model,
         requests=requests,
@@ -114,7 +113,18 @@ def _guide_param(format: ReplyFormat, options: Options) -> str:
     return "tools" if calls else options.guide_param
 
 
+def check_stop(options: Options) -> None:
+    if "" in options.stop:
+        raise RequestError(
+            f"{options.stop_param} contains an empty string, which would end every answer before "
+            "it starts; leave it out",
+            param=options.stop_param,
+            code="invalid_value",
+        )
+
+
 def check_limits(options: Options, limits: RequestLimits) -> None:
+    check_stop(options)
     if len(options.stop) > limits.stop_strings:
         raise RequestError(
             f"{options.stop_param}: {len(options.stop)} strings, this server accepts at most "
@@ -132,8 +142,8 @@ def check_limits(options: Options, limits: RequestLimits) -> None:
             f"most {max_tokens}",
             param=options.max_tokens_param,
         )
-    if options.sampling.guide is not None:
-        check_guide(options.sampling.guide, limits.guide, options.guide_param)
+    if options.guide is not None:
+        check_guide(options.guide, limits.guide, options.guide_param)
 
 
 def check_choices(prompts: int, choices: int, limits: RequestLimits) -> None:
@@ -148,11 +158,11 @@ def check_choices(prompts: int, choices: int, limits: RequestLimits) -> None:
 def _token_request(
     identity: str,
     index: int,
-    model: ServedModel,
+    model: EngineModel,
     prompt: Prompt,
     options: Options,
     limits: RequestLimits,
-    supported: frozenset[str],
+    sampling: Sampling,
 ) -> TokenRequest:
     available = model.context - len(prompt.ids)
     # Without an answer the prompt may fill the context.
@@ -165,10 +175,10 @@ def _token_request(
     return TokenRequest(
         # A list would keep an object per token for as long as the stream is open.
         prompt_ids=array("i", prompt.ids),
-        max_tokens=min(wish for wish in max_token_limits if wish is not None),
+        max_tokens=min(limit for limit in max_token_limits if limit is not None),
         end_id=end_ids[0] if end_ids else None,
         stop_ids=end_ids[1:],
-        sampling=for_choice(options.sampling, index, supported),
+        sampling=sampling,
         logprobs=options.logprobs,
         top_logprobs=options.top_logprobs,
         request_id=identity if index == 0 else f"{identity}-{index}",

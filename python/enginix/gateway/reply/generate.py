@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from itertools import repeat
 
 from enginix.chat.events import Answer, Event, Reasoning, ToolCallStart
@@ -13,87 +14,105 @@ from enginix.chat.reply import markers
 from enginix.chat.stop import AnswerStop
 from enginix.chat.stream import ReplyStream
 from enginix.errors import GenerationFailed, RequestError
-from enginix.gateway.models.record import TokenTimes
-from enginix.gateway.models.registry import ServedModel
-from enginix.gateway.prompt.request import (
-    Ask,
+from enginix.gateway.models.engine_model import EngineModel
+from enginix.gateway.reply.phases import PhasedReply
+from enginix.gateway.reply.reader import reply_reader
+from enginix.generation.reply import (
+    Arrived,
     Counted,
     Finished,
     FinishReason,
     Logprobs,
+    Replies,
     ReplyEvent,
     ReplyFormat,
     TokenLogprob,
 )
-from enginix.gateway.reply.phases import PhasedReply
-from enginix.gateway.reply.reader import reply_reader
 from enginix.generation.request import TokenChunk, TokenRequest
 
-# A choice's number and what happened to it; every item is one arrival, never merged by a timer.
-Replies = AsyncGenerator[tuple[int, list[ReplyEvent]], None]
+
+@dataclass(frozen=True, slots=True)
+class TokenGeneration:
+    """A request to a model with an engine here; each of `requests` becomes one choice."""
+
+    id: str
+    model: EngineModel
+    requests: tuple[TokenRequest, ...]
+    format: ReplyFormat = field(default_factory=ReplyFormat)
+    prompt_tokens: int = 0
+    guide_param: str = "response_format"
+    """The dialect's name of the format that an answer must have."""
+
+    @property
+    def choices(self) -> int:
+        return len(self.requests)
+
+    @property
+    def counts(self) -> bool:
+        return self.format.counts
+
+    def replies(self, request_id: str, arrived: Sequence[Arrived]) -> Replies:
+        if len(self.requests) == 1:
+            return _choice(self, 0, arrived[0])
+        return _choices(self, arrived)
 
 
-def generate(ask: Ask, times: Sequence[TokenTimes]) -> Replies:
-    """All choices of `ask` as they come; `times` has one clock for each. Use `aclosing`."""
-    if len(ask.requests) == 1:
-        return _choice(ask, 0, times[0])
-    return _choices(ask, times)
-
-
-async def _choice(ask: Ask, index: int, times: TokenTimes) -> Replies:
-    request = ask.requests[index]
+async def _choice(generation: TokenGeneration, index: int, arrived: Arrived) -> Replies:
+    request = generation.requests[index]
     if request.max_tokens == 0:
-        # The prompt and its count are all that was asked for.
+        # Only the prompt's count was asked for.
         yield index, [Finished("length", 0)]
         return
-    choice = Choice(ask.model, ask.format, request)
+    choice = Choice(generation.model, generation.format, request)
     try:
-        async with aclosing(_arrivals(ask, request)) as arrivals:
+        async with aclosing(_arrivals(generation, request)) as arrivals:
             async for chunks in arrivals:
                 before = choice.tokens
                 events = choice.read(chunks)
                 if choice.tokens != before:
-                    times.arrived(choice.tokens - before)
+                    arrived(choice.tokens - before)
                 if choice.done:
-                    # Before the client is told: its reading must not hold the model's slot.
+                    # Before the client reads it: a slow client must not hold the model's slot.
                     await arrivals.aclose()
                 if events:
                     yield index, events
                 if choice.done:
                     return
     except GenerationFailed as error:
-        # Only the engine knows which guides it can follow, and says so when it is too late: behind
-        # reasoning, or where a schema's first words were still possible.
-        guided = request.sampling.guide is not None or ask.format.phases is not None
+        # Only the engine knows which guides it can follow, and may refuse one late: after the
+        # reasoning, or after a schema's first tokens.
+        guided = request.sampling.guide is not None or generation.format.phases is not None
         if not guided or "guide" not in str(error):
             raise
-        raise RequestError(str(error), param=ask.guide_param, code="invalid_value") from None
+        raise RequestError(str(error), param=generation.guide_param, code="invalid_value") from None
     raise GenerationFailed(
-        f"{ask.model.backend.name} ended its answer without saying that it was over"
+        f"{generation.model.backend.name} ended its answer without saying that it was over"
     )
 
 
-def _arrivals(ask: Ask, request: TokenRequest) -> AsyncGenerator[list[TokenChunk], None]:
-    if ask.format.phases is not None:
-        return PhasedReply(ask.model, ask.format, request).chunks()
-    return ask.model.backend.generate(request)
+def _arrivals(
+    generation: TokenGeneration, request: TokenRequest
+) -> AsyncGenerator[list[TokenChunk], None]:
+    if generation.format.phases is not None:
+        return PhasedReply(generation.model, generation.format, request).chunks()
+    return generation.model.backend.generate(request)
 
 
-async def _choices(ask: Ask, times: Sequence[TokenTimes]) -> Replies:
-    # As many places as choices: a reader that stops stops the choices too.
+async def _choices(generation: TokenGeneration, arrived: Sequence[Arrived]) -> Replies:
+    # As many places as choices: when the reader stops, the choices stop too.
     queue: asyncio.Queue[tuple[int, list[ReplyEvent] | BaseException | None]]
-    queue = asyncio.Queue(len(ask.requests))
+    queue = asyncio.Queue(generation.choices)
 
     async def pump(index: int) -> None:
         try:
-            async with aclosing(_choice(ask, index, times[index])) as replies:
+            async with aclosing(_choice(generation, index, arrived[index])) as replies:
                 async for item in replies:
                     await queue.put(item)
             await queue.put((index, None))
         except Exception as error:
             await queue.put((index, error))
 
-    pumps = [asyncio.create_task(pump(index)) for index in range(len(ask.requests))]
+    pumps = [asyncio.create_task(pump(index)) for index in range(generation.choices)]
     try:
         left = len(pumps)
         while left:
@@ -111,15 +130,15 @@ async def _choices(ask: Ask, times: Sequence[TokenTimes]) -> Replies:
 
 
 class Choice:
-    """One choice of a reply, from its token chunks; knows when it is over and why."""
+    """Reads one choice of a reply from its token chunks, up to its end and the reason for it."""
 
     __slots__ = (
-        "_begun",
         "_calls",
         "_counts",
         "_most_tokens",
         "_must_call",
         "_one_call",
+        "_prefill",
         "_reasons",
         "_reply",
         "_thinks",
@@ -129,8 +148,8 @@ class Choice:
         "tokens",
     )
 
-    def __init__(self, model: ServedModel, format: ReplyFormat, request: TokenRequest) -> None:
-        self._reply, self._begun = reply_stream(model, format)
+    def __init__(self, model: EngineModel, format: ReplyFormat, request: TokenRequest) -> None:
+        self._reply, self._prefill = reply_stream(model, format)
         self._most_tokens = request.max_tokens
         self._tools = bool(format.definitions)
         self._one_call = format.one_call
@@ -145,9 +164,9 @@ class Choice:
 
     def read(self, chunks: Sequence[TokenChunk]) -> list[ReplyEvent]:
         events: list[ReplyEvent] = []
-        if self._begun:
-            events += self._begun
-            self._begun = []
+        if self._prefill:
+            events += self._prefill
+            self._prefill = []
             self._look_for_calls(events)
         for ids, logprobs, final, top in chunks:
             if ids:
@@ -165,15 +184,15 @@ class Choice:
         self.tokens += len(ids)
         if self._counts:
             events.append(Counted(self.tokens))
-        said = self._reply.feed(ids)
-        if said:
-            self._reasons = said[-1].__class__ is Reasoning
+        new = self._reply.feed(ids)
+        if new:
+            self._reasons = new[-1].__class__ is Reasoning
             before = len(events)
-            events += said
+            events += new
             if self._tools:
                 self._look_for_calls(events, before)
         if self._reasons:
-            # A call begins in silence: its name comes before its first event.
+            # A call's first tokens make no event before its name is complete.
             self._reasons = self._reply.marker is None or self._reply.marker in self._thinks
             self.reasoning_tokens += len(ids) if self._reasons else 0
         if not self.done and self._reply.stopped_by is not None:
@@ -190,11 +209,11 @@ class Choice:
 
     def _finish(self, reason: FinishReason, events: list[ReplyEvent]) -> None:
         before = len(events)
-        said = self._reply.finish(cut=reason == "length")
+        new = self._reply.finish(cut=reason == "length")
         if self._must_call:
-            # What is left of a call that was forced and cut before it had arguments.
-            said = [event for event in said if not isinstance(event, Answer)]
-        events += said
+            # The rest of a forced call that was cut before its arguments.
+            new = [event for event in new if not isinstance(event, Answer)]
+        events += new
         if self._tools:
             self._look_for_calls(events, before)
         if not self.done:
@@ -207,7 +226,7 @@ class Choice:
         events.append(Finished(reason, self.tokens, self.reasoning_tokens, self._reply.stopped_by))
 
 
-def reply_stream(model: ServedModel, format: ReplyFormat) -> tuple[ReplyStream, list[Event]]:
-    """The reader of one reply, and what its begun words say already."""
-    text, parser, begun = reply_reader(model, format)
-    return ReplyStream(text, AnswerStop(format.stop), parser), begun
+def reply_stream(model: EngineModel, format: ReplyFormat) -> tuple[ReplyStream, list[Event]]:
+    """The reader of one reply, and the events of its prefill."""
+    text, parser, prefill = reply_reader(model, format)
+    return ReplyStream(text, AnswerStop(format.stop), parser), prefill

@@ -1,4 +1,4 @@
-"""Splits one reply's events into parts, as the dialects with items and blocks want them."""
+"""Splits one reply's events into parts, for dialects with items or blocks."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 from enginix.chat.arguments import is_whole
 from enginix.chat.events import Answer, Event, Reasoning, ToolCallArguments, ToolCallStart
-from enginix.gateway.prompt.request import TokenLogprob
+from enginix.generation.reply import TokenLogprob
 
 
 class Heard(NamedTuple):
-    """A piece of the answer, and the tokens that came with it: some of them may be markup."""
+    """A part of the answer's text and the tokens that came with it: some may be markup."""
 
     text: str
     tokens: tuple[TokenLogprob, ...]
@@ -30,12 +30,12 @@ class Part:
 
     @property
     def text(self) -> str:
-        """All that came so far: words, or a call's arguments."""
+        """All text so far, or a call's arguments so far."""
         return "".join(self.texts)
 
     @property
     def whole(self) -> bool:
-        """Nothing is missing; a call that was cut or given up has arguments without an end."""
+        """Whether nothing is missing: the arguments of a call that was cut have no end."""
         return self.call is None or is_whole(self.text)
 
 
@@ -48,11 +48,11 @@ class Parts:
         self._tokens: tuple[TokenLogprob, ...] = ()
 
     def note(self, tokens: tuple[TokenLogprob, ...]) -> None:
-        """The tokens of what comes next."""
+        """Keep the tokens of the next event."""
         self._tokens += tokens
 
     def add(self, event: Event) -> tuple[Part, str]:
-        """The part that `event` belongs to, begun with it if need be, and its text."""
+        """The part that `event` belongs to, which it may begin, and its text."""
         match event:
             case Answer(text) | Reasoning(text):
                 part = self._last

@@ -1,8 +1,8 @@
-"""Holds the parts of a reply to different forms: several generations, one reply.
+"""Generates one reply in several generations, whose parts follow different guides.
 
 An engine follows a guide from a generation's first token to its last. A reply has parts: reasoning
 is free, an answer fits a schema, a call fits its function. So a reply is generated phase by phase:
-each phase goes on behind the text of those before it, which is in the engine's cache by then.
+each phase continues the text of the previous ones, which the engine's cache then holds.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
-from enginix.gateway.models.registry import ServedModel
-from enginix.gateway.prompt.request import Phases, ReplyFormat
+from enginix.gateway.models.engine_model import EngineModel
 from enginix.gateway.reply.triggers import Found, Watch
 from enginix.generation.backend import Backend
+from enginix.generation.reply import Phases, ReplyFormat
 from enginix.generation.request import Guide, TokenChunk, TokenRequest
 
 END_OF_REASONING = "</think>"
@@ -24,9 +24,9 @@ Chunks = AsyncGenerator[list[TokenChunk], None]
 
 
 class PhasedReply:
-    """One reply; `chunks` once, inside `aclosing`."""
+    """One reply; call `chunks` once, inside `aclosing`."""
 
-    def __init__(self, model: ServedModel, format: ReplyFormat, request: TokenRequest) -> None:
+    def __init__(self, model: EngineModel, format: ReplyFormat, request: TokenRequest) -> None:
         assert format.phases is not None
         self._backend: Backend = model.backend
         self._model = model
@@ -40,7 +40,7 @@ class PhasedReply:
         self._next: Callable[[], Chunks] | None = self._first()
 
     async def chunks(self) -> Chunks:
-        """As `backend.generate` has them: the last one is final."""
+        """Like `backend.generate`: the last chunk is final."""
         while self._next is not None and self._left > 0:
             phase, self._next = self._next, None
             async with aclosing(phase()) as arrivals:
@@ -54,11 +54,11 @@ class PhasedReply:
         return self._call if self._phases.must_call else self._watch
 
     async def _reason(self) -> Chunks:
-        """Reasoning, then its end, in the words that the form behind it follows."""
+        """Reasoning, then its closing text, after which the guided part follows."""
         end = self._phases.end_of_reasoning
         self._next = self._call if self._phases.must_call else self._answer
         if len(self._model.tokenizer.encode(END_OF_REASONING)) > 1:
-            async with aclosing(self._reason_in_words()) as arrivals:
+            async with aclosing(self._reason_in_text()) as arrivals:
                 async for chunks in arrivals:
                     yield chunks
             return
@@ -67,8 +67,8 @@ class PhasedReply:
                 yield self._passed(chunks)
         yield self._written(end)
 
-    async def _reason_in_words(self) -> Chunks:
-        """As `_reason`, of a model whose end of reasoning is no token but text like any other."""
+    async def _reason_in_text(self) -> Chunks:
+        """Like `_reason`, for a model whose end of reasoning is several tokens."""
         anything = Phases(answer=Guide("json"))
         format = replace(self._format, tools=None, definitions=(), phases=anything)
         watch = Watch(self._model, format, fresh=True)
@@ -141,7 +141,7 @@ class PhasedReply:
         )
 
     def _passed(self, chunks: Sequence[TokenChunk]) -> list[TokenChunk]:
-        """What the model generated, on its way to the client; the reply's end is said later."""
+        """Generated chunks for the client, without the end, which the reply sends later."""
         for chunk in chunks:
             self._ids.extend(chunk.ids)
             self._left -= len(chunk.ids)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from enginix.chat.events import Event
 from enginix.chat.reply import ReplyParser, markers, reply_parser
 from enginix.chat.tokens import TextStream
-from enginix.gateway.models.registry import ServedModel
-from enginix.gateway.prompt.request import ReplyFormat
+from enginix.gateway.models.engine_model import EngineModel
+from enginix.generation.reply import ReplyFormat
 
 
 def reply_reader(
-    model: ServedModel, format: ReplyFormat
+    model: EngineModel, format: ReplyFormat
 ) -> tuple[TextStream, ReplyParser, list[Event]]:
-    """The two of them, and what the words that begin the reply say already."""
+    """Both of them, and the events of the reply's prefill."""
     tools = format.tools if format.definitions else None
     text = model.tokenizer.stream(
-        keep=markers(format.reasoning, tools), continues=format.continues or bool(format.begun)
+        keep=markers(format.reasoning, tools), continues=format.continues or bool(format.prefill)
     )
     parser = reply_parser(
         format.reasoning,
@@ -24,4 +24,4 @@ def reply_reader(
         tools_wanted=tools is not None,
         definitions=format.definitions,
     )
-    return text, parser, parser.feed(format.begun) if format.begun else []
+    return text, parser, parser.feed(format.prefill) if format.prefill else []

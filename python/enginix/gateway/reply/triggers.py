@@ -1,4 +1,4 @@
-"""Watches free text for the beginning of what must be held to a form: a call, or the answer."""
+"""Watches free text for the start of a guided part: a call, or the answer."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from enum import Enum, auto
 
 from enginix.chat.events import Answer, Event
 from enginix.chat.reply import markers
-from enginix.gateway.models.registry import ServedModel
-from enginix.gateway.prompt.request import ReplyFormat
+from enginix.gateway.models.engine_model import EngineModel
 from enginix.gateway.reply.reader import reply_reader
+from enginix.generation.reply import ReplyFormat
 from enginix.generation.request import TokenChunk
 
 
@@ -20,20 +20,22 @@ class Found(Enum):
 
 
 class Watch:
-    """`feed` chunks until something is `found`; what it returns may be passed on.
+    """`feed` chunks until something is `found`; it returns those to pass on.
 
-    The tokens that decide are not passed on: the form begins in their place.
+    The deciding tokens are not passed on: the guided part replaces them.
     """
 
-    def __init__(self, model: ServedModel, format: ReplyFormat, *, fresh: bool) -> None:
-        """`fresh`: at the reply's beginning, not behind a call."""
+    def __init__(self, model: EngineModel, format: ReplyFormat, *, fresh: bool) -> None:
+        """`fresh`: at the reply's start, not after a call."""
         phases = format.phases
         assert phases is not None
         if not fresh:
-            format = replace(format, reasoning=None, starts_inside=False, begun="", continues=True)
+            format = replace(
+                format, reasoning=None, starts_inside=False, prefill="", continues=True
+            )
         self.found: Found | None = None
         self.instead = ""
-        """What must be written in place of the tokens that began a call."""
+        """The text that replaces the tokens that began a call."""
         self._call = phases.call
         self._answer = phases.answer
         self._text, self._parser, _ = reply_reader(model, format)
@@ -51,7 +53,7 @@ class Watch:
         return ready
 
     def finish(self) -> list[TokenChunk]:
-        """Free text that has ended: what was held is passed on."""
+        """The held tokens, at the end of free text."""
         held, self._held, self._held_text = self._held, [], ""
         return held
 
@@ -59,13 +61,13 @@ class Watch:
         if self._free:
             ready.append(chunk)
             return
-        piece = self._text.feed(chunk.ids)
-        events = self._parser.feed(piece) if piece else []
+        text = self._text.feed(chunk.ids)
+        events = self._parser.feed(text) if text else []
         if self._answer is not None and _has_answer(events):
             self.found = Found.ANSWER
             return
         self._held.append(chunk)
-        self._held_text += piece
+        self._held_text += text
         marker = self._parser.marker
         if marker is not None and marker not in self._reasoning:
             if self._call is not None:

@@ -1,26 +1,22 @@
-"""Has a model loaded before a request for it is answered; a stream begins with comments meanwhile.
-
-Only models that are loaded on demand come here; with all of them loaded it costs nothing.
-"""
+"""Loads a model on demand before its request is answered; a stream gets comments meanwhile."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from enginix.errors import EnginixError
-from enginix.gateway.http.body import read_bytes
+from enginix.gateway.http.body import read_document
 from enginix.gateway.http.disconnect import unless_client_leaves
 from enginix.gateway.http.errors import failure_of
 from enginix.gateway.http.scope import gateway_of, record_in
 from enginix.gateway.http.sse import Opening
 from enginix.gateway.models.state import Gateway, ModelState
-from enginix.gateway.relay.dialect import error_event
+from enginix.gateway.passthrough.dialect import error_event
 from enginix.supervision import Availability
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -31,35 +27,35 @@ def when_loaded(handler: Handler) -> Handler:
 
     async def loaded_first(request: Request) -> Response:
         gateway = gateway_of(request)
-        if all(lane.presence != Availability.ON_DEMAND for lane in gateway.lanes.values()):
+        if all(state.presence != Availability.ON_DEMAND for state in gateway.lanes.values()):
             return await handler(request)
-        lane, streams = await _wanted(gateway, request)
-        if lane is None or lane.presence != Availability.ON_DEMAND:
+        state, streams = await _wanted(gateway, request)
+        if state is None or state.presence != Availability.ON_DEMAND:
             return await handler(request)
-        return LoadedFirst(gateway, lane, request, handler, streams=streams)
+        return LoadedFirst(gateway, state, request, handler, streams=streams)
 
     return loaded_first
 
 
 async def _wanted(gateway: Gateway, request: Request) -> tuple[ModelState | None, bool]:
-    """None for what cannot be answered: the handler says why."""
+    """None for an invalid request, which the handler refuses."""
     try:
-        asked = orjson.loads(await read_bytes(request))
+        asked = await read_document(request)
         name = asked.get("model", asked.get("modelId"))
-        lane = gateway.lanes[gateway.models.resolve(name, asked.get("engine")).name]
-    except (orjson.JSONDecodeError, AttributeError, TypeError, EnginixError):
+        state = gateway.lanes[gateway.models.resolve(name, asked.get("engine")).name]
+    except (AttributeError, TypeError, EnginixError):
         return None, False
     streams = asked.get("stream", request.url.path.endswith("/stream"))
-    return lane, streams is True
+    return state, streams is True
 
 
 class LoadedFirst(Response):
-    """Waits, and is then whatever the handler answers."""
+    """Waits for the model, then sends the handler's response."""
 
     def __init__(
         self,
         gateway: Gateway,
-        lane: ModelState,
+        state: ModelState,
         request: Request,
         handler: Handler,
         *,
@@ -67,20 +63,20 @@ class LoadedFirst(Response):
     ) -> None:
         super().__init__()
         self._gateway = gateway
-        self._lane = lane
+        self._state = state
         self._request = request
         self._handler = handler
         self._opening = Opening(gateway.settings.load.keep_awake if streams else None)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         record = record_in(scope)
-        record.model = self._lane.model.name
+        record.model = self._state.model.name
         stayed = await unless_client_leaves(receive, self._answer(scope, send))
         record.client_left = record.client_left or not stayed
 
     async def _answer(self, scope: Scope, send: Send) -> None:
         try:
-            loading, comment = self._gateway.loaded(self._lane), self._comment()
+            loading, comment = self._gateway.loaded(self._state), self._comment()
             await self._opening.wait(loading, send, comment)
             response = await self._handler(self._request)
             await response(scope, _never, Continued(send) if self._opening.begun else send)
@@ -91,11 +87,11 @@ class LoadedFirst(Response):
             await _send_last(send, error_event(failure_of(error), scope["path"], b""))
 
     def _comment(self) -> bytes:
-        return f": {self._lane.model.name} is being loaded\n\n".encode()
+        return f": {self._state.model.name} is being loaded\n\n".encode()
 
 
 class Continued:
-    """Sends a stream that has begun already; an answer that is none becomes its last event."""
+    """Continues a stream whose headers are sent; an error response becomes its last event."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -115,6 +111,6 @@ async def _send_last(send: Send, body: bytes) -> None:
 
 
 async def _never() -> Message:
-    """Who waits for the client to leave is cancelled when it does."""
+    """A handler that waits for the client to leave is cancelled when it does."""
     never: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
     return await never

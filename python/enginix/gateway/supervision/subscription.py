@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from enginix import supervision
 from enginix.errors import BackendUnavailable, EnginixError
-from enginix.gateway.models.registry import Model
+from enginix.gateway.models.model import Model
 from enginix.gateway.supervision.client import LONGEST_LINE
 from enginix.supervision import ModelNews, News, Report
 

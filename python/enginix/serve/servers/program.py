@@ -9,7 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
-from enginix.backends.openai import OpenAIBackend
+from enginix.backends.openai.server import OpenAIBackend
 from enginix.errors import RuntimeMissing
 from enginix.runtimes.find import find_server
 from enginix.runtimes.runtime import Recipe

@@ -1,4 +1,4 @@
-"""Mends the calls in a chat completion that is passed on, where clients cannot read them.
+"""Repairs the calls in a chat completion that is passed through, where clients cannot read them.
 
 A server with a tool parser of its own may still give two calls one index, leave arguments out, or
 claim calls that a limit cut. Everything else, unknown fields included, passes byte for byte.
@@ -12,8 +12,8 @@ from typing import Any
 
 import orjson
 
+from enginix.backends.openai.calls import CallOrder, ServerCall, function_of, text_of
 from enginix.chat.arguments import NONE, is_whole
-from enginix.gateway.upstream.calls import CallOrder, ServerCall, function_of, text_of
 
 END_OF_EVENT = re.compile(rb"(\r\n\r\n|\n\n|\r\r)")
 CALLS = b'"tool_calls"'

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from enginix.backends.http1 import HttpClient
-from enginix.backends.http1_connection import MOST_WAITING, Connection
+from enginix.backends.openai.connection import MAX_WAITING, Connection
+from enginix.backends.openai.http import HttpClient
 from enginix.errors import BackendUnavailable
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -76,7 +76,7 @@ async def server(*answers: bytes | None) -> AsyncIterator[tuple[Raw, HttpClient]
 
 async def poured(connection: Connection) -> bytes:
     pieces: list[bytes] = []
-    await connection.pour(lambda piece: pieces.append(piece))  # type: ignore[func-returns-value]
+    await connection.pipe(lambda piece: pieces.append(piece))  # type: ignore[func-returns-value]
     return b"".join(pieces)
 
 
@@ -103,7 +103,7 @@ async def test_an_answer_may_be_cut_anywhere(answer: bytes) -> None:
     for place in range(1, len(answer)):
         connection = Connection("the server")
         connection.connection_made(transport)
-        asking = asyncio.ensure_future(connection.ask(b""))
+        asking = asyncio.ensure_future(connection.send(b""))
         await asyncio.sleep(0)
         connection.data_received(answer[:place])
         connection.data_received(answer[place:])
@@ -197,7 +197,7 @@ async def test_a_reader_that_has_to_wait_makes_the_server_wait_and_loses_nothing
 
         stuck = asyncio.Event()
         async with client.request("POST", "/") as answer:
-            pouring = asyncio.ensure_future(answer.pour(take))
+            pouring = asyncio.ensure_future(answer.pipe(take))
             await stuck.wait()
             before = -1
             while before < raw.written:
@@ -205,7 +205,7 @@ async def test_a_reader_that_has_to_wait_makes_the_server_wait_and_loses_nothing
                 for _ in range(50):
                     await asyncio.sleep(0)
             # What the sockets hold, and not the rest.
-            assert raw.written < len(body) - MOST_WAITING
+            assert raw.written < len(body) - MAX_WAITING
             gate.set()
             await pouring
     assert b"".join(pieces) == body
@@ -224,7 +224,7 @@ async def test_who_stops_pouring_while_it_waits_leaves_nothing_behind() -> None:
 
     async with server(OK + b"Content-Length: 9\r\n\r\nabc") as (raw, client):
         async with client.request("POST", "/") as answer:
-            pouring = asyncio.ensure_future(answer.pour(take))
+            pouring = asyncio.ensure_future(answer.pipe(take))
             await stuck.wait()
             pouring.cancel()
             await asyncio.wait({pouring})
@@ -239,7 +239,7 @@ async def test_what_goes_wrong_while_passing_on_is_raised_where_it_is_waited_for
     async with server(CHUNKED) as (_, client):
         with pytest.raises(ValueError, match="no"):
             async with client.request("POST", "/") as answer:
-                await answer.pour(take)
+                await answer.pipe(take)
 
 
 @asynccontextmanager
@@ -247,7 +247,7 @@ async def begun(length: int) -> AsyncIterator[Connection]:
     """A connection whose answer has begun, for bytes to be put in by hand."""
     connection = Connection("the server")
     connection.connection_made(Transport())
-    asking = asyncio.ensure_future(connection.ask(b""))
+    asking = asyncio.ensure_future(connection.send(b""))
     await asyncio.sleep(0)
     connection.data_received(OK + b"Content-Length: %d\r\n\r\n" % length)
     await asking
@@ -257,7 +257,7 @@ async def begun(length: int) -> AsyncIterator[Connection]:
 async def test_a_piece_is_passed_on_in_the_read_that_brought_it() -> None:
     taken: list[bytes] = []
     async with begun(4) as connection:
-        pouring = asyncio.ensure_future(connection.pour(taken.append))
+        pouring = asyncio.ensure_future(connection.pipe(taken.append))
         await asyncio.sleep(0)
         connection.data_received(b"ab")
         assert taken == [b"ab"]
@@ -275,7 +275,7 @@ async def test_pieces_keep_their_order_when_one_of_them_has_to_wait() -> None:
         taken.append(piece)
 
     async with begun(6) as connection:
-        pouring = asyncio.ensure_future(connection.pour(take))
+        pouring = asyncio.ensure_future(connection.pipe(take))
         await asyncio.sleep(0)
         connection.data_received(b"ab")
         connection.data_received(b"cd")
@@ -298,7 +298,7 @@ async def test_leaving_ends_a_passing_on_that_waits(steps: int) -> None:
             ended.append(piece)
 
     async with begun(6) as connection:
-        pouring = asyncio.ensure_future(connection.pour(take))
+        pouring = asyncio.ensure_future(connection.pipe(take))
         await asyncio.sleep(0)
         connection.data_received(b"ab")
         for _ in range(steps):
@@ -314,7 +314,7 @@ async def test_a_failure_in_the_read_is_raised_by_whoever_pours() -> None:
         raise ValueError(piece.decode())
 
     async with begun(6) as connection:
-        pouring = asyncio.ensure_future(connection.pour(take))
+        pouring = asyncio.ensure_future(connection.pipe(take))
         await asyncio.sleep(0)
         connection.data_received(b"ab")
         with pytest.raises(ValueError, match="ab"):
@@ -341,7 +341,7 @@ async def test_a_reader_that_takes_its_time_is_not_the_servers_silence() -> None
 
     async with begun(4) as connection:
         connection.watch(0.02)
-        pouring = asyncio.ensure_future(connection.pour(take))
+        pouring = asyncio.ensure_future(connection.pipe(take))
         await asyncio.sleep(0)
         connection.data_received(b"ab")
         connection.data_received(b"cd")

@@ -1,13 +1,14 @@
-"""Puts our name of a model where the server has its own."""
+"""Replaces the server's name of a model by ours."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
 import orjson
+
+from enginix.backends.openai.sse import documents
 
 KEY = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.)*")')
 # Where a document says which model it is of: itself, the response, or the message, it announces.
@@ -55,14 +56,3 @@ def model_of(document: Any) -> str | None:
     holders = [document, *(document.get(place) for place in PLACES)]
     names = (holder.get("model") for holder in holders if isinstance(holder, dict))
     return next((name for name in names if isinstance(name, str)), None)
-
-
-def documents(data: bytes) -> Iterator[Any]:
-    """`data` itself, or what its events say."""
-    lines = data.splitlines() if not data.lstrip().startswith(b"{") else [data]
-    for line in lines:
-        text = line.removeprefix(b"data:")
-        try:
-            yield orjson.loads(text)
-        except orjson.JSONDecodeError:
-            continue

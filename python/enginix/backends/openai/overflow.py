@@ -1,7 +1,7 @@
-"""Reads out of a server's refusal that a prompt was longer than the context, and by how much.
+"""Recognizes the refusal of a prompt that is longer than the context, and reads both lengths.
 
-Every server words it differently, and agents that would shorten the conversation know the words of
-OpenAI and of Anthropic only.
+Every server has a message of its own, and agents that would shorten the conversation only know
+those of OpenAI and Anthropic.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from enginix.errors import PromptTooLong
 
 CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})
 # vLLM's two, SGLang's two, TensorRT-LLM's three: the prompt's tokens and the context's.
-WORDS = tuple(
-    re.compile(words, re.IGNORECASE | re.DOTALL)
-    for words in (
+MESSAGES = tuple(
+    re.compile(pattern, re.IGNORECASE | re.DOTALL)
+    for pattern in (
         r"maximum context length is (?P<context>\d+) tokens.*?\((?P<prompt>\d+) in the messages",
         r"maximum context length is (?P<context>\d+) tokens.*?(?P<prompt>\d+) (?:input )?tokens",
         r"input \((?P<prompt>\d+) tokens\) is longer than .*?context length \((?P<context>\d+)",
@@ -28,19 +28,20 @@ WORDS = tuple(
 )
 
 
-def prompt_too_long(words: str, error: Mapping[str, Any]) -> PromptTooLong | None:
-    """`error`: the object that the refusal's `words` are from; None when it is about other things.
+def prompt_too_long(message: str, error: Mapping[str, Any]) -> PromptTooLong | None:
+    """None for other refusals; `error` is the object that `message` is from.
 
-    A wish for more tokens than there is room for is refused in nearly the same words, and is none.
+    A request for more tokens than fit is refused with nearly the same message, but is another
+    error.
     """
     param = error.get("param") if isinstance(error.get("param"), str) else None
     prompt, context = error.get("n_prompt_tokens"), error.get("n_ctx")
     if isinstance(prompt, int) and isinstance(context, int):
         return PromptTooLong(prompt, context, param)
-    for pattern in WORDS:
-        if found := pattern.search(words):
+    for pattern in MESSAGES:
+        if found := pattern.search(message):
             prompt, context = int(found["prompt"]), int(found["context"])
             return PromptTooLong(prompt, context, param) if prompt >= context else None
     if CODES & {str(error.get("code")), str(error.get("type"))}:
-        return PromptTooLong(None, None, param, words=words)
+        return PromptTooLong(None, None, param, words=message)
     return None

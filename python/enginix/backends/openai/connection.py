@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection, and the answer that is on it: read as it comes, or poured on at once."""
+"""One HTTP/1.1 connection and the response on it: read as it comes, or piped on at once."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import httptools
 
 from enginix.errors import BackendError, BackendTimedOut, BackendUnavailable, SafeToRetry
 
-# Passes a piece on, unless there is nothing to pass on yet.
-Passing = Coroutine[Any, Any, None]
-PassOn = Callable[[bytes], Passing | None]
+# A chunk being passed on.
+Pending = Coroutine[Any, Any, None]
+PassOn = Callable[[bytes], Pending | None]
 
-# What may wait to be read before the server is made to wait.
-MOST_WAITING = 256 << 10
-MOST_OF_AN_ERROR = 64 << 10
+# How much may be unread before reading pauses and the server has to wait.
+MAX_WAITING = 256 << 10
+MAX_ERROR_BYTES = 64 << 10
 
 
 class Connection(asyncio.Protocol):
@@ -35,26 +35,25 @@ class Connection(asyncio.Protocol):
         self._begin()
 
     def _begin(self) -> None:
-        """Nothing of an answer is here yet."""
         self._parser = httptools.HttpResponseParser(self)
         self.status = 0
         self.headers: dict[str, str] = {}
         self._headers_complete = self._complete = self._keep = False
-        self._bounded = self._unasked = False
-        self._pieces: list[bytes] = []
+        self._bounded = self._unrequested = False
+        self._chunks: list[bytes] = []
         self._waiting = 0
         self._paused = False
         self._changed: asyncio.Future[None] | None = None
         self._pass_on: PassOn | None = None
-        self._left: tuple[Passing, Any] | None = None
+        self._left: tuple[Pending, Any] | None = None
         self._failed: BaseException | None = None
 
     @property
     def reusable(self) -> bool:
-        return self._complete and self._keep and not (self.closed or self._unasked)
+        return self._complete and self._keep and not (self.closed or self._unrequested)
 
-    async def ask(self, message: bytes) -> None:
-        """Send a request; return when its answer's headers are here."""
+    async def send(self, message: bytes) -> None:
+        """Send a request; return when its response's headers are here."""
         self._begin()
         assert self._transport is not None, "it is connected"
         self._transport.write(message)
@@ -64,12 +63,12 @@ class Connection(asyncio.Protocol):
             self._changed = self._loop.create_future()
             await self._changed
 
-    async def piece(self) -> bytes:
-        """All of the body that has arrived by now; empty at its end. Raises BackendUnavailable.
+    async def chunk(self) -> bytes:
+        """All of the body that has arrived; empty at its end. Raises BackendUnavailable.
 
-        No generator: this is called for every token, and a generator costs as much again.
+        Called for every token, so it is no generator, which would cost as much again.
         """
-        while not self._pieces:
+        while not self._chunks:
             if self._complete:
                 return b""
             if self._lost is not None:
@@ -78,12 +77,11 @@ class Connection(asyncio.Protocol):
             await self._changed
         return self._take()
 
-    async def pour(self, pass_on: PassOn) -> None:
-        """Hand on the whole body, piece by piece as it comes. Raises BackendUnavailable.
+    async def pipe(self, pass_on: PassOn) -> None:
+        """Pass on the whole body, chunk by chunk as it comes. Raises BackendUnavailable.
 
-        What `pass_on` makes of a piece runs right where that was read, without waking this task:
-        it is there only for the end, and for a passing on that has to wait. Meanwhile the server
-        has to wait as well.
+        `pass_on` runs where the chunk was read, without waking this task, which handles only the
+        end and a `pass_on` that has to wait. The server waits with it.
         """
         while True:
             if self._left is not None:
@@ -91,9 +89,9 @@ class Connection(asyncio.Protocol):
                 await resume(*left)
             elif self._failed is not None:
                 raise self._failed
-            elif self._pieces:
-                if (passing := pass_on(self._take())) is not None:
-                    await passing
+            elif self._chunks:
+                if (pending := pass_on(self._take())) is not None:
+                    await pending
             elif self._complete:
                 return
             elif self._lost is not None:
@@ -110,29 +108,29 @@ class Connection(asyncio.Protocol):
                     self._pass_on = None
 
     async def read(self, limit: int) -> bytes:
-        """The whole body. Raises BackendUnavailable for one beyond the limit."""
+        """The whole body. Raises BackendUnavailable above `limit` bytes."""
         body = await self.read_some(limit + 1)
         if len(body) > limit:
             raise BackendUnavailable(f"{self._name} sent more than {limit >> 20} MB as one answer")
         return body
 
     async def read_error(self) -> bytes:
-        """As much of the body as anybody wants to read of an error."""
-        return await self.read_some(MOST_OF_AN_ERROR)
+        """The first MAX_ERROR_BYTES of the body."""
+        return await self.read_some(MAX_ERROR_BYTES)
 
     async def read_some(self, limit: int) -> bytes:
-        """The body; what is beyond the limit is left out."""
-        pieces: list[bytes] = []
+        """The first `limit` bytes of the body."""
+        chunks: list[bytes] = []
         size = 0
-        while size < limit and (piece := await self.piece()):
-            pieces.append(piece)
-            size += len(piece)
-        return b"".join(pieces)[:limit]
+        while size < limit and (chunk := await self.chunk()):
+            chunks.append(chunk)
+            size += len(chunk)
+        return b"".join(chunks)[:limit]
 
     def watch(self, silence: float) -> None:
-        """Give the answer up when nothing comes for so many seconds.
+        """Give the response up after `silence` seconds without a byte.
 
-        One timer that looks now and then: setting one for every token would cost more than it.
+        One timer looks now and then: setting one for every token would cost more.
         """
         self._heard = self._loop.time()
         self._timer = self._loop.call_later(silence, self._look, silence)
@@ -143,8 +141,8 @@ class Connection(asyncio.Protocol):
             self._timer = None
 
     def _look(self, silence: float) -> None:
-        if self._pieces or self._left is not None:
-            # It is the reader who takes its time.
+        if self._chunks or self._left is not None:
+            # The reader is slow, not the server.
             self._heard = self._loop.time()
         left = self._heard + silence - self._loop.time()
         if left > 0:
@@ -177,7 +175,7 @@ class Connection(asyncio.Protocol):
             self.close()
         if self._pass_on is None:
             self._wake()
-        elif self._pieces and not self._pour_piece(self._pass_on):
+        elif self._chunks and not self._pipe_chunk(self._pass_on):
             self._pass_on = None
             self._wake()
         elif self._complete or self._lost is not None:
@@ -195,8 +193,8 @@ class Connection(asyncio.Protocol):
 
     # The parser calls these.
     def on_message_begin(self) -> None:
-        # What comes unasked must not be taken for the answer to the next request.
-        self._unasked = self._complete
+        # An unrequested response must not be taken for that to the next request.
+        self._unrequested = self._complete
         self.headers.clear()
         self._bounded = False
 
@@ -206,16 +204,16 @@ class Connection(asyncio.Protocol):
         self._bounded |= key in ("content-length", "transfer-encoding")
 
     def on_headers_complete(self) -> None:
-        if not self._unasked:
+        if not self._unrequested:
             self.status = self._parser.get_status_code()
             self._headers_complete = self.status >= 200
 
     def on_body(self, body: bytes) -> None:
-        if self._unasked:
+        if self._unrequested:
             return
-        self._pieces.append(body)
+        self._chunks.append(body)
         self._waiting += len(body)
-        if self._waiting > MOST_WAITING and not self._paused and self._transport is not None:
+        if self._waiting > MAX_WAITING and not self._paused and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
 
@@ -224,12 +222,12 @@ class Connection(asyncio.Protocol):
             self._complete = True
             self._keep = self._parser.should_keep_alive()
 
-    def _pour_piece(self, pass_on: PassOn) -> bool:
-        """Whether that is done; otherwise `pour` goes on with it."""
+    def _pipe_chunk(self, pass_on: PassOn) -> bool:
+        """Whether it was passed on; otherwise `pipe` continues it."""
         try:
-            passing = pass_on(self._take())
-            if passing is not None:
-                self._left = (passing, passing.send(None))
+            pending = pass_on(self._take())
+            if pending is not None:
+                self._left = (pending, pending.send(None))
                 return False
         except StopIteration:
             pass
@@ -244,8 +242,8 @@ class Connection(asyncio.Protocol):
             left[0].close()
 
     def _take(self) -> bytes:
-        body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        self._pieces.clear()
+        body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks.clear()
         self._waiting = 0
         if self._paused and self._transport is not None:
             self._paused = False
@@ -258,11 +256,11 @@ class Connection(asyncio.Protocol):
 
 
 @coroutine
-def resume(passing: Passing, waits_for: Any) -> Generator[Any, Any, None]:
-    """Go on with what was begun outside of any task, and waits."""
+def resume(pending: Pending, waits_for: Any) -> Generator[Any, Any, None]:
+    """Continue a coroutine that started outside of any task and waits."""
     try:
         yield waits_for
     except BaseException:
-        passing.close()
+        pending.close()
         raise
-    yield from passing.__await__()
+    yield from pending.__await__()

@@ -1,8 +1,8 @@
-"""Takes requests for the streaming routes past the router.
+"""Bypasses the router for the streaming routes.
 
-FastAPI wraps a route in a dozen coroutines that stay for as long as the answer streams: 10 KB for
-every open stream, and 0.2 ms before its first token. These routes read and check their requests
-themselves, so nothing is lost; FastAPI still knows them and describes them.
+FastAPI wraps a route in a dozen coroutines that live as long as the stream: 10 KB per open stream
+and 0.2 ms before its first token. These routes read and check their requests themselves; FastAPI
+still describes them.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Route(NamedTuple):
-    """What the metrics want to know of a route."""
+    """What the metrics need of a route."""
 
     path: str
 
 
-class FastLane:
+class StreamingRoutes:
     """`handlers` by the path that they answer POST requests on."""
 
     def __init__(
@@ -47,7 +47,7 @@ class FastLane:
         request = Request(scope, receive)
         try:
             response = await handler(request)
-            # Not returned: a response of ours fails before its first byte or not at all.
+            # Our responses fail before their first byte or not at all.
             await response(scope, receive, send)
         except (EnginixError, ClientDisconnect) as error:
             response = await self._failed(request, error)

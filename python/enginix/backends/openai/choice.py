@@ -1,7 +1,7 @@
 """One choice of another server's chat completion, from its deltas to the events of a reply.
 
-What the server told apart, reasoning and calls, is taken as it is; text goes through the parser of
-the formats that it leaves in there.
+Reasoning and calls that the server has separated are taken as they are; its text goes through the
+parser of the formats that it leaves in there.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from enginix.backends.openai.calls import ServerCalls
 from enginix.chat.events import Event, Reasoning, ToolCallStart
 from enginix.chat.made_calls import MadeCalls
 from enginix.chat.reply import reply_parser
 from enginix.chat.stop import AnswerStop
 from enginix.errors import GenerationFailed
-from enginix.gateway.prompt.request import (
+from enginix.generation.reply import (
     Finished,
     FinishReason,
     Logprobs,
@@ -22,14 +23,13 @@ from enginix.gateway.prompt.request import (
     ReplyFormat,
     SpelledLogprob,
 )
-from enginix.gateway.upstream.calls import ServerCalls
 
 # The engine gave up on the answer; it did not come to its end.
 FAILURES = frozenset({"abort", "cancelled", "error"})
 
 
 class Choice:
-    """`done` once it is known why it ended."""
+    """`done` once the reason of its end is known."""
 
     def __init__(self, format: ReplyFormat) -> None:
         self._parser = reply_parser(
@@ -47,10 +47,10 @@ class Choice:
         self._stop_string: str | None = None
         self.done = False
         self.cut = False
-        """It is done for us; the server goes on."""
-        self.pieces = 0
-        """How often it said something, for servers that do not count their tokens."""
-        self.reasoning_pieces = 0
+        """It is done here; the server continues."""
+        self.chunks = 0
+        """How many deltas had something in them, for servers that do not count their tokens."""
+        self.reasoning_chunks = 0
         self._reasons = format.starts_inside
 
     def read(self, choice: Mapping[str, Any]) -> list[ReplyEvent]:
@@ -64,9 +64,9 @@ class Choice:
             events.append(Logprobs(tuple(spelled)))
         delta = choice.get("delta")
         if isinstance(delta, dict):
-            self._say(self._stop.feed(self._read_delta(delta)), events)
+            self._add(self._stop.feed(self._read_delta(delta)), events)
         if self._stop.matched is not None:
-            # The server goes on: it was not told of the string.
+            # The server continues: it does not know the string.
             self._stop_string = self._stop.matched
             self.done = self.cut = True
             return events
@@ -75,7 +75,7 @@ class Choice:
         return events
 
     def break_off(self) -> list[ReplyEvent]:
-        """The stream is over, and no reason was given."""
+        """The stream is over without a reason."""
         events: list[ReplyEvent] = []
         if not self.done:
             self._end("stop", {}, events)
@@ -84,29 +84,29 @@ class Choice:
     def finished(self, tokens: int, prompt_tokens: int | None, reasoning_tokens: int) -> Finished:
         reason = self._reason
         if reason == "stop" and self._made.whole:
-            # Whatever the server calls it: it is what clients make calls on.
+            # Whatever the server's reason: clients run calls only for this one.
             reason = "tool_calls"
         return Finished(reason, tokens, reasoning_tokens, self._stop_string, prompt_tokens)
 
     def _read_delta(self, delta: Mapping[str, Any]) -> list[Event]:
-        said: list[Event] = []
+        new: list[Event] = []
         reasoning = delta.get("reasoning_content") or delta.get("reasoning")
         if reasoning and isinstance(reasoning, str):
-            said += self._parser.pass_through([Reasoning(reasoning)])
+            new += self._parser.pass_through([Reasoning(reasoning)])
         text = delta.get("content")
         if text and isinstance(text, str):
-            said += self._parser.feed(text)
+            new += self._parser.feed(text)
         if calls := delta.get("tool_calls"):
-            said += self._parser.pass_through(self._calls.read(calls))
+            new += self._parser.pass_through(self._calls.read(calls))
         if text or reasoning or calls:
-            if said:
-                self._reasons = said[-1].__class__ is Reasoning
-            self.pieces += 1
-            self.reasoning_pieces += self._reasons
-        return said
+            if new:
+                self._reasons = new[-1].__class__ is Reasoning
+            self.chunks += 1
+            self.reasoning_chunks += self._reasons
+        return new
 
-    def _say(self, said: list[Event], events: list[ReplyEvent]) -> None:
-        for event in said:
+    def _add(self, new: list[Event], events: list[ReplyEvent]) -> None:
+        for event in new:
             if isinstance(event, ToolCallStart) and self._made.any and self._one_call:
                 # The client asked for one call; what follows is not read.
                 self.done = self.cut = True
@@ -118,9 +118,9 @@ class Choice:
         if reason in FAILURES:
             raise GenerationFailed(f"the server gave the answer up, as {reason!r}")
         cut = reason == "length"
-        said = self._parser.pass_through(self._calls.finish(cut=cut))
-        said += self._parser.finish(cut=cut)
-        self._say(self._stop.feed(said) + self._stop.finish(), events)
+        new = self._parser.pass_through(self._calls.finish(cut=cut))
+        new += self._parser.finish(cut=cut)
+        self._add(self._stop.feed(new) + self._stop.finish(), events)
         self.done = True
         stopped = self._stop.matched is not None
         self._reason = "length" if reason == "length" and not stopped else "stop"

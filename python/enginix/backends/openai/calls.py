@@ -1,4 +1,4 @@
-"""Calls that another server parsed, in fragments that may lack anything but an order."""
+"""Tool calls that a server parsed, in fragments that may lack anything but their order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from enginix.errors import GenerationFailed
 
 
 class ServerCall:
-    """One call, as far as it has come; `place` is its number here."""
+    """One call so far; `place` is its number in our reply."""
 
     __slots__ = ("id", "name", "place", "texts")
 
@@ -60,9 +60,9 @@ class CallOrder:
 
 
 def begins_another(call: ServerCall, id: str, name: str, text: str, *, numbered: bool) -> bool:
-    """Whether a fragment under the same index, or under none, is not `call`'s any more."""
+    """Whether a fragment with the same index, or none, belongs to a new call."""
     if id and call.id and id != call.id:
-        # Some give every fragment an id of its own; in the middle of arguments it says nothing.
+        # Some give every fragment an id of its own; within arguments it means nothing.
         nothing = not text and not call.text.strip()
         return bool(name) or not numbered or nothing or is_whole(call.text)
     if id or not name or not call.name:
@@ -92,7 +92,7 @@ class ServerCalls:
         return events
 
     def finish(self, *, cut: bool = False) -> list[Event]:
-        """The end of the last call; `cut`: a limit ended it, so it has none.
+        """The end of the last call, unless a limit `cut` it.
 
         Raises GenerationFailed for a call that never got a name: no client can make it."""
         events: list[Event] = []
@@ -105,7 +105,7 @@ class ServerCalls:
             if text:
                 events.append(ToolCallArguments(call.place, text))
             return
-        # What is no object has to be whole before it can be made one.
+        # Anything but an object has to be whole before it can be made one.
         if call.name and call.text.lstrip()[:1] == "{":
             self._start(call, call.text.lstrip(), events)
 
@@ -115,7 +115,7 @@ class ServerCalls:
         if call is None or started:
             return
         if not call.name and call.place and not call.text.strip():
-            # An id of its own on the empty piece that ends the call before.
+            # The empty fragment that ends the previous call has an id of its own.
             return
         if not call.name:
             raise GenerationFailed("the server sent a tool call without a name")

@@ -1,4 +1,4 @@
-"""How the dialects that are passed on end: in peace, or with an error after their first byte."""
+"""How a stream ends in each dialect that is passed through: by itself, or with an error."""
 
 from __future__ import annotations
 

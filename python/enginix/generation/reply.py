@@ -1,15 +1,14 @@
-"""What one HTTP request asks of a model, in no dialect: the interface of APIs and generation."""
+"""How a model's reply is read, and the events it becomes, in no API's dialect."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from enginix.chat.events import Event
 from enginix.chat.tools.call_guide import CallGuide
-from enginix.gateway.models.registry import RelayedModel, ServedModel
-from enginix.generation.request import Guide, TokenRequest
+from enginix.generation.request import Guide
 
 FinishReason = Literal["stop", "length", "tool_calls"]
 
@@ -38,7 +37,7 @@ class ReplyFormat:
     """The request's tools; empty if none may be called."""
     one_call: bool = False
     must_call: bool = False
-    begun: str = ""
+    prefill: str = ""
     """The start of the reply, if the prompt contains it already."""
     phases: Phases | None = None
     """The constraints on its parts, if one guide from the first token on does not suffice."""
@@ -47,42 +46,6 @@ class ReplyFormat:
     """Precede every event with the number of tokens so far."""
     continues: bool = False
     """The reply continues the prompt's text: its first space is kept."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """One request; each of `requests` becomes one choice of the reply."""
-
-    id: str
-    model: ServedModel
-    requests: tuple[TokenRequest, ...]
-    format: ReplyFormat = field(default_factory=ReplyFormat)
-    prompt_tokens: int = 0
-    guide_param: str = "response_format"
-    """The dialect's name for the answer's constraint."""
-
-
-@dataclass(frozen=True, slots=True)
-class RelayedAsk:
-    """Like Ask, for a model whose own server accepts chats: `body` is sent to that server."""
-
-    id: str
-    model: RelayedModel
-    body: Mapping[str, Any]
-    format: ReplyFormat
-    choices: int = 1
-    prompt_tokens: int = 0
-    """Unknown until the end of the reply reports it."""
-    blind: Sequence[Mapping[str, Any]] | None = None
-    """Alternative messages, if there are images and the model turns out not to see them."""
-
-    @property
-    def requests(self) -> Sequence[int]:
-        """One item per choice."""
-        return range(self.choices)
-
-
-AnyAsk = Ask | RelayedAsk
 
 
 class TokenLogprob(NamedTuple):
@@ -129,6 +92,10 @@ class Finished:
 
 
 ReplyEvent = Event | Logprobs | Counted | Finished
+# A choice's number and its events; every item is one arrival, never merged by a timer.
+Replies = AsyncGenerator[tuple[int, list[ReplyEvent]], None]
+# Called with the number of tokens that have just arrived.
+Arrived = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,17 @@
-"""What is changed of a request before another server gets it, and which ones it cannot be given.
+"""What changes in a request before another server gets it, and which requests it cannot get.
 
-Servers of the OpenAI API read their dialects by the letter. What clients send beside it, and only a
-few servers know, is respelled; what has no other spelling is asked through chat completions.
+Servers of the OpenAI API read their dialects strictly. What clients send beyond them is respelled;
+what has no other spelling is translated to chat completions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from enginix.backends.openai.negotiate import REASONING, without_reasoning
+from enginix.gateway.models.server_model import ServerModel
 from enginix.gateway.prompt.billing import without_billing_in
 from enginix.gateway.schema.chat import ChatRequest
 from enginix.gateway.schema.lenient import (
@@ -30,7 +33,7 @@ SPELLINGS = {
     MESSAGES: (messages_choice, messages_tool),
     COUNT: (messages_choice, messages_tool),
 }
-# What every server that speaks a dialect reads of it. All else is told to it in chat completions.
+# What every server of a dialect reads. All else is translated to chat completions.
 BLOCKS = frozenset({"text", "image", "tool_use", "tool_result", "thinking", "redacted_thinking"})
 ITEMS = frozenset({"message", "reasoning", "function_call", "function_call_output"})
 # The tools that clients run, and that few servers know.
@@ -52,11 +55,37 @@ CHATS = ChatRequest.model_fields.keys() | {
 }
 
 
-def plain_body(path: str, asked: dict[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Passthrough:
+    """A request that a model's own server answers byte for byte."""
+
+    model: ServerModel
+    path: str
+    body: Mapping[str, Any]
+
+
+def passthrough(
+    model: ServerModel, path: str, sent: Mapping[str, Any], *, translatable: bool
+) -> Passthrough | None:
+    """None where the server's chat completions are asked, and the dialect is written here."""
+    # Without tools no call is left in the text.
+    parses = model.reasoning is not None or (model.tools is not None and bool(sent.get("tools")))
+    translated = (parses and path != COUNT) or model.backend.lacks(path) or needs_us(path, sent)
+    if translatable and translated:
+        return None
+    body = {**plain_body(path, sent), "model": model.backend.model}
+    if path == CHAT and "messages" in body and model.backend.lacks(REASONING):
+        body["messages"] = without_reasoning(body["messages"])
+    # A choice between servers is made here, and some of them know no such field.
+    body.pop("engine", None)
+    return Passthrough(model, path, body)
+
+
+def plain_body(path: str, sent: Mapping[str, Any]) -> dict[str, Any]:
     """The same request in the dialect's own spelling."""
+    plain = dict(sent)
     if path not in SPELLINGS:
-        return asked
-    plain = dict(asked)
+        return plain
     spell_choice, spell_tool = SPELLINGS[path]
     if plain.get("tool_choice") is not None:
         plain["tool_choice"] = spell_choice(plain["tool_choice"])
@@ -69,28 +98,28 @@ def plain_body(path: str, asked: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def needs_us(path: str, asked: dict[str, Any]) -> bool:
-    """Whether a request is asked through chat completions, whatever else the server speaks."""
+def needs_us(path: str, sent: Mapping[str, Any]) -> bool:
+    """Whether a request is sent through chat completions, whatever else the server speaks."""
     if path == CHAT:
-        customs = "custom" in _types(asked.get("tools"))
-        return customs or (bool(asked.get("stop")) and not keeps_stop_strings(asked))
+        customs = "custom" in _types(sent.get("tools"))
+        return customs or (bool(sent.get("stop")) and not keeps_stop_strings(sent))
     if path in (MESSAGES, COUNT):
-        strange = any(kind not in BLOCKS for kind in _block_types(asked))
-        return strange or (path == MESSAGES and bool(asked.get("stop_sequences")))
-    if path == RESPONSES and not asked.get("previous_response_id"):
-        # What the server remembers it has to go on from itself.
-        tools = {*_types(asked.get("tools"))}
+        strange = any(kind not in BLOCKS for kind in _block_types(sent))
+        return strange or (path == MESSAGES and bool(sent.get("stop_sequences")))
+    if path == RESPONSES and not sent.get("previous_response_id"):
+        # Only the server can continue what it has stored.
+        tools = {*_types(sent.get("tools"))}
         if tools & CLIENT_TOOLS:
             return True
-        # One that runs tools of its own reads what they left behind.
-        strange = any(kind not in ITEMS for kind in _types(asked.get("input"), default="message"))
+        # A server that runs tools itself reads their items.
+        strange = any(kind not in ITEMS for kind in _types(sent.get("input"), default="message"))
         return strange and tools <= {"function"}
     return False
 
 
-def keeps_stop_strings(asked: dict[str, Any]) -> bool:
-    """Whether a chat's stop strings are left to the server: it is asked for things of its own."""
-    return not asked.keys() <= CHATS
+def keeps_stop_strings(sent: Mapping[str, Any]) -> bool:
+    """Whether a chat's stop strings are left to the server, because it has fields unknown here."""
+    return not sent.keys() <= CHATS
 
 
 def _without_billing(message: Any) -> Any:
@@ -99,8 +128,8 @@ def _without_billing(message: Any) -> Any:
     return message
 
 
-def _block_types(asked: dict[str, Any]) -> Iterator[str]:
-    messages = asked.get("messages")
+def _block_types(sent: Mapping[str, Any]) -> Iterator[str]:
+    messages = sent.get("messages")
     for message in messages if isinstance(messages, list) else ():
         content = message.get("content") if isinstance(message, dict) else None
         yield from _types(content)

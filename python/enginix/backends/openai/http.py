@@ -1,7 +1,7 @@
 """A small HTTP/1.1 client for streams of tokens: connections kept, bytes as they come.
 
-A read costs one step, whatever the number of chunks in it. Leaving a response before its end
-closes the connection, which is how a server is told that nobody waits for the rest.
+A read costs one step, however many chunks have arrived. Leaving a response before its end closes
+the connection, which tells the server to stop generating.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
-from enginix.backends.http1_connection import Connection
+from enginix.backends.openai.connection import Connection
 from enginix.errors import BackendUnavailable, SafeToRetry, UsageError
 
 CONNECT_SECONDS = 5.0
-MOST_IDLE = 64
+MAX_IDLE = 64
 
 
 class HttpClient:
@@ -25,7 +25,7 @@ class HttpClient:
     def __init__(self, url: str, *, name: str) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UsageError(f"{url!r} is no server's address; expected http://HOST:PORT")
+            raise UsageError(f"{url!r} is not a server's address; expected http://HOST:PORT")
         self.name = name
         self._host = parts.hostname
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -34,7 +34,7 @@ class HttpClient:
         self._authority = parts.netloc.rpartition("@")[2]
         self._idle: list[Connection] = []
         self.outages = 0
-        """How often nobody was there to take a connection."""
+        """How often the server accepted no connection."""
 
     @asynccontextmanager
     async def request(
@@ -48,15 +48,15 @@ class HttpClient:
     ) -> AsyncIterator[Connection]:
         """The response, once its headers are here. Raises BackendUnavailable.
 
-        `silence`: for how many seconds nothing may come; BackendTimedOut is raised after that.
+        Raises BackendTimedOut after `silence` seconds without a byte.
         """
         head = self._head(method, path, len(body), headers or {})
-        connection = await self._asked(head + body, silence)
+        connection = await self._send(head + body, silence)
         try:
             yield connection
         finally:
             connection.unwatch()
-            if connection.reusable and len(self._idle) < MOST_IDLE:
+            if connection.reusable and len(self._idle) < MAX_IDLE:
                 self._idle.append(connection)
             else:
                 connection.close()
@@ -65,25 +65,25 @@ class HttpClient:
         while self._idle:
             self._idle.pop().close()
 
-    async def _asked(self, message: bytes, silence: float | None) -> Connection:
+    async def _send(self, message: bytes, silence: float | None) -> Connection:
         while self._idle:
             kept = self._idle.pop()
             if not kept.reusable:
                 kept.close()
                 continue
             with suppress(SafeToRetry):
-                return await self._answered(kept, message, silence)
-            # The server closed it while we wrote: nothing was begun, so a new one is asked.
+                return await self._send_on(kept, message, silence)
+            # The server closed it while we wrote and has begun nothing: a new one is safe.
             break
-        return await self._answered(await self._connect(), message, silence)
+        return await self._send_on(await self._connect(), message, silence)
 
-    async def _answered(
+    async def _send_on(
         self, connection: Connection, message: bytes, silence: float | None
     ) -> Connection:
         try:
             if silence is not None:
                 connection.watch(silence)
-            await connection.ask(message)
+            await connection.send(message)
         except BaseException:
             connection.unwatch()
             connection.close()

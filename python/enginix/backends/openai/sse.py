@@ -1,0 +1,83 @@
+"""Reads a server's stream: whole events out of bytes that are cut anywhere, and their data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+# Lines end with \n, \r\n or \r; an event ends with an empty line.
+BLANK_LINE = re.compile(rb"\r\n\r\n|\n\n|\r\r\n?|\n\r\n|\r\n\n")
+LINE = re.compile(rb"\r\n|\n|\r")
+# llama-server once reported failures under a field of its own.
+FIELDS = (b"data:", b"error:")
+
+
+class EventReader:
+    """`feed` bytes as they come; half an event is kept until it is whole."""
+
+    __slots__ = ("_before", "_last", "_long_before", "_rest")
+
+    def __init__(self) -> None:
+        # The end of a stream has its reason, its usage and its last event.
+        self._rest = self._last = self._before = self._long_before = b""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """All events that are whole by now, byte for byte."""
+        if self._rest or not chunk.endswith(b"\n\n"):
+            data = self._rest + chunk
+            end = end_of_events(data)
+            self._rest = data[end:]
+            if not end:
+                return b""
+            chunk = data[:end]
+        self._long_before, self._before, self._last = self._before, self._last, chunk
+        return chunk
+
+    def finish(self) -> bytes:
+        """The last event, which may lack its last line breaks."""
+        rest = self._rest.rstrip()
+        if _data(rest).endswith((b"[DONE]", b"}")):
+            self._rest = b""
+            self._long_before, self._before, self._last = self._before, self._last, rest
+            return rest + b"\n\n"
+        return b""
+
+    @property
+    def last(self) -> bytes:
+        """The last few arrivals."""
+        return self._long_before + self._before + self._last
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether half an event has been read."""
+        return bool(self._rest)
+
+
+def end_of_events(data: bytes) -> int:
+    """Where the last whole event ends, whichever line breaks the server uses."""
+    found = ((data.rfind(blank), len(blank)) for blank in (b"\n\n", b"\n\r\n", b"\r\r"))
+    return max((place + length for place, length in found if place >= 0), default=0)
+
+
+def data_of(events: bytes) -> list[bytes]:
+    """What each of them says; comments say nothing."""
+    return [data for event in BLANK_LINE.split(events) if (data := _data(event))]
+
+
+def documents(body: bytes) -> Iterator[Any]:
+    """The JSON of a whole document, or of every event that is JSON."""
+    for data in [body] if body.lstrip().startswith(b"{") else data_of(body):
+        try:
+            yield orjson.loads(data)
+        except orjson.JSONDecodeError:
+            continue
+
+
+def _data(event: bytes) -> bytes:
+    if event.startswith(b"data:") and b"\n" not in event and b"\r" not in event:
+        return event[5:].strip()
+    lines = [line for line in LINE.split(event) if line.startswith(FIELDS)]
+    return b"\n".join(line.partition(b":")[2].strip() for line in lines)

@@ -1,0 +1,67 @@
+"""A model whose engine is here: a tokenizer, a chat template, a backend that takes tokens."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from enginix.chat.template import ChatTemplate
+from enginix.chat.tokens import Tokenizer
+from enginix.errors import PromptTooLong
+from enginix.gateway.prompt.defaults import SamplingDefaults
+from enginix.generation.backend import Backend
+from enginix.manifest import Manifest
+
+# No token of a text has more characters than this.
+CHARS_PER_TOKEN_LIMIT = 16
+# By how much the tokens of a text's first part may exceed those of the same part in the whole.
+CUT_TOKENS = 64
+
+
+def one_thread() -> Executor:
+    return ThreadPoolExecutor(1, "render")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineModel:
+    """All that is needed to turn a conversation into tokens and tokens into a reply."""
+
+    manifest: Manifest
+    tokenizer: Tokenizer
+    template: ChatTemplate
+    defaults: SamplingDefaults
+    backend: Backend
+    aliases: tuple[str, ...] = ()
+    contains: tuple[str, ...] = ()
+    """An unknown name that contains one of these strings means this model."""
+    renderer: Executor = field(default_factory=one_thread, compare=False)
+    """Renders long conversations outside the event loop, one at a time."""
+    # OpenAI's `created`; the engine itself carries no time, so that builds are reproducible.
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    @property
+    def engine(self) -> str:
+        """What a profile calls the server."""
+        return "triton"
+
+    @property
+    def context(self) -> int:
+        """How many tokens prompt and answer may have together."""
+        return self.manifest.limits.max_seq_len
+
+    def encode(self, text: str, param: str, *, add_special_tokens: bool = False) -> list[int]:
+        """The prompt's tokens; PromptTooLong, naming `param`, without reading megabytes first."""
+        limit = CHARS_PER_TOKEN_LIMIT * self.context
+        if len(text) > limit:
+            beginning = len(self.tokenizer.encode(text[:limit]))
+            if beginning - CUT_TOKENS > self.context:
+                raise PromptTooLong(beginning, self.context, param, counted_all=False)
+        return self.tokenizer.encode(text, add_special_tokens=add_special_tokens)
+
+    def spell(self, token: int) -> bytes:
+        return self.tokenizer.bytes_of(token)

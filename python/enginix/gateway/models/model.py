@@ -1,0 +1,93 @@
+"""What every model can do, whichever kind of server runs it: routes know nothing else of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from enginix.gateway.passthrough.adapt import Passthrough
+from enginix.gateway.prompt.conversation import Conversation
+from enginix.gateway.prompt.defaults import SamplingDefaults
+from enginix.gateway.prompt.prepare import Options
+from enginix.gateway.settings import RequestLimits
+from enginix.generation.backend import Server
+from enginix.generation.reply import Arrived, Replies
+from enginix.manifest import Manifest
+
+
+class NamedModel(Protocol):
+    """What a reply says of the model it is from."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def engine(self) -> str:
+        """What a profile calls the server."""
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """None where the engine belongs to another server."""
+
+    def spell(self, token: int) -> bytes:
+        """A token's text; never called for tokens that came with theirs."""
+
+
+class GenerationRequest(Protocol):
+    """One request, ready to be generated from."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def model(self) -> NamedModel: ...
+    @property
+    def choices(self) -> int: ...
+    @property
+    def prompt_tokens(self) -> int:
+        """0 where only the server can count them: the reply's last event has the number."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether every event is preceded by the number of tokens so far."""
+
+    def replies(self, request_id: str, arrived: Sequence[Arrived]) -> Replies:
+        """The events of all choices; `arrived` has one counter for each. Use `aclosing`."""
+
+
+class Model(NamedModel, Protocol):
+    """A name bound to a server that generates."""
+
+    @property
+    def backend(self) -> Server: ...
+    @property
+    def aliases(self) -> tuple[str, ...]: ...
+    @property
+    def contains(self) -> tuple[str, ...]:
+        """An unknown name that contains one of these strings means this model."""
+
+    @property
+    def created(self) -> int: ...
+    @property
+    def root(self) -> str:
+        """What the model is called where it comes from."""
+
+    @property
+    def defaults(self) -> SamplingDefaults: ...
+    @property
+    def takes_messages(self) -> bool:
+        """Its server renders messages itself: it sees images and may know more fields than we."""
+
+    async def prepare(
+        self, conversation: Conversation, options: Options, limits: RequestLimits
+    ) -> GenerationRequest:
+        """The request whose `replies` answer `conversation`. Raises RequestError."""
+
+    async def count(self, conversation: Conversation, request_id: str) -> int:
+        """The prompt's tokens. Raises ResourceNotFound where the server cannot count them."""
+
+    def passthrough(
+        self, path: str, sent: Mapping[str, Any], *, translatable: bool
+    ) -> Passthrough | None:
+        """The request to pass on; None where the reply's dialect is written here.
+
+        `translatable`: whether it can be.
+        """

@@ -1,0 +1,189 @@
+"""Passes a request to a server that speaks the dialect itself, and its bytes back as they come.
+
+Only the model's name is changed, both ways. What the server has already separated, reasoning and
+tool calls, stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from enginix.backends.openai.call_repair import StreamedCalls, mended_document
+from enginix.backends.openai.connection import Connection
+from enginix.backends.openai.negotiate import drop_reasoning, negotiated
+from enginix.backends.openai.rename import Rename
+from enginix.backends.openai.sse import EventReader
+from enginix.backends.openai.usage import usage_in
+from enginix.errors import BackendUnavailable, EnginixError
+from enginix.gateway.http.disconnect import unless_client_leaves
+from enginix.gateway.http.errors import failure_of
+from enginix.gateway.http.scope import record_in
+from enginix.gateway.http.sse import STILL_WAITING, Opening
+from enginix.gateway.models.record import RequestRecord, TokenTimes
+from enginix.gateway.models.state import Gateway
+from enginix.gateway.passthrough.adapt import CHAT, Passthrough
+from enginix.gateway.passthrough.dialect import error_event, is_terminal
+
+# A whole reply, not a stream, may be this long.
+MAX_RESPONSE_BYTES = 64 << 20
+
+
+class PassthroughResponse(Response):
+    """Asks the server while it is being sent; a client that leaves ends that request, too.
+
+    `fallback` makes the reply when the server turns out not to have the route; `error_stream` the
+    stream that says why there is none, where a status would not do.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        question: Passthrough,
+        *,
+        streams: bool,
+        fallback: Callable[[], Awaitable[Response]] | None = None,
+        error_stream: Callable[[EnginixError], bytes | None] | None = None,
+    ) -> None:
+        super().__init__()
+        self._gateway = gateway
+        self._question = question
+        self._model = question.model
+        self._path = question.path
+        self._streams = streams
+        self._fallback = fallback
+        self._error_stream = error_stream
+        self._opening = Opening(gateway.settings.load.keep_awake)
+        self._falls_back = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        record = record_in(scope)
+        stayed = await unless_client_leaves(receive, self._answer(send, record))
+        record.client_left = not stayed
+        if stayed and self._falls_back and self._fallback is not None:
+            response = await self._fallback()
+            await response(scope, receive, send)
+
+    async def _answer(self, send: Send, record: RequestRecord) -> None:
+        events = EventReader()
+        try:
+            async with (
+                self._gateway.at_work(self._model.name, record) as (times,),
+                self._response(send, record) as response,
+            ):
+                if response is None:
+                    self._falls_back = True
+                elif self._streams:
+                    await self._stream(response, events, send, record, times)
+                else:
+                    await self._whole(response, send, record, times)
+        except EnginixError as error:
+            record.error = type(error).__name__
+            if self._opening.begun:
+                last = error_event(failure_of(error), self._path, events.last)
+            else:
+                stream = self._error_stream(error) if self._error_stream else None
+                if stream is None:
+                    raise
+                await self._opening.begin(send)
+                last = stream
+            await send({"type": "http.response.body", "body": last, "more_body": False})
+
+    @asynccontextmanager
+    async def _response(
+        self, send: Send, record: RequestRecord
+    ) -> AsyncIterator[Connection | None]:
+        """The server's response; until it begins, a stream gets a comment now and then."""
+        request = negotiated(
+            self._model.backend,
+            self._path,
+            self._question.body,
+            record.id,
+            (drop_reasoning,),
+            streams=self._streams,
+            has_fallback=lambda: self._fallback is not None and not self._opening.begun,
+        )
+        begun = request.__aenter__()
+        waited = self._opening.wait(begun, send, STILL_WAITING) if self._streams else begun
+        response = await waited
+        try:
+            yield response
+        finally:
+            await request.__aexit__(None, None, None)
+
+    async def _whole(
+        self, response: Connection, send: Send, record: RequestRecord, times: TokenTimes
+    ) -> None:
+        body = await response.read(MAX_RESPONSE_BYTES)
+        note_usage(body, record, times)
+        body = Rename(self._model.name).feed(body)
+        if self._path == CHAT:
+            body = mended_document(body)
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+        ]
+        self._opening.begun = True
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def _stream(
+        self,
+        response: Connection,
+        events: EventReader,
+        send: Send,
+        record: RequestRecord,
+        times: TokenTimes,
+    ) -> None:
+        await self._opening.begin(send)
+        await self._pipe(response, events, send, times)
+        note_usage(events.last, record, times)
+        if events.is_cut or not is_terminal(events.last, self._path):
+            raise BackendUnavailable(
+                f"{self._model.backend.name} ended its answer without saying that it was over"
+            )
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _pipe(
+        self, response: Connection, events: EventReader, send: Send, times: TokenTimes
+    ) -> None:
+        feed, rewrite, arrived = events.feed, self._rewriter(), times.arrived
+
+        def pass_on(chunk: bytes) -> Any:
+            whole = feed(chunk)
+            if not whole:
+                return None
+            arrived(whole.count(b"\n\n") or 1)
+            return send({"type": "http.response.body", "body": rewrite(whole), "more_body": True})
+
+        await response.pipe(pass_on)
+        if rest := events.finish():
+            await send({"type": "http.response.body", "body": rewrite(rest), "more_body": True})
+
+    def _rewriter(self) -> Callable[[bytes], bytes]:
+        """What is done to whole events on their way."""
+        rename = Rename(self._model.name).feed
+        if self._path != CHAT:
+            return rename
+        mend = StreamedCalls().feed
+        return lambda events: mend(rename(events))
+
+
+def note_usage(body: bytes, record: RequestRecord, times: TokenTimes) -> None:
+    """`body`: a whole reply, or the last events of a stream whose events were counted."""
+    usage = usage_in(body)
+    if usage is None:
+        return
+    prompt, completion = usage
+    record.prompt_tokens = prompt
+    missing = completion - times.total
+    if missing > 0:
+        times.arrived(missing)
+    elif -missing <= times.tokens:
+        # Not every event was a token: the first and the last ones never are.
+        times.total += missing
+        times.tokens += missing

@@ -1,0 +1,74 @@
+"""Decides what is passed through: a request whose model's own server speaks its dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from enginix.errors import EnginixError
+from enginix.gateway.http.body import read_document
+from enginix.gateway.http.scope import gateway_of
+from enginix.gateway.models.model import Model
+from enginix.gateway.models.state import Gateway
+from enginix.gateway.passthrough.adapt import CHAT
+from enginix.gateway.passthrough.response import PassthroughResponse
+from enginix.gateway.prompt.guide_limits import check_body
+from enginix.gateway.prompt.media import check_media
+
+# A request, its model and an error -> a whole stream that reports it, if clients read it there.
+ErrorStream = Callable[[Mapping[str, Any], Model, EnginixError], bytes | None]
+Answer = Callable[[Request], Awaitable[Response]]
+
+
+async def pass_through(
+    request: Request, answer: Answer | None = None, error_stream: ErrorStream | None = None
+) -> Response | None:
+    """The response of the model's own server; None where it is written here.
+
+    `answer` writes it here: it stands in for a server that turns out not to have the route.
+    `error_stream`: the stream that says why there is none, where clients do not read a status.
+    """
+    gateway = gateway_of(request)
+    if not gateway.models.any_takes_messages:
+        return None
+    sent = await read_document(request)
+    fallback = partial(answer, request) if answer else None
+    return pass_to(gateway, request.url.path, sent, fallback, error_stream)
+
+
+def pass_to(
+    gateway: Gateway,
+    path: str,
+    sent: Any,
+    fallback: Callable[[], Awaitable[Response]] | None = None,
+    error_stream: ErrorStream | None = None,
+) -> Response | None:
+    """As `pass_through`, for a body that has been read and the path it belongs to."""
+    if not gateway.models.any_takes_messages or not isinstance(sent, dict):
+        return None
+    name, engine = sent.get("model"), sent.get("engine")
+    if not all(text is None or isinstance(text, str) for text in (name, engine)):
+        return None
+    model = gateway.models.resolve(name, engine)
+    if not model.takes_messages:
+        return None
+    # Before the server is asked, in whichever way.
+    check_body(sent, gateway.settings.request.passed_on)
+    check_media(sent, fetched=gateway.settings.request.image_urls)
+    question = model.passthrough(path, sent, translatable=fallback is not None)
+    if question is None:
+        return None
+    streams = sent.get("stream") is True
+    failed = partial(error_stream, sent, model) if error_stream and streams else None
+    return PassthroughResponse(
+        gateway,
+        question,
+        streams=streams,
+        # There is no other way to ask for a chat.
+        fallback=None if path == CHAT else fallback,
+        error_stream=failed,
+    )
