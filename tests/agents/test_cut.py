@@ -87,7 +87,7 @@ def test_a_model_that_gives_up_in_a_call_has_stopped_and_called_nothing(
 
 @every_dialect
 @every_model
-def test_a_whole_call_that_ends_at_the_limit_is_a_call(
+def test_a_complete_call_that_ends_at_the_limit_is_a_call(
     model: str, path: str, scripted: Scripted
 ) -> None:
     text = call_text(FORMATS[model], "run", WHOLE)

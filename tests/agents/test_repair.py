@@ -40,7 +40,7 @@ def test_every_value_arrives_as_it_was_written(model: str, path: str, scripted: 
 
 @every_dialect
 @every_model
-def test_what_is_damaged_is_the_same_streamed_and_whole(
+def test_a_damaged_call_is_the_same_with_and_without_streaming(
     model: str, path: str, scripted: Scripted
 ) -> None:
     format = FORMATS[model]

@@ -46,7 +46,7 @@ def test_latencies_are_those_of_the_event_times() -> None:
     assert numbers(level.end_to_end) == pytest.approx((900, 900, 900, 900))
 
 
-def test_rates_are_over_the_whole_time_of_the_level() -> None:
+def test_rates_cover_the_full_time_of_the_level() -> None:
     level = summarized(run(answer(10.5, 10.7, tokens=2), answer(10.6, 10.9, tokens=2)))
 
     assert (level.requests_per_second, level.output_tokens_per_second) == (1.0, 2.0)
@@ -61,7 +61,7 @@ def test_several_tokens_in_an_event_count_as_the_server_counts_them() -> None:
     assert remarks(level) == ["an event has 4.5 tokens on average: see `per output token`"]
 
 
-def test_events_are_counted_where_the_server_counts_nothing_and_it_is_said() -> None:
+def test_events_count_as_tokens_without_usage_and_a_remark_says_so() -> None:
     level = summarized(run(answer(10.5, 10.7, 10.8)))
 
     assert level.output_tokens == 3

@@ -91,7 +91,7 @@ async def test_a_body_without_a_length_ends_with_its_connection() -> None:
         (b"", "HTTP 404: no reason given"),
     ],
 )
-async def test_a_refusal_is_told_in_the_servers_words(body: bytes, why: str) -> None:
+async def test_a_refusal_keeps_the_servers_message(body: bytes, why: str) -> None:
     assert await failure(reply(body, "404 Not Found")) == why
 
 
@@ -119,7 +119,7 @@ async def test_after_a_failure_the_next_request_has_a_new_connection() -> None:
     assert seen == [1, 1]
 
 
-async def test_nobody_listening_is_a_failure() -> None:
+async def test_a_port_without_a_listener_is_a_failure() -> None:
     async with serving() as (target, _):
         pass
 
@@ -154,7 +154,7 @@ async def test_a_name_that_is_none_is_a_failure() -> None:
     assert (answer.failure or "").startswith("no connection: ")
 
 
-def test_a_key_that_is_none_is_refused() -> None:
+def test_an_invalid_key_is_refused() -> None:
     with pytest.raises(UsageError, match="is it complete"):
         Target("http://h", "one\nother")
 

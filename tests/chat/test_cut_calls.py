@@ -65,7 +65,9 @@ def test_cut_at_any_character_a_call_is_a_beginning_that_is_no_json(
 
 
 @pytest.mark.parametrize(("text", "how"), recorded())
-def test_a_cut_call_is_the_same_streamed_and_whole(text: str, how: dict[str, Any]) -> None:
+def test_a_truncated_call_is_the_same_with_and_without_streaming(
+    text: str, how: dict[str, Any]
+) -> None:
     for end in range(0, len(text), 3):
         message: Message = heard(text[:end], 1, **how)
         assert message == heard(text[:end], len(text), **how)
@@ -86,7 +88,7 @@ VALUES = st.lists(
 
 @pytest.mark.parametrize("tools", SLOPPY)
 @given(value=VALUES, number=st.integers(), cut=st.integers(0, 200), chunk=st.integers(1, 9))
-def test_whatever_a_value_holds_a_cut_call_is_the_beginning_of_the_whole_one(
+def test_a_truncated_call_is_a_prefix_of_the_complete_one(
     tools: str, value: str, number: int, cut: int, chunk: int
 ) -> None:
     if tools == "qwen3-xml":
@@ -115,7 +117,7 @@ def test_whatever_a_value_holds_a_cut_call_is_the_beginning_of_the_whole_one(
         ("5", '{"": 5}'),
     ],
 )
-def test_whole_arguments_become_an_object(written: str, mended: str) -> None:
+def test_complete_arguments_become_an_object(written: str, mended: str) -> None:
     assert as_object(written) == mended
     assert is_whole(mended)
 

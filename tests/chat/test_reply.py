@@ -77,7 +77,7 @@ def test_without_formats_every_marker_is_text(chunk: int) -> None:
     assert heard(text, chunk, reasoning=None, tools=None) == Message(text, "", ())
 
 
-def test_calls_that_nobody_wanted_are_text() -> None:
+def test_calls_in_a_request_without_tools_are_text() -> None:
     text = '<tool_call>{"name": "f", "arguments": {}}</tool_call>'
     parser = reply_parser("think-tags", "hermes-json", tools_wanted=False)
     assert collect(parser.feed(text) + parser.finish()) == Message(text, "", ())

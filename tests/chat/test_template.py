@@ -89,7 +89,7 @@ def test_the_client_s_own_variables_reach_the_template() -> None:
 
 
 @pytest.mark.parametrize("name", ["messages", "tools", "self"])
-def test_the_client_s_variables_cannot_replace_the_request_s_own(name: str) -> None:
+def test_a_client_s_variables_cannot_override_the_request_s_fields(name: str) -> None:
     with pytest.raises(RequestError, match=f"must not set {name}"):
         render(PLAIN, chat_template_kwargs={name: []})
 
@@ -98,7 +98,7 @@ def test_no_tools_are_none_to_the_template() -> None:
     assert render("{{ tools is none }}", tools=[]) == "True"
 
 
-def test_a_template_s_own_error_comes_back_with_its_words() -> None:
+def test_a_template_s_own_error_keeps_its_message() -> None:
     with pytest.raises(TemplateRefused, match=r"messages: only images, please$"):
         render("{{ raise_exception('only images, please') }}")
 
@@ -181,7 +181,7 @@ def test_a_late_system_message_goes_first_for_a_template_that_insists() -> None:
     assert render(first_only, *messages) == "[system:late][user:Hi]"
 
 
-def test_what_cannot_be_repaired_keeps_the_template_s_words() -> None:
+def test_a_conversation_beyond_repair_keeps_the_template_s_message() -> None:
     with pytest.raises(TemplateRefused, match="roles must alternate"):
         render(ALTERNATING, {"role": "assistant", "content": "I begin."}, USER)
 

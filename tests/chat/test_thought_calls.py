@@ -34,7 +34,7 @@ CALL = CALLS["hermes-json"]
 @every_pair
 @every_chunk_size
 @pytest.mark.parametrize("end", ["closed", "closed and spaced", "unclosed"])
-def test_a_whole_call_with_nothing_behind_it_is_a_call(
+def test_a_complete_call_at_the_end_is_a_call(
     end: str, chunk: int, reasoning: str, tools: str
 ) -> None:
     opening, closing = TAGS[reasoning]
@@ -47,9 +47,7 @@ def test_a_whole_call_with_nothing_behind_it_is_a_call(
 
 @every_pair
 @every_chunk_size
-def test_with_an_answer_or_more_thought_behind_it_it_was_a_thought(
-    chunk: int, reasoning: str, tools: str
-) -> None:
+def test_a_call_followed_by_text_stays_reasoning(chunk: int, reasoning: str, tools: str) -> None:
     opening, closing = TAGS[reasoning]
     thought = f"I could write {CALLS[tools]}"
     read = partial(heard, chunk=chunk, reasoning=reasoning, tools=tools)
@@ -61,9 +59,7 @@ def test_with_an_answer_or_more_thought_behind_it_it_was_a_thought(
 
 @every_pair
 @every_chunk_size
-def test_the_call_behind_the_reasoning_is_the_one_that_counts(
-    chunk: int, reasoning: str, tools: str
-) -> None:
+def test_the_call_after_the_reasoning_counts(chunk: int, reasoning: str, tools: str) -> None:
     opening, closing = TAGS[reasoning]
     text = f"{opening}Like {CALLS[tools]}?{closing}\n\n{CALLS[tools]}"
     message = heard(text, chunk, reasoning=reasoning, tools=tools)

@@ -179,7 +179,7 @@ def test_a_broken_tokenizer_is_no_traceback(tmp_path: Path, content: str) -> Non
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", "\0"])
-def test_a_broken_configuration_beside_it_is_named(tmp_path: Path, content: str) -> None:
+def test_a_broken_configuration_file_is_named(tmp_path: Path, content: str) -> None:
     shutil.copy(DEMO / "tokenizer.json", tmp_path)
     (tmp_path / "generation_config.json").write_text(content)
     with pytest.raises(EngineDamaged, match="generation_config"):

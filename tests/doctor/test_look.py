@@ -163,5 +163,5 @@ def test_an_engine_of_another_tensorrt_llm_is_red(
         )
 
 
-def test_a_python_that_knows_no_tensorrt_llm_is_nobodys_fault(tmp_path: Path) -> None:
+def test_a_python_without_tensorrt_llm_is_not_an_error(tmp_path: Path) -> None:
     assert runtime_version(tmp_path, "", container=tmp_path) is None

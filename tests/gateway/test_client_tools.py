@@ -152,7 +152,7 @@ async def test_a_call_comes_back_in_the_item_that_its_tools_type_has(
 
 @theirs_too
 @every_call
-async def test_a_streamed_call_ends_as_the_item_of_the_whole_answer(
+async def test_a_streamed_call_ends_as_the_item_of_the_complete_answer(
     tool: dict[str, Any], called: str, arguments: Arguments, item: dict[str, Any], theirs: bool
 ) -> None:
     _, seen = await ask({"tools": [tool]}, called, arguments, theirs=theirs, stream=True)
@@ -204,7 +204,7 @@ async def test_a_custom_call_that_was_cut_is_no_call(stream: bool) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("limit", [None, 20])
-async def test_arguments_that_a_shell_cannot_take_stay_the_models_words(
+async def test_arguments_invalid_for_a_shell_stay_as_the_model_wrote_them(
     stream: bool, limit: int | None
 ) -> None:
     body = {"tools": [{"type": "local_shell"}]}
@@ -367,7 +367,7 @@ async def test_the_history_of_a_call_is_told_to_the_model(
     assert places == sorted(places)
 
 
-async def test_what_a_client_sends_back_of_its_calls_is_what_the_model_said() -> None:
+async def test_calls_that_a_client_sends_back_are_what_the_model_wrote() -> None:
     """The items of an answer are the next request's input, byte for byte."""
     tools = [tool for tool, *_ in CALLS if tool is not CALLS[2][0]]
     for _, called, arguments, _ in (each for each in CALLS if each is not CALLS[2]):

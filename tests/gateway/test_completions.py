@@ -89,7 +89,7 @@ async def test_token_ids_are_taken_as_they_are(prompt: Any) -> None:
     assert list(backend.asked[0].prompt_ids) == [5, 6, 7]
 
 
-async def test_a_stream_spells_the_whole_text() -> None:
+async def test_a_stream_adds_up_to_the_complete_text() -> None:
     async with server(served(FakeBackend(ids(" upon a 你好 time")))) as client:
         response = await client.post(
             "/v1/completions", json={"prompt": "Once", "stream": True, "echo": True}
@@ -119,7 +119,7 @@ async def test_the_likeliest_tokens_are_named_for_each_place() -> None:
         assert len(top) == 2
 
 
-async def test_streamed_log_probabilities_have_their_places_in_the_whole_answer() -> None:
+async def test_streamed_log_probabilities_match_the_complete_answer() -> None:
     async with server(served(FakeBackend(ids("One two three four")))) as client:
         body = {"prompt": "Once", "logprobs": 0, "stream": True}
         chunks = events((await client.post("/v1/completions", json=body)).text)

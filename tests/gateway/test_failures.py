@@ -72,7 +72,7 @@ async def test_an_error_in_mid_stream_is_the_last_event() -> None:
     assert "[DONE]" not in response.text
 
 
-async def test_a_broken_off_whole_answer_is_a_status() -> None:
+async def test_an_interrupted_answer_without_streaming_is_an_error_status() -> None:
     backend = FakeBackend(REPLY, fails_at=2, error=BackendUnavailable("gone"))
     async with server(served(backend)) as client:
         response = await client.post("/v1/chat/completions", json={"messages": user("Hi")})

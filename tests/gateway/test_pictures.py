@@ -81,7 +81,7 @@ async def test_a_tools_picture_is_no_reason_to_refuse_even_when_it_comes_last(pa
     assert NOTE in await prompt_of(path, in_a_result(path, again=False))
 
 
-async def test_a_picture_that_is_asked_about_is_refused_where_codex_takes_it_out() -> None:
+async def test_an_image_to_be_answered_is_refused_under_the_name_codex_removes() -> None:
     said = [{"role": "user", "content": [{"type": "input_text", "text": "See?"}, INPUT]}]
     async with server(served(FakeBackend(ids("Yes.")))) as client:
         error = (await client.post(RESPONSES, json={"input": said})).json()["error"]
@@ -113,7 +113,7 @@ async def test_a_tools_pictures_go_on_to_a_model_that_sees(path: str, again: boo
 @pytest.mark.parametrize("body", [in_a_result, said_before])
 @pytest.mark.parametrize("path", [RESPONSES, MESSAGES])
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_server_whose_model_cannot_see_is_asked_again_with_a_note(
+async def test_a_server_whose_model_cannot_see_gets_a_second_request_with_a_note(
     path: str, body: Callable[[str], dict[str, Any]], stream: bool
 ) -> None:
     refused = json.dumps({"error": {"message": "theirs is not a multimodal model"}}).encode()
@@ -129,7 +129,7 @@ async def test_a_server_whose_model_cannot_see_is_asked_again_with_a_note(
     assert str(second).count(NOTE) == str(third).count(NOTE) == 1
 
 
-async def test_a_picture_that_is_asked_about_is_refused_in_the_servers_words() -> None:
+async def test_an_image_to_be_answered_is_refused_with_the_servers_message() -> None:
     refused = json.dumps({"error": {"message": "theirs is not a multimodal model"}}).encode()
     async with chat_server() as (stand_in, url), server(seeing(url)) as client:
         stand_in.routes[CHAT] = lambda _: refused

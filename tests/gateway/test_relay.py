@@ -72,7 +72,7 @@ async def test_a_stream_comes_through_event_by_event_under_our_name() -> None:
     assert stand_in.asked == [{**body, "model": UPSTREAM}]
 
 
-async def test_a_whole_answer_comes_through_under_our_name() -> None:
+async def test_a_complete_answer_passes_through_under_our_name() -> None:
     async with upstream() as (_, url), server(relayed(url)) as client:
         answer = await client.post(CHAT, json={"model": "ours", "messages": user("Hi")})
         metrics = (await client.get("/metrics")).text
@@ -151,7 +151,7 @@ async def until(stand_in: Server, true: Callable[[], bool]) -> None:
             await stand_in.left.wait()
 
 
-async def test_a_client_that_left_before_the_server_was_asked_costs_nothing() -> None:
+async def test_a_client_that_left_early_causes_no_request_to_the_server() -> None:
     async with upstream() as (stand_in, url), application(relayed(url)) as app:
         call = Call(app, CHAT, {"model": "ours", "messages": user("Hi")})
         call.leave()
@@ -336,7 +336,7 @@ def chunkings(data: bytes) -> list[list[bytes]]:
 
 
 @pytest.mark.parametrize("line_break", [b"\n", b"\r\n"])
-def test_events_come_out_whole_for_every_chunking(line_break: bytes) -> None:
+def test_events_come_out_complete_for_every_chunking(line_break: bytes) -> None:
     data = b"data: one\n\n: note\n\ndata: [DONE]\n\n".replace(b"\n", line_break)
     for pieces in chunkings(data):
         cut = Events()

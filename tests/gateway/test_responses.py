@@ -62,7 +62,7 @@ async def test_an_answer_cut_off_is_incomplete_and_says_why() -> None:
     assert answer["output"][-1]["status"] == "incomplete"
 
 
-async def test_every_event_has_its_number_and_the_last_the_whole_response() -> None:
+async def test_every_event_has_its_number_and_the_last_the_complete_response() -> None:
     found = await stream(FakeBackend(ids(THOUGHT)))
     assert [event["sequence_number"] for event in found] == list(range(len(found)))
     assert found[0]["type"] == "response.created"
@@ -204,7 +204,7 @@ async def test_a_forced_function_is_called() -> None:
     assert json.loads(answer["output"][0]["arguments"]) == {"city": "Rome"}
 
 
-async def test_tools_are_shown_as_they_were_sent_and_functions_are_whole() -> None:
+async def test_tools_are_echoed_as_sent_and_functions_are_complete() -> None:
     unknown = {"type": "namespace", "name": "x", "tools": [{"type": "function", "name": "f"}]}
     include = ["reasoning.encrypted_content"]
     answer = await ask(FakeBackend(ids("Hi")), tools=[unknown, WEATHER], include=include)

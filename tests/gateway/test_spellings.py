@@ -98,7 +98,7 @@ async def test_a_tool_may_be_declared_in_another_dialects_spelling(
     assert '"city"' in prompt
 
 
-async def test_some_allowed_tools_may_stand_beside_their_type_or_inside_of_it() -> None:
+async def test_allowed_tools_may_be_beside_their_type_or_inside_it() -> None:
     other = {"type": "function", "function": {"name": "clock"}}
     named = [{"type": "function", "name": "weather"}]
     for path, tools, choice in (
@@ -115,7 +115,7 @@ async def test_some_allowed_tools_may_stand_beside_their_type_or_inside_of_it() 
     ("path", "spelled"),
     [(CHAT, "required"), (RESPONSES, "required"), (MESSAGES, {"type": "any"})],
 )
-async def test_a_server_is_asked_in_its_dialects_own_spelling(path: str, spelled: Any) -> None:
+async def test_a_server_gets_its_dialects_own_spelling(path: str, spelled: Any) -> None:
     tool = {CHAT: CHAT_TOOL, RESPONSES: RESPONSES_TOOL, MESSAGES: MESSAGES_TOOL}[path]
     asked = await passed_on(path, {"tools": [tool], "tool_choice": {"type": "required"}})
     assert asked["tool_choice"] == spelled

@@ -93,7 +93,7 @@ async def test_a_message_ends_at_the_stop_sequence_of_its_answer(theirs: bool) -
 
 @theirs_too
 @pytest.mark.parametrize("path", BODIES)
-async def test_a_stop_string_in_arguments_leaves_the_call_whole(path: str, theirs: bool) -> None:
+async def test_a_stop_string_in_arguments_leaves_the_call_complete(path: str, theirs: bool) -> None:
     whole = await answer(path, CALL, theirs=theirs, stream=False)
     assert "echo END" in str(whole)
     ends = [str(whole.get("stop_reason")), str(whole.get("choices", [{}])[0].get("finish_reason"))]

@@ -135,7 +135,7 @@ async def test_pages_from_a_named_origin_may_ask_and_read_even_refusals() -> Non
     assert "access-control-allow-origin" not in other.headers
 
 
-async def test_the_log_has_a_line_of_json_without_what_was_said(
+async def test_the_log_has_a_line_of_json_without_prompts(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "enginix.access")

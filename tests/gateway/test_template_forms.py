@@ -36,7 +36,7 @@ async def test_tokenize_counts_what_the_template_wrote() -> None:
         assert answer.json()["tokens"] == ids(RENDERED)
 
 
-async def test_a_chat_is_asked_with_what_the_template_wrote() -> None:
+async def test_a_chat_reaches_the_model_as_the_template_rendered_it() -> None:
     backend = FakeBackend(ids("Yes"))
     async with server(served(backend, template=STRICT)) as client:
         body = {"model": "demo", "messages": CHAT}

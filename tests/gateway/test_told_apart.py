@@ -63,7 +63,7 @@ def assembled(seen: list[Any]) -> dict[str, Any]:
     return message
 
 
-async def test_a_chat_has_its_reasoning_and_its_calls_told_apart() -> None:
+async def test_a_chat_has_its_reasoning_and_calls_separated() -> None:
     said = completion(*texts(*(SAID[start : start + 3] for start in range(0, len(SAID), 3))))
     async with chat_server(said) as (stand_in, url), server(relayed(url)) as client:
         streamed = await client.post(CHAT, json=chat(stream=True, x_unknown=[1]))
@@ -91,7 +91,7 @@ async def test_a_chat_has_its_reasoning_and_its_calls_told_apart() -> None:
     assert first[1]["tool_choice"] == "none"
 
 
-async def test_a_message_and_a_response_have_them_told_apart_too() -> None:
+async def test_a_message_and_a_response_have_them_separated_too() -> None:
     said = completion(*texts(SAID[:50], SAID[50:]))
     tool = {"name": "look", "input_schema": {}}
     async with chat_server(said) as (stand_in, url), server(relayed(url)) as client:
@@ -108,7 +108,7 @@ async def test_a_message_and_a_response_have_them_told_apart_too() -> None:
     assert kinds == ["reasoning", "message", "function_call"]
 
 
-async def test_what_the_server_told_apart_itself_passes_as_it_is() -> None:
+async def test_what_the_server_separated_itself_passes_unchanged() -> None:
     call = {"index": 0, "id": "c9", "function": {"name": "look", "arguments": '{"at":1}'}}
     said = completion({"reasoning_content": "Hm."}, *texts("Yes."), {"tool_calls": [call]})
     async with chat_server(said) as (_, url), server(relayed(url)) as client:
@@ -343,7 +343,7 @@ def test_two_calls_under_one_number_are_two(form: str) -> None:
     assert choice.finished(1, 1, 0).reason == "tool_calls"
 
 
-def test_an_id_of_its_own_for_every_piece_makes_no_calls_of_them() -> None:
+def test_a_new_id_for_every_chunk_does_not_start_a_new_call() -> None:
     choice = Choice(ReplyFormat())
     said: list[Any] = []
     for number, piece in enumerate(("", '{"x"', ":1", "}", "")):
@@ -412,9 +412,7 @@ def test_a_server_that_claims_calls_and_sent_half_a_one_is_not_believed() -> Non
     ],
     ids=["nameless", "mixed"],
 )
-def test_calls_that_cannot_be_told_apart_are_a_failure_and_no_guess(
-    calls: list[Any], words: str
-) -> None:
+def test_ambiguous_calls_are_an_error_and_not_guessed(calls: list[Any], words: str) -> None:
     choice = Choice(ReplyFormat())
     with pytest.raises(GenerationFailed, match=words):
         choice.read({"delta": {"tool_calls": calls}, "finish_reason": "stop"})

@@ -63,7 +63,9 @@ OPTIONAL = {
 
 @pytest.mark.parametrize("text", [TEXT, CALL])
 @pytest.mark.parametrize("path", REQUESTS)
-async def test_a_required_field_that_a_whole_answer_lacks_is_missed(path: str, text: str) -> None:
+async def test_a_required_field_missing_from_a_complete_answer_is_reported(
+    path: str, text: str
+) -> None:
     kind, body = await answer(path, text, stream=False)
     document = json.loads(body)
     assert judged(path, kind, body) == []

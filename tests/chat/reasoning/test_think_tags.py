@@ -38,7 +38,7 @@ def test_indentation_of_the_answer_s_first_line_stays(chunk: int) -> None:
 
 
 @every_chunk_size
-def test_a_begun_closing_tag_at_the_end_is_not_lost(chunk: int) -> None:
+def test_a_partial_closing_tag_at_the_end_is_not_lost(chunk: int) -> None:
     assert heard("<think>a </thi", chunk).reasoning == "a </thi"
 
 

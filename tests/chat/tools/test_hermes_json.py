@@ -17,7 +17,7 @@ def test_a_call_is_no_text(chunk: int) -> None:
 
 
 @every_chunk_size
-def test_text_before_between_and_behind_calls_stays(chunk: int) -> None:
+def test_text_before_between_and_after_calls_stays(chunk: int) -> None:
     message = heard(f"Let me look.\n{CALL}\nAnd more:\n{CALL}\n\nDone.", chunk)
     assert message.content == "Let me look.\nAnd more:\nDone."
     assert len(message.tool_calls) == 2

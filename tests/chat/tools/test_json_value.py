@@ -108,5 +108,5 @@ def test_a_string_streams_and_a_number_waits_for_its_end() -> None:
     assert said == ["{", '"text": "He', "llo", '\\n"', "", "", ', "n": 123}']
 
 
-def test_reading_stops_behind_the_value() -> None:
+def test_reading_stops_after_the_value() -> None:
     assert JsonValue().feed('{"a": {}} rest') == ('{"a": {}}', 9)

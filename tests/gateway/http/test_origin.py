@@ -191,7 +191,9 @@ async def test_the_page_cannot_be_shown_inside_of_another() -> None:
         ("", "", False),
     ],
 )
-def test_an_origin_is_ours_when_its_place_was_asked(origin: str, host: str, same: bool) -> None:
+def test_an_origin_is_ours_if_the_request_names_its_host(
+    origin: str, host: str, same: bool
+) -> None:
     assert is_ours(origin, [host]) == same
 
 

@@ -87,7 +87,7 @@ def test_inline_images_pass_and_addresses_where_they_are_allowed(url: str) -> No
         check_media(body, fetched=True)
 
 
-def test_words_are_no_addresses() -> None:
+def test_text_is_not_a_url() -> None:
     words = {"content": "http://a file:///b", "name": "file:///x"}
     check_media({"messages": [words], "input": "file:///x", "prompt": "http://x"}, fetched=False)
     check_media({"messages": [{"tool_calls": [{"image_url": "http://x"}]}]}, fetched=False)
@@ -104,7 +104,7 @@ def test_an_address_that_is_no_text_is_refused(odd: Any) -> None:
 @pytest.mark.parametrize(
     "formats", [{}, {"reasoning": "think-tags"}], ids=["passed on", "written here"]
 )
-async def test_a_server_is_never_asked_for_what_is_refused(formats: dict[str, Any]) -> None:
+async def test_a_refused_url_never_reaches_a_server(formats: dict[str, Any]) -> None:
     async with chat_server(completion(*texts("Hello"))) as (stand_in, url):
         model = RelayedModel("ours", OpenAIBackend("theirs", url, "theirs"), "vllm", **formats)
         async with server(model) as client:

@@ -101,7 +101,7 @@ def test_reasoning_that_talks_about_markers_is_no_call() -> None:
     assert passed.endswith("helps.\n</think>\n\n")
 
 
-def test_a_call_that_nothing_holds_is_passed_on_whole() -> None:
+def test_an_unconstrained_call_passes_unchanged() -> None:
     call = '<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>'
     watching, passed = watch(call, answer=ANSWER, strict=False)
     assert watching.found is None

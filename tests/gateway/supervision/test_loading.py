@@ -136,7 +136,7 @@ async def test_many_requests_at_once_load_it_once(tmp_path: Path) -> None:
     assert restarts == 0
 
 
-async def test_a_model_that_does_not_fit_beside_another_takes_its_place(tmp_path: Path) -> None:
+async def test_a_model_that_does_not_fit_with_another_replaces_it(tmp_path: Path) -> None:
     both = [resident(tmp_path, replace(ON_DEMAND, name=name)) for name in "ab"]
     async with place(*both, directory=tmp_path) as here:
         for name, other in ("ab", "ba", "ab"):
@@ -144,7 +144,7 @@ async def test_a_model_that_does_not_fit_beside_another_takes_its_place(tmp_path
             assert (here.state(name), here.state(other)) == (State.LOADED, State.IDLE)
 
 
-async def test_models_that_fit_stay_beside_each_other(tmp_path: Path) -> None:
+async def test_models_that_fit_together_stay_loaded(tmp_path: Path) -> None:
     both = [resident(tmp_path, replace(ON_DEMAND, name=name, memory=0.5)) for name in "ab"]
     async with place(*both, directory=tmp_path) as here:
         await here.ask("a")
@@ -192,7 +192,7 @@ async def test_a_model_that_was_just_loaded_rests_before_it_makes_room(tmp_path:
         assert here.residency.residents["a"].keeper.child.since - since >= 1.0
 
 
-async def test_a_model_nobody_asks_for_is_ended_after_its_time_to_live(tmp_path: Path) -> None:
+async def test_an_idle_model_is_unloaded_after_its_time_to_live(tmp_path: Path) -> None:
     entry = replace(ON_DEMAND, ttl_seconds=0.2)
     async with place(resident(tmp_path, entry), directory=tmp_path) as here:
         await here.ask("a")
@@ -212,7 +212,7 @@ async def test_a_model_in_use_outlives_its_time_to_live(tmp_path: Path) -> None:
     assert rest[-2] == "data: [DONE]"
 
 
-async def test_a_model_that_cannot_be_loaded_says_its_last_words_and_others_go_on(
+async def test_a_model_that_cannot_load_reports_its_last_lines_and_others_continue(
     tmp_path: Path,
 ) -> None:
     broken = [sys.executable, "-c", "raise SystemExit('no CUDA here')"]

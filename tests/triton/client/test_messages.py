@@ -60,7 +60,7 @@ def failure(text: str) -> bytes:
     return bytes(service_pb2.ModelStreamInferResponse(error_message=text).SerializeToString())
 
 
-def test_what_is_not_asked_for_is_not_sent() -> None:
+def test_options_that_are_none_are_not_sent() -> None:
     assert built(TokenRequest([5, 6], 3)).keys() == {
         "input_ids",
         "input_lengths",

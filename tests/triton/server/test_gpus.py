@@ -24,7 +24,7 @@ def test_unified_memory_is_not_told() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "No devices were found\n", "garbage, with, commas"])
-def test_other_words_are_no_gpus(text: str) -> None:
+def test_other_output_lists_no_gpus(text: str) -> None:
     assert parse_gpus(text) == []
 
 

@@ -61,7 +61,7 @@ def test_a_tagged_line_names_its_rank(line: str, expected: RankLine | None) -> N
 
 
 @needs_mpirun
-def test_the_rank_that_failed_is_named_with_its_last_words() -> None:
+def test_the_rank_that_failed_is_named_with_its_last_lines() -> None:
     words = run_ranks(
         "import signal; signal.pause()",
         "print('no CUDA device', flush=True); raise SystemExit(3)",

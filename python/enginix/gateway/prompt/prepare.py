@@ -165,7 +165,7 @@ def _token_request(
     return TokenRequest(
         # A list would keep an object per token for as long as the stream is open.
         prompt_ids=array("i", prompt.ids),
-        max_tokens=min(wish for wish in max_token_limits if wish is not None),
+        max_tokens=min(each for each in max_token_limits if each is not None),
         end_id=end_ids[0] if end_ids else None,
         stop_ids=end_ids[1:],
         sampling=for_choice(options.sampling, index, supported),

@@ -92,7 +92,7 @@ ANSWER = b"".join(
 MESSAGES = [tokens(i)[5:] for i in range(1, 6)] + [tokens(6, final=True)[5:]]
 
 
-async def test_an_answer_in_one_piece_is_understood() -> None:
+async def test_an_answer_in_one_chunk_is_read() -> None:
     assert await received(ANSWER) == MESSAGES
 
 
@@ -106,7 +106,7 @@ async def test_an_answer_in_single_bytes_is_the_same() -> None:
 
 
 @given(st.lists(st.integers(0, len(ANSWER)), max_size=40))
-def test_an_answer_in_any_pieces_is_the_same(cuts: list[int]) -> None:
+def test_an_answer_in_any_chunks_is_the_same(cuts: list[int]) -> None:
     bounds = [0, *sorted(cuts), len(ANSWER)]
     pieces = [ANSWER[a:b] for a, b in pairwise(bounds)]
     assert asyncio.run(received(*pieces)) == MESSAGES
@@ -134,7 +134,7 @@ async def _ends(data: bytes) -> None:
         pass
 
 
-async def test_interleaved_streams_are_told_apart(connect: Connect) -> None:
+async def test_interleaved_streams_are_separated(connect: Connect) -> None:
     async def script(peer: Peer) -> None:
         await peer.begin()
         streams = [await peer.request() for _ in range(8)]

@@ -261,7 +261,7 @@ async def test_no_frame_is_larger_than_the_server_takes(connect: Connect) -> Non
         assert await ids(connect(address), LARGE) == [1]
 
 
-async def test_a_small_request_is_not_stuck_behind_a_large_one_without_room(
+async def test_a_small_request_passes_a_large_one_that_waits_for_window(
     connect: Connect,
 ) -> None:
     async def script(peer: Peer) -> None:

@@ -49,7 +49,7 @@ async def test_a_server_that_never_greets_is_given_up(connect: Connect) -> None:
     ],
     ids=["http1", "ssh", "tls", "data", "settings"],
 )
-async def test_a_port_of_something_else_is_told_so(connect: Connect, words: bytes) -> None:
+async def test_a_port_of_another_protocol_is_reported(connect: Connect, words: bytes) -> None:
     async def other(peer: Peer) -> None:
         peer.send(words)
         await peer.gone()

@@ -73,7 +73,7 @@ async def test_a_server_that_dies_before_the_first_token_hands_over(connect: Con
         assert [await ids(client) for _ in range(10)] == [[1]] * 10
 
 
-async def test_an_answer_that_has_begun_is_never_begun_again(connect: Connect) -> None:
+async def test_an_answer_that_has_started_is_never_restarted(connect: Connect) -> None:
     async def dying(peer: Peer) -> None:
         await peer.begin()
         stream = await peer.request()
@@ -235,6 +235,6 @@ async def test_an_ipv6_address_is_reached(connect: Connect) -> None:
         assert await ids(connect(address)) == [1]
 
 
-async def test_a_name_nobody_knows_is_said(connect: Connect) -> None:
+async def test_an_unresolvable_name_is_reported(connect: Connect) -> None:
     with pytest.raises(BackendUnavailable, match=r"cannot resolve host 'no-such-host\.invalid'"):
         await ask(connect("no-such-host.invalid:8001"))
