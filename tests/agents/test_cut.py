@@ -1,4 +1,4 @@
-"""A call that a limit cut, in every format, dialect and place, is never one that can be run."""
+"""A call truncated at any position, in every format and dialect, can never be executed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def asked(scripted: Scripted, path: str, model: str, *, stream: bool) -> Heard:
 
 
 def runnable(heard: Heard) -> list[Any]:
-    """The arguments that a client would run a call with."""
+    """The arguments with which a client would execute a call."""
     found = []
     for call in heard.calls:
         try:

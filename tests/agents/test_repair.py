@@ -1,4 +1,4 @@
-"""Calls that a model wrote badly: streamed equals whole, and nothing is made up."""
+"""Malformed calls: the same with and without streaming, and nothing is invented."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VALUES = ("ls", "ends with </parameter> here.", '{"a": [1]}', "zwei\nZeilen â˜€ï
 
 
 def told(scripted: Scripted, path: str, model: str, text: str) -> tuple[Any, ...]:
-    """What a client makes of it, which must not depend on whether it is streamed."""
+    """A client's result, which must not depend on streaming."""
     scripted.triton.follow([{"say": text}])
     seen = []
     for stream in (True, False):

@@ -1,4 +1,4 @@
-"""Streams as servers send them, in any pieces."""
+"""Reads servers' streams in any chunks."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ WHOLE = stream(
 
 
 def read(*pieces: bytes) -> Answer:
-    """Each piece arrives a second after the one before."""
+    """Each chunk arrives a second after the previous one."""
     answer = Answer()
     reader = EventReader(answer)
     for now, piece in enumerate(pieces):

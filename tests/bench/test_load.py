@@ -1,4 +1,4 @@
-"""How many requests run at once, how many in all, and what is left of an interrupted level."""
+"""How many requests run concurrently and in total, and what an interrupted level keeps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from enginix.bench.load import Level, Limit, Run, put_under_load
 
 
 class Server:
-    """Answers when told to, or at once."""
+    """Answers on command, or at once."""
 
     def __init__(self, *, at_once: bool = True) -> None:
         self.running = self.most = self.asked = 0

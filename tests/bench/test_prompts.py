@@ -1,4 +1,4 @@
-"""Prompts of a length, and prompts of a file."""
+"""Prompts of a given length, and prompts from a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A benchmark's file is read back as it was written, compared, and drawn."""
+"""A benchmark's file is read back, compared and plotted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The arithmetic on event times that are known."""
+"""Statistics of known event times."""
 
 from __future__ import annotations
 

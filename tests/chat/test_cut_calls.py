@@ -1,4 +1,4 @@
-"""A call that is cut anywhere is never completed: its arguments stay open, or it is no call."""
+"""A call truncated anywhere is never completed: its arguments stay unclosed, or it is text."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DEFINITIONS = [{"type": "function", "function": {"name": "f", "parameters": STRI
 
 
 def recorded() -> list[tuple[str, dict[str, Any]]]:
-    """Every transcript with calls and how it is read, and every way to write one badly."""
+    """Every transcript with calls and its format, and every malformed variant."""
     found = []
     for path in sorted((RECORDINGS / "transcripts").glob("*.json")):
         expected = json.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Our spelling of tokens against the library's own decoders."""
+"""Compares our text of tokens with the library's own decoders."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole way from token ids to events, with the answers the demo model gave."""
+"""From token ids to events, with answers of the demo model."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def read(ids: list[int], chunk: int, stop: list[str] | None = None, **how: Any) 
 
 
 def spelled(answer: str) -> tuple[str, str]:
-    """Reasoning and content of an evaluation's answer, taken apart as plainly as can be."""
+    """Split an evaluation's answer into reasoning and content in the simplest way."""
     text = answer.removesuffix("<|im_end|>")
     thought, _, rest = text.rpartition("</think>\n\n")
     text = re.sub(r"<tool_call>.*</tool_call>", "", rest, flags=re.DOTALL)

@@ -1,4 +1,4 @@
-"""A call that ended up in the reasoning is meant when it is whole, known, and the last word."""
+"""A call in the reasoning counts if it is complete, known, and at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The doctor finds what is wrong, says what to do, and never prints a secret."""
+"""The doctor finds problems, says how to fix them, and never prints a secret."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ esac
 
 
 def program(directory: Path, name: str, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program of that name is all there is on PATH."""
+    """PATH contains only a program of that name."""
     path = directory / name
     path.write_text(f"#!/bin/sh\n{script}")
     path.chmod(0o755)

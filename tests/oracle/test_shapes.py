@@ -1,4 +1,4 @@
-"""The oracle itself: it finds what it is there to find, in every dialect."""
+"""The oracle itself: it detects every kind of error, in every dialect."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def test_alternatives_are_separated_outside_of_brackets() -> None:
 
 
 def removals(document: Any) -> list[Callable[[Any], str]]:
-    """What takes one field each out of a copy, and says its name."""
+    """Functions that each remove one field from a copy and return its name."""
     found: list[Callable[[Any], str]] = []
 
     def walk(value: Any, path: tuple[Any, ...]) -> None:

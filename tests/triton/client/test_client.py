@@ -327,7 +327,7 @@ async def test_a_dead_model_is_unavailable_and_a_hanging_one_is_late(
 
 
 async def eventually(client: TritonClient, request: TokenRequest) -> list[int]:
-    """The answer once the client has found the server again."""
+    """The answer once the client has reconnected."""
     while True:
         try:
             return await ids(client, request)

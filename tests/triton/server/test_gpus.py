@@ -1,4 +1,4 @@
-"""GPUs are read from nvidia-smi's words, and CUDA_VISIBLE_DEVICES is read as CUDA reads it."""
+"""GPUs are read from nvidia-smi's output, and CUDA_VISIBLE_DEVICES is read as CUDA reads it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server is ready within its deadline, or ended and explained."""
+"""A server is ready by its deadline, or is ended with an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server leaves nothing behind, and its files are known by the same name everywhere."""
+"""A server removes all its files, which share one name everywhere."""
 
 from __future__ import annotations
 

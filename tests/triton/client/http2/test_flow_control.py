@@ -1,4 +1,4 @@
-"""Neither side sends more than the other has room for."""
+"""Neither side sends more than the other's window allows."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def credit(stream: int, amount: int) -> bytes:
 
 
 async def read_body(peer: Peer) -> tuple[int, bytes]:
-    """A request's stream and its bytes, without giving any room back."""
+    """A request's stream and its bytes, without restoring the window."""
     body = b""
     while True:
         read = await peer.next(DATA)

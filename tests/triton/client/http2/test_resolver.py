@@ -14,7 +14,7 @@ NAME = Address("triton", 8001)
 
 
 class Names:
-    """A name service that says what it is told to say, and counts the questions."""
+    """A scripted name service that counts its queries."""
 
     def __init__(self, *answers: list[str] | None) -> None:
         self.answers = list(answers)

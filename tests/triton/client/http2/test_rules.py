@@ -1,4 +1,4 @@
-"""Frames that break HTTP/2's rules end the connection, and the server is told why."""
+"""Frames that violate HTTP/2 close the connection with an error code for the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Servers that say nothing, say nonsense, or stop in the middle."""
+"""Servers that are silent, send nonsense, or stop in the middle."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ async def test_a_server_without_streams_is_not_questioned(connect: Connect) -> N
 
 
 async def test_a_stream_may_be_silent_while_another_one_talks(connect: Connect) -> None:
-    """The deadline between tokens is each stream's own."""
+    """Each stream has its own deadline between tokens."""
 
     async def uneven(peer: Peer) -> None:
         await peer.begin()

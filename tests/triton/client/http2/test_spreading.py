@@ -1,4 +1,4 @@
-"""Several servers, one of them gone; and a server that takes few streams at a time."""
+"""Several servers, one of them down; and a server that allows few concurrent streams."""
 
 from __future__ import annotations
 
