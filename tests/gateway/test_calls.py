@@ -1,4 +1,4 @@
-"""Calls without arguments, or with some that are no object, are objects in every dialect."""
+"""Arguments that are missing or not an object become an object in every dialect."""
 
 from __future__ import annotations
 

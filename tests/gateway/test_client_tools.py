@@ -1,4 +1,4 @@
-"""The tools that clients run: what the model is shown, what comes back, and their history."""
+"""Tools that clients run: what the model sees, what comes back, and their history."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def ask(
     stream: bool = False,
     limit: int | None = None,
 ) -> tuple[list[Any], Any]:
-    """The tools that the model was shown, and the answer or its events, to one call of it."""
+    """The tools that the model saw, and the answer or its events, for one call."""
     spelled = arguments if isinstance(arguments, str) else json.dumps(arguments)
     asked = {"input": "Hi", "stream": stream, "max_output_tokens": limit, **body}
     if theirs:
@@ -473,7 +473,7 @@ async def test_a_server_that_knows_functions_only_is_shown_a_custom_tool_as_one(
 
 
 async def chat(said: str, *, stream: bool, **more: Any) -> dict[str, Any]:
-    """The choice of a chat; of a stream, what its deltas add up to."""
+    """A chat's choice, or the sum of a stream's deltas."""
     async with server(served(FakeBackend(ids(said)))) as client:
         body = {"messages": user("Hi"), "tools": [CHAT_CUSTOM], "stream": stream, **more}
         answer = await client.post(CHAT, json=body)

@@ -1,4 +1,4 @@
-"""Everything that is sent has the types that the clients' own packages declare for it."""
+"""Everything the gateway sends has the types that the clients' packages declare."""
 
 from __future__ import annotations
 

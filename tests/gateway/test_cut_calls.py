@@ -1,4 +1,4 @@
-"""A call that a limit cut, or its model gave up, is told as what it is in every dialect."""
+"""A truncated or abandoned call is reported as such in every dialect."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ either_end = pytest.mark.parametrize("cut", [True, False], ids=["limit", "end of
 
 
 def joined(seen: Sequence[Any], *path: str) -> str:
-    """The texts that stand at this path, in all events that have one."""
+    """The strings at this path in all events that have it."""
     texts = []
     for event in seen:
         for step in path:

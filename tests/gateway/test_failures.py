@@ -219,7 +219,7 @@ async def test_a_body_over_the_limit_is_refused_announced_or_not() -> None:
 
 
 async def test_a_client_that_sends_far_too_much_still_reads_why() -> None:
-    """As most do: everything is sent before anything is read."""
+    """Like most clients: send everything before reading."""
     settings = Settings(request=RequestLimits(body_bytes=1 << 20))
     body = b" " * (6 << 20)
     async with server(served(FakeBackend(REPLY)), settings=settings) as client:

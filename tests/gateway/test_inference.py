@@ -1,4 +1,4 @@
-"""The second dialect: other words for the question, the same answer, keys and times."""
+"""/api/v1/inference/stream: other request fields, the same answer, keys and times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models are loaded, unloaded and shown through the gateway, by a real supervisor's socket."""
+"""The gateway loads, unloads and lists models through a real supervisor's socket."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Place:
 
 @asynccontextmanager
 async def supervised_model(directory: Path, *, drain: float = 20.0) -> AsyncIterator[Place]:
-    """One model in a real process, its supervisor's socket, and a gateway in front of it."""
+    """One model in a real process, its supervisor's socket, and a gateway."""
     (port,) = free_ports(1)
     url = f"http://127.0.0.1:{port}"
     backend = OpenAIBackend("stand-in", url, "m")

@@ -1,4 +1,4 @@
-"""What Open WebUI asks in a chat, in its order, and what it reads of the answers."""
+"""The requests of a chat in Open WebUI, in order, and what it reads from the answers."""
 
 from __future__ import annotations
 

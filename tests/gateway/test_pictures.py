@@ -1,4 +1,4 @@
-"""Pictures where a model cannot see, and where one can: no session ends with one."""
+"""Images for models that cannot see them and for models that can: none ends a session."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CALL = {"id": "c1", "type": "function", "function": {"name": "shoot", "arguments
 
 
 def in_a_result(path: str, *, again: bool = True) -> dict[str, Any]:
-    """A tool's result of a text and two pictures, and what the user says of it."""
+    """A tool's result with text and two images, and a user message after it."""
     last = user("Go on.") if again else []
     if path == CHAT:
         content = [{"type": "text", "text": "shot"}, PART, PART]
@@ -48,7 +48,7 @@ def in_a_result(path: str, *, again: bool = True) -> dict[str, Any]:
 
 
 def said_before(path: str) -> dict[str, Any]:
-    """A picture in what the user said before, which was refused then."""
+    """An image in an earlier user message, which was refused then."""
     part = {CHAT: PART, RESPONSES: INPUT, MESSAGES: BLOCK}[path]
     kind = "input_text" if path == RESPONSES else "text"
     shown = {"role": "user", "content": [{"type": kind, "text": "See?"}, part]}

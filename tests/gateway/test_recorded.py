@@ -1,4 +1,4 @@
-"""What real servers once answered reaches every kind of client whole, however it was cut.
+"""Recorded answers of real servers reach every kind of client complete, however they are split.
 
 The recordings were asked for the capital of France, for the weather in Paris with a tool to find it
 out, and to go on from "One, two,".
@@ -29,7 +29,7 @@ CITY = {"type": "object", "properties": {"city": {"type": "string"}}}
 
 @dataclass
 class Content:
-    """What a client has once everything has come."""
+    """A client's result after the complete stream."""
 
     reasoning: str = ""
     answer: str = ""
@@ -182,7 +182,7 @@ async def test_a_client_of_responses_gets_the_same_content(name: str, seed: int 
 
 
 def assert_alike(content: Content, sent: Content, reason: str) -> None:
-    """Blanks around a text that is nothing else are nobody's."""
+    """Ignore white space around a text of only white space."""
     assert content.answer.strip() == sent.answer.strip()
     assert content.reasoning.strip() == sent.reasoning.strip()
     assert (content.call, content.arguments) == (sent.call, sent.arguments)

@@ -1,4 +1,4 @@
-"""Requests for models of other servers are passed on, and their bytes back as they come."""
+"""Requests for models of other servers pass through, and so do the bytes of their answers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def upstream() -> AsyncIterator[tuple[Server, str]]:
 
 @asynccontextmanager
 async def raw_upstream(answer: bytes) -> AsyncIterator[str]:
-    """Whatever is asked, it answers these bytes and closes the connection."""
+    """Answers every request with these bytes and closes the connection."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

@@ -1,4 +1,4 @@
-"""Calls that a server tells apart itself, passed on as it sent them where clients can read them."""
+"""Calls that a server parses itself pass unchanged if clients can read them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def body(**more: Any) -> dict[str, Any]:
 
 
 def as_clients_do(stream: str) -> tuple[list[str], str]:
-    """Arguments gathered by index, and the reason."""
+    """Arguments joined by index, and the finish reason."""
     gathered: dict[int, str] = {}
     reason = ""
     for each in events(stream):

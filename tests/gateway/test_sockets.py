@@ -1,4 +1,4 @@
-"""What arrives on a socket need not be HTTP, and need not end."""
+"""Bytes on a socket may not be HTTP, and may not end."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def request(text: str = "Hi", **more: object) -> bytes:
 
 
 async def status(reader: asyncio.StreamReader) -> int:
-    """Read one whole answer."""
+    """Read one complete answer."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
     length = head.partition("content-length: ")[2].split("\r\n")[0]
     await reader.readexactly(int(length))

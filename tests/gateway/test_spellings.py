@@ -1,4 +1,4 @@
-"""What clients write beside the letter of a dialect, and what all of them mean by it."""
+"""Spellings that clients use beyond a dialect's specification, and their meaning."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def prompt_of(path: str, body: dict[str, Any], reply: str = "Yes.") -> tup
 
 
 async def passed_on(path: str, body: dict[str, Any]) -> dict[str, Any]:
-    """What a server is asked that speaks every dialect."""
+    """The request that a server with every dialect receives."""
     async with chat_server(completion(*texts("Yes."))) as (stand_in, url):
         for route in (RESPONSES, MESSAGES):
             stand_in.routes[route] = lambda _: b"{}"

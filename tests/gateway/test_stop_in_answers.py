@@ -1,4 +1,4 @@
-"""Stop strings end an answer. The same characters in a thought or in a call are not meant."""
+"""Stop strings end an answer, but do not apply to reasoning or calls."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ BODIES: dict[str, dict[str, Any]] = {
 
 
 async def answer(path: str, said: str, *, theirs: bool, stream: bool) -> Any:
-    """The whole answer, or its events."""
+    """The complete answer, or its events."""
 
     async def asked(model: Model) -> Any:
         async with server(model) as client:

@@ -1,4 +1,4 @@
-"""What a strict template reads reaches it by every door that renders one."""
+"""A strict template gets the message form it expects on every route that renders it."""
 
 from __future__ import annotations
 

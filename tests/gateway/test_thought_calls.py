@@ -31,7 +31,7 @@ ASKED: dict[str, dict[str, Any]] = {
 
 
 def summary(path: str, whole: Any) -> tuple[str, str, str]:
-    """What was thought, what is called, and why it ended."""
+    """The reasoning, the calls, and the finish reason."""
     if path == CHAT:
         (choice,) = whole["choices"]
         message = choice["message"]

@@ -1,4 +1,4 @@
-"""Reasoning and tool calls that a server leaves in its texts are told apart here."""
+"""The gateway separates reasoning and tool calls that a server leaves in its text."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def chat(**fields: Any) -> dict[str, Any]:
 
 
 def assembled(seen: list[Any]) -> dict[str, Any]:
-    """The message that a chat's chunks spell, as a client puts it together."""
+    """The message that a chat's chunks add up to for a client."""
     message: dict[str, Any] = {"content": "", "reasoning_content": "", "tool_calls": []}
     for each in seen:
         for choice in each["choices"]:
@@ -182,7 +182,7 @@ def relayed_ask(choices: int = 1) -> RelayedAsk:
 
 
 def message_of(pieces: list[bytes]) -> tuple[Message, Finished]:
-    """The message that a stream spells, however it is cut."""
+    """The message that a stream adds up to, however it is split."""
     completed, stream = Completion(relayed_ask(), "x"), ServerEvents()
     said = []
     for piece in pieces:

@@ -1,4 +1,4 @@
-"""Agents shorten a conversation when they read the words they know, and give up at all others."""
+"""Agents shorten a conversation only after an error message that they recognise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dialects that a model's own server does not speak, by way of its chat completions."""
+"""Dialects that a model's server does not support, translated to its chat completions."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ async def test_what_was_said_goes_back_as_chat_messages() -> None:
 
 @asynccontextmanager
 async def trtllm(reasoning_parser: str | None = None) -> AsyncIterator[tuple[TrtllmServer, str]]:
-    """The stand-in for trtllm-serve, which refuses every field that it does not know."""
+    """The stand-in for trtllm-serve, which rejects unknown fields."""
     stand_in = TrtllmServer("theirs", reasoning_parser)
     listening = await asyncio.start_server(stand_in.serve, "127.0.0.1", 0)
     try:

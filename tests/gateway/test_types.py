@@ -1,4 +1,4 @@
-"""Every type that clients send, as docs/dialects.md says, against the live application."""
+"""Tests every type in docs/dialects.md against the live application."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def sample(row: Row) -> dict[str, Any]:
 
 
 def body(row: Row, *, answered: bool = False) -> tuple[str, dict[str, Any]]:
-    """A request with the type in it, in the history or in the message that is to be answered."""
+    """A request with the type in the history or in the message to be answered."""
     path, _, what = row.section.partition(": ")
     said = sample(row)
     if path == CHAT:
@@ -143,7 +143,7 @@ def body(row: Row, *, answered: bool = False) -> tuple[str, dict[str, Any]]:
 
 
 async def answer(path: str, asked: dict[str, Any]) -> tuple[int, str, str]:
-    """The status, the prompt that the model read, and the body."""
+    """The status, the model's prompt, and the body."""
     backend = FakeBackend(ids("Yes."))
     async with server(served(backend, context=2048)) as client:
         response = await client.post(path, json=asked)

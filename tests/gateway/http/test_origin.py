@@ -1,4 +1,4 @@
-"""A web page that the operator did not let in cannot load, unload, or spend the GPU."""
+"""A web page that the operator has not allowed cannot load, unload, or use the GPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A client that would rather speak another protocol is answered in the one it speaks."""
+"""A client that offers to upgrade the protocol is answered in HTTP/1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model that is down is said to be so at once, also to those who wait already."""
+"""When a model fails, requests that already wait fail at once."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def test_a_model_that_is_slow_to_answer_probes_keeps_its_requests() -> Non
 async def test_a_request_that_is_given_up_while_its_failure_is_explained_is_a_503(
     tmp_path: Path,
 ) -> None:
-    """The watch looks while the supervisor is being asked why the server has gone."""
+    """The watch runs while the gateway queries the supervisor for the reason."""
     gateways: list[Gateway] = []
 
     async def give_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""A name finds its model: exactly, by an alias, or by a word that it holds; in that order."""
+"""A name finds its model exactly, by an alias, or by a word in it; in that order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a stranger can make another server fetch: nothing, unless the operator allows it."""
+"""A client cannot make another server fetch a URL, unless the operator allows it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def chat(url: Any, kind: str = "image_url") -> dict[str, Any]:
 
 
 def everywhere(url: str) -> list[tuple[str, dict[str, Any]]]:
-    """A path and a body of every dialect, with the address where it has one."""
+    """A path and a body of every dialect, with the URL in its field."""
     picture = {"type": "input_image", "image_url": url}
     source = {"type": "image", "source": {"type": "url", "url": url}}
     shown = [{"role": "user", "content": [picture]}]

@@ -1,4 +1,4 @@
-"""Replies in phases: reasoning, then a call that is held to its function, then perhaps another."""
+"""Replies in phases: reasoning, then a constrained call, then possibly another."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ async def test_a_client_that_leaves_in_any_phase_ends_its_generation(phase: int)
 
 
 class Stopping(FakeBackend):
-    """Says nothing more when a phase has begun."""
+    """Generates nothing once a phase has started."""
 
     def __init__(self, *replies: Any, phase: int) -> None:
         super().__init__(*replies)
@@ -179,7 +179,7 @@ async def test_reasoning_ends_at_its_closing_tag_even_inside_a_token(ending: str
 
 
 class Refusing(FakeBackend):
-    """Refuses guides, once it is asked to follow one."""
+    """Rejects a guide when it receives one."""
 
     async def _pause(self, at: int) -> None:
         if self.asked[-1].sampling.guide is not None and at == 1:

@@ -29,7 +29,7 @@ def watch(
     strict: bool = True,
     together: int = 1,
 ) -> tuple[Watch, str]:
-    """The watch after it has read `text`, and what it has let through."""
+    """The watch after reading `text`, and the text it passed on."""
     model = served(FakeBackend(), chat=Chat("think-tags", tools, None))
     format = ReplyFormat(
         reasoning="think-tags",

@@ -1,4 +1,4 @@
-"""Models that are loaded when they are asked for, and make room for each other."""
+"""Models load on demand, and unload to make room for others."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Place:
 
     @asynccontextmanager
     async def answering(self, name: str, gateway: int = 0) -> AsyncIterator[AsyncIterator[str]]:
-        """A stream that is under way and ends when it is read."""
+        """A running stream that ends when it is read."""
         body = {"model": name, "messages": user("Hi"), "stream": True, "max_tokens": 50}
         async with self.clients[gateway].stream("POST", CHAT, json=body) as stream:
             lines = stream.aiter_lines()
@@ -88,7 +88,7 @@ async def place(
     drain: float = 20.0,
     known: bool = True,
 ) -> AsyncIterator[Place]:
-    """A supervisor's socket, and gateways that know its models, or are told of them."""
+    """A supervisor's socket, and gateways that know its models or learn of them."""
     residency = ModelScheduler(residents, rest=rest, drain=drain)
     socket = directory / "control"
     settings = Settings(load=LIMITS, supervisor=socket)
