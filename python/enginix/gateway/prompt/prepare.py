@@ -9,9 +9,9 @@ from uuid import uuid4
 
 from enginix.errors import PromptTooLong, RequestError
 from enginix.gateway.models.registry import ServedModel
+from enginix.gateway.prompt.constraints import require_guided_decoding
 from enginix.gateway.prompt.conversation import Conversation, Prompt, prompt_of
 from enginix.gateway.prompt.guide_limits import check_guide, check_schema
-from enginix.gateway.prompt.held_parts import check_guided
 from enginix.gateway.prompt.request import Ask, ReplyFormat
 from enginix.gateway.prompt.sampling import check_supported, for_choice
 from enginix.gateway.settings import RequestLimits
@@ -55,7 +55,9 @@ async def chat_ask(
     check_limits(options, limits)
     engine_guides = "guide" in await model.backend.supported()
     answer = options.sampling.guide
-    check_guided(engine_guides, conversation.must_call, answer is not None, options.guide_param)
+    require_guided_decoding(
+        engine_guides, conversation.must_call, answer is not None, options.guide_param
+    )
     prompt = await prompt_of(model, conversation, answer, engine_guides=engine_guides)
     _check_calls(prompt, limits)
     options = replace(options, sampling=replace(options.sampling, guide=prompt.guide))
