@@ -61,7 +61,7 @@ def runnable(heard: Heard) -> list[Any]:
 @either_way
 @every_dialect
 @every_model
-def test_a_limit_cuts_a_call_anywhere_and_nothing_can_be_run(
+def test_a_call_truncated_anywhere_cannot_be_executed(
     model: str, path: str, stream: bool, scripted: Scripted
 ) -> None:
     text = call_text(FORMATS[model], "run", WHOLE)
@@ -75,7 +75,7 @@ def test_a_limit_cuts_a_call_anywhere_and_nothing_can_be_run(
 @either_way
 @every_dialect
 @every_model
-def test_a_model_that_gives_up_in_a_call_has_stopped_and_called_nothing(
+def test_a_model_that_abandons_a_call_finishes_with_stop_and_no_call(
     model: str, path: str, stream: bool, scripted: Scripted
 ) -> None:
     text = call_text(FORMATS[model], "run", WHOLE)

@@ -68,7 +68,7 @@ def test_events_count_as_tokens_without_usage_and_a_remark_says_so() -> None:
     assert remarks(level) == ["the server sends no usage: each event was counted as one token"]
 
 
-def test_failed_requests_are_counted_by_what_was_said_and_leave_the_latencies_alone() -> None:
+def test_failed_requests_are_counted_by_message_and_excluded_from_latencies() -> None:
     failed = [answer(failure="HTTP 503: loading"), answer(10.1, failure="closed")]
     level = summarized(run(answer(10.5, 10.7, tokens=2), *failed, failed[0]))
 
@@ -78,7 +78,7 @@ def test_failed_requests_are_counted_by_what_was_said_and_leave_the_latencies_al
     assert level.output_tokens == 2
 
 
-def test_without_one_good_answer_there_are_no_latencies() -> None:
+def test_without_a_successful_answer_there_are_no_latencies() -> None:
     level = summarized(run(answer(failure="HTTP 500: no")))
 
     assert level.first_token is level.between_events is level.end_to_end is None
@@ -105,5 +105,5 @@ def test_percentiles_are_numpys(values: list[float], share: float) -> None:
     assert found == pytest.approx(float(numpy.percentile(values, share * 100)), abs=1e-6)
 
 
-def test_nothing_has_no_spread() -> None:
+def test_no_values_have_no_spread() -> None:
     assert spread([]) is None

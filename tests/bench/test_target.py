@@ -69,7 +69,7 @@ async def test_one_connection_carries_one_answer_after_the_other() -> None:
     assert all(answer.sent < answer.arrivals[0] <= answer.ended for answer in answers)
 
 
-async def test_a_kept_connection_that_is_closed_meanwhile_is_no_failure() -> None:
+async def test_an_idle_connection_that_was_closed_is_not_a_failure() -> None:
     async with serving(*[reply(GOOD)] * 3, keeps=False) as (target, seen):
         message = target.message("/chat/completions", {})
         answers = [await target.ask(message) for _ in range(3)]
@@ -143,7 +143,7 @@ def test_an_address_may_name_the_version_or_not(url: str, seen: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["h:9000", "localhost", "ftp://h", "http://", "http://h:99999"])
-def test_no_address_is_told_what_one_looks_like(url: str) -> None:
+def test_an_invalid_address_error_shows_the_expected_form(url: str) -> None:
     with pytest.raises(UsageError, match="expected http://HOST:PORT"):
         Target(url)
 

@@ -49,9 +49,7 @@ def holds(cut: ToolCall, whole: ToolCall) -> bool:
 
 
 @pytest.mark.parametrize(("text", "how"), recorded())
-def test_cut_at_any_character_a_call_is_a_beginning_that_is_no_json(
-    text: str, how: dict[str, Any]
-) -> None:
+def test_a_call_truncated_at_any_character_is_not_json(text: str, how: dict[str, Any]) -> None:
     uncut = heard(text, **how).tool_calls
     assert uncut
     for end in range(len(text)):

@@ -75,7 +75,7 @@ def test_a_complete_character_before_broken_bytes_is_kept() -> None:
     assert streamed(Tokenizer(reference), ids) == "é�world"
 
 
-def test_a_reply_that_goes_on_where_the_prompt_ended_keeps_its_first_space() -> None:
+def test_a_reply_that_continues_the_prompt_keeps_its_first_space() -> None:
     reference = library(LLAMA)
     ids = ids_of(reference, "<s>", "▁Hello", "▁Hello")
     tokenizer = Tokenizer(reference)

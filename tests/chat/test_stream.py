@@ -66,7 +66,7 @@ def test_the_stop_string_that_came_is_known() -> None:
     assert stream.stopped_by == ". "
 
 
-def test_what_waits_in_every_step_comes_out_at_the_end() -> None:
+def test_text_held_in_every_step_comes_out_at_the_end() -> None:
     # A beginning of a stop string, which is one of a tag too; half a character is nothing.
     ids = TOKENIZER.encode("a <👋")[:-1]
     assert read(ids, 1, ["<b"]) == Message("a <", "", ())

@@ -119,7 +119,7 @@ def test_a_template_s_own_error_keeps_its_message() -> None:
         "{{ (10 ** 99999) ** 99999 }}",
     ],
 )
-def test_whatever_goes_wrong_inside_a_template_is_a_refusal(source: str) -> None:
+def test_any_error_in_a_template_is_a_refusal(source: str) -> None:
     with pytest.raises(TemplateRefused):
         render(source)
 
@@ -194,7 +194,7 @@ def test_arguments_become_text_for_a_template_that_joins_them() -> None:
 
 
 @pytest.mark.parametrize("arguments", ['{"city": "Paris"}', '"Paris"', '["a"]', "", '{"a": "b'])
-def test_a_template_that_loops_over_arguments_takes_whatever_a_model_once_wrote(
+def test_a_template_that_loops_over_arguments_accepts_any_earlier_arguments(
     arguments: str,
 ) -> None:
     # As Qwen3-Coder's does.
@@ -293,7 +293,7 @@ def test_a_list_of_templates_without_names_is_damaged(tmp_path: Path, config: An
         ChatTemplate.load(tmp_path)
 
 
-def test_a_template_that_is_no_text_is_damaged(tmp_path: Path) -> None:
+def test_a_template_that_is_not_text_is_damaged(tmp_path: Path) -> None:
     (tmp_path / "chat_template.jinja").write_bytes(b"\xff\xfe{{")
     with pytest.raises(EngineDamaged, match="cannot be read"):
         ChatTemplate.load(tmp_path)

@@ -101,7 +101,7 @@ WITHOUT_USERS = {
 }
 
 
-def test_no_template_swallows_what_a_user_says() -> None:
+def test_no_template_drops_a_user_message() -> None:
     messages = [user(WORD)]
     swallowed = {
         name for name in PUBLISHED if WORD not in str(ours(compiled(name), messages, None))

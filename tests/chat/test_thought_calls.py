@@ -100,7 +100,7 @@ def test_of_several_only_those_at_the_end_are_meant(chunk: int) -> None:
 
 
 @every_chunk_size
-def test_what_a_limit_cut_was_not_decided(chunk: int) -> None:
+def test_a_call_truncated_by_a_limit_stays_reasoning(chunk: int) -> None:
     parser = reply_parser("think-tags", "hermes-json", tools_wanted=True, definitions=[NOW])
     said = [each for part in pieces(f"<think>{CALL}", chunk) for each in parser.feed(part)]
     assert collect(said + parser.finish(cut=True)) == Message("", CALL, ())

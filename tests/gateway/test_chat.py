@@ -207,7 +207,7 @@ async def test_temperature_zero_is_greedy() -> None:
     assert (sampling.top_k, sampling.temperature, sampling.seed) == (1, None, None)
 
 
-async def test_a_nucleus_of_nothing_is_greedy_too() -> None:
+async def test_a_top_p_of_zero_is_greedy_too() -> None:
     backend = FakeBackend(ids("Hello"))
     await ask(backend, temperature=1, top_p=0)
     sampling = backend.asked[0].sampling
@@ -403,7 +403,7 @@ async def test_reasoning_that_takes_all_tokens_leaves_no_guided_answer() -> None
     assert len(backend.asked) == 1
 
 
-async def test_what_the_engine_cannot_do_is_refused_by_its_parameter() -> None:
+async def test_an_option_the_engine_lacks_is_refused_by_its_parameter() -> None:
     backend = FakeBackend(ids("Hello"), supported=frozenset({"temperature"}))
     async with server(served(backend)) as client:
         for param, value in (("min_p", 0.1), ("response_format", {"type": "json_object"})):
@@ -414,7 +414,7 @@ async def test_what_the_engine_cannot_do_is_refused_by_its_parameter() -> None:
             assert response.json()["error"]["param"] == param
 
 
-async def test_neutral_values_ask_nothing_of_the_engine() -> None:
+async def test_neutral_values_are_not_sent_to_the_engine() -> None:
     backend = FakeBackend(ids("Hello"), supported=frozenset({"temperature"}))
     async with server(served(backend)) as client:
         body = {"messages": user("Hi"), "min_p": 0, "presence_penalty": 0.0, "logit_bias": {}}

@@ -190,7 +190,7 @@ async def test_the_grammar_of_a_custom_tool_is_in_its_description() -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_custom_call_that_was_cut_is_no_call(stream: bool) -> None:
+async def test_a_truncated_custom_call_is_not_a_call(stream: bool) -> None:
     body = {"tools": [PATCH]}
     _, answer = await ask(body, "edit", {"input": "rm -rf build/old"}, limit=22, stream=stream)
     last = answer[-1]["response"] if stream else answer
@@ -250,7 +250,7 @@ async def test_a_namespaces_function_can_be_made_to_be_called(choice: Any) -> No
 
 
 @pytest.mark.parametrize("kind", ["local_shell", "shell", "apply_patch", "custom"])
-async def test_a_tool_of_its_own_type_can_be_made_to_be_called(kind: str) -> None:
+async def test_a_call_of_a_tool_with_its_own_type_can_be_forced(kind: str) -> None:
     tool = PATCH if kind == "custom" else {"type": kind}
     choice = {"type": kind, "name": "edit"} if kind == "custom" else {"type": kind}
     called = "edit" if kind == "custom" else kind
@@ -351,7 +351,7 @@ HISTORY: list[tuple[dict[str, Any], dict[str, Any], list[str]]] = [
 
 
 @pytest.mark.parametrize(("call", "output", "words"), HISTORY, ids=lambda part: "")
-async def test_the_history_of_a_call_is_told_to_the_model(
+async def test_the_history_of_a_call_reaches_the_model(
     call: dict[str, Any], output: dict[str, Any], words: list[str]
 ) -> None:
     said = [*user("Hi"), {"call_id": "c1", **call}, {"call_id": "c1", **output}]
@@ -403,7 +403,7 @@ async def test_a_chats_custom_tool_is_called_with_a_text(stream: bool) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_chats_custom_call_that_was_cut_is_no_call(stream: bool) -> None:
+async def test_a_chats_truncated_custom_call_is_not_a_call(stream: bool) -> None:
     said = '<tool_call>\n{"name": "edit", "arguments": {"input": "rm -rf build/old"}}\n</tool_call>'
     choice = await chat(said, stream=stream, max_tokens=22)
     assert not choice["message"].get("tool_calls")

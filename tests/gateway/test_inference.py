@@ -28,7 +28,7 @@ async def test_an_answer_streams_token_by_token_with_its_usage() -> None:
     assert re.fullmatch(r"\d+\.\dms", answer.headers["x-response-time"])
 
 
-async def test_what_was_not_said_is_as_the_dialect_documents_it() -> None:
+async def test_omitted_options_have_the_dialects_documented_defaults() -> None:
     backend = FakeBackend(ids("Paris"))
     async with server(served(backend)) as client:
         await client.post(PATH, json={"modelId": "demo", "prompt": "Where?"})

@@ -146,7 +146,7 @@ async def test_a_server_that_is_down_is_explained_to_who_asks(tmp_path: Path) ->
         ("unload", {}, 400, "model is missing"),
     ],
 )
-async def test_what_cannot_be_loaded_is_named(
+async def test_a_file_that_cannot_be_loaded_is_named(
     tmp_path: Path, path: str, body: dict[str, str], status: int, words: str
 ) -> None:
     async with supervised_model(tmp_path) as place:

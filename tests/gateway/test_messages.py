@@ -127,7 +127,7 @@ async def test_thinking_is_off_by_default() -> None:
     assert "<think>" not in prompt_of(on)
 
 
-async def test_blocks_become_what_the_template_knows() -> None:
+async def test_blocks_become_messages_that_templates_read() -> None:
     backend = FakeBackend(ids("Mild."))
     await ask(
         backend,
@@ -222,7 +222,7 @@ async def test_an_unknown_model_and_bad_json_have_anthropics_shape_too() -> None
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_no_tokens_at_all_are_an_empty_message_with_its_usage(stream: bool) -> None:
+async def test_an_answer_without_tokens_is_an_empty_message_with_usage(stream: bool) -> None:
     backend = FakeBackend(ids("Hello"))
     async with server(served(backend)) as client:
         counted = (await client.post(f"{PATH}/count_tokens", json=body())).json()

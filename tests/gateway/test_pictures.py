@@ -69,7 +69,7 @@ async def prompt_of(path: str, body: dict[str, Any]) -> str:
 
 @everywhere
 @pytest.mark.parametrize("body", [in_a_result, said_before])
-async def test_a_model_that_cannot_see_is_told_so_once_and_goes_on(
+async def test_a_model_that_cannot_see_gets_one_note_and_continues(
     path: str, body: Callable[[str], dict[str, Any]]
 ) -> None:
     prompt = await prompt_of(path, body(path))
@@ -77,7 +77,7 @@ async def test_a_model_that_cannot_see_is_told_so_once_and_goes_on(
 
 
 @everywhere
-async def test_a_tools_picture_is_no_reason_to_refuse_even_when_it_comes_last(path: str) -> None:
+async def test_a_tools_image_is_accepted_even_in_the_last_message(path: str) -> None:
     assert NOTE in await prompt_of(path, in_a_result(path, again=False))
 
 
@@ -94,7 +94,7 @@ def seeing(url: str) -> RelayedModel:
 
 @pytest.mark.parametrize("again", [True, False])
 @pytest.mark.parametrize("path", [RESPONSES, MESSAGES])
-async def test_a_tools_pictures_go_on_to_a_model_that_sees(path: str, again: bool) -> None:
+async def test_a_tools_images_reach_a_model_that_sees(path: str, again: bool) -> None:
     async with (
         chat_server(completion(*texts("Yes."))) as (stand_in, url),
         server(seeing(url)) as client,

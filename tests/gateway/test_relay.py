@@ -101,7 +101,7 @@ async def test_two_kinds_of_models_are_served_on_one_port() -> None:
     assert len(stand_in.asked) == 3
 
 
-async def test_what_needs_the_tokenizer_says_where_to_ask_instead() -> None:
+async def test_a_route_that_needs_the_tokenizer_names_the_alternative() -> None:
     async with upstream() as (_, url), server(relayed(url)) as client:
         answer = await client.post("/tokenize", json={"model": "ours", "prompt": "Hi"})
     assert answer.status_code == 400
@@ -317,7 +317,7 @@ async def test_a_choice_between_servers_stays_here() -> None:
     assert "engine" not in stand_in.asked[0]
 
 
-async def test_what_cannot_be_written_again_is_refused_by_name() -> None:
+async def test_a_value_that_cannot_be_serialized_is_refused_by_name() -> None:
     deep: Any = 1
     for _ in range(300):
         deep = [deep]

@@ -117,7 +117,7 @@ async def test_half_a_call_is_not_claimed_as_one() -> None:
         (A[:5], "length", A[:5]),
     ],
 )
-async def test_a_complete_answer_s_calls_likewise(
+async def test_a_complete_answer_s_calls_are_separated_too(
     arguments: Any, reason: str, expected: str
 ) -> None:
     choice = await asked_whole([call("1", arguments)], reason)

@@ -97,7 +97,7 @@ async def test_an_incomplete_body_causes_no_generation() -> None:
     assert backend.asked == []
 
 
-async def test_ten_megabytes_are_read_and_refused_for_what_they_are() -> None:
+async def test_ten_megabytes_are_read_and_refused_as_too_large() -> None:
     async with connected(FakeBackend(ids("One"))) as (reader, writer):
         writer.write(request("word " * 2_000_000))
         assert await status(reader) == 400

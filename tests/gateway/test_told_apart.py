@@ -155,7 +155,7 @@ async def test_several_choices_with_their_log_probabilities() -> None:
     ],
     ids=["plain", "effort", "no effort", "switched off", "guided", "forced"],
 )
-async def test_a_template_that_begins_the_reasoning_does_so_unless_told_otherwise(
+async def test_a_template_that_starts_the_reasoning_does_so_by_default(
     fields: dict[str, Any], reasons: bool
 ) -> None:
     said = completion(*texts("So be it", ".</think>", "Yes."))
@@ -168,7 +168,7 @@ async def test_a_template_that_begins_the_reasoning_does_so_unless_told_otherwis
         assert message["content"] == "So be it.</think>Yes."
 
 
-async def test_completions_are_no_chats_and_pass_as_they_are() -> None:
+async def test_completions_pass_unchanged() -> None:
     async with chat_server() as (stand_in, url), server(relayed(url)) as client:
         answer = b'{"model":"theirs","choices":[{"text":"<think>"}]}'
         stand_in.routes["/v1/completions"] = lambda _: answer
@@ -246,7 +246,7 @@ CHUNKS = st.fixed_dictionaries(
 
 
 @given(chunks=st.lists(CHUNKS | JSON, max_size=4))
-def test_whatever_a_server_sends_it_is_an_answer_or_a_failure_of_its_own(chunks: list[Any]) -> None:
+def test_any_bytes_from_a_server_are_an_answer_or_its_failure(chunks: list[Any]) -> None:
     completed = Completion(relayed_ask(), "x")
     with suppress(EnginixError):
         completed.read([json.dumps(chunk).encode() for chunk in chunks])
@@ -382,7 +382,9 @@ def test_arguments_that_are_none_or_no_object_become_one(
         (call_of("1", "f", A, index=0), [A]),
     ],
 )
-def test_what_a_server_s_limit_cut_is_not_completed(call: dict[str, Any], left: list[str]) -> None:
+def test_a_call_truncated_by_a_server_is_not_completed(
+    call: dict[str, Any], left: list[str]
+) -> None:
     choice = Choice(ReplyFormat())
     said = choice.read({"delta": {"tool_calls": [call]}, "finish_reason": "length"})
     message = collect(said)  # type: ignore[arg-type]
@@ -418,7 +420,7 @@ def test_ambiguous_calls_are_an_error_and_not_guessed(calls: list[Any], words: s
         choice.read({"delta": {"tool_calls": calls}, "finish_reason": "stop"})
 
 
-async def test_many_translated_streams_at_once_keep_their_texts_apart() -> None:
+async def test_concurrent_translated_streams_keep_their_texts_separate() -> None:
     async with chat_server() as (stand_in, url), server(relayed(url)) as client:
         stand_in.routes[CHAT] = lambda asked: completion(
             *texts(*asked["messages"][0]["content"] * 20)

@@ -128,7 +128,7 @@ HISTORY = [
 ]
 
 
-async def test_what_was_said_goes_back_as_chat_messages() -> None:
+async def test_the_history_is_sent_back_as_chat_messages() -> None:
     async with chat_server(HELLO) as (stand_in, url), server(relayed(url)) as client:
         await client.post(MESSAGES, json=message(messages=HISTORY))
     (asked,) = stand_in.asked_at(CHAT)
@@ -332,7 +332,7 @@ async def test_a_server_that_speaks_the_dialect_is_passed_through_as_it_is() -> 
     assert stand_in.asked == [(MESSAGES, {**message(x_unknown=1), "model": UPSTREAM})]
 
 
-async def test_a_route_that_is_missing_is_tried_once_a_minute() -> None:
+async def test_a_missing_route_is_retried_once_a_minute() -> None:
     now = 0.0
     async with chat_server(HELLO) as (stand_in, url):
         backend = OpenAIBackend("stand-in", url, UPSTREAM, clock=lambda: now)
@@ -489,7 +489,9 @@ async def test_a_client_that_leaves_closes_the_servers_connection_within_100_ms(
 
 @pytest.mark.parametrize("path", [MESSAGES, CHAT])
 @pytest.mark.parametrize("after", [0, 2])
-async def test_a_server_that_falls_silent_in_a_stream_is_given_up(path: str, after: int) -> None:
+async def test_a_server_that_falls_silent_in_a_stream_is_disconnected(
+    path: str, after: int
+) -> None:
     async with chat_server(HELLO) as (stand_in, url):
         stand_in.stays_after = after
         backend = OpenAIBackend("stand-in", url, UPSTREAM, silence=0.05)

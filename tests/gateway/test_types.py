@@ -182,14 +182,14 @@ async def test_every_type_is_read_noted_passed_over_or_refused_as_the_table_says
     [row for row in rows() if row.done == "noted"],
     ids=lambda row: f"{row.section}: {row.type}",
 )
-async def test_what_a_model_cannot_see_is_refused_where_it_is_to_be_answered(row: Row) -> None:
+async def test_an_unreadable_part_is_refused_in_the_message_to_be_answered(row: Row) -> None:
     status, _, text = await answer(*body(row, answered=True))
     assert status == 400
     assert "this model reads text" in text
 
 
 @pytest.mark.parametrize("path", [CHAT, RESPONSES, MESSAGES])
-async def test_a_message_of_nothing_that_is_read_is_no_empty_prompt(path: str) -> None:
+async def test_a_message_without_readable_parts_is_not_an_empty_prompt(path: str) -> None:
     said = [{"role": "user", "content": [{**STRANGE, "type": INVENTED}]}]
     named = {"input" if path == RESPONSES else "messages": said}
     status, _, text = await answer(path, {**named, "max_tokens": 5})

@@ -100,7 +100,7 @@ async def test_a_stream_that_lost_an_event_is_found() -> None:
         assert judged(path, kind, without_end), path
 
 
-async def test_what_a_client_hears_is_kept_until_the_tests_end() -> None:
+async def test_a_clients_answers_are_kept_until_the_test_ends() -> None:
     _, body = await answer("/v1/chat/completions", TEXT, stream=False)
     document = json.loads(body)
     del document["choices"][0]["logprobs"]

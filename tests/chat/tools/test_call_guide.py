@@ -162,7 +162,7 @@ KIND = {"kind": {"enum": ["a", "b"]}}
         ({**A, "not": {"properties": {"a": {"const": 2}}}}, {"a": 1}),
     ],
 )
-def test_what_a_schema_allows_in_several_places_stays_possible(
+def test_properties_from_several_schemas_stay_possible(
     parameters: dict[str, Any], arguments: dict[str, Any]
 ) -> None:
     assert is_valid(parameters, arguments)
@@ -234,7 +234,7 @@ def test_a_name_that_a_tag_cannot_express_is_refused(name: str) -> None:
         {"allOf": [{"required": 5}, {"required": []}]},
     ],
 )
-def test_a_schema_with_odd_values_has_a_grammar_all_the_same(odd: dict[str, Any]) -> None:
+def test_a_schema_with_odd_values_still_has_a_grammar(odd: dict[str, Any]) -> None:
     assert "<parameter=x>" in grammar({"properties": {"x": odd}})
 
 
@@ -249,7 +249,7 @@ def test_schemas_that_double_at_every_step_are_refused_soon() -> None:
         grammar({**doubled, "$ref": "#/$defs/D0"})
 
 
-def test_a_grammar_writes_strings_as_they_are_wherever_the_schema_says_string() -> None:
+def test_a_grammar_writes_strings_verbatim_if_the_schema_says_string() -> None:
     size = {"type": "string", "enum": ["s", "m"]}
     referred = {"$defs": {"S": size}, "properties": {"x": {"allOf": [{"$ref": "#/$defs/S"}]}}}
     for parameters in (
@@ -268,7 +268,7 @@ def test_a_string_with_no_possible_value_is_refused() -> None:
 @pytest.mark.parametrize(
     "parameters", [{"properties": {"a": {}}}, {"type": ["object", "null"]}, {"anyOf": [{}]}]
 )
-def test_arguments_are_an_object_whatever_the_schema_leaves_open(parameters: Any) -> None:
+def test_arguments_are_an_object_even_if_the_schema_allows_others(parameters: Any) -> None:
     held = schema("hermes-json", tool("f", parameters))
     assert is_valid(held, {"name": "f", "arguments": {}})
     assert not is_valid(held, {"name": "f", "arguments": "text"})

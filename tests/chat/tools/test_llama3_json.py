@@ -51,7 +51,7 @@ def test_an_answer_with_json_in_it_stays_an_answer(text: str, chunk: int) -> Non
     assert heard(text, chunk) == Message(text, "", ())
 
 
-def test_json_that_is_no_call_flows_as_soon_as_that_is_clear() -> None:
+def test_json_that_is_not_a_call_streams_as_soon_as_that_is_clear() -> None:
     parser = reply_parser(None, "llama3-json", tools_wanted=True)
     assert parser.feed('{"city') == []
     assert collect(parser.feed('": "Pa')).content == '{"city": "Pa'

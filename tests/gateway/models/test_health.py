@@ -59,7 +59,7 @@ async def test_a_broken_stream_triggers_a_probe_despite_recent_tokens() -> None:
     assert not (await liveness.health()).ok
 
 
-async def test_an_answered_error_is_no_reason_for_suspicion() -> None:
+async def test_an_error_response_does_not_make_a_model_suspect() -> None:
     backend, clock = FakeBackend(), Clock()
     liveness = Liveness(backend.probe, clock=clock)
     liveness.last_token = clock.now

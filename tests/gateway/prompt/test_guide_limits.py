@@ -85,7 +85,7 @@ HUGE = {"type": "array", "minItems": 10**9}
         ({"tools": [{}, {"input_schema": HUGE}]}, "tools[1].input_schema"),
     ],
 )
-def test_what_is_passed_on_is_checked_wherever_a_dialect_has_it(
+def test_passthrough_requests_are_checked_in_every_dialect(
     body: dict[str, Any], param: str | None
 ) -> None:
     with pytest.raises(RequestError, match="cannot be enforced") as refused:
@@ -141,7 +141,7 @@ def test_a_server_that_compiles_guides_itself_has_lower_limits(schema: Any, limi
     check_schema(schema, LIMITS, "response_format")
 
 
-def test_groups_and_escaped_signs_are_no_quantifiers() -> None:
+def test_groups_and_escaped_signs_are_not_quantifiers() -> None:
     pattern = r"(?:a)\*[*+?]" * 300
     check_body(held({"type": "string", "pattern": pattern}), PASSED_ON)
 

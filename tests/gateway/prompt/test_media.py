@@ -68,7 +68,7 @@ def everywhere(url: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("url", [*FETCHED, *NEVER])
-def test_an_address_is_refused_wherever_a_dialect_has_it(url: str) -> None:
+def test_a_url_is_refused_wherever_a_dialect_has_one(url: str) -> None:
     for _, body in everywhere(url):
         with pytest.raises(RequestError, match="send it inline"):
             check_media(body, fetched=False)
@@ -94,7 +94,7 @@ def test_text_is_not_a_url() -> None:
 
 
 @pytest.mark.parametrize("odd", [3, [], {}, [[]], {"url": None}, {"url": ["file:///x"]}])
-def test_an_address_that_is_no_text_is_refused(odd: Any) -> None:
+def test_a_url_that_is_not_a_string_is_refused(odd: Any) -> None:
     for body in (chat(odd), {"messages": [{"content": [{"image_url": odd}]}]}):
         with pytest.raises(RequestError, match="never fetched"):
             check_media(body, fetched=True)

@@ -43,7 +43,7 @@ def arguments(choice: Any) -> list[str]:
     return [call["function"]["arguments"] for call in choice["message"]["tool_calls"] or ()]
 
 
-async def test_each_call_is_held_to_its_function_and_free_text_to_nothing() -> None:
+async def test_each_call_is_constrained_to_its_function_and_text_is_not() -> None:
     backend = FakeBackend(CALL, AND_ANOTHER, CALL, REST)
     reply = await answer(backend)
     assert arguments(reply["choices"][0]) == ['{"a": 1}', '{"a": 1}']

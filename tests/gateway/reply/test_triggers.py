@@ -89,13 +89,13 @@ def test_the_answer_is_found_before_its_first_word_is_passed_on(together: int) -
     assert passed == "<think>\nHm.\n</think>\n\n"
 
 
-def test_what_looked_like_a_marker_is_dropped_with_the_answer_it_belongs_to() -> None:
+def test_a_possible_marker_is_dropped_with_its_answer() -> None:
     watching, passed = watch("<tool_box> is", answer=ANSWER)
     assert watching.found is Found.ANSWER
     assert passed == ""
 
 
-def test_reasoning_that_talks_about_markers_is_no_call() -> None:
+def test_reasoning_that_mentions_markers_is_not_a_call() -> None:
     watching, passed = watch("<think>\nMaybe a <tool_call> helps.\n</think>\n\n", answer=ANSWER)
     assert watching.found is None
     assert passed.endswith("helps.\n</think>\n\n")

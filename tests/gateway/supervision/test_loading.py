@@ -169,7 +169,7 @@ async def test_no_model_is_taken_away_while_any_gateway_uses_it(
         assert here.state("a") is State.IDLE
 
 
-async def test_a_model_in_use_beyond_the_deadline_stays_and_goes_on(tmp_path: Path) -> None:
+async def test_a_model_in_use_beyond_the_deadline_stays_loaded(tmp_path: Path) -> None:
     both = [resident(tmp_path, replace(ON_DEMAND, name=name)) for name in "ab"]
     async with place(*both, directory=tmp_path, drain=0.3) as here:
         async with here.answering("a") as lines:
@@ -269,7 +269,7 @@ async def test_every_gateway_hears_that_a_model_was_unloaded(tmp_path: Path) -> 
     assert all("a is not loaded" in answer.text for answer in answers)
 
 
-async def test_a_gateway_that_starts_later_is_told_what_there_is(tmp_path: Path) -> None:
+async def test_a_gateway_that_starts_later_learns_the_models(tmp_path: Path) -> None:
     async with place(resident(tmp_path, ON_DEMAND), directory=tmp_path, known=False) as here:
         assert (await here.ask("a")).status_code == 200
 

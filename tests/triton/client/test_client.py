@@ -156,7 +156,7 @@ async def test_a_refusal_of_the_model_keeps_its_message(connect: Connect) -> Non
         await ask(connect(), TokenRequest(PROMPT, -1))
 
 
-async def test_a_number_no_tensor_holds_is_the_requests_mistake(connect: Connect) -> None:
+async def test_a_number_out_of_a_tensors_range_is_a_request_error(connect: Connect) -> None:
     with pytest.raises(RequestError, match="request_output_len is out of range"):
         await ask(connect(), TokenRequest(PROMPT, 2**31))
 

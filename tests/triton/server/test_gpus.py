@@ -18,7 +18,7 @@ def test_every_row_is_a_gpu() -> None:
     assert (second.index, second.memory_free) == (1, 1200)
 
 
-def test_unified_memory_is_not_told() -> None:
+def test_unified_memory_is_not_reported() -> None:
     (gb10,) = parse_gpus("0, GPU-c, NVIDIA GB10, 12.1, [N/A], [N/A], 580.95.05")
     assert gb10.memory_total == 0
 

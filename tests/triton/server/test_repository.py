@@ -209,7 +209,7 @@ def test_a_value_without_a_hole_is_refused() -> None:
         render_configs({"m": 'name: "m"'}, {"size": "1"})
 
 
-def test_what_triton_cannot_read_is_refused() -> None:
+def test_a_config_that_triton_cannot_read_is_refused() -> None:
     with pytest.raises(TemplateMismatch, match=r"Triton cannot read m/config\.pbtxt"):
         render_configs({"m": 'name: "m" max_batch_size: ${size}'}, {"size": "many"})
 

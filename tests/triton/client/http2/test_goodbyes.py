@@ -295,7 +295,7 @@ async def test_an_answer_that_is_complete_needs_no_trailers(connect: Connect) ->
         assert await ids(client) == [4]
 
 
-async def test_what_still_comes_for_a_cancelled_stream_is_ignored_and_counted(
+async def test_data_of_a_cancelled_stream_is_ignored_and_counted(
     connect: Connect,
 ) -> None:
     async def late(peer: Peer) -> None:

@@ -37,7 +37,7 @@ async def test_every_address_of_a_name_is_a_target() -> None:
     assert await hosts(Resolver((NAME,), names.look_up)) == {"10.0.0.1", "10.0.0.2"}
 
 
-async def test_many_who_ask_at_once_share_one_question() -> None:
+async def test_concurrent_callers_share_one_query() -> None:
     names = Names(["10.0.0.1"])
     one = Resolver((NAME,), names.look_up)
     await asyncio.gather(*(one.targets() for _ in range(20)))

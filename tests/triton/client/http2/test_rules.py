@@ -224,7 +224,7 @@ async def test_a_server_that_sends_but_does_not_read_is_disconnected(connect: Co
             await ask(connect(address, first_token=60.0, silence=60.0))
 
 
-async def test_a_request_says_what_grpc_wants_to_hear(connect: Connect) -> None:
+async def test_a_request_has_the_headers_that_grpc_requires(connect: Connect) -> None:
     async def script(peer: Peer) -> None:
         await peer.begin()
         for _ in range(2):

@@ -29,7 +29,7 @@ ENDLESS = TokenRequest([1], 1_000_000, request_id="delay_us=1000")
 Connect = Callable[..., TritonClient]
 
 
-async def test_a_server_that_never_greets_is_given_up(connect: Connect) -> None:
+async def test_a_server_without_a_handshake_is_disconnected(connect: Connect) -> None:
     async def mute(peer: Peer) -> None:
         await peer.gone()
 

@@ -48,13 +48,13 @@ async def test_requests_go_to_every_server_in_turn(connect: Connect) -> None:
     assert answers == {1: 10, 2: 10}
 
 
-async def test_a_server_that_is_gone_is_passed_over(connect: Connect) -> None:
+async def test_a_server_that_is_down_is_skipped(connect: Connect) -> None:
     async with hostile(answering(1)) as alive:
         client = connect(f"{dead()},{alive}")
         assert [await ids(client) for _ in range(10)] == [[1]] * 10
 
 
-async def test_all_servers_gone_are_all_named(connect: Connect) -> None:
+async def test_if_all_servers_are_down_all_are_named(connect: Connect) -> None:
     one, two = dead(), dead()
     with pytest.raises(BackendUnavailable) as raised:
         await ask(connect(f"{one},{two}"))
@@ -141,7 +141,7 @@ async def test_one_that_gives_up_connecting_does_not_stop_the_others(connect: Co
         assert await staying == [1]
 
 
-async def test_a_server_gets_no_more_streams_than_it_takes(connect: Connect) -> None:
+async def test_a_server_gets_no_more_streams_than_it_allows(connect: Connect) -> None:
     most = 0
 
     async def narrow(peer: Peer) -> None:
