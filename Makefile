@@ -1,14 +1,14 @@
 # Four commands: `make demo` (see it work), `make test` (everything CI runs), `make test-fresh`
 # (the README's commands on fresh Debians) and `make clean`.
-# They need Python 3.11, 3.12 or 3.13 with venv, and two libraries; tools/prepare.sh says what is
+# They need Python 3.11, 3.12 or 3.13 with venv, and two libraries; tools/prepare.sh reports what is
 # missing. PYTHON names another Python: make test PYTHON=python3.13. ARGS are for `enginix up demo`.
 PYTHON ?= python3
 ARGS ?=
 VENV := .venv
-# Each Python is tested in an environment of its own.
+# Each Python is tested in its own environment.
 TESTED := $(VENV)$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 ENGINIX := $(VENV)/bin/enginix
-# The demo's; with ARGS it is `enginix up` that looks.
+# The demo's ports; with ARGS, `enginix up` checks them.
 PORTS := $(if $(ARGS),,8000 8001 8002 9000)
 
 .PHONY: demo test test-fresh test-lowest test-modelopt test-real-model test-agents lint format clean
@@ -26,7 +26,7 @@ test-fresh:
 test-lowest: $(VENV)/installed-dev
 	@exec tools/test-lowest.sh
 
-# Records anew what NVIDIA's ModelOpt writes, and compares: 2 GB of packages, then half a minute.
+# Records NVIDIA ModelOpt's output again, and compares: 2 GB of packages, then half a minute.
 test-modelopt: $(VENV)/installed-dev
 	@tools/modelopt/prepare.sh "$(PYTHON)" .venv-modelopt
 	@tools/modelopt/test.sh

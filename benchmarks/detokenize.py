@@ -1,4 +1,4 @@
-"""Microseconds per token from token ids to events, beside what the library's own stream costs.
+"""Microseconds per token from token ids to events, compared with the library's own stream.
 
 Run: python benchmarks/detokenize.py [--checkpoint DIR] [--tokens N]
 """
@@ -48,10 +48,10 @@ def main() -> None:
     report("tokens only, English", tokenizer.stream().feed, answer)
     report("tokens only, characters split over tokens", tokenizer.stream().feed, chinese)
     for stop in ((), ("\n\n", "User:", "###", "<|end|>", "Observation:")):
-        words = f"{len(stop)} stop strings"
-        report(f"tokens, {words}, answer", reply_stream(tokenizer, stop).feed, answer)
-        report(f"tokens, {words}, reasoning", reply_stream(tokenizer, stop).feed, reasoning)
-        report(f"tokens, {words}, tool call", reply_stream(tokenizer, stop).feed, call)
+        text = f"{len(stop)} stop strings"
+        report(f"tokens, {text}, answer", reply_stream(tokenizer, stop).feed, answer)
+        report(f"tokens, {text}, reasoning", reply_stream(tokenizer, stop).feed, reasoning)
+        report(f"tokens, {text}, tool call", reply_stream(tokenizer, stop).feed, call)
     for length in (100, 8_000):
         report(f"answers of {length} tokens", Restarting(tokenizer, length).feed, answer)
 

@@ -1,11 +1,11 @@
-"""Faults put into `enginix up demo-multi` under load: what clients saw, and what health said.
+"""Injects faults into `enginix up demo-multi` under load: records what clients and health see.
 
-    python benchmarks/faults.py [--at-once 6] [--home DIR] [--only WORDS]
+    python benchmarks/faults.py [--at-once 6] [--home DIR] [--only TEXT]
 
-For each fault: three seconds of load, the fault, and load until answers of both models are right
-again for three seconds. A row says how many requests failed and how, the slowest of them, how long
-nothing came out of the model that was hit, when its health was red, and whether any answer that
-did come was wrong. Then it looks for what is left behind when everything has been stopped.
+For each fault: three seconds of load, the fault, and load until both models answer correctly again
+for three seconds. A row lists how many requests failed and how, the slowest of them, how long the
+affected model was silent, when its health was red, and any wrong answers. At the end, after
+everything has stopped, it looks for leftover processes and files.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ FAULTS = (
     Fault("SIGSTOP the model's stub", "stub of tensorrt_llm", signal.SIGSTOP, ("demo",)),
     Fault("SIGSTOP llama-server", "llama-server of demo-llama", signal.SIGSTOP, ("demo-llama",)),
     Fault("SIGSTOP the gateway", "gateway", signal.SIGSTOP, BOTH),
-    # It is noticed by a probe that is rare: last, so that the repair meets no other fault.
+    # Only a rare probe detects it: last, so that its repair overlaps no other fault.
     Fault("kill -9 the preprocessing stub", "stub of preprocessing", signal.SIGKILL, ("demo",)),
     Fault("kill -9 one of two workers", "gateway worker", signal.SIGKILL, BOTH, 2),
     Fault("SIGSTOP one of two workers", "gateway worker", signal.SIGSTOP, BOTH, 2),
@@ -80,7 +80,7 @@ async def suffer(profile: Profile, fault: Fault, at_once: int) -> str:
         asyncio.TaskGroup() as group,
     ):
         for number in range(at_once):
-            # Half of them for each model, so that each has a witness.
+            # Half of them for each model, so that both are observed.
             own = questions(BOTH[number % 2])
             group.create_task(ask_on(client, own, number, record, stop))
         group.create_task(watch(profile.url, record, stop))
@@ -104,7 +104,7 @@ async def ask_on(
     while not stop.is_set():
         kind: Callable[..., object] = asker.chance.choice((Asker.whole, Asker.stream))
         await note(record, "ask", kind, asker, asker.chance.choice(own))  # type: ignore[arg-type]
-        # A refusal comes at once; nobody asks again in the same breath.
+        # A refusal comes at once; clients pause before they retry.
         await asyncio.sleep(0.02)
 
 
@@ -116,7 +116,7 @@ async def watch(url: str, record: Record, stop: asyncio.Event) -> None:
 
 
 async def until_well(record: Record, hit: float) -> None:
-    """Both models have answered rightly, and nothing else has happened, for a while."""
+    """Both models have answered correctly, without errors, for a while."""
     while (now := time.monotonic()) < hit + PATIENCE:
         await asyncio.sleep(0.2)
         late = [each for each in record.requests if each.at > now - AFTER]
@@ -211,6 +211,8 @@ if __name__ == "__main__":
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--at-once", type=int, default=6)
-    parser.add_argument("--only", default="", metavar="WORDS", help="faults whose name has them")
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="only faults whose name contains it"
+    )
     parser.add_argument("--home", type=Path, metavar="DIR", help="where engines are and stay")
     main(parser.parse_args())

@@ -1,7 +1,7 @@
-"""Front ends that only pass on, each before a server that speaks the API already.
+"""Front ends that only pass requests on to a server that has the API already.
 
-Ours, `enginix openai --models`, and LiteLLM's proxy where it is installed: in an environment of
-its own, because its requirements are not ours.
+Ours, `enginix openai --models`, and LiteLLM's proxy if it is installed, in a separate environment
+because its requirements conflict with ours.
 """
 
 from __future__ import annotations
@@ -56,13 +56,13 @@ def litellm(program: Path, upstream: str) -> Iterator[tuple[str, int]]:
     config = {
         "model_list": [{"model_name": "demo", "litellm_params": model}],
         "litellm_settings": {"telemetry": False, "set_verbose": False},
-        # Nobody else's gets a key to check either.
+        # The other front ends check no key either.
         "general_settings": {"dangerously_permit_weak_or_unset_master_key": True},
     }
     environment = {
         "LITELLM_LOG": "ERROR",
         "LITELLM_MODE": "PRODUCTION",
-        # Prices are of no use here; without this it fetches them.
+        # Prevents it from fetching price lists.
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     }
     with tempfile.TemporaryDirectory() as directory:

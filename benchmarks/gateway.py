@@ -1,12 +1,12 @@
-"""What the gateway costs: CPU per token of it and of a bare grpc.aio client, in turns, in one run.
+"""The gateway's CPU time per token and that of a bare grpc.aio client, alternating in one run.
 
     python benchmarks/gateway.py --engine DIR [--streams 1 8 32 128] [--rounds 3] [--litellm VENV]
 
 Starts the real Triton with the zero-delay model of tests/fakes/token_model (or takes --triton),
-and `enginix openai` in front of it. Chats are asked over real sockets by a process of its own,
-which counts and checks every token. The floor is grpc.aio's own stub, with nothing behind it.
-Then front ends that only pass on are put before the gateway: another one of ours, and LiteLLM's
-proxy where it is installed; each is charged with its own CPU alone.
+and `enginix openai` in front of it. A separate process sends chats over real sockets and counts and
+checks every token. The baseline is grpc.aio's own stub, with nothing after it.
+Then front ends that only pass requests on are put before the gateway: another one of ours, and
+LiteLLM's proxy if it is installed; only each one's own CPU time counts.
 Compare the ratios; the absolute numbers are the machine's.
 """
 
@@ -75,7 +75,7 @@ def chat_request(url: str, tokens: int) -> bytes:
 
 
 class Answer(asyncio.Protocol):
-    """Reads one answer after the other from a connection, at the least cost that can be had."""
+    """Reads one answer after the other from a connection, as cheaply as possible."""
 
     def __init__(self) -> None:
         self.first = 0.0
@@ -119,11 +119,11 @@ class Load:
     async def _ask_repeatedly(self, until: float) -> None:
         loop = asyncio.get_running_loop()
         transport, answer = await loop.create_connection(Answer, *self._address)
-        while (begun := time.perf_counter()) < until:
+        while (started := time.perf_counter()) < until:
             whole = answer.expect()
             transport.write(self._request)
             reply = await whole
-            self.firsts.append(answer.first - begun)
+            self.firsts.append(answer.first - started)
             self._check(reply)
         transport.close()
 
@@ -139,11 +139,11 @@ def drive() -> None:
     for line in sys.stdin:
         task = json.loads(line)
         load = Load(task["url"], task["tokens"])
-        begun = time.perf_counter()
+        started = time.perf_counter()
         uvloop.run(load.run(task["streams"], task["seconds"]))
         seen = {
             "tokens": load.tokens,
-            "seconds": time.perf_counter() - begun,
+            "seconds": time.perf_counter() - started,
             "first": median(load.firsts),
         }
         print(json.dumps(seen), flush=True)
@@ -274,7 +274,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def others(arguments: argparse.Namespace, load: LoadProcess, ours: Gateway) -> None:
-    """What it costs to put one more front end before ours, which has done all the work already."""
+    """The cost of one more front end before ours, which has done all the work already."""
     program = find_litellm(arguments.litellm)
     print("\nCPU per token of a front end that passes on, answers of 300 tokens")
     if program is None:

@@ -39,13 +39,13 @@ def main() -> None:
     for line in sys.stdin:
         task = json.loads(line)
         with ThreadPoolExecutor(task["parallel"]) as pool:
-            begun = time.perf_counter()
+            started = time.perf_counter()
             futures = [
                 pool.submit(answer, engine, prompt, task["max_tokens"])
                 for prompt in task["prompts"]
             ]
             answers = [future.result() for future in futures]
-            seconds = time.perf_counter() - begun
+            seconds = time.perf_counter() - started
         print(json.dumps({"seconds": seconds, "answers": answers}), flush=True)
     engine.close()
 

@@ -1,12 +1,12 @@
-"""What passing on costs: CPU per token, at 32 streams that are paced or not, in turns in one run.
+"""The cost of passthrough: CPU time per token at 32 streams, paced or not, alternating in one run.
 
     python benchmarks/pass_through.py [--streams 32] [--tokens 500] [--pause 0.005] [--rounds 5]
 
-A server in a process of its own sends one event per token and stream; whoever is measured passes
-them on; a third process reads raw sockets and counts. Measured are the gateway, `enginix openai
---models`, which passes bytes on or reads and tells apart what they say; the same server around
-nothing but an HTTP client, once for each client there is; and as the floor a program that copies
-bytes between sockets and reads none of them. Only the CPU of whoever passes on is counted.
+A server process sends one event per token and stream, the measured process passes them on, and a
+third process reads raw sockets and counts. Measured are the gateway, `enginix openai --models`,
+which passes bytes through or parses reasoning and calls; a server around each available HTTP client
+and nothing else; and as the minimum a program that copies bytes between sockets without parsing
+them. Only the CPU time of the process that passes on counts.
 Compare the ratios; the absolute numbers are the machine's.
 """
 
@@ -67,7 +67,7 @@ async def serve(port: int, pause: float) -> None:
     await server.serve_forever()
 
 
-# Reads an answer's bytes as they come: a client of which there are several.
+# Reads an answer's bytes as they arrive, with one of several HTTP clients.
 Read = Callable[[bytes], AsyncIterator[bytes]]
 
 
@@ -114,7 +114,7 @@ CLIENTS = {"http1": http1, "httpx": httpx_, "aiohttp": aiohttp_}
 
 
 def plain_proxy(read: Read) -> Any:
-    """The least that passes on: no queue, no metrics, no errors, and events are cut anywhere."""
+    """A minimal passthrough: no queue, no metrics, no error handling, events split anywhere."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -135,7 +135,7 @@ def plain_proxy(read: Read) -> Any:
 
 
 class Copy(asyncio.Protocol):
-    """One end of a connection that is copied to another one, bytes as they are."""
+    """One end of a connection, copied to another one unchanged."""
 
     def __init__(self, upstream: int | None) -> None:
         self._upstream = upstream
@@ -172,7 +172,7 @@ async def copy(port: int, upstream: int) -> None:
 
 
 async def read(port: int, model: str, tokens: int, *, keeps: bool) -> int:
-    """How many tokens came; `keeps`: from a connection that nobody closes at the end."""
+    """How many tokens came; `keeps`: the connection stays open at the end."""
     asked = {"model": model, "stream": True, "max_tokens": tokens, "messages": []}
     body = json.dumps(asked).encode()
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 26)
@@ -222,7 +222,7 @@ def started(stack: ExitStack, *arguments: str) -> int:
 
 
 def start_all(stack: ExitStack, pause: float) -> dict[str, tuple[int, int, str]]:
-    """Everybody who passes on: the process, its port, and the model to ask for."""
+    """Every program that passes on: the process, its port, and the model's name."""
     upstream = free_port()
     started(stack, str(HERE), f"--serve={upstream}", f"--pause={pause}")
     until_alive(upstream)
@@ -231,25 +231,25 @@ def start_all(stack: ExitStack, pause: float) -> dict[str, tuple[int, int, str]]
     model = {"name": "ours", "url": url, "upstream": "models/their-name"}
     apart = {**model, "name": "apart", "reasoning": "think-tags", "tools": "hermes-json"}
     (directory / "models.json").write_text(json.dumps({"models": [model, apart]}))
-    everybody: dict[str, tuple[int, int, str]] = {}
+    programs: dict[str, tuple[int, int, str]] = {}
     port = free_port()
     command = ["-m", "enginix", "openai", f"--models={directory}/models.json", f"--port={port}"]
     gateway = started(stack, *command)
-    everybody["gateway"] = (gateway, port, "ours")
-    everybody["gateway, told apart"] = (gateway, port, "apart")
+    programs["gateway"] = (gateway, port, "ours")
+    programs["gateway, parsing"] = (gateway, port, "apart")
     for client in CLIENTS:
         if client != "http1" and find_spec(client) is None:
             print(f"{client:>22}  not installed")
             continue
         port = free_port()
         proxy = (str(HERE), f"--proxy={client}", f"--port={port}", f"--upstream={upstream}")
-        everybody[f"plain proxy, {client}"] = (started(stack, *proxy), port, "ours")
+        programs[f"plain proxy, {client}"] = (started(stack, *proxy), port, "ours")
     port = free_port()
     floor = (str(HERE), "--proxy=copy", f"--port={port}", f"--upstream={upstream}")
-    everybody["floor, bytes copied"] = (started(stack, *floor), port, "ours")
-    for _, port, _ in everybody.values():
+    programs["floor, bytes copied"] = (started(stack, *floor), port, "ours")
+    for _, port, _ in programs.values():
         until_alive(port)
-    return everybody
+    return programs
 
 
 def measured(pid: int, port: int, model: str, streams: int, tokens: int, keeps: bool) -> float:
@@ -273,10 +273,10 @@ def main() -> None:
 
 def compare(args: argparse.Namespace) -> None:
     with ExitStack() as stack:
-        everybody = start_all(stack, args.pause)
-        costs: dict[str, list[float]] = {name: [] for name in everybody}
+        programs = start_all(stack, args.pause)
+        costs: dict[str, list[float]] = {name: [] for name in programs}
         for number in range(args.rounds + 1):
-            for name, (pid, port, model) in everybody.items():
+            for name, (pid, port, model) in programs.items():
                 tokens = args.tokens if number else 50
                 cost = measured(pid, port, model, args.streams, tokens, name.startswith("floor"))
                 # The first round only warms up.

@@ -4,8 +4,8 @@ Needs a Triton with the zero-delay model of tests/fakes/token_model:
 
     python benchmarks/transport.py --address localhost:8001 [--streams 1 8 32 128] [--rounds 3]
 
-All clients send the same request, count and check every token, and take turns, so that a noisy
-machine is unfair to all of them alike. Compare the ratios; the absolute numbers are the machine's.
+All clients send the same request, count and check every token, and take turns, so that noise
+affects all of them equally. Compare the ratios; the absolute numbers are the machine's.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Measured:
 
 @dataclass(slots=True)
 class Tally:
-    """What one measurement has seen so far."""
+    """The counts of one measurement."""
 
     tokens: int = 0
     reads: int = 0
@@ -51,7 +51,7 @@ class Tally:
 
 
 def bare(address: str, message: bytes) -> Ask:
-    """grpc.aio as its manual says: the generated stub, write, read until the end."""
+    """Plain grpc.aio: the generated stub, write, read until the end."""
     stub = service_pb2_grpc.GRPCInferenceServiceStub(grpc.aio.insecure_channel(address))
     request = service_pb2.ModelInferRequest.FromString(message)
 
@@ -76,12 +76,12 @@ def ours(client: TritonClient, request: TokenRequest) -> Ask:
 
 
 async def ask_repeatedly(ask: Ask, until: float, tally: Tally, firsts: list[float]) -> None:
-    while (begun := time.perf_counter()) < until:
+    while (started := time.perf_counter()) < until:
         position = 0
         async with aclosing(ask()) as answer:
             async for ids in answer:
                 if position == 0:
-                    firsts.append(time.perf_counter() - begun)
+                    firsts.append(time.perf_counter() - started)
                 tally.reads += 1
                 tally.wrong += list(ids) != PROMPT[position : position + len(ids)]
                 position += len(ids)
@@ -94,16 +94,16 @@ async def measure(ask: Ask, streams: int, seconds: float) -> Measured:
     for length in (WARM_UP_SECONDS, seconds):
         tally = Tally()
         firsts.clear()
-        begun, cpu = time.perf_counter(), time.process_time()
+        started, cpu = time.perf_counter(), time.process_time()
         async with asyncio.TaskGroup() as tasks:
             for _ in range(streams):
-                tasks.create_task(ask_repeatedly(ask, begun + length, tally, firsts))
+                tasks.create_task(ask_repeatedly(ask, started + length, tally, firsts))
         cpu = time.process_time() - cpu
     if tally.wrong:
         raise SystemExit(f"{tally.wrong} answers were wrong")
     return Measured(
         cpu_us=cpu / tally.tokens * 1e6,
-        tokens_per_second=tally.tokens / (time.perf_counter() - begun),
+        tokens_per_second=tally.tokens / (time.perf_counter() - started),
         tokens_per_read=tally.tokens / tally.reads,
         first_token_ms=median(firsts) * 1e3,
     )

@@ -1,4 +1,4 @@
-"""What Triton costs: tokens/s of an engine through Triton and in process, in turns, in one run.
+"""The cost of Triton: an engine's tokens/s through Triton and in process, alternating in one run.
 
     python benchmarks/triton_path.py --engine DIR --triton localhost:8001 [--parallel 1 8]
 
@@ -45,7 +45,7 @@ class InProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            # As the server's: a busy Linux gives each session the same share, whatever is in it.
+            # In its own session, like the server: Linux divides a busy CPU between sessions.
             start_new_session=True,
         )
 
@@ -73,9 +73,9 @@ class ThroughTriton:
             async with slots, aclosing(self._client.generate(request)) as answer:
                 return [token async for chunks in answer for chunk in chunks for token in chunk.ids]
 
-        begun = time.perf_counter()
+        started = time.perf_counter()
         answers = await asyncio.gather(*map(one, task["prompts"]))
-        return time.perf_counter() - begun, answers
+        return time.perf_counter() - started, answers
 
     async def close(self) -> None:
         await self._client.close()
@@ -95,7 +95,7 @@ async def main(arguments: argparse.Namespace) -> None:
             alone.append(sum(map(len, expected)) / seconds)
             seconds, found = await triton.measure(task)
             served.append(sum(map(len, found)) / seconds)
-            # Not equal: which requests share a step decides how a near tie between tokens ends.
+            # Not always equal: the requests that share a step decide a near tie between tokens.
             if [len(answer) for answer in found] != [len(answer) for answer in expected]:
                 sys.exit("tokens were lost on the way through Triton")
         report(parallel, median(alone), median(served))
@@ -104,13 +104,13 @@ async def main(arguments: argparse.Namespace) -> None:
 
 
 def parameters(engine: Path) -> int:
-    """The model's weights, whatever they are packed in; scales are no weights."""
+    """The number of the model's weights, without scales."""
     tensors = read_header(engine / "model.gguf").tensors
     return sum(prod(tensor.shape) for tensor in tensors if not tensor.name.endswith("scale"))
 
 
 def make_task(parallel: int, prompt_tokens: int, max_tokens: int, seed: int) -> dict[str, Any]:
-    # Prompts that nobody has seen: reuse of a prefix would make the second side faster.
+    # New prompts: prefix caching would make the second side faster.
     chance = random.Random(seed)
     prompts = [
         [chance.randrange(HIGHEST_TOKEN) for _ in range(prompt_tokens)]

@@ -1,4 +1,4 @@
-"""Says in one sentence what this machine lacks, before anything is installed.
+"""Reports in one sentence what this machine lacks, before anything is installed.
 
 usage: check-machine.py VENV HOME [PORT...]
 """

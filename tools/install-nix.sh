@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Puts a current nix into a folder of its own, from Debian's or Ubuntu's packages: no root, no /nix,
-# nothing on the system changes. Takes about ten seconds and 60 MB.
+# Installs a current nix into its own directory, from Debian's or Ubuntu's packages: no root, no /nix,
+# no change to the system. Takes about ten seconds and 60 MB.
 # usage: install-nix.sh DIR        then: PATH=DIR/bin:$PATH      (a moved DIR: run this again)
 set -euo pipefail
 
@@ -38,8 +38,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$work"/{lists,archives}/partial "$work/nix/bin" "$work/nix/etc"
 : >"$work/status"
-# An apt of its own: it sees one source, believes that nothing is installed, and so brings nix with
-# every library it needs, whatever this machine's own release is.
+# A separate apt: it has one source and an empty package database, and so installs nix with every
+# library it needs, whatever this machine's release is.
 components=$component
 [[ $component == main ]] || components="main $component"
 echo "deb [signed-by=$keyring] $mirror $suite $components" >"$work/sources.list"
@@ -54,7 +54,7 @@ apt=(apt-get -qq
 
 for package in "$work"/archives/*.deb; do dpkg-deb --extract "$package" "$work/root"; done
 usr=$work/root/usr
-# What nix itself does not use: documentation, Perl, rarely met character sets and cipher engines.
+# Files that nix does not use: documentation, Perl, rare character sets and cipher engines.
 rm -rf "$work"/root/{etc,var,run} "$usr"/{share,include,sbin,libexec} \
   "$usr/lib/$triplet"/{perl*,gconv,ossl-modules,engines-3}
 find "$usr/bin" -type f ! -name nix ! -name bash-static -delete
@@ -86,7 +86,7 @@ rm -rf "$dir"
 mkdir -p "$(dirname "$dir")"
 mv "$work/nix" "$dir"
 version=$("$dir/bin/nix" --version | grep --only-matching '[0-9][0-9.]*$') || fail "the nix in $dir does not start"
-# Older ones cannot read today's nixpkgs.
+# Older versions cannot evaluate the current nixpkgs.
 printf '2.18\n%s\n' "$version" | sort --version-sort --check=quiet ||
   fail "$suite has nix $version and 2.18 or newer is needed; install nix with its own installer"
 echo "nix $version is in $dir/bin"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes a virtual environment with enginix in it, or says in one sentence what this machine lacks.
+# Creates a virtual environment with enginix, or reports in one sentence what this machine lacks.
 # usage: prepare.sh PYTHON VENV REQUIREMENT [PORT...]     the ports must be free
 set -eu
 python=$1 venv=$2 requirement=$3
@@ -15,7 +15,7 @@ fits() {
     "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null
 }
 
-# Where python3 is older or newer, the system may have one that fits beside it.
+# If python3 is too old or too new, the system may have another one that fits.
 if [ "$python" = python3 ] && ! fits python3; then
   for other in python3.13 python3.12 python3.11; do
     if fits "$other"; then
@@ -33,7 +33,7 @@ home=${ENGINIX_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/enginix}
 "$python" tools/check-machine.py "$venv" "$home" "$@" || exit 1
 
 echo "installing enginix into $venv"
-# A directory left by an interrupted run is made anew.
+# Recreate a directory left by an interrupted run.
 [ -x "$venv/bin/pip" ] || "$python" -m venv --clear "$venv"
 log=$venv/install.log
 "$venv/bin/pip" install --quiet --disable-pip-version-check --editable "$requirement" >"$log" 2>&1 || {

@@ -16,7 +16,7 @@ fail() {
 [[ $EUID == 0 ]] || fail "debootstrap and chroot need root; run it with sudo"
 command -v debootstrap >/dev/null || fail "debootstrap was not found; apt install debootstrap"
 if [[ -z ${IN_NAMESPACE-} ]]; then
-  # Mounts and processes of their own: whatever happens, nothing of either is left.
+  # Separate mount and process namespaces: both are gone afterwards, whatever happens.
   IN_NAMESPACE=1 exec unshare --mount --pid --fork --kill-child "$0" "$@"
 fi
 set -m # What is started in the background can be interrupted, as by Ctrl-C.
@@ -25,7 +25,7 @@ work=$(mktemp -d)
 root=$work/root
 trap 'release_root; rm -rf --one-file-system "$work"' EXIT
 
-# Without its mounts: what is removed must never be this machine's /dev.
+# Unmount first: never remove this machine's /dev.
 release_root() {
   local mounted
   for mounted in "$root/proc" "$root/dev"; do
@@ -46,7 +46,7 @@ make_pristine() {
   mv "$cache/.$suite" "$cache/$suite"
 }
 
-# A root of its own with a user, the network of this machine, and a clone of the last commit.
+# A separate root with a user, this machine's network, and a clone of the last commit.
 fresh_root() {
   release_root
   cp -a "$cache/$suite" "$root"

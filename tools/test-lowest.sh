@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Holds pyproject.toml to its lower bounds: runs tests with the lowest release of each dependency that
-# it allows, in an environment of its own.
+# Checks the lower bounds in pyproject.toml: runs tests with the lowest allowed release of each
+# dependency, in a separate environment.
 # usage: test-lowest.sh [PYTEST-ARGUMENT...]     PYTHON=python3.12 for another Python
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -14,14 +14,14 @@ if [[ ! -f $venv/wanted ]] || [[ $(<"$venv/wanted") != "$wanted" ]]; then
   rm -rf "$venv"
   "$python" -m venv "$venv"
   tail --lines +2 <<<"$wanted" >"$venv/constraints.txt"
-  # Not the extra [dev]: schemathesis asks for a newer rich.
+  # Not the extra [dev]: schemathesis requires a newer rich.
   "$venv/bin/pip" install --quiet --disable-pip-version-check --constraint "$venv/constraints.txt" \
     --editable ./python anthropic hypothesis jsonschema-rs openai psutil pytest pytest-asyncio pytest-timeout
   printf '%s\n' "$wanted" >"$venv/wanted"
 fi
 
 # Not engine/trtllm: its conversions and watchdogs take minutes, and few libraries.
-# Not the oracles of tests/chat: transformers asks for a newer tokenizers.
+# Not the oracles of tests/chat: transformers requires a newer tokenizers.
 (($#)) || set -- tests/backends tests/catalog tests/chat tests/checkpoint tests/engine/gguf tests/gateway tests/triton \
   --ignore=tests/chat/test_template_oracle.py --ignore=tests/chat/test_tokens_oracle.py
 exec "$venv/bin/python" -m pytest -c tests/pytest.ini -p no:cacheprovider "$@"

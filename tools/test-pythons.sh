@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Under each other Python that is here: install the wheel, import all of it, and see the demo answer.
-# What it installs is kept in .venv-pythonX and $XDG_CACHE_HOME/enginix/pythonX-wheel for the next run.
+# With every other installed Python: install the wheel, import all modules, and run the demo.
+# The environments are kept in .venv-pythonX and $XDG_CACHE_HOME/enginix/pythonX-wheel for the next run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 own=$(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')

@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
 # Everything CI runs: format, lint, types, then every test against the real programs.
 # Installs what the tests need and the machine lacks: the CPU runtime, LiteLLM's client, the lowest
-# allowed release of each dependency and, on Debian or Ubuntu, nix and (as root, or with a sudo that
-# asks nothing) bubblewrap and Open MPI.
+# allowed release of each dependency and, on Debian or Ubuntu, nix and (as root, or with passwordless
+# sudo) bubblewrap and Open MPI.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=${VENV:-.venv}
 export PATH=$PWD/$venv/bin:$PATH PYTHONDONTWRITEBYTECODE=1
-# Another Python than the default has a runtime of its own, made with it.
+# Another Python than the default has its own runtime.
 [[ $venv == .venv ]] || export ENGINIX_HOME=${ENGINIX_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/enginix}/${venv#.venv-}
 
 ruff format --check .
 ruff check .
 mypy
-# Triton loads each model's modules by their bare names, so each is a program of its own.
+# Triton loads each model's modules by their bare names, so check each model separately.
 for model in triton-repo/*/*/1; do mypy "$model"/*.py; done
 
 as_root() {
@@ -32,7 +32,7 @@ if ! command -v nix >/dev/null && [[ ! -x .nix/bin/nix ]]; then
 fi
 [[ ! -x .nix/bin/nix ]] || export PATH=$PWD/.nix/bin:$PATH
 
-# LiteLLM holds the openai package back: its client has an environment of its own.
+# LiteLLM pins an old openai package: its client has a separate environment.
 export ENGINIX_LITELLM_PYTHON=$PWD/.venv-litellm/bin/python
 if ! "$ENGINIX_LITELLM_PYTHON" -c 'import litellm, mcp' 2>/dev/null; then
   rm -rf .venv-litellm
@@ -41,7 +41,7 @@ if ! "$ENGINIX_LITELLM_PYTHON" -c 'import litellm, mcp' 2>/dev/null; then
 fi
 
 if [[ $venv == .venv ]] && (($# == 0)); then
-  # Other Pythons see the demo answer, and the lowest allowed releases the gateway's tests.
+  # Other Pythons run the demo, the lowest allowed releases the gateway's tests.
   tools/test-pythons.sh
   tools/test-lowest.sh --quiet tests/backends tests/gateway
 fi

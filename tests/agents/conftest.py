@@ -15,7 +15,7 @@ from tests.end_to_end.gateway_process import RunningGateway, models_gateway
 
 @dataclass(frozen=True)
 class Scripted:
-    """What an agent talks to, and what decides what it is told."""
+    """The gateway's address, and the script that decides the answers."""
 
     triton: ScriptedTriton
     gateway: RunningGateway

@@ -1,4 +1,4 @@
-"""Reads an answer as the agents do: the events of its dialect, put together."""
+"""Reads an answer like an agent: combines the events of its dialect."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Heard:
     text: str = ""
     thought: str = ""
     end: str | None = None
-    """The dialect's own word for why the answer ended."""
+    """The dialect's own finish reason."""
     calls: list[HeardCall] = field(default_factory=list)
 
 
 def hear(client: httpx.Client, path: str, body: dict[str, Any], headers: dict[str, str]) -> Heard:
-    """Post, and read to the end."""
+    """Post the request and read the complete answer."""
     with client.stream("POST", path, json=body, headers=headers) as answer:
         text = answer.read().decode()
     assert answer.status_code == 200, text
@@ -43,7 +43,7 @@ def hear(client: httpx.Client, path: str, body: dict[str, Any], headers: dict[st
 
 
 def whole(document: dict[str, Any]) -> Heard:
-    """An answer that was not streamed."""
+    """An answer without streaming."""
     if document.get("object") == "response":
         return of_items(document["output"], document["status"])
     if document.get("type") == "message":

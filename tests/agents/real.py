@@ -1,4 +1,4 @@
-"""The real agents: how each is started in a directory of its own, and what its output says."""
+"""The real agents: starts each in its own directory, and parses its output."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Place:
-    """Where an agent runs, and what it talks to."""
+    """An agent's working directory and server."""
 
     agents: Path
     home: Path
@@ -48,7 +48,7 @@ class Agent:
     read: Callable[[dict[str, Any]], Iterator[Step]]
 
     def run(self, place: Place, question: str, *flags: str) -> list[Step]:
-        """Let it work until it ends; its output is JSON, one event a line."""
+        """Run it to its end; its output is JSON, one event per line."""
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(place.home),
@@ -204,7 +204,7 @@ def opencode_read(event: dict[str, Any]) -> Iterator[Step]:
 
 
 def text_of(content: Any) -> str:
-    """A result's text, whether it comes as one or in parts."""
+    """A result's text, from a string or from parts."""
     if isinstance(content, str):
         return content
     return "".join(part.get("text", "") for part in content)

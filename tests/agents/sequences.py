@@ -1,4 +1,4 @@
-"""The recorded requests of real agents, what the model says to each, and what must come of it."""
+"""The recorded requests of real agents, the model's reply to each, and the expected outcome."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ EDITED = "README\n```\n<<<<<<< SEARCH\nhello\n=======\ngoodbye\n>>>>>>> REPLACE\
 
 @dataclass(frozen=True)
 class Sequence:
-    """One agent's work: a question, the call that answers it, and the answer behind the result."""
+    """One agent's session: a question, the call in reply, and the answer after the result."""
 
     recording: str
     question: str
     tool: str
-    """As the model knows it."""
+    """The model's name for it."""
     arguments: dict[str, Any]
     called: str = ""
-    """As the client knows it, where that is another name."""
+    """The client's name for it, if different."""
     namespace: str | None = None
     answer: str = ""
 
     def script(self, format: str) -> list[Rule]:
-        """What the model says: a call while there is no result, then the answer."""
+        """The model's reply: a call until there is a result, then the answer."""
         call = thinks(format) + call_text(format, self.tool, self.arguments)
         known = {"prompt": self.question, "tools": f'"{self.tool}"'}
         return [

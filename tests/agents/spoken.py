@@ -1,4 +1,4 @@
-"""What a model writes to call a function, in each format of calls."""
+"""A function call in each tool-call format."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ THOUGHT = "<think>\nI look.\n</think>\n\n"
 
 
 def call_text(format: str, name: str, arguments: Mapping[str, Any]) -> str:
-    """One whole call, as the format's models write it."""
+    """One complete call, as the format's models write it."""
     if format == "qwen3-xml":
         values = "".join(
             f"<parameter={key}>\n{value}\n</parameter>\n" for key, value in arguments.items()
@@ -28,5 +28,5 @@ def call_text(format: str, name: str, arguments: Mapping[str, Any]) -> str:
 
 
 def thinks(format: str) -> str:
-    """The thoughts before a call; a model of Llama's writes nothing before one."""
+    """The reasoning before a call; Llama models write nothing before one."""
     return "" if format == "llama3-json" else THOUGHT

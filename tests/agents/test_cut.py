@@ -1,4 +1,4 @@
-"""A call that a limit cut, in every format, dialect and place, is never one that can be run."""
+"""A call truncated at any position, in every format and dialect, can never be executed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def asked(scripted: Scripted, path: str, model: str, *, stream: bool) -> Heard:
 
 
 def runnable(heard: Heard) -> list[Any]:
-    """The arguments that a client would run a call with."""
+    """The arguments with which a client would execute a call."""
     found = []
     for call in heard.calls:
         try:
@@ -61,7 +61,7 @@ def runnable(heard: Heard) -> list[Any]:
 @either_way
 @every_dialect
 @every_model
-def test_a_limit_cuts_a_call_anywhere_and_nothing_can_be_run(
+def test_a_call_truncated_anywhere_cannot_be_executed(
     model: str, path: str, stream: bool, scripted: Scripted
 ) -> None:
     text = call_text(FORMATS[model], "run", WHOLE)
@@ -75,7 +75,7 @@ def test_a_limit_cuts_a_call_anywhere_and_nothing_can_be_run(
 @either_way
 @every_dialect
 @every_model
-def test_a_model_that_gives_up_in_a_call_has_stopped_and_called_nothing(
+def test_a_model_that_abandons_a_call_finishes_with_stop_and_no_call(
     model: str, path: str, stream: bool, scripted: Scripted
 ) -> None:
     text = call_text(FORMATS[model], "run", WHOLE)
@@ -87,7 +87,7 @@ def test_a_model_that_gives_up_in_a_call_has_stopped_and_called_nothing(
 
 @every_dialect
 @every_model
-def test_a_whole_call_that_ends_at_the_limit_is_a_call(
+def test_a_complete_call_that_ends_at_the_limit_is_a_call(
     model: str, path: str, scripted: Scripted
 ) -> None:
     text = call_text(FORMATS[model], "run", WHOLE)

@@ -46,7 +46,7 @@ def with_model(place: Place, model: str) -> Place:
 
 
 def arguments(agent: Agent, command: str) -> dict[str, Any]:
-    """Those that the agent's own schema requires."""
+    """The arguments that the agent's own schema requires."""
     return {agent.argument: command, **({"description": "Work"} if agent is OPENCODE else {})}
 
 
@@ -58,7 +58,7 @@ def follow(scripted: Scripted, tool: str, call: str, answer: str, **call_rule: A
 
 
 def kinds(steps: list[Step]) -> list[str]:
-    """Without repetitions: some say their last answer twice."""
+    """Without repetitions: some print their last answer twice."""
     found = [step.kind for step in steps]
     return [kind for n, kind in enumerate(found) if n == 0 or found[n - 1] != kind]
 

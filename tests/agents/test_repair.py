@@ -1,4 +1,4 @@
-"""Calls that a model wrote badly: streamed equals whole, and nothing is made up."""
+"""Malformed calls: the same with and without streaming, and nothing is invented."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VALUES = ("ls", "ends with </parameter> here.", '{"a": [1]}', "zwei\nZeilen â˜€ï
 
 
 def told(scripted: Scripted, path: str, model: str, text: str) -> tuple[Any, ...]:
-    """What a client makes of it, which must not depend on whether it is streamed."""
+    """A client's result, which must not depend on streaming."""
     scripted.triton.follow([{"say": text}])
     seen = []
     for stream in (True, False):
@@ -40,7 +40,7 @@ def test_every_value_arrives_as_it_was_written(model: str, path: str, scripted: 
 
 @every_dialect
 @every_model
-def test_what_is_damaged_is_the_same_streamed_and_whole(
+def test_a_damaged_call_is_the_same_with_and_without_streaming(
     model: str, path: str, scripted: Scripted
 ) -> None:
     format = FORMATS[model]

@@ -1,4 +1,4 @@
-"""What coding agents and chat pages send, replayed: one call, one result, one answer."""
+"""Replays the requests of coding agents and chat pages: one call, one result, one answer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ every_sequence = pytest.mark.parametrize(
 
 
 def play(scripted: Scripted, sequence: Sequence, model: str) -> list[Heard]:
-    """Send the requests in their order, each with the id that the call got."""
+    """Send the requests in order, each with the id of the call."""
     heard: list[Heard] = []
     for request in sequence.requests():
         call_id = next((call.id for one in heard for call in one.calls), "CALL_ID")

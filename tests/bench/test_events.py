@@ -1,4 +1,4 @@
-"""Streams as servers send them, in any pieces."""
+"""Reads servers' streams in any chunks."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ WHOLE = stream(
 
 
 def read(*pieces: bytes) -> Answer:
-    """Each piece arrives a second after the one before."""
+    """Each chunk arrives a second after the previous one."""
     answer = Answer()
     reader = EventReader(answer)
     for now, piece in enumerate(pieces):
@@ -47,7 +47,7 @@ def read(*pieces: bytes) -> Answer:
     return answer
 
 
-def test_what_carries_words_is_timed_and_nothing_else() -> None:
+def test_only_events_with_text_are_timed() -> None:
     events = [event + b"\n\n" for event in WHOLE.split(b"\n\n")[:-1]]
 
     assert read(*events).arrivals == [1.0, 2.0, 3.0]
@@ -60,7 +60,7 @@ def test_tokens_are_the_servers_count() -> None:
 
 
 @given(st.lists(st.integers(0, len(WHOLE)), max_size=8))
-def test_pieces_may_end_anywhere(cuts: list[int]) -> None:
+def test_chunks_may_end_anywhere(cuts: list[int]) -> None:
     places = [0, *sorted(cuts), len(WHOLE)]
     pieces = [WHOLE[start:end] for start, end in pairwise(places)]
 
@@ -77,7 +77,7 @@ def test_pieces_may_end_anywhere(cuts: list[int]) -> None:
         {"content": " "},
     ],
 )
-def test_every_kind_of_words_counts(said: dict[str, Any]) -> None:
+def test_every_kind_of_output_counts(said: dict[str, Any]) -> None:
     assert len(read(stream(chunk(said), STOP)).arrivals) == 1
 
 
@@ -109,7 +109,7 @@ def test_comments_and_names_of_events_are_passed_over() -> None:
         (b"", "the stream ended before the answer did"),
     ],
 )
-def test_an_answer_that_is_not_whole_is_a_failure(body: bytes, why: str) -> None:
+def test_an_incomplete_answer_is_a_failure(body: bytes, why: str) -> None:
     failure = read(body).failure
 
     assert failure

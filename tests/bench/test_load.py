@@ -1,4 +1,4 @@
-"""How many requests run at once, how many in all, and what is left of an interrupted level."""
+"""How many requests run concurrently and in total, and what an interrupted level keeps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from enginix.bench.load import Level, Limit, Run, put_under_load
 
 
 class Server:
-    """Answers when told to, or at once."""
+    """Answers on command, or at once."""
 
     def __init__(self, *, at_once: bool = True) -> None:
         self.running = self.most = self.asked = 0
@@ -30,7 +30,7 @@ class Server:
 
 
 @pytest.mark.parametrize(("concurrency", "requests"), [(1, 5), (3, 10), (8, 4)])
-async def test_so_many_at_once_and_so_many_in_all(concurrency: int, requests: int) -> None:
+async def test_a_level_has_its_concurrency_and_its_total(concurrency: int, requests: int) -> None:
     server, run = Server(), Run(Level(concurrency=concurrency))
 
     await put_under_load(run, Limit(requests=requests), server.ask, lambda _: None)
@@ -58,7 +58,7 @@ async def test_no_request_begins_after_the_time() -> None:
     assert server.asked == 0
 
 
-async def test_a_server_that_is_gone_is_given_up() -> None:
+async def test_a_server_that_is_down_is_given_up() -> None:
     run = Run(Level(concurrency=4))
 
     async def refuse() -> Answer:
@@ -70,7 +70,7 @@ async def test_a_server_that_is_gone_is_given_up() -> None:
     assert len(run.answers) < 110
 
 
-async def test_every_answer_is_told_as_it_comes() -> None:
+async def test_every_answer_is_reported_as_it_arrives() -> None:
     server, run = Server(), Run(Level(concurrency=2))
     told: list[Answer] = []
 
@@ -80,7 +80,7 @@ async def test_every_answer_is_told_as_it_comes() -> None:
     assert run.seconds > 0
 
 
-async def test_an_interrupted_level_keeps_what_had_ended() -> None:
+async def test_an_interrupted_level_keeps_finished_answers() -> None:
     run = Run(Level(concurrency=1))
     waits = asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""Prompts of a length, and prompts of a file."""
+"""Prompts of a given length, and prompts from a file."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def test_a_template_longer_than_the_prompt_leaves_one_word() -> None:
     assert await words_for(100, count) == 1
 
 
-def test_a_file_is_asked_round_and_round(tmp_path: Path) -> None:
+def test_the_prompts_of_a_file_repeat(tmp_path: Path) -> None:
     path = tmp_path / "prompts"
     path.write_text('Hello\n\n{"prompt": "Who?"}\n{"messages": [{"role": "user"}]}\n')
 

@@ -1,4 +1,4 @@
-"""A benchmark's file is read back as it was written, compared, and drawn."""
+"""A benchmark's file is read back, compared and plotted."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_another_file_is_refused(tmp_path: Path, text: str) -> None:
         record.read(path)
 
 
-def test_the_second_is_told_in_units_of_the_first() -> None:
+def test_ratios_divide_the_second_by_the_first() -> None:
     faster = replace(LEVEL, output_tokens_per_second=5000.0, first_token=Spread(5, 4, 10, 15))
     ratios = compared(made(LEVEL), made(faster))["8"]
 
@@ -77,7 +77,7 @@ def test_only_levels_of_both_are_compared() -> None:
         compared(made(LEVEL), made(more))
 
 
-def test_what_one_of_them_lacks_has_no_ratio() -> None:
+def test_a_value_missing_from_one_has_no_ratio() -> None:
     names = {ratio.name for ratio in compared(made(LEVEL), made(FAILED))["8"]}
 
     assert names == {"output tokens/s", "requests/s"}

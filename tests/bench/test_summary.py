@@ -1,4 +1,4 @@
-"""The arithmetic on event times that are known."""
+"""Statistics of known event times."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_latencies_are_those_of_the_event_times() -> None:
     assert numbers(level.end_to_end) == pytest.approx((900, 900, 900, 900))
 
 
-def test_rates_are_over_the_whole_time_of_the_level() -> None:
+def test_rates_cover_the_full_time_of_the_level() -> None:
     level = summarized(run(answer(10.5, 10.7, tokens=2), answer(10.6, 10.9, tokens=2)))
 
     assert (level.requests_per_second, level.output_tokens_per_second) == (1.0, 2.0)
@@ -61,14 +61,14 @@ def test_several_tokens_in_an_event_count_as_the_server_counts_them() -> None:
     assert remarks(level) == ["an event has 4.5 tokens on average: see `per output token`"]
 
 
-def test_events_are_counted_where_the_server_counts_nothing_and_it_is_said() -> None:
+def test_events_count_as_tokens_without_usage_and_a_remark_says_so() -> None:
     level = summarized(run(answer(10.5, 10.7, 10.8)))
 
     assert level.output_tokens == 3
     assert remarks(level) == ["the server sends no usage: each event was counted as one token"]
 
 
-def test_failed_requests_are_counted_by_what_was_said_and_leave_the_latencies_alone() -> None:
+def test_failed_requests_are_counted_by_message_and_excluded_from_latencies() -> None:
     failed = [answer(failure="HTTP 503: loading"), answer(10.1, failure="closed")]
     level = summarized(run(answer(10.5, 10.7, tokens=2), *failed, failed[0]))
 
@@ -78,7 +78,7 @@ def test_failed_requests_are_counted_by_what_was_said_and_leave_the_latencies_al
     assert level.output_tokens == 2
 
 
-def test_without_one_good_answer_there_are_no_latencies() -> None:
+def test_without_a_successful_answer_there_are_no_latencies() -> None:
     level = summarized(run(answer(failure="HTTP 500: no")))
 
     assert level.first_token is level.between_events is level.end_to_end is None
@@ -105,5 +105,5 @@ def test_percentiles_are_numpys(values: list[float], share: float) -> None:
     assert found == pytest.approx(float(numpy.percentile(values, share * 100)), abs=1e-6)
 
 
-def test_nothing_has_no_spread() -> None:
+def test_no_values_have_no_spread() -> None:
     assert spread([]) is None

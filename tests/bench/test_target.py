@@ -69,7 +69,7 @@ async def test_one_connection_carries_one_answer_after_the_other() -> None:
     assert all(answer.sent < answer.arrivals[0] <= answer.ended for answer in answers)
 
 
-async def test_a_kept_connection_that_is_closed_meanwhile_is_no_failure() -> None:
+async def test_an_idle_connection_that_was_closed_is_not_a_failure() -> None:
     async with serving(*[reply(GOOD)] * 3, keeps=False) as (target, seen):
         message = target.message("/chat/completions", {})
         answers = [await target.ask(message) for _ in range(3)]
@@ -91,7 +91,7 @@ async def test_a_body_without_a_length_ends_with_its_connection() -> None:
         (b"", "HTTP 404: no reason given"),
     ],
 )
-async def test_a_refusal_is_told_in_the_servers_words(body: bytes, why: str) -> None:
+async def test_a_refusal_keeps_the_servers_message(body: bytes, why: str) -> None:
     assert await failure(reply(body, "404 Not Found")) == why
 
 
@@ -119,7 +119,7 @@ async def test_after_a_failure_the_next_request_has_a_new_connection() -> None:
     assert seen == [1, 1]
 
 
-async def test_nobody_listening_is_a_failure() -> None:
+async def test_a_port_without_a_listener_is_a_failure() -> None:
     async with serving() as (target, _):
         pass
 
@@ -143,7 +143,7 @@ def test_an_address_may_name_the_version_or_not(url: str, seen: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["h:9000", "localhost", "ftp://h", "http://", "http://h:99999"])
-def test_no_address_is_told_what_one_looks_like(url: str) -> None:
+def test_an_invalid_address_error_shows_the_expected_form(url: str) -> None:
     with pytest.raises(UsageError, match="expected http://HOST:PORT"):
         Target(url)
 
@@ -154,7 +154,7 @@ async def test_a_name_that_is_none_is_a_failure() -> None:
     assert (answer.failure or "").startswith("no connection: ")
 
 
-def test_a_key_that_is_none_is_refused() -> None:
+def test_an_invalid_key_is_refused() -> None:
     with pytest.raises(UsageError, match="is it complete"):
         Target("http://h", "one\nother")
 

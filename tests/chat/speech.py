@@ -1,4 +1,4 @@
-"""Lets tests say a text in pieces and hear what a parser made of it."""
+"""Feeds text to a parser in chunks and collects its events."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def heard(text: str, chunk: int = 1000, **how: Any) -> Message:
 
 
 def calls(message: Message) -> list[tuple[str, Any]]:
-    """What a client makes of the calls: names, and arguments as parsed JSON, or as cut text."""
+    """The calls as a client reads them: names, and arguments as JSON or as truncated text."""
     return [
         (call.name, json.loads(call.arguments) if call.whole else call.arguments)
         for call in message.tool_calls
@@ -58,6 +58,6 @@ def calls(message: Message) -> list[tuple[str, Any]]:
 
 
 def function(name: str, **properties: Any) -> dict[str, Any]:
-    """A definition as it stands in a request's `tools`."""
+    """A function definition for a request's `tools`."""
     schema = {"type": "object", "properties": properties}
     return {"type": "function", "function": {"name": name, "parameters": schema}}

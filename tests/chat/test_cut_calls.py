@@ -1,4 +1,4 @@
-"""A call that is cut anywhere is never completed: its arguments stay open, or it is no call."""
+"""A call truncated anywhere is never completed: its arguments stay unclosed, or it is text."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DEFINITIONS = [{"type": "function", "function": {"name": "f", "parameters": STRI
 
 
 def recorded() -> list[tuple[str, dict[str, Any]]]:
-    """Every transcript with calls and how it is read, and every way to write one badly."""
+    """Every transcript with calls and its format, and every malformed variant."""
     found = []
     for path in sorted((RECORDINGS / "transcripts").glob("*.json")):
         expected = json.loads(path.read_text(encoding="utf-8"))
@@ -49,9 +49,7 @@ def holds(cut: ToolCall, whole: ToolCall) -> bool:
 
 
 @pytest.mark.parametrize(("text", "how"), recorded())
-def test_cut_at_any_character_a_call_is_a_beginning_that_is_no_json(
-    text: str, how: dict[str, Any]
-) -> None:
+def test_a_call_truncated_at_any_character_is_not_json(text: str, how: dict[str, Any]) -> None:
     uncut = heard(text, **how).tool_calls
     assert uncut
     for end in range(len(text)):
@@ -65,7 +63,9 @@ def test_cut_at_any_character_a_call_is_a_beginning_that_is_no_json(
 
 
 @pytest.mark.parametrize(("text", "how"), recorded())
-def test_a_cut_call_is_the_same_streamed_and_whole(text: str, how: dict[str, Any]) -> None:
+def test_a_truncated_call_is_the_same_with_and_without_streaming(
+    text: str, how: dict[str, Any]
+) -> None:
     for end in range(0, len(text), 3):
         message: Message = heard(text[:end], 1, **how)
         assert message == heard(text[:end], len(text), **how)
@@ -86,7 +86,7 @@ VALUES = st.lists(
 
 @pytest.mark.parametrize("tools", SLOPPY)
 @given(value=VALUES, number=st.integers(), cut=st.integers(0, 200), chunk=st.integers(1, 9))
-def test_whatever_a_value_holds_a_cut_call_is_the_beginning_of_the_whole_one(
+def test_a_truncated_call_is_a_prefix_of_the_complete_one(
     tools: str, value: str, number: int, cut: int, chunk: int
 ) -> None:
     if tools == "qwen3-xml":
@@ -115,7 +115,7 @@ def test_whatever_a_value_holds_a_cut_call_is_the_beginning_of_the_whole_one(
         ("5", '{"": 5}'),
     ],
 )
-def test_whole_arguments_become_an_object(written: str, mended: str) -> None:
+def test_complete_arguments_become_an_object(written: str, mended: str) -> None:
     assert as_object(written) == mended
     assert is_whole(mended)
 

@@ -11,12 +11,12 @@ from enginix.chat.events import (
 )
 
 
-def test_a_message_is_what_its_events_spell() -> None:
+def test_a_message_is_the_sum_of_its_events() -> None:
     events = [Reasoning("a"), Reasoning("b"), Answer("c"), Answer("d")]
     assert collect(events) == Message("cd", "ab", ())
 
 
-def test_calls_told_alternately_stay_apart() -> None:
+def test_interleaved_calls_stay_separate() -> None:
     events = [
         ToolCallStart(0, "x", "f"),
         ToolCallStart(1, "y", "g"),
@@ -30,5 +30,5 @@ def test_calls_told_alternately_stay_apart() -> None:
     )
 
 
-def test_nothing_said_is_an_empty_message() -> None:
+def test_no_events_are_an_empty_message() -> None:
     assert collect([]) == Message("", "", ())

@@ -77,7 +77,7 @@ def test_absent_arguments_are_an_empty_object(arguments: Any) -> None:
         (["a"], ["a"]),
     ],
 )
-def test_arguments_that_are_no_object_are_put_under_a_name(sent: Any, read: Any) -> None:
+def test_arguments_that_are_not_an_object_are_stored_under_a_key(sent: Any, read: Any) -> None:
     call = plain(calling(sent))["tool_calls"][0]
     assert call["function"]["arguments"] == {"arguments": read}
 
@@ -90,12 +90,12 @@ def test_a_call_without_the_layer_function_has_an_object_too(sent: Any) -> None:
 
 
 @pytest.mark.parametrize("calls", [5, "x", [5], {"a": 1}])
-def test_calls_that_are_no_list_of_objects_are_refused(calls: Any) -> None:
+def test_calls_that_are_not_a_list_of_objects_are_refused(calls: Any) -> None:
     with pytest.raises(RequestError, match="expected a list of calls"):
         plain({"role": "assistant", "content": "", "tool_calls": calls})
 
 
-def test_an_empty_list_of_calls_is_no_field() -> None:
+def test_an_empty_list_of_calls_is_omitted() -> None:
     assert "tool_calls" not in plain({"role": "assistant", "content": "a", "tool_calls": []})
 
 
@@ -112,7 +112,7 @@ def test_a_developer_is_a_system_but_for_templates_that_know_developers() -> Non
 
 
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning", "thinking"])
-def test_reasoning_sent_back_under_any_name_is_what_templates_read(name: str) -> None:
+def test_reasoning_sent_back_under_any_name_reaches_the_template(name: str) -> None:
     message = plain({"role": "assistant", "content": "a", name: "because"})
     assert message["reasoning_content"] == message["thinking"] == "because"
 

@@ -1,4 +1,4 @@
-"""Our spelling of tokens against the library's own decoders."""
+"""Compares our text of tokens with the library's own decoders."""
 
 from __future__ import annotations
 
@@ -55,9 +55,7 @@ every_decoder = pytest.mark.parametrize(
 
 @every_decoder
 @given(names=st.lists(st.sampled_from([*WORDS, "<s>"])), chunk=st.integers(1, 4))
-def test_words_come_out_as_the_library_decodes_them(
-    decoder: object, names: list[str], chunk: int
-) -> None:
+def test_text_is_what_the_library_decodes(decoder: object, names: list[str], chunk: int) -> None:
     reference = library(decoder)
     ids = ids_of(reference, *names)
     assert streamed(Tokenizer(reference), ids, chunk) == reference.decode(ids)
@@ -71,13 +69,13 @@ def test_byte_tokens_join_to_characters(decoder: object, text: str) -> None:
     assert streamed(Tokenizer(reference), ids) == reference.decode(ids)
 
 
-def test_a_whole_character_before_broken_bytes_is_kept() -> None:
+def test_a_complete_character_before_broken_bytes_is_kept() -> None:
     reference = library(SENTENCE_PIECE)
     ids = ids_of(reference, "<0xC3>", "<0xA9>", "<0xFF>", "world")
     assert streamed(Tokenizer(reference), ids) == "é�world"
 
 
-def test_a_reply_that_goes_on_where_the_prompt_ended_keeps_its_first_space() -> None:
+def test_a_reply_that_continues_the_prompt_keeps_its_first_space() -> None:
     reference = library(LLAMA)
     ids = ids_of(reference, "<s>", "▁Hello", "▁Hello")
     tokenizer = Tokenizer(reference)
@@ -95,7 +93,7 @@ def test_a_reply_that_goes_on_where_the_prompt_ended_keeps_its_first_space() -> 
     ],
     ids=["word-piece", "ctc", "other-sequence", "none"],
 )
-def test_a_decoder_nobody_generates_with_is_refused_by_name(
+def test_an_unsupported_decoder_is_refused_by_name(
     unreadable: Callable[[], object],
 ) -> None:
     reference = tokenizers.Tokenizer(models.BPE({"a": 0}, []))

@@ -40,9 +40,7 @@ def test_any_chunking_gives_the_same_message(
 
 @pytest.mark.parametrize("tools", TOOLS)
 @given(text=speech)
-def test_every_call_has_an_id_a_name_and_an_object_or_what_no_client_can_read(
-    text: str, tools: str
-) -> None:
+def test_every_call_has_an_id_a_name_and_an_object_or_invalid_json(text: str, tools: str) -> None:
     message = heard(text, 1, tools=tools, definitions=DEFINITIONS)
     assert len({call.id for call in message.tool_calls}) == len(message.tool_calls)
     for call in message.tool_calls:
@@ -77,7 +75,7 @@ def test_without_formats_every_marker_is_text(chunk: int) -> None:
     assert heard(text, chunk, reasoning=None, tools=None) == Message(text, "", ())
 
 
-def test_calls_that_nobody_wanted_are_text() -> None:
+def test_calls_in_a_request_without_tools_are_text() -> None:
     text = '<tool_call>{"name": "f", "arguments": {}}</tool_call>'
     parser = reply_parser("think-tags", "hermes-json", tools_wanted=False)
     assert collect(parser.feed(text) + parser.finish()) == Message(text, "", ())
@@ -98,12 +96,12 @@ def test_leading_white_space_of_an_answer_stays(chunk: int) -> None:
     assert heard("\n\n  Hello", chunk) == Message("\n\n  Hello", "", ())
 
 
-def test_each_chunk_of_an_answer_is_an_event_of_its_own() -> None:
+def test_each_chunk_of_an_answer_is_a_separate_event() -> None:
     parts = ["Par", "is", " is", " a < b", " big"]
     assert events_of(parts) == [Answer(part) for part in parts]
 
 
-def test_a_chunk_without_text_is_no_event() -> None:
+def test_a_chunk_without_text_causes_no_event() -> None:
     assert events_of(["a", "", "b"]) == [Answer("a"), Answer("b")]
 
 

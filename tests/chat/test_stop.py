@@ -14,7 +14,7 @@ def read(stop: StopStrings, text: str, chunk: int) -> str:
 
 
 def expected(strings: list[str], text: str) -> tuple[str, str | None]:
-    """The definition, letter by letter: the first to be complete, the longest of several."""
+    """The definition, character by character: the first match to end, the longest of several."""
     for end in range(len(text) + 1):
         ended = [string for string in strings if text[:end].endswith(string)]
         if ended:

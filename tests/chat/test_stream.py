@@ -1,4 +1,4 @@
-"""The whole way from token ids to events, with the answers the demo model gave."""
+"""From token ids to events, with answers of the demo model."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def read(ids: list[int], chunk: int, stop: list[str] | None = None, **how: Any) 
 
 
 def spelled(answer: str) -> tuple[str, str]:
-    """Reasoning and content of an evaluation's answer, taken apart as plainly as can be."""
+    """Split an evaluation's answer into reasoning and content in the simplest way."""
     text = answer.removesuffix("<|im_end|>")
     thought, _, rest = text.rpartition("</think>\n\n")
     text = re.sub(r"<tool_call>.*</tool_call>", "", rest, flags=re.DOTALL)
@@ -66,7 +66,7 @@ def test_the_stop_string_that_came_is_known() -> None:
     assert stream.stopped_by == ". "
 
 
-def test_what_waits_in_every_step_comes_out_at_the_end() -> None:
+def test_text_held_in_every_step_comes_out_at_the_end() -> None:
     # A beginning of a stop string, which is one of a tag too; half a character is nothing.
     ids = TOKENIZER.encode("a <👋")[:-1]
     assert read(ids, 1, ["<b"]) == Message("a <", "", ())

@@ -89,7 +89,7 @@ def test_the_client_s_own_variables_reach_the_template() -> None:
 
 
 @pytest.mark.parametrize("name", ["messages", "tools", "self"])
-def test_the_client_s_variables_cannot_replace_the_request_s_own(name: str) -> None:
+def test_a_client_s_variables_cannot_override_the_request_s_fields(name: str) -> None:
     with pytest.raises(RequestError, match=f"must not set {name}"):
         render(PLAIN, chat_template_kwargs={name: []})
 
@@ -98,7 +98,7 @@ def test_no_tools_are_none_to_the_template() -> None:
     assert render("{{ tools is none }}", tools=[]) == "True"
 
 
-def test_a_template_s_own_error_comes_back_with_its_words() -> None:
+def test_a_template_s_own_error_keeps_its_message() -> None:
     with pytest.raises(TemplateRefused, match=r"messages: only images, please$"):
         render("{{ raise_exception('only images, please') }}")
 
@@ -119,7 +119,7 @@ def test_a_template_s_own_error_comes_back_with_its_words() -> None:
         "{{ (10 ** 99999) ** 99999 }}",
     ],
 )
-def test_whatever_goes_wrong_inside_a_template_is_a_refusal(source: str) -> None:
+def test_any_error_in_a_template_is_a_refusal(source: str) -> None:
     with pytest.raises(TemplateRefused):
         render(source)
 
@@ -181,7 +181,7 @@ def test_a_late_system_message_goes_first_for_a_template_that_insists() -> None:
     assert render(first_only, *messages) == "[system:late][user:Hi]"
 
 
-def test_what_cannot_be_repaired_keeps_the_template_s_words() -> None:
+def test_a_conversation_beyond_repair_keeps_the_template_s_message() -> None:
     with pytest.raises(TemplateRefused, match="roles must alternate"):
         render(ALTERNATING, {"role": "assistant", "content": "I begin."}, USER)
 
@@ -194,7 +194,7 @@ def test_arguments_become_text_for_a_template_that_joins_them() -> None:
 
 
 @pytest.mark.parametrize("arguments", ['{"city": "Paris"}', '"Paris"', '["a"]', "", '{"a": "b'])
-def test_a_template_that_loops_over_arguments_takes_whatever_a_model_once_wrote(
+def test_a_template_that_loops_over_arguments_accepts_any_earlier_arguments(
     arguments: str,
 ) -> None:
     # As Qwen3-Coder's does.
@@ -293,7 +293,7 @@ def test_a_list_of_templates_without_names_is_damaged(tmp_path: Path, config: An
         ChatTemplate.load(tmp_path)
 
 
-def test_a_template_that_is_no_text_is_damaged(tmp_path: Path) -> None:
+def test_a_template_that_is_not_text_is_damaged(tmp_path: Path) -> None:
     (tmp_path / "chat_template.jinja").write_bytes(b"\xff\xfe{{")
     with pytest.raises(EngineDamaged, match="cannot be read"):
         ChatTemplate.load(tmp_path)

@@ -1,4 +1,4 @@
-"""Every chat template there is to be had, rendered by transformers and by us: byte for byte."""
+"""Renders every available chat template with transformers and with enginix: byte for byte equal."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def reference(
     tools: Sequence[Mapping[str, Any]] | None,
     **variables: Any,
 ) -> str | Exception:
-    """What transformers makes of it."""
+    """transformers' result."""
     variables = {"add_generation_prompt": True, **variables}
     try:
         text = bare_tokenizer().apply_chat_template(
@@ -88,7 +88,7 @@ def test_a_template_renders_as_in_transformers(name: str) -> None:
         assert made == expected, what
 
 
-# These are asked with other roles, by another dialect, or with sounds.
+# These need other roles, another dialect, or audio.
 WITHOUT_USERS = {
     "Qwen-Qwen2-VL-2B",
     "Qwen-Qwen3-ASR-0.6B-hf",
@@ -101,7 +101,7 @@ WITHOUT_USERS = {
 }
 
 
-def test_no_template_swallows_what_a_user_says() -> None:
+def test_no_template_drops_a_user_message() -> None:
     messages = [user(WORD)]
     swallowed = {
         name for name in PUBLISHED if WORD not in str(ours(compiled(name), messages, None))
@@ -138,7 +138,7 @@ def test_no_template_that_takes_a_call_stumbles_over_its_arguments() -> None:
 @pytest.mark.parametrize("name", SHIPPED_SOURCES)
 @pytest.mark.parametrize("begun", ["Once", "Once upon a time,\n", "<b>é 👋"])
 def test_an_answer_is_continued_as_in_transformers(name: str, begun: str) -> None:
-    # The gateway writes it behind the prompt; transformers cuts the spaces at its end off.
+    # The gateway appends it to the prompt; transformers strips trailing spaces.
     messages = [user(WORD), assistant(begun)]
     expected = reference(
         SHIPPED_SOURCES[name],

@@ -1,4 +1,4 @@
-"""A call that ended up in the reasoning is meant when it is whole, known, and the last word."""
+"""A call in the reasoning counts if it is complete, known, and at the end."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CALL = CALLS["hermes-json"]
 @every_pair
 @every_chunk_size
 @pytest.mark.parametrize("end", ["closed", "closed and spaced", "unclosed"])
-def test_a_whole_call_with_nothing_behind_it_is_a_call(
+def test_a_complete_call_at_the_end_is_a_call(
     end: str, chunk: int, reasoning: str, tools: str
 ) -> None:
     opening, closing = TAGS[reasoning]
@@ -47,9 +47,7 @@ def test_a_whole_call_with_nothing_behind_it_is_a_call(
 
 @every_pair
 @every_chunk_size
-def test_with_an_answer_or_more_thought_behind_it_it_was_a_thought(
-    chunk: int, reasoning: str, tools: str
-) -> None:
+def test_a_call_followed_by_text_stays_reasoning(chunk: int, reasoning: str, tools: str) -> None:
     opening, closing = TAGS[reasoning]
     thought = f"I could write {CALLS[tools]}"
     read = partial(heard, chunk=chunk, reasoning=reasoning, tools=tools)
@@ -61,9 +59,7 @@ def test_with_an_answer_or_more_thought_behind_it_it_was_a_thought(
 
 @every_pair
 @every_chunk_size
-def test_the_call_behind_the_reasoning_is_the_one_that_counts(
-    chunk: int, reasoning: str, tools: str
-) -> None:
+def test_the_call_after_the_reasoning_counts(chunk: int, reasoning: str, tools: str) -> None:
     opening, closing = TAGS[reasoning]
     text = f"{opening}Like {CALLS[tools]}?{closing}\n\n{CALLS[tools]}"
     message = heard(text, chunk, reasoning=reasoning, tools=tools)
@@ -104,7 +100,7 @@ def test_of_several_only_those_at_the_end_are_meant(chunk: int) -> None:
 
 
 @every_chunk_size
-def test_what_a_limit_cut_was_not_decided(chunk: int) -> None:
+def test_a_call_truncated_by_a_limit_stays_reasoning(chunk: int) -> None:
     parser = reply_parser("think-tags", "hermes-json", tools_wanted=True, definitions=[NOW])
     said = [each for part in pieces(f"<think>{CALL}", chunk) for each in parser.feed(part)]
     assert collect(said + parser.finish(cut=True)) == Message("", CALL, ())

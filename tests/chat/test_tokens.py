@@ -65,12 +65,12 @@ def test_no_replacement_character_is_sent_for_a_split_emoji() -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 2, 3])
-def test_a_character_that_was_cut_in_two_is_left_out_and_not_replaced(cut: int) -> None:
+def test_an_incomplete_character_at_the_end_is_dropped_and_not_replaced(cut: int) -> None:
     ids = [byte_token(byte) for byte in "a👋".encode()[: 1 + cut]]
     assert streamed(ids) == TOKENIZER.decode(ids) == "a"
 
 
-def test_bytes_that_never_become_a_character_hold_nothing_back() -> None:
+def test_bytes_that_never_become_a_character_do_not_delay_text() -> None:
     stream = TOKENIZER.stream()
     assert [stream.feed([byte_token(0xFF)]) for _ in range(5)] == ["�"] * 5
 
@@ -154,7 +154,7 @@ def test_a_bare_prompt_gets_the_first_token_once() -> None:
     assert tokenizer.encode("<|endoftext|>Hi", add_special_tokens=True) == once
 
 
-def test_what_ends_an_answer_is_read_from_the_generation_config_first() -> None:
+def test_end_tokens_come_from_the_generation_config_first() -> None:
     assert TOKENIZER.stop_token_ids == (2014, 2012)
 
 
@@ -172,14 +172,14 @@ def test_a_missing_tokenizer_is_named() -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"model": 1}', "\0" * 20])
-def test_a_broken_tokenizer_is_no_traceback(tmp_path: Path, content: str) -> None:
+def test_a_broken_tokenizer_is_reported_without_a_traceback(tmp_path: Path, content: str) -> None:
     (tmp_path / "tokenizer.json").write_text(content)
     with pytest.raises(EngineDamaged, match="cannot be read"):
         Tokenizer.load(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", "\0"])
-def test_a_broken_configuration_beside_it_is_named(tmp_path: Path, content: str) -> None:
+def test_a_broken_configuration_file_is_named(tmp_path: Path, content: str) -> None:
     shutil.copy(DEMO / "tokenizer.json", tmp_path)
     (tmp_path / "generation_config.json").write_text(content)
     with pytest.raises(EngineDamaged, match="generation_config"):

@@ -1,4 +1,4 @@
-"""Whole replies of each model family, at every chunk size."""
+"""Complete replies of each model family, at every chunk size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The doctor finds what is wrong, says what to do, and never prints a secret."""
+"""The doctor finds problems, says how to fix them, and never prints a secret."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ esac
 
 
 def program(directory: Path, name: str, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program of that name is all there is on PATH."""
+    """PATH contains only a program of that name."""
     path = directory / name
     path.write_text(f"#!/bin/sh\n{script}")
     path.chmod(0o755)
@@ -43,7 +43,7 @@ def levels(findings: list[Finding]) -> set[Level]:
     return {finding.level for finding in findings}
 
 
-def test_no_driver_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_driver_is_not_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     (finding,) = look_at_gpus({})
     assert finding.level is Level.YELLOW
@@ -91,7 +91,7 @@ def test_a_place_that_does_not_exist_yet_is_measured_where_it_will_be(tmp_path: 
     assert "GiB free in" in finding.found
 
 
-def test_missing_shared_memory_is_told(tmp_path: Path) -> None:
+def test_missing_shared_memory_is_reported(tmp_path: Path) -> None:
     (finding,) = look_at_shared_memory(tmp_path / "shm")
     assert finding.level is Level.RED
 
@@ -113,7 +113,7 @@ def test_nix_must_let_an_engine_build_reach_the_gpu(
     assert levels(look_at_nix("me")) == {level}
 
 
-def test_an_old_nix_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_nix_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program(
         tmp_path,
         "nix",
@@ -133,7 +133,7 @@ def test_a_token_is_never_shown() -> None:
     assert "hf_secret" not in str(look_at_token("hf_secret"))
 
 
-def test_a_directory_that_is_no_engine_is_red(tmp_path: Path) -> None:
+def test_a_directory_without_an_engine_is_red(tmp_path: Path) -> None:
     assert levels(look_at_engine(tmp_path, Machine([]))) == {Level.RED}
 
 
@@ -163,5 +163,5 @@ def test_an_engine_of_another_tensorrt_llm_is_red(
         )
 
 
-def test_a_python_that_knows_no_tensorrt_llm_is_nobodys_fault(tmp_path: Path) -> None:
+def test_a_python_without_tensorrt_llm_is_not_an_error(tmp_path: Path) -> None:
     assert runtime_version(tmp_path, "", container=tmp_path) is None

@@ -1,4 +1,4 @@
-"""Asks a model of ours, or one of another server, so that both ways answer the same question."""
+"""Sends the same request to a Triton model or to a model of another server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ everywhere = pytest.mark.parametrize("theirs", [False, True], ids=["our model", 
 async def ask(
     path: str, body: dict[str, Any], said: str, *, cut: bool = False, theirs: bool
 ) -> Any:
-    """The answer in this dialect; `cut`: a limit ended it, and not the model."""
+    """The answer in this dialect; `cut`: a limit ended it, not the model."""
 
     async def asked(model: Model, limit: int) -> Any:
         limits = {"max_output_tokens" if path == "/v1/responses" else "max_tokens": limit}

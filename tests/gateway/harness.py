@@ -1,4 +1,4 @@
-"""Puts an application in front of a fake backend, and talks to it by hand or over a socket."""
+"""Runs the application with a fake backend, driven as ASGI or over a socket."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ async def application(
 async def server(
     *models: Model, settings: Settings | None = None, opener: Opener | None = None
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """A real uvicorn on a free port, in this event loop."""
+    """A real uvicorn on a free port in this event loop."""
     listener = socket.create_server(("127.0.0.1", 0))
     # uvloop does so itself; asyncio leaves it out, and each answer would wait 40 ms for the client.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -111,7 +111,7 @@ NONE: Mapping[str, str] = {}
 
 
 class Call:
-    """One request driven by hand, so that a client can leave whenever it likes."""
+    """One request driven as ASGI, so that the client can disconnect at any point."""
 
     def __init__(
         self, app: FastAPI, path: str, body: Any, headers: Mapping[str, str] = NONE
@@ -181,7 +181,7 @@ class Call:
 
 
 def events(stream: str | bytes) -> list[Any]:
-    """The JSON of every event; the last one of a whole stream is "[DONE]"."""
+    """The JSON of every event; a complete stream ends with "[DONE]"."""
     text = stream.decode() if isinstance(stream, bytes) else stream
     found = []
     for block in text.split("\n\n"):

@@ -1,4 +1,4 @@
-"""Whatever is sent to whichever route, it is answered, and never with a fault of ours."""
+"""Any request to any route gets an answer, and never an internal error."""
 
 from __future__ import annotations
 

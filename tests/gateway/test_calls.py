@@ -1,4 +1,4 @@
-"""Calls without arguments, or with some that are no object, are objects in every dialect."""
+"""Arguments that are missing or not an object become an object in every dialect."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def streamed_arguments(path: str, seen: list[Any]) -> Any:
         ('{"name": "f", "arguments": "{\\"city\\": \\"Paris\\"}"}', {"city": "Paris"}),
     ],
 )
-async def test_streamed_and_whole_arguments_are_the_same_object(
+async def test_arguments_are_the_same_with_and_without_streaming(
     body: str, arguments: object, path: str, theirs: bool
 ) -> None:
     said = f"<tool_call>{body}</tool_call>"

@@ -1,4 +1,4 @@
-"""Bodies for the routes that load and unload, with anything in them: never a 500, always an end."""
+"""Any body for the load and unload routes: never a 500, always an end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Good requests with anything in them left out, replaced or added: never a 500, always an end."""
+"""Valid requests with parts removed, replaced or added: never a 500, always an end."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ async def test_an_answer_has_its_text_its_reason_and_its_counts() -> None:
     assert answer["usage"]["completion_tokens"] == len(reply)
 
 
-async def test_reasoning_is_told_apart_from_the_answer() -> None:
+async def test_reasoning_is_separated_from_the_answer() -> None:
     message = (await ask(FakeBackend(ids(THOUGHT))))["choices"][0]["message"]
     assert message["reasoning_content"].strip() == "I know that."
     assert message["content"] == "The capital of France is Paris."
@@ -102,7 +102,7 @@ async def test_a_named_tool_is_called_by_holding_the_model_to_it() -> None:
     assert json.loads(guide.text)["properties"]["name"] == {"const": "get_weather"}
 
 
-async def test_behind_a_required_call_the_model_may_go_on() -> None:
+async def test_after_a_required_call_the_model_may_continue() -> None:
     call = ids('{"name": "get_weather", "arguments": {"city": "Rome"}}')
     backend = FakeBackend(call, ids("\n<tool_call>\n{"), call, ids("Done."))
     choice = (await ask(backend, tools=[WEATHER], tool_choice="required"))["choices"][0]
@@ -207,7 +207,7 @@ async def test_temperature_zero_is_greedy() -> None:
     assert (sampling.top_k, sampling.temperature, sampling.seed) == (1, None, None)
 
 
-async def test_a_nucleus_of_nothing_is_greedy_too() -> None:
+async def test_a_top_p_of_zero_is_greedy_too() -> None:
     backend = FakeBackend(ids("Hello"))
     await ask(backend, temperature=1, top_p=0)
     sampling = backend.asked[0].sampling
@@ -237,7 +237,7 @@ async def test_log_probabilities_name_every_token() -> None:
     assert bytes(byte for token in content for byte in token["bytes"]).decode() == "Hello 你好"
 
 
-async def test_usage_comes_with_every_chunk_as_far_as_it_is_where_that_is_asked_for() -> None:
+async def test_continuous_usage_comes_with_every_chunk_on_request() -> None:
     options = {"include_usage": True, "continuous_usage_stats": True}
     backend = FakeBackend(ids("Hello there, you"))
     chunks = (await stream(backend, stream_options=options))[:-1]
@@ -271,7 +271,7 @@ async def test_the_form_of_an_answer_can_be_said_as_other_servers_have_it(
     assert guide.kind == kind
 
 
-async def test_the_likeliest_tokens_stand_beside_each_token() -> None:
+async def test_each_token_lists_the_likeliest_tokens() -> None:
     backend = FakeBackend(ids("Hello there"))
     backend.supports |= {"top_logprobs"}
     content = (await ask(backend, logprobs=True, top_logprobs=3))["choices"][0]["logprobs"][
@@ -303,7 +303,7 @@ async def test_every_token_is_its_own_event_however_they_arrive() -> None:
         assert len(deltas) == len(reply)
 
 
-async def test_usage_comes_last_and_only_when_asked_for() -> None:
+async def test_usage_comes_last_and_only_on_request() -> None:
     reply = ids("Hello there")
     chunks = await stream(FakeBackend(reply), stream_options={"include_usage": True})
     assert chunks[-2]["choices"] == []
@@ -314,7 +314,7 @@ async def test_usage_comes_last_and_only_when_asked_for() -> None:
 
 
 @pytest.mark.parametrize("text", [THOUGHT, CALL, "Plain, 你好 👋 text.", "", "<think>\nno end"])
-async def test_a_stream_spells_the_whole_answer(text: str) -> None:
+async def test_a_stream_adds_up_to_the_complete_answer(text: str) -> None:
     whole = (await ask(FakeBackend(ids(text)), tools=[WEATHER]))["choices"][0]
     deltas = [
         chunk["choices"][0]
@@ -376,7 +376,7 @@ async def test_a_guided_answer_begins_at_once_and_carries_its_schema() -> None:
     assert (guide.kind, json.loads(guide.text)) == ("json_schema", schema)
 
 
-async def test_reasoning_that_is_asked_for_comes_free_before_a_guided_answer() -> None:
+async def test_requested_reasoning_is_unconstrained_before_a_guided_answer() -> None:
     backend = FakeBackend(ids("I know that.\n</think>\n\nParis!"), ids('{"a": 1}'))
     choice = (
         await ask(
@@ -403,7 +403,7 @@ async def test_reasoning_that_takes_all_tokens_leaves_no_guided_answer() -> None
     assert len(backend.asked) == 1
 
 
-async def test_what_the_engine_cannot_do_is_refused_by_its_parameter() -> None:
+async def test_an_option_the_engine_lacks_is_refused_by_its_parameter() -> None:
     backend = FakeBackend(ids("Hello"), supported=frozenset({"temperature"}))
     async with server(served(backend)) as client:
         for param, value in (("min_p", 0.1), ("response_format", {"type": "json_object"})):
@@ -414,7 +414,7 @@ async def test_what_the_engine_cannot_do_is_refused_by_its_parameter() -> None:
             assert response.json()["error"]["param"] == param
 
 
-async def test_neutral_values_ask_nothing_of_the_engine() -> None:
+async def test_neutral_values_are_not_sent_to_the_engine() -> None:
     backend = FakeBackend(ids("Hello"), supported=frozenset({"temperature"}))
     async with server(served(backend)) as client:
         body = {"messages": user("Hi"), "min_p": 0, "presence_penalty": 0.0, "logit_bias": {}}
@@ -488,7 +488,7 @@ async def test_a_mistake_is_refused_by_its_path(body: dict[str, Any], param: str
     assert error["type"] == "invalid_request_error"
 
 
-async def test_a_final_message_is_continued_only_when_that_is_asked_for() -> None:
+async def test_a_final_message_is_continued_only_on_request() -> None:
     backend = FakeBackend(ids(" 5"))
     said = [*user("2+3?"), {"role": "assistant", "content": [{"type": "text", "text": "2 + 3 ="}]}]
     answer = await ask(backend, messages=said, continue_final_message=True)
@@ -504,7 +504,7 @@ async def test_unknown_parameters_are_ignored() -> None:
     assert answer["choices"][0]["message"]["content"] == "Hello"
 
 
-async def test_whole_numbers_may_be_written_with_a_point() -> None:
+async def test_integers_may_have_a_decimal_point() -> None:
     backend = FakeBackend(ids("Hello"))
     await ask(backend, max_tokens=100.0)
     assert backend.asked[0].max_tokens == 100
@@ -555,7 +555,7 @@ async def test_content_parts_are_one_text() -> None:
     assert "Good\nmorning" in served(backend).tokenizer.decode(backend.asked[0].prompt_ids)
 
 
-async def test_makers_wishes_hold_until_a_client_has_its_own() -> None:
+async def test_the_makers_defaults_apply_unless_the_client_overrides_them() -> None:
     from enginix.gateway.prompt.defaults import SamplingDefaults
 
     backend = FakeBackend(ids("Hello"))

@@ -1,4 +1,4 @@
-"""The tools that clients run: what the model is shown, what comes back, and their history."""
+"""Tools that clients run: what the model sees, what comes back, and their history."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def ask(
     stream: bool = False,
     limit: int | None = None,
 ) -> tuple[list[Any], Any]:
-    """The tools that the model was shown, and the answer or its events, to one call of it."""
+    """The tools that the model saw, and the answer or its events, for one call."""
     spelled = arguments if isinstance(arguments, str) else json.dumps(arguments)
     asked = {"input": "Hi", "stream": stream, "max_output_tokens": limit, **body}
     if theirs:
@@ -152,7 +152,7 @@ async def test_a_call_comes_back_in_the_item_that_its_tools_type_has(
 
 @theirs_too
 @every_call
-async def test_a_streamed_call_ends_as_the_item_of_the_whole_answer(
+async def test_a_streamed_call_ends_as_the_item_of_the_complete_answer(
     tool: dict[str, Any], called: str, arguments: Arguments, item: dict[str, Any], theirs: bool
 ) -> None:
     _, seen = await ask({"tools": [tool]}, called, arguments, theirs=theirs, stream=True)
@@ -190,7 +190,7 @@ async def test_the_grammar_of_a_custom_tool_is_in_its_description() -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_custom_call_that_was_cut_is_no_call(stream: bool) -> None:
+async def test_a_truncated_custom_call_is_not_a_call(stream: bool) -> None:
     body = {"tools": [PATCH]}
     _, answer = await ask(body, "edit", {"input": "rm -rf build/old"}, limit=22, stream=stream)
     last = answer[-1]["response"] if stream else answer
@@ -204,7 +204,7 @@ async def test_a_custom_call_that_was_cut_is_no_call(stream: bool) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("limit", [None, 20])
-async def test_arguments_that_a_shell_cannot_take_stay_the_models_words(
+async def test_arguments_invalid_for_a_shell_stay_as_the_model_wrote_them(
     stream: bool, limit: int | None
 ) -> None:
     body = {"tools": [{"type": "local_shell"}]}
@@ -250,7 +250,7 @@ async def test_a_namespaces_function_can_be_made_to_be_called(choice: Any) -> No
 
 
 @pytest.mark.parametrize("kind", ["local_shell", "shell", "apply_patch", "custom"])
-async def test_a_tool_of_its_own_type_can_be_made_to_be_called(kind: str) -> None:
+async def test_a_call_of_a_tool_with_its_own_type_can_be_forced(kind: str) -> None:
     tool = PATCH if kind == "custom" else {"type": kind}
     choice = {"type": kind, "name": "edit"} if kind == "custom" else {"type": kind}
     called = "edit" if kind == "custom" else kind
@@ -351,7 +351,7 @@ HISTORY: list[tuple[dict[str, Any], dict[str, Any], list[str]]] = [
 
 
 @pytest.mark.parametrize(("call", "output", "words"), HISTORY, ids=lambda part: "")
-async def test_the_history_of_a_call_is_told_to_the_model(
+async def test_the_history_of_a_call_reaches_the_model(
     call: dict[str, Any], output: dict[str, Any], words: list[str]
 ) -> None:
     said = [*user("Hi"), {"call_id": "c1", **call}, {"call_id": "c1", **output}]
@@ -367,7 +367,7 @@ async def test_the_history_of_a_call_is_told_to_the_model(
     assert places == sorted(places)
 
 
-async def test_what_a_client_sends_back_of_its_calls_is_what_the_model_said() -> None:
+async def test_calls_that_a_client_sends_back_are_what_the_model_wrote() -> None:
     """The items of an answer are the next request's input, byte for byte."""
     tools = [tool for tool, *_ in CALLS if tool is not CALLS[2][0]]
     for _, called, arguments, _ in (each for each in CALLS if each is not CALLS[2]):
@@ -403,7 +403,7 @@ async def test_a_chats_custom_tool_is_called_with_a_text(stream: bool) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_chats_custom_call_that_was_cut_is_no_call(stream: bool) -> None:
+async def test_a_chats_truncated_custom_call_is_not_a_call(stream: bool) -> None:
     said = '<tool_call>\n{"name": "edit", "arguments": {"input": "rm -rf build/old"}}\n</tool_call>'
     choice = await chat(said, stream=stream, max_tokens=22)
     assert not choice["message"].get("tool_calls")
@@ -473,7 +473,7 @@ async def test_a_server_that_knows_functions_only_is_shown_a_custom_tool_as_one(
 
 
 async def chat(said: str, *, stream: bool, **more: Any) -> dict[str, Any]:
-    """The choice of a chat; of a stream, what its deltas add up to."""
+    """A chat's choice, or the sum of a stream's deltas."""
     async with server(served(FakeBackend(ids(said)))) as client:
         body = {"messages": user("Hi"), "tools": [CHAT_CUSTOM], "stream": stream, **more}
         answer = await client.post(CHAT, json=body)

@@ -1,4 +1,4 @@
-"""Everything that is sent has the types that the clients' own packages declare for it."""
+"""Everything the gateway sends has the types that the clients' packages declare."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def answer(path: str, **more: Any) -> Any:
         ("/v1/messages", Message, "max_tokens"),
     ],
 )
-async def test_a_whole_answer_has_its_clients_type(
+async def test_a_complete_answer_has_its_clients_type(
     path: str, kind: Any, limit: str, cut: dict[str, int]
 ) -> None:
     more = {limit: cut["limit"]} if cut else {}

@@ -28,7 +28,7 @@ async def test_markup_is_only_text_here() -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_log_probabilities_of_none_but_the_chosen_are_a_list_all_the_same(
+async def test_log_probabilities_of_only_the_chosen_token_are_still_a_list(
     stream: bool,
 ) -> None:
     async with server(served(FakeBackend(ids("One two")))) as client:
@@ -42,7 +42,7 @@ async def test_log_probabilities_of_none_but_the_chosen_are_a_list_all_the_same(
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_no_tokens_at_all_are_an_empty_completion_with_its_usage(stream: bool) -> None:
+async def test_an_answer_without_tokens_is_an_empty_completion_with_usage(stream: bool) -> None:
     backend = FakeBackend(ids("One two"))
     more = {"stream_options": {"include_usage": True}} if stream else {}
     async with server(served(backend)) as client:
@@ -57,7 +57,7 @@ async def test_no_tokens_at_all_are_an_empty_completion_with_its_usage(stream: b
     assert backend.asked == []
 
 
-async def test_a_prompt_may_fill_the_context_when_nothing_is_to_be_written() -> None:
+async def test_a_prompt_may_fill_the_context_if_no_answer_is_requested() -> None:
     async with server(served(FakeBackend(ids("x")), context=5)) as client:
         body = {"prompt": [1, 2, 3, 4, 5], "max_tokens": 0}
         whole = await client.post("/v1/completions", json=body)
@@ -89,7 +89,7 @@ async def test_token_ids_are_taken_as_they_are(prompt: Any) -> None:
     assert list(backend.asked[0].prompt_ids) == [5, 6, 7]
 
 
-async def test_a_stream_spells_the_whole_text() -> None:
+async def test_a_stream_adds_up_to_the_complete_text() -> None:
     async with server(served(FakeBackend(ids(" upon a 你好 time")))) as client:
         response = await client.post(
             "/v1/completions", json={"prompt": "Once", "stream": True, "echo": True}
@@ -119,7 +119,7 @@ async def test_the_likeliest_tokens_are_named_for_each_place() -> None:
         assert len(top) == 2
 
 
-async def test_streamed_log_probabilities_have_their_places_in_the_whole_answer() -> None:
+async def test_streamed_log_probabilities_match_the_complete_answer() -> None:
     async with server(served(FakeBackend(ids("One two three four")))) as client:
         body = {"prompt": "Once", "logprobs": 0, "stream": True}
         chunks = events((await client.post("/v1/completions", json=body)).text)
@@ -130,7 +130,7 @@ async def test_streamed_log_probabilities_have_their_places_in_the_whole_answer(
     assert len(streamed) > 1
 
 
-async def test_an_empty_suffix_asks_for_nothing() -> None:
+async def test_an_empty_suffix_is_ignored() -> None:
     answer = await complete(FakeBackend(ids("One two")), suffix="")
     assert answer["choices"][0]["text"] == "One two"
 

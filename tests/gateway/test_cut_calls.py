@@ -1,4 +1,4 @@
-"""A call that a limit cut, or its model gave up, is told as what it is in every dialect."""
+"""A truncated or abandoned call is reported as such in every dialect."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ either_end = pytest.mark.parametrize("cut", [True, False], ids=["limit", "end of
 
 
 def joined(seen: Sequence[Any], *path: str) -> str:
-    """The texts that stand at this path, in all events that have one."""
+    """The strings at this path in all events that have it."""
     texts = []
     for event in seen:
         for step in path:
@@ -88,7 +88,7 @@ async def test_a_response_names_the_call_incomplete(cut: bool, theirs: bool) -> 
 
 
 @everywhere
-async def test_a_whole_call_behind_a_broken_one_does_not_make_the_reply_one_of_calls(
+async def test_a_complete_call_after_a_broken_one_does_not_finish_with_tool_calls(
     theirs: bool,
 ) -> None:
     body = {"messages": user("Hi"), "tools": [CHAT_TOOL]}
@@ -98,7 +98,7 @@ async def test_a_whole_call_behind_a_broken_one_does_not_make_the_reply_one_of_c
 
 
 @everywhere
-async def test_a_whole_call_at_the_limit_is_kept_and_the_limit_is_the_reason(theirs: bool) -> None:
+async def test_a_complete_call_at_the_limit_is_kept_and_the_reason_is_length(theirs: bool) -> None:
     body = {"messages": user("Hi"), "tools": [CHAT_TOOL]}
     whole = await ask("/v1/chat/completions", body, CALL, cut=True, theirs=theirs)
     arguments = whole["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"]
@@ -106,7 +106,7 @@ async def test_a_whole_call_at_the_limit_is_kept_and_the_limit_is_the_reason(the
     assert whole["choices"][0]["finish_reason"] == "length"
 
 
-async def test_at_every_token_a_limit_leaves_no_arguments_that_the_whole_call_has_not() -> None:
+async def test_a_limit_at_any_token_leaves_a_prefix_of_the_complete_arguments() -> None:
     tokens = ids(CALL)
     backend = FakeBackend(tokens)
     body = {"model": "demo", "messages": user("Hi"), "tools": [CHAT_TOOL]}

@@ -111,7 +111,9 @@ async def test_a_body_that_is_too_deep_is_refused_with_the_limit(
 
 
 @pytest.mark.parametrize("kind", NESTS)
-async def test_a_body_within_the_limit_is_no_500(client: httpx.AsyncClient, kind: str) -> None:
+async def test_a_body_within_the_limit_does_not_cause_a_500(
+    client: httpx.AsyncClient, kind: str
+) -> None:
     for path, bodies in BODIES.items():
         for body in bodies:
             content = body.replace("DEEP", nest(kind, DEEPEST - 10))
@@ -120,7 +122,7 @@ async def test_a_body_within_the_limit_is_no_500(client: httpx.AsyncClient, kind
 
 
 @pytest.mark.parametrize("kind", NESTS)
-async def test_deep_json_as_text_is_no_500(client: httpx.AsyncClient, kind: str) -> None:
+async def test_deep_json_as_text_does_not_cause_a_500(client: httpx.AsyncClient, kind: str) -> None:
     for path, bodies in TEXTS.items():
         for body in bodies:
             for levels in (300, 900, 5000):

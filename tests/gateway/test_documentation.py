@@ -1,4 +1,4 @@
-"""docs/gateway.md names what there is."""
+"""docs/gateway.md lists every route and metric."""
 
 from __future__ import annotations
 

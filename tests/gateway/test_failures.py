@@ -27,7 +27,7 @@ def test_every_error_has_a_status_or_is_internal(kind: type[EnginixError]) -> No
     assert kind is EnginixError or bool(line & STATUS.keys()) != bool(line & INTERNAL)
 
 
-def test_an_internal_error_says_nothing_of_its_inside() -> None:
+def test_an_internal_error_reveals_nothing_internal() -> None:
     assert "secret" not in failure_of(ValueError("secret")).message
 
 
@@ -72,7 +72,7 @@ async def test_an_error_in_mid_stream_is_the_last_event() -> None:
     assert "[DONE]" not in response.text
 
 
-async def test_a_broken_off_whole_answer_is_a_status() -> None:
+async def test_an_interrupted_answer_without_streaming_is_an_error_status() -> None:
     backend = FakeBackend(REPLY, fails_at=2, error=BackendUnavailable("gone"))
     async with server(served(backend)) as client:
         response = await client.post("/v1/chat/completions", json={"messages": user("Hi")})
@@ -109,7 +109,7 @@ async def test_garbage_is_refused_in_openais_shape(content: bytes, words: str) -
     assert words in error["message"]
 
 
-async def test_huge_and_negative_numbers_are_no_500() -> None:
+async def test_huge_and_negative_numbers_do_not_cause_a_500() -> None:
     async with server(served(FakeBackend(REPLY))) as client:
         for field in ("seed", "max_tokens", "n", "top_k", "min_tokens", "temperature"):
             for number in ("-1", "1e300", "9" * 30, "-" + "9" * 18, "9" * 18):
@@ -132,7 +132,7 @@ def nested(levels: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("levels", [50, 90, 98, 110, 260, 400])
-async def test_deep_schemas_are_no_500(levels: int) -> None:
+async def test_deep_schemas_do_not_cause_a_500(levels: int) -> None:
     deep = nested(levels)
     function = {"name": "f", "parameters": deep}
     format = {"type": "json_schema", "name": "x", "schema": deep}
@@ -156,7 +156,7 @@ async def test_deep_schemas_are_no_500(levels: int) -> None:
             assert response.status_code == (200 if levels < 95 else 400), (path, response.text)
 
 
-async def test_a_compressed_body_is_refused_for_what_it_is() -> None:
+async def test_a_compressed_body_is_refused_as_such() -> None:
     async with server(served(FakeBackend(REPLY))) as client:
         response = await client.post(
             "/v1/chat/completions", content=b"\x1f\x8b", headers={"Content-Encoding": "gzip"}
@@ -219,7 +219,7 @@ async def test_a_body_over_the_limit_is_refused_announced_or_not() -> None:
 
 
 async def test_a_client_that_sends_far_too_much_still_reads_why() -> None:
-    """As most do: everything is sent before anything is read."""
+    """Like most clients: send everything before reading."""
     settings = Settings(request=RequestLimits(body_bytes=1 << 20))
     body = b" " * (6 << 20)
     async with server(served(FakeBackend(REPLY)), settings=settings) as client:
@@ -244,7 +244,7 @@ async def test_a_body_that_never_ends_is_not_waited_for() -> None:
     assert b" 408 " in answer.split(b"\r\n")[0]
 
 
-async def test_a_full_queue_sends_away_at_once_and_says_when_to_come_back() -> None:
+async def test_a_full_queue_refuses_at_once_and_says_when_to_retry() -> None:
     backend = FakeBackend(REPLY, stops_at=0)
     settings = Settings(load=LoadLimits(running=1, waiting=0))
     async with application(served(backend), settings=settings) as app:
@@ -271,7 +271,7 @@ async def test_who_waits_is_answered_in_turn() -> None:
     assert [answer.status_code for answer in answers] == [200] * 10
 
 
-async def test_a_stopping_server_finishes_what_runs_and_takes_nothing_new() -> None:
+async def test_a_stopping_server_finishes_running_requests_and_accepts_no_new_ones() -> None:
     backend = FakeBackend(REPLY, stops_at=1)
     async with application(served(backend)) as app:
         body = {"messages": user("Hi"), "stream": True}

@@ -1,4 +1,4 @@
-"""The second dialect: other words for the question, the same answer, keys and times."""
+"""/api/v1/inference/stream: other request fields, the same answer, keys and times."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def test_an_answer_streams_token_by_token_with_its_usage() -> None:
     assert re.fullmatch(r"\d+\.\dms", answer.headers["x-response-time"])
 
 
-async def test_what_was_not_said_is_as_the_dialect_documents_it() -> None:
+async def test_omitted_options_have_the_dialects_documented_defaults() -> None:
     backend = FakeBackend(ids("Paris"))
     async with server(served(backend)) as client:
         await client.post(PATH, json={"modelId": "demo", "prompt": "Where?"})
@@ -37,7 +37,7 @@ async def test_what_was_not_said_is_as_the_dialect_documents_it() -> None:
     assert (asked.sampling.temperature, asked.sampling.top_p) == (0.7, 0.95)
 
 
-async def test_every_wish_reaches_the_model() -> None:
+async def test_every_option_reaches_the_model() -> None:
     backend = FakeBackend(ids("Paris is. More"))
     wishes = {"maxTokens": 9, "topK": 3, "seed": 5, "stop": ".", "stream": False}
     async with server(served(backend)) as client:
@@ -47,7 +47,7 @@ async def test_every_wish_reaches_the_model() -> None:
     assert (asked.max_tokens, asked.sampling.top_k, asked.sampling.seed) == (9, 3, 5)
 
 
-async def test_a_model_of_another_server_is_asked_in_openais_words() -> None:
+async def test_a_model_of_another_server_gets_openais_parameters() -> None:
     stand_in = Server()
     listening = await asyncio.start_server(stand_in.serve, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""Models are loaded, unloaded and shown through the gateway, by a real supervisor's socket."""
+"""The gateway loads, unloads and lists models through a real supervisor's socket."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Place:
 
 @asynccontextmanager
 async def supervised_model(directory: Path, *, drain: float = 20.0) -> AsyncIterator[Place]:
-    """One model in a real process, its supervisor's socket, and a gateway in front of it."""
+    """One model in a real process, its supervisor's socket, and a gateway."""
     (port,) = free_ports(1)
     url = f"http://127.0.0.1:{port}"
     backend = OpenAIBackend("stand-in", url, "m")
@@ -146,7 +146,7 @@ async def test_a_server_that_is_down_is_explained_to_who_asks(tmp_path: Path) ->
         ("unload", {}, 400, "model is missing"),
     ],
 )
-async def test_what_cannot_be_loaded_is_named(
+async def test_a_file_that_cannot_be_loaded_is_named(
     tmp_path: Path, path: str, body: dict[str, str], status: int, words: str
 ) -> None:
     async with supervised_model(tmp_path) as place:

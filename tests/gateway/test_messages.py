@@ -103,7 +103,7 @@ async def test_a_stream_opens_and_closes_its_blocks_in_order() -> None:
     assert found[-2][1]["usage"]["output_tokens"] == len(ids(THOUGHT))
 
 
-async def test_a_streamed_calls_pieces_join_to_its_input() -> None:
+async def test_a_streamed_calls_chunks_join_to_its_input() -> None:
     found = await stream(FakeBackend(ids(CALL)), tools=[WEATHER])
     starts = [data for name, data in found if name == "content_block_start"]
     pieces = [
@@ -119,7 +119,7 @@ async def test_an_error_in_mid_stream_is_anthropics_error_event() -> None:
     assert (name, data["error"]["type"]) == ("error", "overloaded_error")
 
 
-async def test_thinking_is_off_unless_it_is_asked_for() -> None:
+async def test_thinking_is_off_by_default() -> None:
     off, on = FakeBackend(ids("Hi")), FakeBackend(ids("Hi"))
     await ask(off)
     await ask(on, thinking={"type": "enabled", "budget_tokens": 1024})
@@ -127,7 +127,7 @@ async def test_thinking_is_off_unless_it_is_asked_for() -> None:
     assert "<think>" not in prompt_of(on)
 
 
-async def test_blocks_become_what_the_template_knows() -> None:
+async def test_blocks_become_messages_that_templates_read() -> None:
     backend = FakeBackend(ids("Mild."))
     await ask(
         backend,
@@ -163,7 +163,7 @@ async def test_any_tool_means_that_one_must_be_called() -> None:
     assert message["content"][0]["input"] == {"city": "Rome"}
 
 
-async def test_the_assistants_last_words_are_continued() -> None:
+async def test_a_prefilled_assistant_message_is_continued() -> None:
     backend = FakeBackend(ids(" 5, I think."))
     said = [{"role": "user", "content": "2+3?"}, {"role": "assistant", "content": "2 + 3 ="}]
     message = await ask(backend, messages=said)
@@ -204,7 +204,7 @@ async def test_tokens_are_counted_as_the_model_reads_them() -> None:
         ({"messages": [{"role": "user", "content": "word " * 600}]}, "512"),
     ],
 )
-async def test_a_mistake_has_anthropics_shape(more: dict[str, Any], words: str) -> None:
+async def test_an_error_has_anthropics_shape(more: dict[str, Any], words: str) -> None:
     async with server(served(FakeBackend(ids("Hi")))) as client:
         response = await client.post(PATH, json=body(**more))
     error = response.json()
@@ -222,7 +222,7 @@ async def test_an_unknown_model_and_bad_json_have_anthropics_shape_too() -> None
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_no_tokens_at_all_are_an_empty_message_with_its_usage(stream: bool) -> None:
+async def test_an_answer_without_tokens_is_an_empty_message_with_usage(stream: bool) -> None:
     backend = FakeBackend(ids("Hello"))
     async with server(served(backend)) as client:
         counted = (await client.post(f"{PATH}/count_tokens", json=body())).json()

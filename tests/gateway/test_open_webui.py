@@ -1,4 +1,4 @@
-"""What Open WebUI asks in a chat, in its order, and what it reads of the answers."""
+"""The requests of a chat in Open WebUI, in order, and what it reads from the answers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def test_its_chat_its_title_and_its_tags() -> None:
     assert json.loads(title.json()["choices"][0]["message"]["content"]) == {"title": "Greeting"}
 
 
-async def test_its_list_of_models_comes_at_once_whatever_the_backend_does() -> None:
+async def test_its_list_of_models_never_waits_for_the_backend() -> None:
     backend = FakeBackend()
     backend.probe_error = BackendUnavailable("down")
     took = []

@@ -1,4 +1,4 @@
-"""Pictures where a model cannot see, and where one can: no session ends with one."""
+"""Images for models that cannot see them and for models that can: none ends a session."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CALL = {"id": "c1", "type": "function", "function": {"name": "shoot", "arguments
 
 
 def in_a_result(path: str, *, again: bool = True) -> dict[str, Any]:
-    """A tool's result of a text and two pictures, and what the user says of it."""
+    """A tool's result with text and two images, and a user message after it."""
     last = user("Go on.") if again else []
     if path == CHAT:
         content = [{"type": "text", "text": "shot"}, PART, PART]
@@ -48,7 +48,7 @@ def in_a_result(path: str, *, again: bool = True) -> dict[str, Any]:
 
 
 def said_before(path: str) -> dict[str, Any]:
-    """A picture in what the user said before, which was refused then."""
+    """An image in an earlier user message, which was refused then."""
     part = {CHAT: PART, RESPONSES: INPUT, MESSAGES: BLOCK}[path]
     kind = "input_text" if path == RESPONSES else "text"
     shown = {"role": "user", "content": [{"type": kind, "text": "See?"}, part]}
@@ -69,7 +69,7 @@ async def prompt_of(path: str, body: dict[str, Any]) -> str:
 
 @everywhere
 @pytest.mark.parametrize("body", [in_a_result, said_before])
-async def test_a_model_that_cannot_see_is_told_so_once_and_goes_on(
+async def test_a_model_that_cannot_see_gets_one_note_and_continues(
     path: str, body: Callable[[str], dict[str, Any]]
 ) -> None:
     prompt = await prompt_of(path, body(path))
@@ -77,11 +77,11 @@ async def test_a_model_that_cannot_see_is_told_so_once_and_goes_on(
 
 
 @everywhere
-async def test_a_tools_picture_is_no_reason_to_refuse_even_when_it_comes_last(path: str) -> None:
+async def test_a_tools_image_is_accepted_even_in_the_last_message(path: str) -> None:
     assert NOTE in await prompt_of(path, in_a_result(path, again=False))
 
 
-async def test_a_picture_that_is_asked_about_is_refused_where_codex_takes_it_out() -> None:
+async def test_an_image_to_be_answered_is_refused_under_the_name_codex_removes() -> None:
     said = [{"role": "user", "content": [{"type": "input_text", "text": "See?"}, INPUT]}]
     async with server(served(FakeBackend(ids("Yes.")))) as client:
         error = (await client.post(RESPONSES, json={"input": said})).json()["error"]
@@ -94,7 +94,7 @@ def seeing(url: str) -> PassthroughModel:
 
 @pytest.mark.parametrize("again", [True, False])
 @pytest.mark.parametrize("path", [RESPONSES, MESSAGES])
-async def test_a_tools_pictures_go_on_to_a_model_that_sees(path: str, again: bool) -> None:
+async def test_a_tools_images_reach_a_model_that_sees(path: str, again: bool) -> None:
     async with (
         chat_server(completion(*texts("Yes."))) as (stand_in, url),
         server(seeing(url)) as client,
@@ -113,7 +113,7 @@ async def test_a_tools_pictures_go_on_to_a_model_that_sees(path: str, again: boo
 @pytest.mark.parametrize("body", [in_a_result, said_before])
 @pytest.mark.parametrize("path", [RESPONSES, MESSAGES])
 @pytest.mark.parametrize("stream", [False, True])
-async def test_a_server_whose_model_cannot_see_is_asked_again_with_a_note(
+async def test_a_server_whose_model_cannot_see_gets_a_second_request_with_a_note(
     path: str, body: Callable[[str], dict[str, Any]], stream: bool
 ) -> None:
     refused = json.dumps({"error": {"message": "theirs is not a multimodal model"}}).encode()
@@ -129,7 +129,7 @@ async def test_a_server_whose_model_cannot_see_is_asked_again_with_a_note(
     assert str(second).count(NOTE) == str(third).count(NOTE) == 1
 
 
-async def test_a_picture_that_is_asked_about_is_refused_in_the_servers_words() -> None:
+async def test_an_image_to_be_answered_is_refused_with_the_servers_message() -> None:
     refused = json.dumps({"error": {"message": "theirs is not a multimodal model"}}).encode()
     async with chat_server() as (stand_in, url), server(seeing(url)) as client:
         stand_in.routes[CHAT] = lambda _: refused

@@ -1,4 +1,4 @@
-"""What real servers once answered reaches every kind of client whole, however it was cut.
+"""Recorded answers of real servers reach every kind of client complete, however they are split.
 
 The recordings were asked for the capital of France, for the weather in Paris with a tool to find it
 out, and to go on from "One, two,".
@@ -29,7 +29,7 @@ CITY = {"type": "object", "properties": {"city": {"type": "string"}}}
 
 @dataclass
 class Content:
-    """What a client has once everything has come."""
+    """A client's result after the complete stream."""
 
     reasoning: str = ""
     answer: str = ""
@@ -91,7 +91,7 @@ async def test_a_chat_stream_has_the_recorded_content_however_it_was_cut(
     assert answer.text.count("data: [DONE]") == 1
 
 
-def test_the_recordings_hold_what_was_asked_for() -> None:
+def test_the_recordings_contain_what_was_requested() -> None:
     for name in SERVERS:
         assert recorded(f"{name}-chat-reasoning").answer.strip().endswith("Paris.")
         assert recorded(f"{name}-chat-reasoning").reasoning
@@ -117,7 +117,9 @@ def text_of(stream: str) -> str:
 
 @pytest.mark.parametrize("seed", CUTS)
 @pytest.mark.parametrize("name", ["vllm", "llama"])
-async def test_a_whole_answer_differs_only_in_the_models_name(name: str, seed: int | None) -> None:
+async def test_a_complete_answer_differs_only_in_the_models_name(
+    name: str, seed: int | None
+) -> None:
     async with gateway(f"{name}-chat-whole", seed) as client:
         answer = await client.post(CHAT, json={"model": "ours", "messages": user("Hi")})
     sent = json.loads(recording(f"{name}-chat-whole").body)
@@ -126,7 +128,7 @@ async def test_a_whole_answer_differs_only_in_the_models_name(name: str, seed: i
 
 @pytest.mark.parametrize("seed", CUTS)
 @pytest.mark.parametrize("name", SERVERS)
-async def test_a_refusal_keeps_its_words_in_our_envelope(name: str, seed: int | None) -> None:
+async def test_a_refusal_keeps_its_message_in_our_envelope(name: str, seed: int | None) -> None:
     what = f"{name}-refused"
     async with gateway(what, seed) as client:
         body = {"model": "ours", "messages": user("Hi"), "stream": True}
@@ -180,7 +182,7 @@ async def test_a_client_of_responses_gets_the_same_content(name: str, seed: int 
 
 
 def assert_alike(content: Content, sent: Content, reason: str) -> None:
-    """Blanks around a text that is nothing else are nobody's."""
+    """Ignore white space around a text of only white space."""
     assert content.answer.strip() == sent.answer.strip()
     assert content.reasoning.strip() == sent.reasoning.strip()
     assert (content.call, content.arguments) == (sent.call, sent.arguments)

@@ -1,4 +1,4 @@
-"""Requests for models of other servers are passed on, and their bytes back as they come."""
+"""Requests for models of other servers pass through, and so do the bytes of their answers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def upstream() -> AsyncIterator[tuple[Server, str]]:
 
 @asynccontextmanager
 async def raw_upstream(answer: bytes) -> AsyncIterator[str]:
-    """Whatever is asked, it answers these bytes and closes the connection."""
+    """Answers every request with these bytes and closes the connection."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -73,7 +73,7 @@ async def test_a_stream_comes_through_event_by_event_under_our_name() -> None:
     assert stand_in.asked == [{**body, "model": UPSTREAM}]
 
 
-async def test_a_whole_answer_comes_through_under_our_name() -> None:
+async def test_a_complete_answer_passes_through_under_our_name() -> None:
     async with upstream() as (_, url), server(relayed(url)) as client:
         answer = await client.post(CHAT, json={"model": "ours", "messages": user("Hi")})
         metrics = (await client.get("/metrics")).text
@@ -102,7 +102,7 @@ async def test_two_kinds_of_models_are_served_on_one_port() -> None:
     assert len(stand_in.asked) == 3
 
 
-async def test_what_needs_the_tokenizer_says_where_to_ask_instead() -> None:
+async def test_a_route_that_needs_the_tokenizer_names_the_alternative() -> None:
     async with upstream() as (_, url), server(relayed(url)) as client:
         answer = await client.post("/tokenize", json={"model": "ours", "prompt": "Hi"})
     assert answer.status_code == 400
@@ -152,7 +152,7 @@ async def until(stand_in: Server, true: Callable[[], bool]) -> None:
             await stand_in.left.wait()
 
 
-async def test_a_client_that_left_before_the_server_was_asked_costs_nothing() -> None:
+async def test_a_client_that_left_early_causes_no_request_to_the_server() -> None:
     async with upstream() as (stand_in, url), application(relayed(url)) as app:
         call = Call(app, CHAT, {"model": "ours", "messages": user("Hi")})
         call.leave()
@@ -318,7 +318,7 @@ async def test_a_choice_between_servers_stays_here() -> None:
     assert "engine" not in stand_in.asked[0]
 
 
-async def test_what_cannot_be_written_again_is_refused_by_name() -> None:
+async def test_a_value_that_cannot_be_serialized_is_refused_by_name() -> None:
     deep: Any = 1
     for _ in range(300):
         deep = [deep]
@@ -337,7 +337,7 @@ def chunkings(data: bytes) -> list[list[bytes]]:
 
 
 @pytest.mark.parametrize("line_break", [b"\n", b"\r\n"])
-def test_events_come_out_whole_for_every_chunking(line_break: bytes) -> None:
+def test_events_come_out_complete_for_every_chunking(line_break: bytes) -> None:
     data = b"data: one\n\n: note\n\ndata: [DONE]\n\n".replace(b"\n", line_break)
     for pieces in chunkings(data):
         cut = EventReader()

@@ -1,4 +1,4 @@
-"""Calls that a server tells apart itself, passed on as it sent them where clients can read them."""
+"""Calls that a server parses itself pass unchanged if clients can read them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def body(**more: Any) -> dict[str, Any]:
 
 
 def as_clients_do(stream: str) -> tuple[list[str], str]:
-    """Arguments gathered by index, and the reason."""
+    """Arguments joined by index, and the finish reason."""
     gathered: dict[int, str] = {}
     reason = ""
     for each in events(stream):
@@ -88,7 +88,7 @@ async def asked_whole(calls: list[Any], reason: str) -> dict[str, Any]:
         ([[call("1", A, index=0), call("2", B, index=1)]], [A, B]),
     ],
 )
-async def test_a_stream_s_calls_are_told_apart_and_have_arguments(
+async def test_a_stream_s_calls_are_separated_and_have_arguments(
     sent: list[list[dict[str, Any]]], expected: list[str]
 ) -> None:
     assert await asked(deltas(*sent)) == (expected, "tool_calls")
@@ -117,7 +117,9 @@ async def test_half_a_call_is_not_claimed_as_one() -> None:
         (A[:5], "length", A[:5]),
     ],
 )
-async def test_a_whole_answer_s_calls_likewise(arguments: Any, reason: str, expected: str) -> None:
+async def test_a_complete_answer_s_calls_are_separated_too(
+    arguments: Any, reason: str, expected: str
+) -> None:
     choice = await asked_whole([call("1", arguments)], reason)
     function = choice["message"]["tool_calls"][0]["function"]
     assert function.get("arguments") == expected
@@ -134,7 +136,7 @@ async def test_all_but_the_last_call_at_a_limit_are_complete() -> None:
     pieces=st.lists(st.sampled_from(["a", '"tool_calls"', "\n\n", "data:", "{"]), max_size=6),
     ends=st.sampled_from(["\n\n", "\r\n\r\n"]),
 )
-def test_what_has_nothing_to_mend_passes_byte_for_byte(pieces: list[str], ends: str) -> None:
+def test_what_needs_no_repair_passes_byte_for_byte(pieces: list[str], ends: str) -> None:
     calls = [call("1", A[:4])], [call(None, A[4:])], [call("2", B, index=1)]
     said = [
         f'data:  {{"choices": [{{"delta": {{"content": {json.dumps(text)}}}}}]}}' for text in pieces

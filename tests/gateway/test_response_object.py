@@ -107,12 +107,12 @@ async def test_an_answer_that_was_cut_has_every_field_and_was_not_completed(stre
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_what_was_asked_for_is_shown_again(stream: bool) -> None:
+async def test_the_response_echoes_the_request(stream: bool) -> None:
     response = await ask(FakeBackend(ids("Yes.")), stream=stream, **ECHOED)
     assert {name: response[name] for name in ECHOED} == ECHOED
 
 
-async def test_what_was_not_asked_for_is_as_the_models_makers_recommend() -> None:
+async def test_options_not_sent_have_the_makers_defaults() -> None:
     model = served(FakeBackend(ids("Yes.")), defaults=SamplingDefaults(temperature=0.6, top_p=0.9))
     async with server(model) as client:
         response = (await client.post(PATH, json={"input": "Hi"})).json()
@@ -126,7 +126,7 @@ async def test_penalties_reach_the_engine() -> None:
     assert (sampling.presence_penalty, sampling.frequency_penalty) == (0.5, -0.5)
 
 
-async def test_another_servers_answer_has_every_field_and_gets_every_wish() -> None:
+async def test_another_servers_answer_has_every_field_and_it_gets_every_option() -> None:
     async with (
         chat_server(completion(*texts("Yes."))) as (stand_in, url),
         server(PassthroughModel("ours", OpenAIBackend("it", url, "x"), "vllm")) as client,
@@ -161,7 +161,7 @@ async def test_log_probabilities_are_those_of_the_answers_text(
     assert all(top == (2 if "top_logprobs" in wish else 0) for top in tops)
 
 
-async def test_streamed_log_probabilities_add_up_to_those_of_the_whole() -> None:
+async def test_streamed_log_probabilities_add_up_to_the_complete_ones() -> None:
     async with server(served(with_top())) as client:
         body = {"input": "Hi", "stream": True, "top_logprobs": 2}
         seen = events((await client.post(PATH, json=body)).text)
@@ -174,7 +174,7 @@ async def test_streamed_log_probabilities_add_up_to_those_of_the_whole() -> None
     assert heard == done["logprobs"] == seen[-1]["response"]["output"][-1]["content"][0]["logprobs"]
 
 
-async def test_without_a_wish_for_them_there_are_none() -> None:
+async def test_log_probabilities_are_absent_by_default() -> None:
     response = await ask(FakeBackend(ids(THOUGHT)))
     assert response["output"][-1]["content"][0]["logprobs"] == []
 

@@ -62,7 +62,7 @@ async def test_an_answer_cut_off_is_incomplete_and_says_why() -> None:
     assert answer["output"][-1]["status"] == "incomplete"
 
 
-async def test_every_event_has_its_number_and_the_last_the_whole_response() -> None:
+async def test_every_event_has_its_number_and_the_last_the_complete_response() -> None:
     found = await stream(FakeBackend(ids(THOUGHT)))
     assert [event["sequence_number"] for event in found] == list(range(len(found)))
     assert found[0]["type"] == "response.created"
@@ -70,7 +70,7 @@ async def test_every_event_has_its_number_and_the_last_the_whole_response() -> N
     assert [item["type"] for item in found[-1]["response"]["output"]] == ["reasoning", "message"]
 
 
-async def test_deltas_spell_what_done_and_the_response_say() -> None:
+async def test_deltas_add_up_to_the_done_events_and_the_response() -> None:
     found = await stream(FakeBackend(ids(THOUGHT)))
     for kind, index in (("response.output_text", 1), ("response.reasoning_text", 0)):
         deltas = "".join(event["delta"] for event in found if event["type"] == f"{kind}.delta")
@@ -99,7 +99,7 @@ async def test_an_error_in_mid_stream_is_a_failed_response() -> None:
     assert last["response"]["error"] == {"code": "backend_unavailable", "message": "gone"}
 
 
-async def test_items_become_what_the_template_knows() -> None:
+async def test_items_become_messages_that_templates_read() -> None:
     backend = FakeBackend(ids("Mild."))
     await ask(
         backend,
@@ -180,7 +180,7 @@ async def test_a_streamed_response_is_remembered_too() -> None:
         assert (await client.get(f"{PATH}/{last['id']}")).json() == last
 
 
-async def test_what_is_not_to_be_stored_is_not() -> None:
+async def test_a_response_with_store_false_is_not_stored() -> None:
     async with server(served(FakeBackend(ids("First.")))) as client:
         first = (await client.post(PATH, json={"input": "One?", "store": False})).json()
         shown = await client.get(f"{PATH}/{first['id']}")
@@ -204,7 +204,7 @@ async def test_a_forced_function_is_called() -> None:
     assert json.loads(answer["output"][0]["arguments"]) == {"city": "Rome"}
 
 
-async def test_tools_are_shown_as_they_were_sent_and_functions_are_whole() -> None:
+async def test_tools_are_echoed_as_sent_and_functions_are_complete() -> None:
     unknown = {"type": "namespace", "name": "x", "tools": [{"type": "function", "name": "f"}]}
     include = ["reasoning.encrypted_content"]
     answer = await ask(FakeBackend(ids("Hi")), tools=[unknown, WEATHER], include=include)

@@ -1,4 +1,4 @@
-"""What arrives on a socket need not be HTTP, and need not end."""
+"""Bytes on a socket may not be HTTP, and may not end."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def request(text: str = "Hi", **more: object) -> bytes:
 
 
 async def status(reader: asyncio.StreamReader) -> int:
-    """Read one whole answer."""
+    """Read one complete answer."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
     length = head.partition("content-length: ")[2].split("\r\n")[0]
     await reader.readexactly(int(length))
@@ -68,7 +68,7 @@ async def test_a_client_of_http_1_0_gets_a_stream_without_chunks() -> None:
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_leaving_cancels_what_runs_before_the_requests_pipelined_behind_it(
+async def test_a_disconnect_cancels_the_running_request_despite_pipelined_ones(
     stream: bool,
 ) -> None:
     backend = FakeBackend(ids("One two three"), stops_at=2)
@@ -80,7 +80,7 @@ async def test_leaving_cancels_what_runs_before_the_requests_pipelined_behind_it
     assert len(backend.asked) == 1
 
 
-async def test_garbage_behind_a_request_does_not_harm_it() -> None:
+async def test_garbage_after_a_request_does_not_affect_it() -> None:
     async with connected(FakeBackend(ids("One"))) as (reader, writer):
         writer.write(request())
         assert await status(reader) == 200
@@ -88,7 +88,7 @@ async def test_garbage_behind_a_request_does_not_harm_it() -> None:
         assert b"200" not in await reader.read()
 
 
-async def test_a_body_that_never_comes_whole_asks_nothing() -> None:
+async def test_an_incomplete_body_causes_no_generation() -> None:
     backend = FakeBackend(ids("One"))
     async with connected(backend) as (reader, writer):
         writer.write(request()[:-5])
@@ -97,7 +97,7 @@ async def test_a_body_that_never_comes_whole_asks_nothing() -> None:
     assert backend.asked == []
 
 
-async def test_ten_megabytes_are_read_and_refused_for_what_they_are() -> None:
+async def test_ten_megabytes_are_read_and_refused_as_too_large() -> None:
     async with connected(FakeBackend(ids("One"))) as (reader, writer):
         writer.write(request("word " * 2_000_000))
         assert await status(reader) == 400

@@ -1,4 +1,4 @@
-"""What clients write beside the letter of a dialect, and what all of them mean by it."""
+"""Spellings that clients use beyond a dialect's specification, and their meaning."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def prompt_of(path: str, body: dict[str, Any], reply: str = "Yes.") -> tup
 
 
 async def passed_on(path: str, body: dict[str, Any]) -> dict[str, Any]:
-    """What a server is asked that speaks every dialect."""
+    """The request that a server with every dialect receives."""
     async with chat_server(completion(*texts("Yes."))) as (stand_in, url):
         for route in (RESPONSES, MESSAGES):
             stand_in.routes[route] = lambda _: b"{}"
@@ -78,9 +78,7 @@ async def test_none_means_none_as_a_word_and_as_an_object(path: str, choice: Any
     ],
     ids=str,
 )
-async def test_a_call_that_must_be_made_is_made_in_whatever_spelling(
-    path: str, choice: Any
-) -> None:
+async def test_a_forced_call_works_in_every_spelling_of_tool_choice(path: str, choice: Any) -> None:
     tool = {CHAT: CHAT_TOOL, RESPONSES: RESPONSES_TOOL, MESSAGES: MESSAGES_TOOL}[path]
     prompt, text = await prompt_of(path, {"tools": [tool], "tool_choice": choice}, FORCED)
     # It is begun for the model.
@@ -98,7 +96,7 @@ async def test_a_tool_may_be_declared_in_another_dialects_spelling(
     assert '"city"' in prompt
 
 
-async def test_some_allowed_tools_may_stand_beside_their_type_or_inside_of_it() -> None:
+async def test_allowed_tools_may_be_beside_their_type_or_inside_it() -> None:
     other = {"type": "function", "function": {"name": "clock"}}
     named = [{"type": "function", "name": "weather"}]
     for path, tools, choice in (
@@ -115,7 +113,7 @@ async def test_some_allowed_tools_may_stand_beside_their_type_or_inside_of_it() 
     ("path", "spelled"),
     [(CHAT, "required"), (RESPONSES, "required"), (MESSAGES, {"type": "any"})],
 )
-async def test_a_server_is_asked_in_its_dialects_own_spelling(path: str, spelled: Any) -> None:
+async def test_a_server_gets_its_dialects_own_spelling(path: str, spelled: Any) -> None:
     tool = {CHAT: CHAT_TOOL, RESPONSES: RESPONSES_TOOL, MESSAGES: MESSAGES_TOOL}[path]
     asked = await passed_on(path, {"tools": [tool], "tool_choice": {"type": "required"}})
     assert asked["tool_choice"] == spelled
@@ -130,7 +128,7 @@ SYSTEMS = [
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-async def test_a_billing_line_is_left_out_of_the_prompt_and_of_the_count(system: Any) -> None:
+async def test_a_billing_line_is_removed_from_the_prompt_and_the_count(system: Any) -> None:
     plain = {**BASE[MESSAGES], "system": "Be brief."}
     backend = FakeBackend(ids("Yes."))
     async with server(served(backend)) as client:
@@ -143,7 +141,7 @@ async def test_a_billing_line_is_left_out_of_the_prompt_and_of_the_count(system:
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-async def test_a_billing_line_is_left_out_of_a_systems_turn(system: Any) -> None:
+async def test_a_billing_line_is_removed_from_a_system_message(system: Any) -> None:
     for path in (CHAT, MESSAGES):
         said = [{"role": "system", "content": system}, *user("Hi")]
         prompt, _ = await prompt_of(path, {"messages": said})
@@ -151,13 +149,13 @@ async def test_a_billing_line_is_left_out_of_a_systems_turn(system: Any) -> None
         assert "Be brief." in prompt
 
 
-async def test_a_system_of_nothing_but_billing_is_none() -> None:
+async def test_a_system_prompt_of_only_billing_is_removed() -> None:
     with_line, _ = await prompt_of(MESSAGES, {"system": [{"type": "text", "text": BILLING}]})
     without, _ = await prompt_of(MESSAGES, {})
     assert with_line == without
 
 
-async def test_what_a_user_says_of_billing_is_the_users() -> None:
+async def test_a_user_message_about_billing_stays() -> None:
     prompt, _ = await prompt_of(MESSAGES, {"messages": user(BILLING)})
     assert BILLING in prompt
 

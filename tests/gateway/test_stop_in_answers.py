@@ -1,4 +1,4 @@
-"""Stop strings end an answer. The same characters in a thought or in a call are not meant."""
+"""Stop strings end an answer, but do not apply to reasoning or calls."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ BODIES: dict[str, dict[str, Any]] = {
 
 
 async def answer(path: str, said: str, *, theirs: bool, stream: bool) -> Any:
-    """The whole answer, or its events."""
+    """The complete answer, or its events."""
 
     async def asked(model: Model) -> Any:
         async with server(model) as client:
@@ -94,7 +94,7 @@ async def test_a_message_ends_at_the_stop_sequence_of_its_answer(theirs: bool) -
 
 @theirs_too
 @pytest.mark.parametrize("path", BODIES)
-async def test_a_stop_string_in_arguments_leaves_the_call_whole(path: str, theirs: bool) -> None:
+async def test_a_stop_string_in_arguments_leaves_the_call_complete(path: str, theirs: bool) -> None:
     whole = await answer(path, CALL, theirs=theirs, stream=False)
     assert "echo END" in str(whole)
     ends = [str(whole.get("stop_reason")), str(whole.get("choices", [{}])[0].get("finish_reason"))]

@@ -85,7 +85,7 @@ async def test_a_head_request_is_answered_as_a_get_without_its_body(path: str) -
     assert head.headers["content-type"] == got.headers["content-type"]
 
 
-async def test_a_slash_at_the_end_of_a_path_is_no_other_path() -> None:
+async def test_a_trailing_slash_does_not_change_the_path() -> None:
     async with server(served(FakeBackend(ids("Hello"))), settings=LOCKED) as client:
         refused = await client.post(f"{CHAT}/", json=body())
         answered = await client.post(f"{CHAT}/", json=body(), headers={"X-API-Key": "sk-one"})
@@ -135,7 +135,7 @@ async def test_pages_from_a_named_origin_may_ask_and_read_even_refusals() -> Non
     assert "access-control-allow-origin" not in other.headers
 
 
-async def test_the_log_has_a_line_of_json_without_what_was_said(
+async def test_the_log_has_a_line_of_json_without_prompts(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "enginix.access")
@@ -194,7 +194,7 @@ async def test_tokenize_and_detokenize_are_each_others_inverse() -> None:
 
 
 @pytest.mark.parametrize("token", [-1, 10**9, 2**70])
-async def test_what_is_no_token_is_refused_by_its_place(token: int) -> None:
+async def test_an_invalid_token_is_refused_by_its_index(token: int) -> None:
     async with server(served(FakeBackend([]))) as client:
         response = await client.post("/detokenize", json={"tokens": [5, token]})
     assert response.status_code == 400

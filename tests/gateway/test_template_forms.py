@@ -1,4 +1,4 @@
-"""What a strict template reads reaches it by every door that renders one."""
+"""A strict template gets the message form it expects on every route that renders it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_tokenize_counts_what_the_template_wrote() -> None:
         assert answer.json()["tokens"] == ids(RENDERED)
 
 
-async def test_a_chat_is_asked_with_what_the_template_wrote() -> None:
+async def test_a_chat_reaches_the_model_as_the_template_rendered_it() -> None:
     backend = FakeBackend(ids("Yes"))
     async with server(served(backend, template=STRICT)) as client:
         body = {"model": "demo", "messages": CHAT}

@@ -31,7 +31,7 @@ ASKED: dict[str, dict[str, Any]] = {
 
 
 def summary(path: str, whole: Any) -> tuple[str, str, str]:
-    """What was thought, what is called, and why it ended."""
+    """The reasoning, the calls, and the finish reason."""
     if path == CHAT:
         (choice,) = whole["choices"]
         message = choice["message"]
@@ -46,16 +46,14 @@ def summary(path: str, whole: Any) -> tuple[str, str, str]:
 
 @everywhere
 @pytest.mark.parametrize("path", ASKED)
-async def test_a_call_in_the_reasoning_with_nothing_behind_it_is_called(
-    path: str, theirs: bool
-) -> None:
+async def test_a_call_at_the_end_of_the_reasoning_counts(path: str, theirs: bool) -> None:
     thought, name, reason = summary(path, await ask(path, ASKED[path], SAID, theirs=theirs))
     assert (thought, name) == ("I will look.", "now")
     assert reason in ("tool_calls", "tool_use", "completed")
 
 
 @everywhere
-async def test_a_limit_right_behind_it_leaves_it_a_thought(theirs: bool) -> None:
+async def test_a_limit_right_after_it_leaves_it_reasoning(theirs: bool) -> None:
     said = f"<think>\nI could {CALL}"
     (choice,) = (await ask(CHAT, ASKED[CHAT], said, cut=True, theirs=theirs))["choices"]
     assert choice["finish_reason"] == "length"

@@ -1,4 +1,4 @@
-"""Reasoning and tool calls that a server leaves in its texts are told apart here."""
+"""The gateway separates reasoning and tool calls that a server leaves in its text."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def chat(**fields: Any) -> dict[str, Any]:
 
 
 def assembled(seen: list[Any]) -> dict[str, Any]:
-    """The message that a chat's chunks spell, as a client puts it together."""
+    """The message that a chat's chunks add up to for a client."""
     message: dict[str, Any] = {"content": "", "reasoning_content": "", "tool_calls": []}
     for each in seen:
         for choice in each["choices"]:
@@ -64,7 +64,7 @@ def assembled(seen: list[Any]) -> dict[str, Any]:
     return message
 
 
-async def test_a_chat_has_its_reasoning_and_its_calls_told_apart() -> None:
+async def test_a_chat_has_its_reasoning_and_calls_separated() -> None:
     said = completion(*texts(*(SAID[start : start + 3] for start in range(0, len(SAID), 3))))
     async with chat_server(said) as (stand_in, url), server(relayed(url)) as client:
         streamed = await client.post(CHAT, json=chat(stream=True, x_unknown=[1]))
@@ -92,7 +92,7 @@ async def test_a_chat_has_its_reasoning_and_its_calls_told_apart() -> None:
     assert first[1]["tool_choice"] == "none"
 
 
-async def test_a_message_and_a_response_have_them_told_apart_too() -> None:
+async def test_a_message_and_a_response_have_them_separated_too() -> None:
     said = completion(*texts(SAID[:50], SAID[50:]))
     tool = {"name": "look", "input_schema": {}}
     async with chat_server(said) as (stand_in, url), server(relayed(url)) as client:
@@ -109,7 +109,7 @@ async def test_a_message_and_a_response_have_them_told_apart_too() -> None:
     assert kinds == ["reasoning", "message", "function_call"]
 
 
-async def test_what_the_server_told_apart_itself_passes_as_it_is() -> None:
+async def test_what_the_server_separated_itself_passes_unchanged() -> None:
     call = {"index": 0, "id": "c9", "function": {"name": "look", "arguments": '{"at":1}'}}
     said = completion({"reasoning_content": "Hm."}, *texts("Yes."), {"tool_calls": [call]})
     async with chat_server(said) as (_, url), server(relayed(url)) as client:
@@ -156,7 +156,7 @@ async def test_several_choices_with_their_log_probabilities() -> None:
     ],
     ids=["plain", "effort", "no effort", "switched off", "guided", "forced"],
 )
-async def test_a_template_that_begins_the_reasoning_does_so_unless_told_otherwise(
+async def test_a_template_that_starts_the_reasoning_does_so_by_default(
     fields: dict[str, Any], reasons: bool
 ) -> None:
     said = completion(*texts("So be it", ".</think>", "Yes."))
@@ -169,7 +169,7 @@ async def test_a_template_that_begins_the_reasoning_does_so_unless_told_otherwis
         assert message["content"] == "So be it.</think>Yes."
 
 
-async def test_completions_are_no_chats_and_pass_as_they_are() -> None:
+async def test_completions_pass_unchanged() -> None:
     async with chat_server() as (stand_in, url), server(relayed(url)) as client:
         answer = b'{"model":"theirs","choices":[{"text":"<think>"}]}'
         stand_in.routes["/v1/completions"] = lambda _: answer
@@ -183,7 +183,7 @@ def generation() -> ChatGeneration:
 
 
 def message_of(pieces: list[bytes]) -> tuple[Message, Finished]:
-    """The message that a stream spells, however it is cut."""
+    """The message that a stream adds up to, however it is split."""
     completed, stream = Completion(FORMAT, 1, "x"), EventReader()
     said = []
     for piece in pieces:
@@ -247,7 +247,7 @@ CHUNKS = st.fixed_dictionaries(
 
 
 @given(chunks=st.lists(CHUNKS | JSON, max_size=4))
-def test_whatever_a_server_sends_it_is_an_answer_or_a_failure_of_its_own(chunks: list[Any]) -> None:
+def test_any_bytes_from_a_server_are_an_answer_or_its_failure(chunks: list[Any]) -> None:
     completed = Completion(FORMAT, 1, "x")
     with suppress(EnginixError):
         completed.read([json.dumps(chunk).encode() for chunk in chunks])
@@ -344,7 +344,7 @@ def test_two_calls_under_one_number_are_two(form: str) -> None:
     assert choice.finished(1, 1, 0).reason == "tool_calls"
 
 
-def test_an_id_of_its_own_for_every_piece_makes_no_calls_of_them() -> None:
+def test_a_new_id_for_every_chunk_does_not_start_a_new_call() -> None:
     choice = Choice(ReplyFormat())
     said: list[Any] = []
     for number, piece in enumerate(("", '{"x"', ":1", "}", "")):
@@ -383,7 +383,9 @@ def test_arguments_that_are_none_or_no_object_become_one(
         (call_of("1", "f", A, index=0), [A]),
     ],
 )
-def test_what_a_server_s_limit_cut_is_not_completed(call: dict[str, Any], left: list[str]) -> None:
+def test_a_call_truncated_by_a_server_is_not_completed(
+    call: dict[str, Any], left: list[str]
+) -> None:
     choice = Choice(ReplyFormat())
     said = choice.read({"delta": {"tool_calls": [call]}, "finish_reason": "length"})
     message = collect(said)  # type: ignore[arg-type]
@@ -413,15 +415,13 @@ def test_a_server_that_claims_calls_and_sent_half_a_one_is_not_believed() -> Non
     ],
     ids=["nameless", "mixed"],
 )
-def test_calls_that_cannot_be_told_apart_are_a_failure_and_no_guess(
-    calls: list[Any], words: str
-) -> None:
+def test_ambiguous_calls_are_an_error_and_not_guessed(calls: list[Any], words: str) -> None:
     choice = Choice(ReplyFormat())
     with pytest.raises(GenerationFailed, match=words):
         choice.read({"delta": {"tool_calls": calls}, "finish_reason": "stop"})
 
 
-async def test_many_translated_streams_at_once_keep_their_texts_apart() -> None:
+async def test_concurrent_translated_streams_keep_their_texts_separate() -> None:
     async with chat_server() as (stand_in, url), server(relayed(url)) as client:
         stand_in.routes[CHAT] = lambda asked: completion(
             *texts(*asked["messages"][0]["content"] * 20)

@@ -1,4 +1,4 @@
-"""Agents shorten a conversation when they read the words they know, and give up at all others."""
+"""Agents shorten a conversation only after an error message that they recognise."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def body(path: str, text: str) -> dict[str, Any]:
 @pytest.mark.parametrize("text", [LONG, LONGER], ids=["counted", "not counted to its end"])
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("path", [CHAT, RESPONSES, COMPLETIONS, MESSAGES])
-async def test_a_prompt_that_is_too_long_is_told_in_words_that_agents_know(
+async def test_a_prompt_that_is_too_long_gets_the_message_that_agents_parse(
     path: str, stream: bool, text: str
 ) -> None:
     async with server(served(FakeBackend(ids("Hi")), context=512)) as client:
@@ -108,7 +108,7 @@ REFUSALS = [
 @pytest.mark.parametrize("refused", REFUSALS, ids=["vllm", "old vllm", "llama", "a", "b", "sglang"])
 @pytest.mark.parametrize("path", [CHAT, RESPONSES, MESSAGES])
 @pytest.mark.parametrize("speaks", [False, True], ids=["asked as chats", "passed on"])
-async def test_another_servers_words_for_it_become_those_that_agents_know(
+async def test_another_servers_message_becomes_the_one_that_agents_parse(
     path: str, refused: tuple[int, dict[str, Any]], speaks: bool
 ) -> None:
     status, said = refused
@@ -150,7 +150,7 @@ async def test_a_stream_of_responses_says_it_where_codex_looks(speaks: bool) -> 
     assert seen[-1]["response"]["error"]["code"] == "context_length_exceeded"
 
 
-async def test_a_wish_for_more_tokens_than_there_is_room_for_is_not_a_long_prompt() -> None:
+async def test_a_max_tokens_beyond_the_context_is_not_a_long_prompt() -> None:
     words = (
         "'max_tokens' or 'max_completion_tokens' is too large: 4096. This model's maximum context "
         "length is 512 tokens and your request has 30 input tokens (4096 > 512 - 30)."
@@ -167,7 +167,7 @@ async def test_a_wish_for_more_tokens_than_there_is_room_for_is_not_a_long_promp
     assert "prompt is too long" not in answer.text
 
 
-async def test_a_full_queue_says_how_long_to_wait_in_words() -> None:
+async def test_a_full_queue_says_in_its_message_how_long_to_wait() -> None:
     async with chat_server() as (stand_in, url):
         stand_in.status = 429
         stand_in.routes[CHAT] = lambda _: b'{"error": {"message": "busy"}}'

@@ -1,4 +1,4 @@
-"""Dialects that a model's own server does not speak, by way of its chat completions."""
+"""Dialects that a model's server does not support, translated to its chat completions."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ async def test_a_message_is_streamed_from_chat_completions() -> None:
     }
 
 
-async def test_a_whole_message_is_the_stream_nobody_asked_for() -> None:
+async def test_a_message_without_streaming_is_the_concatenated_stream() -> None:
     async with chat_server(CALL) as (stand_in, url), server(relayed(url)) as client:
         tool = {"name": "look", "description": "Looks.", "input_schema": LOOK}
         answer = (await client.post(MESSAGES, json=message(tools=[tool]))).json()
@@ -128,7 +128,7 @@ HISTORY = [
 ]
 
 
-async def test_what_was_said_goes_back_as_chat_messages() -> None:
+async def test_the_history_is_sent_back_as_chat_messages() -> None:
     async with chat_server(HELLO) as (stand_in, url), server(relayed(url)) as client:
         await client.post(MESSAGES, json=message(messages=HISTORY))
     (asked,) = stand_in.asked_at(CHAT)
@@ -147,7 +147,7 @@ async def test_what_was_said_goes_back_as_chat_messages() -> None:
 
 @asynccontextmanager
 async def trtllm(reasoning_parser: str | None = None) -> AsyncIterator[tuple[TrtllmServer, str]]:
-    """The stand-in for trtllm-serve, which refuses every field that it does not know."""
+    """The stand-in for trtllm-serve, which rejects unknown fields."""
     stand_in = TrtllmServer("theirs", reasoning_parser)
     listening = await asyncio.start_server(stand_in.serve, "127.0.0.1", 0)
     try:
@@ -157,7 +157,7 @@ async def trtllm(reasoning_parser: str | None = None) -> AsyncIterator[tuple[Trt
         stand_in.close()
 
 
-async def test_a_server_that_refuses_reasoning_in_messages_is_asked_without_it() -> None:
+async def test_a_server_that_refuses_reasoning_in_messages_gets_none() -> None:
     said = {"role": "assistant", "content": "Yes.", "reasoning_content": "Hm."}
     chat = {"model": "ours", "messages": [*user("Hi"), said, *user("And?")]}
     asked = [
@@ -175,7 +175,7 @@ async def test_a_server_that_refuses_reasoning_in_messages_is_asked_without_it()
     assert not any("reasoning_content" in str(body) for body in stand_in.asked)
 
 
-async def test_trtllm_serve_takes_every_wish_that_it_can_fulfil() -> None:
+async def test_trtllm_serve_gets_every_option_it_supports() -> None:
     wishes = {
         "temperature": 0.5,
         "top_p": 0.9,
@@ -197,7 +197,7 @@ async def test_trtllm_serve_takes_every_wish_that_it_can_fulfil() -> None:
     assert second.json()["output"][0]["content"][0]["text"] == "The capital of France is Paris."
 
 
-async def test_every_wish_is_sent_in_the_words_of_chat_completions() -> None:
+async def test_every_option_is_sent_under_its_chat_completions_name() -> None:
     wishes = {
         "temperature": 0.5,
         "top_p": 0.9,
@@ -258,7 +258,7 @@ async def test_images_are_shown_to_a_server_that_may_see_them() -> None:
     assert "messages[0].content[0].source: expected base64" in refused["error"]["message"]
 
 
-async def test_an_answer_that_was_begun_is_gone_on_with_by_vllm() -> None:
+async def test_vllm_continues_a_prefilled_answer() -> None:
     said = [*user("Hi"), {"role": "assistant", "content": "Hel"}]
     async with chat_server(HELLO) as (stand_in, url), server(relayed(url, "vllm")) as client:
         await client.post(MESSAGES, json=message(messages=said))
@@ -292,7 +292,7 @@ async def test_one_call_at_a_time_ends_the_answer_before_the_second() -> None:
     assert said["stop_reason"] == "tool_use"
 
 
-async def test_more_tokens_than_fit_are_a_wish_for_all_there_is() -> None:
+async def test_more_tokens_than_fit_means_as_many_as_fit() -> None:
     words = b'{"message":"max_tokens is too large: 50. The maximum context length is 32 tokens"}'
     async with chat_server() as (stand_in, url), server(relayed(url)) as client:
 
@@ -305,7 +305,7 @@ async def test_more_tokens_than_fit_are_a_wish_for_all_there_is() -> None:
     assert said["content"] == [{"type": "text", "text": "Hello!"}]
 
 
-async def test_a_server_without_usage_has_its_pieces_counted() -> None:
+async def test_chunks_count_as_tokens_for_a_server_without_usage() -> None:
     answer = completion({"reasoning": "Hm"}, *texts("Hel", "lo"), usage=None)
     async with chat_server(answer) as (_, url), server(relayed(url)) as client:
         said = (await client.post(RESPONSES, json=response())).json()
@@ -332,7 +332,7 @@ async def test_a_server_that_speaks_the_dialect_is_passed_through_as_it_is() -> 
     assert stand_in.asked == [(MESSAGES, {**message(x_unknown=1), "model": UPSTREAM})]
 
 
-async def test_a_route_that_is_missing_is_tried_once_a_minute() -> None:
+async def test_a_missing_route_is_retried_once_a_minute() -> None:
     now = 0.0
     async with chat_server(HELLO) as (stand_in, url):
         backend = OpenAIBackend("stand-in", url, UPSTREAM, clock=lambda: now)
@@ -344,7 +344,7 @@ async def test_a_route_that_is_missing_is_tried_once_a_minute() -> None:
     assert len(stand_in.asked_at(CHAT)) == 4
 
 
-async def test_a_server_that_was_away_is_asked_again_at_once() -> None:
+async def test_a_server_that_was_away_is_retried_at_once() -> None:
     async with chat_server(HELLO) as (_, url), server(model := relayed(url)) as client:
         await client.post(MESSAGES, json=message())
         assert model.backend.lacks(MESSAGES)
@@ -379,7 +379,7 @@ async def test_every_way_to_lack_a_route_is_understood(refusal: tuple[int, bytes
     assert said.json()["content"][0]["text"] == "Hello!"
 
 
-async def test_a_404_about_what_was_asked_is_the_answer() -> None:
+async def test_a_404_about_the_request_is_the_answer() -> None:
     words = b'{"error":{"message":"Response with id resp_1 not found.","param":"response_id"}}'
     async with chat_server(HELLO) as (stand_in, url), server(relayed(url)) as client:
         stand_in.status = 404
@@ -489,7 +489,9 @@ async def test_a_client_that_leaves_closes_the_servers_connection_within_100_ms(
 
 @pytest.mark.parametrize("path", [MESSAGES, CHAT])
 @pytest.mark.parametrize("after", [0, 2])
-async def test_a_server_that_falls_silent_in_a_stream_is_given_up(path: str, after: int) -> None:
+async def test_a_server_that_falls_silent_in_a_stream_is_disconnected(
+    path: str, after: int
+) -> None:
     async with chat_server(HELLO) as (stand_in, url):
         stand_in.stays_after = after
         backend = OpenAIBackend("stand-in", url, UPSTREAM, silence=0.05)
@@ -504,7 +506,7 @@ async def test_a_server_that_falls_silent_in_a_stream_is_given_up(path: str, aft
     assert whole.status_code == 504
 
 
-async def test_a_client_that_left_before_anything_was_asked_costs_nothing() -> None:
+async def test_a_client_that_left_early_causes_no_request() -> None:
     async with chat_server(HELLO) as (stand_in, url), application(relayed(url)) as app:
         call = Call(app, MESSAGES, message())
         call.leave()
@@ -533,7 +535,7 @@ async def test_tokens_are_counted_by_a_llama_server_in_two_steps() -> None:
     assert said.json() == {"input_tokens": 3}
 
 
-async def test_a_server_that_counts_itself_is_asked_nothing_else() -> None:
+async def test_a_server_that_counts_tokens_itself_gets_no_other_request() -> None:
     async with chat_server() as (stand_in, url), server(relayed(url)) as client:
         stand_in.routes[COUNT] = lambda _: b'{"input_tokens":42}'
         said = await client.post(COUNT, json={"model": "ours", "messages": user("Hi")})

@@ -1,4 +1,4 @@
-"""Every type that clients send, as docs/dialects.md says, against the live application."""
+"""Tests every type in docs/dialects.md against the live application."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def sample(row: Row) -> dict[str, Any]:
 
 
 def body(row: Row, *, answered: bool = False) -> tuple[str, dict[str, Any]]:
-    """A request with the type in it, in the history or in the message that is to be answered."""
+    """A request with the type in the history or in the message to be answered."""
     path, _, what = row.section.partition(": ")
     said = sample(row)
     if path == CHAT:
@@ -143,7 +143,7 @@ def body(row: Row, *, answered: bool = False) -> tuple[str, dict[str, Any]]:
 
 
 async def answer(path: str, asked: dict[str, Any]) -> tuple[int, str, str]:
-    """The status, the prompt that the model read, and the body."""
+    """The status, the model's prompt, and the body."""
     backend = FakeBackend(ids("Yes."))
     async with server(served(backend, context=2048)) as client:
         response = await client.post(path, json=asked)
@@ -182,14 +182,14 @@ async def test_every_type_is_read_noted_passed_over_or_refused_as_the_table_says
     [row for row in rows() if row.done == "noted"],
     ids=lambda row: f"{row.section}: {row.type}",
 )
-async def test_what_a_model_cannot_see_is_refused_where_it_is_to_be_answered(row: Row) -> None:
+async def test_an_unreadable_part_is_refused_in_the_message_to_be_answered(row: Row) -> None:
     status, _, text = await answer(*body(row, answered=True))
     assert status == 400
     assert "this model reads text" in text
 
 
 @pytest.mark.parametrize("path", [CHAT, RESPONSES, MESSAGES])
-async def test_a_message_of_nothing_that_is_read_is_no_empty_prompt(path: str) -> None:
+async def test_a_message_without_readable_parts_is_not_an_empty_prompt(path: str) -> None:
     said = [{"role": "user", "content": [{**STRANGE, "type": INVENTED}]}]
     named = {"input" if path == RESPONSES else "messages": said}
     status, _, text = await answer(path, {**named, "max_tokens": 5})

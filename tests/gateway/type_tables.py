@@ -37,7 +37,7 @@ def rows() -> list[Row]:
 
 
 def described_versions() -> dict[str, str]:
-    """Package -> the version that the tables say they are of."""
+    """Package -> its version according to the tables."""
     text = DOCUMENT.read_text(encoding="utf-8")
     return dict(re.findall(r"\b(openai|anthropic) (\d+\.\d+\.\d+)", text))
 
@@ -47,7 +47,7 @@ def are_installed() -> bool:
 
 
 def check_type(name: str, value: Any) -> None:
-    """Validate as the openai package declares it, where that is installed and knows these types."""
+    """Validate with the openai package's types, if it is installed and has them."""
     try:
         installed = version("openai")
     except PackageNotFoundError:

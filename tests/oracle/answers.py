@@ -30,7 +30,7 @@ LAST_EVENTS = {
 def answer_faults(
     method: str, path: str, status: int, kind: str, body: bytes, *, whole: bool, ours: bool
 ) -> list[str]:
-    """What is wrong with an answer; `whole`: it was read to its end; `ours`: not passed on."""
+    """The errors of an answer; `whole`: it was read completely; `ours`: not passed through."""
     path = path.split("?")[0]
     if status >= 400 and method in ("GET", "POST", "DELETE"):
         return _error_faults(path, body) if ours and body and path.startswith("/v1/") else []

@@ -1,4 +1,4 @@
-"""Holds a JSON value to the shapes of tests/recordings/shapes, and says every place it differs.
+"""Compares a JSON value with the shapes of tests/recordings/shapes and lists every difference.
 
 A shape is a table of fields. `name?` may be absent; every other field must be there. A field that
 the shape does not name is a fault, unless the shape has `*`. Types are written `string`, `integer`,
@@ -30,7 +30,7 @@ Shape = dict[str, str]
 
 @cache
 def shapes() -> dict[str, Shape]:
-    """All shapes by name, without the names of the types they were made from."""
+    """All shapes by name, without the names of their source types."""
     found: dict[str, Shape] = {}
     for file in sorted(DIRECTORY.glob("*.json")):
         for name, shape in json.loads(file.read_text(encoding="utf-8")).items():
@@ -40,7 +40,7 @@ def shapes() -> dict[str, Shape]:
 
 
 def faults(value: Any, kind: str, where: str = "") -> list[str]:
-    """Every place at which `value` is not of `kind`."""
+    """Every path at which `value` is not of `kind`."""
     choices = alternatives(kind)
     alike = [choice for choice in choices if _may_be(value, choice)]
     for choice in choices:
@@ -54,7 +54,7 @@ def faults(value: Any, kind: str, where: str = "") -> list[str]:
 
 @cache
 def alternatives(kind: str) -> tuple[str, ...]:
-    """The parts of a type between those `|` that stand in no bracket and no literal."""
+    """Split a type at each `|` outside brackets and literals."""
     parts, depth, quoted, start = [], 0, False, 0
     for place, character in enumerate(kind):
         if character == "'":
@@ -103,7 +103,7 @@ def _object_faults(value: dict[str, Any], shape: Shape, name: str, where: str) -
 
 
 def _may_be(value: Any, kind: str) -> bool:
-    """Whether a value of that JSON type can be of this kind at all."""
+    """Whether a value of that JSON type can be of this kind."""
     if isinstance(value, list):
         return kind[0] == "["
     return isinstance(value, dict) and (kind in shapes() or kind[0] == "{")

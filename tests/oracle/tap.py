@@ -1,4 +1,4 @@
-"""Listens to every HTTP client of the tests, the SDKs' among them, and judges what it hears.
+"""Intercepts every HTTP client of the tests, including the SDKs', and checks the answers.
 
 Transports are wrapped where httpx makes them, so that no test has to ask for it. What is wrong is
 kept until the test's end: raised in the middle of a client's reading it would be taken for a
@@ -21,7 +21,7 @@ _found: list[str] = []
 
 
 def take_faults() -> list[str]:
-    """What was wrong since the last time."""
+    """The errors since the last call."""
     found = list(_found)
     _found.clear()
     return found
@@ -30,7 +30,7 @@ def take_faults() -> list[str]:
 def check(
     method: str, path: str, status: int, kind: str, body: bytes, *, whole: bool, ours: bool
 ) -> None:
-    """Keep what is wrong with one answer."""
+    """Record one answer's errors."""
     for fault in answer_faults(method, path, status, kind, body, whole=whole, ours=ours):
         _found.append(f"{method} {path}: {fault}")
 
@@ -63,7 +63,7 @@ class Heard:
 
 
 def _streams(library: Any) -> tuple[Any, Any]:
-    """The streams of that library that are listened to while a client reads them."""
+    """That library's streams, recorded while a client reads them."""
 
     class Stream(library.SyncByteStream):  # type: ignore[misc, name-defined]
         def __init__(self, stream: Any, heard: Heard) -> None:
@@ -122,7 +122,7 @@ def _is_of_interest(request: Any, response: Any) -> bool:
 
 
 def listen() -> None:
-    """Once, before the first client is made."""
+    """Call once, before the first client is created."""
     # The second is what newer SDKs bring; neither SDK is packaged everywhere.
     for name in ("httpx", "httpx2"):
         if find_spec(name):

@@ -1,4 +1,4 @@
-"""The oracle itself: it finds what it is there to find, in every dialect."""
+"""The oracle itself: it detects every kind of error, in every dialect."""
 
 from __future__ import annotations
 
@@ -63,7 +63,9 @@ OPTIONAL = {
 
 @pytest.mark.parametrize("text", [TEXT, CALL])
 @pytest.mark.parametrize("path", REQUESTS)
-async def test_a_required_field_that_a_whole_answer_lacks_is_missed(path: str, text: str) -> None:
+async def test_a_required_field_missing_from_a_complete_answer_is_reported(
+    path: str, text: str
+) -> None:
     kind, body = await answer(path, text, stream=False)
     document = json.loads(body)
     assert judged(path, kind, body) == []
@@ -98,7 +100,7 @@ async def test_a_stream_that_lost_an_event_is_found() -> None:
         assert judged(path, kind, without_end), path
 
 
-async def test_what_a_client_hears_is_kept_until_the_tests_end() -> None:
+async def test_a_clients_answers_are_kept_until_the_test_ends() -> None:
     _, body = await answer("/v1/chat/completions", TEXT, stream=False)
     document = json.loads(body)
     del document["choices"][0]["logprobs"]
@@ -184,7 +186,7 @@ def test_alternatives_are_separated_outside_of_brackets() -> None:
 
 
 def removals(document: Any) -> list[Callable[[Any], str]]:
-    """What takes one field each out of a copy, and says its name."""
+    """Functions that each remove one field from a copy and return its name."""
     found: list[Callable[[Any], str]] = []
 
     def walk(value: Any, path: tuple[Any, ...]) -> None:

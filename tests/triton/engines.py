@@ -1,4 +1,4 @@
-"""Engines of kind tensorrt-llm as far as anything can be told of them without a GPU."""
+"""Engines of kind tensorrt-llm for tests without a GPU."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def tensorrt_llm_manifest(ranks: int = 1, **changes: Any) -> Manifest:
 
 
 def write_engine(directory: Path, ranks: int) -> Manifest:
-    """An engine whose rank files hold nothing that TensorRT could load."""
+    """An engine whose rank files TensorRT could not load."""
     directory.mkdir(parents=True)
     (directory / "config.json").write_text(json.dumps(CONFIG))
     (directory / "tokenizer.json").write_text("{}")

@@ -1,7 +1,7 @@
 """Compare two recordings: `python compare.py KEPT NEW`; exit status 1 where weights differ.
 
 Packed weights and block scales depend on the weights alone and must be equal. An activation scale
-depends on sums whose order is the processor's; that it differs is said, and is no failure.
+depends on sums whose order is the processor's; a difference is reported but is no failure.
 """
 
 from __future__ import annotations

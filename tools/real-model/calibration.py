@@ -1,9 +1,9 @@
-"""Writes what a model is shown while it is quantized, for tools/demo-checkpoint/quantize.py.
+"""Writes the calibration data for tools/demo-checkpoint/quantize.py.
 
     python calibration.py CHECKPOINT OUT.json
 
 Chats of the model's own template, and English prose: Python's documentation of its own modules.
-The text and the prompts that the result is judged by are not among them.
+They contain none of the texts and prompts of the evaluation.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ QUESTIONS = (
     "How long does it take to roast a chicken?",
     "Who painted the Mona Lisa?",
 )
-# Those whose documentation is prose.
+# Modules whose documentation is prose.
 MODULES = ("argparse", "decimal", "doctest", "logging", "pickle", "random", "socket", "unittest")
 LONGEST = 256
 

@@ -2,7 +2,7 @@
 
     python gguf_to_checkpoint.py MODEL.gguf OUT
 
-Weights are dequantized: what the GGUF has lost stays lost, so this is a model of its own. Needs
+Weights are dequantized: the GGUF's loss remains, so the result is a different model. Needs
 gguf, torch, safetensors and tokenizers.
 """
 

@@ -1,4 +1,4 @@
-"""What transformers says of given texts, token by token.
+"""Computes transformers' log probabilities of given texts, token by token.
 
     python reference.py CHECKPOINT < windows.jsonl
 
@@ -9,7 +9,7 @@ out:   {"logprobs": [...], "margins": [...], "gaps": [...]}
        chooses it too
 
 An NVFP4 checkpoint is dequantized first; weights and sums are float32, so that the numbers are
-those of the weights and not of an arithmetic. Needs torch and transformers.
+those of the weights alone. Needs torch and transformers.
 """
 
 from __future__ import annotations

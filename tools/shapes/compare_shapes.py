@@ -47,7 +47,7 @@ def with_types(directory: Path) -> Iterator[tuple[str, dict[str, str], type[Base
 
 
 def compare(name: str, fields: dict[str, str], model: type[BaseModel]) -> Iterator[str]:
-    """What the SDK would miss in an answer of this shape, or not understand."""
+    """What the SDK would miss in an answer of this shape, or reject."""
     for key, field in model.model_fields.items():
         known = field.alias or key
         if field.is_required() and known not in fields:
@@ -64,7 +64,7 @@ def compare(name: str, fields: dict[str, str], model: type[BaseModel]) -> Iterat
 
 
 def unshared(name: str, fields: dict[str, str], model: type[BaseModel]) -> Iterator[str]:
-    """What only one side knows; no fault."""
+    """Fields that only one side has, which is no error."""
     theirs = {field.alias or key for key, field in model.model_fields.items()}
     ours = {key.removesuffix("?") for key in fields} - {"*"}
     for key in sorted(ours - theirs):
@@ -75,7 +75,7 @@ def unshared(name: str, fields: dict[str, str], model: type[BaseModel]) -> Itera
 
 
 def parts(kind: Any) -> Iterator[Any]:
-    """The alternatives of a type, without what is only said about it."""
+    """The alternatives of a type, without annotations."""
     origin = get_origin(kind)
     if origin is Annotated:
         yield from parts(get_args(kind)[0])

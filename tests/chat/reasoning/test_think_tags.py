@@ -23,7 +23,7 @@ def test_an_unclosed_block_is_reasoning(chunk: int) -> None:
 
 
 @every_chunk_size
-def test_an_empty_block_is_no_reasoning(chunk: int) -> None:
+def test_an_empty_block_causes_no_reasoning(chunk: int) -> None:
     assert heard("<think>\n\n</think>\n\nParis.", chunk) == Message("Paris.", "", ())
 
 
@@ -38,7 +38,7 @@ def test_indentation_of_the_answer_s_first_line_stays(chunk: int) -> None:
 
 
 @every_chunk_size
-def test_a_begun_closing_tag_at_the_end_is_not_lost(chunk: int) -> None:
+def test_a_partial_closing_tag_at_the_end_is_not_lost(chunk: int) -> None:
     assert heard("<think>a </thi", chunk).reasoning == "a </thi"
 
 
@@ -61,7 +61,7 @@ def test_brackets_are_read_as_tags_are(chunk: int) -> None:
     assert message == Message("Done <think>.", "plan [x]", ())
 
 
-def test_each_chunk_of_reasoning_is_an_event_of_its_own() -> None:
+def test_each_chunk_of_reasoning_is_a_separate_event() -> None:
     parts = ["<think>", "\n", "I", " know", ".\n", "</think>", "\n\n", "Paris", "."]
     assert events_of(parts) == [
         Reasoning("I"),

@@ -60,7 +60,7 @@ def test_references_of_a_schema_still_lead_to_its_own_definitions() -> None:
     assert is_valid(held, {"name": "g", "arguments": {"root": {"city": "Rome"}}})
 
 
-def test_a_schema_that_refers_to_itself_as_a_whole_keeps_doing_so() -> None:
+def test_a_schema_that_references_its_root_keeps_its_meaning() -> None:
     nested = {"type": "object", "properties": {"inner": {"$ref": "#"}}}
     held = schema("hermes-json", tool("f", nested))
     assert is_valid(held, {"name": "f", "arguments": {"inner": {"inner": {}}}})
@@ -122,7 +122,7 @@ def test_where_calls_have_no_marker_one_schema_tells_answer_and_call_apart() -> 
         ({"properties": {"a": {"$ref": "#/properties/a"}}}, "form a cycle"),
     ],
 )
-def test_a_schema_that_no_grammar_can_follow_is_the_requests_mistake(
+def test_a_schema_that_no_grammar_can_express_is_a_request_error(
     parameters: dict[str, Any], problem: str
 ) -> None:
     functions = functions_of([tool("f", {"type": "object", **parameters})], strict_only=False)
@@ -162,7 +162,7 @@ KIND = {"kind": {"enum": ["a", "b"]}}
         ({**A, "not": {"properties": {"a": {"const": 2}}}}, {"a": 1}),
     ],
 )
-def test_what_a_schema_allows_in_several_places_stays_possible(
+def test_properties_from_several_schemas_stay_possible(
     parameters: dict[str, Any], arguments: dict[str, Any]
 ) -> None:
     assert is_valid(parameters, arguments)
@@ -217,7 +217,7 @@ def test_a_grammar_knows_the_items_of_a_tuple_one_by_one(keyword: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a>b", "<a", "a\nb", " a", ""])
-def test_a_name_that_a_tag_cannot_hold_is_refused(name: str) -> None:
+def test_a_name_that_a_tag_cannot_express_is_refused(name: str) -> None:
     with pytest.raises(RequestError, match="call format cannot express the name"):
         grammar({"properties": {name: {}}})
 
@@ -234,7 +234,7 @@ def test_a_name_that_a_tag_cannot_hold_is_refused(name: str) -> None:
         {"allOf": [{"required": 5}, {"required": []}]},
     ],
 )
-def test_a_schema_with_odd_values_has_a_grammar_all_the_same(odd: dict[str, Any]) -> None:
+def test_a_schema_with_odd_values_still_has_a_grammar(odd: dict[str, Any]) -> None:
     assert "<parameter=x>" in grammar({"properties": {"x": odd}})
 
 
@@ -249,7 +249,7 @@ def test_schemas_that_double_at_every_step_are_refused_soon() -> None:
         grammar({**doubled, "$ref": "#/$defs/D0"})
 
 
-def test_a_grammar_writes_strings_as_they_are_wherever_the_schema_says_string() -> None:
+def test_a_grammar_writes_strings_verbatim_if_the_schema_says_string() -> None:
     size = {"type": "string", "enum": ["s", "m"]}
     referred = {"$defs": {"S": size}, "properties": {"x": {"allOf": [{"$ref": "#/$defs/S"}]}}}
     for parameters in (
@@ -268,14 +268,14 @@ def test_a_string_with_no_possible_value_is_refused() -> None:
 @pytest.mark.parametrize(
     "parameters", [{"properties": {"a": {}}}, {"type": ["object", "null"]}, {"anyOf": [{}]}]
 )
-def test_arguments_are_an_object_whatever_the_schema_leaves_open(parameters: Any) -> None:
+def test_arguments_are_an_object_even_if_the_schema_allows_others(parameters: Any) -> None:
     held = schema("hermes-json", tool("f", parameters))
     assert is_valid(held, {"name": "f", "arguments": {}})
     assert not is_valid(held, {"name": "f", "arguments": "text"})
     assert not is_valid(held, {"name": "f", "arguments": None})
 
 
-def test_parameters_of_another_type_than_an_object_are_refused() -> None:
+def test_parameters_that_are_not_an_object_are_refused() -> None:
     with pytest.raises(RequestError, match="the parameters of f have type 'string'"):
         schema("hermes-json", tool("f", {"type": "string"}))
 

@@ -10,14 +10,14 @@ CALL = f"<tool_call>\n{WEATHER}\n</tool_call>"
 
 
 @every_chunk_size
-def test_a_call_is_no_text(chunk: int) -> None:
+def test_a_call_is_not_text(chunk: int) -> None:
     message = heard(CALL, chunk)
     assert calls(message) == [("get_weather", {"city": "Paris"})]
     assert message.content == ""
 
 
 @every_chunk_size
-def test_text_before_between_and_behind_calls_stays(chunk: int) -> None:
+def test_text_before_between_and_after_calls_stays(chunk: int) -> None:
     message = heard(f"Let me look.\n{CALL}\nAnd more:\n{CALL}\n\nDone.", chunk)
     assert message.content == "Let me look.\nAnd more:\nDone."
     assert len(message.tool_calls) == 2
@@ -92,7 +92,7 @@ def test_a_call_is_understood_as_models_write_it(body: str, arguments: object, c
         "<tool_call>",
     ],
 )
-def test_what_is_no_call_is_text_to_the_last_letter(text: str, chunk: int) -> None:
+def test_text_that_is_not_a_call_stays_complete(text: str, chunk: int) -> None:
     assert heard(text, chunk) == Message(text, "", ())
 
 
@@ -116,7 +116,7 @@ def test_arguments_that_break_off_stay_open_and_lose_no_text(chunk: int) -> None
 
 
 @every_chunk_size
-def test_a_second_object_that_is_no_call_is_text(chunk: int) -> None:
+def test_a_second_object_that_is_not_a_call_is_text(chunk: int) -> None:
     message = heard(f"<tool_call>{WEATHER}{{'bad'}}</tool_call>", chunk)
     assert len(message.tool_calls) == 1
     assert message.content == "{'bad'}</tool_call>"

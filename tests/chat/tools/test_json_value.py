@@ -40,9 +40,7 @@ def test_valid_json_passes_byte_for_byte(
 
 
 @given(value=json_values, escaped=st.booleans(), cut=st.integers(0, 60))
-def test_what_is_let_through_is_the_beginning_of_what_follows(
-    value: Any, escaped: bool, cut: int
-) -> None:
+def test_emitted_text_is_a_prefix_of_the_final_value(value: Any, escaped: bool, cut: int) -> None:
     text = json.dumps([value], ensure_ascii=escaped)
     out, reader = read(text[: cut + 1])
     assert text.startswith(out)
@@ -51,7 +49,7 @@ def test_what_is_let_through_is_the_beginning_of_what_follows(
 
 
 @given(text=st.text('{}[]",:\\u0dD8e1-+.tfn \n👋', max_size=40), chunk=st.integers(1, 5))
-def test_what_has_no_end_is_never_json(text: str, chunk: int) -> None:
+def test_an_unclosed_value_is_never_json(text: str, chunk: int) -> None:
     out, reader = read("{" + text, chunk)
     if reader.done:
         json.loads(out)
@@ -61,7 +59,7 @@ def test_what_has_no_end_is_never_json(text: str, chunk: int) -> None:
 
 
 @given(text=st.text('{}[]",:\\u0dD8e1-+.tfn \n👋', max_size=40), cut=st.integers(0, 40))
-def test_mended_json_begins_with_what_was_let_through_before(text: str, cut: int) -> None:
+def test_repaired_json_starts_with_the_text_emitted_before(text: str, cut: int) -> None:
     assert read("{" + text)[0].startswith(read("{" + text[:cut])[0])
 
 
@@ -79,7 +77,7 @@ def test_mended_json_begins_with_what_was_let_through_before(text: str, cut: int
         ('{"a\n": 1}', '{"a\\n": 1}'),
     ],
 )
-def test_what_models_get_slightly_wrong_is_mended(written: str, mended: str) -> None:
+def test_common_mistakes_of_models_are_repaired(written: str, mended: str) -> None:
     out, reader = read(written)
     assert out == mended
     assert reader.done
@@ -92,11 +90,11 @@ def test_what_models_get_slightly_wrong_is_mended(written: str, mended: str) -> 
     ["{a: 1}", "{'a': 1}", '{"a" 1}', "[1 2]", "[01]", "[.5]", "[1.]", "[NaN]", "[Infinity]",
      "[True]", "[tru]", "[-]", "[1e]", "[,]", "{,}", "[1,,2]", "[}", '{"a":}', '{"a":,}', "<"],
 )  # fmt: skip
-def test_what_cannot_be_mended_is_broken(text: str, chunk: int) -> None:
+def test_json_beyond_repair_is_broken(text: str, chunk: int) -> None:
     assert read(text, chunk)[1].broken
 
 
-def test_levels_beyond_what_readers_can_read_are_broken() -> None:
+def test_nesting_beyond_the_limit_is_broken() -> None:
     assert read("[" * 1000)[1].broken
     assert not read("[" * 100)[1].broken
 
@@ -108,5 +106,5 @@ def test_a_string_streams_and_a_number_waits_for_its_end() -> None:
     assert said == ["{", '"text": "He', "llo", '\\n"', "", "", ', "n": 123}']
 
 
-def test_reading_stops_behind_the_value() -> None:
+def test_reading_stops_after_the_value() -> None:
     assert JsonValue().feed('{"a": {}} rest') == ('{"a": {}}', 9)

@@ -51,7 +51,7 @@ def test_an_answer_with_json_in_it_stays_an_answer(text: str, chunk: int) -> Non
     assert heard(text, chunk) == Message(text, "", ())
 
 
-def test_json_that_is_no_call_flows_as_soon_as_that_is_clear() -> None:
+def test_json_that_is_not_a_call_streams_as_soon_as_that_is_clear() -> None:
     parser = reply_parser(None, "llama3-json", tools_wanted=True)
     assert parser.feed('{"city') == []
     assert collect(parser.feed('": "Pa')).content == '{"city": "Pa'
@@ -59,12 +59,12 @@ def test_json_that_is_no_call_flows_as_soon_as_that_is_clear() -> None:
 
 
 @every_chunk_size
-def test_code_behind_the_python_tag_is_text_without_the_tag(chunk: int) -> None:
+def test_code_after_the_python_tag_is_text_without_the_tag(chunk: int) -> None:
     assert heard("<|python_tag|>import os", chunk).content == "import os"
 
 
 @every_chunk_size
-def test_text_behind_a_call_stays(chunk: int) -> None:
+def test_text_after_a_call_stays(chunk: int) -> None:
     message = heard(f"{CALL}\nThat is the weather.", chunk)
     assert calls(message) == [ONE]
     assert message.content == "That is the weather."

@@ -55,9 +55,7 @@ def test_text_around_a_call_stays(chunk: int) -> None:
         ("[TOOL_CALLS]", ""),
     ],
 )
-def test_what_is_no_call_is_text_without_special_tokens(
-    text: str, content: str, chunk: int
-) -> None:
+def test_text_that_is_not_a_call_has_no_special_tokens(text: str, content: str, chunk: int) -> None:
     message = heard(text, chunk)
     assert (message.content, message.tool_calls) == (content, ())
 

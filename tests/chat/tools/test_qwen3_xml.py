@@ -71,7 +71,7 @@ def written(**values: str) -> str:
         ("broken", "x", "x"),
     ],
 )
-def test_a_value_becomes_what_its_schema_says(
+def test_a_value_has_the_type_of_its_schema(
     name: str, value: str, expected: Any, chunk: int
 ) -> None:
     assert calls(heard(written(**{name: value}), chunk)) == [("f", {name: expected})]
@@ -116,7 +116,7 @@ def test_forgotten_ends_are_understood_on_lines_of_their_own(chunk: int) -> None
 
 
 @every_chunk_size
-def test_an_end_that_no_tag_follows_leaks_nothing_into_the_answer(chunk: int) -> None:
+def test_an_end_without_a_following_tag_leaks_nothing_into_the_answer(chunk: int) -> None:
     value = "A call ends with </parameter> here.\n</parameter>\nAnd\n</function>\nthere."
     message = heard(f"{written(text=value)}\nDone.", chunk)
     assert (calls(message), message.content) == ([("f", {"text": value})], "Done.")
@@ -157,7 +157,7 @@ def test_several_calls_are_heard(between: str, chunk: int) -> None:
         "<tool_call>\n <func",
     ],
 )
-def test_what_is_no_call_is_text_to_the_last_letter(text: str, chunk: int) -> None:
+def test_text_that_is_not_a_call_stays_complete(text: str, chunk: int) -> None:
     assert heard(text, chunk) == Message(text, "", ())
 
 
@@ -236,7 +236,7 @@ REFERRED = {
 
 @every_chunk_size
 @pytest.mark.parametrize("name", ["size", "fixed", "wrapped", "first"])
-def test_a_string_is_known_for_one_wherever_the_schema_says_so(name: str, chunk: int) -> None:
+def test_a_string_is_recognised_wherever_the_schema_declares_it(name: str, chunk: int) -> None:
     definition = {"type": "function", "function": {"name": "f", "parameters": REFERRED}}
     told = speech.heard(
         written(**{name: "5"}), chunk, reasoning=None, tools="qwen3-xml", definitions=[definition]
@@ -245,7 +245,7 @@ def test_a_string_is_known_for_one_wherever_the_schema_says_so(name: str, chunk:
 
 
 @every_chunk_size
-def test_a_schema_that_makes_no_sense_says_nothing_of_its_value(chunk: int) -> None:
+def test_an_invalid_schema_does_not_restrict_its_value(chunk: int) -> None:
     odd = function("f", odd={"type": 5}, lost={"$ref": "#/none"}, choice={"anyOf": 5})
     told = speech.heard(
         written(odd="5", lost="x", choice="[1]"),

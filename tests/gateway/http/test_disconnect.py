@@ -18,7 +18,9 @@ def chat(stream: bool, **body: Any) -> dict[str, Any]:
 
 
 @either
-async def test_a_client_that_left_before_its_body_was_read_asks_nothing(stream: bool) -> None:
+async def test_a_client_that_left_before_its_body_was_read_causes_no_generation(
+    stream: bool,
+) -> None:
     backend = FakeBackend(REPLY)
     async with application(served(backend)) as app:
         call = Call(app, "/v1/chat/completions", chat(stream))

@@ -1,4 +1,4 @@
-"""A web page that the operator did not let in cannot load, unload, or spend the GPU."""
+"""A web page that the operator has not allowed cannot load, unload, or use the GPU."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def test_a_program_sends_no_origin_and_a_page_of_ours_its_own(path: str) -
     assert [answer.status_code for answer in answers] == [expected] * 4
 
 
-async def test_a_named_origin_may_do_what_ours_may() -> None:
+async def test_an_allowed_origin_may_do_what_ours_may() -> None:
     named = Settings(cors_origins=frozenset({"https://chat.example"}))
     everybody = Settings(cors_origins=frozenset({"*"}))
     origin = {"Origin": "https://chat.example", "Sec-Fetch-Site": "cross-site"}
@@ -95,7 +95,7 @@ async def test_reading_needs_no_origin_of_ours() -> None:
             assert (await client.get(path, headers=EVIL)).status_code == 200
 
 
-async def test_a_page_needs_a_known_origin_to_change_what_runs_even_with_a_key() -> None:
+async def test_a_page_needs_an_allowed_origin_to_load_models_even_with_a_key() -> None:
     locked = Settings(api_keys=frozenset({"sk-one"}))
     key = {"X-API-Key": "sk-one"}
     async with ours(locked) as client:
@@ -109,7 +109,9 @@ async def test_a_page_needs_a_known_origin_to_change_what_runs_even_with_a_key()
 @pytest.mark.parametrize(
     "declared", ["text/plain", "application/x-www-form-urlencoded", "", "multipart/form-data"]
 )
-async def test_what_changes_the_server_has_to_be_declared_json(path: str, declared: str) -> None:
+async def test_a_request_that_changes_the_server_must_declare_json(
+    path: str, declared: str
+) -> None:
     async with ours() as client:
         headers = {"Content-Type": declared}
         answer = await client.post(path, content=b'{"model": "demo"}', headers=headers)
@@ -191,7 +193,9 @@ async def test_the_page_cannot_be_shown_inside_of_another() -> None:
         ("", "", False),
     ],
 )
-def test_an_origin_is_ours_when_its_place_was_asked(origin: str, host: str, same: bool) -> None:
+def test_an_origin_is_ours_if_the_request_names_its_host(
+    origin: str, host: str, same: bool
+) -> None:
     assert is_ours(origin, [host]) == same
 
 

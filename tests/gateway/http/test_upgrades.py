@@ -1,4 +1,4 @@
-"""A client that would rather speak another protocol is answered in the one it speaks."""
+"""A client that offers to upgrade the protocol is answered in HTTP/1."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ async def test_the_body_of_a_request_for_another_protocol_is_read(
 
 
 @pytest.mark.parametrize("chunked", [True, False], ids=["chunked", "length"])
-async def test_it_may_arrive_in_any_pieces(chunked: bool) -> None:
+async def test_the_upgrade_request_may_arrive_in_any_chunks(chunked: bool) -> None:
     sent = request("/v1/completions", H2C, chunked=chunked)
     async with connected() as (reader, writer):
         for size in (1, 50, len(sent) - 1):
@@ -82,7 +82,7 @@ async def test_it_may_arrive_in_any_pieces(chunked: bool) -> None:
             assert status == 200, text
 
 
-async def test_requests_behind_it_on_the_same_connection_are_read_too() -> None:
+async def test_later_requests_on_the_same_connection_are_read_too() -> None:
     path = "/v1/chat/completions"
     mixed = [
         request(path, H2C, chunked=True),
@@ -105,7 +105,7 @@ async def test_an_old_client_that_asks_for_it_is_answered_too() -> None:
     assert text.startswith("HTTP/1.1 200")
 
 
-async def test_a_body_that_is_broken_behind_it_is_a_400_and_the_end() -> None:
+async def test_a_broken_body_after_an_upgrade_is_a_400_and_closes() -> None:
     head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n{H2C}"
     async with connected() as (reader, writer):
         writer.write(f"{head}Transfer-Encoding: chunked\r\n\r\nnonsense\r\n".encode())
@@ -113,7 +113,7 @@ async def test_a_body_that_is_broken_behind_it_is_a_400_and_the_end() -> None:
     assert text.startswith("HTTP/1.1 400")
 
 
-async def test_two_ways_to_frame_one_body_are_refused_behind_it_too() -> None:
+async def test_conflicting_body_framing_after_an_upgrade_is_refused() -> None:
     both = "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n"
     head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n{H2C}{both}\r\n"
     async with connected() as (reader, writer):

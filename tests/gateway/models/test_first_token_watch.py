@@ -1,4 +1,4 @@
-"""A model that is down is said to be so at once, also to those who wait already."""
+"""When a model fails, requests that already wait fail at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PATH = "/v1/chat/completions"
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_who_waits_for_a_dead_model_is_told_within_two_seconds(stream: bool) -> None:
+async def test_requests_that_wait_for_a_dead_model_fail_within_two_seconds(stream: bool) -> None:
     backend = FakeBackend(ids("Hi"), stops_at=0)
     backend.probe_error = BackendUnavailable("Stub process is not healthy")
     async with server(served(backend)) as client:
@@ -32,7 +32,7 @@ async def test_who_waits_for_a_dead_model_is_told_within_two_seconds(stream: boo
             await backend.idle.wait()
 
 
-async def test_a_model_that_is_down_refuses_at_once_and_comes_back_by_itself() -> None:
+async def test_a_model_that_is_down_refuses_at_once_and_recovers_by_itself() -> None:
     backend = FakeBackend(ids("Hi"))
     backend.probe_error = BackendUnavailable("connection refused")
     async with server(served(backend)) as client:
@@ -58,10 +58,10 @@ async def test_a_model_that_is_slow_to_answer_probes_keeps_its_requests() -> Non
         assert (await waiting).status_code == 200
 
 
-async def test_a_request_that_is_given_up_while_its_failure_is_explained_is_a_503(
+async def test_a_request_that_is_ended_while_its_failure_is_explained_is_a_503(
     tmp_path: Path,
 ) -> None:
-    """The watch looks while the supervisor is being asked why the server has gone."""
+    """The watch runs while the gateway queries the supervisor for the reason."""
     gateways: list[Gateway] = []
 
     async def give_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -81,7 +81,7 @@ async def test_a_request_that_is_given_up_while_its_failure_is_explained_is_a_50
                 raise BackendUnavailable("Triton closed the connection")
 
 
-async def test_who_waits_for_a_slot_of_a_dead_model_is_told_with_the_others() -> None:
+async def test_requests_that_wait_for_a_slot_of_a_dead_model_fail_with_the_others() -> None:
     backend = FakeBackend(ids("Hi"), stops_at=0)
     backend.probe_error = BackendUnavailable("Stub process is not healthy")
     settings = Settings(load=LoadLimits(running=1, waiting=8))

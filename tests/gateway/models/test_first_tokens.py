@@ -40,7 +40,7 @@ async def test_the_first_of_a_queue_is_not_stalled_however_long_it_waits() -> No
     assert waits.longest() == 100.0
 
 
-async def test_those_asked_earlier_do_not_overtake() -> None:
+async def test_requests_sent_earlier_do_not_overtake() -> None:
     clock = Clock()
     waits = FirstTokens(clock)
     numbers = [waits.asked(current()) for _ in range(5)]

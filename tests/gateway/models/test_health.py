@@ -16,7 +16,7 @@ class Clock:
         return self.now
 
 
-async def test_flowing_tokens_are_health_and_nobody_probes() -> None:
+async def test_flowing_tokens_prove_health_without_a_probe() -> None:
     backend, clock = FakeBackend(), Clock()
     liveness = Liveness(backend.probe, clock=clock)
     liveness.last_token = clock.now
@@ -50,7 +50,7 @@ async def test_a_failing_probe_is_bad_health_with_its_reason() -> None:
     assert (health.ok, health.reason) == (False, "nobody there")
 
 
-async def test_a_broken_stream_is_asked_after_at_once_although_tokens_just_came() -> None:
+async def test_a_broken_stream_triggers_a_probe_despite_recent_tokens() -> None:
     backend, clock = FakeBackend(), Clock()
     liveness = Liveness(backend.probe, clock=clock)
     liveness.last_token = clock.now
@@ -59,7 +59,7 @@ async def test_a_broken_stream_is_asked_after_at_once_although_tokens_just_came(
     assert not (await liveness.health()).ok
 
 
-async def test_an_answered_error_is_no_reason_for_suspicion() -> None:
+async def test_an_error_response_does_not_make_a_model_suspect() -> None:
     backend, clock = FakeBackend(), Clock()
     liveness = Liveness(backend.probe, clock=clock)
     liveness.last_token = clock.now

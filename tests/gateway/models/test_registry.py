@@ -1,4 +1,4 @@
-"""A name finds its model: exactly, by an alias, or by a word that it holds; in that order."""
+"""A name finds its model exactly, by an alias, or by a word in it; in that order."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_name_finds_its_model(asked: str, found: str) -> None:
     assert MODELS.resolve(asked).name == found
 
 
-def test_a_name_that_fits_nothing_is_answered_with_those_there_are() -> None:
+def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
     with pytest.raises(ModelNotFound, match="has coder, nano-qwen, nemotron, qwen3-30b"):
         MODELS.resolve("gpt-4")
 

@@ -85,7 +85,7 @@ HUGE = {"type": "array", "minItems": 10**9}
         ({"tools": [{}, {"input_schema": HUGE}]}, "tools[1].input_schema"),
     ],
 )
-def test_what_is_passed_on_is_checked_wherever_a_dialect_has_it(
+def test_passthrough_requests_are_checked_in_every_dialect(
     body: dict[str, Any], param: str | None
 ) -> None:
     with pytest.raises(RequestError, match="cannot be enforced") as refused:
@@ -110,7 +110,7 @@ def test_shapes_that_no_dialect_has_are_for_the_other_server_to_judge(odd: Any) 
         },
     ],
 )
-async def test_no_engine_is_asked_for_what_is_beyond_a_limit(body: dict[str, Any]) -> None:
+async def test_a_guide_beyond_a_limit_never_reaches_an_engine(body: dict[str, Any]) -> None:
     backend = FakeBackend(ids("Hi"))
     async with server(served(backend)) as client:
         answer = await client.post("/v1/chat/completions", json={"messages": user("Hi"), **body})
@@ -135,19 +135,19 @@ def held(schema: Any) -> dict[str, Any]:
         ({"properties": {"k" * 70_000: {}}}, "65536"),
     ],
 )
-def test_a_server_that_compiles_guides_itself_is_asked_for_less(schema: Any, limit: str) -> None:
+def test_a_server_that_compiles_guides_itself_has_lower_limits(schema: Any, limit: str) -> None:
     with pytest.raises(RequestError, match=limit):
         check_body(held(schema), PASSED_ON)
     check_schema(schema, LIMITS, "response_format")
 
 
-def test_groups_and_escaped_signs_are_no_quantifiers() -> None:
+def test_groups_and_escaped_signs_are_not_quantifiers() -> None:
     pattern = r"(?:a)\*[*+?]" * 300
     check_body(held({"type": "string", "pattern": pattern}), PASSED_ON)
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses", "/v1/messages"])
-async def test_no_server_is_asked_for_it_whoever_writes_the_dialect(path: str) -> None:
+async def test_a_guide_beyond_a_limit_is_refused_in_every_dialect(path: str) -> None:
     form = {"type": "json_schema", "name": "x", "schema": HUGE}
     body = {
         **held(HUGE),

@@ -1,4 +1,4 @@
-"""What a stranger can make another server fetch: nothing, unless the operator allows it."""
+"""A client cannot make another server fetch a URL, unless the operator allows it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def chat(url: Any, kind: str = "image_url") -> dict[str, Any]:
 
 
 def everywhere(url: str) -> list[tuple[str, dict[str, Any]]]:
-    """A path and a body of every dialect, with the address where it has one."""
+    """A path and a body of every dialect, with the URL in its field."""
     picture = {"type": "input_image", "image_url": url}
     source = {"type": "image", "source": {"type": "url", "url": url}}
     shown = [{"role": "user", "content": [picture]}]
@@ -68,7 +68,7 @@ def everywhere(url: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("url", [*FETCHED, *NEVER])
-def test_an_address_is_refused_wherever_a_dialect_has_it(url: str) -> None:
+def test_a_url_is_refused_wherever_a_dialect_has_one(url: str) -> None:
     for _, body in everywhere(url):
         with pytest.raises(RequestError, match="send it inline"):
             check_media(body, fetched=False)
@@ -87,14 +87,14 @@ def test_inline_images_pass_and_addresses_where_they_are_allowed(url: str) -> No
         check_media(body, fetched=True)
 
 
-def test_words_are_no_addresses() -> None:
+def test_text_is_not_a_url() -> None:
     words = {"content": "http://a file:///b", "name": "file:///x"}
     check_media({"messages": [words], "input": "file:///x", "prompt": "http://x"}, fetched=False)
     check_media({"messages": [{"tool_calls": [{"image_url": "http://x"}]}]}, fetched=False)
 
 
 @pytest.mark.parametrize("odd", [3, [], {}, [[]], {"url": None}, {"url": ["file:///x"]}])
-def test_an_address_that_is_no_text_is_refused(odd: Any) -> None:
+def test_a_url_that_is_not_a_string_is_refused(odd: Any) -> None:
     for body in (chat(odd), {"messages": [{"content": [{"image_url": odd}]}]}):
         with pytest.raises(RequestError, match="never fetched"):
             check_media(body, fetched=True)
@@ -104,7 +104,7 @@ def test_an_address_that_is_no_text_is_refused(odd: Any) -> None:
 @pytest.mark.parametrize(
     "formats", [{}, {"reasoning": "think-tags"}], ids=["passed on", "written here"]
 )
-async def test_a_server_is_never_asked_for_what_is_refused(formats: dict[str, Any]) -> None:
+async def test_a_refused_url_never_reaches_a_server(formats: dict[str, Any]) -> None:
     async with chat_server(completion(*texts("Hello"))) as (stand_in, url):
         model = PassthroughModel("ours", OpenAIBackend("theirs", url, "theirs"), "vllm", **formats)
         async with server(model) as client:

@@ -1,4 +1,4 @@
-"""Replies in phases: reasoning, then a call that is held to its function, then perhaps another."""
+"""Replies in phases: reasoning, then a constrained call, then possibly another."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def arguments(choice: Any) -> list[str]:
     return [call["function"]["arguments"] for call in choice["message"]["tool_calls"] or ()]
 
 
-async def test_each_call_is_held_to_its_function_and_free_text_to_nothing() -> None:
+async def test_each_call_is_constrained_to_its_function_and_text_is_not() -> None:
     backend = FakeBackend(CALL, AND_ANOTHER, CALL, REST)
     reply = await answer(backend)
     assert arguments(reply["choices"][0]) == ['{"a": 1}', '{"a": 1}']
@@ -51,7 +51,7 @@ async def test_each_call_is_held_to_its_function_and_free_text_to_nothing() -> N
     assert len({request.request_id for request in backend.asked}) == len(backend.asked)
 
 
-async def test_every_phase_goes_on_behind_the_words_of_those_before() -> None:
+async def test_every_phase_continues_the_text_of_earlier_phases() -> None:
     backend = FakeBackend(THOUGHTS, CALL, REST)
     reply = await answer(backend, parallel_tool_calls=False, **THINKING)
     reasoning, call = backend.asked
@@ -62,7 +62,7 @@ async def test_every_phase_goes_on_behind_the_words_of_those_before() -> None:
 
 
 @pytest.mark.parametrize("tools", sorted(TOOL_FORMATS))
-async def test_a_call_behind_reasoning_is_not_counted_as_reasoning(tools: str) -> None:
+async def test_a_call_after_reasoning_does_not_count_as_reasoning(tools: str) -> None:
     call = {
         "qwen3-xml": "<function=f>\n<parameter=a>\n1\n</parameter>\n</function>",
         "llama3-json": '{"name": "f", "parameters": {"a": 1}}',
@@ -79,7 +79,7 @@ async def test_a_call_behind_reasoning_is_not_counted_as_reasoning(tools: str) -
     assert 0 <= details["reasoning_tokens"] - len(ids("I think of it.\n")) <= ended
 
 
-async def test_the_least_number_of_tokens_counts_for_the_whole_reply() -> None:
+async def test_min_tokens_applies_to_the_complete_reply() -> None:
     backend = FakeBackend(THOUGHTS, CALL, REST)
     await answer(backend, min_tokens=20, **THINKING)
     generated = len(ids("I think of it.\n")) + len(WRITTEN)
@@ -116,7 +116,7 @@ async def test_a_client_that_leaves_in_any_phase_ends_its_generation(phase: int)
 
 
 class Stopping(FakeBackend):
-    """Says nothing more when a phase has begun."""
+    """Generates nothing once a phase has started."""
 
     def __init__(self, *replies: Any, phase: int) -> None:
         super().__init__(*replies)
@@ -164,7 +164,7 @@ async def test_reasoning_ends_where_it_says_so_when_other_ends_are_ignored() -> 
 
 
 @pytest.mark.parametrize("ending", ["I write </b>.\n</think>\n\nIt is", "I write </b>."])
-async def test_reasoning_whose_end_is_no_token_ends_where_its_words_do(ending: str) -> None:
+async def test_reasoning_ends_at_its_closing_tag_even_inside_a_token(ending: str) -> None:
     tokenizer = Tokenizer.load(catalog.DIRECTORY / "demo-llama-checkpoint")
     backend = FakeBackend(
         tokenizer.encode(ending), tokenizer.encode('{"name": "f", "arguments": {"a": 1}}')
@@ -179,7 +179,7 @@ async def test_reasoning_whose_end_is_no_token_ends_where_its_words_do(ending: s
 
 
 class Refusing(FakeBackend):
-    """Refuses guides, once it is asked to follow one."""
+    """Rejects a guide when it receives one."""
 
     async def _pause(self, at: int) -> None:
         if self.asked[-1].sampling.guide is not None and at == 1:

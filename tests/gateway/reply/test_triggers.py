@@ -29,7 +29,7 @@ def watch(
     strict: bool = True,
     together: int = 1,
 ) -> tuple[Watch, str]:
-    """The watch after it has read `text`, and what it has let through."""
+    """The watch after reading `text`, and the text it passed on."""
     model = served(FakeBackend(), chat=Chat("think-tags", tools, None))
     format = ReplyFormat(
         reasoning="think-tags",
@@ -89,19 +89,19 @@ def test_the_answer_is_found_before_its_first_word_is_passed_on(together: int) -
     assert passed == "<think>\nHm.\n</think>\n\n"
 
 
-def test_what_looked_like_a_marker_is_dropped_with_the_answer_it_belongs_to() -> None:
+def test_a_possible_marker_is_dropped_with_its_answer() -> None:
     watching, passed = watch("<tool_box> is", answer=ANSWER)
     assert watching.found is Found.ANSWER
     assert passed == ""
 
 
-def test_reasoning_that_talks_about_markers_is_no_call() -> None:
+def test_reasoning_that_mentions_markers_is_not_a_call() -> None:
     watching, passed = watch("<think>\nMaybe a <tool_call> helps.\n</think>\n\n", answer=ANSWER)
     assert watching.found is None
     assert passed.endswith("helps.\n</think>\n\n")
 
 
-def test_a_call_that_nothing_holds_is_passed_on_whole() -> None:
+def test_an_unconstrained_call_passes_unchanged() -> None:
     call = '<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>'
     watching, passed = watch(call, answer=ANSWER, strict=False)
     assert watching.found is None

@@ -1,4 +1,4 @@
-"""Models that are loaded when they are asked for, and make room for each other."""
+"""Models load on demand, and unload to make room for others."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Place:
 
     @asynccontextmanager
     async def answering(self, name: str, gateway: int = 0) -> AsyncIterator[AsyncIterator[str]]:
-        """A stream that is under way and ends when it is read."""
+        """A running stream that ends when it is read."""
         body = {"model": name, "messages": user("Hi"), "stream": True, "max_tokens": 50}
         async with self.clients[gateway].stream("POST", CHAT, json=body) as stream:
             lines = stream.aiter_lines()
@@ -90,7 +90,7 @@ async def place(
     drain: float = 20.0,
     known: bool = True,
 ) -> AsyncIterator[Place]:
-    """A supervisor's socket, and gateways that know its models, or are told of them."""
+    """A supervisor's socket, and gateways that know its models or learn of them."""
     scheduler = ModelScheduler(managed, rest=rest, drain=drain)
     socket = directory / "control"
     settings = Settings(load=LIMITS, supervisor=socket)
@@ -138,7 +138,7 @@ async def test_many_requests_at_once_load_it_once(tmp_path: Path) -> None:
     assert restarts == 0
 
 
-async def test_a_model_that_does_not_fit_beside_another_takes_its_place(tmp_path: Path) -> None:
+async def test_a_model_that_does_not_fit_with_another_replaces_it(tmp_path: Path) -> None:
     both = [managed_model(tmp_path, replace(ON_DEMAND, name=name)) for name in "ab"]
     async with place(*both, directory=tmp_path) as here:
         for name, other in ("ab", "ba", "ab"):
@@ -146,7 +146,7 @@ async def test_a_model_that_does_not_fit_beside_another_takes_its_place(tmp_path
             assert (here.state(name), here.state(other)) == (State.LOADED, State.IDLE)
 
 
-async def test_models_that_fit_stay_beside_each_other(tmp_path: Path) -> None:
+async def test_models_that_fit_together_stay_loaded(tmp_path: Path) -> None:
     both = [managed_model(tmp_path, replace(ON_DEMAND, name=name, memory=0.5)) for name in "ab"]
     async with place(*both, directory=tmp_path) as here:
         await here.ask("a")
@@ -171,7 +171,7 @@ async def test_no_model_is_taken_away_while_any_gateway_uses_it(
         assert here.state("a") is State.IDLE
 
 
-async def test_a_model_in_use_beyond_the_deadline_stays_and_goes_on(tmp_path: Path) -> None:
+async def test_a_model_in_use_beyond_the_deadline_stays_loaded(tmp_path: Path) -> None:
     both = [managed_model(tmp_path, replace(ON_DEMAND, name=name)) for name in "ab"]
     async with place(*both, directory=tmp_path, drain=0.3) as here:
         async with here.answering("a") as lines:
@@ -194,7 +194,7 @@ async def test_a_model_that_was_just_loaded_rests_before_it_makes_room(tmp_path:
         assert here.scheduler.models["a"].server.process.since - since >= 1.0
 
 
-async def test_a_model_nobody_asks_for_is_ended_after_its_time_to_live(tmp_path: Path) -> None:
+async def test_an_idle_model_is_unloaded_after_its_time_to_live(tmp_path: Path) -> None:
     entry = replace(ON_DEMAND, ttl_seconds=0.2)
     async with place(managed_model(tmp_path, entry), directory=tmp_path) as here:
         await here.ask("a")
@@ -214,7 +214,7 @@ async def test_a_model_in_use_outlives_its_time_to_live(tmp_path: Path) -> None:
     assert rest[-2] == "data: [DONE]"
 
 
-async def test_a_model_that_cannot_be_loaded_says_its_last_words_and_others_go_on(
+async def test_a_model_that_cannot_load_reports_its_last_lines_and_others_continue(
     tmp_path: Path,
 ) -> None:
     broken = [sys.executable, "-c", "raise SystemExit('no CUDA here')"]
@@ -271,7 +271,7 @@ async def test_every_gateway_hears_that_a_model_was_unloaded(tmp_path: Path) -> 
     assert all("a is not loaded" in answer.text for answer in answers)
 
 
-async def test_a_gateway_that_starts_later_is_told_what_there_is(tmp_path: Path) -> None:
+async def test_a_gateway_that_starts_later_learns_the_models(tmp_path: Path) -> None:
     async with place(managed_model(tmp_path, ON_DEMAND), directory=tmp_path, known=False) as here:
         assert (await here.ask("a")).status_code == 200
 

@@ -24,6 +24,6 @@ def test_an_ipv6_address_is_in_brackets_and_is_written_so() -> None:
     "text",
     ["", "host", ":8001", "host:", "host:http", "host:0", "host:65536", "::1:8001", "a:1,", "h:-1"],
 )
-def test_anything_else_is_refused_with_what_is_expected(text: str) -> None:
+def test_anything_else_is_refused_with_the_expected_form(text: str) -> None:
     with pytest.raises(UsageError, match="expected host:port"):
         parse_addresses(text)

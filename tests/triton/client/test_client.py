@@ -137,7 +137,7 @@ async def test_an_option_the_model_has_no_tensor_for_is_refused_by_name(connect:
     assert "min_p" not in await client.supported()
 
 
-async def test_a_prompt_larger_than_every_window_arrives_whole(connect: Connect) -> None:
+async def test_a_prompt_larger_than_every_window_arrives_complete(connect: Connect) -> None:
     prompt = list(range(300_000))
     assert await ids(connect(), TokenRequest(prompt, 5, request_id="tokens=5")) == prompt[:5]
 
@@ -151,12 +151,12 @@ async def test_a_failure_amid_the_answer_comes_after_the_tokens_before_it(
     assert seen == PROMPT[:3]
 
 
-async def test_what_the_model_refuses_is_said_in_its_words(connect: Connect) -> None:
+async def test_a_refusal_of_the_model_keeps_its_message(connect: Connect) -> None:
     with pytest.raises(GenerationFailed, match="request_output_len"):
         await ask(connect(), TokenRequest(PROMPT, -1))
 
 
-async def test_a_number_no_tensor_holds_is_the_requests_mistake(connect: Connect) -> None:
+async def test_a_number_out_of_a_tensors_range_is_a_request_error(connect: Connect) -> None:
     with pytest.raises(RequestError, match="request_output_len is out of range"):
         await ask(connect(), TokenRequest(PROMPT, 2**31))
 
@@ -166,7 +166,7 @@ async def test_a_model_that_is_not_there_is_unavailable(connect: Connect) -> Non
         await ask(connect(model="nope"), TokenRequest(PROMPT, 1))
 
 
-async def test_nobody_listening_is_said_with_the_address(connect: Connect) -> None:
+async def test_a_port_without_a_listener_is_reported_with_its_address(connect: Connect) -> None:
     address = f"127.0.0.1:{free_ports(1)[0]}"
     with pytest.raises(BackendUnavailable, match=f"no Triton at {address}: Connection refused"):
         await ask(connect(address), TokenRequest(PROMPT, 1))
@@ -192,7 +192,7 @@ async def test_a_steady_answer_may_take_longer_than_any_deadline(connect: Connec
     assert len(await ids(connect(first_token=0.3, next_token=0.3), request)) == 60
 
 
-async def test_an_answer_that_is_never_begun_asks_nothing(connect: Connect) -> None:
+async def test_a_generator_that_is_never_iterated_sends_nothing(connect: Connect) -> None:
     client = connect()
     before = (await report(client))[2]
     await client.generate(ENDLESS).aclose()
@@ -327,7 +327,7 @@ async def test_a_dead_model_is_unavailable_and_a_hanging_one_is_late(
 
 
 async def eventually(client: TritonClient, request: TokenRequest) -> list[int]:
-    """The answer once the client has found the server again."""
+    """The answer once the client has reconnected."""
     while True:
         try:
             return await ids(client, request)

@@ -9,7 +9,7 @@ from enginix.triton.client.deadline import Deadline
 
 
 class Alarm:
-    """A deadline, and when it called."""
+    """A deadline, and when it fired."""
 
     def __init__(self) -> None:
         self.calls: list[float] = []

@@ -60,7 +60,7 @@ def failure(text: str) -> bytes:
     return bytes(service_pb2.ModelStreamInferResponse(error_message=text).SerializeToString())
 
 
-def test_what_is_not_asked_for_is_not_sent() -> None:
+def test_options_that_are_none_are_not_sent() -> None:
     assert built(TokenRequest([5, 6], 3)).keys() == {
         "input_ids",
         "input_lengths",
@@ -140,12 +140,12 @@ def test_an_option_without_a_tensor_is_refused_with_its_name(field: str, value: 
     "sampling",
     [Sampling(top_k=2**31), Sampling(temperature=1e300), Sampling(min_tokens=-(2**31) - 1)],
 )
-def test_a_value_its_tensor_cannot_hold_is_refused(sampling: Sampling) -> None:
+def test_a_value_out_of_its_tensors_range_is_refused(sampling: Sampling) -> None:
     with pytest.raises(RequestError, match="is out of range"):
         built(TokenRequest([1], 1, sampling=sampling))
 
 
-def test_a_token_id_no_tensor_holds_is_refused() -> None:
+def test_a_token_id_out_of_range_is_refused() -> None:
     with pytest.raises(RequestError, match="prompt_ids is out of range"):
         built(TokenRequest([2**31], 1))
 
@@ -193,7 +193,7 @@ messages = st.builds(
 
 
 @given(st.lists(messages, max_size=12), st.integers(1, 5))
-def test_the_short_way_reads_what_the_library_reads(all_: list[bytes], batch: int) -> None:
+def test_the_fast_path_reads_what_protobuf_reads(all_: list[bytes], batch: int) -> None:
     reader = Reader()
     read = [reader.read(all_[start : start + batch]) for start in range(0, len(all_), batch)]
     assert [chunk for chunks in read for chunk in chunks] == [read_chunk(one) for one in all_]

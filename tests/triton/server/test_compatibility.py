@@ -1,4 +1,4 @@
-"""An engine that does not fit is refused before CUDA, with the command that fixes it."""
+"""An engine that does not fit is refused before CUDA starts, with the command that fixes it."""
 
 from __future__ import annotations
 

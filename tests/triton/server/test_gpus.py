@@ -1,4 +1,4 @@
-"""GPUs are read from nvidia-smi's words, and CUDA_VISIBLE_DEVICES is read as CUDA reads it."""
+"""GPUs are read from nvidia-smi's output, and CUDA_VISIBLE_DEVICES is read as CUDA reads it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def test_every_row_is_a_gpu() -> None:
     assert (second.index, second.memory_free) == (1, 1200)
 
 
-def test_unified_memory_is_not_told() -> None:
+def test_unified_memory_is_not_reported() -> None:
     (gb10,) = parse_gpus("0, GPU-c, NVIDIA GB10, 12.1, [N/A], [N/A], 580.95.05")
     assert gb10.memory_total == 0
 
 
 @pytest.mark.parametrize("text", ["", "No devices were found\n", "garbage, with, commas"])
-def test_other_words_are_no_gpus(text: str) -> None:
+def test_other_output_lists_no_gpus(text: str) -> None:
     assert parse_gpus(text) == []
 
 

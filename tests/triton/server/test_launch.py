@@ -1,4 +1,4 @@
-"""A server is ready within its deadline, or ended and explained."""
+"""A server is ready by its deadline, or is ended with an error."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_each_port_is_given_once() -> None:
     ]
 
 
-def test_only_the_models_asked_for_are_loaded() -> None:
+def test_only_the_requested_models_are_loaded() -> None:
     where = Installation(Path("tritonserver"))
     words = tritonserver_command(
         where, Path("/repo"), ServerOptions(), shm_prefix="p", only=["tensorrt_llm"]
@@ -55,7 +55,7 @@ def test_only_the_models_asked_for_are_loaded() -> None:
     assert [word for word in words if "load-model" in word] == ["--load-model=tensorrt_llm"]
 
 
-def test_a_server_on_every_address_is_asked_on_this_machine() -> None:
+def test_a_server_on_every_address_is_probed_on_loopback() -> None:
     assert ServerOptions("0.0.0.0", 8000).ready_url == "http://127.0.0.1:8000/v2/health/ready"
 
 

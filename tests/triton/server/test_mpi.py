@@ -1,4 +1,4 @@
-"""Ranks become one mpirun command, and its words tell which rank ended the others."""
+"""Ranks become one mpirun command; its output tells which rank ended the others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ needs_mpirun = pytest.mark.skipif(
 
 
 def run_ranks(*programs: str) -> CrashExcerpt:
-    """Run one Python program per rank under the real mpirun and hear them to the end."""
+    """Run one Python program per rank under the real mpirun and read their output."""
     command = mpirun_command(
         "mpirun",
         [[sys.executable, "-c", program] for program in programs],
@@ -61,7 +61,7 @@ def test_a_tagged_line_names_its_rank(line: str, expected: RankLine | None) -> N
 
 
 @needs_mpirun
-def test_the_rank_that_failed_is_named_with_its_last_words() -> None:
+def test_the_rank_that_failed_is_named_with_its_last_lines() -> None:
     words = run_ranks(
         "import signal; signal.pause()",
         "print('no CUDA device', flush=True); raise SystemExit(3)",
@@ -111,7 +111,7 @@ def test_a_rank_dies_with_its_mpirun_with_and_without_setpriv(path: str) -> None
         assert mpirun.stdout is not None
         pid = int(mpirun.stdout.readline())
         rank = os.pidfd_open(pid)
-        # By then it has asked to be told.
+        # By then PR_SET_PDEATHSIG is set.
         while Path(f"/proc/{pid}/comm").read_text() != "sleep\n":
             pass
         mpirun.kill()

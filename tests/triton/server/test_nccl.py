@@ -55,7 +55,7 @@ def test_only_the_gpus_in_use_count() -> None:
     assert "one PCIe host bridge" in settings[1].why
 
 
-def test_what_the_user_set_stands() -> None:
+def test_the_users_settings_win() -> None:
     settings = nccl_settings(links("pcie-one-bridge"), [0, 1], {"NCCL_P2P_LEVEL": "SYS"})
     (level,) = [item for item in settings if item.name == "NCCL_P2P_LEVEL"]
     assert (level.value, level.why) == (None, "kept as you set it: SYS")

@@ -199,17 +199,17 @@ def test_prompts_longer_than_a_step_are_read_in_chunks(
     assert model.parameters["enable_chunked_context"].string_value == chunked
 
 
-def test_a_hole_nobody_fills_is_refused() -> None:
+def test_a_hole_without_a_value_is_refused() -> None:
     with pytest.raises(TemplateMismatch, match="no value for size"):
         render_configs({"m": 'name: "m" max_batch_size: ${size}'}, {})
 
 
-def test_a_value_no_hole_takes_is_refused() -> None:
+def test_a_value_without_a_hole_is_refused() -> None:
     with pytest.raises(TemplateMismatch, match="no template has a hole size"):
         render_configs({"m": 'name: "m"'}, {"size": "1"})
 
 
-def test_what_triton_cannot_read_is_refused() -> None:
+def test_a_config_that_triton_cannot_read_is_refused() -> None:
     with pytest.raises(TemplateMismatch, match=r"Triton cannot read m/config\.pbtxt"):
         render_configs({"m": 'name: "m" max_batch_size: ${size}'}, {"size": "many"})
 

@@ -1,4 +1,4 @@
-"""A server leaves nothing behind, and its files are known by the same name everywhere."""
+"""A server removes all its files, which share one name everywhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from enginix.triton.server.scratch_dir import backend_directories, workplace
 
 
-def test_directory_and_shared_memory_are_gone_afterwards(tmp_path: Path) -> None:
+def test_directory_and_shared_memory_are_removed_afterwards(tmp_path: Path) -> None:
     temporary, memory = tmp_path / "tmp", tmp_path / "shm"
     temporary.mkdir()
     memory.mkdir()
@@ -32,7 +32,7 @@ def test_the_directory_that_a_server_has_made_for_itself_goes_with_it(tmp_path: 
     assert [path.name for path in tmp_path.iterdir()] == ["python_env_before"]
 
 
-def test_of_two_servers_that_begin_at_once_nothing_is_taken_for_ours(tmp_path: Path) -> None:
+def test_directories_of_two_servers_that_start_together_are_not_adopted(tmp_path: Path) -> None:
     with workplace(tmp_path, tmp_path) as place:
         before = backend_directories(tmp_path)
         (tmp_path / "python_env_ours").mkdir()

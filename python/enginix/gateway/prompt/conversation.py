@@ -12,7 +12,7 @@ from enginix.chat.messages import plain_messages
 from enginix.chat.template import RENDER_SECONDS, starts_inside
 from enginix.errors import RequestError, TemplateTooSlow
 from enginix.gateway.models.engine_model import EngineModel
-from enginix.gateway.prompt.held_parts import Wanted, held_to_forms
+from enginix.gateway.prompt.constraints import Constraints, constrained
 from enginix.generation.reply import ReplyFormat
 from enginix.generation.request import Guide
 
@@ -110,14 +110,14 @@ def chat_prompt(
         continues=bool(prefill),
     )
     switch = chat.thinking_switch
-    wanted = Wanted(
+    constraints = Constraints(
         conversation.must_call,
         conversation.must_call_name,
         answer,
         reasons=chat.reasoning is not None and switch is not None and variables.get(switch) is True,
         engine_guides=engine_guides,
     )
-    format, guide = held_to_forms(model, format, wanted)
+    format, guide = constrained(model, format, constraints)
     text += format.prefill + prefill
     return Prompt(model.encode(text, conversation.param), format, conversation.param, guide)
 

@@ -12,7 +12,7 @@ from typing import Any
 from enginix.errors import RequestError
 
 # Keys of a part that hold its URL, in the dialects and in vLLM's and llama-server's extensions.
-ADDRESSES = ("image_url", "video_url", "audio_url", "file_url")
+URL_KEYS = ("image_url", "video_url", "audio_url", "file_url")
 INLINE = "data:"
 FETCHED = ("http:", "https:")
 # Keys that hold parts, or parts of parts.
@@ -24,7 +24,7 @@ def check_media(request: Mapping[str, Any], *, fetched: bool) -> None:
 
     `fetched`: http and https URLs are allowed.
     """
-    for param, url in addresses(request):
+    for param, url in urls(request):
         scheme = url.strip().lower()
         if scheme.startswith(INLINE) or (fetched and scheme.startswith(FETCHED)):
             continue
@@ -39,7 +39,7 @@ def check_media(request: Mapping[str, Any], *, fetched: bool) -> None:
         )
 
 
-def addresses(request: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def urls(request: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Every URL with its path in the request. Bodies that are too deep have been refused before."""
     todo: list[tuple[str, Any]] = [(key, request.get(key)) for key in HOLDERS]
     while todo:
@@ -52,7 +52,7 @@ def addresses(request: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _of_part(where: str, part: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for key in ADDRESSES:
+    for key in URL_KEYS:
         found = part.get(key)
         if isinstance(found, Mapping):
             yield f"{where}.{key}.url", _text(found.get("url"))

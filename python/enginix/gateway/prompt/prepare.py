@@ -10,9 +10,9 @@ from uuid import uuid4
 
 from enginix.errors import PromptTooLong, RequestError
 from enginix.gateway.models.engine_model import EngineModel
+from enginix.gateway.prompt.constraints import require_guided_decoding
 from enginix.gateway.prompt.conversation import Conversation, Prompt, prompt_of
 from enginix.gateway.prompt.guide_limits import check_guide, check_schema
-from enginix.gateway.prompt.held_parts import check_guided
 from enginix.gateway.prompt.sampling import check_supported, for_choice, sampling_of
 from enginix.gateway.reply.generate import TokenGeneration
 from enginix.gateway.schema.fields import SamplingFields
@@ -58,7 +58,9 @@ async def chat_generation(
     check_limits(options, limits)
     engine_guides = "guide" in await model.backend.supported()
     answer = options.guide
-    check_guided(engine_guides, conversation.must_call, answer is not None, options.guide_param)
+    require_guided_decoding(
+        engine_guides, conversation.must_call, answer is not None, options.guide_param
+    )
     prompt = await prompt_of(model, conversation, answer, engine_guides=engine_guides)
     _check_calls(prompt, limits)
     return await generation_of(model, [prompt], replace(options, guide=prompt.guide), limits)

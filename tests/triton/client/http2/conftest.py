@@ -1,4 +1,4 @@
-"""A client whose server is the hostile one."""
+"""A client of the hostile server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TENSOR_NAMES = TensorNames("model", frozenset({"input_ids"}), frozenset({"output
 
 @pytest_asyncio.fixture
 async def connect() -> AsyncIterator[Callable[..., TritonClient]]:
-    """Makes clients; their limits are short, so that what should fail does not hang."""
+    """Creates clients with short time limits, so that failures are fast."""
     async with AsyncExitStack() as clients:
 
         def make(address: str, **limits: float) -> TritonClient:

@@ -1,4 +1,4 @@
-"""TCP delivers bytes, not frames: an answer means the same wherever it is cut."""
+"""TCP delivers bytes, not frames: any split of an answer gives the same result."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ FIELDS = header_block([(":status", "200"), ("content-type", "application/grpc")]
 
 
 class Wire(asyncio.Transport):
-    """Swallows what a connection writes."""
+    """Discards what a connection writes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,14 +57,14 @@ class Wire(asyncio.Transport):
         return 0
 
 
-async def received(*pieces: bytes) -> list[bytes]:
-    """The messages of one stream, after `pieces` have come in from the network."""
+async def received(*chunks: bytes) -> list[bytes]:
+    """The messages of one stream after `chunks` have arrived."""
     connection = Connection("fake:1", Limits(), lambda: None)
     connection.connection_made(Wire())
     connection.data_received(settings())
     stream = connection.start(b"")
-    for piece in pieces:
-        connection.data_received(piece)
+    for chunk in chunks:
+        connection.data_received(chunk)
     messages = []
     while more := await stream.receive(1):
         messages += more
@@ -92,7 +92,7 @@ ANSWER = b"".join(
 MESSAGES = [tokens(i)[5:] for i in range(1, 6)] + [tokens(6, final=True)[5:]]
 
 
-async def test_an_answer_in_one_piece_is_understood() -> None:
+async def test_an_answer_in_one_chunk_is_read() -> None:
     assert await received(ANSWER) == MESSAGES
 
 
@@ -106,10 +106,10 @@ async def test_an_answer_in_single_bytes_is_the_same() -> None:
 
 
 @given(st.lists(st.integers(0, len(ANSWER)), max_size=40))
-def test_an_answer_in_any_pieces_is_the_same(cuts: list[int]) -> None:
+def test_an_answer_in_any_chunks_is_the_same(cuts: list[int]) -> None:
     bounds = [0, *sorted(cuts), len(ANSWER)]
-    pieces = [ANSWER[a:b] for a, b in pairwise(bounds)]
-    assert asyncio.run(received(*pieces)) == MESSAGES
+    chunks = [ANSWER[a:b] for a, b in pairwise(bounds)]
+    assert asyncio.run(received(*chunks)) == MESSAGES
 
 
 @given(st.binary(max_size=60), st.integers(0, len(ANSWER)), st.integers(0, 30))
@@ -134,7 +134,7 @@ async def _ends(data: bytes) -> None:
         pass
 
 
-async def test_interleaved_streams_are_told_apart(connect: Connect) -> None:
+async def test_interleaved_streams_are_separated(connect: Connect) -> None:
     async def script(peer: Peer) -> None:
         await peer.begin()
         streams = [await peer.request() for _ in range(8)]

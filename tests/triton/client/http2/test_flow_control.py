@@ -1,4 +1,4 @@
-"""Neither side sends more than the other has room for."""
+"""Neither side sends more than the other's window allows."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def credit(stream: int, amount: int) -> bytes:
 
 
 async def read_body(peer: Peer) -> tuple[int, bytes]:
-    """A request's stream and its bytes, without giving any room back."""
+    """A request's stream and its bytes, without restoring the window."""
     body = b""
     while True:
         read = await peer.next(DATA)
@@ -74,7 +74,7 @@ async def test_a_reader_that_stops_stops_the_server(connect: Connect) -> None:
     assert seen == fitting + 1
 
 
-async def test_room_is_given_back_only_for_what_was_read(connect: Connect) -> None:
+async def test_the_window_is_restored_only_for_data_that_was_read(connect: Connect) -> None:
     reading, answered = asyncio.Event(), asyncio.Event()
 
     async def script(peer: Peer) -> None:
@@ -244,7 +244,7 @@ async def test_room_that_is_taken_away_amid_a_request_must_be_earned_back(
         assert await ids(connect(address), LARGE) == [1]
 
 
-async def test_no_frame_is_larger_than_the_server_takes(connect: Connect) -> None:
+async def test_no_frame_is_larger_than_the_server_allows(connect: Connect) -> None:
     async def script(peer: Peer) -> None:
         await peer.begin(settings(window=1 << 20, frame=20_000) + credit(0, 1 << 20))
         sizes = []
@@ -261,7 +261,7 @@ async def test_no_frame_is_larger_than_the_server_takes(connect: Connect) -> Non
         assert await ids(connect(address), LARGE) == [1]
 
 
-async def test_a_small_request_is_not_stuck_behind_a_large_one_without_room(
+async def test_a_small_request_passes_a_large_one_that_waits_for_window(
     connect: Connect,
 ) -> None:
     async def script(peer: Peer) -> None:

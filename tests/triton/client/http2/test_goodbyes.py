@@ -52,7 +52,7 @@ async def answering(peer: Peer) -> None:
         peer.answer(await peer.request(), [1, 2, 3])
 
 
-async def test_streams_begun_before_a_goodbye_finish_and_later_ones_go_elsewhere(
+async def test_streams_before_a_goaway_finish_and_later_ones_go_elsewhere(
     connect: Connect,
 ) -> None:
     said = asyncio.Event()
@@ -75,7 +75,7 @@ async def test_streams_begun_before_a_goodbye_finish_and_later_ones_go_elsewhere
             assert (await anext(old))[0].ids == (9,)
 
 
-async def test_a_stream_above_the_goodbyes_last_is_asked_again_on_a_new_connection(
+async def test_a_stream_above_the_goaways_last_id_is_retried_on_a_new_connection(
     connect: Connect,
 ) -> None:
     async def leaving(peer: Peer) -> None:
@@ -101,7 +101,7 @@ async def test_a_graceful_shutdown_in_two_steps_loses_nothing(connect: Connect) 
         assert await ids(connect(address)) in ([4], [1, 2, 3])
 
 
-async def test_a_refused_stream_is_asked_again(connect: Connect) -> None:
+async def test_a_refused_stream_is_retried(connect: Connect) -> None:
     async def refusing(peer: Peer) -> None:
         await peer.begin()
         peer.send(reset(await peer.request(), REFUSED_STREAM))
@@ -128,7 +128,7 @@ async def test_a_server_that_refuses_always_is_unavailable(connect: Connect) -> 
     assert asked == 3
 
 
-async def test_a_reset_amid_the_answer_is_not_asked_again(connect: Connect) -> None:
+async def test_a_reset_during_the_answer_is_not_retried(connect: Connect) -> None:
     async def resetting(peer: Peer) -> None:
         await peer.begin()
         stream = await peer.request()
@@ -142,7 +142,7 @@ async def test_a_reset_amid_the_answer_is_not_asked_again(connect: Connect) -> N
     assert seen == [8]
 
 
-async def test_a_connection_lost_before_the_answer_is_asked_again(connect: Connect) -> None:
+async def test_a_connection_lost_before_the_answer_is_retried(connect: Connect) -> None:
     async def vanishing(peer: Peer) -> None:
         await peer.begin()
         await peer.request()
@@ -182,7 +182,7 @@ async def test_a_connection_lost_amid_the_answer_is_unavailable(
         (99, GenerationFailed),
     ],
 )
-async def test_a_status_in_place_of_an_answer_is_an_error_with_its_words(
+async def test_a_status_instead_of_an_answer_is_an_error_with_its_message(
     connect: Connect, status: int, error: type[BackendError]
 ) -> None:
     fields = [
@@ -238,7 +238,7 @@ async def test_a_status_after_tokens_comes_after_them(connect: Connect) -> None:
         ),
     ],
 )
-async def test_an_incomplete_answer_is_never_taken_for_a_whole_one(
+async def test_an_incomplete_answer_never_counts_as_complete(
     connect: Connect, ending: Callable[[int], bytes], words: str
 ) -> None:
     async def stopping(peer: Peer) -> None:
@@ -295,7 +295,7 @@ async def test_an_answer_that_is_complete_needs_no_trailers(connect: Connect) ->
         assert await ids(client) == [4]
 
 
-async def test_what_still_comes_for_a_cancelled_stream_is_ignored_and_counted(
+async def test_data_of_a_cancelled_stream_is_ignored_and_counted(
     connect: Connect,
 ) -> None:
     async def late(peer: Peer) -> None:

@@ -14,7 +14,7 @@ NAME = Address("triton", 8001)
 
 
 class Names:
-    """A name service that says what it is told to say, and counts the questions."""
+    """A scripted name service that counts its queries."""
 
     def __init__(self, *answers: list[str] | None) -> None:
         self.answers = list(answers)
@@ -32,12 +32,12 @@ async def hosts(one: Resolver) -> set[str]:
     return {target.host for target in await one.targets()}
 
 
-async def test_every_address_behind_a_name_is_a_target() -> None:
+async def test_every_address_of_a_name_is_a_target() -> None:
     names = Names(["10.0.0.1", "10.0.0.2", "10.0.0.1"])
     assert await hosts(Resolver((NAME,), names.look_up)) == {"10.0.0.1", "10.0.0.2"}
 
 
-async def test_many_who_ask_at_once_share_one_question() -> None:
+async def test_concurrent_callers_share_one_query() -> None:
     names = Names(["10.0.0.1"])
     one = Resolver((NAME,), names.look_up)
     await asyncio.gather(*(one.targets() for _ in range(20)))
@@ -67,7 +67,7 @@ async def test_a_name_that_is_lost_keeps_its_last_addresses() -> None:
         await asyncio.sleep(0.01)
 
 
-async def test_a_name_that_was_never_known_is_asked_for_again() -> None:
+async def test_an_unresolved_name_is_looked_up_again() -> None:
     one = Resolver((NAME,), Names(None, ["10.0.0.1"]).look_up, suspect=0)
     with pytest.raises(BackendUnavailable, match="cannot resolve host 'triton'"):
         await one.targets()

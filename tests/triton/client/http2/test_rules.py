@@ -1,4 +1,4 @@
-"""Frames that break HTTP/2's rules end the connection, and the server is told why."""
+"""Frames that violate HTTP/2 close the connection with an error code for the server."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ async def test_the_connection_after_a_broken_one_works(connect: Connect) -> None
         assert await ids(client) == [1]
 
 
-async def test_a_header_block_in_many_pieces_is_read(connect: Connect) -> None:
+async def test_a_header_block_in_many_fragments_is_read(connect: Connect) -> None:
     async def script(peer: Peer) -> None:
         await peer.begin()
         stream = await peer.request()
@@ -169,7 +169,7 @@ async def test_a_header_block_in_many_pieces_is_read(connect: Connect) -> None:
         assert await ids(connect(address)) == [1]
 
 
-async def test_the_compression_table_is_kept_up_while_nobody_listens(connect: Connect) -> None:
+async def test_the_compression_table_stays_in_step_without_readers(connect: Connect) -> None:
     # Entered in a cancelled stream's trailers, used in the next stream's headers.
     entered = b"\x40\x0ccontent-type\x10application/grpc"
     status, used = b"\x88", b"\xbe"
@@ -211,7 +211,7 @@ async def test_pings_are_answered_with_their_own_content(connect: Connect) -> No
         assert await ids(connect(address)) == [1]
 
 
-async def test_a_server_that_asks_but_does_not_read_is_left(connect: Connect) -> None:
+async def test_a_server_that_sends_but_does_not_read_is_disconnected(connect: Connect) -> None:
     async def script(peer: Peer) -> None:
         await peer.begin()
         await peer.request()
@@ -224,7 +224,7 @@ async def test_a_server_that_asks_but_does_not_read_is_left(connect: Connect) ->
             await ask(connect(address, first_token=60.0, silence=60.0))
 
 
-async def test_a_request_says_what_grpc_wants_to_hear(connect: Connect) -> None:
+async def test_a_request_has_the_headers_that_grpc_requires(connect: Connect) -> None:
     async def script(peer: Peer) -> None:
         await peer.begin()
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""Servers that say nothing, say nonsense, or stop in the middle."""
+"""Servers that are silent, send nonsense, or stop in the middle."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ENDLESS = TokenRequest([1], 1_000_000, request_id="delay_us=1000")
 Connect = Callable[..., TritonClient]
 
 
-async def test_a_server_that_never_greets_is_given_up(connect: Connect) -> None:
+async def test_a_server_without_a_handshake_is_disconnected(connect: Connect) -> None:
     async def mute(peer: Peer) -> None:
         await peer.gone()
 
@@ -49,7 +49,7 @@ async def test_a_server_that_never_greets_is_given_up(connect: Connect) -> None:
     ],
     ids=["http1", "ssh", "tls", "data", "settings"],
 )
-async def test_a_port_of_something_else_is_told_so(connect: Connect, words: bytes) -> None:
+async def test_a_port_of_another_protocol_is_reported(connect: Connect, words: bytes) -> None:
     async def other(peer: Peer) -> None:
         peer.send(words)
         await peer.gone()
@@ -116,7 +116,7 @@ async def test_a_server_without_streams_is_not_questioned(connect: Connect) -> N
 
 
 async def test_a_stream_may_be_silent_while_another_one_talks(connect: Connect) -> None:
-    """The deadline between tokens is each stream's own."""
+    """Each stream has its own deadline between tokens."""
 
     async def uneven(peer: Peer) -> None:
         await peer.begin()

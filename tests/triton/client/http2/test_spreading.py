@@ -1,4 +1,4 @@
-"""Several servers, one of them gone; and a server that takes few streams at a time."""
+"""Several servers, one of them down; and a server that allows few concurrent streams."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ async def test_requests_go_to_every_server_in_turn(connect: Connect) -> None:
     assert answers == {1: 10, 2: 10}
 
 
-async def test_a_server_that_is_gone_is_passed_over(connect: Connect) -> None:
+async def test_a_server_that_is_down_is_skipped(connect: Connect) -> None:
     async with hostile(answering(1)) as alive:
         client = connect(f"{dead()},{alive}")
         assert [await ids(client) for _ in range(10)] == [[1]] * 10
 
 
-async def test_all_servers_gone_are_all_named(connect: Connect) -> None:
+async def test_if_all_servers_are_down_all_are_named(connect: Connect) -> None:
     one, two = dead(), dead()
     with pytest.raises(BackendUnavailable) as raised:
         await ask(connect(f"{one},{two}"))
@@ -73,7 +73,7 @@ async def test_a_server_that_dies_before_the_first_token_hands_over(connect: Con
         assert [await ids(client) for _ in range(10)] == [[1]] * 10
 
 
-async def test_an_answer_that_has_begun_is_never_begun_again(connect: Connect) -> None:
+async def test_an_answer_that_has_started_is_never_restarted(connect: Connect) -> None:
     async def dying(peer: Peer) -> None:
         await peer.begin()
         stream = await peer.request()
@@ -141,7 +141,7 @@ async def test_one_that_gives_up_connecting_does_not_stop_the_others(connect: Co
         assert await staying == [1]
 
 
-async def test_a_server_gets_no_more_streams_than_it_takes(connect: Connect) -> None:
+async def test_a_server_gets_no_more_streams_than_it_allows(connect: Connect) -> None:
     most = 0
 
     async def narrow(peer: Peer) -> None:
@@ -235,6 +235,6 @@ async def test_an_ipv6_address_is_reached(connect: Connect) -> None:
         assert await ids(connect(address)) == [1]
 
 
-async def test_a_name_nobody_knows_is_said(connect: Connect) -> None:
+async def test_an_unresolvable_name_is_reported(connect: Connect) -> None:
     with pytest.raises(BackendUnavailable, match=r"cannot resolve host 'no-such-host\.invalid'"):
         await ask(connect("no-such-host.invalid:8001"))

@@ -25,7 +25,7 @@ ANY_OBJECT = {"type": "object"}
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Constraints:
     """The constraints a request asks for."""
 
     must_call: bool = False
@@ -38,32 +38,34 @@ class Wanted:
     """Whether the engine supports guided decoding."""
 
 
-def held_to_forms(
-    model: EngineModel, format: ReplyFormat, wanted: Wanted
+def constrained(
+    model: EngineModel, format: ReplyFormat, constraints: Constraints
 ) -> tuple[ReplyFormat, Guide | None]:
     """The format with its phases and prefill, or with one guide that suffices."""
-    if wanted.must_call:
-        return _must_call(model, format, wanted)
-    call = _strict_calls(format) if wanted.engine_guides else None
-    if wanted.answer is None:
+    if constraints.must_call:
+        return _must_call(model, format, constraints)
+    call = _strict_calls(format) if constraints.engine_guides else None
+    if constraints.answer is None:
         return (replace(format, phases=Phases(call)), None) if call else (format, None)
     if format.definitions:
-        either = _either(format, wanted.answer)
+        either = _either(format, constraints.answer)
         if either is None:
-            prefill = "" if wanted.reasons else _no_reasoning(format)
-            return replace(format, phases=Phases(call, wanted.answer), prefill=prefill), None
-        wanted = replace(wanted, answer=either)
-    if wanted.reasons:
-        phases = Phases(answer=wanted.answer)
+            prefill = "" if constraints.reasons else _no_reasoning(format)
+            return replace(format, phases=Phases(call, constraints.answer), prefill=prefill), None
+        constraints = replace(constraints, answer=either)
+    if constraints.reasons:
+        phases = Phases(answer=constraints.answer)
         return _reasoning_first(model, format, phases, ""), None
-    return replace(format, prefill=_no_reasoning(format)), wanted.answer
+    return replace(format, prefill=_no_reasoning(format)), constraints.answer
 
 
-def check_guided(engine_guides: bool, wanted_call: bool, guided: bool, guide_param: str) -> None:
+def require_guided_decoding(
+    engine_guides: bool, must_call: bool, guided: bool, guide_param: str
+) -> None:
     """Refuse constraints that an engine without guided decoding cannot enforce."""
-    if engine_guides or not (wanted_call or guided):
+    if engine_guides or not (must_call or guided):
         return
-    if wanted_call:
+    if must_call:
         raise RequestError(
             "this model's engine has no guided decoding, so it cannot force a function call; "
             "send tool_choice auto",
@@ -78,18 +80,18 @@ def check_guided(engine_guides: bool, wanted_call: bool, guided: bool, guide_par
 
 
 def _must_call(
-    model: EngineModel, format: ReplyFormat, wanted: Wanted
+    model: EngineModel, format: ReplyFormat, constraints: Constraints
 ) -> tuple[ReplyFormat, Guide | None]:
     assert format.tools is not None, "tools are refused where a model has no format for them"
     tools = [
         tool
         for tool in format.definitions
-        if wanted.must_call_name in (None, tool["function"]["name"])
+        if constraints.must_call_name in (None, tool["function"]["name"])
     ]
     functions = functions_of(tools, strict_only=False)
     call = call_guide(format.tools, functions, one_call=format.one_call)
     format = replace(format, must_call=True)
-    if wanted.reasons:
+    if constraints.reasons:
         phases = Phases(call, must_call=True)
         return _reasoning_first(model, format, phases, call.opening), None
     format = replace(format, prefill=_no_reasoning(format) + call.opening)
