@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +21,8 @@ from enginix.manifest import read_manifest, write_manifest
 from enginix.process import descendants
 from enginix.runtimes.runtime import Runtime
 from enginix.triton.client.client import TokenRequest, TritonClient
+from enginix.triton.server.launch import READY_POLL
+from enginix.triton.server.scratch_dir import workplace
 from tests.conftest import free_ports, running_triton
 
 pytestmark = pytest.mark.triton
@@ -72,6 +74,17 @@ def serve(engine: Path, *options: str, **env: str) -> subprocess.CompletedProces
 def ports() -> list[str]:
     http, grpc, metrics = free_ports(3)
     return [f"--http-port={http}", f"--grpc-port={grpc}", f"--metrics-port={metrics}"]
+
+
+def never_loaded(engine: Path, directory: Path) -> Path:
+    """An engine whose preprocessing waits for the writer of its tokenizer, who never comes."""
+    copy = directory / "engine"
+    shutil.copytree(engine, copy)
+    (copy / "tokenizer.json").unlink()
+    os.mkfifo(copy / "tokenizer.json")
+    manifest = read_manifest(copy)
+    write_manifest(copy, replace(manifest, files=manifest.files | {"tokenizer.json": 0}))
+    return copy
 
 
 def test_a_killed_server_ends_the_command_and_its_stubs(
@@ -161,16 +174,35 @@ def test_a_taken_port_is_said_with_its_holder(demo_engine: Path, runtime: Runtim
 def test_a_model_that_never_loads_is_given_up_at_the_deadline(
     demo_engine: Path, runtime: Runtime, tmp_path: Path
 ) -> None:
-    engine = tmp_path / "engine"
-    shutil.copytree(demo_engine, engine)
-    (engine / "tokenizer.json").unlink()
-    os.mkfifo(engine / "tokenizer.json")  # Reading it waits for a writer, who never comes.
-    manifest = read_manifest(engine)
-    write_manifest(engine, replace(manifest, files=manifest.files | {"tokenizer.json": 0}))
+    engine = never_loaded(demo_engine, tmp_path)
     done = serve(engine, "--start-timeout=3", *ports())
     assert done.returncode == 1
     assert "was not ready within 3 s and was killed" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_command_that_is_killed_while_its_server_starts_leaves_its_directories_to_the_next(
+    demo_engine: Path, runtime: Runtime, tmp_path: Path
+) -> None:
+    engine = never_loaded(demo_engine, tmp_path)
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-m", "enginix", "triton", str(engine), "--threads=1", *ports()],
+        env=os.environ | {"TMPDIR": str(temporary)},
+    ) as command:
+        deadline = time.monotonic() + 60
+        while not (links := list(temporary.glob("enginix-triton-*-python_env_*"))):
+            assert time.monotonic() < deadline, "no directory of the Python backend was claimed"
+            with suppress(subprocess.TimeoutExpired):
+                command.wait(READY_POLL)
+        family = descendants(command.pid)
+        command.kill()
+    wait_until_gone(family)
+    made = links[0].readlink()
+    assert made.is_dir()
+    with workplace(temporary):
+        assert not made.exists()
 
 
 def test_a_stub_that_cannot_run_is_explained_before_the_start(

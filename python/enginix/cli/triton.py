@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from contextlib import AsyncExitStack, ExitStack
-from functools import partial
 
 from enginix.catalog.load import Ports
 from enginix.cli import triton_gguf, triton_trtllm
@@ -103,13 +102,16 @@ async def _serve(launch: Launch, place: ScratchDir, what: str) -> None:
 
 async def _serve_until_end(launch: Launch, place: ScratchDir, what: str) -> None:
     options, before = launch.options, backend_directories()
+
+    async def is_ready() -> bool:
+        place.own_new(before)
+        return await answers_ok(options.ready_url)
+
     async with AsyncExitStack() as stack:
-        # One that fails to start has made it, too.
+        # One that ends between two polls has made it, too.
         owning = stack.enter_context(ExitStack())
         owning.callback(place.own_new, before)
-        server = await stack.enter_async_context(
-            launched(launch, partial(answers_ok, options.ready_url), hear=_tell)
-        )
+        server = await stack.enter_async_context(launched(launch, is_ready, hear=_tell))
         owning.close()
         ranks = f" on {launch.ranks} ranks" if launch.ranks > 1 else ""
         print(

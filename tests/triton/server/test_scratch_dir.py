@@ -39,3 +39,14 @@ def test_of_two_servers_that_begin_at_once_nothing_is_taken_for_ours(tmp_path: P
         (tmp_path / "python_env_another's").mkdir()
         place.own_new(before, tmp_path)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_of_two_servers_that_begin_one_after_the_other_each_takes_its_own(tmp_path: Path) -> None:
+    with workplace(tmp_path, tmp_path) as first, workplace(tmp_path, tmp_path) as second:
+        before = backend_directories(tmp_path)
+        (tmp_path / "python_env_first").mkdir()
+        first.own_new(before, tmp_path)
+        (tmp_path / "python_env_second").mkdir()
+        first.own_new(before, tmp_path)
+        second.own_new(before, tmp_path)
+    assert not list(tmp_path.iterdir())

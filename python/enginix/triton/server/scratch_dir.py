@@ -24,14 +24,19 @@ class ScratchDir:
     """The prefix of all of this server's shared-memory names."""
 
     def own_new(self, before: frozenset[Path], place: Path = PYTHON_BACKEND) -> None:
-        """Remove with ours the directory that the Python backend has created since `before`.
+        """Claim, to remove it with ours, what the Python backend has created since `before`.
 
-        Nothing marks its owner. A server creates one, so a single new one is ours; we take none of
-        several, because another server may have started at the same time.
+        Nothing marks its owner. A server creates one directory, so a single new one that no other
+        server has claimed is ours; we take none of several. Call it until the server is ready:
+        what is claimed is removed even if this process is killed.
         """
-        new = backend_directories(place) - before
+        temporary = self.directory.parent
+        if any(temporary.glob(f"{self.shm_prefix}python_env_*")):
+            return
+        claimed = {link.readlink() for link in temporary.glob("enginix-triton-*-python_env_*")}
+        new = backend_directories(place) - before - claimed
         if len(new) == 1:
-            own_empty(self.directory.parent, self.shm_prefix, *new)
+            own_empty(temporary, self.shm_prefix, *new)
 
 
 def backend_directories(place: Path = PYTHON_BACKEND) -> frozenset[Path]:
