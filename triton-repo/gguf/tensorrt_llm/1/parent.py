@@ -16,13 +16,16 @@ from pathlib import Path
 from typing import NoReturn
 
 SHARED_MEMORY = Path("/dev/shm")
+# Where they are in the stub's command line.
+REGION, TRITON_PID = 2, 5
 # What `ps` shows of it; the kernel keeps 15 letters.
 NAME = "parent-watch"
 
 
 def end_with_triton() -> None:
     """`end_with_parent` for a model's process; removes what it shares with Triton."""
-    end_with_parent(os.getppid(), _remove_region)
+    # Not os.getppid(): a Triton that was killed while this process started is no parent any more.
+    end_with_parent(int(_argument(TRITON_PID)), _remove_region)
 
 
 def end_with_parent(parent: int, after: Callable[[], None] = lambda: None) -> None:
@@ -71,10 +74,9 @@ def _end(after: Callable[[], None]) -> NoReturn:
 def _remove_region() -> None:
     # Triton made it for the two of them alone.
     with suppress(OSError, IndexError):
-        (SHARED_MEMORY / _region()).unlink()
+        (SHARED_MEMORY / Path(_argument(REGION)).name).unlink()
 
 
-def _region() -> str:
-    """The stub's second argument."""
-    arguments = Path("/proc/self/cmdline").read_bytes().split(b"\0")
-    return Path(os.fsdecode(arguments[2])).name
+def _argument(place: int) -> str:
+    """Of the stub's command line."""
+    return os.fsdecode(Path("/proc/self/cmdline").read_bytes().split(b"\0")[place])
