@@ -2,11 +2,12 @@
 
     python benchmarks/hostile.py [--streams 8] [--rounds 5] [--seconds 4] [--home DIR]
 
-Streams of the demo model run in a process of their own, which takes the time of every event. In
-turns they run alone, beside ordinary requests of another client, and beside floods of the same
-number of requests at once: guides that are refused by their numbers, guides that take the trial's
-process to its limits, and conversations for a model whose chat template never ends. Compare a
-flood with the ordinary requests: two cores are shared by all of them.
+Streams of the demo model run in a process of their own, which records when each event arrives.
+They run alone, beside ordinary requests of another client, and beside floods of as many concurrent
+requests: guides that are refused by their numbers, guides that take the trial process to its
+limits, and conversations for a model whose chat template never ends. Compare a flood with the
+ordinary requests: all of them share the cores. Run it in a control group of its own: in the root
+group the kernel shares each core between sessions, whatever their nice values are.
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ async def stream_on(url: str, until: float, gaps: list[float]) -> None:
     while time.perf_counter() < until:
         writer.write(f"{head}content-type: application/json\r\n\r\n".encode() + body)
         last = 0.0
-        while not (piece := await reader.read(65536)).endswith(b"0\r\n\r\n"):
-            if not piece:
+        while not (chunk := await reader.read(65536)).endswith(b"0\r\n\r\n"):
+            if not chunk:
                 raise SystemExit("a stream broke off")
             now = time.perf_counter()
             if last:
@@ -62,7 +63,7 @@ async def stream_on(url: str, until: float, gaps: list[float]) -> None:
 
 
 def measure(url: str, streams: int, seconds: float) -> None:
-    """In a process of its own: one line with the gaps' quantiles in milliseconds."""
+    """In a process of its own: prints the quantiles of the gaps, in milliseconds."""
 
     async def run() -> list[float]:
         gaps: list[float] = []
@@ -90,7 +91,7 @@ def body_of(flood: str, chance: random.Random) -> dict[str, object]:
 
 
 async def flood_on(url: str, flood: str, at_once: int, seen: dict[int, int]) -> None:
-    """Until it is cancelled. Each sender rests a little, so that a refusal is no busy loop."""
+    """Runs until cancelled. A pause between requests keeps refusals from a busy loop."""
     async with httpx.AsyncClient(base_url=url, timeout=120, trust_env=False) as client:
 
         async def send(seed: int) -> None:

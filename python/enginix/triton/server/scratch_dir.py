@@ -24,11 +24,11 @@ class ScratchDir:
     """The prefix of all of this server's shared-memory names."""
 
     def own_new(self, before: frozenset[Path], place: Path = PYTHON_BACKEND) -> None:
-        """Remove with ours the directory that the Python backend has created since `before`.
+        """Claim, to remove it with ours, what the Python backend has created since `before`.
 
-        Nothing marks its owner. A server creates one, so the only new one that no other server has
-        claimed is ours; we take none of several. Call it until the server is ready: what is claimed
-        is removed even if this process is killed.
+        Nothing marks its owner. A server creates one directory, so a single new one that no other
+        server has claimed is ours; we take none of several. Call it until the server is ready:
+        what is claimed is removed even if this process is killed.
         """
         temporary = self.directory.parent
         if any(temporary.glob(f"{self.shm_prefix}python_env_*")):
