@@ -77,10 +77,10 @@ async def test_leaving_the_queue_gives_the_place_up(stream: bool) -> None:
         await backend.stuck.wait()
         second = Call(app, "/v1/chat/completions", chat(stream))
         waiting = asyncio.create_task(second.run())
-        await until(lambda: app.state.gateway.lanes["demo"].admission.waiting == 1)
+        await until(lambda: app.state.gateway.states["demo"].admission.waiting == 1)
         second.leave()
         await waiting
-        assert app.state.gateway.lanes["demo"].admission.waiting == 0
+        assert app.state.gateway.states["demo"].admission.waiting == 0
         backend.go.set()
         await running
     assert len(backend.asked) == 1

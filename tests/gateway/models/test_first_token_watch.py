@@ -66,8 +66,8 @@ async def test_a_request_that_is_ended_while_its_failure_is_explained_is_a_503(
 
     async def give_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if b"status" in await reader.readline():
-            for lane in gateways[0].lanes.values():
-                lane.first_tokens.give_up("it is down")
+            for state in gateways[0].states.values():
+                state.first_tokens.give_up("it is down")
             writer.write(b'{"servers": {}}\n')
         writer.close()
 

@@ -50,7 +50,7 @@ async def show_version() -> dict[str, str]:
 async def show_metrics(request: Request) -> Response:
     """Prometheus' text format."""
     gateway = gateway_of(request)
-    for state in gateway.lanes.values():
+    for state in gateway.states.values():
         gateway.note_late_tokens(state)
     body = await run_in_threadpool(gateway.metrics.exposition)
     return Response(body, media_type=EXPOSITION)
@@ -58,7 +58,7 @@ async def show_metrics(request: Request) -> Response:
 
 async def health_response(gateway: Gateway) -> Response:
     models: dict[str, Any] = {}
-    for name, state in gateway.lanes.items():
+    for name, state in gateway.states.items():
         # An unloaded model is no reason to send the traffic elsewhere.
         health = await health_of(state)
         models[name] = {"ok": health.ok, "reason": health.reason}

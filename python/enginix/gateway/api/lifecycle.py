@@ -69,7 +69,7 @@ def load_of(asked: LoadRequest, gateway: Gateway, *, wait: bool) -> Load:
 async def shown(gateway: Gateway, changed: Changed) -> dict[str, Any]:
     if gateway.following:
         await gateway.following.seen(changed.generation)
-    state = gateway.lanes.get(changed.name)
+    state = gateway.states.get(changed.name)
     if state is None:
         raise BackendUnavailable(
             f"{changed.name} was loaded, but this gateway cannot serve it; its log says why"

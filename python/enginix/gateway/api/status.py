@@ -29,7 +29,7 @@ async def show_status(request: Request) -> dict[str, Any]:
         "uptime_seconds": round(time.time() - gateway.started, 1),
         "stopping": gateway.stopping,
         "models": [
-            await status_of(state, servers.get(name)) for name, state in gateway.lanes.items()
+            await status_of(state, servers.get(name)) for name, state in gateway.states.items()
         ],
     }
 

@@ -28,9 +28,9 @@ async def models_watched(gateway: Gateway) -> AsyncIterator[None]:
 async def _watch(gateway: Gateway) -> None:
     while True:
         await asyncio.sleep(INTERVAL_SECONDS)
-        for state in list(gateway.lanes.values()):
+        for state in list(gateway.states.values()):
             state.gauges.stalled.set(state.first_tokens.stalled())
-        waiting = [state for state in gateway.lanes.values() if _is_waiting(state)]
+        waiting = [state for state in gateway.states.values() if _is_waiting(state)]
         if waiting:
             await asyncio.gather(*map(_give_up_if_down, waiting))
 

@@ -69,7 +69,7 @@ class Gateway:
         self.models = Models(models)
         self.settings = settings
         self.metrics = Metrics([model.name for model in models], metrics_directory)
-        self.lanes = {model.name: ModelState(model, settings, self.metrics) for model in models}
+        self.states = {model.name: ModelState(model, settings, self.metrics) for model in models}
         self.following: Subscription | None = None
         store = settings.store
         self.servers = SupervisorClient(settings.supervisor)
@@ -83,12 +83,12 @@ class Gateway:
     @property
     def busy(self) -> int:
         """How many requests run or wait."""
-        return sum(state.admission.busy for state in self.lanes.values())
+        return sum(state.admission.busy for state in self.states.values())
 
     def add(self, model: Model) -> None:
         """Serve one more model."""
         self.metrics.begin_at_zero([model.name])
-        self.lanes[model.name] = ModelState(model, self.settings, self.metrics)
+        self.states[model.name] = ModelState(model, self.settings, self.metrics)
         self.models = Models([*self.models, model])
 
     async def loaded(self, state: ModelState) -> None:
@@ -136,7 +136,7 @@ class Gateway:
         """Wait for one of the model's slots; yield a clock for each choice's tokens."""
         if self.stopping:
             raise ServerStopping(retry_after=RETRY_SECONDS)
-        state = self.lanes[model]
+        state = self.states[model]
         record.model = model
         # The supervisor may have unloaded the model since the request came.
         while state.presence != Availability.OPEN:
@@ -190,7 +190,7 @@ class Gateway:
             state.late_tokens = late
 
     async def close(self) -> None:
-        for state in self.lanes.values():
+        for state in self.states.values():
             await state.liveness.close()
             await state.model.backend.close()
 

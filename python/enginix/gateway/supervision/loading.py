@@ -27,7 +27,7 @@ def when_loaded(handler: Handler) -> Handler:
 
     async def loaded_first(request: Request) -> Response:
         gateway = gateway_of(request)
-        if all(state.presence != Availability.ON_DEMAND for state in gateway.lanes.values()):
+        if all(state.presence != Availability.ON_DEMAND for state in gateway.states.values()):
             return await handler(request)
         state, streams = await _wanted(gateway, request)
         if state is None or state.presence != Availability.ON_DEMAND:
@@ -42,7 +42,7 @@ async def _wanted(gateway: Gateway, request: Request) -> tuple[ModelState | None
     try:
         asked = await read_document(request)
         name = asked.get("model", asked.get("modelId"))
-        state = gateway.lanes[gateway.models.resolve(name, asked.get("engine")).name]
+        state = gateway.states[gateway.models.resolve(name, asked.get("engine")).name]
     except (AttributeError, TypeError, EnginixError):
         return None, False
     streams = asked.get("stream", request.url.path.endswith("/stream"))

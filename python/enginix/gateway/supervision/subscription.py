@@ -71,9 +71,9 @@ class SupervisorSubscription:
 
     async def _apply(self, news: News) -> None:
         for model in news.models:
-            if model.name not in self._gateway.lanes and self._opener:
+            if model.name not in self._gateway.states and self._opener:
                 await self._add(model, self._opener)
-            if state := self._gateway.lanes.get(model.name):
+            if state := self._gateway.states.get(model.name):
                 state.presence, state.reason = model.availability, model.reason
         self._seen = news.generation
         self._news.set()
@@ -92,7 +92,7 @@ class SupervisorSubscription:
         """Report what runs whenever that has changed."""
         last = None
         while True:
-            states = self._gateway.lanes.items()
+            states = self._gateway.states.items()
             requests = {name: (one.admission.busy, one.admission.begun) for name, one in states}
             report = Report(self._seen, requests)
             if report != last:
