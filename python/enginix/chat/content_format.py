@@ -28,11 +28,11 @@ def content_format(template: nodes.Template) -> ContentFormat:
     names = _names_of_content(template)
     if not _reads_parts(template, names):
         return ContentFormat.TEXT
-    asks = any(
+    tests_type = any(
         test.name in TEXT_TESTS and _is_content(test.node, names)
         for test in template.find_all(nodes.Test)
     )
-    return ContentFormat.TEXT if asks else ContentFormat.PARTS
+    return ContentFormat.TEXT if tests_type else ContentFormat.PARTS
 
 
 def _names_of_content(template: nodes.Template) -> frozenset[str]:

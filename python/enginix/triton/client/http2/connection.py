@@ -103,7 +103,7 @@ class Connection(asyncio.Protocol):
         # An incomplete header block: its stream, whether it ends the stream, the DATA readers.
         self._block: tuple[int, int, dict[int, Stream]] | None = None
         self._heartbeat = Heartbeat(
-            ask=self._ping,
+            ping=self._ping,
             dead=self._frozen,
             silence=limits.silence,
             patience=limits.patience,
@@ -190,7 +190,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._transport is None:
             return
-        self._heartbeat.heard = self._loop.time()
+        self._heartbeat.last_read = self._loop.time()
         try:
             self._receiver.feed(data)
             self._send_replies()

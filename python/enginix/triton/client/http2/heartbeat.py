@@ -11,54 +11,54 @@ LATE_SECONDS = 1.0
 
 
 class Heartbeat:
-    """Calls `ask` after `silence` seconds without a byte, and `dead` after `patience` more.
+    """Calls `ping` after `silence` seconds without a byte, and `dead` after `patience` more.
 
-    The connection writes the time of every read into `heard`.
+    The connection writes the time of every read into `last_read`.
     """
 
     def __init__(
         self,
         *,
-        ask: Callable[[], None],
+        ping: Callable[[], None],
         dead: Callable[[], None],
         silence: float,
         patience: float,
     ) -> None:
-        self._ask = ask
+        self._ping = ping
         self._dead = dead
         self._silence = silence
         self._patience = patience
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self.heard = self._loop.time()
-        # The value of `heard` when the last ping was sent.
-        self._heard_before: float | None = None
+        self.last_read = self._loop.time()
+        # The value of `last_read` when the last ping was sent.
+        self._read_at_ping: float | None = None
 
     def start(self) -> None:
         """Watch from now on. A connection without streams may be silent."""
         self.stop()
-        self.heard = self._loop.time()
-        self._heard_before = None
-        self._look_at(self.heard + self._silence)
+        self.last_read = self._loop.time()
+        self._read_at_ping = None
+        self._schedule(self.last_read + self._silence)
 
     def stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _look_at(self, due: float) -> None:
-        self._timer = self._loop.call_at(due, self._look, due)
+    def _schedule(self, due: float) -> None:
+        self._timer = self._loop.call_at(due, self._check, due)
 
-    def _look(self, due: float) -> None:
+    def _check(self, due: float) -> None:
         now = self._loop.time()
-        unanswered = self._heard_before == self.heard
-        if now < self.heard + self._silence:
-            self._heard_before = None
-            self._look_at(self.heard + self._silence)
+        unanswered = self._read_at_ping == self.last_read
+        if now < self.last_read + self._silence:
+            self._read_at_ping = None
+            self._schedule(self.last_read + self._silence)
         elif unanswered and now < due + LATE_SECONDS:
             self._timer = None
             self._dead()
         else:
-            self._heard_before = self.heard
-            self._ask()
-            self._look_at(now + self._patience)
+            self._read_at_ping = self.last_read
+            self._ping()
+            self._schedule(now + self._patience)
