@@ -13,6 +13,7 @@ from enginix.checkpoint.load import hash_files
 from enginix.checkpoint.locate import fetched_directory, find_fetched
 from enginix.cli import engine_gguf, engine_trtllm, environment
 from enginix.cli.endings import terminated_as_exit
+from enginix.cli.find_engine import find_directory
 from enginix.cli.stage_lines import StageLines
 from enginix.engine.build import Build, build_engine
 from enginix.engine.output import require_free
@@ -42,7 +43,9 @@ need not be the same bits and are not compared. What is not the same is left now
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("engine", type=Path, metavar="MANIFEST|DIR", help="what to make again")
+    parser.add_argument(
+        "engine", type=find_directory, metavar="MANIFEST|DIR|NAME", help="what to make again"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where; default: as for build")
     parser.add_argument("--replace", action="store_true", help="build over an engine that is there")
     parser.add_argument(
