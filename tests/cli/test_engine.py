@@ -468,7 +468,7 @@ def test_what_is_no_engine_is_not_shown(
 ) -> None:
     assert enginix("show", tmp_path) == 1
 
-    assert "is not an enginix engine: it holds no manifest.json" in capsys.readouterr().err
+    assert "is not an enginix engine: it has no manifest.json" in capsys.readouterr().err
 
 
 @pytest.mark.triton

@@ -24,7 +24,7 @@ def find_checkpoint_directory(word: str) -> Path:
 
     NotACheckpoint says how to get one that is not on this machine.
     """
-    path = Path(word).expanduser()
+    path = Path(word)
     if path.is_dir():
         return path
     if "/" not in word:
