@@ -13,6 +13,7 @@ from enginix.cli.main import main
 from enginix.cli.sizes import human_size
 
 DEMO = DIRECTORY / "demo-checkpoint"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 def test_a_catalogue_model_is_inspected_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
@@ -23,6 +24,32 @@ def test_a_catalogue_model_is_inspected_by_its_name(capsys: pytest.CaptureFixtur
     )
     assert "gguf          yes" in lines
     assert "estimates for 1 GPU, batch 16, context 4096, 512 tokens a step" in lines
+
+
+@pytest.fixture
+def fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkpoint where `enginix pull org/demo` puts it."""
+    monkeypatch.setenv("ENGINIX_HOME", str(tmp_path / "home"))
+    directory = tmp_path / "home" / "checkpoints" / "org--demo@0123456789ab"
+    shutil.copytree(DEMO, directory)
+    return directory
+
+
+@pytest.mark.parametrize("name", ["org/demo", "org/demo@0123456789ab", f"org/demo@{COMMIT}"])
+def test_a_fetched_repository_is_inspected_by_its_name(
+    fetched: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["checkpoint", "inspect", name, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["directory"] == str(fetched)
+
+
+@pytest.mark.usefixtures("fetched")
+@pytest.mark.parametrize("name", ["org/other", "org/demo@main"])
+def test_a_repository_that_is_not_here_says_how_to_get_it(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["checkpoint", "inspect", name]) == 1
+    assert f"get it with `enginix pull {name}`" in capsys.readouterr().err
 
 
 def test_ranks_that_do_not_divide_the_model_are_no_success(

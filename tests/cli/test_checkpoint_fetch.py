@@ -73,7 +73,7 @@ def test_a_branch_is_said_to_be_unpinned_and_which_commit_it_is(
 ) -> None:
     assert run(environment, "fetch", "org/demo").stderr.splitlines()[0] == (
         f"org/demo is not pinned: main of org/demo is commit {COMMIT} now; "
-        f"pin it with --revision {COMMIT}"
+        f"pin it by its name: org/demo@{COMMIT}"
     )
 
 

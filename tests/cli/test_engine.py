@@ -64,6 +64,19 @@ def test_an_engine_of_the_catalogue_has_its_own_place(enginix: Enginix, home: Pa
     assert (home / "engines" / "demo" / "manifest.json").exists()
 
 
+def test_an_engine_is_shown_verified_and_made_again_by_its_name(
+    enginix: Enginix, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert enginix("build", "demo") == 0
+
+    assert enginix("show", "demo", "--json") == 0
+    assert '"name": "demo"' in capsys.readouterr().out
+    assert enginix("verify", "demo") == 0
+    assert f"{home}/engines/demo: demo, kind gguf" in capsys.readouterr().out
+    assert enginix("rebuild", "demo", "--replace") == 0
+    assert "demo again" in capsys.readouterr().out
+
+
 def test_a_checkpoints_engine_has_the_name_it_is_given(
     enginix: Enginix, checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -455,7 +468,7 @@ def test_what_is_no_engine_is_not_shown(
 ) -> None:
     assert enginix("show", tmp_path) == 1
 
-    assert "is not an enginix engine: it holds no manifest.json" in capsys.readouterr().err
+    assert "is not an enginix engine: it has no manifest.json" in capsys.readouterr().err
 
 
 @pytest.mark.triton

@@ -294,7 +294,7 @@ def test_an_older_manifest_alone_is_compared_by_sizes_and_says_so(
 def test_what_is_no_manifest_is_refused(rebuild: Enginix, content: str | None, words: str) -> None:
     if content is not None:
         Path("missing").write_text(content)
-    done = rebuild("missing", "--out", "again")
+    done = rebuild("./missing", "--out", "again")
     assert done.status == 1
     assert words in done.err
     assert "Traceback" not in done.err

@@ -71,6 +71,14 @@ def test_a_plain_model_is_built_from_one_line(capsys: Capture) -> None:
     assert build_config("engine")["max_input_len"] == 2048
 
 
+def test_a_commit_may_be_named_with_the_repository(capsys: Capture) -> None:
+    source = "Qwen/Qwen2.5-7B-Instruct@a09a35458c70"
+    assert build("--model", source, "--max-seq-len", "512", "--out", "engine") == 0
+    done = capsys.readouterr()
+    assert done.out.splitlines()[-1].startswith("engine: Qwen2.5-7B-Instruct, kind tensorrt-llm")
+    assert "not pinned" not in done.err
+
+
 def test_what_stages_leave_is_removed_when_the_engine_stands(
     checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -204,7 +212,7 @@ def test_a_built_engine_is_verified_by_its_manifest(checkpoint: Path, capsys: Ca
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("--model Foo/Bar", "get it with `enginix checkpoint fetch Foo/Bar`"),
+        ("--model Foo/Bar", "get it with `enginix pull Foo/Bar`"),
         ("--model {plain} --model-type llama", "expected LlamaForCausalLM"),
         ("--model {plain} --max-output-len 5", "--max-output-len needs --max-input-len"),
         ("--model {plain} --max-input-len 0", "--max-input-len: expected at least 1, got 0"),

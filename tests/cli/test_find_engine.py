@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from enginix.cli.find_engine import find_engine
+from enginix.cli.find_engine import find_directory, find_engine
 from enginix.errors import ModelUnknown, NotAnEngine, UsageError
 from enginix.manifest import (
     BuiltWith,
@@ -79,6 +79,22 @@ def test_the_environment_overrides_the_name(home: Path, monkeypatch: pytest.Monk
     engine(home / "enginix" / "engines" / "demo")
     monkeypatch.setenv("ENGINIX_ENGINE", "/nix/store/some-engine")
     assert find_engine("demo") == Path("/nix/store/some-engine")
+
+
+def test_an_engine_that_is_being_removed_has_no_name(home: Path) -> None:
+    engine(home / "enginix" / "engines" / ".mine.removing-0123abcd")
+    with pytest.raises(ModelUnknown):
+        find_engine(".mine.removing-0123abcd")
+
+
+def test_a_directory_that_is_no_engine_yet_comes_before_a_name(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = engine(home / "enginix" / "engines" / "demo")
+    monkeypatch.chdir(tmp_path)
+    assert find_directory("demo") == built
+    (tmp_path / "demo").mkdir()
+    assert find_directory("demo") == Path("demo")
 
 
 def test_an_alias_is_a_name(home: Path) -> None:

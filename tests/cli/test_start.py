@@ -123,6 +123,12 @@ def test_two_models_run_side_by_side_and_each_can_be_stopped(machine: Machine) -
     assert "first   vllm" in status
     assert "second  vllm" in status
     assert "vllm-second | " in machine.run("logs", "second", "-n", "3")
+    running = machine.run("ps").splitlines()
+    assert [line.split()[:3] for line in running[1:3]] == [
+        ["first", "vllm", "loaded"],
+        ["second", "vllm", "loaded"],
+    ]
+    assert f"models-first: http://127.0.0.1:{machine.ports[0]}" in running
     assert "`enginix stop first` ends it" in machine.start("first", 1)
     assert "second is stopped" in machine.run("stop", "second")
     assert answers(machine.ports[0])
@@ -145,6 +151,8 @@ def test_ctrl_c_while_it_loads_leaves_nothing(machine: Machine) -> None:
     process = machine.begin("start", "--engine=vllm", "--model=first", f"--port={machine.ports[0]}")
     log = machine.home / "logs" / "models-first" / "vllm-first.log"
     wait_until(lambda: log.exists() and "loading" in log.read_text())
+    # Its gateway does not answer yet: the supervisor says what is known.
+    assert machine.run("ps").splitlines()[1].split()[:3] == ["first", "vllm", "loading"]
     pids = machine.pids()
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)

@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _add_inspect(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="DIR|NAME", help="a checkpoint, or a catalogue model")
+    parser.add_argument("source", metavar="DIR|REPO|NAME", help="a checkpoint, or a model")
     parser.add_argument(
         "--tp", type=int, default=1, metavar="N", help="GPUs to divide the model among"
     )
@@ -53,7 +53,9 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_fetch(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="REPO|NAME", help="org/name at the hub, or a model")
+    parser.add_argument(
+        "source", metavar="REPO|NAME", help="org/name at the hub (@revision), or a model"
+    )
     parser.add_argument("--revision", help="branch, tag or commit; default: the catalogue's")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: enginix' own cache")
     parser.add_argument(

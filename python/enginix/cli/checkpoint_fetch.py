@@ -16,18 +16,20 @@ from enginix.checkpoint.locate import fetched_directory, find_fetched
 from enginix.checkpoint.staging import work_directory
 from enginix.cli.download_view import download_view
 from enginix.cli.environment import cache_home, hub_endpoint, hub_token
+from enginix.cli.find_checkpoint import split_revision
 from enginix.errors import DownloadError, HubUnreachable, UsageError
 
 
 def fetch(args: argparse.Namespace) -> int:
-    repo, pinned = _repository(args.source)
+    repo, pinned = find_repository(args.source)
     revision = args.revision or pinned
     if args.offline:
         print(_on_this_machine(args.out, repo, revision))
         return 0
     listing = _list(repo, revision or "main", args.include)
     if not is_commit(revision):
-        print(_unpinned(args, revision or "main", listing), file=sys.stderr)
+        is_model = "/" not in args.source and not args.revision
+        say_unpinned(args.source, revision or "main", listing, is_model=is_model)
     directory = args.out or fetched_directory(cache_home(), repo, listing.revision)
     fetch_listing(listing, directory, with_origin=not args.files_only)
     print(directory)
@@ -68,22 +70,20 @@ def hub() -> Hub:
     return Hub(hub_endpoint() or DEFAULT_ENDPOINT, hub_token())
 
 
-def _unpinned(args: argparse.Namespace, revision: str, listing: Listing) -> str:
-    pin = (
-        f"pin it with --revision {listing.revision}"
-        if "/" in args.source or args.revision
-        else f"pin it with `enginix checkpoint lock {args.source}`"
-    )
-    return (
-        f"{args.source} is not pinned: {revision} of {listing.repo} is commit {listing.revision} "
-        f"now; {pin}"
+def say_unpinned(source: str, revision: str, listing: Listing, *, is_model: bool) -> None:
+    pinned = f"{listing.repo}@{listing.revision}"
+    pin = f"with `enginix checkpoint lock {source}`" if is_model else f"by its name: {pinned}"
+    print(
+        f"{source} is not pinned: {revision} of {listing.repo} is commit {listing.revision} "
+        f"now; pin it {pin}",
+        file=sys.stderr,
     )
 
 
-def _repository(source: str) -> tuple[str, str | None]:
-    """(repository, pinned revision) of `org/name`, or of a catalogue model."""
+def find_repository(source: str) -> tuple[str, str | None]:
+    """(repository, revision) of `org/name`, `org/name@revision`, or of a catalogue model."""
     if "/" in source:
-        return source, None
+        return split_revision(source)
     found = find_model(source, DIRECTORY).source
     if found.repo is None:
         raise UsageError(

@@ -10,10 +10,9 @@ from pathlib import Path
 from enginix.catalog.load import find_model
 from enginix.checkpoint.inspect import Inspection, inspect_checkpoint
 from enginix.checkpoint.load import Checkpoint, open_checkpoint
-from enginix.checkpoint.locate import find_checkpoint
-from enginix.cli.environment import cache_home
+from enginix.cli.find_checkpoint import find_checkpoint_directory
 from enginix.cli.sizes import human_size
-from enginix.errors import CheckpointError, ModelUnknown, NotACheckpoint, UsageError
+from enginix.errors import CheckpointError, UsageError
 from enginix.manifest import Limits
 
 
@@ -36,21 +35,17 @@ def run(args: argparse.Namespace) -> int:
 
 def _source(source: str, ranks: int) -> tuple[Path, Limits | None]:
     """The directory meant, and the limits of the catalogue's variant where there is one."""
-    path = Path(source)
-    if path.is_dir() or "/" in source:
-        return path, None
-    try:
-        spec = find_model(source)
-    except ModelUnknown as error:
-        raise NotACheckpoint(f"there is no directory {source!r}, and {error}") from None
-    by_ranks = {variant.tensor_parallel: variant for variant in spec.variants.values()}
-    variant = by_ranks.get(ranks)
+    directory = find_checkpoint_directory(source)
+    if "/" in source or Path(source).is_dir():
+        return directory, None
+    variants = find_model(source).variants.values()
+    variant = next((each for each in variants if each.tensor_parallel == ranks), None)
     limits = (
         Limits(variant.max_batch_size, variant.max_seq_len, variant.max_num_tokens)
         if variant
         else None
     )
-    return find_checkpoint(spec, cache_home()), limits
+    return directory, limits
 
 
 def _as_text(found: Inspection) -> list[str]:

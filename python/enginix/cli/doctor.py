@@ -13,6 +13,7 @@ from rich.table import Table
 
 from enginix.catalog.load import Ports
 from enginix.cli import environment
+from enginix.cli.find_engine import find_directory
 from enginix.doctor.finding import Finding, Level
 from enginix.doctor.gpu import look_at_gpus
 from enginix.doctor.machine import (
@@ -41,7 +42,9 @@ MARKS = {Level.GREEN: "✓", Level.YELLOW: "!", Level.RED: "✗"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("engine", nargs="?", type=Path, help="an engine directory to judge, too")
+    parser.add_argument(
+        "engine", nargs="?", type=find_directory, metavar="DIR|NAME", help="an engine to judge, too"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
     parser.epilog = "The exit status is 1 when something is red, else 0."
 

@@ -17,6 +17,8 @@ from enginix.cli.endings import terminated_as_exit
 from enginix.cli.engine_show import show_engine
 from enginix.cli.engine_source import catalogue_source, recorded_source
 from enginix.cli.engine_text import load_text
+from enginix.cli.find_checkpoint import find_checkpoint_directory
+from enginix.cli.find_engine import find_directory
 from enginix.cli.stage_lines import StageLines
 from enginix.engine.build import Build, Job, LoadText, build_engine
 from enginix.engine.stages import Report
@@ -47,21 +49,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     engine_rebuild.add_arguments(rebuild)
     verify = commands.add_parser("verify", help="hold an engine to its manifest")
-    verify.add_argument("directory", type=Path, metavar="DIR")
+    verify.add_argument("directory", type=find_directory, metavar="DIR|NAME")
     engine_trtllm.add_verify_arguments(verify)
     verify.add_argument(
         "--run", dest="run_check", action="store_true", help="let it answer its recorded checks"
     )
     verify.set_defaults(action=_verify)
     show = commands.add_parser("show", help="say what an engine is")
-    show.add_argument("directory", type=Path, metavar="DIR")
+    show.add_argument("directory", type=find_directory, metavar="DIR|NAME")
     show.add_argument("--json", action="store_true", help="print the manifest as JSON")
     show.set_defaults(action=show_engine)
 
 
 def _add_job_arguments(build: argparse.ArgumentParser) -> None:
     build.add_argument("model", nargs="?", metavar="NAME", help="a model of the catalogue")
-    build.add_argument("--checkpoint", type=Path, metavar="DIR", help="a checkpoint on this disk")
+    build.add_argument(
+        "--checkpoint",
+        type=find_checkpoint_directory,
+        metavar="DIR|REPO",
+        help="a checkpoint on this disk",
+    )
     build.add_argument("--name", help="the model's name, for a checkpoint outside the catalogue")
     build.add_argument("--kind", choices=sorted(BUILDERS), help="the kind of engine")
     build.add_argument(

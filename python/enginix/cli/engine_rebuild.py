@@ -13,6 +13,8 @@ from enginix.checkpoint.load import hash_files
 from enginix.checkpoint.locate import fetched_directory, find_fetched
 from enginix.cli import engine_gguf, engine_trtllm, environment
 from enginix.cli.endings import terminated_as_exit
+from enginix.cli.find_checkpoint import find_checkpoint_directory
+from enginix.cli.find_engine import find_directory
 from enginix.cli.stage_lines import StageLines
 from enginix.engine.build import Build, build_engine
 from enginix.engine.output import require_free
@@ -42,11 +44,16 @@ need not be the same bits and are not compared. What is not the same is left now
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("engine", type=Path, metavar="MANIFEST|DIR", help="what to make again")
+    parser.add_argument(
+        "engine", type=find_directory, metavar="MANIFEST|DIR|NAME", help="what to make again"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where; default: as for build")
     parser.add_argument("--replace", action="store_true", help="build over an engine that is there")
     parser.add_argument(
-        "--checkpoint", type=Path, metavar="DIR", help="the source files, instead of the hub"
+        "--checkpoint",
+        type=find_checkpoint_directory,
+        metavar="DIR|REPO",
+        help="the source files, instead of the hub",
     )
     parser.add_argument("--work-dir", type=Path, metavar="DIR", help="where stages are kept")
     parser.add_argument("--keep-work", action="store_true", help="keep it after success")

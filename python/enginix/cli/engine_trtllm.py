@@ -12,10 +12,10 @@ from functools import partial
 from pathlib import Path
 
 from enginix.checkpoint.load import read_config
-from enginix.checkpoint.locate import find_fetched
 from enginix.cli import environment
 from enginix.cli.engine_source import recorded_source, repository_source
 from enginix.cli.engine_text import load_text
+from enginix.cli.find_checkpoint import find_checkpoint_directory, split_revision
 from enginix.engine.build import Build, Job
 from enginix.engine.stages import Report
 from enginix.engine.trtllm.adopt import Origin, take_in, verify_by_hand
@@ -25,7 +25,7 @@ from enginix.engine.trtllm.plan import Options
 from enginix.engine.trtllm.stage_cache import discard
 from enginix.engine.trtllm.verify import describe
 from enginix.engine.trtllm.watchdog import Patience
-from enginix.errors import NotACheckpoint, RuntimeMissing, UsageError
+from enginix.errors import RuntimeMissing, UsageError
 from enginix.manifest import FILE_NAME, Limits
 
 KIND = "tensorrt-llm"
@@ -79,7 +79,7 @@ def source_job(args: argparse.Namespace) -> Job:
     longest = context if isinstance(context, int) and context > 0 else LIMITS.max_seq_len
     limits = replace(LIMITS, max_seq_len=min(LIMITS.max_seq_len, longest))
     job = Job(
-        name=args.name or Path(args.source).name,
+        name=args.name or Path(args.source).name.partition("@")[0],
         checkpoint=directory,
         limits=length_limits(args, limits),
         tensor_parallel=args.tensor_parallel or 1,
@@ -177,7 +177,12 @@ def after_failure(out: Path, args: argparse.Namespace | None) -> None:
 
 def add_verify_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("engines that trtllm-build made by hand")
-    group.add_argument("--checkpoint", type=Path, metavar="DIR", help="what it was built from")
+    group.add_argument(
+        "--checkpoint",
+        type=find_checkpoint_directory,
+        metavar="DIR|REPO",
+        help="what it was built from",
+    )
     group.add_argument(
         "--tokenizer", type=Path, metavar="DIR", help="whose tokenizer it gets (the checkpoint's)"
     )
@@ -235,16 +240,11 @@ def require_name(name: str) -> str:
 
 
 def _find(source: str) -> tuple[Path, str | None]:
-    path = Path(source)
-    if path.is_dir():
-        return path, None
-    found = find_fetched(environment.cache_home(), source, None)
-    if found is None:
-        raise NotACheckpoint(
-            f"{source} is neither a directory nor fetched to this machine; get it with "
-            f"`enginix checkpoint fetch {source}`"
-        )
-    return found, source
+    """The directory, and the repository where no commit of it was named."""
+    directory = find_checkpoint_directory(source)
+    repo, revision = split_revision(source)
+    is_unpinned = "/" in source and revision is None and not Path(source).is_dir()
+    return directory, repo if is_unpinned else None
 
 
 def _options(args: argparse.Namespace) -> Options:

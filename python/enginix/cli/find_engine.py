@@ -32,6 +32,12 @@ def find_engine(word: str | None) -> Path:
     raise NotAnEngine(places[0], f"{name} is not built yet (looked in {looked})")
 
 
+def find_directory(word: str) -> Path:
+    """Likewise, for commands that also say what is wrong with a path that is no engine."""
+    path = Path(word)
+    return path if path.exists() else find_engine(word)
+
+
 def given_engine(name: str) -> Path | None:
     """The one that ENGINIX_ENGINE gives for a model."""
     given = environment.given_engines()
@@ -52,7 +58,10 @@ def _only_given() -> Path:
 def _known_name(word: str) -> str:
     """A name that an engine was given where engines are kept, or a model's of the catalogue."""
     kept = {
-        manifest.parent.name for parent in _parents() for manifest in parent.glob(f"*/{FILE_NAME}")
+        manifest.parent.name
+        for parent in _parents()
+        # A hidden one is being built, or removed.
+        for manifest in parent.glob(f"[!.]*/{FILE_NAME}")
     }
     if word in kept:
         return word

@@ -17,6 +17,11 @@ from enginix.errors import EnginixError, UsageError
 # that `enginix --help` stays fast. A module has `add_arguments(parser)` and `run(args) -> int`.
 COMMANDS = {
     "models": "list the catalogue",
+    "pull": "get a model's checkpoint from the Hugging Face hub",
+    "list": "show the engines, checkpoints and runtimes on this machine",
+    "rm": "remove engines, checkpoints and runtimes",
+    "gc": "remove what interrupted downloads, builds and set-ups left behind",
+    "ps": "show what runs on this machine",
     "checkpoint": "inspect and fetch checkpoints",
     "engine": "build, verify and show engines",
     "repository": "render Triton's model repository for an engine",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -44,31 +45,37 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(status, indent=2))
         return 0
+    show(status["models"])
+    return 0
+
+
+def show(models: Sequence[dict[str, Any]]) -> None:
+    """Print a table with a line per model, then why those that do not serve yet do not."""
     table = Table(box=None, pad_edge=False)
     for name in COLUMNS:
         table.add_column(name, no_wrap=True)
-    for model in status["models"]:
+    for model in models:
         table.add_row(*row(model, time.time()))
     Console(highlight=False, soft_wrap=True).print(table)
-    for model in status["models"]:
+    for model in models:
         if model["status"] in ("loading", "error"):
-            why = model.get("progress") or model.get("last_error") or model["reason"]
-            print(f"{model['id']}: {why}")
-    return 0
+            why = model.get("progress") or model.get("last_error") or model.get("reason")
+            print(f"{model['id']}: {why or 'no output yet'}")
 
 
 def row(model: dict[str, Any], now: float) -> list[str]:
     since = model.get("since")
-    token = model["last_token_seconds"]
+    # The supervisor by itself knows nothing of requests.
+    token = model.get("last_token_seconds", "")
     return [
         model["id"],
         model["kind"],
         model["status"],
         "" if since is None else duration(now - since),
         str(model.get("pid") or ""),
-        str(model["running"]),
-        str(model["queued"]),
-        "never" if token is None else f"{duration(token)} ago",
+        str(model.get("running", "")),
+        str(model.get("queued", "")),
+        token if token == "" else "never" if token is None else f"{duration(token)} ago",
         str(model.get("restarts", "")),
     ]
 

@@ -1,0 +1,52 @@
+"""`enginix ps`: the status of every `enginix up` that runs from this home."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from enginix.cli.ask_gateway import ask
+from enginix.cli.environment import cache_home
+from enginix.cli.status import show
+from enginix.errors import BackendError
+from enginix.inventory.running import Supervisor, supervisors
+from enginix.supervision import ServerStatus
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def run(args: argparse.Namespace) -> int:
+    running = supervisors(cache_home())
+    models = [model for each in running for model in models_of(each)]
+    if args.json:
+        print(json.dumps({"models": models}, indent=2))
+    elif not running:
+        print("nothing runs; start with `enginix up demo`")
+    else:
+        show(models)
+        for each in running:
+            print(f"{each.profile}: http://127.0.0.1:{each.port}")
+    return 0
+
+
+def models_of(supervisor: Supervisor) -> list[dict[str, Any]]:
+    """From the gateway; where it does not answer at this address, from its supervisor."""
+    url = f"http://127.0.0.1:{supervisor.port}"
+    try:
+        models = ask(url, "GET", "/v1/status")["models"]
+    except (BackendError, KeyError):
+        models = [
+            {"id": name, "kind": _engine(name, server), **asdict(server)}
+            for name, server in supervisor.servers().items()
+        ]
+    return [{**model, "profile": supervisor.profile, "gateway": url} for model in models]
+
+
+def _engine(name: str, server: ServerStatus) -> str:
+    """A server's log is called ENGINE-MODEL.log."""
+    return Path(server.log).name.removesuffix(f"-{name}.log")

@@ -1,0 +1,39 @@
+"""`enginix pull NAME...`: models' checkpoints into enginix' own directory, from the hub."""
+
+from __future__ import annotations
+
+import argparse
+
+from enginix.catalog.load import find_model, is_commit
+from enginix.checkpoint.locate import fetched_directory
+from enginix.cli.checkpoint_fetch import (
+    fetch_listing,
+    find_repository,
+    list_repository,
+    say_unpinned,
+)
+from enginix.cli.environment import cache_home
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "names",
+        nargs="+",
+        metavar="NAME",
+        help="a model of the catalogue, or org/name (@revision) at the hub",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    for name in args.names:
+        if "/" not in name and (shipped := find_model(name).source.directory):
+            print(f"{name} is shipped with enginix: {shipped}")
+            continue
+        repo, revision = find_repository(name)
+        listing = list_repository(repo, revision or "main")
+        if not is_commit(revision):
+            say_unpinned(name, revision or "main", listing, is_model="/" not in name)
+        directory = fetched_directory(cache_home(), repo, listing.revision)
+        fetch_listing(listing, directory, with_origin=True)
+        print(directory, flush=True)
+    return 0
