@@ -45,6 +45,7 @@ MAY_IMPORT = {
         "process",
         "records",
     },
+    "generation": {"chat"},
     "inventory": {
         "catalog",
         "checkpoint",
@@ -55,7 +56,6 @@ MAY_IMPORT = {
         "runtimes",
         "supervision",
     },
-    "generation": {"chat"},
     "triton": {"catalog", "errors", "generation", "manifest", "owned", "ports", "process"},
     "backends": {"chat", "errors", "generation", "triton"},
     "doctor": {"errors", "manifest", "ports", "prerequisites", "process", "triton"},
