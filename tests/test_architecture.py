@@ -263,3 +263,11 @@ def test_the_map_names_every_folder() -> None:
     page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     folders = {f"{Path(module).parent}/" for module in MODULES if "/" in module}
     assert not {folder for folder in folders if folder not in page}
+
+
+def test_the_guide_names_files_that_exist() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| ") and ".py`" in line]
+    paths = [path for row in rows for path in re.findall(r"`([\w/]+(?:\.py|/))`", row)]
+    assert paths
+    assert not [path for path in paths if not any((at / path).exists() for at in (PACKAGE, ROOT))]

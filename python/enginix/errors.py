@@ -31,7 +31,7 @@ EnginixError
 │   ├── EngineDamaged        files are missing, truncated or changed
 │   ├── QuantizationLost     the engine lacks its checkpoint's quantization
 │   └── EngineMismatch       valid, but not for this machine or runtime
-├── RemovalFailed           a file of enginix' own directory cannot be removed
+├── RemovalFailed            a file of enginix' own directory cannot be removed
 ├── RuntimeMissing           an engine kind's environment is not set up, or cannot be
 ├── TemplateMismatch         a model repository template and its values do not match
 ├── ProcessError             a child process failed
