@@ -1,7 +1,7 @@
 """From Anthropic's messages of blocks to the messages that chat templates know.
 
-What a block of a known type must hold is judged; a block of any other type is passed over, because
-nobody can take it back out of a session: docs/dialects.md has the table.
+A block of a known type is validated; one of any other type is skipped, because a client cannot
+remove it from its session: docs/dialects.md has the table.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """From the items of a response's input to the messages and tools that chat templates know.
 
-What an item of a known type must hold is judged; an item of any other type is passed over, because
-nobody can take it back out of a session: docs/dialects.md has the table.
+An item of a known type is validated; one of any other type is skipped, because a client cannot
+remove it from its session: docs/dialects.md has the table.
 """
 
 from __future__ import annotations

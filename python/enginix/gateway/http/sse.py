@@ -41,12 +41,12 @@ class Opening:
     """A stream's headers, sent once: before its first event or the first comment."""
 
     def __init__(self, period: float | None) -> None:
-        self.begun = False
+        self.started = False
         self._period = period
 
     async def begin(self, send: Send) -> None:
-        if not self.begun:
-            self.begun = True
+        if not self.started:
+            self.started = True
             # A copy: middleware adds headers of its own.
             await send({**START, "headers": list(STREAM_HEADERS)})
 
@@ -124,7 +124,7 @@ class EventStream(Response):
         except Exception as error:
             record.error = type(error).__name__
             begin = b""
-            if not self._opening.begun:
+            if not self._opening.started:
                 if self._streamed_error is None or not isinstance(error, self._streamed_error):
                     raise
                 await self._opening.begin(send)

@@ -83,7 +83,7 @@ class PassthroughResponse(Response):
                     await self._whole(response, send, record, times)
         except EnginixError as error:
             record.error = type(error).__name__
-            if self._opening.begun:
+            if self._opening.started:
                 last = error_event(failure_of(error), self._path, events.last)
             else:
                 stream = self._error_stream(error) if self._error_stream else None
@@ -105,7 +105,7 @@ class PassthroughResponse(Response):
             record.id,
             (drop_reasoning,),
             streams=self._streams,
-            has_fallback=lambda: self._fallback is not None and not self._opening.begun,
+            has_fallback=lambda: self._fallback is not None and not self._opening.started,
         )
         begun = request.__aenter__()
         waited = self._opening.wait(begun, send, STILL_WAITING) if self._streams else begun
@@ -127,7 +127,7 @@ class PassthroughResponse(Response):
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
         ]
-        self._opening.begun = True
+        self._opening.started = True
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body, "more_body": False})
 

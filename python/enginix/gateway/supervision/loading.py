@@ -79,9 +79,9 @@ class LoadedFirst(Response):
             loading, comment = self._gateway.loaded(self._state), self._comment()
             await self._opening.wait(loading, send, comment)
             response = await self._handler(self._request)
-            await response(scope, _never, Continued(send) if self._opening.begun else send)
+            await response(scope, _never, Continued(send) if self._opening.started else send)
         except EnginixError as error:
-            if not self._opening.begun:
+            if not self._opening.started:
                 raise
             record_in(scope).error = type(error).__name__
             await _send_last(send, error_event(failure_of(error), scope["path"], b""))
