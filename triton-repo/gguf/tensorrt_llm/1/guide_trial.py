@@ -82,7 +82,7 @@ class Trial:
         return self._process
 
     def _start(self) -> subprocess.Popen[bytes]:
-        # A trial whose parent was killed has nobody else to end it.
+        # Nothing else ends a trial whose parent was killed.
         numbers = (self._memory, 2 * self._seconds, os.getpid())
         command = [self._python, str(Path(__file__)), *map(str, numbers)]
         try:

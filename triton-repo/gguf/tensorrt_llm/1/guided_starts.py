@@ -1,4 +1,4 @@
-"""Starts requests with guides on a thread of their own: compiling one must hold up nobody else.
+"""Starts requests with guides on a thread of their own: compiling one must not delay the others.
 
 Short guides go first: one that takes seconds is long, and those that wait behind it would wait for
 all of its kind.

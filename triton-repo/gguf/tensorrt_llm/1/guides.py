@@ -109,9 +109,9 @@ class Guide:
         self._library.llg_free_matcher(self._matcher)
 
     def _error(self, what: str) -> LlamaError:
-        words = self._library.llg_matcher_get_error(self._matcher) or b""
+        message = self._library.llg_matcher_get_error(self._matcher) or b""
         # Its whole state follows in hundreds of lines.
-        return LlamaError(f"{what}: {_one_line(words.partition(b'<state>')[0])}")
+        return LlamaError(f"{what}: {_one_line(message.partition(b'<state>')[0])}")
 
 
 @dataclass(slots=True)
@@ -123,15 +123,15 @@ class Guides:
     _init: ctypes.Array[ctypes.c_char] | None = field(default=None, init=False)
 
     def make(self, kind: str, text: str) -> Guide:
-        """Raises LlamaError, with llguidance's own words, for a text that is no such guide."""
+        """Raises LlamaError, with llguidance's own message, for a text that is no such guide."""
         if self._init is None:
             self._init = self._prepare()
         matcher = self.library.llg_new_matcher(
             ctypes.addressof(self._init), KINDS[kind].encode(), _constraint(kind, text).encode()
         )
-        if words := self.library.llg_matcher_get_error(matcher):
+        if message := self.library.llg_matcher_get_error(matcher):
             self.library.llg_free_matcher(matcher)
-            raise LlamaError(f"the guide is no usable {kind}: {_one_line(words)}")
+            raise LlamaError(f"the guide is no usable {kind}: {_one_line(message)}")
         guide = Guide(self.library, matcher, self.vocabulary)
         try:
             guide.try_first()
@@ -186,5 +186,5 @@ def _json_constraint(kind: str, text: str) -> str:
     return json.dumps({"x-guidance": JSON_OPTIONS, **schema})
 
 
-def _one_line(words: bytes) -> str:
-    return " ".join(words.decode(errors="replace").split())
+def _one_line(message: bytes) -> str:
+    return " ".join(message.decode(errors="replace").split())

@@ -94,7 +94,7 @@ class Slot:
 class PromptShare:
     """How many prompt tokens a step may read: as many as it can in about `LONG_STEP` seconds.
 
-    While a step runs nobody gets a token, nobody joins, and nobody's cancellation is noticed.
+    While a step runs, no request gets a token, joins, or is cancelled.
     """
 
     def __init__(self, most: int) -> None:
@@ -203,11 +203,11 @@ class TokenEngine:
         answers, prompts = self._fill_answers(), self._fill_prompts()
         if not answers and not prompts:
             return
-        begun = time.perf_counter()
+        started = time.perf_counter()
         code = self.model.decode()
         if prompts:
             read = sum(count for _, count in prompts)
-            self._prompt_share.adapt(read, time.perf_counter() - begun)
+            self._prompt_share.adapt(read, time.perf_counter() - started)
         for slot, count in answers + prompts:
             if code:
                 self._fail(slot, f"llama.cpp could not decode the request (code {code})")

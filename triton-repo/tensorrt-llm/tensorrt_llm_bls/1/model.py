@@ -43,7 +43,7 @@ class TritonPythonModel:
         try:
             self._send_answer(inputs, sender, names)
         except Exception as error:
-            # Nobody else would tell the client, who would wait for ever.
+            # Without an answer the client would wait for ever.
             error_of_triton = pb_utils.TritonError(str(error))
             sender.send(pb_utils.InferenceResponse(error=error_of_triton), flags=FINAL)
 
@@ -78,7 +78,7 @@ class TritonPythonModel:
         sender.send(flags=FINAL)
 
     def _stop(self, request_id: str) -> None:
-        """Nobody reads the answer any more: let the engine end it."""
+        """End the generation: its client has left."""
         one = np.ones((1, 1), np.int32)
         inputs = [
             *(
