@@ -15,6 +15,7 @@ from pathlib import Path
 from subprocess import PIPE, STDOUT
 from typing import Any
 
+import hypothesis
 import pytest
 from fakes.token_triton import TokenTriton, token_triton
 
@@ -30,6 +31,10 @@ RECORDINGS = Path(__file__).parent / "recordings"
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 tap.listen()
+
+# A test that is slow on a busy machine is not wrong.
+hypothesis.settings.register_profile("enginix", deadline=None)
+hypothesis.settings.load_profile("enginix")
 
 
 @pytest.fixture(autouse=True)
