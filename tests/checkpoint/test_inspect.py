@@ -69,7 +69,7 @@ def test_every_engine_kind_gets_a_verdict() -> None:
 
 @pytest.mark.parametrize("quantized", [True, False], ids=["nvfp4", "bf16"])
 @pytest.mark.parametrize("architecture", MODELS)
-def test_a_whole_model_is_sound_and_has_nothing_left_over(
+def test_a_complete_model_is_sound_and_has_no_unused_tensors(
     tmp_path: Path, architecture: str, quantized: bool
 ) -> None:
     tensors, settings = MODELS[architecture]
@@ -91,7 +91,7 @@ def test_any_missing_tensor_is_found(tmp_path: Path, architecture: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({f"{Q0}.weight": plain(128, 128)}, f"{Q0} is stored as BF16, and the checkpoint says"),
         ({f"{Q0}.weight": plain(128, 128, dtype="U8")}, "has shape [128, 128], expected [128, 64]"),
@@ -113,10 +113,10 @@ def test_any_missing_tensor_is_found(tmp_path: Path, architecture: str) -> None:
         ({"lm_head.weight": plain(64, 64, dtype="U8")}, "lm_head.weight is U8, expected BF16"),
     ],
 )
-def test_a_wrong_tensor_is_damage(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+def test_a_wrong_tensor_is_damage(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     found = inspect_llama(tmp_path, changes)
     assert len(found.damage) == 1
-    assert words in found.damage[0]
+    assert message in found.damage[0]
     assert found.usable_by == []
 
 
@@ -141,7 +141,7 @@ def test_a_checkpoint_whose_quantization_was_lost_is_damaged(tmp_path: Path) -> 
     )
 
 
-def test_tensors_that_nobody_uses_are_noted(tmp_path: Path) -> None:
+def test_unused_tensors_are_noted(tmp_path: Path) -> None:
     found = inspect_llama(tmp_path, {"model.layers.0.self_attn.rotary_emb.inv_freq": plain(16)})
     assert found.damage == ()
     assert found.notes == (
@@ -160,7 +160,7 @@ def test_a_kv_cache_without_any_scales_is_noted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "message"),
     [
         ({"num_hidden_layers": None}, "num_hidden_layers: expected a positive integer, got None"),
         ({"num_hidden_layers": 0}, "num_hidden_layers: expected a positive integer, got 0"),
@@ -169,10 +169,10 @@ def test_a_kv_cache_without_any_scales_is_noted(tmp_path: Path) -> None:
         ({"vocab_size": True}, "vocab_size: expected a positive integer, got True"),
     ],
 )
-def test_a_configuration_that_makes_no_model_is_refused(
-    tmp_path: Path, settings: dict[str, Any], words: str
+def test_an_impossible_configuration_is_refused(
+    tmp_path: Path, settings: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(CheckpointDamaged, match=words):
+    with pytest.raises(CheckpointDamaged, match=message):
         inspect_llama(tmp_path, {}, **settings)
 
 
@@ -226,7 +226,7 @@ def test_a_tied_output_head_needs_no_tensor(tmp_path: Path) -> None:
     assert (found.damage, found.notes) == ((), ())
 
 
-def test_a_tied_qwen3_head_is_doubted_for_tensorrt_llm(tmp_path: Path) -> None:
+def test_a_tied_qwen3_head_gets_a_warning_for_tensorrt_llm(tmp_path: Path) -> None:
     settings = config("Qwen3ForCausalLM", tie_word_embeddings=True)
     write_model(tmp_path, settings, qwen3(quantized=False), quantized=False)
     assert "tied to the embedding" in inspected(tmp_path).kinds["tensorrt-llm"].doubts[0]
@@ -331,7 +331,7 @@ def test_fp8_blocks_without_scales_in_any_spelling_are_damaged(tmp_path: Path) -
     assert f"{name}.weight_scale is missing, expected for FP8_BLOCK_SCALES" in damage
 
 
-def test_an_unknown_architecture_is_checked_as_far_as_its_tensors_tell(tmp_path: Path) -> None:
+def test_an_unknown_architecture_is_checked_as_far_as_its_tensors_allow(tmp_path: Path) -> None:
     settings = {"architectures": ["NemotronHForCausalLM"]}
     tensors = nvfp4("backbone.layers.0.mixer.up_proj", 64, 64)
     write_model(tmp_path, settings, tensors, quantized=True)
@@ -406,7 +406,7 @@ def test_tiles_along_the_inputs_are_checked_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ranks", "kind", "words"),
+    ("ranks", "kind", "message"),
     [
         (3, "vllm", "tensor parallel 3 does not divide attention heads, 4"),
         (3, "llmapi", "does not divide the key and value heads, 2"),
@@ -416,10 +416,10 @@ def test_tiles_along_the_inputs_are_checked_too(tmp_path: Path) -> None:
     ],
 )
 def test_ranks_that_do_not_fit_are_refused(
-    tmp_path: Path, ranks: int, kind: str, words: str
+    tmp_path: Path, ranks: int, kind: str, message: str
 ) -> None:
     refusals = inspect_llama(tmp_path, {}, ranks).refusals(kind)
-    assert any(words in sentence for sentence in refusals)
+    assert any(message in sentence for sentence in refusals)
 
 
 def test_key_and_value_heads_may_be_repeated_where_the_runtime_does(tmp_path: Path) -> None:
@@ -432,7 +432,7 @@ def test_stacked_projections_with_different_scales_are_refused(tmp_path: Path) -
     assert found.refusals("gguf") == []
 
 
-def test_inputs_that_are_no_multiple_of_64_are_refused_for_gguf(tmp_path: Path) -> None:
+def test_inputs_not_divisible_by_64_are_refused_for_gguf(tmp_path: Path) -> None:
     narrow: Tensors = {}
     for index in range(2):
         mlp = f"model.layers.{index}.mlp"
@@ -480,7 +480,7 @@ STATIC = {"num_bits": 4, "type": "float", "group_size": 16, "dynamic": False}
     ],
 )
 @pytest.mark.parametrize("stated_twice", [True, False])
-def test_input_scales_may_be_missing_where_the_quantization_says_so(
+def test_input_scales_may_be_missing_if_the_quantization_has_none(
     tmp_path: Path, inline: dict[str, Any], stated_twice: bool
 ) -> None:
     tensors = {
@@ -527,7 +527,7 @@ def test_input_scales_that_the_quantization_promises_are_damage_when_missing(
     assert "input_scale and 13 more: is missing" in inspected(tmp_path).damage[0]
 
 
-def test_fp8_layers_need_no_input_scale_where_the_quantization_says_so(tmp_path: Path) -> None:
+def test_fp8_layers_need_no_input_scale_if_the_quantization_has_none(tmp_path: Path) -> None:
     tensors = around()
     for index in range(2):
         for name, value in layer(index, LINEAR | MLP, False).items():
@@ -536,8 +536,8 @@ def test_fp8_layers_need_no_input_scale_where_the_quantization_says_so(tmp_path:
                 tensors[name] = plain(*value[1], dtype="F8_E4M3")
                 tensors[f"{name}_scale"] = number(0.5)
     stated = {"quant_method": "modelopt", "quant_algo": "FP8", "ignore": ["lm_head"]}
-    for said, sound in ((None, False), (True, False), (False, True)):
-        settings = {**stated, **({} if said is None else {"with_input_scale": said})}
+    for stored, sound in ((None, False), (True, False), (False, True)):
+        settings = {**stated, **({} if stored is None else {"with_input_scale": stored})}
         write_model(tmp_path, config(LLAMA, quantization_config=settings), tensors, False)
         assert (inspected(tmp_path).damage == ()) is sound
 
@@ -550,7 +550,7 @@ def test_whether_input_scales_are_stored_is_yes_or_no(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "words"),
+    ("version", "message"),
     [
         ("0.21.0", "Qwen3ForCausalLM needs TensorRT-LLM 1.0.0 or newer, this is 0.21.0"),
         ("1.0.0rc3", "Qwen3ForCausalLM needs TensorRT-LLM 1.0.0 or newer"),
@@ -558,9 +558,9 @@ def test_whether_input_scales_are_stored_is_yes_or_no(tmp_path: Path) -> None:
         ("1.3.0", "has no engines any more"),
     ],
 )
-def test_a_tensorrt_llm_that_cannot_build_it_is_refused(version: str, words: str) -> None:
+def test_a_tensorrt_llm_that_cannot_build_it_is_refused(version: str, message: str) -> None:
     refusals = inspected(DEMO, tensorrt_llm=version).refusals("tensorrt-llm")
-    assert words in refusals[0]
+    assert message in refusals[0]
 
 
 @pytest.mark.parametrize("version", ["1.0.0", "1.2.1", "1.3.0rc3", "1.3.0rc20"])
@@ -608,7 +608,7 @@ def test_a_context_longer_than_the_models_is_noted() -> None:
     )
 
 
-def test_the_releases_that_can_build_an_engine_are_said() -> None:
+def test_the_releases_that_can_build_an_engine_are_named() -> None:
     remarks = inspected(DEMO).kinds["tensorrt-llm"].remarks
     assert remarks[0] == "needs TensorRT-LLM 1.0.0 to 1.3.0rc20"
 

@@ -100,29 +100,29 @@ async def test_a_file_waits_until_its_limit_has_ended(fetching: Fetching) -> Non
     assert (fetching.directory / "model.safetensors").read_bytes() == WEIGHTS
 
 
-async def test_a_limit_that_all_connections_meet_is_waited_for_once(fetching: Fetching) -> None:
+async def test_a_limit_that_hits_all_connections_is_waited_for_once(fetching: Fetching) -> None:
     fetching.hub.break_next("model.safetensors", *[RESOLVERS] * 4)
     await fetching()
     assert len(fetching.hub.ranges_of("model.safetensors")) <= 8 + 4
-    said = [event for event in fetching.events if isinstance(event, Retrying)]
-    assert len(said) == len(fetching.pauses)
-    assert said[0].why == "the hub's rate limit for resolvers is used up (429)"
+    retries = [event for event in fetching.events if isinstance(event, Retrying)]
+    assert len(retries) == len(fetching.pauses)
+    assert retries[0].why == "the hub's rate limit for resolvers is used up (429)"
 
 
-async def test_all_who_wait_at_once_wait_once() -> None:
-    began, over = asyncio.Event(), asyncio.Event()
+async def test_concurrent_waiters_share_one_wait() -> None:
+    started, over = asyncio.Event(), asyncio.Event()
     pauses: list[float] = []
 
     async def pause(seconds: float) -> None:
         pauses.append(seconds)
-        began.set()
+        started.set()
         await over.wait()
 
     shared = SharedWait(pause)
     async with asyncio.TaskGroup() as tasks:
         waiting = [tasks.create_task(shared.wait(20.0)) for _ in range(4)]
         waiting.append(tasks.create_task(shared.passed()))
-        await began.wait()
+        await started.wait()
         assert not any(task.done() for task in waiting)
         over.set()
     assert pauses == [20.0]
@@ -137,7 +137,7 @@ async def test_a_limit_in_every_window_is_not_the_end(fetching: Fetching) -> Non
     assert (fetching.directory / "model.safetensors").read_bytes() == WEIGHTS
 
 
-async def test_a_hub_that_never_lets_through_is_given_up_after_its_windows(
+async def test_a_hub_that_never_admits_a_request_fails_after_its_windows(
     fetching: Fetching,
 ) -> None:
     fetching.hub.break_always("config.json", Fault(status=429))
@@ -158,7 +158,7 @@ def test_a_listing_waits_too_and_says_so(hub: FakeHub) -> None:
     )
 
 
-def test_a_listing_that_is_never_let_through_ends(hub: FakeHub) -> None:
+def test_a_listing_that_is_never_admitted_fails(hub: FakeHub) -> None:
     hub.down = RESOLVERS
     with pytest.raises(DownloadError, match="answered 429 about org/tiny; try again later"):
         list_files(Hub(hub.url), "org/tiny", "main", pause=lambda _: None)

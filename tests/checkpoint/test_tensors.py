@@ -73,7 +73,7 @@ def test_sub_byte_types_are_counted_in_bits(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "message"),
     [
         (b"", "has 0 bytes, expected a safetensors file"),
         (b"abc", "has 3 bytes, expected a safetensors file"),
@@ -103,11 +103,11 @@ def test_sub_byte_types_are_counted_in_bits(tmp_path: Path) -> None:
         (changed_header(shape=[8], data_offsets=[0, 32]), "overlaps the tensor before it"),
     ],
 )
-def test_a_damaged_file_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
+def test_a_damaged_file_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     write(tmp_path, content)
     with pytest.raises(CheckpointDamaged) as caught:
         read_headers(tmp_path)
-    assert words in str(caught.value)
+    assert message in str(caught.value)
     assert str(tmp_path) in str(caught.value)
 
 
@@ -172,7 +172,7 @@ def test_one_file_beside_an_index_of_others_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shard", ["../a.safetensors", "/etc/passwd", "", ".", "a\0b", 7])
-def test_an_index_cannot_lead_out_of_the_directory(tmp_path: Path, shard: object) -> None:
+def test_an_index_cannot_name_files_outside_the_directory(tmp_path: Path, shard: object) -> None:
     write_json(tmp_path / INDEX_FILE, {"weight_map": {"a.weight": shard}})
     with pytest.raises(CheckpointDamaged, match="expected a plain file name"):
         read_headers(tmp_path)

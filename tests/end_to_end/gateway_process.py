@@ -46,11 +46,11 @@ def models_gateway(models: Path) -> Iterator[RunningGateway]:
 
 
 @contextmanager
-def _gateway(*words: str, keys: str | None = None) -> Iterator[RunningGateway]:
+def _gateway(*arguments: str, keys: str | None = None) -> Iterator[RunningGateway]:
     (port,) = free_ports(1)
     tap.OWN_PORTS.add(port)
     command = [
-        *(sys.executable, "-m", "enginix", "openai", *words),
+        *(sys.executable, "-m", "enginix", "openai", *arguments),
         *(f"--port={port}", "--no-access-log"),
     ]
     environment = {**os.environ, **({"ENGINIX_API_KEYS": keys} if keys else {})}

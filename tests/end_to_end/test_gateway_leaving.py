@@ -32,15 +32,15 @@ ENDLESS = {
 
 async def until(condition: Any, seconds: float) -> float:
     """How long it took until `condition` held; fails after `seconds`."""
-    began = time.monotonic()
+    started = time.monotonic()
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110, another process's state has no event
             await asyncio.sleep(0.005)
-    return time.monotonic() - began
+    return time.monotonic() - started
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_a_client_that_leaves_frees_the_slot_in_the_model(
+async def test_a_disconnect_frees_the_slot_in_the_model(
     gateway: RunningGateway, triton_server: RunningTriton, stream: bool
 ) -> None:
     async def ask() -> None:
@@ -74,7 +74,7 @@ def in_vain(gateway: RunningGateway) -> float:
     return float(found[1])
 
 
-async def test_a_half_closed_connection_is_a_client_that_left(
+async def test_a_half_closed_connection_counts_as_a_disconnect(
     gateway: RunningGateway, triton_server: RunningTriton
 ) -> None:
     host, port = gateway.url.removeprefix("http://").split(":")
@@ -90,7 +90,7 @@ async def test_a_half_closed_connection_is_a_client_that_left(
     writer.close()
 
 
-async def test_killing_triton_ends_the_stream_with_an_error_and_health_goes_red(
+async def test_killing_triton_ends_the_stream_with_an_error_and_fails_the_health_check(
     runtime: object, demo_engine: Path
 ) -> None:
     with (
@@ -118,7 +118,7 @@ async def test_killing_triton_ends_the_stream_with_an_error_and_health_goes_red(
             assert (await client.get(f"{gateway.base_url}/models")).status_code == 200
 
 
-async def test_a_reader_that_stops_is_let_go_and_its_slot_freed(
+async def test_a_client_that_stops_reading_is_disconnected_and_its_slot_freed(
     triton_server: RunningTriton,
 ) -> None:
     flags = ("--stalled-seconds=1",)

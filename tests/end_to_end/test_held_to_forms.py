@@ -162,7 +162,7 @@ async def test_a_named_function_is_called_with_arguments_that_fit(
 
 
 @every_format
-async def test_a_forced_call_comes_after_reasoning_that_was_asked_for(
+async def test_a_forced_call_comes_after_requested_reasoning(
     triton_server: RunningTriton, format: str
 ) -> None:
     async with demo(triton_server, format) as client:
@@ -179,7 +179,7 @@ async def test_a_forced_call_comes_after_reasoning_that_was_asked_for(
 
 
 @every_format
-async def test_with_a_schema_for_the_answer_a_model_that_answers_is_held_to_it(
+async def test_a_model_that_answers_follows_the_answers_schema(
     triton_server: RunningTriton, format: str
 ) -> None:
     async with demo(triton_server, format) as client:
@@ -208,7 +208,7 @@ WEATHER = {
 
 
 @pytest.mark.parametrize("thinks", [False, True])
-async def test_with_a_schema_for_the_answer_a_model_can_still_call_a_tool(
+async def test_a_model_with_an_answer_schema_can_still_call_a_tool(
     triton_server: RunningTriton, thinks: bool
 ) -> None:
     async with demo(triton_server, "hermes-json") as client:
@@ -225,7 +225,7 @@ async def test_with_a_schema_for_the_answer_a_model_can_still_call_a_tool(
     assert choice["finish_reason"] == "tool_calls"
 
 
-async def test_a_strict_function_that_the_model_calls_by_itself_gets_fitting_arguments(
+async def test_a_strict_function_called_by_choice_gets_valid_arguments(
     triton_server: RunningTriton,
 ) -> None:
     rome = {
@@ -244,7 +244,7 @@ async def test_a_strict_function_that_the_model_calls_by_itself_gets_fitting_arg
     check_calls(choice, {"get_weather": rome})
 
 
-async def test_a_strict_function_leaves_free_answers_as_they_are(
+async def test_a_strict_function_does_not_constrain_answers(
     triton_server: RunningTriton,
 ) -> None:
     tools = [function("test", strict=True)]
@@ -270,7 +270,7 @@ async def test_a_strict_function_leaves_free_answers_as_they_are(
 
 
 @every_format
-async def test_a_forced_call_is_the_same_streamed_and_whole(
+async def test_a_forced_call_is_the_same_streamed_and_unstreamed(
     triton_server: RunningTriton, format: str
 ) -> None:
     body = {

@@ -54,7 +54,7 @@ def test_a_tool_call_makes_its_round_trip(answers: dict[str, Any]) -> None:
     assert (first, json.loads(arguments), second) == ("tool_calls", {"city": "Paris"}, "stop")
 
 
-def test_a_streamed_tool_call_is_put_together(answers: dict[str, Any]) -> None:
+def test_a_streamed_tool_call_is_assembled(answers: dict[str, Any]) -> None:
     reason, arguments = answers["streamed_call"]
     assert (reason, json.loads(arguments)) == ("tool_calls", {"city": "Paris"})
 
@@ -63,9 +63,9 @@ def test_a_response_has_its_items(answers: dict[str, Any]) -> None:
     assert answers["response"] == ["completed", ["reasoning", "message"]]
 
 
-def test_anthropics_dialect_is_spoken_too(answers: dict[str, Any]) -> None:
+def test_anthropics_dialect_works_too(answers: dict[str, Any]) -> None:
     assert answers["through_anthropic"] == "The capital of France is Paris."
 
 
-def test_refusals_are_its_own_exceptions(answers: dict[str, Any]) -> None:
+def test_refusals_are_the_clients_own_exceptions(answers: dict[str, Any]) -> None:
     assert answers["refused"] == ["NotFoundError", "BadRequestError"]

@@ -68,7 +68,7 @@ def memory_mb(pid: int) -> float:
     return total * 4 / 1024
 
 
-def test_whatever_guide_comes_the_answer_is_one_or_a_400_in_bounded_time_and_memory(
+def test_any_guide_ends_in_an_answer_or_a_400_in_bounded_time_and_memory(
     gateway: RunningGateway, triton_server: RunningTriton
 ) -> None:
     chance = Random(11)

@@ -112,7 +112,7 @@ def chat_body(question: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def model(runtime: Runtime, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealModel]:
     made, engine = Path(str(MADE)), tmp_path_factory.mktemp("engines") / "smollm2"
-    began = time.monotonic()
+    started = time.monotonic()
     command = [
         *(sys.executable, "-m", "enginix", "engine", "build", f"--checkpoint={made / 'nvfp4'}"),
         *("--name=smollm2", "--kind=gguf", "--max-seq-len=2048", "--max-batch-size=16"),
@@ -121,7 +121,7 @@ def model(runtime: Runtime, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     built = subprocess.run(command, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
     assert "splits text in a way of its own" not in built.stderr
-    results: dict[str, Any] = {"build_seconds": round(time.monotonic() - began, 1)}
+    results: dict[str, Any] = {"build_seconds": round(time.monotonic() - started, 1)}
     with running_triton(engine) as triton, running_gateway(engine, triton.grpc) as gateway:
         yield RealModel(made, engine, runtime, gateway.url, triton.grpc, results)
     path = made / "results.json"
@@ -140,12 +140,12 @@ class Answered:
 @pytest.fixture(scope="module")
 def answers(model: RealModel) -> list[Answered]:
     """The greedy answer to each prompt: its ids from Triton, its text from the gateway."""
-    began, tokens, found = time.monotonic(), 0, []
+    started, tokens, found = time.monotonic(), 0, []
     for question in PROMPTS:
         reply = model.chat(question)
         tokens += reply["usage"]["completion_tokens"]
         found.append(reply["choices"][0]["message"]["content"])
-    model.results["tokens_per_second_one_by_one"] = round(tokens / (time.monotonic() - began), 1)
+    model.results["tokens_per_second_one_by_one"] = round(tokens / (time.monotonic() - started), 1)
     prompts = [model.prompt_ids(question) for question in PROMPTS]
     ids = asyncio.run(answer_ids(model, prompts))
     return [Answered(*one) for one in zip(prompts, ids, found, strict=True)]
@@ -163,7 +163,7 @@ async def answer_ids(model: RealModel, prompts: Sequence[list[int]]) -> list[lis
     return found
 
 
-def test_llama_cpp_tokenizes_as_the_engine_is_served(model: RealModel) -> None:
+def test_llama_cpp_tokenizes_like_the_gateway(model: RealModel) -> None:
     texts = [
         *PROMPTS,
         (TOOLS / "text.txt").read_text(encoding="utf-8"),
@@ -252,7 +252,7 @@ def test_no_answer_holds_a_broken_character(answers: list[Answered]) -> None:
     assert [one.text for one in answers if "\ufffd" in one.text or not one.text.strip()] == []
 
 
-def test_no_answer_loops_but_where_transformers_repeats_itself_too(
+def test_no_answer_loops_unless_transformers_loops_too(
     model: RealModel, answers: list[Answered], judged: list[dict[str, list[float]]]
 ) -> None:
     looping = [place for place, one in enumerate(answers) if loop_of(one.ids)]
@@ -277,12 +277,12 @@ def loop_of(ids: Sequence[int], times: int = 4) -> int:
     return 0
 
 
-def test_a_loop_is_seen() -> None:
+def test_a_loop_is_detected() -> None:
     assert loop_of([9, 1, 2, 1, 2, 1, 2, 1, 2]) == 6
     assert loop_of([1, 2, 1, 2, 1, 2, 1, 3]) == 0
 
 
-def test_ten_chats_at_once_are_answered_as_ten_one_by_one(
+def test_ten_concurrent_chats_get_the_same_answers_as_ten_sequential_ones(
     model: RealModel, answers: list[Answered]
 ) -> None:
     async def together() -> list[Any]:
@@ -293,10 +293,10 @@ def test_ten_chats_at_once_are_answered_as_ten_one_by_one(
             ]
             return [answer.json() for answer in await asyncio.gather(*posts)]
 
-    began = time.monotonic()
+    started = time.monotonic()
     replies = asyncio.run(together())
     tokens = sum(reply["usage"]["completion_tokens"] for reply in replies)
-    rate = tokens / (time.monotonic() - began)
+    rate = tokens / (time.monotonic() - started)
     model.results[f"tokens_per_second_{AT_ONCE}_at_once"] = round(rate, 1)
 
     found = [reply["choices"][0]["message"]["content"] for reply in replies]

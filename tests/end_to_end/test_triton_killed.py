@@ -99,7 +99,7 @@ def test_a_killed_server_ends_the_command_and_its_stubs(
     assert not left_by(files)
 
 
-async def test_a_killed_command_takes_its_busy_server_along_at_once(
+async def test_a_killed_command_ends_its_busy_server_at_once(
     demo_engine: Path, runtime: Runtime
 ) -> None:
     with running_triton(demo_engine, exit_timeout=10) as server:
@@ -116,7 +116,7 @@ async def test_a_killed_command_takes_its_busy_server_along_at_once(
         assert not left_by(files)
 
 
-async def test_models_end_with_a_server_that_nobody_is_left_to_clean_up_after(
+async def test_models_end_with_a_killed_server_whose_command_is_gone(
     demo_engine: Path, runtime: Runtime
 ) -> None:
     with running_triton(demo_engine) as server:
@@ -162,7 +162,7 @@ async def test_an_endless_answer_does_not_keep_the_server_from_ending(
     assert not left_by(files)
 
 
-def test_a_taken_port_is_said_with_its_holder(demo_engine: Path, runtime: Runtime) -> None:
+def test_a_port_in_use_is_reported_with_its_holder(demo_engine: Path, runtime: Runtime) -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
         done = serve(demo_engine, f"--http-port={port}")
@@ -171,7 +171,7 @@ def test_a_taken_port_is_said_with_its_holder(demo_engine: Path, runtime: Runtim
     assert f"(pid {os.getpid()}); stop that, or choose another with --http-port" in done.stderr
 
 
-def test_a_model_that_never_loads_is_given_up_at_the_deadline(
+def test_a_model_that_never_loads_fails_at_the_deadline(
     demo_engine: Path, runtime: Runtime, tmp_path: Path
 ) -> None:
     engine = never_loaded(demo_engine, tmp_path)

@@ -62,7 +62,7 @@ async def load(evals: list[dict[str, Any]], ask: Ask, *, kill: Callable[[], None
     return ends
 
 
-async def test_a_killed_model_leaves_no_request_without_an_end_and_none_half_answered(
+async def test_a_killed_model_leaves_no_request_hanging_or_half_answered(
     demo_engine: Path, runtime: Runtime, evals: list[dict[str, Any]]
 ) -> None:
     with running_triton(demo_engine) as server:
@@ -88,7 +88,7 @@ async def test_a_killed_model_leaves_no_request_without_an_end_and_none_half_ans
         await control.close()
 
 
-async def test_without_its_preprocessing_text_is_refused_and_tokens_go_on(
+async def test_without_preprocessing_text_is_refused_and_tokens_still_work(
     demo_engine: Path, runtime: Runtime, evals: list[dict[str, Any]]
 ) -> None:
     with running_triton(demo_engine) as server:

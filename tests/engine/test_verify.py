@@ -52,7 +52,7 @@ def resized(engine: Path, name: str, content: bytes) -> None:
     edit_manifest(engine, files={**files, name: len(content)})
 
 
-def test_a_whole_engine_is_as_promised(engine: Path) -> None:
+def test_a_complete_engine_matches_its_manifest(engine: Path) -> None:
     events: list[StageEvent] = []
 
     assert verify_engine(engine, events.append).name == "made"
@@ -83,14 +83,14 @@ def test_a_cut_model_is_named_with_both_sizes(engine: Path) -> None:
         verify_engine(engine, silent)
 
 
-def test_a_model_that_is_none_is_refused_though_its_size_is_right(engine: Path) -> None:
+def test_an_invalid_model_of_the_right_size_is_refused(engine: Path) -> None:
     resized(engine, "model.gguf", b"GGUF" + bytes(2000))
 
     with pytest.raises(EngineDamaged, match="has version 0, expected 3"):
         verify_engine(engine, silent)
 
 
-def test_a_tokenizer_that_is_none_is_refused_though_its_size_is_right(engine: Path) -> None:
+def test_an_invalid_tokenizer_of_the_right_size_is_refused(engine: Path) -> None:
     resized(engine, "tokenizer.json", b"[1, 2]")
 
     with pytest.raises(EngineDamaged, match=r"tokenizer\.json: expected a JSON object"):
@@ -132,11 +132,11 @@ def test_a_model_without_the_promised_quantization_is_refused(engine: Path, tmp_
 
 def answering(tmp_path: Path, first: int) -> Generator:
     program = shutil.copy(FAKE, tmp_path)
-    (tmp_path / "generate.words").write_text(f"count {first}")
+    (tmp_path / "generate.script").write_text(f"count {first}")
     return Generator(Path(sys.executable), program, threads=1)
 
 
-def test_one_other_bit_in_the_weights_is_found(engine: Path) -> None:
+def test_one_flipped_bit_in_the_weights_is_found(engine: Path) -> None:
     path = engine / "model.gguf"
     content = bytearray(path.read_bytes())
     content[-100] ^= 1
@@ -145,7 +145,7 @@ def test_one_other_bit_in_the_weights_is_found(engine: Path) -> None:
         verify_engine(engine, silent)
 
 
-def test_an_older_manifest_without_hashes_is_held_to_what_it_has(engine: Path) -> None:
+def test_an_older_manifest_without_hashes_is_checked_by_sizes(engine: Path) -> None:
     edit_manifest(engine, sha256={}, recipe=None)
     assert verify_engine(engine, silent).sha256 == {}
 
@@ -159,7 +159,7 @@ def test_answers_are_compared_on_request(engine: Path, tmp_path: Path) -> None:
     assert events[-1].summary == "1 of 1 as recorded"
 
 
-def test_other_answers_are_refused(engine: Path, tmp_path: Path) -> None:
+def test_different_answers_are_refused(engine: Path, tmp_path: Path) -> None:
     with pytest.raises(EngineDamaged, match="gives another answer to check 1 of 1"):
         verify_engine(engine, silent, run=lambda: answering(tmp_path, 6))
 

@@ -42,9 +42,9 @@ def check(given: dict[str, list[str]]) -> None:
     require(RANKS == 1 or prefix.endswith(f"{RANK}_"), f"shared memory prefix {prefix}")
 
 
-def require(truth: bool, words: str) -> None:
+def require(truth: bool, message: str) -> None:
     if not truth:
-        sys.exit(f"E rank {RANK}: {words}")
+        sys.exit(f"E rank {RANK}: {message}")
 
 
 def shm_prefix(given: dict[str, list[str]]) -> str:

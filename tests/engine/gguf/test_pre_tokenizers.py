@@ -218,7 +218,7 @@ PLAIN = byte_level(use_regex=False)
         (in_order(split({"Regex": QWEN2}, behavior="Removed", invert=True), PLAIN), "qwen2"),
     ],
 )
-def test_a_split_is_known_by_what_it_does(stated: dict[str, Any], name: str) -> None:
+def test_a_split_is_recognized_by_its_behaviour(stated: dict[str, Any], name: str) -> None:
     assert pre_tokenizer_name({"pre_tokenizer": stated, "model": {}}) == name
 
 

@@ -126,7 +126,7 @@ def test_both_forms_of_config_give_the_same_bytes(
     assert write(old).read_bytes() == write(new).read_bytes()
 
 
-def test_where_a_checkpoint_lies_leaves_no_trace(make: Make, write: Write, tmp_path: Path) -> None:
+def test_the_checkpoints_path_leaves_no_trace(make: Make, write: Write, tmp_path: Path) -> None:
     checkpoint = make()
     elsewhere = shutil.copytree(checkpoint, tmp_path / "another-name")
 

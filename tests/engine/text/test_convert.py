@@ -221,7 +221,7 @@ def test_tokens_of_the_configuration_are_added_with_their_ids(
     assert tokenizer.decode([size + 5, size + 9], keep=()) == "<call>"
 
 
-def test_it_is_made_to_the_same_bytes_each_time(tmp_path: Path, llama_model: bytes) -> None:
+def test_the_conversion_is_deterministic(tmp_path: Path, llama_model: bytes) -> None:
     directory = write(tmp_path, "LlamaTokenizer", tokenizer_model=llama_model)
     program = (
         "import sys; from pathlib import Path\n"
@@ -234,7 +234,7 @@ def test_it_is_made_to_the_same_bytes_each_time(tmp_path: Path, llama_model: byt
     assert done.stdout == convert_tokenizer(directory).text
 
 
-def test_a_changed_file_is_not_taken_for_the_one_before(tmp_path: Path, ranks: bytes) -> None:
+def test_a_changed_file_is_not_mistaken_for_the_previous_one(tmp_path: Path, ranks: bytes) -> None:
     directory = write(tmp_path, "QWenTokenizer", qwen_tiktoken=ranks)
     before = convert_tokenizer(directory).text
     write(tmp_path, qwen_tiktoken=ranks[: ranks.rindex(b"\n", 0, -1) + 1])
@@ -242,7 +242,7 @@ def test_a_changed_file_is_not_taken_for_the_one_before(tmp_path: Path, ranks: b
 
 
 @pytest.mark.parametrize("settings", [{}, {"tokenizer_class": "PreTrainedTokenizer"}])
-def test_a_class_no_converter_knows_is_one_sentence(
+def test_an_unknown_class_is_one_sentence(
     tmp_path: Path, llama_model: bytes, settings: dict[str, object]
 ) -> None:
     directory = write(tmp_path, tokenizer_model=llama_model, tokenizer_config_json=dict(settings))
@@ -250,9 +250,7 @@ def test_a_class_no_converter_knows_is_one_sentence(
         convert_tokenizer(directory)
 
 
-def test_a_class_of_remote_code_that_nobody_wrote_down_is_one_sentence(
-    tmp_path: Path, ranks: bytes
-) -> None:
+def test_an_unknown_class_of_remote_code_is_one_sentence(tmp_path: Path, ranks: bytes) -> None:
     settings = {"auto_map": {"AutoTokenizer": ["tokenization_kimi.TikTokenTokenizer", None]}}
     directory = write(
         tmp_path,
@@ -272,7 +270,7 @@ def test_a_file_of_another_kind_than_the_class_reads_is_refused(
         convert_tokenizer(directory)
 
 
-def test_characters_that_the_library_maps_in_another_way_are_found_out(tmp_path: Path) -> None:
+def test_characters_that_the_library_maps_differently_are_detected(tmp_path: Path) -> None:
     # Korean letters in their parts: the tokenizers library maps them one by one.
     data = sentencepiece_model("bpe", normalization_rule_name="nmt_nfkc")
     directory = write(tmp_path, "LlamaTokenizer", tokenizer_model=data)

@@ -61,13 +61,18 @@ def build_without_quantization(
         "model.save_checkpoint(sys.argv[2])"
     )
     run([str(python), "-c", program, str(checkpoint), str(directory / "ranks")], env=environment)
-    words = ["--checkpoint_dir", str(directory / "ranks"), "--output_dir", str(directory / "made")]
-    words += ["--output_timing_cache", str(directory / "model.cache")]
-    run([str(python), "-m", "tensorrt_llm.commands.build", *words], env=environment)
+    arguments = [
+        "--checkpoint_dir",
+        str(directory / "ranks"),
+        "--output_dir",
+        str(directory / "made"),
+    ]
+    arguments += ["--output_timing_cache", str(directory / "model.cache")]
+    run([str(python), "-m", "tensorrt_llm.commands.build", *arguments], env=environment)
     return directory / "made"
 
 
-def test_what_is_taken_in_is_as_its_manifest_promises(engine: Path, checkpoint: Path) -> None:
+def test_an_adopted_engine_matches_its_manifest(engine: Path, checkpoint: Path) -> None:
     written = take_in(engine, "qwen3", Origin(tokenizer=checkpoint))
     assert verify_engine(engine, lambda event: None) == written
     assert written.kind == "tensorrt-llm"
@@ -77,25 +82,27 @@ def test_what_is_taken_in_is_as_its_manifest_promises(engine: Path, checkpoint: 
     assert written.built_with.compute_capability is None
 
 
-def test_it_gets_the_tokenizer_that_is_named(engine: Path, checkpoint: Path) -> None:
+def test_an_adopted_engine_gets_the_named_tokenizer(engine: Path, checkpoint: Path) -> None:
     files = take_in(engine, "qwen3", Origin(tokenizer=checkpoint)).files
     assert {"tokenizer.json", "generation_config.json", "chat_template.jinja"} <= files.keys()
     assert "xgrammar_tokenizer_info.json" in files
     assert "model.safetensors" not in files
 
 
-def test_its_checkpoint_has_a_tokenizer_too(engine: Path, checkpoint: Path) -> None:
+def test_an_adopted_engine_gets_its_checkpoints_tokenizer(engine: Path, checkpoint: Path) -> None:
     assert "tokenizer.json" in take_in(engine, "qwen3", Origin(checkpoint=checkpoint)).files
 
 
-def test_its_own_tokenizer_stays(engine: Path, checkpoint: Path) -> None:
+def test_an_adopted_engine_keeps_its_own_tokenizer(engine: Path, checkpoint: Path) -> None:
     own = json.loads((checkpoint / "tokenizer.json").read_text()) | {"truncation": None}
     (engine / "tokenizer.json").write_text(json.dumps(own))
     take_in(engine, "qwen3", Origin(checkpoint=checkpoint))
     assert json.loads((engine / "tokenizer.json").read_text()) == own
 
 
-def test_notes_beside_an_engine_are_not_promised(engine: Path, checkpoint: Path) -> None:
+def test_other_files_beside_an_engine_are_not_in_the_manifest(
+    engine: Path, checkpoint: Path
+) -> None:
     (engine / "build.log").write_text("I may grow")
     files = take_in(engine, "qwen3", Origin(tokenizer=checkpoint)).files
     assert "build.log" not in files
@@ -116,13 +123,13 @@ def test_the_chat_format_is_read_from_either_place_of_a_template(
     assert (chat.reasoning, chat.thinking_switch) == ("think-tags", "enable_thinking")
 
 
-def test_without_a_tokenizer_it_says_how_to_give_one(engine: Path) -> None:
+def test_a_missing_tokenizer_says_how_to_name_one(engine: Path) -> None:
     with pytest.raises(NotACheckpoint, match=r"has no tokenizer\.json.*--tokenizer DIR"):
         take_in(engine, "qwen3", Origin())
     assert not (engine / FILE_NAME).exists()
 
 
-def test_a_directory_without_a_tokenizer_is_not_taken_for_one(engine: Path, tmp_path: Path) -> None:
+def test_a_named_directory_without_a_tokenizer_is_refused(engine: Path, tmp_path: Path) -> None:
     with pytest.raises(NotACheckpoint, match=rf"{tmp_path} holds no tokenizer\.json"):
         take_in(engine, "qwen3", Origin(tokenizer=tmp_path))
 
@@ -136,8 +143,8 @@ def test_an_unreadable_tokenizer_is_refused(engine: Path, text: str) -> None:
 
 
 def test_the_tokenizer_of_a_larger_model_is_refused(engine: Path) -> None:
-    words = {f"w{number}": number for number in range(1000)}
-    (engine / "tokenizer.json").write_text(json.dumps({"model": {"vocab": words}}))
+    vocabulary = {f"w{number}": number for number in range(1000)}
+    (engine / "tokenizer.json").write_text(json.dumps({"model": {"vocab": vocabulary}}))
     with pytest.raises(EngineMismatch, match=r"has 1,000 tokens, the engine's vocabulary has"):
         take_in(engine, "qwen3", Origin())
 
@@ -149,23 +156,23 @@ def test_a_missing_rank_leaves_it_without_a_manifest(engine: Path, checkpoint: P
     assert sorted(os.listdir(engine)) == ["config.json", "rank0.engine"]
 
 
-def test_a_place_that_cannot_be_written_to_is_told(engine: Path, checkpoint: Path) -> None:
+def test_an_unwritable_directory_is_reported(engine: Path, checkpoint: Path) -> None:
     (engine / f".{FILE_NAME}.partial").mkdir()
     with pytest.raises(EngineError, match="cannot be completed: Is a directory"):
         take_in(engine, "qwen3", Origin(tokenizer=checkpoint))
 
 
-def test_an_engine_without_quantization_is_not_believed(plain: Path) -> None:
+def test_an_engine_without_quantization_is_refused(plain: Path) -> None:
     with pytest.raises(QuantizationLost, match=r"quant_algo is null.*--checkpoint.*--unquantized"):
         verify_by_hand(plain, Origin())
 
 
-def test_garbage_is_told_by_its_checkpoint(plain: Path, checkpoint: Path) -> None:
+def test_lost_quantization_is_detected_by_the_checkpoint(plain: Path, checkpoint: Path) -> None:
     with pytest.raises(QuantizationLost, match="quant_algo is None, the checkpoint's is 'NVFP4'"):
         verify_by_hand(plain, Origin(checkpoint=checkpoint, unquantized=True))
 
 
-def test_an_unquantized_engine_is_taken_in_on_its_owners_word(
+def test_an_unquantized_engine_is_adopted_with_the_option(
     plain: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
     engine = shutil.copytree(plain, tmp_path / "engine")
@@ -173,12 +180,12 @@ def test_an_unquantized_engine_is_taken_in_on_its_owners_word(
     assert read_manifest(engine).quantization.algo is None
 
 
-def test_a_word_that_the_engine_contradicts_is_refused(engine: Path) -> None:
+def test_the_unquantized_option_for_a_quantized_engine_is_refused(engine: Path) -> None:
     with pytest.raises(EngineMismatch, match=r"quant_algo is 'NVFP4', and --unquantized says"):
         verify_by_hand(engine, PLAIN)
 
 
-def test_the_checkpoint_of_another_model_is_not_taken(engine: Path, plain_checkpoint: Path) -> None:
+def test_the_checkpoint_of_another_model_is_refused(engine: Path, plain_checkpoint: Path) -> None:
     with pytest.raises(EngineMismatch, match="an engine of a Qwen3ForCausalLM"):
         verify_by_hand(engine, Origin(checkpoint=plain_checkpoint))
 

@@ -57,7 +57,7 @@ def test_every_rank_holds_its_part_of_every_tensor(
 
 @pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])
 @pytest.mark.parametrize("algo", ["NVFP4", "FP8", None])
-def test_what_is_promised_is_what_comes_out(
+def test_the_rank_checkpoint_has_the_planned_tensors(
     tmp_path: Path, convert: Convert, family: str, algo: str | None
 ) -> None:
     made = write_checkpoint(tmp_path / "c", Shape(family=family, layers=1), algo=algo)
@@ -94,8 +94,8 @@ def test_weights_padded_for_want_of_a_quant_config_are_refused(
         "import sys\n"
         "MODEL_MAP['Qwen3ForCausalLM'].from_hugging_face(sys.argv[1]).save_checkpoint(sys.argv[2])"
     )
-    said = run([str(bench.python), "-c", program, str(plain), str(tmp_path)])
-    assert "is going to be padded by" in said
+    output = run([str(bench.python), "-c", program, str(plain), str(tmp_path)])
+    assert "is going to be padded by" in output
     expected = r"rank0\.safetensors lacks 54 tensors, the first is transformer\.layers\.0\.attent"
     with pytest.raises(ConversionWrong, match=expected):
         check_rank_file(tmp_path / "rank0.safetensors", promised(checkpoint, 1))
@@ -122,7 +122,7 @@ def test_a_truncated_rank_file_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("standin", "error", "words"),
+    ("standin", "error", "message"),
     [
         (
             {"mode": "forget-tensor"},
@@ -136,9 +136,9 @@ def test_a_truncated_rank_file_is_refused(
     ],
 )
 def test_a_conversion_that_fails_says_why_and_leaves_no_engine(
-    bench: Bench, standin: dict[str, str], error: type[Exception], words: str
+    bench: Bench, standin: dict[str, str], error: type[Exception], message: str
 ) -> None:
-    with pytest.raises(error, match=words):
+    with pytest.raises(error, match=message):
         bench.build(environment=surroundings(**standin))
     assert not bench.out.exists()
 
@@ -149,7 +149,7 @@ def test_a_python_without_tensorrt_llm_is_a_missing_runtime(bench: Bench) -> Non
         bench.build()
 
 
-def test_a_model_the_converter_does_not_know_ends_in_its_own_words(
+def test_an_unknown_model_ends_with_the_converters_own_message(
     bench: Bench, plain_checkpoint: Path, tmp_path: Path
 ) -> None:
     strange = shutil.copytree(plain_checkpoint, tmp_path / "strange")

@@ -69,7 +69,7 @@ def test_half_quantized_attention_is_refused(checkpoint: Path, tmp_path: Path) -
         config_of(broken)
 
 
-def test_packed_weights_without_a_word_about_them_are_refused(
+def test_packed_weights_without_a_stated_quantization_are_refused(
     checkpoint: Path, tmp_path: Path
 ) -> None:
     copy = shutil.copytree(checkpoint, tmp_path / "c")

@@ -116,7 +116,7 @@ def test_a_file_without_tables_is_refused_with_the_versions_they_are_stripped_fo
     assert f"({', '.join(names)})" in str(refused.value)
 
 
-def test_an_unknown_version_gets_what_it_wrote() -> None:
+def test_an_unknown_version_gets_its_own_files_unchanged() -> None:
     assert takes_rope_tables("2.0.0")
 
 

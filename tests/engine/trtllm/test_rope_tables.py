@@ -102,7 +102,7 @@ def test_the_stand_in_writes_the_values_of_the_formulas(
     np.testing.assert_allclose(tables["embed_positions"][0], halves, atol=2e-4)
 
 
-def test_a_scaling_the_original_does_not_know_ends_in_its_own_words(
+def test_an_unknown_scaling_ends_with_the_originals_own_message(
     bench: Bench, tmp_path: Path
 ) -> None:
     made = write_checkpoint(tmp_path / "c", Shape(layers=1))
@@ -138,7 +138,7 @@ def test_a_model_that_states_no_context_has_the_one_transformers_gives_it(
 
 
 @pytest.mark.parametrize(
-    ("mode", "words"),
+    ("mode", "message"),
     [
         (
             "forget-tables",
@@ -153,15 +153,15 @@ def test_a_model_that_states_no_context_has_the_one_transformers_gives_it(
     ],
 )
 def test_a_rank_file_with_other_tables_than_the_models_is_refused(
-    bench: Bench, mode: str, words: str
+    bench: Bench, mode: str, message: str
 ) -> None:
-    with pytest.raises(ConversionWrong, match=words):
+    with pytest.raises(ConversionWrong, match=message):
         bench.build(ranks=1, environment=surroundings(mode=mode))
     assert not bench.out.exists()
 
 
 @pytest.mark.parametrize(
-    ("without", "words"),
+    ("without", "message"),
     [
         ("transformer.ln_f.weight", r"Required but not provided tensors:\{'transformer\.ln_f"),
         # The original takes the embedding's.
@@ -169,7 +169,7 @@ def test_a_rank_file_with_other_tables_than_the_models_is_refused(
     ],
 )
 def test_the_stand_in_requires_of_a_rank_file_what_the_original_does(
-    tmp_path: Path, convert: Convert, checkpoint: Path, python: Path, without: str, words: str
+    tmp_path: Path, convert: Convert, checkpoint: Path, python: Path, without: str, message: str
 ) -> None:
     made = shutil.copytree(convert(checkpoint, 1), tmp_path / "ranks")
     tensors = read(made / "rank0.safetensors")
@@ -177,9 +177,9 @@ def test_the_stand_in_requires_of_a_rank_file_what_the_original_does(
     write_safetensors(made / "rank0.safetensors", {name: whole(*tensors[name]) for name in tensors})
     argv = [str(python), "-m", "tensorrt_llm.commands.build", "--checkpoint_dir", str(made)]
     argv += ["--output_dir", str(tmp_path), "--output_timing_cache", str(tmp_path / "cache")]
-    with pytest.raises(ProcessError, match=words) if words else nullcontext():
+    with pytest.raises(ProcessError, match=message) if message else nullcontext():
         run(argv)
-    assert (tmp_path / "rank0.engine").exists() == (words is None)
+    assert (tmp_path / "rank0.engine").exists() == (message is None)
 
 
 def whole(dtype: str, data: Bytes) -> tuple[str, Bytes]:

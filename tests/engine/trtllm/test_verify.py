@@ -51,7 +51,7 @@ def verify_engine_alone(engine: Path) -> None:
     verify_engine(engine, facts, facts.quantization)
 
 
-def test_a_whole_engine_is_described(engine: Path) -> None:
+def test_a_complete_engine_is_described(engine: Path) -> None:
     assert verify_manifest(engine, read_manifest(engine)) == (
         "Qwen3ForCausalLM, NVFP4, FP8 KV cache, 2 ranks, TensorRT-LLM 1.2.1"
     )

@@ -83,9 +83,11 @@ def install(root: Path) -> Path:
 
 
 def main() -> None:
-    words = sys.argv[1:]
+    arguments = sys.argv[1:]
     # Its one subcommand that may be left out.
-    command(serve).main(words[1:] if words[:1] == ["serve"] else words, prog_name="trtllm-serve")
+    command(serve).main(
+        arguments[1:] if arguments[:1] == ["serve"] else arguments, prog_name="trtllm-serve"
+    )
 
 
 if __name__ == "__main__":

@@ -75,9 +75,9 @@ class TrtllmServer(Server):
     async def whole(self, asked: dict[str, Any], path: str, writer: asyncio.StreamWriter) -> None:
         if self.stays:
             await asyncio.Event().wait()
-        said, reason = self._said(asked, path)
+        generated, reason = self._generate(asked, path)
         if "chat" in path:
-            thought, answer = self._told_apart("".join(said))
+            thought, answer = self._split_reasoning("".join(generated))
             message = {
                 "role": "assistant",
                 "content": answer,
@@ -87,13 +87,18 @@ class TrtllmServer(Server):
             }
             choice: dict[str, Any] = {"index": 0, "message": message}
         else:
-            choice = {"index": 0, "text": "".join(said), "token_ids": None, "context_logits": None}
+            choice = {
+                "index": 0,
+                "text": "".join(generated),
+                "token_ids": None,
+                "context_logits": None,
+            }
         choice |= {"logprobs": None, "finish_reason": reason, "stop_reason": None}
         choice |= {"disaggregated_params": None, "avg_decoded_tokens_per_iter": None}
         body = {
             **self._head(asked, path, "chat.completion"),
             "choices": [choice],
-            "usage": usage(len(said)),
+            "usage": usage(len(generated)),
             "prompt_token_ids": None,
         }
         reply(writer, 200, json.dumps(body, separators=(",", ":")).encode())
@@ -102,15 +107,15 @@ class TrtllmServer(Server):
         chat = "messages" in asked
         path = "/v1/chat/completions" if chat else "/v1/completions"
         head = self._head(asked, path, "chat.completion.chunk")
-        said, reason = self._said(asked, path)
+        generated, reason = self._generate(asked, path)
         begin(writer)
         if chat:
             first = {**head, "choices": [{"index": 0, "delta": {"role": "assistant"}}]}
             # It really has a blank before the end of this one event.
             chunk(writer, b"data: %b \n\n" % json.dumps(first, separators=(",", ":")).encode())
         thinks = chat and self._reasoning_parser is not None
-        for place, token in enumerate(said):
-            last = place == len(said) - 1
+        for place, token in enumerate(generated):
+            last = place == len(generated) - 1
             if token == "</think>" and thinks:
                 thinks, token = False, ""
             choice: dict[str, Any] = {"index": 0}
@@ -128,7 +133,7 @@ class TrtllmServer(Server):
             await asyncio.sleep(PAUSE)
         # Only who asks for it is told.
         if (asked.get("stream_options") or {}).get("include_usage", False):
-            event(writer, {**head, "choices": [], "usage": usage(len(said))})
+            event(writer, {**head, "choices": [], "usage": usage(len(generated))})
         chunk(writer, b"data: [DONE]\n\n")
         chunk(writer, b"")
 
@@ -142,18 +147,18 @@ class TrtllmServer(Server):
             "model": asked["model"],
         }
 
-    def _said(self, asked: dict[str, Any], path: str) -> tuple[list[str], str]:
+    def _generate(self, asked: dict[str, Any], path: str) -> tuple[list[str], str]:
         most = asked.get("max_completion_tokens") or asked.get("max_tokens") or 10**6
         tokens = ANSWER
         if "chat" in path and self._reasoning_parser:
             tokens = ["I", " am ", self.model, ".", "</think>", *ANSWER]
         return tokens[:most], "length" if len(tokens) > most else "stop"
 
-    def _told_apart(self, said: str) -> tuple[str, str]:
+    def _split_reasoning(self, generated: str) -> tuple[str, str]:
         """deepseek-r1 begins inside: an end that does not come leaves all of it reasoning."""
         if self._reasoning_parser is None:
-            return "", said
-        thought, _, answer = said.partition("</think>")
+            return "", generated
+        thought, _, answer = generated.partition("</think>")
         return thought, answer
 
 
