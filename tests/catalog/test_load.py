@@ -1,4 +1,4 @@
-"""The catalogue: every shipped model loads, and a mistake in a file is named."""
+"""The catalogue: every shipped model loads, and an error in a file is named."""
 
 from __future__ import annotations
 

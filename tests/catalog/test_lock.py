@@ -1,4 +1,4 @@
-"""Locking writes two values, and every other byte of the file stays."""
+"""Locking writes two values and keeps every other byte of the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The catalogue's models: what they are called, what they promise, and what they do not."""
+"""The catalogue's models: names, sources, limits and verified claims."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_no_status_claims_a_gpu(model: ModelSpec) -> None:
 def test_all_models_could_run_side_by_side() -> None:
     ports = Counter(
         port
-        # The demo takes the ports people try first, and runs alone.
+        # The demo has the default ports and runs alone.
         for model in CATALOG.values()
         if model.name != "demo"
         for port in (model.ports.http, model.ports.grpc, model.ports.metrics, model.ports.gateway)

@@ -1,4 +1,4 @@
-"""A checkpoint arrives whole and right, whatever the network and the hub do on the way."""
+"""A download is complete and correct, whatever the network and the hub do."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def hub() -> Iterator[FakeHub]:
 
 
 class Fetch:
-    """Fetches org/tiny, remembers what was said, and never really waits."""
+    """Fetches org/tiny, records the events, and never really waits."""
 
     def __init__(self, hub: FakeHub, directory: Path) -> None:
         self.hub = hub

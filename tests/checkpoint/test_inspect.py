@@ -1,4 +1,4 @@
-"""What is missing, of the wrong shape, or impossible is found before anything is built on it."""
+"""Missing, misshapen and impossible tensors are found before a build."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def inspected(directory: Path, ranks: int = 1, **options: Any) -> Inspection:
 def inspect_llama(
     tmp_path: Path, changes: dict[str, Any], ranks: int = 1, **settings: Any
 ) -> Inspection:
-    """A quantized Llama with tensors replaced, or left out where the change is None."""
+    """A quantized Llama with tensors replaced, or removed if the change is None."""
     tensors: Tensors = llama(quantized=True) | changes
     tensors = {name: value for name, value in tensors.items() if value is not None}
     write_model(tmp_path, config(LLAMA, **settings), tensors, quantized=True)
@@ -83,7 +83,7 @@ def test_a_complete_model_is_sound_and_has_no_unused_tensors(
 def test_any_missing_tensor_is_found(tmp_path: Path, architecture: str) -> None:
     tensors, settings = MODELS[architecture]
     whole = tensors(True)
-    # One of each kind: the second layer's, and what belongs to no layer.
+    # One of each kind: the second layer's, and those outside the layers.
     for name in [name for name in whole if "layers.0." not in name]:
         rest = {key: value for key, value in whole.items() if key != name}
         write_model(tmp_path, config(architecture, **settings), rest, quantized=True)
@@ -358,7 +358,7 @@ def test_a_wrong_exclusion_expression_is_refused(tmp_path: Path) -> None:
 
 
 def with_widths(tmp_path: Path, ranks: int, *, intermediate: int) -> list[str]:
-    """Refusals of a Llama with 8 key and value heads, sized only in its headers."""
+    """Refusals of a Llama with 8 key and value heads whose sizes exist only in its headers."""
     heads, hidden = 8, 1024
     settings = config(
         LLAMA,
@@ -654,7 +654,7 @@ def test_a_20_gb_checkpoint_is_inspected_in_a_second_and_150_mb(tmp_path: Path) 
 def write_sparse_qwen3(
     directory: Path, *, layers: int, hidden: int, heads: int, kv_heads: int, intermediate: int
 ) -> None:
-    """A Qwen3 in four shards whose headers and scales are real and whose weights are holes."""
+    """A Qwen3 in four shards with real headers and scales, and holes for weights."""
     settings = config(
         "Qwen3ForCausalLM",
         hidden_size=hidden,

@@ -1,4 +1,4 @@
-"""A checkpoint directory becomes one value, and its files are the ones an engine is made from."""
+"""A checkpoint directory is read into one value, with the files that a build reads."""
 
 from __future__ import annotations
 

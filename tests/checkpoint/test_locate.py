@@ -1,4 +1,4 @@
-"""A model's checkpoint is found where it was shipped or fetched, or it is said how to get it."""
+"""A model's checkpoint is found where it was shipped or fetched; otherwise it says how to get it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our NAR hash is Nix's own."""
+"""Our NAR hash equals Nix's."""
 
 from __future__ import annotations
 

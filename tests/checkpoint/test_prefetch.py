@@ -1,4 +1,4 @@
-"""A Nix hash is computed with room for one file, and what does not even have that says so."""
+"""A Nix hash needs disk space for one file, and too little space is an error."""
 
 from __future__ import annotations
 

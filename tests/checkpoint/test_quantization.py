@@ -1,4 +1,4 @@
-"""Every form of stating a quantization ends in one Quantization, or in a sentence about it."""
+"""Every form of stating a quantization is read into one Quantization, or refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A hub that lets nothing more through is waited for, for as long as it says and no less."""
+"""A rate limit is waited out, for at least as long as the hub says."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_no_header_breaks_the_reader(limit: str, after: str) -> None:
 
 
 class Fetching:
-    """Fetches in eight pieces over four connections, and never really waits."""
+    """Fetches eight chunks over four connections, and never really waits."""
 
     def __init__(self, hub: FakeHub, directory: Path) -> None:
         self.hub, self.directory = hub, directory
@@ -130,7 +130,7 @@ async def test_concurrent_waiters_share_one_wait() -> None:
 
 
 async def test_a_limit_in_every_window_is_not_the_end(fetching: Fetching) -> None:
-    """Nine windows in which others use up the limit first."""
+    """Nine windows in which other clients use up the limit first."""
     for name in ("model.safetensors", "config.json"):
         fetching.hub.break_next(name, *[RESOLVERS] * 9)
     await fetching()

@@ -1,4 +1,4 @@
-"""Single numbers are read where they lie, in as few reads as their places allow."""
+"""Scales are read in place, in as few reads as their offsets allow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A header that is accepted describes its file; everything else is refused in a sentence."""
+"""An accepted header describes its file; any other is refused in one sentence."""
 
 from __future__ import annotations
 

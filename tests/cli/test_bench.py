@@ -1,4 +1,4 @@
-"""`enginix bench` refuses what cannot be measured before it measures, and compares files."""
+"""`enginix bench` refuses an impossible benchmark before it starts, and compares files."""
 
 from __future__ import annotations
 

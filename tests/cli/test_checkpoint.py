@@ -1,4 +1,4 @@
-"""`enginix checkpoint inspect` says the verdict first, and scripts can read it."""
+"""`enginix checkpoint inspect` prints the verdict first, and JSON for scripts."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ def test_kill_9_in_the_middle_costs_no_byte(
 
 
 def count_in(journal: Path) -> int:
-    """How far the journal says its only piece has come; none before there is one."""
+    """Bytes that the journal records for its only chunk; 0 before the journal exists."""
     content = journal.read_bytes() if journal.exists() else b""
     return int.from_bytes(content[32:40], "little")
 
@@ -193,7 +193,7 @@ def test_a_terminal_gets_a_bar_with_rate_and_time(
 
 
 def read_all(terminal: int) -> str:
-    """What was written to a terminal whose other end is closed; Linux says EIO at its end."""
+    """Everything written to a terminal whose other end is closed; Linux reports EIO at the end."""
     shown = b""
     while True:
         try:

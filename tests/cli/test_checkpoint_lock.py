@@ -37,7 +37,7 @@ def hub() -> Iterator[Hub]:
 
 @pytest.fixture(autouse=True)
 def environment(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Without a token, so that a gated repository stays closed.
+    # Without a token, so that the gated repository is refused.
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setenv("HF_ENDPOINT", hub.url)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))

@@ -1,4 +1,4 @@
-"""A log of a download is short, and says how far, how fast and how long still."""
+"""The log of a download is short, and shows progress, rate and time left."""
 
 from __future__ import annotations
 

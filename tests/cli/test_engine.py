@@ -1,4 +1,4 @@
-"""`enginix engine` as people use it: what it prints, what it refuses, and what it leaves behind."""
+"""`enginix engine` end to end: its output, its errors, and the files it leaves behind."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Enginix = Callable[..., int]
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty ENGINIX_HOME, so without a runtime."""
+    """An empty ENGINIX_HOME, which has no runtime."""
     monkeypatch.setenv("ENGINIX_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("ENGINIX_RUNTIME_TRITON_CPU", raising=False)
     return tmp_path / "home"
@@ -275,7 +275,7 @@ def test_a_file_at_the_size_limit_is_reported_and_removed(home: Path, tmp_path: 
 
 
 class BusyBuild:
-    """A build of the demo in its check, which never ends: the runtime's python is a sleeper."""
+    """A build of the demo that hangs in its check: the runtime's python only sleeps."""
 
     def __init__(self, directory: Path) -> None:
         self.out = directory / "out"
@@ -291,30 +291,30 @@ class BusyBuild:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
-            # Under `nohup` the tests ignore it, and so would every program they start.
+            # Under `nohup` the tests ignore SIGHUP, and so would every program they start.
             preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
         )
-        # Opens when the sleeper is there to write.
+        # Opens once the sleeper has opened the other end.
         self.sleeper = int(fifo.read_text())
         self._gone = os.pidfd_open(self.sleeper)
         fifo.unlink()
         shutil.rmtree(directory / "runtime")
 
     def end(self, number: signal.Signals) -> str:
-        """Send the signal and wait; what was said on stderr."""
+        """Send the signal, wait for the end, and return stderr."""
         self.process.send_signal(number)
         _, errors = self.process.communicate()
         return errors
 
     def close(self) -> None:
-        """End it, whatever became of the test."""
+        """End the build, however the test ended."""
         if self.process.poll() is None:
             self.process.kill()
             self.process.communicate()
         os.close(self._gone)
 
     def sleeper_is_gone(self, patience: float = 10.0) -> bool:
-        """Wait for the end of the sleeper."""
+        """Wait until the sleeper has ended."""
         return bool(select.select([self._gone], [], [], patience)[0])
 
 
@@ -326,7 +326,7 @@ def begin(home: Path, tmp_path: Path) -> Iterator[Callable[[], BusyBuild]]:
 
 @contextmanager
 def ignored(number: signal.Signals) -> Iterator[None]:
-    """By this process, and so by those that it starts."""
+    """Ignore a signal in this process and so in those that it starts."""
     before = signal.signal(number, signal.SIG_IGN)
     try:
         yield
@@ -337,7 +337,7 @@ def ignored(number: signal.Signals) -> Iterator[None]:
 def test_a_build_in_the_background_of_a_script_can_be_terminated(
     begin: Callable[[], BusyBuild], tmp_path: Path
 ) -> None:
-    # Such a shell starts it with SIGINT ignored.
+    # A shell without job control starts background jobs with SIGINT ignored.
     with ignored(signal.SIGINT):
         build = begin()
 
@@ -353,7 +353,7 @@ def test_a_build_in_the_background_of_a_script_can_be_terminated(
 def test_a_terminated_build_leaves_nothing_behind(
     number: signal.Signals, status: int, begin: Callable[[], BusyBuild], tmp_path: Path
 ) -> None:
-    # As under `nohup`, which the tests may be run with.
+    # The tests may themselves run under `nohup`.
     with ignored(signal.SIGHUP):
         build = begin()
 

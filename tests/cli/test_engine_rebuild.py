@@ -1,4 +1,4 @@
-"""`enginix engine rebuild`: the same engine from nothing but its manifest, or nothing at all."""
+"""`enginix engine rebuild` makes the same engine from its manifest alone, or nothing."""
 
 from __future__ import annotations
 
@@ -71,14 +71,14 @@ def contents(directory: Path) -> dict[str, bytes]:
 
 
 def change(engine: Path, **values: object) -> None:
-    """Other values in an engine's manifest; a None takes the key away."""
+    """Change values in an engine's manifest; None removes the key."""
     path = engine / "manifest.json"
     data = json.loads(path.read_text()) | values
     path.write_text(json.dumps({key: value for key, value in data.items() if value is not None}))
 
 
 def from_the_hub(enginix: Enginix, *arguments: str) -> Path:
-    """./engine of org/demo, as if on another machine: nothing of it is left on this one."""
+    """./engine of org/demo, as if built elsewhere: its checkpoint is not on this machine."""
     fetched = Path(enginix("checkpoint", "fetch", "org/demo").out.strip())
     done = enginix(
         "engine", "build", "--checkpoint", fetched, "--name", "mine", "--out", "engine", *arguments
@@ -179,7 +179,7 @@ def test_a_local_checkpoint_must_be_named(
 def test_a_source_that_changed_upstream_is_reported_with_both_hashes(
     enginix: Enginix, rebuild: Enginix, hub: Hub, name: str
 ) -> None:
-    """The same commit with other bytes: a rewritten history, or a hub that is not the hub."""
+    """The same commit with other bytes: a rewritten history, or a false hub."""
     from_the_hub(enginix)
     changed = FILES[name] + b" "
     hub.repos["org/demo"].files[name] = changed
@@ -191,7 +191,7 @@ def test_a_source_that_changed_upstream_is_reported_with_both_hashes(
     assert done.err.splitlines()[-1].startswith("enginix: ")
     assert not Path("again").exists()
     if name == "model.safetensors":
-        # The hub's own hash of it is known before a byte of it is.
+        # The hub's listing has the hash before any byte is fetched.
         assert not [request for request in hub.requests if "resolve" in request.path]
         assert not Path("home").exists()
 

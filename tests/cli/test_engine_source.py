@@ -1,4 +1,4 @@
-"""A build says which commit its files are of, and that it is not pinned where it is not."""
+"""A build reports the commit of its files, and whether the model is pinned."""
 
 from __future__ import annotations
 

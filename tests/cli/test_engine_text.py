@@ -1,4 +1,4 @@
-"""`enginix engine build` and a checkpoint's text files: hostile ones, broken ones, other kinds."""
+"""`enginix engine build` and a checkpoint's text files: hostile, broken and converted ones."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_a_checkpoint_with_a_sentencepiece_model_alone_becomes_an_engine(
     tokenizer = Tokenizer.load(tmp_path / "out")
     ids = tokenizer.encode("Hello wörld 👋")
     assert tokenizer.decode(ids) == "Hello wörld 👋"
-    # The model's own ends, where no file beside it says any.
+    # The SentencePiece model's own end tokens, because no other file names any.
     assert tokenizer.stop_token_ids == (2,)
     files = json.loads((tmp_path / "out" / "manifest.json").read_text())["files"]
     assert {"tokenizer.json", "special_tokens_map.json"} <= files.keys()

@@ -1,4 +1,4 @@
-"""`enginix engine build` for TensorRT-LLM: plain models, half builds, engines built by hand."""
+"""`enginix engine build` for TensorRT-LLM: unquantized models, conversions, adopted engines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Named as its repository is, and fetched to where `checkpoint fetch` puts it."""
+    """Named after its repository, in the directory where `checkpoint fetch` puts it."""
     home = tmp_path_factory.mktemp("home")
     directory = home / "checkpoints" / "Qwen--Qwen2.5-7B-Instruct@a09a35458c70"
     directory.parent.mkdir()

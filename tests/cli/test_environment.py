@@ -1,4 +1,4 @@
-"""A child is given the user's variables, and of the secrets those that it needs."""
+"""A child gets the user's variables, and only the secrets that it needs."""
 
 from __future__ import annotations
 

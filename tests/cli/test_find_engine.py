@@ -1,4 +1,4 @@
-"""An engine is named by its directory or by its model, and a missing one says how to get it."""
+"""An engine is found by directory or model name, and a missing one says how to build it."""
 
 from __future__ import annotations
 

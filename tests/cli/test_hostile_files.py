@@ -1,4 +1,4 @@
-"""Checkpoints and GGUFs of strangers: one sentence each, no hang, no more memory than a limit."""
+"""Hostile checkpoints and GGUFs: one sentence each, no hang, bounded memory."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ for line in sys.stdin:
 
 
 def outcomes(commands: list[list[str]], home: Path) -> list[tuple[object, str]]:
-    """Status and message of each command line."""
+    """The exit status and the message of each command line."""
     done = subprocess.run(
         [sys.executable, "-c", RUN % (MEMORY, MEMORY)],
         input="".join(json.dumps(command) + "\n" for command in commands),

@@ -1,4 +1,4 @@
-"""`enginix logs` reads what servers wrote, follows it, and names what there is."""
+"""`enginix logs` shows the servers' logs, follows them, and names the existing ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command itself: help is quick, mistakes are one line, errors never trace back."""
+"""The command itself: help is fast, and an error is one line without a traceback."""
 
 from __future__ import annotations
 

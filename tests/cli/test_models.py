@@ -1,4 +1,4 @@
-"""`enginix models` says which models are the same files for ever, and which are not."""
+"""`enginix models` shows which models are pinned."""
 
 from __future__ import annotations
 

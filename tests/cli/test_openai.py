@@ -1,4 +1,4 @@
-"""What `enginix openai` makes of its command line, before anything is served."""
+"""How `enginix openai` reads its command line, before it serves anything."""
 
 from __future__ import annotations
 

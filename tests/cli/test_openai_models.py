@@ -1,4 +1,4 @@
-"""What `enginix openai --models FILE` makes of the rows of that file."""
+"""How `enginix openai --models FILE` reads the rows of that file."""
 
 from __future__ import annotations
 

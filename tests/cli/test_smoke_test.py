@@ -1,4 +1,4 @@
-"""The sample question is for people: it never ends what it was asked of."""
+"""A failed sample question is only reported; it never stops the server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ANSWER = (
 
 
 async def asked(*answers: bytes) -> tuple[str | None, str]:
-    """What is said when the server gives these answers in turn, the last one again and again."""
+    """The result when the server gives these answers in turn, and repeats the last one."""
     turns = iter(answers)
     last = [answers[-1]]
 

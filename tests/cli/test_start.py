@@ -24,7 +24,7 @@ from enginix.serve.run_directory import written_files
 from tests.conftest import free_ports
 
 WEDGED = Path(__file__).parent.parent / "fakes" / "wedged_server.py"
-# What vLLM would be: it serves on the port it is given, or fails as it is told.
+# Stands in for vLLM: it serves on the given port, or fails on request.
 VLLM = f"""#!{sys.executable}
 import os, sys, time
 if os.environ.get("FAKE_FAILS"):
@@ -38,7 +38,7 @@ os.execv(sys.executable, [sys.executable, {str(WEDGED)!r}, port])
 
 
 class Machine:
-    """A home with a models.json, and a vLLM that is none."""
+    """A home with a models.json and a stand-in for vLLM."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -80,7 +80,7 @@ class Machine:
         return self.run("start", "--engine=vllm", f"--model={model}", f"--port={self.ports[place]}")
 
     def pids(self) -> set[int]:
-        """All processes of what was begun."""
+        """All processes that were started."""
         roots = [
             json.loads(path.read_text())["pid"] for path in (self.home / "started").glob("*.json")
         ]
@@ -177,7 +177,7 @@ def test_a_process_in_another_pid_namespace_is_reported_as_running(machine: Mach
     machine.start("first")
     (record,) = (machine.home / "started").glob("*.json")
     there = json.loads(record.read_text())
-    # To somebody in another namespace the id is nobody's, or somebody else's.
+    # In another PID namespace this id belongs to no process, or to another one.
     record.write_text(json.dumps({**there, "pid": os.getpid()}))
     status, output = machine.run("status"), machine.run("stop")
     record.write_text(json.dumps(there))
@@ -202,7 +202,7 @@ def test_a_running_profile_keeps_its_files_from_a_second_one(machine: Machine) -
 
 
 def environment_of(port: int) -> dict[str, str]:
-    """What the process that listens on a port was started with."""
+    """The environment of the process that listens on a port."""
     holder = port_holder(port) or ""
     variables = Path(f"/proc/{holder.split()[-1].rstrip(')')}/environ").read_text().split("\0")
     return dict(word.split("=", 1) for word in variables if word)

@@ -1,4 +1,4 @@
-"""`enginix status` says the state of each model in a line."""
+"""`enginix status` shows the state of each model on one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a program does that asks through LiteLLM; prints what it got as JSON.
+"""A program that uses the gateway through LiteLLM; prints its results as JSON.
 
 A program of its own, because LiteLLM holds the `openai` package back at a version that the other
 tests do not want: `litellm_program.py http://HOST:PORT`, run by a Python that has `litellm`.

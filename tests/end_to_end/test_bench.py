@@ -1,4 +1,4 @@
-"""`enginix bench` against the real gateway, in front of a Triton whose tokens cost nothing."""
+"""`enginix bench` against the real gateway and a Triton that generates tokens for free."""
 
 from __future__ import annotations
 

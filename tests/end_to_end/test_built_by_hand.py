@@ -1,4 +1,4 @@
-"""What trtllm-build leaves is taken in with one command, and served with the next."""
+"""trtllm-build's output is adopted with one command and served with the next."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""curl, as it stands in every README, against the whole stack."""
+"""curl, as READMEs show it, against the whole stack."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ANSWER = "The capital of France is Paris."
 
 
 def curl(gateway: RunningGateway, path: str, *flags: str, **body: object) -> tuple[str, int]:
-    """What comes back, and its status."""
+    """The response body and the status."""
     data = ["--json", json.dumps({"model": "demo", "temperature": 0, **body})] if body else []
     command = ["curl", "-sS", "-N", "-w", "\n%{http_code}", *flags, *data, gateway.url + path]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

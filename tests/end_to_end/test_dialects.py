@@ -70,7 +70,7 @@ def test_a_custom_tool_is_called_with_text(gateway: RunningGateway) -> None:
     tool = {"type": "custom", "name": "say", "description": "Says something."}
     body = {"tools": [tool], "tool_choice": {"type": "custom", "name": "say"}}
     response = post(gateway, "/v1/responses", input="Say hello.", max_output_tokens=300, **body)
-    # A tiny model may write on until the limit: then there is no call, and never half of one.
+    # A tiny model may generate up to the limit: then there is no call, and never half of one.
     assert bool(response["output"]) == (response["status"] == "completed")
     for item in response["output"]:
         assert (item["type"], item["status"]) == ("custom_tool_call", "completed")

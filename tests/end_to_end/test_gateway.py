@@ -1,4 +1,4 @@
-"""The gateway in front of the real Triton: the demo model's answers, to the letter."""
+"""The gateway in front of the real Triton gives the demo model's exact answers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def body_of(entry: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def expected(entry: dict[str, Any]) -> tuple[str, str, list[Any]]:
-    """Reasoning, content and calls, taken from the answer by the plainest means."""
+    """Reasoning, content and calls, parsed from the answer as simply as possible."""
     answer = entry["answer"].removesuffix(END)
     reasoning, calls = "", []
     if answer.startswith("<think>"):
@@ -87,7 +87,7 @@ async def test_counts_and_reasons_are_the_models_own(
     for entry, answer in zip(chosen, answers, strict=True):
         usage = answer["usage"]
         assert usage["prompt_tokens"] == len(entry["prompt_ids"])
-        # The last one is the end of the turn, which is no part of the answer.
+        # The last token ends the turn and is not part of the answer.
         assert usage["completion_tokens"] == len(entry["answer_ids"]) - 1
         reason = "tool_calls" if expected(entry)[2] else "stop"
         assert answer["choices"][0]["finish_reason"] == reason

@@ -1,4 +1,4 @@
-"""Clients that leave and servers that die, with the real Triton."""
+"""Clients that disconnect and servers that die, with the real Triton."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.end_to_end.gateway_process import RunningGateway, active_requests, ru
 
 pytestmark = pytest.mark.triton
 
-# The model writes until it is stopped.
+# The model generates until it is stopped.
 ENDLESS = {
     "messages": [{"role": "user", "content": "Count to one hundred."}],
     "ignore_eos": True,
@@ -31,7 +31,7 @@ ENDLESS = {
 
 
 async def until(condition: Any, seconds: float) -> float:
-    """How long it took until `condition` held; fails after `seconds`."""
+    """Seconds until `condition` was true; fails after `seconds`."""
     started = time.monotonic()
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110, another process's state has no event
@@ -61,7 +61,7 @@ async def test_a_disconnect_frees_the_slot_in_the_model(
             await asking
         return await until(lambda: active_requests(triton_server.metrics) == 0, 5)
 
-    # 100 ms, and what looking for it costs; the best of three, because machines stall too.
+    # 100 ms plus the polling; the best of three, because machines stall too.
     assert min([await seconds_to_be_free() for _ in range(3)]) < 0.25
     # Of three answers of 3,500 tokens each.
     assert 0 <= in_vain(gateway) < 500

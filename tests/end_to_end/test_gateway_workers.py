@@ -1,4 +1,4 @@
-"""Several gateway processes behave as one, and survive one of them."""
+"""Several gateway processes behave as one, and survive the death of one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ QUESTION = {
 
 
 async def ask(gateway: RunningGateway, count: int) -> list[str]:
-    """Each over a connection of its own, so that every worker gets some."""
+    """Each request on its own connection, so that every worker gets some."""
 
     async def one() -> str:
         async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
@@ -83,7 +83,7 @@ async def test_a_frozen_worker_is_replaced_within_five_seconds_and_the_other_kee
 
 
 def of_metrics(gateway: RunningGateway) -> Path:
-    """The directory that its workers share."""
+    """The metrics directory that the workers share."""
     held = [os.readlink(fd) for fd in Path(f"/proc/{gateway.process.pid}/fd").iterdir()]
     (lock,) = {path for path in held if path.endswith("-lock")}
     return Path(f"{lock.removesuffix('lock')}files")

@@ -1,4 +1,4 @@
-"""Forced and strict calls and guided answers, by the real Triton with a model that makes no sense.
+"""Forced and strict calls and guided answers, by the real Triton with a model of random weights.
 
 The demo model has never seen these functions, and at a high temperature it writes noise: what
 comes out right is the guides' doing.
@@ -32,7 +32,7 @@ TEST = {
     "properties": {"flag": {"type": "boolean"}},
     "required": ["flag"],
 }
-# As pydantic writes it: definitions at the end, references to them, a choice with null.
+# As pydantic writes schemas: definitions at the end, references to them, a choice with null.
 ORDER = {
     "$defs": {
         "Size": {"enum": ["s", "m", "l"], "type": "string"},
@@ -55,7 +55,7 @@ ORDER = {
     },
     "required": ["items", "paid"],
 }
-# As other generators write it: a reference at the top, choices by a kind, a tuple.
+# As other generators write schemas: a reference at the top, a tagged union, a tuple.
 ROUTE = {
     "$ref": "#/$defs/Route",
     "$defs": {
@@ -101,7 +101,7 @@ def function(name: str, **more: Any) -> dict[str, Any]:
 
 @asynccontextmanager
 async def demo(triton: RunningTriton, format: str) -> AsyncIterator[httpx.AsyncClient]:
-    """The demo model behind a gateway that takes it for one of another tool-call format."""
+    """The demo model behind a gateway that is told another tool-call format."""
     backend = TritonBackend("triton", TritonClient(triton.grpc))
     chat = Chat("think-tags", format, "enable_thinking")
     async with server(served(backend, chat=chat, context=1024)) as client:
@@ -187,7 +187,7 @@ async def test_a_model_that_answers_follows_the_answers_schema(
             client, tools=[function("test")], response_format=RESPONSE_FORMAT, temperature=0
         )
     if format == "llama3-json" and choice["message"]["tool_calls"]:
-        # Calls have no marker there: one schema has both, and noise may take either.
+        # Calls have no marker in this format: one schema covers both, and noise may choose either.
         check_calls(choice, SCHEMAS)
         return
     jsonschema_rs.validate(ANSWER, json.loads(choice["message"]["content"]))

@@ -1,4 +1,4 @@
-"""LiteLLM's client against the whole stack, where there is a Python that has it."""
+"""LiteLLM's client against the whole stack, if a Python with LiteLLM is installed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.triton
 
 PROGRAM = Path(__file__).with_name("litellm_program.py")
 PYTHON = os.environ.get("ENGINIX_LITELLM_PYTHON", sys.executable)
-# Without the first it fetches a list of prices from the net.
+# Without the first variable it downloads a list of prices.
 ENVIRONMENT = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "PYTHONPATH": ""}
 
 

@@ -1,4 +1,4 @@
-"""The real llama-server behind the gateway: what it tells apart itself, and what is done here."""
+"""The real llama-server behind the gateway: parsing by its own parsers and by ours."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TOOL = {
         },
     },
 }
-# What makes it leave the reasoning in the text; calls stay there when none may be made.
+# Makes it leave the reasoning in the text; calls stay there if tools are not allowed.
 RAW = {"reasoning_format": "none", "temperature": 0, "max_tokens": 100}
 
 
@@ -56,7 +56,7 @@ def llama_server(runtime: Runtime, demo_engine: Path) -> Iterator[str]:
 
 @asynccontextmanager
 async def gateway(url: str) -> AsyncIterator[httpx.AsyncClient]:
-    """Its answers as they are, as the model `own`, and told apart here, as `ours`."""
+    """Parsed by llama-server as the model `own`, and by our parsers as `ours`."""
     formats: dict[str, Any] = {"reasoning": "think-tags", "tools": "hermes-json"}
     own, ours = (
         PassthroughModel(name, OpenAIBackend("llama-server", url, "demo"), "llama-server", **more)
@@ -67,7 +67,7 @@ async def gateway(url: str) -> AsyncIterator[httpx.AsyncClient]:
 
 
 def parts(answer: httpx.Response) -> tuple[str, str, list[Any]]:
-    """Reasoning, answer and calls, without the white space that the two sides cut differently."""
+    """Reasoning, answer and calls, without the white space that the two sides trim differently."""
     message = answer.json()["choices"][0]["message"]
     calls = [
         (call["function"]["name"], json.loads(call["function"]["arguments"]))

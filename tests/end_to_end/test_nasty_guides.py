@@ -1,4 +1,4 @@
-"""Schemas and patterns from a generator of nasty ones, through the gateway to the real model."""
+"""Generated hostile schemas and patterns, through the gateway to the real model."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def schema(chance: Random, depth: int = 0) -> Any:
 
 
 def memory_mb(pid: int) -> float:
-    """Of Triton and its models, without the process that tries guides, which has its own limit."""
+    """Memory of Triton and its models, without the guide trial, which has its own limit."""
     total = 0
     for each in descendants(pid):
         try:

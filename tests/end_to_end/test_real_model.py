@@ -1,4 +1,4 @@
-"""A real language model on the whole road: ModelOpt's checkpoint, engine, Triton, gateway.
+"""A real language model through the whole stack: ModelOpt's checkpoint, engine, Triton, gateway.
 
 Opt-in, for it needs torch and ModelOpt: `make test-real-model` makes the checkpoint and runs this
 file. What it measures it writes to results.json beside the checkpoint.
@@ -49,14 +49,14 @@ LONGEST_ANSWER = 64
 AT_ONCE = 10
 
 # The engine quantizes activations to 8 bits, transformers does not: logits differ by about 0.1.
-# What transformers holds for closer than this is a tie between the two.
+# Two tokens whose logits in transformers are closer than this are a tie.
 NEAR_TIE = 0.5
 PERPLEXITY_TOLERANCE = 0.005
 
 
 @dataclass(frozen=True)
 class RealModel:
-    """The served engine, and the numbers that are found about it."""
+    """The served engine, and the measured numbers."""
 
     made: Path
     engine: Path
@@ -83,12 +83,12 @@ class RealModel:
         return found
 
     def reference(self, checkpoint: str, rows: Sequence[Sequence[int]]) -> list[Any]:
-        """What transformers says of token ids, with the weights of bf16 or nvfp4."""
+        """transformers' logits for token ids, with the bf16 or nvfp4 weights."""
         program = TOOLS / "reference.py"
         return run([str(MODELOPT), str(program), str(self.made / checkpoint)], rows)
 
     def logprobs(self, rows: Sequence[Sequence[int]], *flags: str) -> list[list[float]]:
-        """Of the engine's own model, in the runtime it is served by."""
+        """The engine's own logits, in the runtime that serves it."""
         program, model = TOOLS / "engine_logprobs.py", self.engine / "model.gguf"
         return run([str(self.runtime.python), str(program), str(model), *flags], rows)
 
@@ -125,7 +125,7 @@ def model(runtime: Runtime, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     with running_triton(engine) as triton, running_gateway(engine, triton.grpc) as gateway:
         yield RealModel(made, engine, runtime, gateway.url, triton.grpc, results)
     path = made / "results.json"
-    # A run of some of the tests keeps what the others have measured.
+    # A run of some of the tests keeps the results of the others.
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     path.write_text(json.dumps({**before, **results}, indent=2) + "\n", encoding="utf-8")
 
@@ -201,7 +201,7 @@ def mean(values: Sequence[float]) -> float:
 
 @pytest.fixture(scope="module")
 def judged(model: RealModel, answers: list[Answered]) -> list[dict[str, list[float]]]:
-    """What transformers, on the dequantized weights, says of each token of each answer.
+    """transformers' choice for each token of each answer, on the dequantized weights.
 
     Up to the first token it would not have chosen, that is its own greedy answer.
     """
@@ -240,7 +240,7 @@ def test_greedy_answers_are_those_of_transformers_up_to_near_ties(
 
 
 def first(values: Sequence[float], holds: Callable[[float], bool]) -> int:
-    """The first place where it holds, or behind the last."""
+    """The first index where it is true, or the length."""
     return next((place for place, value in enumerate(values) if holds(value)), len(values))
 
 
@@ -258,8 +258,8 @@ def test_no_answer_loops_unless_transformers_loops_too(
     looping = [place for place, one in enumerate(answers) if loop_of(one.ids)]
     model.results["looping_answers"] = len(looping)
 
-    # A small model that always takes the likeliest token repeats itself; that is in its weights
-    # where transformers chooses every token of the loop as well.
+    # With greedy decoding a small model repeats itself; the weights are the cause
+    # if transformers chooses every token of the loop as well.
     own = [
         answers[place].text
         for place in looping
@@ -269,10 +269,10 @@ def test_no_answer_loops_unless_transformers_loops_too(
 
 
 def loop_of(ids: Sequence[int], times: int = 4) -> int:
-    """How many tokens the answer ends with that are one run over and over; 0 for no loop."""
+    """How many tokens at the end of the answer repeat one sequence; 0 for no loop."""
     for size in range(1, len(ids) // times + 1):
         if list(ids[-size * times :]) == list(ids[-size:]) * times:
-            # The first time is what led into the loop.
+            # The first occurrence led into the loop.
             return size * (times - 1)
     return 0
 

@@ -1,4 +1,4 @@
-"""The soak that anybody can run, short: every answer right, every process there and no larger."""
+"""A short soak: every answer is right, every process survives and none grows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever is killed, nothing of the server stays: no process, no directory, no shared memory."""
+"""Whatever is killed, the server leaves nothing: no process, no directory, no shared memory."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ STUB = "triton_python_backend_stub"
 
 
 def left_by(name: str) -> list[Path]:
-    """Files of the server with that name."""
+    """The server's files with that prefix."""
     places = (Path("/dev/shm"), Path(tempfile.gettempdir()))
     return [path for place in places for path in place.glob(f"{name}*")]
 
 
 def name_of(command: int) -> str:
-    """What the names of a running server's files begin with: it holds a lock called so."""
+    """The prefix of a running server's files, which is the name of the lock it holds."""
     held = [os.path.basename(os.readlink(fd)) for fd in Path(f"/proc/{command}/fd").iterdir()]
     (name,) = {word.removesuffix("lock") for word in held if word.startswith("enginix-triton-")}
     return name
 
 
 def named(pids: list[int], name: str) -> list[int]:
-    """Those of the processes that run the program `name`; the kernel keeps 15 letters of it."""
+    """The processes that run the program `name`, of which the kernel keeps 15 letters."""
     return [pid for pid in pids if Path(f"/proc/{pid}/comm").read_text().strip() == name[:15]]
 
 
@@ -61,7 +61,7 @@ def wait_until_gone(pids: list[int], patience: float = 30) -> None:
 
 
 def serve(engine: Path, *options: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """`enginix triton`, run to its own end."""
+    """`enginix triton`, run until it ends by itself."""
     return subprocess.run(
         [sys.executable, "-m", "enginix", "triton", str(engine), "--threads=1", *options],
         capture_output=True,
@@ -131,7 +131,7 @@ async def test_models_end_with_a_killed_server_whose_command_is_gone(
             wait_until_gone(family, patience=2)
         await client.close()
     shared = [path.name for path in left_by(files) if path.parent == Path("/dev/shm")]
-    # By which the next one knows that nobody needs the rest.
+    # From the free lock the next start knows that the remaining files are unused.
     assert shared == [f"{files}lock"]
 
 

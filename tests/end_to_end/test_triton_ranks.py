@@ -1,4 +1,4 @@
-"""Ranks under the real Open MPI: started as they must be, ended together, explained."""
+"""Ranks under the real Open MPI: started correctly, ended together, errors explained."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def family_of(running: Running) -> list[int]:
 
 
 def ended(running: Running) -> str:
-    """Everything it said, after its own end."""
+    """Its whole output, after it has ended by itself."""
     running.process.wait(60)
     running.log.close()
     return running.log.text()
@@ -138,7 +138,7 @@ def test_a_rank_that_fails_to_start_is_named_with_its_message(tmp_path: Path) ->
     done = machine.run()
     assert done.returncode == 1
     assert "exited with status 3 before it was ready; rank 1 ended first" in done.stdout
-    # Not the last line for certain: mpirun carries what is said and what is complained apart.
+    # Not necessarily the last line: mpirun forwards stdout and stderr separately.
     assert "  E no CUDA device is free" in done.stdout
     assert "Traceback" not in done.stdout
 

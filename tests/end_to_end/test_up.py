@@ -1,4 +1,4 @@
-"""`enginix up demo-multi` as users start it: two models, two kinds of engine, one port."""
+"""`enginix up demo-multi` as users run it: two models, two server programs, one port."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def running_profile(home: Path, runtime: Runtime) -> Iterator[Running]:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Nothing is built there before the first run."""
+    """An empty home: nothing is built before the first run."""
     return tmp_path_factory.mktemp("h")
 
 

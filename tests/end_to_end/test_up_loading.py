@@ -73,7 +73,7 @@ def test_a_second_engine_is_loaded_by_its_path_and_answers(profile: Running) -> 
     loaded = profile.post("/v1/models/load", body)
     assert loaded.status_code == 200, loaded.text
     assert (loaded.json()["id"], loaded.json()["status"]) == ("second", "loaded")
-    # New connections, so that either process is asked.
+    # New connections, so that both processes get requests.
     for answer in [profile.chat("second") for _ in range(6)]:
         content = answer.json()["choices"][0]["message"]["content"]
         assert (content, answer.json()["model"]) == ("The capital of France is Paris.", "second")

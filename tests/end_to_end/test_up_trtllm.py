@@ -1,4 +1,4 @@
-"""`enginix up multi` with a stand-in for trtllm-serve: both families, one port, in their order."""
+"""`enginix up multi` with a stand-in for trtllm-serve: two models, one port, started in order."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def started(home: Path, checkpoints: dict[str, Path], **variables: str) -> Itera
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """What trtllm-serve calls a model is the last part of its directory."""
+    """trtllm-serve names a model after the last part of its directory."""
     found = {}
     for model, name in ((QWEN, "Qwen3-30B-A3B-FP4"), (NEMOTRON, "Nemotron-3-Nano")):
         found[model] = tmp_path_factory.mktemp("checkpoints") / name

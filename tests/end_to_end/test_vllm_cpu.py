@@ -158,7 +158,7 @@ def test_a_tool_is_called_in_a_stream(vllm: Running) -> None:
 
 
 def test_a_killed_engine_is_replaced(vllm: Running) -> None:
-    # Its own server process lives on for a while, and answers what it can without tokens.
+    # vLLM's HTTP process stays for a while and answers requests that need no tokens.
     os.kill(engine_of(vllm), signal.SIGKILL)
     assert vllm.log.says("demo serves again", 300), vllm.log.text()
     deadline = time.monotonic() + 60

@@ -1,4 +1,4 @@
-"""A chat template tells its format by its own words, and nothing is guessed from silence."""
+"""A chat format is detected by the template's own text, and never guessed without it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enginix.chat.reply import REASONING, TOOLS
 from enginix.engine.chat_format import chat_format
 from enginix.manifest import Chat
 
-# Sentences and tags as they stand in the templates of these families.
+# Sentences and tags from the templates of these families.
 QWEN3 = (
     '<tool_call>\\n{\\"name\\": <function-name>, \\"arguments\\": <args-json-object>}\\n'
     "{%- if '</think>' in content %}{%- if enable_thinking is defined and enable_thinking is false"

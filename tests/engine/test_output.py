@@ -1,4 +1,4 @@
-"""An output is there whole, or not at all, whoever else builds and however it ends."""
+"""An output is complete or absent, whoever else builds and however the build ends."""
 
 from __future__ import annotations
 

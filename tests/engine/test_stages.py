@@ -1,4 +1,4 @@
-"""Stages are told when they begin, go on and end; one that fails never ends."""
+"""Stages report their start, progress and end; a failed one reports no end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An engine is held to its manifest: every promise that is broken is named."""
+"""An engine is checked against its manifest, and every difference is named."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def engine(tmp_path: Path) -> Path:
 
 
 def silent(event: StageEvent) -> None:
-    """Nobody listens."""
+    """Ignore an event."""
 
 
 def edit_manifest(engine: Path, **changes: object) -> None:
@@ -46,7 +46,7 @@ def edit_manifest(engine: Path, **changes: object) -> None:
 
 
 def resized(engine: Path, name: str, content: bytes) -> None:
-    """Change a file together with its promise, so that only its content is wrong."""
+    """Change a file and its manifest entry, so that only its content is wrong."""
     (engine / name).write_bytes(content)
     files = json.loads((engine / "manifest.json").read_text())["files"]
     edit_manifest(engine, files={**files, name: len(content)})

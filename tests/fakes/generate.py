@@ -1,8 +1,8 @@
-"""A token engine's generate.py that answers, or misbehaves, as a file's script says.
+"""A stand-in for a token engine's generate.py that answers or misbehaves as a script says.
 
 usage: python generate.py --model FILE ...; generate.script beside this program, else FILE, holds:
     count N    answers N, N + 1, ... for each prompt
-    crash      says why on stderr and exits with status 3
+    crash      writes an error to stderr and exits with status 3
     die        kills itself
     few        answers the first prompt only
     hang       never answers

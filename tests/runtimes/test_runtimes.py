@@ -1,4 +1,4 @@
-"""Runtimes are whole or absent, and what keeps one from being made is said with its remedy."""
+"""A runtime is complete or absent, and an error while making one says what to do."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SMALL = Recipe("triton-cpu", ("enginix-no-such-package==1",))
 
 
 def python_that_is(version: str, directory: Path, venv: str = "exit 1") -> str:
-    """A program that says it is that Python, and runs `venv` when it is asked for one."""
+    """A program that reports that Python version and can run `venv`."""
     path = directory / "python"
     path.write_text(f'#!/bin/sh\ncase "$1" in -c) echo {version} ;; -m) {venv} ;; esac\n')
     path.chmod(0o755)
@@ -107,7 +107,7 @@ def test_an_index_that_cannot_be_reached_is_not_a_missing_wheel(
 ) -> None:
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
-    # Nobody listens on port 9.
+    # Nothing listens on port 9.
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("PIP_RETRIES", "1")
     with pytest.raises(RuntimeMissing, match="the package index cannot be reached"):
@@ -115,7 +115,7 @@ def test_an_index_that_cannot_be_reached_is_not_a_missing_wheel(
 
 
 def use_index(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
-    """Let pip look into an empty directory, and nowhere else."""
+    """Make pip look only in an empty directory."""
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(directory))

@@ -1,4 +1,4 @@
-"""What a soak calls growth, a death and a health that does not fit: on made-up runs."""
+"""How a soak detects growth, deaths and wrong health checks, on made-up runs."""
 
 from __future__ import annotations
 

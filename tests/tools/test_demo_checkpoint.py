@@ -1,4 +1,4 @@
-"""The programs that made the demo checkpoints still say what they were made of."""
+"""The programs that made the demo checkpoints still describe them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ every_model = pytest.mark.parametrize("name", COUNTS)
 
 @pytest.fixture
 def tools(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The recipes; what they import can be imported beside them."""
+    """The recipes, imported with the modules beside them."""
     monkeypatch.syspath_prepend(str(TOOLS))
     import recipes
 
@@ -112,7 +112,7 @@ def test_a_recipe_describes_the_shipped_checkpoint(name: str, tools: ModuleType)
 
 @every_model
 def test_the_tokenizer_can_be_trained_again(name: str, tools: ModuleType, tmp_path: Path) -> None:
-    # Another Python has other docstrings, so other merges; what was added stays.
+    # Another Python has other docstrings and so other merges; the added tokens stay.
     program = (
         "import sys; from pathlib import Path\n"
         "from conversations import conversations\n"

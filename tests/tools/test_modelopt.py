@@ -1,4 +1,4 @@
-"""Two recordings of ModelOpt's rank files: what may differ between machines, and what may not."""
+"""Recordings of ModelOpt's rank files: which values may differ between machines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Changed = Callable[[str], Path]
 
 @pytest.fixture
 def changed(tmp_path: Path) -> Changed:
-    """changed(name) -> a recording in which that tensor of one rank has another hash."""
+    """changed(name) -> a recording with another hash for that tensor of one rank."""
 
     def change(name: str) -> Path:
         recording = json.loads((KEPT / "recording.json").read_text())

@@ -1,4 +1,4 @@
-"""The tool that holds our table of shapes to the SDKs that are installed."""
+"""The tool that compares our table of shapes with the installed SDKs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Change = Callable[[dict[str, dict[str, str]]], object]
 
 
 def compare(directory: Path, change: Change) -> str:
-    """What the tool says of the table with a change in its shapes of chats."""
+    """The tool's report on the table after a change in its chat shapes."""
     shutil.copytree(KEPT, directory)
     file = directory / "chat.json"
     shapes = json.loads(file.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""An engine's answers are asked for, compared and recorded; what goes wrong is one sentence."""
+"""An engine's answers are generated, compared and recorded; an error is one sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A gguf engine: its files, what its manifest promises, and what is refused."""
+"""A gguf engine: its files, its manifest, and what is refused."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_every_stage_has_a_summary(make: Make, tmp_path: Path) -> None:
 
 @pytest.fixture
 def counting(tmp_path: Path) -> Generator:
-    """Answers 5, 6, 7, ... whatever the model: the engine's own check has its own tests."""
+    """Answers 5, 6, 7, ... for any model: the engine's check has its own tests."""
     program = shutil.copy(FAKE, tmp_path)
     (tmp_path / "generate.script").write_text("count 5")
     return Generator(Path(sys.executable), program, threads=1)

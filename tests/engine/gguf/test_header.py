@@ -1,4 +1,4 @@
-"""What is read from a GGUF's header is what a reader of others' sees, and damage is found."""
+"""Our reader of GGUF headers agrees with the gguf library's, and finds damage."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_any_flipped_bit_leaves_a_header_that_is_read_or_refused(gguf: Path) -> 
     draw = random.Random(0)
     with gguf.open("r+b", buffering=0) as file:
         for _ in range(500):
-            # Many in the numbers at both ends of the header, some within the vocabulary.
+            # Most flips at both ends of the header, some within the vocabulary.
             starts = draw.choice([0, 0, end - 3000, draw.randrange(end - 3000)])
             place = starts + draw.randrange(3000 if starts else 200)
             (right,) = os.pread(file.fileno(), 1, place)

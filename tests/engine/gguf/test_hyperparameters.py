@@ -1,4 +1,4 @@
-"""config.json in the forms there are, and what in it llama.cpp would compute wrongly."""
+"""config.json in all its forms, and settings that llama.cpp would compute wrongly."""
 
 from __future__ import annotations
 

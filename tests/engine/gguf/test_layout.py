@@ -1,4 +1,4 @@
-"""Every tensor finds its place, and none is missing, left over or of another shape."""
+"""Every tensor gets its place; missing, unused and misshapen ones are refused."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def test_llama_31_keeps_fast_turns_and_stretches_slow_ones() -> None:
 
 
 def test_llama_31_stretches_what_lies_between_by_its_share_of_both() -> None:
-    # Three turns in the old context, where 1 begins to be stretched less and 5 not at all.
+    # Three turns in the old context: between 1, stretched fully, and 5, not stretched.
     rope = Rope(
         1.0,
         "llama3",

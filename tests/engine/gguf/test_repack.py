@@ -1,4 +1,4 @@
-"""Values keep their place: ModelOpt's nibbles and scales in ggml's order."""
+"""Repacking keeps every value: ModelOpt's nibbles and scales in ggml's order."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001, letters that look like others are what is tested
-"""Vocabulary files become tokenizer.json; the original libraries say what that must do."""
+"""Vocabulary files become tokenizer.json, which must agree with the original libraries."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def ids(tokenizer: tokenizers.Tokenizer, text: str, *, whole: bool = False) -> l
 
 
 def random_texts(count: int) -> list[str]:
-    """Not the texts that the conversion itself looks at."""
+    """Texts that the conversion itself does not check."""
     numbers = random.Random(7)
     alphabet = "abcdefgh ABC 0123 .,-_\n\täöüßé你好世界Привет👋🏽\u200d\u0301"
     lengths = (numbers.randint(1, 60) for _ in range(count))
@@ -228,7 +228,7 @@ def test_the_conversion_is_deterministic(tmp_path: Path, llama_model: bytes) -> 
         "from enginix.engine.text.convert import convert_tokenizer\n"
         f"print(convert_tokenizer(Path({str(directory)!r})).text, end='')\n"
     )
-    # Another process has other hashes, and so another order of its sets.
+    # Another process has other hash seeds, and so another order of sets.
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stderr == ""
     assert done.stdout == convert_tokenizer(directory).text
@@ -271,7 +271,7 @@ def test_a_file_of_another_kind_than_the_class_reads_is_refused(
 
 
 def test_characters_that_the_library_maps_differently_are_detected(tmp_path: Path) -> None:
-    # Korean letters in their parts: the tokenizers library maps them one by one.
+    # Decomposed Korean letters: the tokenizers library maps them one by one.
     data = sentencepiece_model("bpe", normalization_rule_name="nmt_nfkc")
     directory = write(tmp_path, "LlamaTokenizer", tokenizer_model=data)
     with pytest.raises(CheckpointUnsupported, match="cannot be converted to"):
@@ -359,7 +359,7 @@ def test_a_tokenizer_that_disagrees_with_its_original_is_refused(
     tmp_path: Path, llama_model: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = write(tmp_path, "LlamaTokenizer", tokenizer_model=llama_model)
-    # A converter with a fault: it knows the pieces, and lost one of their merges.
+    # A faulty converter: it has the pieces, but lost one of their merges.
     from enginix.engine.text import libraries
 
     whole = libraries.merges_of

@@ -26,7 +26,7 @@ from enginix.manifest import Limits, Manifest, Quantization
 
 LIMITS = Limits(max_batch_size=4, max_seq_len=1024, max_num_tokens=2048)
 NVFP4 = Quantization("NVFP4", "FP8", 16)
-# Long enough for two busy cores; no test waits for it.
+# Enough on two busy cores; no test waits this long.
 PATIENCE = Patience(silence=60, deadline=120)
 
 
@@ -41,7 +41,7 @@ def job_of(checkpoint: Path, ranks: int) -> Job:
 
 @dataclass
 class Report:
-    """How much was held against ModelOpt's recording, said at the end of the run."""
+    """How much was compared with ModelOpt's recording, printed at the end of the run."""
 
     tensors: int = 0
     bytes_equal: int = 0
@@ -71,7 +71,7 @@ def pytest_terminal_summary(
 
 @dataclass
 class Bench:
-    """Builds whole engines in a directory of its own, and remembers what the stages said."""
+    """Builds complete engines in its own directory and records the stages' events."""
 
     directory: Path
     python: Path

@@ -1,4 +1,4 @@
-"""An engine that was built by hand is checked, completed and given its manifest, or refused."""
+"""An engine built by hand is checked, completed and gets its manifest, or is refused."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PLAIN = Origin(unquantized=True)
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory, python: Path, checkpoint: Path) -> Path:
-    """What trtllm-build leaves: the ranks and their config.json."""
+    """trtllm-build's output: the ranks' engines and config.json."""
     bench = Bench(tmp_path_factory.mktemp("built"), python, checkpoint)
     bench.build(ranks=2)
     directory = tmp_path_factory.mktemp("by-hand")
@@ -53,7 +53,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory, python: Path, checkpoint: Pa
 def build_without_quantization(
     python: Path, checkpoint: Path, directory: Path, environment: Mapping[str, str]
 ) -> Path:
-    """What recipes do that pass no QuantConfig: it builds, and speaks garbage."""
+    """The result of a conversion without QuantConfig: it builds, but generates garbage."""
     (directory / "ranks").mkdir()
     program = (
         "import sys; from tensorrt_llm.models import MODEL_MAP\n"
@@ -195,7 +195,7 @@ def test_a_tokenizer_is_made_for_it_or_nothing_is_left(
 ) -> None:
     slow = tmp_path / "slow"
     slow.mkdir()
-    # The bytes alone, without a merge: the stand-in's vocabulary is small.
+    # Only the bytes, without merges: the stand-in's vocabulary is small.
     vocabulary = json.loads((DEMO / "vocab.json").read_text(encoding="utf-8"))
     (slow / "vocab.json").write_text(
         json.dumps({token: number for token, number in vocabulary.items() if number < 256})

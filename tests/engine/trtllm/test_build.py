@@ -1,4 +1,4 @@
-"""A build goes on where it died, puts an engine in its place whole, and else changes nothing."""
+"""A build resumes where it failed, and puts a complete engine in place or changes nothing."""
 
 from __future__ import annotations
 
@@ -148,14 +148,14 @@ def test_a_build_that_is_killed_leaves_nothing_but_its_finished_stages(
     bench.build()
     assert [stage for stage in STAGES if bench.summary(stage) == KEPT] == kept
     check_files(bench.out, read_manifest(bench.out))
-    # Also what the killed build had started and could not end any more.
+    # Nor processes that the killed build could no longer stop.
     assert not marked(MARK, f"{bench.work}:build")
     assert not {path.name for path in bench.directory.iterdir()} - {"engine", "work"}
     assert not (bench.work / "rank-checkpoint-stripped").exists()
 
 
 async def end_when(bench: Bench, standin: dict[str, str], appears: Path, number: int) -> None:
-    """Build in a process of its own, and send that a signal as soon as a file is there."""
+    """Build in a child process, and send it a signal as soon as a file exists."""
     paths = (TESTS, bench.directory, bench.python, bench.checkpoint)
     argv = [sys.executable, "-c", BUILD, *map(str, paths)]
     async with started(argv, env=surroundings(**standin)) as child:

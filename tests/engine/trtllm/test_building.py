@@ -1,4 +1,4 @@
-"""A build is judged by the files it leaves; every way to fail has its own message."""
+"""A build is judged by the files it leaves; every failure has its own message."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from enginix.process import find_program
 
 RunBuild = Callable[..., Outcome]
 
-# The bar: from the moment the engine is complete to the moment the command has returned.
+# The limit between the completion of the engine and the return of the command.
 SECONDS_TO_RETURN = 3.0
 
 needs_mpirun = pytest.mark.skipif(
@@ -93,7 +93,7 @@ def test_a_silent_build_is_stopped(run_build: RunBuild, tmp_path: Path, ranks: i
 
 
 def test_a_slow_build_is_left_alone(run_build: RunBuild) -> None:
-    # It takes longer than that, and grows all the while.
+    # It takes longer than the limit, but its files keep growing.
     patience = replace(PATIENCE, silence=4)
     assert run_build(mode="grow-slowly", pause="1.2", ranks=1, patience=patience).returncode == 0
 
@@ -131,7 +131,7 @@ def test_a_machine_without_a_gpu_is_reported(run_build: RunBuild) -> None:
 def test_a_crash_after_everything_was_written_is_no_failure(
     run_build: RunBuild, tmp_path: Path, python: Path
 ) -> None:
-    # MPI has been seen to abort while it leaves.
+    # MPI is known to abort at exit.
     wrapper = tmp_path / "python"
     wrapper.write_text(f'#!/bin/sh\n{python} "$@"\nexit 134\n')
     wrapper.chmod(0o755)

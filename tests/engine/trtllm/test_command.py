@@ -1,4 +1,4 @@
-"""The build's command line has today's options, and the environment what TensorRT-LLM needs."""
+"""The build command has current options, and the environment that TensorRT-LLM needs."""
 
 from __future__ import annotations
 

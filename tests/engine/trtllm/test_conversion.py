@@ -1,4 +1,4 @@
-"""A rank checkpoint holds the checkpoint's own numbers; what it lacks is found before a build."""
+"""A rank checkpoint holds the checkpoint's values; errors are found before a build."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_the_rank_checkpoint_has_the_planned_tensors(
     tmp_path: Path, convert: Convert, family: str, algo: str | None
 ) -> None:
     made = write_checkpoint(tmp_path / "c", Shape(family=family, layers=1), algo=algo)
-    # Compares every tensor on the way.
+    # The conversion compares every tensor.
     assert (convert(made, 2) / "rank1.safetensors").exists()
 
 
@@ -86,7 +86,7 @@ def promised(checkpoint: Path, ranks: int) -> dict[str, RankTensor]:
 def test_weights_padded_for_want_of_a_quant_config_are_refused(
     bench: Bench, checkpoint: Path, tmp_path: Path
 ) -> None:
-    # What a converter does that is not told of the quantization: it succeeds.
+    # A converter that does not know of the quantization succeeds.
     plain = shutil.copytree(checkpoint, tmp_path / "plain")
     (plain / "hf_quant_config.json").unlink()
     program = (

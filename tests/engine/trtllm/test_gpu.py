@@ -1,4 +1,4 @@
-"""Which GPU an engine is for: the one that builds it, and only the one that was asked for."""
+"""An engine is for the GPU that builds it, which must be the requested one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from enginix.engine.trtllm.build import BuildContext, convert_checkpoint
 from enginix.engine.trtllm.plan import Options
 from enginix.errors import BuildError
 
-# What the report asks of torch: the stand-in for TensorRT-LLM has none.
+# The part of torch that the version report uses; the stand-in for TensorRT-LLM has none.
 TORCH = """
 from types import SimpleNamespace
 cuda = SimpleNamespace(

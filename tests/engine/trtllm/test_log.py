@@ -1,4 +1,4 @@
-"""TensorRT-LLM's log becomes events, whatever the pieces it arrives in."""
+"""TensorRT-LLM's log becomes events, however it is cut into chunks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our rank files hold, byte for byte, what NVIDIA's own converter makes of the same checkpoints.
+"""Our rank files equal, byte for byte, those of NVIDIA's own converter for the same checkpoints.
 
 `tests/recordings/modelopt/` is made by tools/modelopt/record.py, with the real ModelOpt.
 """

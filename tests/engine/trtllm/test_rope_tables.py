@@ -1,4 +1,4 @@
-"""The rotary tables in TensorRT-LLM's rank files, and all else the original writes and requires."""
+"""The rotary tables and other tensors that TensorRT-LLM writes and requires in rank files."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def linear(index: int) -> float:
 
 
 def llama3(index: int) -> float:
-    """As Llama 3.1's authors give it: by the length of the wave."""
+    """By wavelength, as Llama 3.1's authors define it."""
     wave, original = 2 * math.pi / plain(index), 64
     if wave < original / 4:
         return plain(index)
@@ -56,7 +56,7 @@ def llama3(index: int) -> float:
 
 
 def yarn(index: int) -> float:
-    """As in the paper: dimensions of many turns are kept, those of less than one are stretched."""
+    """As in the YaRN paper: dimensions of many turns are kept, those below one are stretched."""
 
     def dimension(turns: float) -> float:
         return SIZE * math.log(64 / (turns * 2 * math.pi)) / (2 * math.log(BASE))
@@ -132,7 +132,7 @@ def test_a_model_that_states_no_context_has_the_one_transformers_gives_it(
     config = json.loads((made / "config.json").read_text())
     del config["max_position_embeddings"]
     (made / "config.json").write_text(json.dumps(config))
-    # The shapes are compared on the way.
+    # The conversion compares the shapes.
     header = read_header(convert(made, 1) / "rank0.safetensors")
     assert header["embed_positions"].shape == (1, 2048, SIZE)
 
@@ -164,7 +164,7 @@ def test_a_rank_file_with_other_tables_than_the_models_is_refused(
     ("without", "message"),
     [
         ("transformer.ln_f.weight", r"Required but not provided tensors:\{'transformer\.ln_f"),
-        # The original takes the embedding's.
+        # The original uses the embedding's.
         ("lm_head.weight", None),
     ],
 )

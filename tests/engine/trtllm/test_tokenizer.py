@@ -1,4 +1,4 @@
-"""The file for guided decoding says what TensorRT-LLM's own tool would say of the tokenizer."""
+"""The file for guided decoding equals the output of TensorRT-LLM's own tool."""
 
 from __future__ import annotations
 

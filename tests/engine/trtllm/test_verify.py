@@ -1,4 +1,4 @@
-"""An engine that is not what it should be is refused, also one that was built by hand."""
+"""A wrong engine is refused, including one built by hand."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def change_config(engine: Path, *path: str, value: object) -> None:
 
 
 def verify_engine_alone(engine: Path) -> None:
-    """Hold it to its own config.json."""
+    """Check it against its own config.json."""
     facts = read_engine(engine)
     verify_engine(engine, facts, facts.quantization)
 
