@@ -14,11 +14,11 @@ from fakes.hub import Hub as FakeHub
 
 from enginix.catalog.load import DIRECTORY
 from enginix.checkpoint.download import (
-    Began,
     Checked,
     Checking,
     Damaged,
     Event,
+    Started,
     fetch_files,
 )
 from enginix.checkpoint.listing import Hub, list_files
@@ -30,7 +30,7 @@ DEMO = DIRECTORY / "demo-checkpoint"
 DEMO_FILES = {path.name: path.read_bytes() for path in DEMO.iterdir()}
 WEIGHTS = random.Random(1).randbytes(1_000_003)
 TINY = {"config.json": b"{}", "model.safetensors": WEIGHTS, "README.md": b"# tiny"}
-PIECE = 100_000
+CHUNK = 100_000
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ class Fetch:
 
         where = Hub(self.hub.url, token)
         listing = list_files(where, repo, "main")
-        settings = {"connections": 4, "piece_size": PIECE, "pause": pause} | options
+        settings = {"connections": 4, "chunk_size": CHUNK, "pause": pause} | options
         await fetch_files(where, listing, self.directory, self.events.append, **settings)
 
     def of(self, kind: type[Any]) -> list[Any]:
@@ -90,13 +90,13 @@ async def test_a_big_file_is_fetched_in_chunks_and_each_byte_once(fetch: Fetch) 
     await fetch()
     ranges = sorted(fetch.hub.ranges_of("model.safetensors"))
     assert ranges == [
-        (at, min(at + PIECE, len(WEIGHTS)) - 1) for at in range(0, len(WEIGHTS), PIECE)
+        (at, min(at + CHUNK, len(WEIGHTS)) - 1) for at in range(0, len(WEIGHTS), CHUNK)
     ]
 
 
 async def test_the_reported_bytes_add_up(fetch: Fetch) -> None:
     await fetch()
-    start = fetch.of(Began)[0]
+    start = fetch.of(Started)[0]
     assert (start.listing.size_bytes, start.have) == (len(WEIGHTS) + 2, 0)
     assert fetch.received == len(WEIGHTS) + 2
     assert {event.name for event in fetch.of(Checked)} == {"config.json", "model.safetensors"}
@@ -121,7 +121,7 @@ async def test_a_token_is_sent_to_the_hub_but_not_to_its_redirects(fetch: Fetch)
 
 async def test_a_dropped_connection_resumes_at_its_last_byte(fetch: Fetch) -> None:
     fetch.hub.break_next("model.safetensors", Fault(drop_after=300), Fault(drop_after=7))
-    await fetch(piece_size=len(WEIGHTS))
+    await fetch(chunk_size=len(WEIGHTS))
     last = len(WEIGHTS) - 1
     assert fetch.hub.ranges_of("model.safetensors") == [(0, last), (300, last), (307, last)]
     assert (fetch.directory / "model.safetensors").read_bytes() == WEIGHTS
@@ -130,13 +130,13 @@ async def test_a_dropped_connection_resumes_at_its_last_byte(fetch: Fetch) -> No
 
 async def test_dropped_connections_never_end_a_download_that_makes_progress(fetch: Fetch) -> None:
     fetch.hub.break_next("model.safetensors", *[Fault(drop_after=5000)] * 40)
-    await fetch(piece_size=len(WEIGHTS))
+    await fetch(chunk_size=len(WEIGHTS))
     assert (fetch.directory / "model.safetensors").read_bytes() == WEIGHTS
 
 
 async def test_a_silent_connection_is_closed_and_resumed(fetch: Fetch) -> None:
     fetch.hub.break_next("model.safetensors", Fault(silent_after=1000))
-    await fetch(piece_size=len(WEIGHTS), silence=0.2)
+    await fetch(chunk_size=len(WEIGHTS), silence=0.2)
     assert fetch.of(Retrying)[0].why == "the server went silent"
     assert fetch.hub.ranges_of("model.safetensors")[1] == (1000, len(WEIGHTS) - 1)
 
@@ -160,13 +160,13 @@ async def test_a_server_that_never_answers_ends_the_download_and_keeps_what_came
     fetch.hub.break_next("model.safetensors", Fault(drop_after=400))
     fetch.hub.break_always("model.safetensors", Fault(status=503))
     with pytest.raises(DownloadError, match=r"answered 503, 11 times in a row; run the same comm"):
-        await fetch(piece_size=len(WEIGHTS))
+        await fetch(chunk_size=len(WEIGHTS))
     assert not fetch.directory.exists()
     assert max(fetch.pauses) == 30.0
 
     fetch.hub.requests.clear()
     fetch.hub.heal()
-    await fetch(piece_size=len(WEIGHTS))
+    await fetch(chunk_size=len(WEIGHTS))
     assert fetch.hub.ranges_of("model.safetensors") == [(400, len(WEIGHTS) - 1)]
 
 
@@ -180,7 +180,7 @@ async def test_an_ignored_range_is_read_from_the_beginning(fetch: Fetch) -> None
 async def test_an_ignored_range_of_a_resumed_file_skips_what_is_there(fetch: Fetch) -> None:
     drops = Fault(drop_after=600, ignore_range=True), Fault(ignore_range=True)
     fetch.hub.break_next("model.safetensors", *drops)
-    await fetch(piece_size=len(WEIGHTS))
+    await fetch(chunk_size=len(WEIGHTS))
     assert (fetch.directory / "model.safetensors").read_bytes() == WEIGHTS
     assert fetch.received == len(WEIGHTS) + 2
 
@@ -188,13 +188,13 @@ async def test_an_ignored_range_of_a_resumed_file_skips_what_is_there(fetch: Fet
 async def test_a_range_that_was_not_asked_for_is_not_kept(fetch: Fetch) -> None:
     fetch.hub.break_next("model.safetensors", Fault(wrong_range=True))
     await fetch()
-    assert "asked for bytes from" in fetch.of(Retrying)[0].why
+    assert "requested bytes from" in fetch.of(Retrying)[0].why
     assert (fetch.directory / "model.safetensors").read_bytes() == WEIGHTS
 
 
 async def test_only_the_damaged_file_is_fetched_again(fetch: Fetch) -> None:
     fetch.hub.break_next("model.safetensors", Fault(corrupt=True))
-    await fetch(piece_size=len(WEIGHTS))
+    await fetch(chunk_size=len(WEIGHTS))
     assert (fetch.directory / "model.safetensors").read_bytes() == WEIGHTS
     assert [event.name for event in fetch.of(Damaged)] == ["model.safetensors"]
     assert len(fetch.hub.ranges_of("config.json")) == 1
@@ -208,8 +208,8 @@ async def test_a_small_file_is_checked_by_its_git_hash(fetch: Fetch) -> None:
 
 async def test_a_file_that_is_always_damaged_is_given_up(fetch: Fetch) -> None:
     fetch.hub.break_always("model.safetensors", Fault(corrupt=True))
-    with pytest.raises(DownloadError, match=r"model\.safetensors came damaged 3 times: its sha256"):
-        await fetch(piece_size=len(WEIGHTS))
+    with pytest.raises(DownloadError, match=r"model\.safetensors was damaged 3 times: its sha256"):
+        await fetch(chunk_size=len(WEIGHTS))
     assert not fetch.directory.exists()
 
 
@@ -239,11 +239,11 @@ async def test_a_partial_file_of_another_revision_is_not_resumed(fetch: Fetch) -
     fetch.hub.break_next("model.safetensors", Fault(drop_after=500))
     fetch.hub.break_always("model.safetensors", Fault(status=404))
     with pytest.raises(DownloadError, match="the server answered 404"):
-        await fetch(piece_size=len(WEIGHTS))
+        await fetch(chunk_size=len(WEIGHTS))
     fetch.hub.heal()
     other = bytes(len(WEIGHTS))
     fetch.hub.repos["org/tiny"].files["model.safetensors"] = other
-    await fetch(piece_size=len(WEIGHTS))
+    await fetch(chunk_size=len(WEIGHTS))
     assert (fetch.directory / "model.safetensors").read_bytes() == other
 
 
@@ -253,7 +253,7 @@ async def test_files_of_another_revision_are_removed(fetch: Fetch) -> None:
     fetch.hub.break_next("model.safetensors", Fault(drop_after=500))
     fetch.hub.break_always("model.safetensors", Fault(status=404))
     with pytest.raises(DownloadError):
-        await fetch(piece_size=len(WEIGHTS))
+        await fetch(chunk_size=len(WEIGHTS))
     (fetch.directory.with_name("out.partial") / "tokenizer.json").write_bytes(b"old")
     fetch.hub.heal()
     del files["tokenizer.json"]
@@ -269,7 +269,7 @@ async def test_a_damaged_partial_file_is_restarted(fetch: Fetch, harm: str) -> N
     fetch.hub.break_next("model.safetensors", Fault(drop_after=500))
     fetch.hub.break_always("model.safetensors", Fault(status=404))
     with pytest.raises(DownloadError):
-        await fetch(piece_size=len(WEIGHTS))
+        await fetch(chunk_size=len(WEIGHTS))
     fetch.hub.heal()
     part = fetch.directory.with_name("out.partial") / ".incomplete" / "model.safetensors"
     journal = part.with_name("model.safetensors.journal")
@@ -282,7 +282,7 @@ async def test_a_damaged_partial_file_is_restarted(fetch: Fetch, harm: str) -> N
             journal.write_bytes(b"garbage")
         case "gone":
             part.unlink()
-    await fetch(piece_size=len(WEIGHTS))
+    await fetch(chunk_size=len(WEIGHTS))
     assert (fetch.directory / "model.safetensors").read_bytes() == WEIGHTS
 
 
@@ -290,11 +290,11 @@ async def test_wrong_bytes_in_a_partial_file_are_found_by_the_hash(fetch: Fetch)
     fetch.hub.break_next("model.safetensors", Fault(drop_after=500))
     fetch.hub.break_always("model.safetensors", Fault(status=404))
     with pytest.raises(DownloadError):
-        await fetch(piece_size=len(WEIGHTS))
+        await fetch(chunk_size=len(WEIGHTS))
     fetch.hub.heal()
     part = fetch.directory.with_name("out.partial") / ".incomplete" / "model.safetensors"
     part.write_bytes(bytes(len(WEIGHTS)))
-    await fetch(piece_size=len(WEIGHTS))
+    await fetch(chunk_size=len(WEIGHTS))
     assert (fetch.directory / "model.safetensors").read_bytes() == WEIGHTS
     assert len(fetch.of(Damaged)) == 1
 
@@ -310,9 +310,9 @@ async def test_disk_space_is_needed_only_for_what_is_missing(fetch: Fetch) -> No
     fetch.hub.break_next("model.safetensors", Fault(drop_after=900_000))
     fetch.hub.break_always("model.safetensors", Fault(status=404))
     with pytest.raises(DownloadError):
-        await fetch(piece_size=len(WEIGHTS))
+        await fetch(chunk_size=len(WEIGHTS))
     fetch.hub.heal()
-    await fetch(piece_size=len(WEIGHTS), free_bytes=lambda _: 100_005)
+    await fetch(chunk_size=len(WEIGHTS), free_bytes=lambda _: 100_005)
     assert (fetch.directory / "model.safetensors").read_bytes() == WEIGHTS
 
 
@@ -340,11 +340,11 @@ async def test_two_fetches_into_one_directory_do_not_mix(fetch: Fetch, tmp_path:
     [
         ({"repo": "org/none"}, "there is no model repository org/none at http"),
         ({"repo": "org/private"}, "or it is private; check the name, and pass a token in HF_TOKEN"),
-        ({"repo": "org/none", "token": "hf_good"}, "or this HF_TOKEN may not see it"),
+        ({"repo": "org/none", "token": "hf_good"}, "or this HF_TOKEN has no access"),
         ({"revision": "v9"}, "org/tiny has no revision 'v9'"),
         ({"token": "hf_bad"}, r"refused the token in HF_TOKEN \(401\)"),
-        ({"repo": "a/b/c"}, "'a/b/c' is no repository name; expected one such as nvidia/"),
-        ({"repo": "org/empty"}, r"holds none of .*model\*\.safetensors at main; name what it does"),
+        ({"repo": "a/b/c"}, "'a/b/c' is not a repository name; expected one such as nvidia/"),
+        ({"repo": "org/empty"}, r"holds none of .*model\*\.safetensors at main; name its files"),
         ({"repo": "org/escape"}, r"lists '\.\./model\.safetensors', which is not a file"),
     ],
 )
@@ -362,7 +362,7 @@ def test_what_cannot_be_listed_is_explained(
 
 def test_an_invalid_commit_from_the_hub_is_refused(hub: FakeHub) -> None:
     hub.repos["org/tiny"].revision = "../../elsewhere"
-    with pytest.raises(DownloadError, match=r"is '\.\./\.\./elsewhere', expected a commit"):
+    with pytest.raises(DownloadError, match=r"to '\.\./\.\./elsewhere', expected a commit"):
         list_files(Hub(hub.url), "org/tiny", "main")
 
 
@@ -379,7 +379,7 @@ def test_a_hub_in_trouble_is_named(hub: FakeHub) -> None:
 
 def test_a_server_that_is_no_hub_is_named(hub: FakeHub) -> None:
     hub.down = Fault(status=200)
-    with pytest.raises(DownloadError, match="does not speak the hub's language"):
+    with pytest.raises(DownloadError, match="does not speak the hub's API"):
         list_files(Hub(hub.url), "org/tiny", "main")
 
 
@@ -417,7 +417,7 @@ async def test_files_in_folders_arrive_in_folders(hub: FakeHub, tmp_path: Path) 
 async def test_any_mixture_of_faults_ends_in_the_right_bytes(fetch: Fetch, seed: int) -> None:
     chance = random.Random(seed)
     choices: list[Callable[[], Fault]] = [
-        lambda: Fault(drop_after=chance.randrange(PIECE)),
+        lambda: Fault(drop_after=chance.randrange(CHUNK)),
         lambda: Fault(status=chance.choice([429, 500, 503])),
         lambda: Fault(wrong_range=True),
         lambda: Fault(),

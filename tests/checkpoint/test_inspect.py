@@ -93,7 +93,7 @@ def test_any_missing_tensor_is_found(tmp_path: Path, architecture: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({f"{Q0}.weight": plain(128, 128)}, f"{Q0} is stored as BF16, and the checkpoint says"),
+        ({f"{Q0}.weight": plain(128, 128)}, f"{Q0} is stored as BF16, but the checkpoint states"),
         ({f"{Q0}.weight": plain(128, 128, dtype="U8")}, "has shape [128, 128], expected [128, 64]"),
         ({f"{Q0}.weight": plain(64, 64, dtype="U8")}, "has shape [64, 64], expected [128, 64]"),
         ({f"{Q0}.weight": plain(128, 64, dtype="I8")}, "is I8, expected U8 for NVFP4"),
@@ -105,7 +105,7 @@ def test_any_missing_tensor_is_found(tmp_path: Path, architecture: str) -> None:
         ({f"{Q0}.weight_scale_2": number(0.0)}, "weight_scale_2 is 0, expected a number above 0"),
         ({f"{Q0}.weight_scale_2": number(-1.0)}, "is -1, expected a number above 0"),
         ({f"{Q0}.weight_scale_2": number(float("inf"))}, "is inf, expected a number above 0"),
-        ({"model.layers.1.self_attn.k_proj.k_scale": None}, "k_scale is missing, and other layers"),
+        ({"model.layers.1.self_attn.k_proj.k_scale": None}, "k_scale is missing, but other layers"),
         ({"model.layers.1.self_attn.k_proj.k_scale": number(0)}, "k_scale is 0, expected"),
         ({"model.layers.1.self_attn.v_proj.v_scale": plain(3)}, "is BF16 [3], expected one F32"),
         ({"model.norm.weight": plain(64)}, "model.norm.weight has shape [64], expected [128]"),
@@ -145,7 +145,7 @@ def test_unused_tensors_are_noted(tmp_path: Path) -> None:
     found = inspect_llama(tmp_path, {"model.layers.0.self_attn.rotary_emb.inv_freq": plain(16)})
     assert found.damage == ()
     assert found.notes == (
-        "model.layers.0.self_attn.rotary_emb.inv_freq is no part of LlamaForCausalLM and not used",
+        "model.layers.0.self_attn.rotary_emb.inv_freq is not part of LlamaForCausalLM and not used",
     )
 
 
@@ -155,7 +155,7 @@ def test_a_kv_cache_without_any_scales_is_noted(tmp_path: Path) -> None:
     found = inspect_llama(tmp_path, gone)
     assert found.damage == ()
     assert found.notes == (
-        "the KV cache is FP8, and no scales for it are stored: runtimes use 1.0",
+        "the KV cache is FP8, but no scales for it are stored: runtimes use 1.0",
     )
 
 
@@ -213,7 +213,7 @@ def test_any_configuration_is_inspected_or_refused(
 
 def test_absurdly_many_layers_are_refused_at_once(tmp_path: Path) -> None:
     found = inspect_llama(tmp_path, {}, num_hidden_layers=10**11)
-    assert "says 100000000000 layers, and the files hold only" in found.damage[0]
+    assert "states 100000000000 layers, but the files hold only" in found.damage[0]
 
 
 def test_a_third_layer_that_only_the_configuration_knows_is_missing(tmp_path: Path) -> None:
@@ -353,7 +353,7 @@ def test_a_wrong_exclusion_expression_is_refused(tmp_path: Path) -> None:
     write_model(tmp_path, config(LLAMA), llama(quantized=True), quantized=True)
     stated = NVFP4["quantization"] | {"exclude_modules": ["re:["]}
     write_json(tmp_path / "hf_quant_config.json", {"quantization": stated})
-    with pytest.raises(CheckpointDamaged, match="names modules with a wrong expression"):
+    with pytest.raises(CheckpointDamaged, match="names modules with an invalid expression"):
         inspected(tmp_path)
 
 
@@ -393,7 +393,7 @@ def test_widths_that_divide_into_whole_tiles_are_fine(tmp_path: Path, ranks: int
 
 def test_tiles_of_block_scales_that_are_not_full_are_refused(tmp_path: Path) -> None:
     assert with_widths(tmp_path, 4, intermediate=768) == [
-        "gate_proj, up_proj: 192 rows per rank, and TensorRT-LLM's block scales need a multiple "
+        "gate_proj, up_proj: 192 rows per rank, but TensorRT-LLM's block scales need a multiple "
         "of 128"
     ]
     assert with_widths(tmp_path, 2, intermediate=768) == []
@@ -401,7 +401,7 @@ def test_tiles_of_block_scales_that_are_not_full_are_refused(tmp_path: Path) -> 
 
 def test_tiles_along_the_inputs_are_checked_too(tmp_path: Path) -> None:
     assert with_widths(tmp_path, 1, intermediate=1056)[0] == (
-        "down_proj: 1056 columns per rank, and TensorRT-LLM's block scales need a multiple of 64"
+        "down_proj: 1056 columns per rank, but TensorRT-LLM's block scales need a multiple of 64"
     )
 
 
@@ -440,7 +440,7 @@ def test_inputs_not_divisible_by_64_are_refused_for_gguf(tmp_path: Path) -> None
         narrow |= nvfp4(f"{mlp}.down_proj", HIDDEN, 96)
     found = inspect_llama(tmp_path, narrow, intermediate_size=96)
     assert found.damage == ()
-    assert "down_proj has 96 inputs, and llama.cpp's NVFP4 blocks need" in found.refusals("gguf")[0]
+    assert "down_proj has 96 inputs, but llama.cpp's NVFP4 blocks need" in found.refusals("gguf")[0]
 
 
 def test_weight_only_nvfp4_cannot_become_a_tensorrt_llm_engine(tmp_path: Path) -> None:
@@ -552,10 +552,10 @@ def test_whether_input_scales_are_stored_is_yes_or_no(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("version", "message"),
     [
-        ("0.21.0", "Qwen3ForCausalLM needs TensorRT-LLM 1.0.0 or newer, this is 0.21.0"),
+        ("0.21.0", "Qwen3ForCausalLM needs TensorRT-LLM 1.0.0 or newer, but this is 0.21.0"),
         ("1.0.0rc3", "Qwen3ForCausalLM needs TensorRT-LLM 1.0.0 or newer"),
-        ("1.3.0rc21", "has no engines any more, the last that builds them is 1.3.0rc20"),
-        ("1.3.0", "has no engines any more"),
+        ("1.3.0rc21", "no longer builds engines, the last that does is 1.3.0rc20"),
+        ("1.3.0", "no longer builds engines"),
     ],
 )
 def test_a_tensorrt_llm_that_cannot_build_it_is_refused(version: str, message: str) -> None:
@@ -604,7 +604,7 @@ def test_the_kv_cache_is_counted_at_the_limits() -> None:
 def test_a_context_longer_than_the_models_is_noted() -> None:
     limits = Limits(max_batch_size=1, max_seq_len=5000, max_num_tokens=64)
     assert inspected(DEMO, limits=limits).notes == (
-        "the limits ask for a context of 5000, and the model was made for 4096",
+        "the limits ask for a context of 5000, but the model was made for 4096",
     )
 
 

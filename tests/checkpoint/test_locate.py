@@ -1,4 +1,4 @@
-"""A model's checkpoint is found where it was shipped or fetched; otherwise it says how to get it."""
+"""A model's checkpoint is found where it was shipped or fetched, or the error says how to."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_shipped_model_is_found_beside_its_catalogue(tmp_path: Path) -> None:
 def test_only_the_pinned_revision_is_used(tmp_path: Path) -> None:
     fetched_directory(tmp_path, "org/tiny", NEW).mkdir(parents=True)
     pinned = spec_with(repo="org/tiny", revision=OLD)
-    with pytest.raises(NotACheckpoint, match=r"get it with `enginix checkpoint fetch tiny`"):
+    with pytest.raises(NotACheckpoint, match=r"fetch it with `enginix checkpoint fetch tiny`"):
         find_checkpoint(pinned, tmp_path)
     directory = fetched_directory(tmp_path, "org/tiny", OLD)
     directory.mkdir()

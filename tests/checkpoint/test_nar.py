@@ -59,7 +59,7 @@ def test_times_and_other_users_permissions_do_not_matter(tmp_path: Path) -> None
 def test_a_file_that_nix_cannot_store_is_refused(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as unix:
         unix.bind(str(tmp_path / "socket"))
-        with pytest.raises(CheckpointError, match="is no file, directory or link"):
+        with pytest.raises(CheckpointError, match="is not a file, directory or link"):
             nar_hash(tmp_path)
 
 

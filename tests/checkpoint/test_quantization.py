@@ -164,7 +164,9 @@ def test_two_forms_that_contradict_each_other_about_a_layer_are_refused(tmp_path
 def test_a_layers_file_with_another_kv_cache_is_refused(tmp_path: Path) -> None:
     legacy = {"quantization": {"quant_algo": "MIXED_PRECISION", "kv_cache_quant_algo": "FP8"}}
     layers = {"kv_cache_quant_algo": "INT8", "quantized_layers": {}}
-    with pytest.raises(CheckpointDamaged, match=r"KV cache is FP8, quant_cfg\.json says INT8"):
+    with pytest.raises(
+        CheckpointDamaged, match=r"KV cache is FP8, quant_cfg\.json that it is INT8"
+    ):
         read(stated(tmp_path, legacy=legacy, layers=layers))
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from enginix.checkpoint.download import Event, fetch_files
 from enginix.checkpoint.listing import Hub, list_files
-from enginix.checkpoint.rate_limit import LONGEST, UNSTATED, SharedWait, read_limit
+from enginix.checkpoint.rate_limit import DEFAULT_WAIT, MAX_WAIT, SharedWait, read_limit
 from enginix.checkpoint.transfer import Retrying
 from enginix.errors import DownloadError
 
@@ -39,12 +39,12 @@ def hub() -> Iterator[FakeHub]:
         ({"RateLimit": '"api";r=0;t=9, "pages";r=7;t=300'}, ("api",), 10),
         ({"RateLimit": '"api";r=0;t=9, "resolvers";r=0;t=44;pk=:x:'}, ("api", "resolvers"), 45),
         ({"RateLimit": '"api";r=0;t=9', "Retry-After": "60"}, ("api",), 60),
-        ({"RateLimit": '"api";r=0;t=99999'}, ("api",), LONGEST + 1),
+        ({"RateLimit": '"api";r=0;t=99999'}, ("api",), MAX_WAIT + 1),
         ({"Retry-After": "17"}, (), 17),
-        ({"Retry-After": "99999"}, (), LONGEST),
-        ({"RateLimit": '"api";r=3;t=9'}, (), UNSTATED),
-        ({"RateLimit": "nonsense;", "Retry-After": "soon"}, (), UNSTATED),
-        ({}, (), UNSTATED),
+        ({"Retry-After": "99999"}, (), MAX_WAIT),
+        ({"RateLimit": '"api";r=3;t=9'}, (), DEFAULT_WAIT),
+        ({"RateLimit": "nonsense;", "Retry-After": "soon"}, (), DEFAULT_WAIT),
+        ({}, (), DEFAULT_WAIT),
     ],
 )
 def test_the_pause_is_what_the_hub_states(
@@ -61,7 +61,7 @@ def test_a_date_in_retry_after_is_a_pause_until_then() -> None:
 
 @given(st.text(), st.text())
 def test_no_header_breaks_the_reader(limit: str, after: str) -> None:
-    assert 0 <= read_limit({"RateLimit": limit, "Retry-After": after}).pause <= LONGEST + 1
+    assert 0 <= read_limit({"RateLimit": limit, "Retry-After": after}).pause <= MAX_WAIT + 1
 
 
 class Fetching:
@@ -83,7 +83,7 @@ class Fetching:
             self.directory,
             self.events.append,
             connections=4,
-            piece_size=len(WEIGHTS) // 8,
+            chunk_size=len(WEIGHTS) // 8,
             pause=pause,
         )
 
@@ -143,17 +143,17 @@ async def test_a_hub_that_never_admits_a_request_fails_after_its_windows(
     fetching.hub.break_always("config.json", Fault(status=429))
     with pytest.raises(DownloadError, match=r"rate limit is used up \(429\), 11 times in a row"):
         await fetching()
-    assert sum(fetching.pauses) >= LONGEST
+    assert sum(fetching.pauses) >= MAX_WAIT
 
 
 def test_a_listing_waits_too_and_says_so(hub: FakeHub) -> None:
     hub.down_next = [Fault(status=429, headers={"RateLimit": '"api";r=0;t=55'})] * 2
-    said: list[Retrying] = []
+    retries: list[Retrying] = []
     pauses: list[float] = []
-    found = list_files(Hub(hub.url), "org/tiny", "main", said=said.append, pause=pauses.append)
+    found = list_files(Hub(hub.url), "org/tiny", "main", report=retries.append, pause=pauses.append)
     assert len(found.files) == 2
     assert pauses == [56.0, 56.0]
-    assert said[0] == Retrying(
+    assert retries[0] == Retrying(
         "the listing of org/tiny", "the hub's rate limit for api is used up (429)", 56.0, True
     )
 

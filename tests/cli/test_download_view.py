@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from enginix.checkpoint.download import Began, Damaged
+from enginix.checkpoint.download import Damaged, Started
 from enginix.checkpoint.listing import Listing
 from enginix.checkpoint.transfer import Received, RemoteFile, Retrying
 from enginix.cli.download_view import LogLines
@@ -28,7 +28,7 @@ def lines_of(stream: io.StringIO) -> list[str]:
 def test_progress_is_logged_at_most_every_ten_seconds() -> None:
     clock, stream = Clock(), io.StringIO()
     log = LogLines(stream, clock)
-    log(Began(LISTING, have=0))
+    log(Started(LISTING, have=0))
     for _ in range(100):
         clock.now += 0.25
         log(Received(FILE.name, 10_000_000))
@@ -42,7 +42,7 @@ def test_progress_is_logged_at_most_every_ten_seconds() -> None:
 def test_bytes_already_present_do_not_count_towards_the_rate() -> None:
     clock, stream = Clock(), io.StringIO()
     log = LogLines(stream, clock)
-    log(Began(LISTING, have=1_000_000_000))
+    log(Started(LISTING, have=1_000_000_000))
     clock.now += 10
     log(Received(FILE.name, 100_000_000))
     assert lines_of(stream)[1] == " 55 %  1.1 GB of 2.0 GB, 10.0 MB/s, 90 s left"
@@ -51,7 +51,7 @@ def test_bytes_already_present_do_not_count_towards_the_rate() -> None:
 def test_a_damaged_file_is_always_logged_and_subtracted() -> None:
     clock, stream = Clock(), io.StringIO()
     log = LogLines(stream, clock)
-    log(Began(LISTING, have=0))
+    log(Started(LISTING, have=0))
     log(Received(FILE.name, FILE.size))
     log(Damaged(FILE.name, "its sha256 is a, expected b", FILE.size))
     clock.now += 10
@@ -65,7 +65,7 @@ def test_a_damaged_file_is_always_logged_and_subtracted() -> None:
 def test_a_rate_limit_is_always_logged() -> None:
     clock, stream = Clock(), io.StringIO()
     log = LogLines(stream, clock)
-    log(Began(LISTING, have=0))
+    log(Started(LISTING, have=0))
     log(Retrying(FILE.name, "the hub's rate limit for api is used up (429)", 21, limited=True))
     assert lines_of(stream)[1] == (
         "model.safetensors: the hub's rate limit for api is used up (429); retrying in 21 s"
@@ -75,7 +75,7 @@ def test_a_rate_limit_is_always_logged() -> None:
 def test_many_retries_are_one_line() -> None:
     clock, stream = Clock(), io.StringIO()
     log = LogLines(stream, clock)
-    log(Began(LISTING, have=0))
+    log(Started(LISTING, have=0))
     for _ in range(50):
         clock.now += 0.3
         log(Retrying(FILE.name, "the connection broke", 0.5))

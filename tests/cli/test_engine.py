@@ -164,7 +164,7 @@ def quantized_as(algo: str) -> Callable[[Path], None]:
     [
         (without("config.json"), "holds no config.json"),
         (without("model.safetensors"), "holds no weights"),
-        (without_any_tokenizer, "holds no tokenizer.json, nor what one is made from"),
+        (without_any_tokenizer, "holds no tokenizer.json, nor a file to make one from"),
         (cut_weights, "is truncated"),
         (flip_header, "model.safetensors"),
         (flip_length, "model.safetensors"),

@@ -173,7 +173,7 @@ def test_serving_an_engine_without_a_manifest_says_how_to_write_one(
     [
         ("--write-manifest", 1, "engine has no tokenizer.json"),
         ("--write-manifest --name a/b", 2, "--name: expected letters"),
-        ("--write-manifest --unquantized", 1, "--unquantized says there is none"),
+        ("--write-manifest --unquantized", 1, "which contradicts --unquantized"),
         ("--name qwen3", 2, "need --write-manifest"),
     ],
 )

@@ -177,6 +177,6 @@ def test_an_output_is_readable_as_the_umask_says(tmp_path: Path) -> None:
 
 def test_more_than_the_disk_has_free_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        BuildError, match=r"the engine takes 1,000,000,000 MB and the disk of .* has"
+        BuildError, match=r"the engine takes 1,000,000,000 MB, but the disk of .* has"
     ):
         require_space(tmp_path, 10**15)

@@ -113,7 +113,7 @@ def test_a_context_the_model_does_not_have_is_refused(engine: Path) -> None:
     limits = {"max_batch_size": 4, "max_seq_len": 8192, "max_num_tokens": 256}
     edit_manifest(engine, limits=limits)
 
-    with pytest.raises(EngineDamaged, match="has 4096 positions, the manifest promises 8192"):
+    with pytest.raises(EngineDamaged, match="has 4096 positions, the manifest records 8192"):
         verify_engine(engine, silent)
 
 
@@ -126,7 +126,7 @@ def test_a_model_without_the_promised_quantization_is_refused(engine: Path, tmp_
     build_engine(gguf_build(job, None), tmp_path / "other", silent)
     resized(engine, "model.gguf", (tmp_path / "other" / "model.gguf").read_bytes())
 
-    with pytest.raises(EngineDamaged, match="holds BF16, F32, the manifest promises NVFP4"):
+    with pytest.raises(EngineDamaged, match="holds BF16, F32, the manifest records NVFP4"):
         verify_engine(engine, silent)
 
 
@@ -167,5 +167,5 @@ def test_different_answers_are_refused(engine: Path, tmp_path: Path) -> None:
 def test_an_engine_of_another_kind_is_not_run_from_here(engine: Path, tmp_path: Path) -> None:
     edit_manifest(engine, kind="vllm")
 
-    with pytest.raises(EngineError, match="is of the kind vllm, whose answers cannot be checked"):
+    with pytest.raises(EngineError, match="is of kind vllm, whose answers cannot be checked"):
         verify_engine(engine, silent, run=lambda: answering(tmp_path, 5))

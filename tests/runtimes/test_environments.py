@@ -75,7 +75,7 @@ def test_two_versions_of_an_engine_are_installed_side_by_side(setup: Setup) -> N
     for environment, number in (("", NEW), ("vllm-old", OLD)):
         program = find_server("vllm", VLLM.recipes, setup.home, environment=environment)
         assert run([str(program)]) == f"vllm {number}\n"
-    assert "vllm 0.12.0 is there already" in setup("--engine=vllm")
+    assert "vllm 0.12.0 is already there" in setup("--engine=vllm")
     assert "made of vllm, not vllm==0.11.0; replace it with --force" in setup(
         "vllm", f"--version={OLD}"
     )
@@ -142,11 +142,11 @@ def test_ctrl_c_leaves_nothing(setup: Setup) -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("vlmm",), "no runtime of kind 'vlmm'; there is llamacpp, triton"),
+        (("vlmm",), "there is no runtime kind 'vlmm'; expected one of llamacpp, triton"),
         ((), "expected KIND or --engine E"),
         (("vllm", "--engine=vllm"), "expected KIND or --engine E"),
         (("vllm", "--env=../x"), "'../x' cannot be an environment's name"),
-        (("triton-cpu", "--env=x"), "belong together"),
+        (("triton-cpu", "--env=x"), "are fixed"),
         (("--engine=llamacpp", "--version=1"), "those are for trtllm, vllm, vllm-cpu"),
     ],
 )

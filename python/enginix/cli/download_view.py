@@ -18,7 +18,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from enginix.checkpoint.download import Began, Checked, Checking, Damaged, Event
+from enginix.checkpoint.download import Checked, Checking, Damaged, Event, Started
 from enginix.checkpoint.transfer import Received, Retrying
 from enginix.cli.sizes import human_size
 
@@ -51,7 +51,7 @@ class Bar:
         match event:
             case Checking(name):
                 self._progress.console.print(f"checking {name}", highlight=False)
-            case Began(listing, have):
+            case Started(listing, have):
                 self._task = self._progress.add_task(
                     listing.repo, total=listing.size_bytes, completed=have
                 )
@@ -86,7 +86,7 @@ class LogLines:
         match event:
             case Checking(name):
                 self._print(f"checking {name}")
-            case Began(listing, have):
+            case Started(listing, have):
                 self._start(listing.size_bytes, have)
                 here = f", {human_size(have)} of them already here" if have else ""
                 self._print(

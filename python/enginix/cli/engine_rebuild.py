@@ -23,7 +23,7 @@ from enginix.engine.rebuild import (
     job_of,
     other_keys,
     other_versions,
-    read_promise,
+    read_expected,
     require_listing,
     require_rebuildable,
     require_source,
@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def rebuild(args: argparse.Namespace) -> int:
     manifest = _read(args.engine)
     recipe = require_rebuildable(args.engine, manifest)
-    promise = read_promise(manifest, args.engine if args.engine.is_dir() else None)
+    expected = read_expected(manifest, args.engine if args.engine.is_dir() else None)
     name = engine_trtllm.require_name(manifest.name)
     out = args.out or environment.cache_home() / "engines" / name
     require_free(out, replace=args.replace)
@@ -72,7 +72,7 @@ def rebuild(args: argparse.Namespace) -> int:
         engine_trtllm.find_python()
     checkpoint = args.checkpoint or _source(manifest)
     require_source(checkpoint, manifest)
-    build = comparing(_build(manifest, recipe, checkpoint, out, args), promise)
+    build = comparing(_build(manifest, recipe, checkpoint, out, args), expected)
     lines = StageLines()
     with terminated_as_exit():
         try:
@@ -85,7 +85,7 @@ def rebuild(args: argparse.Namespace) -> int:
             lines.clear()
     if manifest.kind == engine_trtllm.KIND:
         engine_trtllm.after_build(out, args)
-    print(f"{out}: rebuilt {manifest.name}, {promise.compared}; {_rest(manifest, made)}")
+    print(f"{out}: rebuilt {manifest.name}, {expected.compared}; {_rest(manifest, made)}")
     return 0
 
 

@@ -18,7 +18,7 @@ from enginix.cli.engine_text import load_text
 from enginix.cli.find_checkpoint import find_checkpoint_directory, split_revision
 from enginix.engine.build import Build, Job
 from enginix.engine.stages import Report
-from enginix.engine.trtllm.adopt import Origin, take_in, verify_by_hand
+from enginix.engine.trtllm.adopt import Origin, adopt, verify_unmanaged
 from enginix.engine.trtllm.build import BuildContext, convert_checkpoint, tensorrt_llm_build
 from enginix.engine.trtllm.engine_config import CONFIG_FILE, read_engine
 from enginix.engine.trtllm.plan import Options
@@ -218,11 +218,11 @@ def verify_built_by_hand(args: argparse.Namespace) -> str:
         raise UsageError("--name and --tokenizer need --write-manifest; add it, or leave them out")
     if args.write_manifest:
         name = require_name(args.name or directory.absolute().name)
-        manifest = take_in(directory, name, origin)
+        manifest = adopt(directory, name, origin)
         next_step = f"its {FILE_NAME} was written; serve it with `enginix triton {directory}`"
         summary = f"{manifest.name}, {describe(read_engine(directory))}"
     else:
-        summary = describe(verify_by_hand(directory, origin))
+        summary = describe(verify_unmanaged(directory, origin))
         next_step = f"to serve it, write its {FILE_NAME}: add --write-manifest"
     if args.unquantized:
         print(

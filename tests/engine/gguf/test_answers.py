@@ -65,7 +65,7 @@ def test_without_prompts_no_engine_is_run(fake: Generator, tmp_path: Path) -> No
     ("script", "sentence"),
     [
         ("crash", "exited with status 3: the model is not to my taste"),
-        ("die", "was killed by SIGKILL: it said nothing"),
+        ("die", "was killed by SIGKILL: no output"),
         ("few", "answered 1 of 2 prompts"),
     ],
 )

@@ -193,7 +193,9 @@ def test_the_demo_engine_is_checked_by_the_catalogues_answers(tmp_path: Path) ->
 
 
 def test_more_than_the_models_context_is_refused(make: Make, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointUnsupported, match="max_seq_len is 8192, the model was made for"):
+    with pytest.raises(
+        CheckpointUnsupported, match="max_seq_len is 8192, but the model was made for"
+    ):
         build(job(make(), limits=Limits(1, 8192, 256)), tmp_path / "out")
 
 

@@ -71,7 +71,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.gguf"
     path.write_bytes(b"PK\x03\x04" + bytes(1000))
 
-    with pytest.raises(EngineDamaged, match="begins with b'PK"):
+    with pytest.raises(EngineDamaged, match="starts with b'PK"):
         read_header(path)
 
 

@@ -107,7 +107,9 @@ def test_experts_that_llama_cpp_mixes_differently_are_refused(
 
 
 def test_an_unknown_architecture_is_refused_with_the_known_ones(make: Make) -> None:
-    with pytest.raises(CheckpointUnsupported, match="MambaForCausalLM, the gguf kind runs Qwen3"):
+    with pytest.raises(
+        CheckpointUnsupported, match="MambaForCausalLM, but the gguf kind runs Qwen3"
+    ):
         read(make(config={"architectures": ["MambaForCausalLM"]}))
 
 

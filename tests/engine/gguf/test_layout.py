@@ -96,12 +96,16 @@ def test_a_missing_tensor_is_named(name: str, make: Make) -> None:
 
 
 def test_a_tensor_of_another_shape_is_named_with_both(make: Make) -> None:
-    with pytest.raises(CheckpointDamaged, match=r"has the shape \[7\], config.json calls for \[1"):
+    with pytest.raises(
+        CheckpointDamaged, match=r"has the shape \[7\], but config.json requires \[1"
+    ):
         laid_out(changed(open_checkpoint(make()), "model.norm.weight", shape=(7,)))
 
 
 def test_a_tensor_of_an_unknown_dtype_is_refused(make: Make) -> None:
-    with pytest.raises(CheckpointUnsupported, match="is F8_E5M2, the gguf kind takes NVFP4, BF16"):
+    with pytest.raises(
+        CheckpointUnsupported, match="is F8_E5M2, but the gguf kind takes NVFP4, BF16"
+    ):
         laid_out(changed(open_checkpoint(make()), "model.norm.weight", dtype="F8_E5M2"))
 
 
@@ -111,7 +115,9 @@ def test_scales_of_another_dtype_are_refused(make: Make) -> None:
 
 
 def test_an_input_not_divisible_by_64_is_refused(make: Make) -> None:
-    with pytest.raises(CheckpointUnsupported, match=r"has 208 inputs, llama\.cpp's NVFP4 needs a"):
+    with pytest.raises(
+        CheckpointUnsupported, match=r"has 208 inputs, but llama\.cpp's NVFP4 needs a"
+    ):
         laid_out(open_checkpoint(make(hidden=208)))
 
 

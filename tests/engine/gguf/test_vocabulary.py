@@ -125,7 +125,7 @@ def test_an_unknown_text_split_is_logged(make: Make, caplog: pytest.LogCaptureFi
     checkpoint = with_json(make(), "tokenizer.json", pre_tokenizer={"type": "ByteLevel"})
 
     assert read(checkpoint).split == "default"
-    assert "splits text in a way of its own" in caplog.text
+    assert "splits text in a way for which" in caplog.text
 
 
 def test_merges_are_read_as_text_or_as_pairs(make: Make) -> None:
@@ -193,7 +193,7 @@ def test_a_tokenizer_of_another_algorithm_is_refused(make: Make) -> None:
     checkpoint = with_json(make(), "tokenizer.json", model={"type": "Unigram", "vocab": []})
 
     with pytest.raises(
-        CheckpointUnsupported, match="is of type 'Unigram', the gguf kind takes BPE"
+        CheckpointUnsupported, match="is of type 'Unigram', but the gguf kind takes BPE"
     ):
         read(checkpoint)
 

@@ -246,7 +246,7 @@ def test_an_unknown_class_is_one_sentence(
     tmp_path: Path, llama_model: bytes, settings: dict[str, object]
 ) -> None:
     directory = write(tmp_path, tokenizer_model=llama_model, tokenizer_config_json=dict(settings))
-    with pytest.raises(CheckpointUnsupported, match="is not among those enginix converts"):
+    with pytest.raises(CheckpointUnsupported, match="is not one that enginix converts"):
         convert_tokenizer(directory)
 
 
@@ -287,7 +287,7 @@ def test_a_model_of_words_is_refused(tmp_path: Path, kind: str) -> None:
 
 
 def test_without_any_vocabulary_there_is_no_tokenizer(tmp_path: Path) -> None:
-    with pytest.raises(NotACheckpoint, match=r"holds no tokenizer\.json, nor what one is made"):
+    with pytest.raises(NotACheckpoint, match=r"holds no tokenizer\.json, nor a file to make one"):
         convert_tokenizer(write(tmp_path, "LlamaTokenizer"))
 
 

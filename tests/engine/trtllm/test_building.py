@@ -103,9 +103,19 @@ def test_a_slow_build_is_left_alone(run_build: RunBuild) -> None:
     [
         ("crash", 1, BuildCrashed, r"exited with status 1: RuntimeError: .*any implementation"),
         ("crash", 2, BuildCrashed, r"exited with status 1: RuntimeError: .*any implementation"),
-        ("forget-rank", 2, BuildIncomplete, r"ended, but rank1\.engine is not there"),
-        ("truncate-rank", 1, BuildIncomplete, r"rank0\.engine has \d+ bytes, its weights alone"),
-        ("truncate-rank", 2, BuildIncomplete, r"rank1\.engine has \d+ bytes, its weights alone"),
+        ("forget-rank", 2, BuildIncomplete, r"ended, but rank1\.engine is missing"),
+        (
+            "truncate-rank",
+            1,
+            BuildIncomplete,
+            r"rank0\.engine has \d+ bytes, but its weights alone",
+        ),
+        (
+            "truncate-rank",
+            2,
+            BuildIncomplete,
+            r"rank1\.engine has \d+ bytes, but its weights alone",
+        ),
         ("kill-self", 1, OutOfMemory, r"needs about 4\.0 GB, this machine has [\d.]+ GB"),
         ("kill-worker", 2, OutOfMemory, r"needs about 8\.0 GB, this machine has [\d.]+ GB"),
         ("fill-disk", 1, DiskFull, r"no space left in .*choose another disk with --work-dir"),
@@ -140,14 +150,14 @@ def test_a_crash_after_everything_was_written_is_no_failure(
 
 def test_engines_of_an_earlier_build_do_not_count(run_build: RunBuild, tmp_path: Path) -> None:
     run_build(ranks=2)
-    with pytest.raises(BuildIncomplete, match=r"rank1\.engine is not there"):
+    with pytest.raises(BuildIncomplete, match=r"rank1\.engine is missing"):
         run_build(ranks=2, mode="forget-rank")
 
 
 def test_exit_status_0_without_config_json_is_a_failure(tmp_path: Path) -> None:
     (tmp_path / "rank0.engine").write_bytes(bytes(100))
     engines, config = [tmp_path / "rank0.engine"], tmp_path / "config.json"
-    assert missing(engines, config, 100) == "config.json is not there"
+    assert missing(engines, config, 100) == "config.json is missing"
     config.write_text('{"model_type": "qwen3"}')
     assert missing(engines, config, 100) == "config.json has no version"
     config.write_text('{"version": "1", "pretrained_config": {}, "build_config": {}}')

@@ -96,7 +96,9 @@ def test_weights_padded_for_want_of_a_quant_config_are_refused(
     )
     output = run([str(bench.python), "-c", program, str(plain), str(tmp_path)])
     assert "is going to be padded by" in output
-    expected = r"rank0\.safetensors lacks 54 tensors, the first is transformer\.layers\.0\.attent"
+    expected = (
+        r"rank0\.safetensors has 54 missing tensors, the first is transformer\.layers\.0\.attent"
+    )
     with pytest.raises(ConversionWrong, match=expected):
         check_rank_file(tmp_path / "rank0.safetensors", promised(checkpoint, 1))
 
@@ -107,7 +109,7 @@ def test_a_tensor_of_another_shape_is_named_with_both_shapes(
     two_ranks = convert(checkpoint, 2) / "rank0.safetensors"
     with pytest.raises(
         ConversionWrong,
-        match=r"is U8 \[512, 128\], the checkpoint promises U8 \[256, 128\]; TensorRT-LLM padded",
+        match=r"is U8 \[512, 128\], expected U8 \[256, 128\]; TensorRT-LLM padded",
     ):
         check_rank_file(two_ranks, promised(checkpoint, 4))
 
@@ -117,7 +119,7 @@ def test_a_truncated_rank_file_is_refused(
 ) -> None:
     whole = (convert(checkpoint, 1) / "rank0.safetensors").read_bytes()
     (tmp_path / "rank0.safetensors").write_bytes(whole[:-100])
-    with pytest.raises(ConversionWrong, match=r"no whole rank file.*is truncated"):
+    with pytest.raises(ConversionWrong, match=r"no complete rank file.*is truncated"):
         check_rank_file(tmp_path / "rank0.safetensors", promised(checkpoint, 1))
 
 
@@ -127,7 +129,7 @@ def test_a_truncated_rank_file_is_refused(
         (
             {"mode": "forget-tensor"},
             ConversionWrong,
-            "lacks 1 tensors, the first is lm_head.weight",
+            "has 1 missing tensors, the first is lm_head.weight",
         ),
         ({"mode": "lose-quantization"}, ConversionWrong, "quant_algo = None, expected 'NVFP4'"),
         ({"mode": "kill-conversion"}, OutOfMemory, r"killed \(SIGKILL\).*needs about 3\.\d GB"),
@@ -166,7 +168,7 @@ def test_a_rope_base_that_transformers_overlooked_is_found(
     config = json.loads((newer / "config.json").read_text())
     config["rope_parameters"] = {"rope_theta": config.pop("rope_theta")}
     (newer / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ConversionWrong, match=r"rotary_base = 10000.0.*which says 1000000.0"):
+    with pytest.raises(ConversionWrong, match=r"rotary_base = 10000.0.*which states 1000000.0"):
         bench.build(checkpoint=newer)
 
 

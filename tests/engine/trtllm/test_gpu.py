@@ -62,7 +62,7 @@ def test_a_gpu_other_than_the_requested_one_is_refused_before_the_build(
     bench: Bench, tmp_path: Path
 ) -> None:
     bench.python = with_gpu(tmp_path, "H100", (9, 0))
-    with pytest.raises(BuildError, match=r"has compute capability 9\.0, .* asked for 12\.0"):
+    with pytest.raises(BuildError, match=r"has compute capability 9\.0, but --gpu is 12\.0"):
         bench.build(gpu="12.0")
     assert not bench.out.exists()
 

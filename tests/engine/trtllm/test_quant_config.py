@@ -74,7 +74,7 @@ def test_packed_weights_without_a_stated_quantization_are_refused(
 ) -> None:
     copy = shutil.copytree(checkpoint, tmp_path / "c")
     (copy / "hf_quant_config.json").unlink()
-    with pytest.raises(CheckpointDamaged, match=r"is U8, and no file says how it is quantized"):
+    with pytest.raises(CheckpointDamaged, match=r"is U8, but no file states how it is quantized"):
         config_of(open_checkpoint(copy))
 
 

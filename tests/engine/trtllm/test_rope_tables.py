@@ -147,9 +147,9 @@ def test_a_model_that_states_no_context_has_the_one_transformers_gives_it(
         ),
         (
             "short-table",
-            r"embed_positions is F32 \[1, 4095, 64\], the checkpoint promises F32 \[1, 4096, 64\]",
+            r"embed_positions is F32 \[1, 4095, 64\], expected F32 \[1, 4096, 64\]",
         ),
-        ("extra-tensor", r"holds, unasked, 1 tensors, the first is embed_positions_local"),
+        ("extra-tensor", r"has 1 unexpected tensors, the first is embed_positions_local"),
     ],
 )
 def test_a_rank_file_with_other_tables_than_the_models_is_refused(

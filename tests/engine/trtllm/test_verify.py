@@ -122,7 +122,7 @@ def test_a_rank_too_many_is_named(engine: Path) -> None:
 
 def test_a_truncated_rank_is_refused(engine: Path) -> None:
     os.truncate(engine / "rank0.engine", 500_000)
-    with pytest.raises(EngineDamaged, match=r"500,000 bytes, its weights alone take 754,312"):
+    with pytest.raises(EngineDamaged, match=r"500,000 bytes, but its weights alone take 754,312"):
         verify_engine_alone(engine)
 
 

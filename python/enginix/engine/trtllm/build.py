@@ -1,8 +1,8 @@
-"""The tensorrt-llm kind's build: inspect, convert, build, verify; each stage kept when it is done.
+"""The tensorrt-llm kind's build: inspect, convert, build, verify; finished stages are kept.
 
-A work directory holds what the stages leave, so a build that failed or was killed goes on with the
-stage it was in. The engine's own directory gets nothing before everything is verified; only when it
-stands may the work directory be removed.
+A work directory holds the stages' files, so a failed or killed build resumes at the stage it was
+in. The engine's own directory gets nothing before everything is verified, and the work directory
+may be removed only after that.
 """
 
 from __future__ import annotations
@@ -35,38 +35,38 @@ from enginix.engine.trtllm.verify import counted, describe, verify_engine
 from enginix.errors import BuildError
 from enginix.manifest import BuiltWith, Manifest
 
-# In the work directory: the rank checkpoint for a builder that cannot take it as it is.
+# In the work directory: the rank checkpoint for a builder that cannot read the original.
 STRIPPED = "rank-checkpoint-stripped"
 
 
 @dataclass(frozen=True, slots=True)
 class BuildContext:
-    """With which Python a build works, and where."""
+    """A build's Python, environment and work directory."""
 
     python: Path
     environment: Mapping[str, str]
     directory: Path
-    """Keeps what finished stages leave; see `work.discard`."""
+    """Holds the files of finished stages; see `stage_cache.discard`."""
     warn: Callable[[str], None]
-    """Takes what TensorRT-LLM warns about, where it is worth reading."""
+    """Called with TensorRT-LLM's relevant warnings."""
 
     @property
     def place(self) -> BuildPaths:
         return BuildPaths(self.python, self.environment, Path(os.path.realpath(self.directory)))
 
 
-def tensorrt_llm_build(job: Job, options: Options, workshop: BuildContext) -> Build:
-    """The build of `job` with the TensorRT-LLM that the workshop's Python imports."""
+def tensorrt_llm_build(job: Job, options: Options, context: BuildContext) -> Build:
+    """The build of `job` with the TensorRT-LLM that the context's Python imports."""
 
     def build(directory: Path, stages: Stages) -> Manifest:
-        place = workshop.place
+        place = context.place
         with open_work(place.directory) as kept:
             plan = _inspect(job, options, place, kept, stages, directory)
             converted = _converted(plan, place, kept, stages)
             hashes = hash_ranks(converted, options.rank_hashes, stages)
             builder = _builder(plan, place, converted)
             with stages.run("build") as stage:
-                _build(plan, converted, place, kept, stage, workshop.warn, builder["tensorrt_llm"])
+                _build(plan, converted, place, kept, stage, context.warn, builder["tensorrt_llm"])
             with stages.run("verify") as stage:
                 facts = read_engine(place.engine)
                 verify_engine(place.engine, facts, plan.inspection.checkpoint.quantization)
@@ -78,24 +78,24 @@ def tensorrt_llm_build(job: Job, options: Options, workshop: BuildContext) -> Bu
     return build
 
 
-def ask_versions(options: Options, workshop: BuildContext) -> BuiltWith:
-    """What a build in the workshop would be built with."""
-    with open_work(workshop.place.directory):
-        report = asyncio.run(ask_runtime(workshop.place, options.patience))
+def ask_versions(options: Options, context: BuildContext) -> BuiltWith:
+    """The versions that a build in this context would use."""
+    with open_work(context.place.directory):
+        report = asyncio.run(ask_runtime(context.place, options.patience))
     return BuiltWith(__version__, **{key: report[key] for key in BUILT_WITH})
 
 
 def convert_checkpoint(
     job: Job,
     options: Options,
-    workshop: BuildContext,
+    context: BuildContext,
     out: Path,
     report: Report,
     *,
     replace_it: bool,
 ) -> None:
-    """Only the first half of a build: a rank checkpoint at `out`, whole or absent."""
-    stages, place = Stages(report), workshop.place
+    """The first half of a build: a rank checkpoint at `out`, complete or absent."""
+    stages, place = Stages(report), context.place
     with new_output(out, replace=replace_it) as directory, open_work(place.directory) as kept:
         plan = _inspect(job, options, place, kept, stages)
         converted = _converted(plan, place, kept, stages)
@@ -112,7 +112,7 @@ def _inspect(
     stages: Stages,
     engine: Path | None = None,
 ) -> Plan:
-    """The plan; `engine` gets its tokenizer first, so that nothing is built for a broken one."""
+    """The plan; `engine` gets its tokenizer first, so that a broken one fails early."""
     with stages.run("inspect") as stage:
         note = ""
         if engine:
@@ -153,7 +153,7 @@ def _convert(plan: Plan, place: BuildPaths, kept: Work, stage: Stage) -> list[di
 
 
 def _builder(plan: Plan, place: BuildPaths, converted: Converted) -> dict[str, Any]:
-    """What builds the engine; a rank checkpoint may have been made by another machine's."""
+    """The versions that build the engine; another machine may have made the rank checkpoint."""
     wanted = plan.options.gpu
     if plan.options.rank_checkpoint is None:
         report = converted.reports[0]
@@ -162,9 +162,9 @@ def _builder(plan: Plan, place: BuildPaths, converted: Converted) -> dict[str, A
     found = report["compute_capability"]
     if wanted is not None and found is not None and found != wanted:
         raise BuildError(
-            f"this machine's GPU ({report['gpu_name']}) has compute capability {found}, the engine "
-            f"is asked for {wanted}, and runs only where it was built; ask for {found}, or build "
-            "it on the other machine"
+            f"this machine's GPU ({report['gpu_name']}) has compute capability {found}, but --gpu "
+            f"is {wanted}; an engine runs only on the GPU it was built for: use {found}, or build "
+            "on the other machine"
         )
     return report
 
@@ -194,11 +194,15 @@ def _build(
     building = TrtllmBuild(spec, place, least, plan.options.patience)
     outcome = asyncio.run(build_ranks(building, stage.progress, warn))
     kept.finish(place.engine.name, key, {})
-    # Also one that a build left which was killed.
+    # Including one that a killed build has left.
     shutil.rmtree(place.directory / STRIPPED, ignore_errors=True)
     stage.children_memory = outcome.peak_memory
     size = sum(path.stat().st_size for path in place.engine.iterdir())
-    left = "" if outcome.returncode is not None else ", ended by us: it was done and did not leave"
+    left = (
+        ""
+        if outcome.returncode is not None
+        else ", stopped by enginix: it was complete and did not exit"
+    )
     without = f", built without the rotary tables: TensorRT-LLM {version}" if stripped else ""
     stage.summary = f"{counted(spec.ranks, 'engine')}, {size / 1e9:.2f} GB{left}{without}"
 
@@ -217,7 +221,7 @@ def _spec(plan: Plan, converted: Converted, place: BuildPaths) -> BuildSpec:
 
 
 def _collect(engine: Path, directory: Path) -> None:
-    """Put the engine beside its tokenizer; the work directory keeps its files."""
+    """Link the engine's files beside its tokenizer; the work directory keeps them."""
     for path in sorted(engine.iterdir()):
         _link_or_copy(path, directory / path.name)
     write_guide(directory)
@@ -227,5 +231,5 @@ def _link_or_copy(source: Path, target: Path) -> None:
     try:
         target.hardlink_to(source)
     except OSError:
-        # Another file system, or one without links.
+        # Another file system, or one without hard links.
         shutil.copyfile(source, target)

@@ -18,12 +18,12 @@ from enginix.engine.trtllm.watchdog import Patience, Task, watch
 from enginix.errors import BuildIncomplete, ConversionWrong
 
 CONVERTER = Path(__file__).with_name("convert.py")
-"""A program for TensorRT-LLM's Python, never imported here."""
+"""A program for TensorRT-LLM's Python, which enginix never imports."""
 
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """What to convert; `tensors` is None where what must come out is not known."""
+    """What to convert; `tensors` is None if the expected tensors are not known."""
 
     checkpoint: Checkpoint
     ranks: int
@@ -31,12 +31,12 @@ class Conversion:
     quant_config: dict[str, Any] | None
     tensors: Mapping[str, RankTensor] | None
     rank_memory: int
-    """Bytes of RAM one rank's conversion is estimated to take."""
+    """Estimated bytes of RAM for one rank's conversion."""
 
 
 @dataclass(frozen=True, slots=True)
 class BuildPaths:
-    """Where a build works, and with whose Python."""
+    """A build's Python, environment and work directory."""
 
     python: Path
     environment: Mapping[str, str]
@@ -56,7 +56,7 @@ class BuildPaths:
 
 
 def at_once(conversion: Conversion, available: int, workers: int | None) -> int:
-    """How many ranks are converted at the same time; one at least."""
+    """How many ranks to convert in parallel; at least one."""
     fitting = max(1, available // conversion.rank_memory)
     return min(conversion.ranks, fitting, workers or conversion.ranks)
 
@@ -68,7 +68,7 @@ async def convert_ranks(
     workers: int | None,
     progress: Callable[[float], None],
 ) -> list[dict[str, Any]]:
-    """The converter's report of every rank; nothing of theirs is running when this returns."""
+    """The converter's report of every rank; all its processes have ended on return."""
     slots = asyncio.Semaphore(at_once(conversion, available_memory(), workers))
     done = 0
 
@@ -84,14 +84,14 @@ async def convert_ranks(
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(rank)) for rank in range(conversion.ranks)]
     except* Exception as failed:
-        # The first failure ended the other ranks; theirs would say the same or nothing.
+        # The first failure stopped the other ranks; their errors add nothing.
         raise failed.exceptions[0] from None
     check_config(conversion, place.rank_checkpoint / "config.json")
     return [task.result() for task in tasks]
 
 
 def check_config(conversion: Conversion, path: Path) -> None:
-    """The numbers TensorRT-LLM read from the checkpoint's config.json are the checkpoint's own."""
+    """Check the numbers that TensorRT-LLM read from the checkpoint's config.json."""
     try:
         written = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -99,33 +99,33 @@ def check_config(conversion: Conversion, path: Path) -> None:
     for key, expected in _promised_config(conversion).items():
         if written.get(key) != expected:
             raise ConversionWrong(
-                f"TensorRT-LLM took {key} = {written.get(key)!r} from the checkpoint, which says "
-                f"{expected!r}; its transformers is too old for this config.json: state the "
-                "value under its older name there, and nothing was built from it"
+                f"TensorRT-LLM read {key} = {written.get(key)!r} from the checkpoint, which states "
+                f"{expected!r}; its transformers is too old for this config.json: add the value "
+                "under its older name there. Nothing was built from it"
             )
     stated = conversion.quant_config or {"quant_algo": None, "kv_cache_quant_algo": None}
     found = written.get("quantization") or {}
     for key, value in stated.items():
         if found.get(key) != value:
             raise ConversionWrong(
-                f"the rank checkpoint says {key} = {found.get(key)!r}, expected {value!r}; "
+                f"the rank checkpoint has {key} = {found.get(key)!r}, expected {value!r}; "
                 "this TensorRT-LLM ignored its QuantConfig, and nothing was built from it"
             )
 
 
 def _promised_config(conversion: Conversion) -> dict[str, Any]:
-    """A key transformers does not know is not an error there: it takes a default instead."""
+    """The values to check: transformers silently uses a default for a key it does not know."""
     config = conversion.checkpoint.config
     parameters = config.get("rope_parameters")
     newer = parameters.get("rope_theta") if isinstance(parameters, dict) else None
     theta = config.get("rope_theta", newer)
-    promised = {
+    expected = {
         "architecture": conversion.checkpoint.architecture,
         "num_hidden_layers": config.get("num_hidden_layers"),
         "num_attention_heads": config.get("num_attention_heads"),
         "rotary_base": theta,
     }
-    return {key: value for key, value in promised.items() if value is not None}
+    return {key: value for key, value in expected.items() if value is not None}
 
 
 async def _convert_rank(
@@ -146,7 +146,7 @@ async def _convert_rank(
         is_complete=report.exists,
     )
     outcome = await watch(task, patience, _ignore)
-    # It may fail while it leaves, or not leave: the report is the last thing it writes.
+    # It may fail at exit, or never exit: the report is the last thing it writes.
     if not report.exists():
         if outcome.returncode:
             memory = conversion.rank_memory
@@ -154,12 +154,12 @@ async def _convert_rank(
         raise BuildIncomplete(program, "wrote no report", task.log)
     if conversion.tensors is not None:
         check_rank_file(rank_file, conversion.tensors)
-    said: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
-    return said
+    data: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
+    return data
 
 
 async def ask_runtime(place: BuildPaths, patience: Patience) -> dict[str, Any]:
-    """What would build here: the same versions and GPU as in a conversion's report."""
+    """The runtime's versions and GPU, in the form of a conversion's report."""
     request, report = place.directory / "runtime-request.json", place.directory / "runtime.json"
     report.unlink(missing_ok=True)
     request.write_text(json.dumps({"report": str(report)}), encoding="utf-8")
@@ -180,8 +180,8 @@ async def ask_runtime(place: BuildPaths, patience: Patience) -> dict[str, Any]:
         if outcome.returncode:
             raise explain(Ended(program, outcome.returncode, outcome.events, task.log, 0))
         raise BuildIncomplete(program, "wrote no report", task.log)
-    said: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
-    return said
+    data: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
+    return data
 
 
 def _write_request(conversion: Conversion, place: BuildPaths, rank: int) -> tuple[Path, Path]:
@@ -203,4 +203,4 @@ def _write_request(conversion: Conversion, place: BuildPaths, rank: int) -> tupl
 
 
 def _ignore(event: LogEvent) -> None:
-    """A conversion's warnings are either about nothing or found by comparing its tensors."""
+    """Ignore a conversion's warnings: comparing the tensors finds every real problem."""

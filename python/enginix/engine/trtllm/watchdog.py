@@ -1,7 +1,7 @@
-"""Runs a program of TensorRT-LLM to its end, or ends it: success is judged by files.
+"""Runs a TensorRT-LLM program until it ends, or stops it: success is judged by its files.
 
-`trtllm-build` has been seen to finish its engines and never leave, to die half way with status 0,
-and to fall silent for ever. A `Policy` decides from what one look shows; `watch` looks and acts.
+`trtllm-build` is known to finish its engines and never exit, to die half way with status 0, and to
+hang without output. A `Policy` decides from one observation; `watch` observes and acts.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ LOOK_EVERY = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Seconds: how long a program may do what."""
+    """Time limits, in seconds."""
 
     silence: float = 1800.0
-    """Print nothing and write nothing."""
+    """Without output or file changes."""
     deadline: float = 6 * 3600.0
     settle: float = 0.5
-    """Its files must be whole, closed and unchanged for this long to count as complete."""
+    """How long files must be complete, closed and unchanged to count as done."""
     linger: float = 0.5
-    """Stay after everything is complete."""
+    """To exit after everything is complete."""
     grace: float = 0.5
-    """Take to leave when told to."""
+    """To exit after a signal."""
 
 
 class Verdict(Enum):
@@ -50,13 +50,13 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What one look shows."""
+    """The state at one moment."""
 
     has_left: bool
     is_complete: bool
-    """Every file is there, whole as far as one look tells, and nobody writes."""
+    """Every file exists and looks complete, and no process writes to one."""
     progress: tuple[int, ...]
-    """Sizes of the log and of the files: any change is a sign of life."""
+    """Sizes of the log and of the files; any change shows progress."""
 
 
 class Policy:
@@ -85,14 +85,14 @@ class Policy:
     def _is_settled(self, now: float) -> bool:
         if self._complete_since is None:
             return False
-        # A last line in the log is no reason to wait longer; a file that changes is.
+        # A new line in the log is no reason to wait longer; a changed file is.
         needed = self._patience.settle + self._patience.linger
         return now - self._complete_since >= needed
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A program to watch: `files` are what it shall leave, `is_complete` says whether it did."""
+    """A program to watch: `files` are its outputs, `is_complete` checks them."""
 
     program: str
     argv: Sequence[str]
@@ -106,7 +106,7 @@ class Task:
 
 @dataclass(slots=True)
 class Outcome:
-    """`returncode` None: it had to be ended, with everything complete."""
+    """`returncode` None: it was stopped because everything was complete."""
 
     returncode: int | None = None
     peak_memory: int = 0
@@ -121,7 +121,7 @@ async def watch(
     clock: Callable[[], float] = time.monotonic,
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> Outcome:
-    """Run `task` until it leaves or is complete; nothing it started is left in any case."""
+    """Run `task` until it exits or is complete; in any case, stop all that it started."""
     outcome, reader = Outcome(), LogReader()
 
     def read(text: str) -> None:
@@ -130,7 +130,7 @@ async def watch(
             report(event)
 
     await end_marked(MARK, task.mark)
-    # A file, not a pipe: an escaped child that holds a pipe open would never let us see its end.
+    # A file, not a pipe: an orphan that holds a pipe open would keep it from ending.
     with task.log.open("w+b") as log, task.log.open(encoding="utf-8", errors="replace") as tail:
         try:
             async with started(
@@ -140,7 +140,7 @@ async def watch(
                 stdout=log,
                 stderr=log,
                 grace=patience.grace,
-                # It ends the workers that MPI has started for it.
+                # It stops the workers that MPI has started for it.
                 orphaned=signal.SIGTERM,
             ) as child:
                 judge = Policy(patience, clock())
