@@ -21,7 +21,7 @@ from enginix.engine.stages import StageFinished
 from enginix.engine.trtllm.build import BuildContext, tensorrt_llm_build
 from enginix.engine.trtllm.command import MARK
 from enginix.engine.trtllm.plan import Options
-from enginix.engine.trtllm.stage_cache import discard, open_work
+from enginix.engine.trtllm.stage_cache import discard, open_stage_cache
 from enginix.errors import (
     BuildCrashed,
     BuildError,
@@ -191,7 +191,7 @@ def test_an_engine_is_replaced_only_by_a_complete_one(bench: Bench) -> None:
 
 
 def test_two_builds_do_not_share_a_work_directory(bench: Bench) -> None:
-    with open_work(bench.work), pytest.raises(BuildError, match="another build works in"):
+    with open_stage_cache(bench.work), pytest.raises(BuildError, match="another build works in"):
         bench.build()
 
 

@@ -18,7 +18,7 @@ ANSWER = ["The", " capital", " of", " France", " is", " Paris", "."]
 
 
 class TrtllmServer(Server):
-    """`model` is the name it goes by, whatever name requests have."""
+    """`model` is the name in responses, whatever name requests have."""
 
     def __init__(self, model: str, reasoning_parser: str | None) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class TrtllmServer(Server):
             case "/health":
                 empty(writer, 200)
             case "/health_generate":
-                # It asks itself for a token: the wedged do not come to that.
+                # It requests a token from itself, which a wedged server never gets.
                 if self.how:
                     await asyncio.Event().wait()
                 text(writer, 200, b"Generation health check OK")
@@ -54,7 +54,7 @@ class TrtllmServer(Server):
         if path in PATHS:
             reply(writer, 405, b'{"detail":"Method Not Allowed"}')
         elif path not in ROUTES:
-            # Neither /v1/messages nor /tokenize is there.
+            # /v1/messages and /tokenize do not exist.
             reply(writer, 404, b'{"detail":"Not Found"}')
         else:
             await self._checked(path, body, writer)
@@ -143,7 +143,7 @@ class TrtllmServer(Server):
             "id": f"{'chatcmpl' if chat else 'cmpl'}-1",
             "object": kind if chat else "text_completion",
             "created": int(time.time()),
-            # What it was asked for, whatever it is called.
+            # The name from the request, whatever the model is called.
             "model": asked["model"],
         }
 
@@ -155,7 +155,7 @@ class TrtllmServer(Server):
         return tokens[:most], "length" if len(tokens) > most else "stop"
 
     def _split_reasoning(self, generated: str) -> tuple[str, str]:
-        """deepseek-r1 begins inside: an end that does not come leaves all of it reasoning."""
+        """deepseek-r1 starts inside the reasoning: without an end tag all text is reasoning."""
         if self._reasoning_parser is None:
             return "", generated
         thought, _, answer = generated.partition("</think>")

@@ -106,15 +106,15 @@ def _add_tokenizer(directory: Path, config: EngineConfig, origin: Origin) -> Non
             )
         _require_vocabulary(directory, directory, config)
         return
-    with TemporaryDirectory(prefix="enginix-tokenizer-") as place:
-        text = stage_text(source, Path(place), TOKENIZER_PATTERNS)
+    with TemporaryDirectory(prefix="enginix-tokenizer-") as staging:
+        text = stage_text(source, Path(staging), TOKENIZER_PATTERNS)
         _require_vocabulary(text.directory, source, config)
-        for path in sorted(Path(place).iterdir()):
+        for path in sorted(Path(staging).iterdir()):
             write_whole(directory / path.name, path.read_bytes())
 
 
-def _require_vocabulary(place: Path, source: Path, config: EngineConfig) -> None:
-    ids = len(read_vocabulary(place))
+def _require_vocabulary(directory: Path, source: Path, config: EngineConfig) -> None:
+    ids = len(read_vocabulary(directory))
     # The engine's vocabulary is padded, the tokenizer's is not.
     if config.vocabulary is not None and ids > config.vocabulary:
         raise EngineMismatch(

@@ -29,7 +29,7 @@ class TrtllmBuild:
     """`least_bytes` is the lower bound of one rank's engine."""
 
     spec: BuildSpec
-    place: BuildPaths
+    paths: BuildPaths
     least_bytes: int
     patience: Patience
 
@@ -44,13 +44,13 @@ async def build_ranks(
     building: TrtllmBuild, progress: Callable[[float], None], warn: Callable[[str], None]
 ) -> Outcome:
     """Write every rank's engine and config.json to the spec's output, or raise a BuildError."""
-    spec, place = building.spec, building.place
+    spec, paths = building.spec, building.paths
     files = [spec.output / f"rank{rank}.engine" for rank in range(spec.ranks)]
     config = spec.output / CONFIG_FILE
     for path in (*files, config):
         # Files from before the build must not count as built.
         path.unlink(missing_ok=True)
-    mark = f"{place.directory}:build"
+    mark = f"{paths.directory}:build"
     written: set[str] = set()
     done = 0.0
 
@@ -69,11 +69,11 @@ async def build_ranks(
 
     task = Task(
         program=PROGRAM,
-        argv=build_command(place.python, spec),
-        environment=build_environment(place.environment, mark),
+        argv=build_command(paths.python, spec),
+        environment=build_environment(paths.environment, mark),
         mark=mark,
-        directory=place.directory,
-        log=place.logs / "build.log",
+        directory=paths.directory,
+        log=paths.logs / "build.log",
         files=[*files, config],
         is_complete=lambda: missing(files, config, building.least_bytes) is None,
     )

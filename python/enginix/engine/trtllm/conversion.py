@@ -63,7 +63,7 @@ def at_once(conversion: Conversion, available: int, workers: int | None) -> int:
 
 async def convert_ranks(
     conversion: Conversion,
-    place: BuildPaths,
+    paths: BuildPaths,
     patience: Patience,
     workers: int | None,
     progress: Callable[[float], None],
@@ -75,7 +75,7 @@ async def convert_ranks(
     async def one(rank: int) -> dict[str, Any]:
         nonlocal done
         async with slots:
-            report = await _convert_rank(conversion, place, patience, rank)
+            report = await _convert_rank(conversion, paths, patience, rank)
         done += 1
         progress(done / conversion.ranks)
         return report
@@ -86,7 +86,7 @@ async def convert_ranks(
     except* Exception as failed:
         # The first failure stopped the other ranks; their errors add nothing.
         raise failed.exceptions[0] from None
-    check_config(conversion, place.rank_checkpoint / "config.json")
+    check_config(conversion, paths.rank_checkpoint / "config.json")
     return [task.result() for task in tasks]
 
 
@@ -101,7 +101,7 @@ def check_config(conversion: Conversion, path: Path) -> None:
             raise ConversionWrong(
                 f"TensorRT-LLM read {key} = {written.get(key)!r} from the checkpoint, which states "
                 f"{expected!r}; its transformers is too old for this config.json: add the value "
-                "under its older name there. Nothing was built from it"
+                "under its older name there; nothing was built from it"
             )
     stated = conversion.quant_config or {"quant_algo": None, "kv_cache_quant_algo": None}
     found = written.get("quantization") or {}
@@ -129,19 +129,19 @@ def _promised_config(conversion: Conversion) -> dict[str, Any]:
 
 
 async def _convert_rank(
-    conversion: Conversion, place: BuildPaths, patience: Patience, rank: int
+    conversion: Conversion, paths: BuildPaths, patience: Patience, rank: int
 ) -> dict[str, Any]:
     program = f"the conversion of rank {rank}"
-    request, report = _write_request(conversion, place, rank)
-    rank_file = place.rank_checkpoint / f"rank{rank}.safetensors"
-    mark = f"{place.directory}:rank{rank}"
+    request, report = _write_request(conversion, paths, rank)
+    rank_file = paths.rank_checkpoint / f"rank{rank}.safetensors"
+    mark = f"{paths.directory}:rank{rank}"
     task = Task(
         program=program,
-        argv=[str(place.python), str(CONVERTER), str(request)],
-        environment=build_environment(place.environment, mark),
+        argv=[str(paths.python), str(CONVERTER), str(request)],
+        environment=build_environment(paths.environment, mark),
         mark=mark,
-        directory=place.directory,
-        log=place.logs / f"convert-rank{rank}.log",
+        directory=paths.directory,
+        log=paths.logs / f"convert-rank{rank}.log",
         files=[rank_file, report],
         is_complete=report.exists,
     )
@@ -158,20 +158,20 @@ async def _convert_rank(
     return data
 
 
-async def ask_runtime(place: BuildPaths, patience: Patience) -> dict[str, Any]:
+async def ask_runtime(paths: BuildPaths, patience: Patience) -> dict[str, Any]:
     """The runtime's versions and GPU, in the form of a conversion's report."""
-    request, report = place.directory / "runtime-request.json", place.directory / "runtime.json"
+    request, report = paths.directory / "runtime-request.json", paths.directory / "runtime.json"
     report.unlink(missing_ok=True)
     request.write_text(json.dumps({"report": str(report)}), encoding="utf-8")
     program = "TensorRT-LLM's Python"
-    mark = f"{place.directory}:runtime"
+    mark = f"{paths.directory}:runtime"
     task = Task(
         program=program,
-        argv=[str(place.python), str(CONVERTER), str(request)],
-        environment=build_environment(place.environment, mark),
+        argv=[str(paths.python), str(CONVERTER), str(request)],
+        environment=build_environment(paths.environment, mark),
         mark=mark,
-        directory=place.directory,
-        log=place.logs / "runtime.log",
+        directory=paths.directory,
+        log=paths.logs / "runtime.log",
         files=[report],
         is_complete=report.exists,
     )
@@ -184,14 +184,14 @@ async def ask_runtime(place: BuildPaths, patience: Patience) -> dict[str, Any]:
     return data
 
 
-def _write_request(conversion: Conversion, place: BuildPaths, rank: int) -> tuple[Path, Path]:
-    request = place.directory / f"convert-rank{rank}.json"
-    report = place.directory / f"converted-rank{rank}.json"
+def _write_request(conversion: Conversion, paths: BuildPaths, rank: int) -> tuple[Path, Path]:
+    request = paths.directory / f"convert-rank{rank}.json"
+    report = paths.directory / f"converted-rank{rank}.json"
     report.unlink(missing_ok=True)
     text = {
         "checkpoint": str(conversion.checkpoint.directory.resolve()),
         "architecture": conversion.checkpoint.architecture,
-        "output": str(place.rank_checkpoint),
+        "output": str(paths.rank_checkpoint),
         "report": str(report),
         "rank": rank,
         "tensor_parallel": conversion.ranks,

@@ -16,7 +16,7 @@ from enginix.engine.trtllm.conversion import Conversion
 from enginix.engine.trtllm.modules import Decoder, read_decoder
 from enginix.engine.trtllm.quant_config import quant_config, quantization_of
 from enginix.engine.trtllm.rank_tensors import DTYPES, rank_tensors, rope_tables
-from enginix.engine.trtllm.stage_cache import Work, fingerprint
+from enginix.engine.trtllm.stage_cache import StageCache, fingerprint
 from enginix.engine.trtllm.tokenizer import TOKENIZER_FILE, read_vocabulary
 from enginix.engine.trtllm.watchdog import Patience
 from enginix.errors import CheckpointUnsupported
@@ -109,7 +109,7 @@ class Plan:
         )
 
 
-def read_plan(job: Job, options: Options, kept: Work, text: Path | None = None) -> Plan:
+def read_plan(job: Job, options: Options, cache: StageCache, text: Path | None = None) -> Plan:
     """Check everything that can be checked before hours of work.
 
     `text` holds the tokenizer, if it is not the checkpoint's own.
@@ -129,7 +129,7 @@ def read_plan(job: Job, options: Options, kept: Work, text: Path | None = None) 
     has_own = (checkpoint.directory / TOKENIZER_FILE).exists()
     if has_own or text:
         read_vocabulary(checkpoint.directory if has_own or not text else text)
-    hashes = kept.source_hashes(checkpoint.directory)
+    hashes = cache.source_hashes(checkpoint.directory)
     job.source(hashes)
     decoder = read_decoder(checkpoint)
     return Plan(

@@ -16,7 +16,9 @@ from enginix.checkpoint.load import hash_files, source_files
 from enginix.errors import BuildError
 
 
-class Work:
+class StageCache:
+    """The work directory of a build: finished stages with their inputs and files."""
+
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
@@ -25,11 +27,11 @@ class Work:
         note = _read(self._note(stage))
         if note.get("key") != key:
             return None
-        kept = self.directory / stage
-        if any(_size(kept / name) != size for name, size in note["files"].items()):
+        directory = self.directory / stage
+        if any(_size(directory / name) != size for name, size in note["files"].items()):
             return None
-        facts: dict[str, Any] = note["facts"]
-        return facts
+        result: dict[str, Any] = note["facts"]
+        return result
 
     def begin(self, stage: str) -> Path:
         """An empty directory for the stage's files."""
@@ -39,10 +41,10 @@ class Work:
         directory.mkdir()
         return directory
 
-    def finish(self, stage: str, key: str, facts: Mapping[str, Any]) -> None:
+    def finish(self, stage: str, key: str, result: Mapping[str, Any]) -> None:
         directory = self.directory / stage
         files = {path.name: path.stat().st_size for path in sorted(directory.iterdir())}
-        _write(self._note(stage), {"key": key, "files": files, "facts": dict(facts)})
+        _write(self._note(stage), {"key": key, "files": files, "facts": dict(result)})
 
     def source_hashes(self, checkpoint: Path) -> dict[str, str]:
         """sha256 of every source file; computed again only if a file has changed."""
@@ -50,8 +52,8 @@ class Work:
         path = self.directory / "sources.json"
         note = _read(path)
         if note.get("stamps") == stamps:
-            kept: dict[str, str] = note["hashes"]
-            return kept
+            known: dict[str, str] = note["hashes"]
+            return known
         hashes = hash_files(checkpoint)
         _write(path, {"stamps": stamps, "hashes": hashes})
         return hashes
@@ -61,7 +63,7 @@ class Work:
 
 
 @contextmanager
-def open_work(directory: Path) -> Iterator[Work]:
+def open_stage_cache(directory: Path) -> Iterator[StageCache]:
     """Create the directory if needed, and lock it against other builds."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -74,7 +76,7 @@ def open_work(directory: Path) -> Iterator[Work]:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
-            yield Work(directory)
+            yield StageCache(directory)
         finally:
             _remove_empty(directory)
     except BlockingIOError:

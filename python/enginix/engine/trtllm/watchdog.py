@@ -22,7 +22,7 @@ from enginix.errors import BuildStalled, DeadlinePassed
 from enginix.marked import end_marked
 from enginix.process import started
 
-LOOK_EVERY = 0.2
+OBSERVE_EVERY = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Patience:
 
 class Verdict(Enum):
     WAIT = "go on"
-    LEFT = "the program ended by itself"
+    EXITED = "the program ended by itself"
     LINGERED = "everything is complete and the program does not leave"
     STALLED = "nothing moves"
     LATE = "the deadline passed"
@@ -52,7 +52,7 @@ class Verdict(Enum):
 class Observation:
     """The state at one moment."""
 
-    has_left: bool
+    has_exited: bool
     is_complete: bool
     """Every file exists and looks complete, and no process writes to one."""
     progress: tuple[int, ...]
@@ -62,25 +62,25 @@ class Observation:
 class Policy:
     def __init__(self, patience: Patience, now: float) -> None:
         self._patience = patience
-        self._began = now
+        self._started = now
         self._moved = now
         self._complete_since: float | None = None
         self._progress: tuple[int, ...] = ()
 
-    def look(self, now: float, sight: Observation) -> Verdict:
-        if sight.progress != self._progress:
-            self._progress, self._moved = sight.progress, now
-        if not sight.is_complete:
+    def decide(self, now: float, observation: Observation) -> Verdict:
+        if observation.progress != self._progress:
+            self._progress, self._moved = observation.progress, now
+        if not observation.is_complete:
             self._complete_since = None
         elif self._complete_since is None:
             self._complete_since = now
-        if sight.has_left:
-            return Verdict.LEFT
+        if observation.has_exited:
+            return Verdict.EXITED
         if self._is_settled(now):
             return Verdict.LINGERED
         if now - self._moved >= self._patience.silence:
             return Verdict.STALLED
-        return Verdict.LATE if now - self._began >= self._patience.deadline else Verdict.WAIT
+        return Verdict.LATE if now - self._started >= self._patience.deadline else Verdict.WAIT
 
     def _is_settled(self, now: float) -> bool:
         if self._complete_since is None:
@@ -143,15 +143,17 @@ async def watch(
                 # It stops the workers that MPI has started for it.
                 orphaned=signal.SIGTERM,
             ) as child:
-                judge = Policy(patience, clock())
+                policy = Policy(patience, clock())
                 while True:
                     pids = family(child.pid, task.mark)
                     outcome.peak_memory = max(outcome.peak_memory, resident_memory(pids))
                     read(tail.read())
-                    verdict = judge.look(clock(), _look(task, pids, child.returncode is not None))
+                    verdict = policy.decide(
+                        clock(), _observe(task, pids, child.returncode is not None)
+                    )
                     if verdict is not Verdict.WAIT:
                         break
-                    await _first_of(child.wait(), pause(LOOK_EVERY))
+                    await _first_of(child.wait(), pause(OBSERVE_EVERY))
                 outcome.returncode = child.returncode
         finally:
             await asyncio.shield(end_marked(MARK, task.mark))
@@ -163,10 +165,10 @@ async def watch(
     return outcome
 
 
-def _look(task: Task, pids: set[int], has_left: bool) -> Observation:
+def _observe(task: Task, pids: set[int], has_exited: bool) -> Observation:
     sizes = (_size(task.log), *(_size(path) for path in task.files))
     return Observation(
-        has_left=has_left,
+        has_exited=has_exited,
         is_complete=task.is_complete() and not is_open(task.files, pids),
         progress=sizes,
     )
