@@ -36,7 +36,7 @@ def test_help_shows_every_default() -> None:
         ((), "expected either an engine or --models"),
         (("demo", "--workers=0"), "--workers is 0"),
         (("demo", "--first-token-seconds=0"), "--first-token-seconds is 0"),
-        (("demo", "--triton=nowhere"), "'nowhere' is no address"),
+        (("demo", "--triton=nowhere"), "'nowhere' is not an address"),
         (("/no/such/engine",), "/no/such/engine is not an enginix engine"),
         (("dmo",), "no model named 'dmo'"),
         (("demo", "--api-keys=/no/such/file"), "/no/such/file cannot be read"),

@@ -240,7 +240,7 @@ def test_another_python_is_taken_from_path_if_this_one_has_no_wheels(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     recipe = replace(find_recipe("trtllm"), pythons=("3.98", "3.99"))
-    with pytest.raises(RuntimeMissing, match=r"needs Python 3\.98 or 3\.99, and none of them is"):
+    with pytest.raises(RuntimeMissing, match=r"needs Python 3\.98 or 3\.99, but none is"):
         make_runtime(recipe, tmp_path, print)
     # One that pyenv lists but has not installed, and one without venv.
     for name, script in (("python3.99", "exit 1"), ("python3.98", "test $1 = -c && echo 3 98")):
