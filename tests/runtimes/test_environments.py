@@ -215,7 +215,7 @@ def test_an_unreadable_record_is_reported(tmp_path: Path) -> None:
 
 def test_an_unknown_kind_names_the_known_ones() -> None:
     with pytest.raises(
-        UsageError, match="there is llamacpp, triton, triton-cpu, trtllm, vllm, vllm-cpu"
+        UsageError, match="expected one of llamacpp, triton, triton-cpu, trtllm, vllm, vllm-cpu"
     ):
         find_recipe("vlmm")
 
