@@ -27,7 +27,7 @@ from tests.oracle import tap
 
 RECORDINGS = Path(__file__).parent / "recordings"
 
-# What a shell starts in the background ignores Ctrl-C, and so would every program under test.
+# A shell's background jobs ignore Ctrl-C, and so would every program under test.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 tap.listen()
@@ -39,7 +39,7 @@ hypothesis.settings.load_profile("enginix")
 
 @pytest.fixture(autouse=True)
 def answers_have_their_shapes() -> Iterator[None]:
-    """Whatever a test reads from a gateway is what the dialect's clients were promised."""
+    """Every gateway answer that a test reads is checked against its dialect's shape."""
     tap.take_faults()
     yield
     found = tap.take_faults()
@@ -58,7 +58,7 @@ class RunningTriton:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on at the moment, all different."""
+    """Distinct free ports."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [server.getsockname()[1] for server in sockets]
     for server in sockets:
@@ -84,7 +84,7 @@ def evals() -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def llama_evals() -> list[dict[str, Any]]:
-    """65 of the second demo model, likewise."""
+    """The same for the second demo model: 65 conversations."""
     return read_evals("demo-llama-evals.json")
 
 
@@ -110,14 +110,14 @@ def triton_server(runtime: Runtime, demo_engine: Path) -> Iterator[RunningTriton
 
 @pytest.fixture(scope="session")
 def token_server(runtime: Runtime) -> Iterator[TokenTriton]:
-    """A real Triton with the token model; a test that harms it starts its own."""
+    """A real Triton with the token model; a test that breaks it starts its own."""
     with token_triton(runtime) as server:
         yield server
 
 
 @contextmanager
 def running_triton(engine: Path, exit_timeout: int = 1) -> Iterator[RunningTriton]:
-    """A Triton of a test's own, for tests that kill it."""
+    """A Triton for one test, which may kill it."""
     http, grpc, metrics = free_ports(3)
     command = [
         *(sys.executable, "-m", "enginix", "triton", str(engine), "--threads=1"),
@@ -142,7 +142,7 @@ def running_triton(engine: Path, exit_timeout: int = 1) -> Iterator[RunningTrito
 
 
 class Log:
-    """What a child prints, read as it comes: a full pipe would stop the child."""
+    """A child's output, read continuously: a full pipe would block the child."""
 
     def __init__(self, child: subprocess.Popen[str]) -> None:
         self._child = child
@@ -153,13 +153,13 @@ class Log:
         self._reader.start()
 
     def says(self, words: str, patience: float = 120.0) -> bool:
-        """Wait until a line holds `words`; False when the child ends, or the time, before."""
+        """Wait until a line holds `words`; False if the child ends or the time runs out first."""
         with self._changed:
             self._changed.wait_for(lambda: self._ended or self._has(words), patience)
             return self._has(words)
 
     def close(self) -> None:
-        """After the end of the child and of all that it has started."""
+        """Everything, once the child and all that it has started have ended."""
         self._reader.join(30)
         assert not self._reader.is_alive(), "a process that the child has started still runs"
         assert self._child.stdout is not None

@@ -25,7 +25,7 @@ SPECIAL_TOKENS_FILE = "special_tokens_map.json"
 MAX_TEMPLATE_BYTES = 1 << 20
 
 END_IDS = "eos_token_id"
-# What transformers takes from a config.json without a generation_config.json beside it.
+# The keys transformers reads from config.json if there is no generation_config.json.
 FROM_CONFIG = (
     END_IDS,
     "bos_token_id",
@@ -53,7 +53,7 @@ def read_object(path: Path, failure: Failure = CheckpointDamaged) -> dict[str, A
 
 
 class HubFiles:
-    """`failure` makes the exception for a file that is there and cannot be read."""
+    """`failure` makes the exception for a file that exists but cannot be read."""
 
     def __init__(self, directory: Path, failure: Failure = CheckpointDamaged) -> None:
         self.directory = directory
@@ -83,10 +83,10 @@ class HubFiles:
 
     @cached_property
     def generation_config(self) -> dict[str, Any]:
-        """How the model samples and what ends its answers: generation_config.json.
+        """Sampling defaults and end tokens: generation_config.json.
 
-        Without that file it is what config.json says. End ids that the file omits come from
-        config.json as well: no model is meant to generate without end.
+        Without that file they come from config.json. So do end ids that the file omits, because
+        every model needs one.
         """
         own = read_object(self.directory / GENERATION_CONFIG_FILE, self._failure)
         text = self.config.get("text_config")
@@ -98,7 +98,7 @@ class HubFiles:
     def end_ids(self, id_of: Callable[[str], int | None] | None = None) -> list[int]:
         """The ids of the tokens that end an answer, the main one first.
 
-        `id_of` looks a token up in the vocabulary; with it the tokenizer's `eos_token` counts too.
+        `id_of` looks up a token in the vocabulary, to include the tokenizer's `eos_token`.
         """
         stated = self.generation_config.get(END_IDS)
         ids = stated if isinstance(stated, list) else [stated]
@@ -108,7 +108,7 @@ class HubFiles:
 
     @cached_property
     def chat_templates(self) -> dict[str, str]:
-        """Name -> chat template; the one for plain chats is `default`. Files of their own win."""
+        """Name -> chat template; `default` is for plain chats. Separate files take precedence."""
         found: dict[str, str] = {}
         for name in ("chat_template.json", TOKENIZER_CONFIG_FILE):
             found |= self._named_templates(name)
@@ -139,7 +139,7 @@ class HubFiles:
 
 
 def engine_files(directory: Path) -> HubFiles:
-    """The files that an engine keeps of its checkpoint; EngineDamaged for a broken one."""
+    """The checkpoint files that an engine keeps; EngineDamaged for a broken one."""
     return HubFiles(directory, lambda reason: EngineDamaged(f"{reason}; build the engine again"))
 
 

@@ -1,7 +1,7 @@
-"""What an engine promises: `manifest.json`, the one file the build side leaves for the serve side.
+"""`manifest.json`: what an engine promises, and the only file the serve side reads of a build.
 
-It is written last, so a directory without one is a build that did not finish. Nothing in it
-depends on when or where it was made: the same inputs give the same bytes.
+It is written last, so a directory without it is an unfinished build. Nothing in it
+depends on the time or place of the build: the same inputs give the same bytes.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class Source:
     repo: str | None
     revision: str | None
     files: dict[str, str]
-    """File name -> sha256 of every checkpoint file the engine was made from."""
+    """File name -> sha256 of every checkpoint file that the engine was made from."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quantization:
-    """The quantization the weights have; `algo` None is unquantized (BF16 or FP16)."""
+    """The quantization of the weights; `algo` None means unquantized (BF16 or FP16)."""
 
     algo: str | None
     kv_cache_algo: str | None = None
@@ -48,7 +48,7 @@ class Parallelism:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`max_seq_len` counts prompt and answer together; `max_num_tokens` is one step's batch."""
+    """`max_seq_len` is prompt plus answer; `max_num_tokens` is the batch of one step."""
 
     max_batch_size: int
     max_seq_len: int
@@ -67,7 +67,7 @@ class BuiltWith:
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """How text becomes a conversation; names of parsers in enginix.chat."""
+    """The model's chat formats: names of parsers in enginix.chat."""
 
     reasoning: str | None = None
     tools: str | None = None
@@ -84,22 +84,22 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How the engine was made: no path and no time of the machine that made it.
+    """How the engine was made, without paths or times of the machine.
 
     Words in capitals in the commands stand for directories. Nothing was calibrated: the weights
     are the checkpoint's.
     """
 
     command: list[str]
-    """What enginix was asked, every option spelled out."""
+    """The enginix command, with every option written out."""
     program: list[str] = field(default_factory=list)
-    """What it ran to compile the engine."""
+    """The command that compiled the engine."""
     options: dict[str, str] = field(default_factory=dict)
-    """What only this kind can be told, with what `auto` came to."""
+    """The options of this kind, with `auto` resolved."""
     libraries: dict[str, str] = field(default_factory=dict)
-    """Name -> version of what writes the engine's bytes beside enginix."""
+    """Name -> version of the libraries that write the engine's bytes."""
     rank_checkpoint: dict[str, str] = field(default_factory=dict)
-    """File name -> sha256 of what the engine was compiled from."""
+    """File name -> sha256 of the rank checkpoint that the engine was compiled from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +113,13 @@ class Manifest:
     limits: Limits
     built_with: BuiltWith
     files: dict[str, int]
-    """File name -> size in bytes of every file in the engine directory but the manifest."""
+    """File name -> size in bytes of every file in the engine directory except the manifest."""
     chat: Chat = field(default_factory=Chat)
     check: list[Check] = field(default_factory=list)
     sha256: dict[str, str] = field(default_factory=dict)
     """File name -> sha256 of the same files; empty in older manifests."""
     recipe: Recipe | None = None
-    """None in older manifests, and where enginix did not build the engine."""
+    """None in older manifests, and for engines that enginix did not build."""
     schema_version: int = SCHEMA_VERSION
 
 
@@ -133,12 +133,12 @@ def read_manifest(directory: Path) -> Manifest:
 
 
 def read_manifest_file(path: Path) -> Manifest:
-    """A manifest by itself, away from its engine; FileNotFoundError where there is none."""
+    """A manifest file alone, without its engine; FileNotFoundError if it does not exist."""
     data = read_json(path, _damaged)
     found = data.get("schema_version") if isinstance(data, dict) else None
     if found != SCHEMA_VERSION:
         raise EngineError(
-            f"{path} has schema version {found!r}, this enginix reads {SCHEMA_VERSION}; "
+            f"{path} has schema version {found!r}, but this enginix reads {SCHEMA_VERSION}; "
             "build the engine again with this version"
         )
     manifest = decode(Manifest, data, str(path), _damaged)
@@ -149,7 +149,7 @@ def read_manifest_file(path: Path) -> Manifest:
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
-    """Write atomically: a manifest is whole or absent."""
+    """Write atomically: a manifest is complete or absent."""
     path = directory / FILE_NAME
     partial = path.with_name(f".{FILE_NAME}.partial")
     with partial.open("w", encoding="utf-8") as file:
@@ -161,7 +161,7 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
 
 
 def check_files(directory: Path, manifest: Manifest) -> None:
-    """Every promised file is there, within the engine, and has its size; reads no content."""
+    """Check that every file exists, is within the engine, and has its size; reads no content."""
     require_within(directory)
     for name, size in manifest.files.items():
         try:
@@ -175,7 +175,7 @@ def check_files(directory: Path, manifest: Manifest) -> None:
 
 
 def require_within(directory: Path) -> None:
-    """Raise EngineDamaged for a link out of the engine: what it leads to would be served, too."""
+    """Raise EngineDamaged for a link out of the engine, whose target would be served."""
     home = os.path.realpath(directory)
     for path in sorted(directory.rglob("*")):
         if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(home):

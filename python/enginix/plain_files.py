@@ -1,6 +1,6 @@
-"""Reads the small files of a checkpoint, which anybody may have made: regular ones, not too large.
+"""Reads the small files of an untrusted checkpoint: only regular ones, up to a size limit.
 
-A FIFO would be waited for without end, a device read until the memory is full.
+Opening a FIFO could block for ever, and reading a device could fill the memory.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from pathlib import Path
 
 from enginix.errors import CheckpointDamaged, NotACheckpoint
 
-# The largest tokenizer.json in use has 40 MB, the index of the largest model 20.
-MOST_BYTES = 256 << 20
+# The largest tokenizer.json in use has 40 MB, the index of the largest model 20 MB.
+MAX_BYTES = 256 << 20
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """Open a regular file; OSError for anything else, at once."""
+    """Open a regular file; OSError for anything else, without blocking."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     file = os.fdopen(descriptor, "rb")
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -27,37 +27,37 @@ def open_regular(path: Path) -> BufferedReader:
     return file
 
 
-def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
+def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
     with open_regular(path) as file:
-        data = file.read(most + 1)
-    if len(data) > most:
-        raise OSError(errno.EFBIG, f"it has more than {most >> 20} MB", str(path))
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"it has more than {limit >> 20} MB", str(path))
     return data
 
 
-def read_text(path: Path, most: int = MOST_BYTES) -> str:
-    """The text of a regular file; OSError or UnicodeDecodeError for what is none."""
-    return read_bytes(path, most).decode("utf-8")
+def read_text(path: Path, limit: int = MAX_BYTES) -> str:
+    """The text of a regular file; OSError or UnicodeDecodeError for anything else."""
+    return read_bytes(path, limit).decode("utf-8")
 
 
 def require_own(directory: Path, name: str) -> Path:
-    """Where a checkpoint's file really is; raises for a link that leads out of the checkpoint."""
+    """A checkpoint file's resolved path; CheckpointDamaged for a link out of the checkpoint."""
     path = directory / name
     real = Path(os.path.realpath(path))
     if not real.is_relative_to(_root(directory)):
         raise CheckpointDamaged(
-            f"{path} is a link to {real}, outside the checkpoint; an engine takes nothing from "
-            "elsewhere, put the file itself there"
+            f"{path} is a link to {real}, outside the checkpoint; replace the link with the file "
+            "itself"
         )
     return real
 
 
-def read_own(directory: Path, name: str, most: int = MOST_BYTES) -> bytes:
-    """A file that goes into an engine as it is: never what a link elsewhere leads to."""
+def read_own(directory: Path, name: str, limit: int = MAX_BYTES) -> bytes:
+    """The bytes of a file that an engine copies; never through a link out of the checkpoint."""
     path = directory / name
     real = require_own(directory, name)
     try:
-        return read_bytes(real, most)
+        return read_bytes(real, limit)
     except FileNotFoundError:
         raise NotACheckpoint(f"{path} is missing; finish the download") from None
     except OSError as error:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 Record = TypeVar("Record")
 Failure = Callable[[str], Exception]
-"""Makes the exception to raise out of what is wrong: an error class, or what adds a remedy."""
+"""Makes the exception from a message: an error class, or a function that adds a remedy."""
 
 EXPECTED = {
     str: "a string",
@@ -30,7 +30,7 @@ EXPECTED = {
 def read_json(path: Path, failure: Failure) -> Any:
     """The content of a JSON file.
 
-    FileNotFoundError and NotADirectoryError pass through: the caller knows what absence means.
+    FileNotFoundError and NotADirectoryError are not converted: the caller knows what absence means.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -91,7 +91,7 @@ class _Decoder:
         return kind(**given)
 
     def _require(self, kind: Any, value: object, where: str) -> Any:
-        # A number may be written without a fraction; true and false are integers to Python only.
+        # A number may lack a fraction; Python counts true and false as integers.
         accepted: Any = {float: (int, float), Path: str}.get(kind, kind)
         if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
             raise self._failure(f"{where}: expected {EXPECTED[kind]}, got {value!r}")

@@ -1,4 +1,4 @@
-"""The catalogue: every shipped model loads, and a mistake in a file is named."""
+"""The catalogue: every shipped model loads, and an error in a file is named."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_model_is_found_by_its_alias() -> None:
     assert find_model("tiny-qwen3").name == "demo"
 
 
-def test_an_unknown_name_is_answered_with_near_ones() -> None:
+def test_an_unknown_name_suggests_similar_ones() -> None:
     with pytest.raises(ModelUnknown, match="did you mean demo"):
         find_model("dmo")
 
@@ -71,17 +71,17 @@ def test_a_source_directory_is_relative_to_its_file(tmp_path: Path) -> None:
     assert model(tmp_path).source.directory == tmp_path / "weights"
 
 
-def test_without_a_number_the_smallest_variant_is_meant(tmp_path: Path) -> None:
+def test_without_a_number_the_smallest_variant_is_chosen(tmp_path: Path) -> None:
     assert model(tmp_path).variant().tensor_parallel == 1
 
 
-def test_a_missing_variant_names_those_there_are(tmp_path: Path) -> None:
+def test_a_missing_variant_names_the_existing_ones(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match="it has 1, 2"):
         model(tmp_path).variant(4)
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "words"),
+    ("old", "new", "message"),
     [
         ('title = "Tiny"', "", "title is missing"),
         ('kind = "gguf"', 'kind = "onnx"', "expected one of tensorrt-llm"),
@@ -97,6 +97,6 @@ def test_a_missing_variant_names_those_there_are(tmp_path: Path) -> None:
         ('title = "Tiny"', "title = ", "tiny.toml"),
     ],
 )
-def test_a_mistake_is_named(tmp_path: Path, old: str, new: str, words: str) -> None:
-    with pytest.raises(CatalogError, match=words):
+def test_an_error_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
+    with pytest.raises(CatalogError, match=message):
         model(tmp_path, re.sub(old, new, GOOD, count=1))

@@ -1,4 +1,4 @@
-"""Locking writes two values, and every other byte of the file stays."""
+"""Locking writes two values and keeps every other byte of the file."""
 
 from __future__ import annotations
 
@@ -102,6 +102,6 @@ def test_a_file_that_cannot_be_edited_as_text_is_left_alone(tmp_path: Path, text
     assert path.read_text() == text
 
 
-def test_a_file_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match="lock in a checkout of enginix"):
         lock_source(tmp_path / "nowhere.toml", REVISION, HASH)

@@ -1,4 +1,4 @@
-"""The catalogue's models: what they are called, what they promise, and what they do not."""
+"""The catalogue's models: names, sources, limits and verified claims."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ every_model = pytest.mark.parametrize("model", CATALOG.values(), ids=list(CATALO
         ("nemotron-nano-12b-vl", "vllm", "nvidia/NVIDIA-Nemotron-Nano-12B-v2-VL-NVFP4-QAD"),
     ],
 )
-def test_a_model_comes_from_its_repository(name: str, kind: str, repo: str) -> None:
+def test_a_model_has_its_repository(name: str, kind: str, repo: str) -> None:
     assert (CATALOG[name].kind, CATALOG[name].source.repo) == (kind, repo)
 
 
@@ -49,7 +49,7 @@ def test_more_gpus_need_less_memory_each(model: ModelSpec) -> None:
 
 
 @every_model
-def test_a_model_speaks_a_format_that_is_read_here(model: ModelSpec) -> None:
+def test_every_models_format_has_a_parser(model: ModelSpec) -> None:
     assert model.chat.reasoning in (None, *REASONING)
     assert model.chat.tools in (None, *TOOLS)
 
@@ -62,7 +62,7 @@ def test_no_status_claims_a_gpu(model: ModelSpec) -> None:
 def test_all_models_could_run_side_by_side() -> None:
     ports = Counter(
         port
-        # The demo takes the ports people try first, and runs alone.
+        # The demo has the default ports and runs alone.
         for model in CATALOG.values()
         if model.name != "demo"
         for port in (model.ports.http, model.ports.grpc, model.ports.metrics, model.ports.gateway)

@@ -1,4 +1,4 @@
-"""Writes small checkpoints: safetensors files by hand, so that a test can also write wrong ones."""
+"""Writes small safetensors files by hand, so that a test can also write invalid ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small whole checkpoints of many architectures, with every tensor named by hand.
+"""Small complete checkpoints of many architectures, with every tensor named by hand.
 
 By hand, because names made by the code under test would prove nothing.
 """
@@ -161,7 +161,7 @@ def phi3(quantized: bool) -> Tensors:
     tensors = around()
     for index in range(2):
         tensors |= layer(index, linears, quantized)
-    # Fused projections have no k_proj to hang the scales on.
+    # Fused projections have no k_proj that could carry the scales.
     return {
         name: value for name, value in tensors.items() if not name.endswith(("k_scale", "v_scale"))
     }
@@ -181,7 +181,7 @@ MODELS = {
 def write_model(
     directory: Path, settings: dict[str, Any], tensors: Tensors, quantized: bool
 ) -> Path:
-    """A checkpoint of one file; NVFP4 as ModelOpt states it when quantized."""
+    """A checkpoint of one file; if quantized, NVFP4 as ModelOpt states it."""
     directory.mkdir(exist_ok=True)
     write_json(directory / "config.json", settings)
     if quantized:

@@ -1,4 +1,4 @@
-"""A checkpoint arrives whole and right, whatever the network and the hub do on the way."""
+"""A download is complete and correct, whatever the network and the hub do."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from fakes.hub import Hub as FakeHub
 
 from enginix.catalog.load import DIRECTORY
 from enginix.checkpoint.download import (
-    Began,
     Checked,
     Checking,
     Damaged,
     Event,
+    Started,
     fetch_files,
 )
 from enginix.checkpoint.listing import Hub, list_files
@@ -30,7 +30,7 @@ DEMO = DIRECTORY / "demo-checkpoint"
 DEMO_FILES = {path.name: path.read_bytes() for path in DEMO.iterdir()}
 WEIGHTS = random.Random(1).randbytes(1_000_003)
 TINY = {"config.json": b"{}", "model.safetensors": WEIGHTS, "README.md": b"# tiny"}
-PIECE = 100_000
+CHUNK = 100_000
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def hub() -> Iterator[FakeHub]:
 
 
 class Fetch:
-    """Fetches org/tiny, remembers what was said, and never really waits."""
+    """Fetches org/tiny, records the events, and never really waits."""
 
     def __init__(self, hub: FakeHub, directory: Path) -> None:
         self.hub = hub
@@ -56,7 +56,7 @@ class Fetch:
 
         where = Hub(self.hub.url, token)
         listing = list_files(where, repo, "main")
-        settings = {"connections": 4, "piece_size": PIECE, "pause": pause} | options
+        settings = {"connections": 4, "chunk_size": CHUNK, "pause": pause} | options
         await fetch_files(where, listing, self.directory, self.events.append, **settings)
 
     def of(self, kind: type[Any]) -> list[Any]:
@@ -86,18 +86,18 @@ async def test_a_real_checkpoint_can_be_opened_afterwards(fetch: Fetch) -> None:
     assert len(open_checkpoint(fetch.directory).tensors) == 139
 
 
-async def test_a_big_file_comes_in_pieces_and_every_byte_once(fetch: Fetch) -> None:
+async def test_a_big_file_is_fetched_in_chunks_and_each_byte_once(fetch: Fetch) -> None:
     await fetch()
     ranges = sorted(fetch.hub.ranges_of("model.safetensors"))
     assert ranges == [
-        (at, min(at + PIECE, len(WEIGHTS)) - 1) for at in range(0, len(WEIGHTS), PIECE)
+        (at, min(at + CHUNK, len(WEIGHTS)) - 1) for at in range(0, len(WEIGHTS), CHUNK)
     ]
 
 
-async def test_what_is_said_adds_up(fetch: Fetch) -> None:
+async def test_the_reported_bytes_add_up(fetch: Fetch) -> None:
     await fetch()
-    began = fetch.of(Began)[0]
-    assert (began.listing.size_bytes, began.have) == (len(WEIGHTS) + 2, 0)
+    start = fetch.of(Started)[0]
+    assert (start.listing.size_bytes, start.have) == (len(WEIGHTS) + 2, 0)
     assert fetch.received == len(WEIGHTS) + 2
     assert {event.name for event in fetch.of(Checked)} == {"config.json", "model.safetensors"}
 
@@ -113,36 +113,36 @@ async def test_include_names_other_files(fetch: Fetch) -> None:
     assert [file.name for file in listing.files] == ["README.md", "config.json"]
 
 
-async def test_a_token_is_sent_to_the_hub_and_not_to_the_host_it_leads_to(fetch: Fetch) -> None:
+async def test_a_token_is_sent_to_the_hub_but_not_to_its_redirects(fetch: Fetch) -> None:
     await fetch(token="hf_good")
     tokens = {request.host: request.authorization for request in fetch.hub.requests}
     assert tokens == {"hub": "Bearer hf_good", "cdn": None}
 
 
-async def test_a_dropped_connection_goes_on_at_the_byte(fetch: Fetch) -> None:
+async def test_a_dropped_connection_resumes_at_its_last_byte(fetch: Fetch) -> None:
     fetch.hub.break_next("model.safetensors", Fault(drop_after=300), Fault(drop_after=7))
-    await fetch(piece_size=len(WEIGHTS))
+    await fetch(chunk_size=len(WEIGHTS))
     last = len(WEIGHTS) - 1
     assert fetch.hub.ranges_of("model.safetensors") == [(0, last), (300, last), (307, last)]
     assert (fetch.directory / "model.safetensors").read_bytes() == WEIGHTS
     assert fetch.received == len(WEIGHTS) + 2
 
 
-async def test_drops_never_end_a_download_that_moves(fetch: Fetch) -> None:
+async def test_dropped_connections_never_end_a_download_that_makes_progress(fetch: Fetch) -> None:
     fetch.hub.break_next("model.safetensors", *[Fault(drop_after=5000)] * 40)
-    await fetch(piece_size=len(WEIGHTS))
+    await fetch(chunk_size=len(WEIGHTS))
     assert (fetch.directory / "model.safetensors").read_bytes() == WEIGHTS
 
 
-async def test_a_silent_connection_is_left_and_taken_up_again(fetch: Fetch) -> None:
+async def test_a_silent_connection_is_closed_and_resumed(fetch: Fetch) -> None:
     fetch.hub.break_next("model.safetensors", Fault(silent_after=1000))
-    await fetch(piece_size=len(WEIGHTS), silence=0.2)
+    await fetch(chunk_size=len(WEIGHTS), silence=0.2)
     assert fetch.of(Retrying)[0].why == "the server went silent"
     assert fetch.hub.ranges_of("model.safetensors")[1] == (1000, len(WEIGHTS) - 1)
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 408])
-async def test_a_server_error_is_tried_again(fetch: Fetch, status: int) -> None:
+async def test_a_server_error_is_retried(fetch: Fetch, status: int) -> None:
     fetch.hub.break_next("model.safetensors", Fault(status=status))
     await fetch()
     assert fetch.of(Retrying)[0].why == f"the server answered {status}"
@@ -160,13 +160,13 @@ async def test_a_server_that_never_answers_ends_the_download_and_keeps_what_came
     fetch.hub.break_next("model.safetensors", Fault(drop_after=400))
     fetch.hub.break_always("model.safetensors", Fault(status=503))
     with pytest.raises(DownloadError, match=r"answered 503, 11 times in a row; run the same comm"):
-        await fetch(piece_size=len(WEIGHTS))
+        await fetch(chunk_size=len(WEIGHTS))
     assert not fetch.directory.exists()
     assert max(fetch.pauses) == 30.0
 
     fetch.hub.requests.clear()
     fetch.hub.heal()
-    await fetch(piece_size=len(WEIGHTS))
+    await fetch(chunk_size=len(WEIGHTS))
     assert fetch.hub.ranges_of("model.safetensors") == [(400, len(WEIGHTS) - 1)]
 
 
@@ -177,10 +177,10 @@ async def test_an_ignored_range_is_read_from_the_beginning(fetch: Fetch) -> None
     assert fetch.received == len(WEIGHTS) + 2
 
 
-async def test_an_ignored_range_of_a_resumed_file_passes_over_what_is_there(fetch: Fetch) -> None:
+async def test_an_ignored_range_of_a_resumed_file_skips_what_is_there(fetch: Fetch) -> None:
     drops = Fault(drop_after=600, ignore_range=True), Fault(ignore_range=True)
     fetch.hub.break_next("model.safetensors", *drops)
-    await fetch(piece_size=len(WEIGHTS))
+    await fetch(chunk_size=len(WEIGHTS))
     assert (fetch.directory / "model.safetensors").read_bytes() == WEIGHTS
     assert fetch.received == len(WEIGHTS) + 2
 
@@ -188,13 +188,13 @@ async def test_an_ignored_range_of_a_resumed_file_passes_over_what_is_there(fetc
 async def test_a_range_that_was_not_asked_for_is_not_kept(fetch: Fetch) -> None:
     fetch.hub.break_next("model.safetensors", Fault(wrong_range=True))
     await fetch()
-    assert "asked for bytes from" in fetch.of(Retrying)[0].why
+    assert "requested bytes from" in fetch.of(Retrying)[0].why
     assert (fetch.directory / "model.safetensors").read_bytes() == WEIGHTS
 
 
-async def test_a_damaged_file_is_fetched_again_and_only_that(fetch: Fetch) -> None:
+async def test_only_the_damaged_file_is_fetched_again(fetch: Fetch) -> None:
     fetch.hub.break_next("model.safetensors", Fault(corrupt=True))
-    await fetch(piece_size=len(WEIGHTS))
+    await fetch(chunk_size=len(WEIGHTS))
     assert (fetch.directory / "model.safetensors").read_bytes() == WEIGHTS
     assert [event.name for event in fetch.of(Damaged)] == ["model.safetensors"]
     assert len(fetch.hub.ranges_of("config.json")) == 1
@@ -208,8 +208,8 @@ async def test_a_small_file_is_checked_by_its_git_hash(fetch: Fetch) -> None:
 
 async def test_a_file_that_is_always_damaged_is_given_up(fetch: Fetch) -> None:
     fetch.hub.break_always("model.safetensors", Fault(corrupt=True))
-    with pytest.raises(DownloadError, match=r"model\.safetensors came damaged 3 times: its sha256"):
-        await fetch(piece_size=len(WEIGHTS))
+    with pytest.raises(DownloadError, match=r"model\.safetensors was damaged 3 times: its sha256"):
+        await fetch(chunk_size=len(WEIGHTS))
     assert not fetch.directory.exists()
 
 
@@ -226,7 +226,7 @@ async def test_a_second_fetch_checks_everything_and_transfers_nothing(fetch: Fet
     ]
 
 
-async def test_a_file_damaged_on_disk_is_repaired_and_only_that(fetch: Fetch) -> None:
+async def test_only_the_file_damaged_on_disk_is_repaired(fetch: Fetch) -> None:
     await fetch()
     (fetch.directory / "config.json").write_bytes(b"[]")
     fetch.hub.requests.clear()
@@ -235,25 +235,25 @@ async def test_a_file_damaged_on_disk_is_repaired_and_only_that(fetch: Fetch) ->
     assert fetch.hub.ranges_of("model.safetensors") == []
 
 
-async def test_a_part_of_another_revision_is_not_taken_up(fetch: Fetch) -> None:
+async def test_a_partial_file_of_another_revision_is_not_resumed(fetch: Fetch) -> None:
     fetch.hub.break_next("model.safetensors", Fault(drop_after=500))
     fetch.hub.break_always("model.safetensors", Fault(status=404))
     with pytest.raises(DownloadError, match="the server answered 404"):
-        await fetch(piece_size=len(WEIGHTS))
+        await fetch(chunk_size=len(WEIGHTS))
     fetch.hub.heal()
     other = bytes(len(WEIGHTS))
     fetch.hub.repos["org/tiny"].files["model.safetensors"] = other
-    await fetch(piece_size=len(WEIGHTS))
+    await fetch(chunk_size=len(WEIGHTS))
     assert (fetch.directory / "model.safetensors").read_bytes() == other
 
 
-async def test_files_of_another_revision_do_not_stay(fetch: Fetch) -> None:
+async def test_files_of_another_revision_are_removed(fetch: Fetch) -> None:
     files = fetch.hub.repos["org/tiny"].files
     files["tokenizer.json"] = b"old"
     fetch.hub.break_next("model.safetensors", Fault(drop_after=500))
     fetch.hub.break_always("model.safetensors", Fault(status=404))
     with pytest.raises(DownloadError):
-        await fetch(piece_size=len(WEIGHTS))
+        await fetch(chunk_size=len(WEIGHTS))
     (fetch.directory.with_name("out.partial") / "tokenizer.json").write_bytes(b"old")
     fetch.hub.heal()
     del files["tokenizer.json"]
@@ -265,11 +265,11 @@ async def test_files_of_another_revision_do_not_stay(fetch: Fetch) -> None:
 
 
 @pytest.mark.parametrize("harm", ["journal", "shorter", "garbage", "gone"])
-async def test_a_damaged_part_is_begun_again(fetch: Fetch, harm: str) -> None:
+async def test_a_damaged_partial_file_is_restarted(fetch: Fetch, harm: str) -> None:
     fetch.hub.break_next("model.safetensors", Fault(drop_after=500))
     fetch.hub.break_always("model.safetensors", Fault(status=404))
     with pytest.raises(DownloadError):
-        await fetch(piece_size=len(WEIGHTS))
+        await fetch(chunk_size=len(WEIGHTS))
     fetch.hub.heal()
     part = fetch.directory.with_name("out.partial") / ".incomplete" / "model.safetensors"
     journal = part.with_name("model.safetensors.journal")
@@ -282,41 +282,41 @@ async def test_a_damaged_part_is_begun_again(fetch: Fetch, harm: str) -> None:
             journal.write_bytes(b"garbage")
         case "gone":
             part.unlink()
-    await fetch(piece_size=len(WEIGHTS))
+    await fetch(chunk_size=len(WEIGHTS))
     assert (fetch.directory / "model.safetensors").read_bytes() == WEIGHTS
 
 
-async def test_wrong_bytes_in_a_part_are_found_by_the_hash(fetch: Fetch) -> None:
+async def test_wrong_bytes_in_a_partial_file_are_found_by_the_hash(fetch: Fetch) -> None:
     fetch.hub.break_next("model.safetensors", Fault(drop_after=500))
     fetch.hub.break_always("model.safetensors", Fault(status=404))
     with pytest.raises(DownloadError):
-        await fetch(piece_size=len(WEIGHTS))
+        await fetch(chunk_size=len(WEIGHTS))
     fetch.hub.heal()
     part = fetch.directory.with_name("out.partial") / ".incomplete" / "model.safetensors"
     part.write_bytes(bytes(len(WEIGHTS)))
-    await fetch(piece_size=len(WEIGHTS))
+    await fetch(chunk_size=len(WEIGHTS))
     assert (fetch.directory / "model.safetensors").read_bytes() == WEIGHTS
     assert len(fetch.of(Damaged)) == 1
 
 
-async def test_too_little_room_is_said_before_the_first_byte(fetch: Fetch) -> None:
+async def test_too_little_disk_space_is_reported_before_the_first_byte(fetch: Fetch) -> None:
     with pytest.raises(DownloadError, match=r"GB are still to come and .* has 0\.0 GB free"):
         await fetch(free_bytes=lambda _: 1_000_004)
     assert fetch.hub.ranges_of("model.safetensors") == []
     assert list(fetch.directory.parent.iterdir()) == []
 
 
-async def test_room_is_needed_only_for_what_is_missing(fetch: Fetch) -> None:
+async def test_disk_space_is_needed_only_for_what_is_missing(fetch: Fetch) -> None:
     fetch.hub.break_next("model.safetensors", Fault(drop_after=900_000))
     fetch.hub.break_always("model.safetensors", Fault(status=404))
     with pytest.raises(DownloadError):
-        await fetch(piece_size=len(WEIGHTS))
+        await fetch(chunk_size=len(WEIGHTS))
     fetch.hub.heal()
-    await fetch(piece_size=len(WEIGHTS), free_bytes=lambda _: 100_005)
+    await fetch(chunk_size=len(WEIGHTS), free_bytes=lambda _: 100_005)
     assert (fetch.directory / "model.safetensors").read_bytes() == WEIGHTS
 
 
-async def test_a_directory_that_cannot_be_written_is_said(fetch: Fetch) -> None:
+async def test_an_unwritable_directory_is_reported(fetch: Fetch) -> None:
     fetch.directory.parent.joinpath("file").write_text("")
     fetch.directory = fetch.directory.parent / "file" / "out"
     with pytest.raises(DownloadError, match=r"cannot write .*Not a directory; name another"):
@@ -336,33 +336,33 @@ async def test_two_fetches_into_one_directory_do_not_mix(fetch: Fetch, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         ({"repo": "org/none"}, "there is no model repository org/none at http"),
         ({"repo": "org/private"}, "or it is private; check the name, and pass a token in HF_TOKEN"),
-        ({"repo": "org/none", "token": "hf_good"}, "or this HF_TOKEN may not see it"),
+        ({"repo": "org/none", "token": "hf_good"}, "or this HF_TOKEN has no access"),
         ({"revision": "v9"}, "org/tiny has no revision 'v9'"),
         ({"token": "hf_bad"}, r"refused the token in HF_TOKEN \(401\)"),
-        ({"repo": "a/b/c"}, "'a/b/c' is no repository name; expected one such as nvidia/"),
-        ({"repo": "org/empty"}, r"holds none of .*model\*\.safetensors at main; name what it does"),
+        ({"repo": "a/b/c"}, "'a/b/c' is not a repository name; expected one such as nvidia/"),
+        ({"repo": "org/empty"}, r"holds none of .*model\*\.safetensors at main; name its files"),
         ({"repo": "org/escape"}, r"lists '\.\./model\.safetensors', which is not a file"),
     ],
 )
 def test_what_cannot_be_listed_is_explained(
-    hub: FakeHub, change: dict[str, Any], words: str
+    hub: FakeHub, change: dict[str, Any], message: str
 ) -> None:
     hub.repos["org/private"] = Repo(dict(TINY), private=True)
     hub.repos["org/empty"] = Repo({"README.md": b""})
     hub.repos["org/escape"] = Repo({"../model.safetensors": b""})
     asked = {"repo": "org/tiny", "revision": "main", "token": None} | change
     include = ["*model.safetensors"] if asked["repo"] == "org/escape" else []
-    with pytest.raises(DownloadError, match=words):
+    with pytest.raises(DownloadError, match=message):
         list_files(Hub(hub.url, asked["token"]), asked["repo"], asked["revision"], include)
 
 
-def test_what_is_no_commit_is_not_taken_for_one(hub: FakeHub) -> None:
+def test_an_invalid_commit_from_the_hub_is_refused(hub: FakeHub) -> None:
     hub.repos["org/tiny"].revision = "../../elsewhere"
-    with pytest.raises(DownloadError, match=r"is '\.\./\.\./elsewhere', expected a commit"):
+    with pytest.raises(DownloadError, match=r"to '\.\./\.\./elsewhere', expected a commit"):
         list_files(Hub(hub.url), "org/tiny", "main")
 
 
@@ -377,9 +377,9 @@ def test_a_hub_in_trouble_is_named(hub: FakeHub) -> None:
         list_files(Hub(hub.url), "org/tiny", "main")
 
 
-def test_something_that_is_no_hub_is_named(hub: FakeHub) -> None:
+def test_a_server_that_is_no_hub_is_named(hub: FakeHub) -> None:
     hub.down = Fault(status=200)
-    with pytest.raises(DownloadError, match="does not speak the hub's language"):
+    with pytest.raises(DownloadError, match="does not speak the hub's API"):
         list_files(Hub(hub.url), "org/tiny", "main")
 
 
@@ -417,7 +417,7 @@ async def test_files_in_folders_arrive_in_folders(hub: FakeHub, tmp_path: Path) 
 async def test_any_mixture_of_faults_ends_in_the_right_bytes(fetch: Fetch, seed: int) -> None:
     chance = random.Random(seed)
     choices: list[Callable[[], Fault]] = [
-        lambda: Fault(drop_after=chance.randrange(PIECE)),
+        lambda: Fault(drop_after=chance.randrange(CHUNK)),
         lambda: Fault(status=chance.choice([429, 500, 503])),
         lambda: Fault(wrong_range=True),
         lambda: Fault(),

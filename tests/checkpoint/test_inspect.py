@@ -1,4 +1,4 @@
-"""What is missing, of the wrong shape, or impossible is found before anything is built on it."""
+"""Missing, misshapen and impossible tensors are found before a build."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def inspected(directory: Path, ranks: int = 1, **options: Any) -> Inspection:
 def inspect_llama(
     tmp_path: Path, changes: dict[str, Any], ranks: int = 1, **settings: Any
 ) -> Inspection:
-    """A quantized Llama with tensors replaced, or left out where the change is None."""
+    """A quantized Llama with tensors replaced, or removed if the change is None."""
     tensors: Tensors = llama(quantized=True) | changes
     tensors = {name: value for name, value in tensors.items() if value is not None}
     write_model(tmp_path, config(LLAMA, **settings), tensors, quantized=True)
@@ -69,7 +69,7 @@ def test_every_engine_kind_gets_a_verdict() -> None:
 
 @pytest.mark.parametrize("quantized", [True, False], ids=["nvfp4", "bf16"])
 @pytest.mark.parametrize("architecture", MODELS)
-def test_a_whole_model_is_sound_and_has_nothing_left_over(
+def test_a_complete_model_is_sound_and_has_no_unused_tensors(
     tmp_path: Path, architecture: str, quantized: bool
 ) -> None:
     tensors, settings = MODELS[architecture]
@@ -83,7 +83,7 @@ def test_a_whole_model_is_sound_and_has_nothing_left_over(
 def test_any_missing_tensor_is_found(tmp_path: Path, architecture: str) -> None:
     tensors, settings = MODELS[architecture]
     whole = tensors(True)
-    # One of each kind: the second layer's, and what belongs to no layer.
+    # One of each kind: the second layer's, and those outside the layers.
     for name in [name for name in whole if "layers.0." not in name]:
         rest = {key: value for key, value in whole.items() if key != name}
         write_model(tmp_path, config(architecture, **settings), rest, quantized=True)
@@ -91,9 +91,9 @@ def test_any_missing_tensor_is_found(tmp_path: Path, architecture: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
-        ({f"{Q0}.weight": plain(128, 128)}, f"{Q0} is stored as BF16, and the checkpoint says"),
+        ({f"{Q0}.weight": plain(128, 128)}, f"{Q0} is stored as BF16, but the checkpoint states"),
         ({f"{Q0}.weight": plain(128, 128, dtype="U8")}, "has shape [128, 128], expected [128, 64]"),
         ({f"{Q0}.weight": plain(64, 64, dtype="U8")}, "has shape [64, 64], expected [128, 64]"),
         ({f"{Q0}.weight": plain(128, 64, dtype="I8")}, "is I8, expected U8 for NVFP4"),
@@ -105,7 +105,7 @@ def test_any_missing_tensor_is_found(tmp_path: Path, architecture: str) -> None:
         ({f"{Q0}.weight_scale_2": number(0.0)}, "weight_scale_2 is 0, expected a number above 0"),
         ({f"{Q0}.weight_scale_2": number(-1.0)}, "is -1, expected a number above 0"),
         ({f"{Q0}.weight_scale_2": number(float("inf"))}, "is inf, expected a number above 0"),
-        ({"model.layers.1.self_attn.k_proj.k_scale": None}, "k_scale is missing, and other layers"),
+        ({"model.layers.1.self_attn.k_proj.k_scale": None}, "k_scale is missing, but other layers"),
         ({"model.layers.1.self_attn.k_proj.k_scale": number(0)}, "k_scale is 0, expected"),
         ({"model.layers.1.self_attn.v_proj.v_scale": plain(3)}, "is BF16 [3], expected one F32"),
         ({"model.norm.weight": plain(64)}, "model.norm.weight has shape [64], expected [128]"),
@@ -113,10 +113,10 @@ def test_any_missing_tensor_is_found(tmp_path: Path, architecture: str) -> None:
         ({"lm_head.weight": plain(64, 64, dtype="U8")}, "lm_head.weight is U8, expected BF16"),
     ],
 )
-def test_a_wrong_tensor_is_damage(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+def test_a_wrong_tensor_is_damage(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     found = inspect_llama(tmp_path, changes)
     assert len(found.damage) == 1
-    assert words in found.damage[0]
+    assert message in found.damage[0]
     assert found.usable_by == []
 
 
@@ -141,11 +141,11 @@ def test_a_checkpoint_whose_quantization_was_lost_is_damaged(tmp_path: Path) -> 
     )
 
 
-def test_tensors_that_nobody_uses_are_noted(tmp_path: Path) -> None:
+def test_unused_tensors_are_noted(tmp_path: Path) -> None:
     found = inspect_llama(tmp_path, {"model.layers.0.self_attn.rotary_emb.inv_freq": plain(16)})
     assert found.damage == ()
     assert found.notes == (
-        "model.layers.0.self_attn.rotary_emb.inv_freq is no part of LlamaForCausalLM and not used",
+        "model.layers.0.self_attn.rotary_emb.inv_freq is not part of LlamaForCausalLM and not used",
     )
 
 
@@ -155,12 +155,12 @@ def test_a_kv_cache_without_any_scales_is_noted(tmp_path: Path) -> None:
     found = inspect_llama(tmp_path, gone)
     assert found.damage == ()
     assert found.notes == (
-        "the KV cache is FP8, and no scales for it are stored: runtimes use 1.0",
+        "the KV cache is FP8, but no scales for it are stored: runtimes use 1.0",
     )
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "message"),
     [
         ({"num_hidden_layers": None}, "num_hidden_layers: expected a positive integer, got None"),
         ({"num_hidden_layers": 0}, "num_hidden_layers: expected a positive integer, got 0"),
@@ -169,10 +169,10 @@ def test_a_kv_cache_without_any_scales_is_noted(tmp_path: Path) -> None:
         ({"vocab_size": True}, "vocab_size: expected a positive integer, got True"),
     ],
 )
-def test_a_configuration_that_makes_no_model_is_refused(
-    tmp_path: Path, settings: dict[str, Any], words: str
+def test_an_impossible_configuration_is_refused(
+    tmp_path: Path, settings: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(CheckpointDamaged, match=words):
+    with pytest.raises(CheckpointDamaged, match=message):
         inspect_llama(tmp_path, {}, **settings)
 
 
@@ -213,7 +213,7 @@ def test_any_configuration_is_inspected_or_refused(
 
 def test_absurdly_many_layers_are_refused_at_once(tmp_path: Path) -> None:
     found = inspect_llama(tmp_path, {}, num_hidden_layers=10**11)
-    assert "says 100000000000 layers, and the files hold only" in found.damage[0]
+    assert "states 100000000000 layers, but the files hold only" in found.damage[0]
 
 
 def test_a_third_layer_that_only_the_configuration_knows_is_missing(tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_a_tied_output_head_needs_no_tensor(tmp_path: Path) -> None:
     assert (found.damage, found.notes) == ((), ())
 
 
-def test_a_tied_qwen3_head_is_doubted_for_tensorrt_llm(tmp_path: Path) -> None:
+def test_a_tied_qwen3_head_gets_a_warning_for_tensorrt_llm(tmp_path: Path) -> None:
     settings = config("Qwen3ForCausalLM", tie_word_embeddings=True)
     write_model(tmp_path, settings, qwen3(quantized=False), quantized=False)
     assert "tied to the embedding" in inspected(tmp_path).kinds["tensorrt-llm"].doubts[0]
@@ -331,7 +331,7 @@ def test_fp8_blocks_without_scales_in_any_spelling_are_damaged(tmp_path: Path) -
     assert f"{name}.weight_scale is missing, expected for FP8_BLOCK_SCALES" in damage
 
 
-def test_an_unknown_architecture_is_checked_as_far_as_its_tensors_tell(tmp_path: Path) -> None:
+def test_an_unknown_architecture_is_checked_as_far_as_its_tensors_allow(tmp_path: Path) -> None:
     settings = {"architectures": ["NemotronHForCausalLM"]}
     tensors = nvfp4("backbone.layers.0.mixer.up_proj", 64, 64)
     write_model(tmp_path, settings, tensors, quantized=True)
@@ -353,12 +353,12 @@ def test_a_wrong_exclusion_expression_is_refused(tmp_path: Path) -> None:
     write_model(tmp_path, config(LLAMA), llama(quantized=True), quantized=True)
     stated = NVFP4["quantization"] | {"exclude_modules": ["re:["]}
     write_json(tmp_path / "hf_quant_config.json", {"quantization": stated})
-    with pytest.raises(CheckpointDamaged, match="names modules with a wrong expression"):
+    with pytest.raises(CheckpointDamaged, match="names modules with an invalid expression"):
         inspected(tmp_path)
 
 
 def with_widths(tmp_path: Path, ranks: int, *, intermediate: int) -> list[str]:
-    """Refusals of a Llama with 8 key and value heads, sized only in its headers."""
+    """Refusals of a Llama with 8 key and value heads whose sizes exist only in its headers."""
     heads, hidden = 8, 1024
     settings = config(
         LLAMA,
@@ -393,7 +393,7 @@ def test_widths_that_divide_into_whole_tiles_are_fine(tmp_path: Path, ranks: int
 
 def test_tiles_of_block_scales_that_are_not_full_are_refused(tmp_path: Path) -> None:
     assert with_widths(tmp_path, 4, intermediate=768) == [
-        "gate_proj, up_proj: 192 rows per rank, and TensorRT-LLM's block scales need a multiple "
+        "gate_proj, up_proj: 192 rows per rank, but TensorRT-LLM's block scales need a multiple "
         "of 128"
     ]
     assert with_widths(tmp_path, 2, intermediate=768) == []
@@ -401,12 +401,12 @@ def test_tiles_of_block_scales_that_are_not_full_are_refused(tmp_path: Path) -> 
 
 def test_tiles_along_the_inputs_are_checked_too(tmp_path: Path) -> None:
     assert with_widths(tmp_path, 1, intermediate=1056)[0] == (
-        "down_proj: 1056 columns per rank, and TensorRT-LLM's block scales need a multiple of 64"
+        "down_proj: 1056 columns per rank, but TensorRT-LLM's block scales need a multiple of 64"
     )
 
 
 @pytest.mark.parametrize(
-    ("ranks", "kind", "words"),
+    ("ranks", "kind", "message"),
     [
         (3, "vllm", "tensor parallel 3 does not divide attention heads, 4"),
         (3, "llmapi", "does not divide the key and value heads, 2"),
@@ -416,10 +416,10 @@ def test_tiles_along_the_inputs_are_checked_too(tmp_path: Path) -> None:
     ],
 )
 def test_ranks_that_do_not_fit_are_refused(
-    tmp_path: Path, ranks: int, kind: str, words: str
+    tmp_path: Path, ranks: int, kind: str, message: str
 ) -> None:
     refusals = inspect_llama(tmp_path, {}, ranks).refusals(kind)
-    assert any(words in sentence for sentence in refusals)
+    assert any(message in sentence for sentence in refusals)
 
 
 def test_key_and_value_heads_may_be_repeated_where_the_runtime_does(tmp_path: Path) -> None:
@@ -432,7 +432,7 @@ def test_stacked_projections_with_different_scales_are_refused(tmp_path: Path) -
     assert found.refusals("gguf") == []
 
 
-def test_inputs_that_are_no_multiple_of_64_are_refused_for_gguf(tmp_path: Path) -> None:
+def test_inputs_not_divisible_by_64_are_refused_for_gguf(tmp_path: Path) -> None:
     narrow: Tensors = {}
     for index in range(2):
         mlp = f"model.layers.{index}.mlp"
@@ -440,7 +440,7 @@ def test_inputs_that_are_no_multiple_of_64_are_refused_for_gguf(tmp_path: Path) 
         narrow |= nvfp4(f"{mlp}.down_proj", HIDDEN, 96)
     found = inspect_llama(tmp_path, narrow, intermediate_size=96)
     assert found.damage == ()
-    assert "down_proj has 96 inputs, and llama.cpp's NVFP4 blocks need" in found.refusals("gguf")[0]
+    assert "down_proj has 96 inputs, but llama.cpp's NVFP4 blocks need" in found.refusals("gguf")[0]
 
 
 def test_weight_only_nvfp4_cannot_become_a_tensorrt_llm_engine(tmp_path: Path) -> None:
@@ -480,7 +480,7 @@ STATIC = {"num_bits": 4, "type": "float", "group_size": 16, "dynamic": False}
     ],
 )
 @pytest.mark.parametrize("stated_twice", [True, False])
-def test_input_scales_may_be_missing_where_the_quantization_says_so(
+def test_input_scales_may_be_missing_if_the_quantization_has_none(
     tmp_path: Path, inline: dict[str, Any], stated_twice: bool
 ) -> None:
     tensors = {
@@ -527,7 +527,7 @@ def test_input_scales_that_the_quantization_promises_are_damage_when_missing(
     assert "input_scale and 13 more: is missing" in inspected(tmp_path).damage[0]
 
 
-def test_fp8_layers_need_no_input_scale_where_the_quantization_says_so(tmp_path: Path) -> None:
+def test_fp8_layers_need_no_input_scale_if_the_quantization_has_none(tmp_path: Path) -> None:
     tensors = around()
     for index in range(2):
         for name, value in layer(index, LINEAR | MLP, False).items():
@@ -536,8 +536,8 @@ def test_fp8_layers_need_no_input_scale_where_the_quantization_says_so(tmp_path:
                 tensors[name] = plain(*value[1], dtype="F8_E4M3")
                 tensors[f"{name}_scale"] = number(0.5)
     stated = {"quant_method": "modelopt", "quant_algo": "FP8", "ignore": ["lm_head"]}
-    for said, sound in ((None, False), (True, False), (False, True)):
-        settings = {**stated, **({} if said is None else {"with_input_scale": said})}
+    for stored, sound in ((None, False), (True, False), (False, True)):
+        settings = {**stated, **({} if stored is None else {"with_input_scale": stored})}
         write_model(tmp_path, config(LLAMA, quantization_config=settings), tensors, False)
         assert (inspected(tmp_path).damage == ()) is sound
 
@@ -550,17 +550,17 @@ def test_whether_input_scales_are_stored_is_yes_or_no(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "words"),
+    ("version", "message"),
     [
-        ("0.21.0", "Qwen3ForCausalLM needs TensorRT-LLM 1.0.0 or newer, this is 0.21.0"),
+        ("0.21.0", "Qwen3ForCausalLM needs TensorRT-LLM 1.0.0 or newer, but this is 0.21.0"),
         ("1.0.0rc3", "Qwen3ForCausalLM needs TensorRT-LLM 1.0.0 or newer"),
-        ("1.3.0rc21", "has no engines any more, the last that builds them is 1.3.0rc20"),
-        ("1.3.0", "has no engines any more"),
+        ("1.3.0rc21", "no longer builds engines, the last that does is 1.3.0rc20"),
+        ("1.3.0", "no longer builds engines"),
     ],
 )
-def test_a_tensorrt_llm_that_cannot_build_it_is_refused(version: str, words: str) -> None:
+def test_a_tensorrt_llm_that_cannot_build_it_is_refused(version: str, message: str) -> None:
     refusals = inspected(DEMO, tensorrt_llm=version).refusals("tensorrt-llm")
-    assert words in refusals[0]
+    assert message in refusals[0]
 
 
 @pytest.mark.parametrize("version", ["1.0.0", "1.2.1", "1.3.0rc3", "1.3.0rc20"])
@@ -604,11 +604,11 @@ def test_the_kv_cache_is_counted_at_the_limits() -> None:
 def test_a_context_longer_than_the_models_is_noted() -> None:
     limits = Limits(max_batch_size=1, max_seq_len=5000, max_num_tokens=64)
     assert inspected(DEMO, limits=limits).notes == (
-        "the limits ask for a context of 5000, and the model was made for 4096",
+        "the limits ask for a context of 5000, but the model was made for 4096",
     )
 
 
-def test_the_releases_that_can_build_an_engine_are_said() -> None:
+def test_the_releases_that_can_build_an_engine_are_named() -> None:
     remarks = inspected(DEMO).kinds["tensorrt-llm"].remarks
     assert remarks[0] == "needs TensorRT-LLM 1.0.0 to 1.3.0rc20"
 
@@ -654,7 +654,7 @@ def test_a_20_gb_checkpoint_is_inspected_in_a_second_and_150_mb(tmp_path: Path) 
 def write_sparse_qwen3(
     directory: Path, *, layers: int, hidden: int, heads: int, kv_heads: int, intermediate: int
 ) -> None:
-    """A Qwen3 in four shards whose headers and scales are real and whose weights are holes."""
+    """A Qwen3 in four shards with real headers and scales, and holes for weights."""
     settings = config(
         "Qwen3ForCausalLM",
         hidden_size=hidden,

@@ -1,4 +1,4 @@
-"""A checkpoint directory becomes one value, and its files are the ones an engine is made from."""
+"""A checkpoint directory is read into one value, with the files that a build reads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_the_shipped_checkpoint_is_opened() -> None:
     assert len(checkpoint.tensors) == 139
 
 
-def test_source_files_leave_out_what_no_engine_is_made_from(tmp_path: Path) -> None:
+def test_source_files_exclude_files_that_no_build_reads(tmp_path: Path) -> None:
     shutil.copytree(DEMO, tmp_path, dirs_exist_ok=True)
     for name in ("README.md", "consolidated.safetensors", "pytorch_model.bin", "LICENSE.txt"):
         (tmp_path / name).write_text("")

@@ -1,4 +1,4 @@
-"""A model's checkpoint is found where it was shipped or fetched, or it is said how to get it."""
+"""A model's checkpoint is found where it was shipped or fetched, or the error says how to."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def spec_with(**source: str) -> ModelSpec:
     return replace(find_model("demo"), name="tiny", source=SourceSpec(**source))
 
 
-def test_the_shipped_model_is_beside_its_catalogue(tmp_path: Path) -> None:
+def test_a_shipped_model_is_found_beside_its_catalogue(tmp_path: Path) -> None:
     assert (find_checkpoint(find_model("demo"), tmp_path) / "config.json").is_file()
 
 
-def test_a_pinned_revision_is_the_only_one_meant(tmp_path: Path) -> None:
+def test_only_the_pinned_revision_is_used(tmp_path: Path) -> None:
     fetched_directory(tmp_path, "org/tiny", NEW).mkdir(parents=True)
     pinned = spec_with(repo="org/tiny", revision=OLD)
-    with pytest.raises(NotACheckpoint, match=r"get it with `enginix checkpoint fetch tiny`"):
+    with pytest.raises(NotACheckpoint, match=r"fetch it with `enginix checkpoint fetch tiny`"):
         find_checkpoint(pinned, tmp_path)
     directory = fetched_directory(tmp_path, "org/tiny", OLD)
     directory.mkdir()
@@ -34,7 +34,7 @@ def test_a_pinned_revision_is_the_only_one_meant(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("revision", [None, "main"])
-def test_without_a_commit_the_newest_is_meant(tmp_path: Path, revision: str | None) -> None:
+def test_without_a_commit_the_newest_is_used(tmp_path: Path, revision: str | None) -> None:
     for age, commit in enumerate((NEW, OLD)):
         directory = fetched_directory(tmp_path, "org/tiny", commit)
         directory.mkdir(parents=True)
@@ -45,10 +45,10 @@ def test_without_a_commit_the_newest_is_meant(tmp_path: Path, revision: str | No
     assert find_fetched(tmp_path, "org/tiny", revision) == newest
 
 
-def test_nothing_fetched_is_nothing_found(tmp_path: Path) -> None:
+def test_a_model_that_was_not_fetched_is_not_found(tmp_path: Path) -> None:
     assert find_fetched(tmp_path, "org/tiny", None) is None
 
 
-def test_a_source_that_names_nothing_is_a_mistake_in_the_catalogue(tmp_path: Path) -> None:
+def test_a_source_without_a_location_is_an_error_in_the_catalogue(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match="expected a repo or a directory"):
         find_checkpoint(spec_with(), tmp_path)

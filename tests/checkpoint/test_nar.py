@@ -1,4 +1,4 @@
-"""Our NAR hash is Nix's own."""
+"""Our NAR hash equals Nix's."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_tree_has_the_hash_that_nix_gave_it(tmp_path: Path) -> None:
     assert nar_hash(write_tree(tmp_path / "tree")) == TREE
 
 
-def test_times_and_rights_of_others_do_not_count(tmp_path: Path) -> None:
+def test_times_and_other_users_permissions_do_not_matter(tmp_path: Path) -> None:
     root = write_tree(tmp_path / "tree")
     before = nar_hash(root)
     os.utime(root / "B", (1, 1))
@@ -56,14 +56,14 @@ def test_times_and_rights_of_others_do_not_count(tmp_path: Path) -> None:
     assert nar_hash(root) == before
 
 
-def test_what_nix_cannot_hold_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_nix_cannot_store_is_refused(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as unix:
         unix.bind(str(tmp_path / "socket"))
-        with pytest.raises(CheckpointError, match="is no file, directory or link"):
+        with pytest.raises(CheckpointError, match="is not a file, directory or link"):
             nar_hash(tmp_path)
 
 
-def test_a_missing_directory_is_said(tmp_path: Path) -> None:
+def test_a_missing_directory_is_reported(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="nowhere"):
         nar_hash(tmp_path / "nowhere")
 
@@ -96,7 +96,7 @@ def test_files_that_come_one_by_one_have_the_directorys_hash(names: set[str]) ->
         assert nar.text() == nar_hash(Path(directory))
 
 
-def test_files_in_another_order_would_be_another_hash(tmp_path: Path) -> None:
+def test_files_in_another_order_have_another_hash(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     nar = NarHash()
     nar.add("b", tmp_path / "file")
@@ -104,7 +104,7 @@ def test_files_in_another_order_would_be_another_hash(tmp_path: Path) -> None:
         nar.add("a", tmp_path / "file")
 
 
-def test_a_name_that_does_not_count_does_not_count(tmp_path: Path) -> None:
+def test_ignored_names_do_not_change_the_hash(tmp_path: Path) -> None:
     root = write_tree(tmp_path / "tree")
     (root / ".note").write_text("where it is from")
     assert nar_hash(root, without={".note"}) == TREE

@@ -1,4 +1,4 @@
-"""Every form of stating a quantization ends in one Quantization, or in a sentence about it."""
+"""Every form of stating a quantization is read into one Quantization, or refused."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_the_language_models_part_of_a_multimodal_config_is_read(tmp_path: Path)
     assert read(tmp_path).quantization == Quantization("NVFP4", None, 16)
 
 
-def test_weight_only_nvfp4_is_told_from_nvfp4(tmp_path: Path) -> None:
+def test_weight_only_nvfp4_is_distinguished_from_nvfp4(tmp_path: Path) -> None:
     groups = {"group_0": {"weights": {"num_bits": 4, "type": "float", "group_size": 16}}}
     inline = {"quant_method": "compressed-tensors", "config_groups": groups}
     assert read(stated(tmp_path, inline=inline)).quantization.algo == "W4A16_NVFP4"
@@ -126,7 +126,7 @@ def test_a_quantized_kv_cache_alone_is_kept(tmp_path: Path) -> None:
     assert read(stated(tmp_path, legacy=legacy)) == QuantizationFound(Quantization(None, "FP8"))
 
 
-def test_what_only_one_form_states_is_taken(tmp_path: Path) -> None:
+def test_a_value_stated_by_only_one_form_is_used(tmp_path: Path) -> None:
     legacy = {"quantization": {"quant_algo": "NVFP4", "kv_cache_quant_algo": "FP8"}}
     inline = {"quant_method": "modelopt", "quant_algo": "NVFP4", "ignore": ["lm_head"]}
     found = read(stated(tmp_path, inline=inline, legacy=legacy))
@@ -134,7 +134,7 @@ def test_what_only_one_form_states_is_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         ({"quant_algo": "FP8"}, "about the algorithm: FP8 and NVFP4"),
         ({"kv_cache_quant_algo": "INT8"}, "about the KV cache algorithm: INT8 and FP8"),
@@ -143,12 +143,12 @@ def test_what_only_one_form_states_is_taken(tmp_path: Path) -> None:
     ],
 )
 def test_two_forms_that_contradict_each_other_are_refused(
-    tmp_path: Path, change: dict[str, Any], words: str
+    tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
     nested = json.loads((RECORDINGS / "modelopt-inline-nested/config.json").read_text())
     inline = nested["quantization_config"]
     legacy = {"quantization": inline["quantization"] | change}
-    with pytest.raises(CheckpointDamaged, match=words):
+    with pytest.raises(CheckpointDamaged, match=message):
         read(stated(tmp_path, inline=inline, legacy=legacy))
 
 
@@ -164,12 +164,14 @@ def test_two_forms_that_contradict_each_other_about_a_layer_are_refused(tmp_path
 def test_a_layers_file_with_another_kv_cache_is_refused(tmp_path: Path) -> None:
     legacy = {"quantization": {"quant_algo": "MIXED_PRECISION", "kv_cache_quant_algo": "FP8"}}
     layers = {"kv_cache_quant_algo": "INT8", "quantized_layers": {}}
-    with pytest.raises(CheckpointDamaged, match=r"KV cache is FP8, quant_cfg\.json says INT8"):
+    with pytest.raises(
+        CheckpointDamaged, match=r"KV cache is FP8, quant_cfg\.json that it is INT8"
+    ):
         read(stated(tmp_path, legacy=legacy, layers=layers))
 
 
 @pytest.mark.parametrize(
-    ("inline", "words"),
+    ("inline", "message"),
     [
         ("NVFP4", "quantization_config: expected an object"),
         ({"quant_method": 4}, "expected a name such as 'modelopt', got 4"),
@@ -186,10 +188,8 @@ def test_a_layers_file_with_another_kv_cache_is_refused(tmp_path: Path) -> None:
         ({"quant_method": "fp8", "weight_block_size": [128]}, "expected two sizes"),
     ],
 )
-def test_a_statement_that_makes_no_sense_is_refused(
-    tmp_path: Path, inline: object, words: str
-) -> None:
-    with pytest.raises(CheckpointDamaged, match=words):
+def test_an_invalid_statement_is_refused(tmp_path: Path, inline: object, message: str) -> None:
+    with pytest.raises(CheckpointDamaged, match=message):
         read(stated(tmp_path, inline=inline))
 
 

@@ -1,4 +1,4 @@
-"""A hub that lets nothing more through is waited for, for as long as it says and no less."""
+"""A rate limit is waited out, for at least as long as the hub says."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from enginix.checkpoint.download import Event, fetch_files
 from enginix.checkpoint.listing import Hub, list_files
-from enginix.checkpoint.rate_limit import LONGEST, UNSTATED, SharedWait, read_limit
+from enginix.checkpoint.rate_limit import DEFAULT_WAIT, MAX_WAIT, SharedWait, read_limit
 from enginix.checkpoint.transfer import Retrying
 from enginix.errors import DownloadError
 
@@ -39,12 +39,12 @@ def hub() -> Iterator[FakeHub]:
         ({"RateLimit": '"api";r=0;t=9, "pages";r=7;t=300'}, ("api",), 10),
         ({"RateLimit": '"api";r=0;t=9, "resolvers";r=0;t=44;pk=:x:'}, ("api", "resolvers"), 45),
         ({"RateLimit": '"api";r=0;t=9', "Retry-After": "60"}, ("api",), 60),
-        ({"RateLimit": '"api";r=0;t=99999'}, ("api",), LONGEST + 1),
+        ({"RateLimit": '"api";r=0;t=99999'}, ("api",), MAX_WAIT + 1),
         ({"Retry-After": "17"}, (), 17),
-        ({"Retry-After": "99999"}, (), LONGEST),
-        ({"RateLimit": '"api";r=3;t=9'}, (), UNSTATED),
-        ({"RateLimit": "nonsense;", "Retry-After": "soon"}, (), UNSTATED),
-        ({}, (), UNSTATED),
+        ({"Retry-After": "99999"}, (), MAX_WAIT),
+        ({"RateLimit": '"api";r=3;t=9'}, (), DEFAULT_WAIT),
+        ({"RateLimit": "nonsense;", "Retry-After": "soon"}, (), DEFAULT_WAIT),
+        ({}, (), DEFAULT_WAIT),
     ],
 )
 def test_the_pause_is_what_the_hub_states(
@@ -61,11 +61,11 @@ def test_a_date_in_retry_after_is_a_pause_until_then() -> None:
 
 @given(st.text(), st.text())
 def test_no_header_breaks_the_reader(limit: str, after: str) -> None:
-    assert 0 <= read_limit({"RateLimit": limit, "Retry-After": after}).pause <= LONGEST + 1
+    assert 0 <= read_limit({"RateLimit": limit, "Retry-After": after}).pause <= MAX_WAIT + 1
 
 
 class Fetching:
-    """Fetches in eight pieces over four connections, and never really waits."""
+    """Fetches eight chunks over four connections, and never really waits."""
 
     def __init__(self, hub: FakeHub, directory: Path) -> None:
         self.hub, self.directory = hub, directory
@@ -83,7 +83,7 @@ class Fetching:
             self.directory,
             self.events.append,
             connections=4,
-            piece_size=len(WEIGHTS) // 8,
+            chunk_size=len(WEIGHTS) // 8,
             pause=pause,
         )
 
@@ -100,29 +100,29 @@ async def test_a_file_waits_until_its_limit_has_ended(fetching: Fetching) -> Non
     assert (fetching.directory / "model.safetensors").read_bytes() == WEIGHTS
 
 
-async def test_a_limit_that_all_connections_meet_is_waited_for_once(fetching: Fetching) -> None:
+async def test_a_limit_that_hits_all_connections_is_waited_for_once(fetching: Fetching) -> None:
     fetching.hub.break_next("model.safetensors", *[RESOLVERS] * 4)
     await fetching()
     assert len(fetching.hub.ranges_of("model.safetensors")) <= 8 + 4
-    said = [event for event in fetching.events if isinstance(event, Retrying)]
-    assert len(said) == len(fetching.pauses)
-    assert said[0].why == "the hub's rate limit for resolvers is used up (429)"
+    retries = [event for event in fetching.events if isinstance(event, Retrying)]
+    assert len(retries) == len(fetching.pauses)
+    assert retries[0].why == "the hub's rate limit for resolvers is used up (429)"
 
 
-async def test_all_who_wait_at_once_wait_once() -> None:
-    began, over = asyncio.Event(), asyncio.Event()
+async def test_concurrent_waiters_share_one_wait() -> None:
+    started, over = asyncio.Event(), asyncio.Event()
     pauses: list[float] = []
 
     async def pause(seconds: float) -> None:
         pauses.append(seconds)
-        began.set()
+        started.set()
         await over.wait()
 
     shared = SharedWait(pause)
     async with asyncio.TaskGroup() as tasks:
         waiting = [tasks.create_task(shared.wait(20.0)) for _ in range(4)]
         waiting.append(tasks.create_task(shared.passed()))
-        await began.wait()
+        await started.wait()
         assert not any(task.done() for task in waiting)
         over.set()
     assert pauses == [20.0]
@@ -130,35 +130,35 @@ async def test_all_who_wait_at_once_wait_once() -> None:
 
 
 async def test_a_limit_in_every_window_is_not_the_end(fetching: Fetching) -> None:
-    """Nine windows in which others use up the limit first."""
+    """Nine windows in which other clients use up the limit first."""
     for name in ("model.safetensors", "config.json"):
         fetching.hub.break_next(name, *[RESOLVERS] * 9)
     await fetching()
     assert (fetching.directory / "model.safetensors").read_bytes() == WEIGHTS
 
 
-async def test_a_hub_that_never_lets_through_is_given_up_after_its_windows(
+async def test_a_hub_that_never_admits_a_request_fails_after_its_windows(
     fetching: Fetching,
 ) -> None:
     fetching.hub.break_always("config.json", Fault(status=429))
     with pytest.raises(DownloadError, match=r"rate limit is used up \(429\), 11 times in a row"):
         await fetching()
-    assert sum(fetching.pauses) >= LONGEST
+    assert sum(fetching.pauses) >= MAX_WAIT
 
 
 def test_a_listing_waits_too_and_says_so(hub: FakeHub) -> None:
     hub.down_next = [Fault(status=429, headers={"RateLimit": '"api";r=0;t=55'})] * 2
-    said: list[Retrying] = []
+    retries: list[Retrying] = []
     pauses: list[float] = []
-    found = list_files(Hub(hub.url), "org/tiny", "main", said=said.append, pause=pauses.append)
+    found = list_files(Hub(hub.url), "org/tiny", "main", report=retries.append, pause=pauses.append)
     assert len(found.files) == 2
     assert pauses == [56.0, 56.0]
-    assert said[0] == Retrying(
+    assert retries[0] == Retrying(
         "the listing of org/tiny", "the hub's rate limit for api is used up (429)", 56.0, True
     )
 
 
-def test_a_listing_that_is_never_let_through_ends(hub: FakeHub) -> None:
+def test_a_listing_that_is_never_admitted_fails(hub: FakeHub) -> None:
     hub.down = RESOLVERS
     with pytest.raises(DownloadError, match="answered 429 about org/tiny; try again later"):
         list_files(Hub(hub.url), "org/tiny", "main", pause=lambda _: None)

@@ -1,4 +1,4 @@
-"""Single numbers are read where they lie, in as few reads as their places allow."""
+"""Scales are read in place, in as few reads as their offsets allow."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_numbers_of_every_type_are_read(tmp_path: Path) -> None:
     assert found == {"f32": 0.375, "bf16": 0.375, "f16": 0.375}
 
 
-def test_numbers_far_apart_are_read_without_what_lies_between(tmp_path: Path) -> None:
+def test_numbers_far_apart_are_read_without_the_bytes_between(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     tensors = {"a": number(1.0), "between": plain(5000), "b": number(2.0), "c": number(3.0)}
     path.write_bytes(safetensors(tensors))
@@ -44,7 +44,7 @@ def test_a_file_that_shrinks_meanwhile_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, -0.0, -1.0, float("nan"), float("inf"), float("-inf")])
-def test_what_cannot_scale_is_no_scale(value: float) -> None:
+def test_an_unusable_scale_is_refused(value: float) -> None:
     assert not is_scale(value)
 
 

@@ -1,4 +1,4 @@
-"""A header that is accepted describes its file; everything else is refused in a sentence."""
+"""An accepted header describes its file; any other is refused in one sentence."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_sub_byte_types_are_counted_in_bits(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "message"),
     [
         (b"", "has 0 bytes, expected a safetensors file"),
         (b"abc", "has 3 bytes, expected a safetensors file"),
@@ -84,7 +84,7 @@ def test_sub_byte_types_are_counted_in_bits(tmp_path: Path) -> None:
         ((5000).to_bytes(8, "little") + b"{}", "is truncated: found 10 bytes"),
         (file_of(b'{"a": ', b""), "the header is not JSON"),
         (file_of(b'{"a":' * 60000 + b"1" + b"}" * 60000, b""), "nested too deeply"),
-        (file_of(b'{"a": {}, "a": {}}', b""), "'a' comes twice"),
+        (file_of(b'{"a": {}, "a": {}}', b""), "'a' is repeated"),
         (file_of(b'{"a": "\xff"}', b""), "the header is not JSON"),
         (file_of({"a": 3}, b""), "expected dtype, shape and data_offsets"),
         (file_of({"a\n": {}}, b""), "expected a name of printable characters"),
@@ -92,22 +92,22 @@ def test_sub_byte_types_are_counted_in_bits(tmp_path: Path) -> None:
         (safetensors() + b"x", "has bytes after its last tensor"),
         (changed_header(dtype="F99"), "dtype: expected one of safetensors', got 'F99'"),
         (changed_header(dtype=["F32"]), "dtype: expected one of safetensors'"),
-        (changed_header(shape=[2, 4]), "24 bytes of data, and F32 [2, 4] takes 32"),
+        (changed_header(shape=[2, 4]), "24 bytes of data, but F32 [2, 4] takes 32"),
         (changed_header(shape=[-2, -3]), "shape: expected a list of sizes"),
         (changed_header(shape=[2, True]), "shape: expected a list of sizes"),
         (changed_header(shape=[1] * 33), "shape: expected a list of sizes"),
         (changed_header(shape=[2.0, 3]), "shape: expected a list of sizes"),
         (changed_header(data_offsets=[0]), "data_offsets: expected [start, stop]"),
         (changed_header(data_offsets=[24, 0]), "-24 bytes of data"),
-        (changed_header(data_offsets=[8, 32]), "begins after a gap"),
+        (changed_header(data_offsets=[8, 32]), "starts after a gap"),
         (changed_header(shape=[8], data_offsets=[0, 32]), "overlaps the tensor before it"),
     ],
 )
-def test_a_damaged_file_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
+def test_a_damaged_file_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     write(tmp_path, content)
     with pytest.raises(CheckpointDamaged) as caught:
         read_headers(tmp_path)
-    assert words in str(caught.value)
+    assert message in str(caught.value)
     assert str(tmp_path) in str(caught.value)
 
 
@@ -150,7 +150,7 @@ def test_a_missing_shard_is_named(tmp_path: Path) -> None:
 def test_a_tensor_only_in_the_index_is_named(tmp_path: Path) -> None:
     write(tmp_path, safetensors())
     write_json(tmp_path / INDEX_FILE, {"weight_map": {"c.weight": SINGLE_FILE}})
-    with pytest.raises(CheckpointDamaged, match=r"says that 'c\.weight' is in .* in no shard"):
+    with pytest.raises(CheckpointDamaged, match=r"states that 'c\.weight' is in .* in no shard"):
         read_headers(tmp_path)
 
 
@@ -159,7 +159,7 @@ def test_a_tensor_in_two_shards_is_refused(tmp_path: Path) -> None:
         write(tmp_path, safetensors(), shard)
     weight_map = {"a.weight": "a.safetensors", "b.weight": "b.safetensors"}
     write_json(tmp_path / INDEX_FILE, {"weight_map": weight_map})
-    with pytest.raises(CheckpointDamaged, match=r"is in a\.safetensors and again in b\.safetens"):
+    with pytest.raises(CheckpointDamaged, match=r"is in a\.safetensors and also in b\.safetens"):
         read_headers(tmp_path)
 
 
@@ -172,7 +172,7 @@ def test_one_file_beside_an_index_of_others_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shard", ["../a.safetensors", "/etc/passwd", "", ".", "a\0b", 7])
-def test_an_index_cannot_lead_out_of_the_directory(tmp_path: Path, shard: object) -> None:
+def test_an_index_cannot_name_files_outside_the_directory(tmp_path: Path, shard: object) -> None:
     write_json(tmp_path / INDEX_FILE, {"weight_map": {"a.weight": shard}})
     with pytest.raises(CheckpointDamaged, match="expected a plain file name"):
         read_headers(tmp_path)

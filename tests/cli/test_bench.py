@@ -1,4 +1,4 @@
-"""`enginix bench` refuses what cannot be measured before it measures, and compares files."""
+"""`enginix bench` refuses an impossible benchmark before it starts, and compares files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from enginix.cli.main import main
 from enginix.errors import BackendError, UsageError
 
 
-def test_without_an_address_there_is_nothing_to_measure(
+def test_a_missing_url_is_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["bench"]) == 2
@@ -23,7 +23,7 @@ def test_without_an_address_there_is_nothing_to_measure(
 
 
 @pytest.mark.parametrize(
-    ("words", "why"),
+    ("arguments", "why"),
     [
         (("--concurrency=0",), "expected a whole number above 0, got '0'"),
         (("--concurrency=1,many",), "got 'many'"),
@@ -31,15 +31,15 @@ def test_without_an_address_there_is_nothing_to_measure(
         (("--rate=1", "--concurrency=1"), "not allowed with argument"),
     ],
 )
-def test_a_load_that_is_none_is_refused(
-    words: tuple[str, ...], why: str, capsys: pytest.CaptureFixture[str]
+def test_an_invalid_load_is_refused(
+    arguments: tuple[str, ...], why: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
-        main(["bench", "http://h", *words])
+        main(["bench", "http://h", *arguments])
     assert why in capsys.readouterr().err
 
 
-def test_nobody_listening_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unreachable_server_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "http://127.0.0.1:9"]) == 1
     assert "enginix: no server answers at http://127.0.0.1:9/v1" in capsys.readouterr().err
 

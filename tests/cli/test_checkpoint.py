@@ -1,4 +1,4 @@
-"""`enginix checkpoint inspect` says the verdict first, and scripts can read it."""
+"""`enginix checkpoint inspect` prints the verdict first, and JSON for scripts."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def test_a_repository_that_is_not_here_says_how_to_get_it(
     assert f"get it with `enginix pull {name}`" in capsys.readouterr().err
 
 
-def test_ranks_that_do_not_divide_the_model_are_no_success(
+def test_ranks_that_do_not_divide_the_model_exit_with_1(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["checkpoint", "inspect", "demo", "--tp", "3"]) == 1
     assert "sound, but no engine kind runs it on 3 GPUs" in capsys.readouterr().out
 
 
-def test_damage_comes_first_and_is_no_success(
+def test_damage_is_printed_first_and_exits_with_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(DEMO, tmp_path, dirs_exist_ok=True)
@@ -82,7 +82,7 @@ def test_json_holds_the_same_verdict(capsys: pytest.CaptureFixture[str]) -> None
     assert found["estimate"]["gpu_least"] > 0
 
 
-def test_json_of_what_is_no_checkpoint_is_json_too(
+def test_a_directory_without_a_checkpoint_is_reported_as_json_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["checkpoint", "inspect", str(tmp_path), "--json"]) == 1
@@ -104,7 +104,7 @@ def test_a_truncated_file_is_one_sentence(
     )
 
 
-def test_a_word_that_is_neither_directory_nor_model_offers_the_nearest(
+def test_an_unknown_name_suggests_the_nearest(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["checkpoint", "inspect", "dmo"]) == 1
@@ -118,8 +118,8 @@ def test_ranks_are_at_least_one(ranks: str, capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize(
-    ("size", "words"),
+    ("size", "text"),
     [(0, "0 bytes"), (999, "999 bytes"), (1500, "1.5 kB"), (19_100_000_000, "19.1 GB")],
 )
-def test_sizes_are_for_people(size: int, words: str) -> None:
-    assert human_size(size) == words
+def test_sizes_are_for_people(size: int, text: str) -> None:
+    assert human_size(size) == text

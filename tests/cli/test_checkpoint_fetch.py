@@ -45,9 +45,9 @@ def environment(hub: Hub, tmp_path: Path) -> dict[str, str]:
     }
 
 
-def run(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*ENGINIX, *words], env=environment, capture_output=True, text=True, check=False
+        [*ENGINIX, *arguments], env=environment, capture_output=True, text=True, check=False
     )
 
 
@@ -68,7 +68,7 @@ def test_a_repository_is_fetched_and_its_directory_printed(
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-def test_a_branch_is_said_to_be_unpinned_and_which_commit_it_is(
+def test_a_branch_is_reported_as_unpinned_with_its_commit(
     environment: dict[str, str],
 ) -> None:
     assert run(environment, "fetch", "org/demo").stderr.splitlines()[0] == (
@@ -77,11 +77,11 @@ def test_a_branch_is_said_to_be_unpinned_and_which_commit_it_is(
     )
 
 
-def test_a_commit_is_not_said_to_be_unpinned(environment: dict[str, str]) -> None:
+def test_a_commit_is_not_reported_as_unpinned(environment: dict[str, str]) -> None:
     assert "not pinned" not in run(environment, "fetch", "org/demo", "--revision", COMMIT).stderr
 
 
-def test_a_fetched_directory_says_which_commit_it_is(environment: dict[str, str]) -> None:
+def test_a_fetched_directory_records_its_commit(environment: dict[str, str]) -> None:
     directory = Path(run(environment, "fetch", "org/demo").stdout.strip())
     origin = read_origin(directory)
     assert origin
@@ -91,7 +91,7 @@ def test_a_fetched_directory_says_which_commit_it_is(environment: dict[str, str]
     }
 
 
-def test_files_that_were_fetched_one_by_one_are_all_known(
+def test_files_fetched_one_by_one_are_all_recorded(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     for pattern in ("config.json", "tokenizer.json"):
@@ -101,14 +101,14 @@ def test_files_that_were_fetched_one_by_one_are_all_known(
     assert sorted(origin.files) == ["config.json", "tokenizer.json"]
 
 
-def test_files_only_are_the_repositorys_files_and_nothing_else(
+def test_files_only_adds_nothing_to_the_repositorys_files(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     run(environment, "fetch", "org/demo", "--files-only", "--out", str(tmp_path / "out"))
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == FILES
 
 
-def test_a_damaged_record_of_the_commit_is_written_anew(
+def test_a_damaged_record_of_the_commit_is_rewritten(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     run(environment, "fetch", "org/demo", "--out", str(tmp_path / "out"))
@@ -124,7 +124,7 @@ def test_a_limited_listing_says_how_long_it_waits(hub: Hub, environment: dict[st
     done = run(environment, "fetch", "org/demo")
     assert done.returncode == 0
     assert done.stderr.splitlines()[0] == (
-        "the listing of org/demo: the hub's rate limit for api is used up (429); again in 1 s"
+        "the listing of org/demo: the hub's rate limit for api is used up (429); retrying in 1 s"
     )
 
 
@@ -155,17 +155,19 @@ def test_kill_9_in_the_middle_costs_no_byte(
     assert done.returncode == 0
     assert hub.ranges_of("model.safetensors") == [(20_000_000, len(BIG) - 1)]
     assert (out / "model.safetensors").read_bytes() == BIG
-    assert "20.0 MB of them here already" in done.stderr
+    assert "20.0 MB of them already here" in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir() if "out" in path.name) == ["out"]
 
 
 def count_in(journal: Path) -> int:
-    """How far the journal says its only piece has come; none before there is one."""
+    """Bytes that the journal records for its only chunk; 0 before the journal exists."""
     content = journal.read_bytes() if journal.exists() else b""
     return int.from_bytes(content[32:40], "little")
 
 
-def test_control_c_says_how_to_go_on(hub: Hub, environment: dict[str, str], tmp_path: Path) -> None:
+def test_control_c_says_how_to_resume(
+    hub: Hub, environment: dict[str, str], tmp_path: Path
+) -> None:
     hub.break_next("model.safetensors", Fault(silent_after=1000))
     command = [*ENGINIX, "fetch", "org/big", "--out", str(tmp_path / "out")]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as child:
@@ -191,7 +193,7 @@ def test_a_terminal_gets_a_bar_with_rate_and_time(
 
 
 def read_all(terminal: int) -> str:
-    """What was written to a terminal whose other end is closed; Linux says EIO at its end."""
+    """Everything written to a terminal whose other end is closed; Linux reports EIO at the end."""
     shown = b""
     while True:
         try:
@@ -216,7 +218,7 @@ def test_offline_without_the_files_says_so(environment: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "status", "message"),
+    ("arguments", "status", "message"),
     [
         (["org/none"], 1, "there is no model repository org/none"),
         (["org/demo", "--revision", "v9"], 1, "org/demo has no revision 'v9'"),
@@ -226,9 +228,9 @@ def test_offline_without_the_files_says_so(environment: dict[str, str]) -> None:
     ],
 )
 def test_what_cannot_be_fetched_is_one_sentence(
-    environment: dict[str, str], tmp_path: Path, words: list[str], status: int, message: str
+    environment: dict[str, str], tmp_path: Path, arguments: list[str], status: int, message: str
 ) -> None:
-    done = run(environment, "fetch", *words)
+    done = run(environment, "fetch", *arguments)
     assert done.returncode == status
     assert message in done.stderr
     assert done.stderr.count("\n") == 1

@@ -37,7 +37,7 @@ def hub() -> Iterator[Hub]:
 
 @pytest.fixture(autouse=True)
 def environment(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Without a token, so that a gated repository stays closed.
+    # Without a token, so that the gated repository is refused.
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setenv("HF_ENDPOINT", hub.url)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
@@ -85,14 +85,14 @@ class Lock:
     def __init__(self, catalog: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.catalog, self._capsys = catalog, capsys
 
-    def __call__(self, *words: str) -> Done:
-        status = main(["checkpoint", "lock", *words, "--catalog", str(self.catalog)])
-        said = self._capsys.readouterr()
-        return Done(status, said.out, said.err)
+    def __call__(self, *arguments: str) -> Done:
+        status = main(["checkpoint", "lock", *arguments, "--catalog", str(self.catalog)])
+        output = self._capsys.readouterr()
+        return Done(status, output.out, output.err)
 
-    def start(self, *words: str) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         enginix = [sys.executable, "-m", "enginix", "checkpoint", "lock"]
-        return subprocess.Popen([*enginix, *words, "--catalog", str(self.catalog)])
+        return subprocess.Popen([*enginix, *arguments, "--catalog", str(self.catalog)])
 
     def source(self, name: str) -> SourceSpec:
         return load_model(self.catalog / f"{name}.toml").source
@@ -132,7 +132,7 @@ def test_lock_of_a_shipped_model_is_a_mistake(lock: Lock) -> None:
 
 
 @pytest.mark.parametrize("keep", [[], ["--no-keep"]])
-def test_all_locks_what_it_can_and_says_what_to_do_about_the_rest(
+def test_all_locks_what_it_can_and_explains_the_rest(
     lock: Lock, expected: str, keep: list[str]
 ) -> None:
     before = lock.texts()
@@ -197,7 +197,7 @@ def test_update_moves_only_what_has_moved(lock: Lock, hub: Hub, expected: str) -
     assert not [request for request in hub.requests if "org/small/resolve" in request.path]
 
 
-def test_without_keeping_nothing_is_left_on_the_disk(
+def test_without_keep_nothing_is_left_on_the_disk(
     lock: Lock, hub: Hub, tmp_path: Path, expected: str
 ) -> None:
     hub.break_next("model.safetensors", Fault(drop_after=100), Fault(corrupt=True))
@@ -221,7 +221,7 @@ def test_without_a_network_it_is_one_sentence_and_nothing_changes(
 
 
 @pytest.mark.parametrize("keep", [[], ["--no-keep"]])
-def test_kill_9_leaves_whole_entries_and_the_next_run_finishes(
+def test_kill_9_leaves_complete_entries_and_the_next_run_finishes(
     lock: Lock, hub: Hub, tmp_path: Path, expected: str, keep: list[str]
 ) -> None:
     before = lock.texts()
@@ -237,7 +237,7 @@ def test_kill_9_leaves_whole_entries_and_the_next_run_finishes(
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         ([], "expected the NAME of a catalogue model or --all"),
         (["tiny", "--all"], "expected the NAME of a catalogue model or --all"),
@@ -247,9 +247,9 @@ def test_kill_9_leaves_whole_entries_and_the_next_run_finishes(
     ],
 )
 def test_options_that_contradict_each_other_are_refused(
-    lock: Lock, hub: Hub, words: list[str], message: str
+    lock: Lock, hub: Hub, arguments: list[str], message: str
 ) -> None:
-    done = lock(*words)
+    done = lock(*arguments)
     assert done.returncode == 2
     assert message in done.stderr
     assert hub.requests == []

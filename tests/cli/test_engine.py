@@ -1,4 +1,4 @@
-"""`enginix engine` as people use it: what it prints, what it refuses, and what it leaves behind."""
+"""`enginix engine` end to end: its output, its errors, and the files it leaves behind."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Enginix = Callable[..., int]
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty ENGINIX_HOME, so without a runtime."""
+    """An empty ENGINIX_HOME, which has no runtime."""
     monkeypatch.setenv("ENGINIX_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("ENGINIX_RUNTIME_TRITON_CPU", raising=False)
     return tmp_path / "home"
@@ -34,7 +34,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def enginix(home: Path) -> Enginix:
     """enginix("build", ...) -> the exit status of `enginix engine build ...`."""
-    return lambda *words: main(["engine", *map(str, words)])
+    return lambda *arguments: main(["engine", *map(str, arguments)])
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def left_in(directory: Path) -> set[str]:
     return {path.name for path in directory.iterdir()} - {"checkpoint", "home"}
 
 
-def test_the_demo_engine_is_built_in_a_line_for_each_stage(
+def test_the_demo_build_prints_one_line_per_stage(
     enginix: Enginix, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert enginix("build", "demo", "--out", tmp_path / "out") == 0
@@ -58,7 +58,7 @@ def test_the_demo_engine_is_built_in_a_line_for_each_stage(
     assert lines[-1] == f"{tmp_path / 'out'}: demo, kind gguf, 2.6 MB"
 
 
-def test_an_engine_of_the_catalogue_has_its_own_place(enginix: Enginix, home: Path) -> None:
+def test_a_catalogue_engine_has_a_default_directory(enginix: Enginix, home: Path) -> None:
     assert enginix("build", "demo") == 0
 
     assert (home / "engines" / "demo" / "manifest.json").exists()
@@ -74,10 +74,10 @@ def test_an_engine_is_shown_verified_and_made_again_by_its_name(
     assert enginix("verify", "demo") == 0
     assert f"{home}/engines/demo: demo, kind gguf" in capsys.readouterr().out
     assert enginix("rebuild", "demo", "--replace") == 0
-    assert "demo again" in capsys.readouterr().out
+    assert "rebuilt demo" in capsys.readouterr().out
 
 
-def test_a_checkpoints_engine_has_the_name_it_is_given(
+def test_an_engine_gets_the_name_from_the_option(
     enginix: Enginix, checkpoint: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -88,7 +88,7 @@ def test_a_checkpoints_engine_has_the_name_it_is_given(
     assert b"general.name" in (out / "model.gguf").read_bytes()[:2000]
 
 
-def test_a_checkpoint_without_a_name_is_called_after_its_type_not_its_directory(
+def test_an_unnamed_engine_is_named_after_its_model_type_not_its_directory(
     enginix: Enginix, checkpoint: Path, tmp_path: Path
 ) -> None:
     assert enginix("build", "--checkpoint", checkpoint, "--out", tmp_path / "out") == 0
@@ -105,7 +105,7 @@ def test_limits_can_be_given(enginix: Enginix, checkpoint: Path, tmp_path: Path)
     assert (found["max_batch_size"], found["max_seq_len"]) == (2, 1024)
 
 
-def test_an_existing_output_is_kept_unless_it_may_be_replaced(
+def test_an_existing_output_is_kept_without_replace(
     enginix: Enginix, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert enginix("build", "demo", "--out", tmp_path / "out") == 0
@@ -160,11 +160,11 @@ def quantized_as(algo: str) -> Callable[[Path], None]:
 
 
 @pytest.mark.parametrize(
-    ("damage", "words"),
+    ("damage", "message"),
     [
         (without("config.json"), "holds no config.json"),
         (without("model.safetensors"), "holds no weights"),
-        (without_any_tokenizer, "holds no tokenizer.json, nor what one is made from"),
+        (without_any_tokenizer, "holds no tokenizer.json, nor a file to make one from"),
         (cut_weights, "is truncated"),
         (flip_header, "model.safetensors"),
         (flip_length, "model.safetensors"),
@@ -181,9 +181,9 @@ def quantized_as(algo: str) -> Callable[[Path], None]:
         (says("config.json", num_hidden_layers=None), "num_hidden_layers"),
     ],
 )
-def test_what_is_no_good_checkpoint_is_refused_in_one_line(
+def test_a_bad_checkpoint_is_refused_in_one_line(
     damage: Callable[[Path], None],
-    words: str,
+    message: str,
     enginix: Enginix,
     checkpoint: Path,
     tmp_path: Path,
@@ -196,11 +196,11 @@ def test_what_is_no_good_checkpoint_is_refused_in_one_line(
     error = capsys.readouterr().err
     assert error.startswith("enginix: ")
     assert error.count("\n") == 1
-    assert words in error
+    assert message in error
     assert left_in(tmp_path) == set()
 
 
-def test_an_input_dimension_that_is_no_multiple_of_64_is_refused(
+def test_an_input_dimension_not_divisible_by_64_is_refused(
     enginix: Enginix, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     odd = make_checkpoint(tmp_path / "checkpoint", Shape(intermediate=208))
@@ -211,27 +211,27 @@ def test_an_input_dimension_that_is_no_multiple_of_64_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("words", "sentence"),
+    ("arguments", "sentence"),
     [
         ((), "nothing to build; name a model of the catalogue"),
-        (("demo", "--name", "x"), "demo has its name from the catalogue; leave out --name"),
+        (("demo", "--name", "x"), "the catalogue already names demo; leave out --name"),
         (("demo", "--max-seq-len", "0"), "--max-seq-len: expected at least 1, got 0"),
-        (("--checkpoint", DEMO), "a checkpoint needs a place for its engine; add --out"),
+        (("--checkpoint", DEMO), "no directory was given for the engine; add --out"),
         (("--checkpoint", DEMO, "--name", "../up", "--out", "x"), "--name: expected letters"),
     ],
 )
-def test_a_command_that_makes_no_sense_is_refused(
-    words: tuple[object, ...],
+def test_contradictory_options_are_refused(
+    arguments: tuple[object, ...],
     sentence: str,
     enginix: Enginix,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert enginix("build", *words) == 2
+    assert enginix("build", *arguments) == 2
 
     assert sentence in capsys.readouterr().err
 
 
-def test_a_model_nobody_knows_is_refused_with_the_nearest(
+def test_an_unknown_model_is_refused_and_the_nearest_is_suggested(
     enginix: Enginix, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert enginix("build", "dmeo") == 1
@@ -239,7 +239,7 @@ def test_a_model_nobody_knows_is_refused_with_the_nearest(
     assert "no model named 'dmeo' in the catalogue; did you mean demo?" in capsys.readouterr().err
 
 
-def test_a_runtime_that_was_named_and_is_not_there_is_refused(
+def test_a_named_runtime_that_does_not_exist_is_refused(
     enginix: Enginix,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -252,13 +252,11 @@ def test_a_runtime_that_was_named_and_is_not_there_is_refused(
     assert "nowhere holds no runtime of kind triton-cpu" in capsys.readouterr().err
 
 
-def command(*words: object) -> list[str]:
-    return [sys.executable, "-m", "enginix", "engine", *map(str, words)]
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "enginix", "engine", *map(str, arguments)]
 
 
-def test_a_file_that_may_not_grow_further_is_reported_and_removed(
-    home: Path, tmp_path: Path
-) -> None:
+def test_a_file_at_the_size_limit_is_reported_and_removed(home: Path, tmp_path: Path) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
 
@@ -277,7 +275,7 @@ def test_a_file_that_may_not_grow_further_is_reported_and_removed(
 
 
 class BusyBuild:
-    """A build of the demo in its check, which never ends: the runtime's python is a sleeper."""
+    """A build of the demo that hangs in its check: the runtime's python only sleeps."""
 
     def __init__(self, directory: Path) -> None:
         self.out = directory / "out"
@@ -293,30 +291,30 @@ class BusyBuild:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
-            # Under `nohup` the tests ignore it, and so would every program they start.
+            # Under `nohup` the tests ignore SIGHUP, and so would every program they start.
             preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
         )
-        # Opens when the sleeper is there to write.
+        # Opens once the sleeper has opened the other end.
         self.sleeper = int(fifo.read_text())
         self._gone = os.pidfd_open(self.sleeper)
         fifo.unlink()
         shutil.rmtree(directory / "runtime")
 
     def end(self, number: signal.Signals) -> str:
-        """Send the signal and wait; what was said on stderr."""
+        """Send the signal, wait for the end, and return stderr."""
         self.process.send_signal(number)
         _, errors = self.process.communicate()
         return errors
 
     def close(self) -> None:
-        """End it, whatever became of the test."""
+        """End the build, however the test ended."""
         if self.process.poll() is None:
             self.process.kill()
             self.process.communicate()
         os.close(self._gone)
 
     def sleeper_is_gone(self, patience: float = 10.0) -> bool:
-        """Wait for the end of the sleeper."""
+        """Wait until the sleeper has ended."""
         return bool(select.select([self._gone], [], [], patience)[0])
 
 
@@ -328,7 +326,7 @@ def begin(home: Path, tmp_path: Path) -> Iterator[Callable[[], BusyBuild]]:
 
 @contextmanager
 def ignored(number: signal.Signals) -> Iterator[None]:
-    """By this process, and so by those that it starts."""
+    """Ignore a signal in this process and so in those that it starts."""
     before = signal.signal(number, signal.SIG_IGN)
     try:
         yield
@@ -339,7 +337,7 @@ def ignored(number: signal.Signals) -> Iterator[None]:
 def test_a_build_in_the_background_of_a_script_can_be_terminated(
     begin: Callable[[], BusyBuild], tmp_path: Path
 ) -> None:
-    # Such a shell starts it with SIGINT ignored.
+    # A shell without job control starts background jobs with SIGINT ignored.
     with ignored(signal.SIGINT):
         build = begin()
 
@@ -352,10 +350,10 @@ def test_a_build_in_the_background_of_a_script_can_be_terminated(
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
-def test_a_build_that_is_ended_leaves_nothing_behind(
+def test_a_terminated_build_leaves_nothing_behind(
     number: signal.Signals, status: int, begin: Callable[[], BusyBuild], tmp_path: Path
 ) -> None:
-    # As under `nohup`, which the tests may be run with.
+    # The tests may themselves run under `nohup`.
     with ignored(signal.SIGHUP):
         build = begin()
 
@@ -367,7 +365,7 @@ def test_a_build_that_is_ended_leaves_nothing_behind(
     assert left_in(tmp_path) == set()
 
 
-def test_a_build_that_was_killed_is_made_again(
+def test_a_killed_build_can_be_repeated(
     enginix: Enginix, begin: Callable[[], BusyBuild], tmp_path: Path
 ) -> None:
     build = begin()
@@ -381,7 +379,7 @@ def test_a_build_that_was_killed_is_made_again(
     assert enginix("verify", tmp_path / "out") == 0
 
 
-def test_a_second_build_of_one_output_is_refused_and_the_first_goes_on(
+def test_a_second_build_of_one_output_is_refused_and_the_first_continues(
     enginix: Enginix,
     begin: Callable[[], BusyBuild],
     tmp_path: Path,
@@ -394,7 +392,7 @@ def test_a_second_build_of_one_output_is_refused_and_the_first_goes_on(
     build.end(signal.SIGTERM)
 
 
-def test_verify_tells_what_it_looked_at(
+def test_verify_prints_what_it_checked(
     enginix: Enginix, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     enginix("build", "demo", "--out", tmp_path / "out")
@@ -417,7 +415,7 @@ def test_verify_refuses_a_damaged_engine_in_one_line(
     assert "model.gguf has 1000 bytes, the manifest promises" in capsys.readouterr().err
 
 
-def test_verify_with_answers_needs_a_runtime(
+def test_verify_run_needs_a_runtime(
     enginix: Enginix, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     enginix("build", "demo", "--out", tmp_path / "out")
@@ -427,7 +425,7 @@ def test_verify_with_answers_needs_a_runtime(
     assert "enginix setup triton-cpu" in capsys.readouterr().err
 
 
-def test_show_is_for_people(
+def test_show_prints_text_for_people(
     enginix: Enginix, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     enginix("build", "demo", "--out", tmp_path / "out")
@@ -440,7 +438,7 @@ def test_show_is_for_people(
     assert "16 requests at a time, 4096 tokens each" in shown
 
 
-def test_show_is_for_programs(
+def test_show_prints_json_for_scripts(
     enginix: Enginix, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     enginix("build", "demo", "--out", tmp_path / "out")
@@ -452,7 +450,7 @@ def test_show_is_for_programs(
     assert json.loads(capsys.readouterr().out) == written
 
 
-def test_show_says_what_is_not_as_promised(
+def test_show_reports_what_differs_from_the_manifest(
     enginix: Enginix, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     enginix("build", "demo", "--out", tmp_path / "out")
@@ -463,7 +461,7 @@ def test_show_says_what_is_not_as_promised(
     assert "Not as promised: " in capsys.readouterr().out
 
 
-def test_what_is_no_engine_is_not_shown(
+def test_a_directory_without_an_engine_is_not_shown(
     enginix: Enginix, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert enginix("show", tmp_path) == 1
@@ -485,7 +483,7 @@ def test_the_demo_engine_is_the_same_with_and_without_its_runtime(
 
 
 @pytest.mark.triton
-def test_a_checkpoints_answers_are_recorded_and_given_again(
+def test_a_checkpoints_answers_are_recorded_and_reproduced(
     enginix: Enginix,
     checkpoint: Path,
     tmp_path: Path,

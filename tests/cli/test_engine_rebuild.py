@@ -1,4 +1,4 @@
-"""`enginix engine rebuild`: the same engine from nothing but its manifest, or nothing at all."""
+"""`enginix engine rebuild` makes the same engine from its manifest alone, or nothing."""
 
 from __future__ import annotations
 
@@ -49,17 +49,17 @@ def surroundings(tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.fixture
 def enginix(capsys: pytest.CaptureFixture[str]) -> Enginix:
-    def run(*words: str | Path) -> Done:
-        status = main(list(map(str, words)))
-        said = capsys.readouterr()
-        return Done(status, said.out, said.err)
+    def run(*arguments: str | Path) -> Done:
+        status = main(list(map(str, arguments)))
+        output = capsys.readouterr()
+        return Done(status, output.out, output.err)
 
     return run
 
 
 @pytest.fixture
 def rebuild(enginix: Enginix) -> Enginix:
-    return lambda *words: enginix("engine", "rebuild", *words)
+    return lambda *arguments: enginix("engine", "rebuild", *arguments)
 
 
 def contents(directory: Path) -> dict[str, bytes]:
@@ -71,33 +71,33 @@ def contents(directory: Path) -> dict[str, bytes]:
 
 
 def change(engine: Path, **values: object) -> None:
-    """Other values in an engine's manifest; a None takes the key away."""
+    """Change values in an engine's manifest; None removes the key."""
     path = engine / "manifest.json"
     data = json.loads(path.read_text()) | values
     path.write_text(json.dumps({key: value for key, value in data.items() if value is not None}))
 
 
-def from_the_hub(enginix: Enginix, *words: str) -> Path:
-    """./engine of org/demo, as if on another machine: nothing of it is left on this one."""
+def from_the_hub(enginix: Enginix, *arguments: str) -> Path:
+    """./engine of org/demo, as if built elsewhere: its checkpoint is not on this machine."""
     fetched = Path(enginix("checkpoint", "fetch", "org/demo").out.strip())
     done = enginix(
-        "engine", "build", "--checkpoint", fetched, "--name", "mine", "--out", "engine", *words
+        "engine", "build", "--checkpoint", fetched, "--name", "mine", "--out", "engine", *arguments
     )
     assert done.status == 0, done.err
     shutil.rmtree("home")
     return Path("engine")
 
 
-def test_a_shipped_models_engine_comes_out_byte_for_byte(
+def test_a_shipped_models_engine_is_reproduced_byte_for_byte(
     enginix: Enginix, rebuild: Enginix
 ) -> None:
     assert enginix("engine", "build", "demo", "--out", "engine").status == 0
     done = rebuild("engine", "--out", "again")
     assert done.status == 0, done.err
     assert contents(Path("again")) == contents(Path("engine"))
-    assert done.err == "enginix and what it builds with are as they were\n"
+    assert done.err == "all versions are the recorded ones\n"
     assert done.out.splitlines()[-1] == (
-        "again: demo again, 6 of 6 files byte for byte; manifest.json too"
+        "again: rebuilt demo, 6 of 6 files are identical; manifest.json is identical"
     )
 
 
@@ -124,7 +124,7 @@ def test_the_engine_goes_where_a_build_would_put_it(enginix: Enginix, rebuild: E
     assert rebuild("engine", "--replace").status == 0
 
 
-def test_what_was_fetched_before_is_not_fetched_again(
+def test_an_already_fetched_source_is_not_fetched_again(
     enginix: Enginix, rebuild: Enginix, hub: Hub
 ) -> None:
     from_the_hub(enginix)
@@ -138,37 +138,48 @@ def test_the_recorded_command_builds_the_same_model(enginix: Enginix) -> None:
     from_the_hub(enginix, "--max-seq-len", "512")
     recipe = json.loads(Path("engine/manifest.json").read_text())["recipe"]
     assert recipe["libraries"].keys() == {"gguf"}
-    words = [str(DEMO) if word == "CHECKPOINT" else word for word in recipe["command"]]
-    assert enginix(*words[1:], "--out", "again").status == 0
+    arguments = [str(DEMO) if word == "CHECKPOINT" else word for word in recipe["command"]]
+    assert enginix(*arguments[1:], "--out", "again").status == 0
     one, other = contents(Path("engine")), contents(Path("again"))
     del one["manifest.json"], other["manifest.json"]
     assert one == other
 
 
-def test_no_manifest_holds_a_path_of_the_machine(enginix: Enginix, tmp_path: Path) -> None:
+def test_no_manifest_contains_a_path_of_this_machine(enginix: Enginix, tmp_path: Path) -> None:
     from_the_hub(enginix)
     text = Path("engine/manifest.json").read_text()
     assert str(tmp_path) not in text
     assert '"/' not in text
 
 
-def test_a_local_checkpoint_is_named(enginix: Enginix, rebuild: Enginix, tmp_path: Path) -> None:
+def test_a_local_checkpoint_must_be_named(
+    enginix: Enginix, rebuild: Enginix, tmp_path: Path
+) -> None:
     checkpoint = make_checkpoint(tmp_path / "checkpoint", Shape(layers=1))
-    words = ("engine", "build", "--checkpoint", checkpoint, "--name", "local", "--out", "engine")
-    assert enginix(*words).status == 0
+    arguments = (
+        "engine",
+        "build",
+        "--checkpoint",
+        checkpoint,
+        "--name",
+        "local",
+        "--out",
+        "engine",
+    )
+    assert enginix(*arguments).status == 0
     done = rebuild("engine", "--out", "again")
     assert done.status == 1
-    assert "name the one that holds its source files with --checkpoint DIR" in done.err
+    assert "name the directory of its source files with --checkpoint DIR" in done.err
     moved = checkpoint.rename(tmp_path / "moved")
     assert rebuild("engine", "--out", "again", "--checkpoint", moved).status == 0
     assert contents(Path("again")) == contents(Path("engine"))
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
-def test_a_source_that_changed_upstream_is_found_and_expected(
+def test_a_source_that_changed_upstream_is_reported_with_both_hashes(
     enginix: Enginix, rebuild: Enginix, hub: Hub, name: str
 ) -> None:
-    """The same commit with other bytes: a rewritten history, or a hub that is not the hub."""
+    """The same commit with other bytes: a rewritten history, or a false hub."""
     from_the_hub(enginix)
     changed = FILES[name] + b" "
     hub.repos["org/demo"].files[name] = changed
@@ -180,7 +191,7 @@ def test_a_source_that_changed_upstream_is_found_and_expected(
     assert done.err.splitlines()[-1].startswith("enginix: ")
     assert not Path("again").exists()
     if name == "model.safetensors":
-        # The hub's own hash of it is known before a byte of it is.
+        # The hub's listing has the hash before any byte is fetched.
         assert not [request for request in hub.requests if "resolve" in request.path]
         assert not Path("home").exists()
 
@@ -189,9 +200,7 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def test_a_file_that_is_gone_upstream_is_named(
-    enginix: Enginix, rebuild: Enginix, hub: Hub
-) -> None:
+def test_a_file_missing_upstream_is_named(enginix: Enginix, rebuild: Enginix, hub: Hub) -> None:
     from_the_hub(enginix)
     del hub.repos["org/demo"].files["tokenizer_config.json"]
     done = rebuild("engine", "--out", "again")
@@ -200,9 +209,7 @@ def test_a_file_that_is_gone_upstream_is_named(
     assert not Path("home").exists()
 
 
-def test_a_commit_that_is_gone_upstream_is_named(
-    enginix: Enginix, rebuild: Enginix, hub: Hub
-) -> None:
+def test_a_commit_missing_upstream_is_named(enginix: Enginix, rebuild: Enginix, hub: Hub) -> None:
     from_the_hub(enginix)
     hub.repos["org/demo"].revision = "f" * 40
     done = rebuild("engine", "--out", "again")
@@ -222,7 +229,7 @@ def test_without_a_network_it_is_one_sentence_and_nothing_is_left(
 
 
 @pytest.mark.parametrize("extra", ["tokenizer.model", "chat_template.json"])
-def test_a_file_more_in_the_source_is_refused(
+def test_an_extra_file_in_the_source_is_refused(
     enginix: Enginix, rebuild: Enginix, tmp_path: Path, extra: str
 ) -> None:
     assert enginix("engine", "build", "demo", "--out", "engine").status == 0
@@ -230,12 +237,10 @@ def test_a_file_more_in_the_source_is_refused(
     Path("copy", extra).write_text("{}")
     done = rebuild("engine", "--out", "again", "--checkpoint", tmp_path / "copy")
     assert done.status == 1
-    assert f"copy/{extra} is none of the files that the engine was made from" in done.err
+    assert f"copy/{extra} is not one of the files that the engine was made from" in done.err
 
 
-def test_an_engine_that_comes_out_otherwise_is_not_put_in_place(
-    enginix: Enginix, rebuild: Enginix
-) -> None:
+def test_an_engine_that_differs_is_not_put_in_place(enginix: Enginix, rebuild: Enginix) -> None:
     assert enginix("engine", "build", "demo", "--out", "engine").status == 0
     change(Path("engine"), sha256={"model.gguf": "0" * 64})
     done = rebuild("engine", "--out", "again")
@@ -245,7 +250,7 @@ def test_an_engine_that_comes_out_otherwise_is_not_put_in_place(
     assert sorted(path.name for path in Path().iterdir()) == ["engine"]
 
 
-def test_other_versions_are_said_before_the_build(enginix: Enginix, rebuild: Enginix) -> None:
+def test_other_versions_are_printed_before_the_build(enginix: Enginix, rebuild: Enginix) -> None:
     assert enginix("engine", "build", "demo", "--out", "engine").status == 0
     data = json.loads(Path("engine/manifest.json").read_text())
     data["built_with"]["enginix"] = "0.0.9"
@@ -253,7 +258,7 @@ def test_other_versions_are_said_before_the_build(enginix: Enginix, rebuild: Eng
     change(Path("engine"), **data)
     done = rebuild("engine", "--out", "again")
     assert done.status == 0
-    assert done.err.startswith("not as it was: enginix 0.0.9 then, 0.1.0 now; gguf 0.1 then, ")
+    assert done.err.startswith("versions differ: enginix 0.0.9 then, 0.1.0 now; gguf 0.1 then, ")
     assert done.out.splitlines()[-1].endswith("manifest.json differs in built_with, recipe")
 
 
@@ -264,7 +269,7 @@ def test_an_older_manifest_is_rebuilt_and_compared_with_its_engine(
     change(Path("engine"), sha256=None, recipe=None)
     assert enginix("engine", "verify", "engine").status == 0
     done = rebuild("engine", "--out", "again")
-    assert "6 of 6 files byte for byte; manifest.json differs in sha256, recipe" in done.out
+    assert "6 of 6 files are identical; manifest.json differs in sha256, recipe" in done.out
     with Path("engine/model.gguf").open("r+b") as file:
         file.seek(-1, 2)
         file.write(b"?")
@@ -280,28 +285,30 @@ def test_an_older_manifest_alone_is_compared_by_sizes_and_says_so(
     change(Path("engine"), sha256=None, recipe=None)
     done = rebuild("engine/manifest.json", "--out", "again")
     assert done.status == 0
-    assert "6 files by their sizes, all that this older manifest records" in done.out
+    assert "6 files have the same size (this older manifest has no hashes)" in done.out
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "message"),
     [
         (None, "missing is not an enginix engine: it does not exist"),
         ("{", "is not JSON"),
         ('{"schema_version": 2}', "this enginix reads 1"),
     ],
 )
-def test_what_is_no_manifest_is_refused(rebuild: Enginix, content: str | None, words: str) -> None:
+def test_an_invalid_manifest_is_refused(
+    rebuild: Enginix, content: str | None, message: str
+) -> None:
     if content is not None:
         Path("missing").write_text(content)
     done = rebuild("./missing", "--out", "again")
     assert done.status == 1
-    assert words in done.err
+    assert message in done.err
     assert "Traceback" not in done.err
     assert not Path("again").exists()
 
 
-def test_a_name_that_leads_elsewhere_is_refused(enginix: Enginix, rebuild: Enginix) -> None:
+def test_a_name_that_is_a_path_is_refused(enginix: Enginix, rebuild: Enginix) -> None:
     assert enginix("engine", "build", "demo", "--out", "engine").status == 0
     change(Path("engine"), name="../../elsewhere")
     done = rebuild("engine")
@@ -309,7 +316,7 @@ def test_a_name_that_leads_elsewhere_is_refused(enginix: Enginix, rebuild: Engin
     assert "expected letters, digits" in done.err
 
 
-def test_an_engine_that_was_taken_in_cannot_be_rebuilt(enginix: Enginix, rebuild: Enginix) -> None:
+def test_an_adopted_engine_cannot_be_rebuilt(enginix: Enginix, rebuild: Enginix) -> None:
     assert enginix("engine", "build", "demo", "--out", "engine").status == 0
     change(Path("engine"), source={"repo": None, "revision": None, "files": {}})
     done = rebuild("engine", "--out", "again")
@@ -355,7 +362,7 @@ def recipe_of(engine: Path) -> dict[str, dict[str, str]]:
     return found
 
 
-def test_tensorrt_llms_rank_checkpoint_is_the_same_again(
+def test_tensorrt_llms_rank_checkpoint_is_reproduced(
     trtllm: Path, rebuild: Enginix, checkpoint: Path
 ) -> None:
     manifest = trtllm / "manifest.json"
@@ -371,11 +378,11 @@ def test_tensorrt_llms_rank_checkpoint_is_the_same_again(
     ]
     for name, expected in before["rank_checkpoint"].items():
         assert sha256(Path("work/rank-checkpoint", name).read_bytes()) == expected
-    assert done.err == "enginix and what it builds with are as they were\n"
+    assert done.err == "all versions are the recorded ones\n"
     assert "sha256 of 3 files of the rank checkpoint, as recorded" in done.out
     assert done.out.splitlines()[-1] == (
-        "again: qwen3 again, 5 of 5 files byte for byte; 3 files of the rank checkpoint byte for "
-        "byte; TensorRT's own files are not compared"
+        "again: rebuilt qwen3, 5 of 5 files are identical; 3 files of the rank checkpoint are "
+        "identical; TensorRT's own files are not compared"
     )
 
 
@@ -402,7 +409,7 @@ def test_another_rank_checkpoint_is_refused_before_the_long_build(
     assert not Path("again").exists()
 
 
-def test_another_tensorrt_llm_is_said_before_the_build(
+def test_another_tensorrt_llm_version_is_printed_before_the_build(
     trtllm: Path, rebuild: Enginix, checkpoint: Path
 ) -> None:
     data = json.loads((trtllm / "manifest.json").read_text())
@@ -410,7 +417,7 @@ def test_another_tensorrt_llm_is_said_before_the_build(
     change(trtllm, **data)
     done = rebuild(trtllm, "--checkpoint", checkpoint, "--out", "again")
     assert done.status == 0
-    assert "not as it was: " in done.err
+    assert "versions differ: " in done.err
     assert "tensorrt llm 1.0.0 then, 1.2.1 now" in done.err
     assert "gpu name NVIDIA H100 then" in done.err
 
@@ -427,13 +434,13 @@ def test_a_missing_runtime_is_found_before_anything_is_fetched(
 
 
 @pytest.mark.parametrize("options", [{}, {"dtype": "bfloat16", "max_input_len": "many"}])
-def test_options_that_make_no_sense_are_one_sentence(
+def test_invalid_recorded_options_are_one_sentence(
     trtllm: Path, rebuild: Enginix, checkpoint: Path, options: dict[str, str]
 ) -> None:
     change(trtllm, recipe=recipe_of(trtllm) | {"options": options})
     done = rebuild(trtllm, "--checkpoint", checkpoint, "--out", "again")
     assert (done.status, done.err.count("\n")) == (1, 1)
-    assert "are not those of a build" in done.err
+    assert "are not build options" in done.err
 
 
 def test_an_older_tensorrt_llm_manifest_says_what_is_missing(
@@ -442,4 +449,4 @@ def test_an_older_tensorrt_llm_manifest_says_what_is_missing(
     change(trtllm, recipe=None, sha256=None)
     done = rebuild(trtllm, "--checkpoint", checkpoint, "--out", "again")
     assert done.status == 1
-    assert "did not record the options of the build" in done.err
+    assert "did not record the build's options" in done.err

@@ -1,4 +1,4 @@
-"""A build says which commit its files are of, and that it is not pinned where it is not."""
+"""A build reports the commit of its files, and whether the model is pinned."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ def spec(revision: str | None) -> ModelSpec:
     return replace(find_model("demo"), name="tiny", source=SourceSpec("org/tiny", revision))
 
 
-def test_an_unpinned_model_is_said_to_be_of_the_commit_that_was_fetched(tmp_path: Path) -> None:
+def test_an_unpinned_model_is_reported_with_the_fetched_commit(tmp_path: Path) -> None:
     found = catalogue_source(job(fetched(tmp_path)), spec(None))
     assert (found.repo, found.revision) == ("org/tiny", COMMIT)
     assert found.remark == (
-        f"tiny is not pinned: it is built from commit {COMMIT} of org/tiny; {LOCK}"
+        f"tiny is not pinned: building from commit {COMMIT} of org/tiny; {LOCK}"
     )
 
 
-def test_an_unpinned_model_without_a_record_says_that_too(tmp_path: Path) -> None:
+def test_an_unpinned_model_without_a_recorded_commit_is_reported(tmp_path: Path) -> None:
     found = catalogue_source(job(tmp_path), spec(None))
     assert found.revision is None
     assert found.remark == (
-        f"tiny is not pinned, and {tmp_path} does not say which commit of org/tiny it holds; {LOCK}"
+        f"tiny is not pinned, and {tmp_path} records no commit of org/tiny; {LOCK}"
     )
 
 
@@ -59,18 +59,18 @@ def test_a_pinned_model_of_its_commit_gets_no_remark(tmp_path: Path) -> None:
     assert catalogue_source(job(fetched(tmp_path)), spec(COMMIT)).remark is None
 
 
-def test_another_commit_than_the_pinned_one_is_said_and_recorded(tmp_path: Path) -> None:
+def test_a_commit_other_than_the_pinned_one_is_reported_and_recorded(tmp_path: Path) -> None:
     found = catalogue_source(job(fetched(tmp_path, OTHER)), spec(COMMIT))
     assert found.revision == OTHER
-    assert f"is pinned to {COMMIT}, and {tmp_path} holds commit {OTHER}" in str(found.remark)
+    assert f"is pinned to {COMMIT}, but {tmp_path} holds commit {OTHER}" in str(found.remark)
 
 
-def test_a_pinned_model_from_a_directory_without_a_record_is_taken_as_pinned_and_reported(
+def test_a_directory_without_a_record_is_reported_and_assumed_to_be_the_pinned_commit(
     tmp_path: Path,
 ) -> None:
     found = catalogue_source(job(tmp_path), spec(COMMIT))
     assert found.revision == COMMIT
-    assert f"taken to be the pinned {COMMIT} of org/tiny" in str(found.remark)
+    assert f"assuming the pinned {COMMIT} of org/tiny" in str(found.remark)
 
 
 def test_a_shipped_model_gets_no_remark(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_shipped_model_gets_no_remark(tmp_path: Path) -> None:
 
 def test_a_repository_without_a_commit_is_not_pinned(tmp_path: Path) -> None:
     found = repository_source(job(fetched(tmp_path)), "org/tiny")
-    assert f"tiny is not pinned: it is built from commit {COMMIT}" in str(found.remark)
+    assert f"tiny is not pinned: building from commit {COMMIT}" in str(found.remark)
 
 
 @pytest.fixture
@@ -93,14 +93,14 @@ def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         monkeypatch.delenv("HF_TOKEN", raising=False)
         monkeypatch.setenv("HF_HOME", str(tmp_path))
-        words = ["checkpoint", "fetch", "org/demo", "--out", str(tmp_path / "checkpoint")]
-        assert main(words) == 0
+        arguments = ["checkpoint", "fetch", "org/demo", "--out", str(tmp_path / "checkpoint")]
+        assert main(arguments) == 0
     return tmp_path / "checkpoint"
 
 
-def build(checkpoint: Path, *words: str) -> int:
+def build(checkpoint: Path, *arguments: str) -> int:
     out = checkpoint.with_name("out")
-    return main(["engine", "build", "--checkpoint", str(checkpoint), "--out", str(out), *words])
+    return main(["engine", "build", "--checkpoint", str(checkpoint), "--out", str(out), *arguments])
 
 
 def source_of_the_engine(checkpoint: Path) -> tuple[str | None, str | None]:
@@ -114,22 +114,22 @@ def test_the_manifest_records_the_commit_of_a_fetched_directory(
     assert build(checkpoint, "qwen3-32b", "--kind", "gguf", "--max-seq-len", "512") == 0
     commit = "0123456789abcdef0123456789abcdef01234567"
     assert (
-        f"qwen3-32b is not pinned: it is built from commit {commit} of org/demo; pin it with "
+        f"qwen3-32b is not pinned: building from commit {commit} of org/demo; pin it with "
         "`enginix checkpoint lock qwen3-32b`\n"
     ) in capsys.readouterr().err
     assert source_of_the_engine(checkpoint) == ("org/demo", commit)
 
 
-def test_a_file_that_was_changed_after_the_fetch_is_not_said_to_be_of_the_commit(
+def test_a_file_changed_after_the_fetch_is_not_recorded_as_the_commits(
     checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with (checkpoint / "tokenizer_config.json").open("a") as file:
         file.write(" ")
     assert build(checkpoint) == 1
-    said = capsys.readouterr().err
-    assert "tokenizer_config.json has sha256 " in said
-    assert "and it came with " in said
-    assert "remove .enginix-source.json to build from the changed files" in said
+    errors = capsys.readouterr().err
+    assert "tokenizer_config.json has sha256 " in errors
+    assert "and it came with " in errors
+    assert "remove .enginix-source.json to build from the changed files" in errors
     assert not checkpoint.with_name("out").exists()
 
     (checkpoint / ".enginix-source.json").unlink()
@@ -137,14 +137,14 @@ def test_a_file_that_was_changed_after_the_fetch_is_not_said_to_be_of_the_commit
     assert source_of_the_engine(checkpoint) == (None, None)
 
 
-def test_a_file_that_was_added_after_the_fetch_is_not_said_to_be_of_the_commit(
+def test_a_file_added_after_the_fetch_is_not_recorded_as_the_commits(
     checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copy(checkpoint / "config.json", checkpoint / "chat_template.json")
     assert build(checkpoint) == 1
-    said = capsys.readouterr().err
-    assert "chat_template.json has sha256" in said
-    assert "it did not come from there" in said
+    errors = capsys.readouterr().err
+    assert "chat_template.json has sha256" in errors
+    assert "it did not come from there" in errors
 
 
 def test_a_record_that_cannot_be_read_is_one_sentence(

@@ -1,4 +1,4 @@
-"""`enginix engine build` and a checkpoint's text files: hostile ones, broken ones, other kinds."""
+"""`enginix engine build` and a checkpoint's text files: hostile, broken and converted ones."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def holds(name: str, text: str) -> Damage:
 
 
 @pytest.mark.parametrize(
-    ("damage", "words"),
+    ("damage", "message"),
     [
         (is_fifo("config.json"), "not a regular file"),
         (is_fifo("hf_quant_config.json"), "not a regular file"),
@@ -71,8 +71,8 @@ def holds(name: str, text: str) -> Damage:
         (holds("special_tokens_map.json", "[]"), "special_tokens_map.json"),
     ],
 )
-def test_a_text_file_that_no_server_may_read_is_refused_in_one_line(
-    damage: Damage, words: str, checkpoint: Path, tmp_path: Path, capsys: Capture
+def test_a_text_file_that_no_server_could_load_is_refused_in_one_line(
+    damage: Damage, message: str, checkpoint: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     (tmp_path / "secret.json").write_text("{}")
     damage(checkpoint)
@@ -80,7 +80,7 @@ def test_a_text_file_that_no_server_may_read_is_refused_in_one_line(
     error = capsys.readouterr().err
     assert error.startswith("enginix: ")
     assert error.count("\n") == 1
-    assert words in error
+    assert message in error
     assert ".out.building" not in error
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint", "secret.json"}
 
@@ -112,7 +112,7 @@ def slow(checkpoint: Path) -> Path:
     return checkpoint
 
 
-def test_a_checkpoint_of_vocabulary_and_merges_gives_the_engine_of_its_tokenizer(
+def test_vocabulary_and_merges_give_the_engine_the_same_tokenizer(
     checkpoint: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     assert build(slow(checkpoint), tmp_path / "out") == 0
@@ -123,7 +123,7 @@ def test_a_checkpoint_of_vocabulary_and_merges_gives_the_engine_of_its_tokenizer
     assert made.stop_token_ids == shipped.stop_token_ids
 
 
-def test_an_engine_with_a_made_tokenizer_is_built_again_to_the_same_bytes(
+def test_an_engine_with_a_converted_tokenizer_is_reproducible(
     checkpoint: Path, tmp_path: Path
 ) -> None:
     slow(checkpoint)
@@ -152,13 +152,13 @@ def test_a_checkpoint_with_a_sentencepiece_model_alone_becomes_an_engine(
     tokenizer = Tokenizer.load(tmp_path / "out")
     ids = tokenizer.encode("Hello wörld 👋")
     assert tokenizer.decode(ids) == "Hello wörld 👋"
-    # The model's own ends, where no file beside it says any.
+    # The SentencePiece model's own end tokens, because no other file names any.
     assert tokenizer.stop_token_ids == (2,)
     files = json.loads((tmp_path / "out" / "manifest.json").read_text())["files"]
     assert {"tokenizer.json", "special_tokens_map.json"} <= files.keys()
 
 
-def test_a_tokenizer_no_converter_knows_leaves_nothing(
+def test_an_unknown_tokenizer_class_leaves_nothing(
     checkpoint: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     settings = {"auto_map": {"AutoTokenizer": ["tokenization_odd.OddTokenizer", None]}}
@@ -179,8 +179,10 @@ def test_without_the_extra_a_build_names_it_and_leaves_nothing(
         "from enginix.cli.main import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
-    words = ["engine", "build", "--checkpoint", str(checkpoint), "--out", str(tmp_path / "out")]
-    done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True)
+    arguments = ["engine", "build", "--checkpoint", str(checkpoint), "--out", str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True
+    )
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "-m pip install 'enginix[transformers]'" in done.stderr

@@ -1,4 +1,4 @@
-"""A child is given the user's variables, and of the secrets those that it needs."""
+"""A child gets the user's variables, and only the secrets that it needs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from enginix.cli import environment
         "TOKEN",
     ],
 )
-def test_a_secret_stays_here(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_a_child_does_not_get_secrets(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "x")
     assert name not in environment.for_child()
     assert environment.for_child([name])[name] == "x"
@@ -48,12 +48,14 @@ def test_a_secret_stays_here(monkeypatch: pytest.MonkeyPatch, name: str) -> None
         "SSL_CERT_FILE",
     ],
 )
-def test_what_is_no_secret_is_handed_on(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_a_child_gets_variables_that_are_not_secret(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     monkeypatch.setenv(name, "x")
     assert environment.for_child()[name] == "x"
 
 
-def test_a_user_names_secrets_that_every_child_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_child_gets_the_secrets_that_the_user_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENGINIX_PASS_SECRETS", "MY_TOKEN, NOT_SET_TOKEN")
     monkeypatch.setenv("MY_TOKEN", "x")
     monkeypatch.setenv("HF_TOKEN", "y")
@@ -61,7 +63,7 @@ def test_a_user_names_secrets_that_every_child_is_given(monkeypatch: pytest.Monk
     assert "HF_TOKEN" not in environment.for_child()
 
 
-def test_a_child_may_hand_on_what_was_named_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_can_pass_its_named_secrets_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_TOKEN", "x")
     for name, value in environment.for_server(["MY_TOKEN"], False).items():
         monkeypatch.setenv(name, value)

@@ -12,6 +12,6 @@ print(resource.getrlimit(resource.RLIMIT_NOFILE))
 """
 
 
-def test_as_many_files_as_the_system_allows_may_be_open() -> None:
+def test_the_file_limit_is_raised_to_what_the_system_allows() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
     assert done.stdout.strip() == "(512, 512)", done.stderr

@@ -1,4 +1,4 @@
-"""An engine is named by its directory or by its model, and a missing one says how to get it."""
+"""An engine is found by directory or model name, and a missing one says how to build it."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def engine(directory: Path) -> Path:
     return directory
 
 
-def test_a_path_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_a_path_is_used_unchanged(tmp_path: Path) -> None:
     assert find_engine(f"{tmp_path}/mine") == tmp_path / "mine"
 
 
-def test_a_directory_of_that_name_comes_first(
+def test_a_directory_takes_precedence_over_a_model_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -49,28 +49,28 @@ def test_a_built_model_is_found_by_its_name(home: Path) -> None:
     assert find_engine("demo") == built
 
 
-def test_a_link_users_already_keep_is_found(home: Path) -> None:
+def test_a_link_in_the_working_directory_is_found(home: Path) -> None:
     linked = engine(home / ".cache" / "trtllm-engines" / "demo")
     assert find_engine("demo") == linked
 
 
-def test_a_name_that_only_the_user_gave_is_found(home: Path) -> None:
+def test_an_engine_outside_the_catalogue_is_found_by_name(home: Path) -> None:
     linked = engine(home / ".cache" / "trtllm-engines" / "my-qwen-tp4")
     assert find_engine("my-qwen-tp4") == linked
 
 
-def test_a_name_near_to_one_that_only_the_user_gave_is_offered(home: Path) -> None:
+def test_a_similar_name_outside_the_catalogue_is_suggested(home: Path) -> None:
     engine(home / ".cache" / "trtllm-engines" / "my-qwen-tp4")
     with pytest.raises(ModelUnknown, match="did you mean my-qwen-tp4"):
         find_engine("my-qwen-tp2")
 
 
-def test_without_a_name_the_environment_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_name_the_environment_variable_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENGINIX_ENGINE", "/nix/store/some-engine")
     assert find_engine(None) == Path("/nix/store/some-engine")
 
 
-def test_without_any_name_it_is_said_how_to_give_one() -> None:
+def test_without_any_name_the_error_says_how_to_give_one() -> None:
     with pytest.raises(UsageError, match="pass its directory or name, or ENGINIX_ENGINE"):
         find_engine(None)
 
@@ -97,22 +97,22 @@ def test_a_directory_that_is_no_engine_yet_comes_before_a_name(
     assert find_directory("demo") == Path("demo")
 
 
-def test_an_alias_is_a_name(home: Path) -> None:
+def test_an_engine_is_found_by_an_alias(home: Path) -> None:
     built = engine(home / "enginix" / "engines" / "demo")
     assert find_engine("tiny-qwen3") == built
 
 
-def test_a_model_that_is_not_built_says_how() -> None:
+def test_a_model_without_an_engine_says_how_to_build_it() -> None:
     with pytest.raises(NotAnEngine, match=r"not built yet .*trtllm-engines.*enginix engine build"):
         find_engine("demo")
 
 
-def test_an_unknown_name_offers_near_ones() -> None:
+def test_an_unknown_name_suggests_similar_ones() -> None:
     with pytest.raises(ModelUnknown, match="did you mean demo"):
         find_engine("demmo")
 
 
-def test_of_several_given_engines_the_name_finds_its_own(
+def test_the_name_chooses_among_several_given_engines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = (named_engine(tmp_path / name, name) for name in ("demo", "qwen3-32b"))

@@ -1,4 +1,4 @@
-"""Checkpoints and GGUFs of strangers: one sentence each, no hang, no more memory than a limit."""
+"""Hostile checkpoints and GGUFs: one sentence each, no hang, bounded memory."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ for line in sys.stdin:
 
 
 def outcomes(commands: list[list[str]], home: Path) -> list[tuple[object, str]]:
-    """Status and words of each command line."""
+    """The exit status and the message of each command line."""
     done = subprocess.run(
         [sys.executable, "-c", RUN % (MEMORY, MEMORY)],
         input="".join(json.dumps(command) + "\n" for command in commands),
@@ -56,7 +56,7 @@ def outcomes(commands: list[list[str]], home: Path) -> list[tuple[object, str]]:
         check=False,
     )
     assert done.returncode == 0, (done.returncode, done.stderr[-2000:])
-    return [(status, words) for status, words in map(json.loads, done.stdout.splitlines())]
+    return [(status, message) for status, message in map(json.loads, done.stdout.splitlines())]
 
 
 def checkpoint(where: Path, weights: bytes) -> Path:
@@ -103,7 +103,7 @@ def hostile_weights() -> Iterator[tuple[str, bytes]]:
         yield f"damaged {number}", bytes(damaged)
 
 
-def test_hostile_weights_are_refused_in_a_sentence_each(tmp_path: Path) -> None:
+def test_hostile_weights_are_refused_in_one_sentence_each(tmp_path: Path) -> None:
     cases = dict(hostile_weights())
     places = [
         checkpoint(tmp_path / str(number), weights) for number, weights in enumerate(cases.values())
@@ -115,10 +115,10 @@ def test_hostile_weights_are_refused_in_a_sentence_each(tmp_path: Path) -> None:
     ]
     found = outcomes(inspected + built, tmp_path / "home")
     assert len(found) == 2 * len(cases)
-    for name, (status, words) in zip([*cases, *cases], found, strict=True):
-        assert status == 1, (name, status, words)
-        assert "Traceback" not in words, name
-        assert "MemoryError" not in words, name
+    for name, (status, message) in zip([*cases, *cases], found, strict=True):
+        assert status == 1, (name, status, message)
+        assert "Traceback" not in message, name
+        assert "MemoryError" not in message, name
     assert not list(tmp_path.glob("e*"))
 
 
@@ -167,7 +167,7 @@ def hostile_ggufs(whole: bytes) -> Iterator[tuple[str, bytes]]:
         yield f"damaged {number}", bytes(damaged)
 
 
-def test_hostile_ggufs_are_refused_in_a_sentence_each(demo_engine: Path, tmp_path: Path) -> None:
+def test_hostile_ggufs_are_refused_in_one_sentence_each(demo_engine: Path, tmp_path: Path) -> None:
     whole = (demo_engine / "model.gguf").read_bytes()
     cases = dict(hostile_ggufs(whole))
     places = []
@@ -179,7 +179,7 @@ def test_hostile_ggufs_are_refused_in_a_sentence_each(demo_engine: Path, tmp_pat
         (place / MANIFEST_FILE).write_text(json.dumps(manifest))
         places.append(place)
     found = outcomes([["engine", "verify", str(place)] for place in places], tmp_path / "home")
-    for name, (status, words) in zip(cases, found, strict=True):
-        assert status == 1, (name, status, words)
-        assert "Traceback" not in words, name
-        assert "MemoryError" not in words, name
+    for name, (status, message) in zip(cases, found, strict=True):
+        assert status == 1, (name, status, message)
+        assert "Traceback" not in message, name
+        assert "MemoryError" not in message, name

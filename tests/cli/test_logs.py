@@ -1,4 +1,4 @@
-"""`enginix logs` reads what servers wrote, follows it, and names what there is."""
+"""`enginix logs` shows the servers' logs, follows them, and names the existing ones."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ def home(tmp_path: Path) -> Path:
         ("triton-demo", ["triton-demo"]),
     ],
 )
-def test_a_servers_log_goes_by_its_models_name(
+def test_a_servers_log_is_found_by_its_models_name(
     home: Path, server: str | None, stems: list[str]
 ) -> None:
     assert [path.stem for path in find_logs(home, "multi", server)] == stems
 
 
 @pytest.mark.parametrize(
-    ("profile", "server", "words"),
+    ("profile", "server", "message"),
     [
-        ("nope", None, "no profile 'nope' has run here; those with logs: multi"),
-        ("../multi", None, "has run here"),
+        ("nope", None, "there are no logs of a profile 'nope'; profiles with logs: multi"),
+        ("../multi", None, "there are no logs"),
         ("multi", "vllm", "multi has no log of 'vllm'; it has gateway"),
     ],
 )
-def test_a_log_that_is_not_there_names_those_that_are(
-    home: Path, profile: str, server: str | None, words: str
+def test_a_missing_log_names_the_existing_ones(
+    home: Path, profile: str, server: str | None, message: str
 ) -> None:
-    with pytest.raises(UsageError, match=words):
+    with pytest.raises(UsageError, match=message):
         find_logs(home, profile, server)
 
 
-def test_lines_are_shown_once_and_only_when_they_are_whole(tmp_path: Path) -> None:
+def test_lines_are_shown_once_and_only_when_complete(tmp_path: Path) -> None:
     path = tmp_path / "a.log"
     followed = Followed(path)
     assert followed.new_lines() == []
@@ -60,7 +60,7 @@ def test_lines_are_shown_once_and_only_when_they_are_whole(tmp_path: Path) -> No
     assert followed.new_lines() == ["two"]
 
 
-def test_a_log_that_was_turned_over_is_read_from_its_start(tmp_path: Path) -> None:
+def test_a_rotated_log_is_read_from_its_start(tmp_path: Path) -> None:
     path = tmp_path / "a.log"
     followed = Followed(path)
     path.write_text("one\ntwo\n")

@@ -1,4 +1,4 @@
-"""The command itself: help is quick, mistakes are one line, errors never trace back."""
+"""The command itself: help is fast, and an error is one line without a traceback."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from enginix import __version__
 from enginix.cli.main import COMMANDS, main
 
 
-def enginix(*words: str) -> subprocess.CompletedProcess[str]:
+def enginix(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "enginix", *words], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "enginix", *arguments], capture_output=True, text=True, check=False
     )
 
 
@@ -55,7 +55,7 @@ def test_the_catalogue_is_a_table() -> None:
     assert "demo" in enginix("models").stdout
 
 
-def test_a_reader_that_has_enough_ends_the_table_quietly() -> None:
+def test_a_closed_pipe_ends_the_table_quietly() -> None:
     command = f"{sys.executable} -m enginix models --json | head -c 1"
     done = subprocess.run(
         ["bash", "-c", command], capture_output=True, text=True, check=False, bufsize=0

@@ -1,4 +1,4 @@
-"""`enginix models` says which models are the same files for ever, and which are not."""
+"""`enginix models` shows which models are pinned."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.mark.parametrize(
-    ("source", "words"),
+    ("source", "text"),
     [
         (SourceSpec("org/tiny"), "no"),
         (SourceSpec("org/tiny", "main"), "no"),
@@ -23,11 +23,11 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
         (find_model("demo").source, "shipped"),
     ],
 )
-def test_a_pin_is_a_commit_with_or_without_a_hash(source: SourceSpec, words: str) -> None:
-    assert pinned(source) == words
+def test_a_pin_is_a_commit_with_or_without_a_hash(source: SourceSpec, text: str) -> None:
+    assert pinned(source) == text
 
 
-def test_the_table_says_it_for_every_model_and_cuts_no_name(
+def test_the_table_shows_the_pin_of_every_model_and_truncates_no_name(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["models"]) == 0
@@ -37,7 +37,7 @@ def test_the_table_says_it_for_every_model_and_cuts_no_name(
     assert rows == {spec.name: pinned(spec.source).split()[0] for spec in load_catalog().values()}
 
 
-def test_json_says_it_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_shows_the_pins_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert {row["name"]: row["pinned"] for row in rows} == {

@@ -1,4 +1,4 @@
-"""What `enginix openai` makes of its command line, before anything is served."""
+"""How `enginix openai` reads its command line, before it serves anything."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def enginix(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_help_tells_every_default() -> None:
+def test_help_shows_every_default() -> None:
     done = enginix("--help")
     assert done.returncode == 0
     assert "9000" in done.stdout
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         ((), "expected either an engine or --models"),
         (("demo", "--workers=0"), "--workers is 0"),
@@ -42,17 +42,17 @@ def test_help_tells_every_default() -> None:
         (("demo", "--api-keys=/no/such/file"), "/no/such/file cannot be read"),
     ],
 )
-def test_a_mistake_is_one_line_and_no_traceback(
-    arguments: tuple[str, ...], words: str, demo_engine: Path
+def test_an_error_is_one_line_without_a_traceback(
+    arguments: tuple[str, ...], message: str, demo_engine: Path
 ) -> None:
     arguments = tuple(str(demo_engine) if word == "demo" else word for word in arguments)
     done = enginix(*arguments)
     assert done.returncode in (1, 2)
-    assert words in done.stderr
+    assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_taken_port_names_who_has_it(demo_engine: Path) -> None:
+def test_a_port_in_use_names_the_process_that_holds_it(demo_engine: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
         done = enginix(str(demo_engine), f"--port={port}")
@@ -73,13 +73,13 @@ def test_a_manifest_with_an_unknown_chat_format_is_refused_before_anything_is_se
     assert "smoke-signals" in done.stderr
 
 
-def test_keys_are_lines_and_comments_are_none(tmp_path: Path) -> None:
+def test_api_keys_are_lines_and_comments_are_ignored(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text("# ours\nsk-one\n\n sk-two \n")
     assert read_keys(file) == {"sk-one", "sk-two"}
 
 
-def test_a_file_without_keys_does_not_open_the_server(tmp_path: Path) -> None:
+def test_a_key_file_without_keys_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text("# none yet\n")
     with pytest.raises(UsageError, match="holds no key"):
@@ -102,7 +102,7 @@ def test_an_origin_is_as_browsers_send_it(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["chat.example", "https://", "https://a/b", "file:///x"])
-def test_what_no_browser_sends_is_no_origin(text: str) -> None:
+def test_an_origin_that_no_browser_sends_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--cors-origin"):
         origin(text)
 
@@ -123,13 +123,13 @@ LOOPBACK = {"localhost", "127.0.0.1", "[::1]"}
         ("::", ["ai.lan"], False, LOOPBACK | {"[::]", "ai.lan"}),
     ],
 )
-def test_on_loopback_without_keys_only_names_of_ours_are_answered(
+def test_on_loopback_without_keys_only_known_host_names_are_allowed(
     host: str, named: list[str], keyless: bool, allowed: set[str]
 ) -> None:
     assert allowed_hosts(host, named, keyless=keyless) == allowed
 
 
 @pytest.mark.parametrize("name", ["", "http://ai.lan", "ai.lan:9000", "a/b"])
-def test_what_is_no_host_s_name_is_refused(name: str) -> None:
+def test_an_invalid_host_name_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="without a port"):
         allowed_hosts("127.0.0.1", [name], keyless=True)

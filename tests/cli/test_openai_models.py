@@ -1,4 +1,4 @@
-"""What `enginix openai --models FILE` makes of the rows of that file."""
+"""How `enginix openai --models FILE` reads the rows of that file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def read(tmp_path: Path, **more: Any) -> PassthroughModel:
     return model
 
 
-async def test_a_row_may_name_the_formats_that_its_server_leaves_in_the_text(
+async def test_a_row_can_name_the_formats_that_its_server_leaves_in_the_text(
     tmp_path: Path,
 ) -> None:
     plain = read(tmp_path)
@@ -38,7 +38,7 @@ async def test_a_row_may_name_the_formats_that_its_server_leaves_in_the_text(
 
 
 @pytest.mark.parametrize(
-    ("more", "words"),
+    ("more", "message"),
     [
         ({"reasoning": "smoke"}, r"models\[0\].reasoning: 'smoke' is none of think-brackets"),
         ({"tools": "think-tags"}, r"models\[0\].tools: 'think-tags' is none of hermes-json"),
@@ -47,6 +47,6 @@ async def test_a_row_may_name_the_formats_that_its_server_leaves_in_the_text(
         ({"url": "nowhere"}, "not a server's address"),
     ],
 )
-def test_a_mistake_in_a_row_is_named(more: dict[str, Any], words: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=words):
+def test_an_error_in_a_row_is_named(more: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=message):
         read(tmp_path, **more)

@@ -1,4 +1,4 @@
-"""The sample question is for people: it never ends what it was asked of."""
+"""A failed sample question is only reported; it never stops the server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ANSWER = (
 
 
 async def asked(*answers: bytes) -> tuple[str | None, str]:
-    """What is said when the server gives these answers in turn, the last one again and again."""
+    """The result when the server gives these answers in turn, and repeats the last one."""
     turns = iter(answers)
     last = [answers[-1]]
 
@@ -37,14 +37,14 @@ async def asked(*answers: bytes) -> tuple[str | None, str]:
     return why, shown.getvalue()
 
 
-async def test_a_refusal_is_asked_again() -> None:
+async def test_a_refused_prompt_is_retried() -> None:
     why, shown = await asked(REFUSAL, REFUSAL, ANSWER)
     assert why is None
     assert shown.count("Hello?") == 1
     assert "Hi there" in shown
 
 
-async def test_a_server_that_goes_on_refusing_is_told_of_and_left_alone() -> None:
+async def test_a_server_that_keeps_refusing_is_reported_and_not_stopped() -> None:
     why, _ = await asked(REFUSAL)
     assert why is not None
     assert "503" in why

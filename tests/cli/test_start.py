@@ -24,7 +24,7 @@ from enginix.serve.run_directory import written_files
 from tests.conftest import free_ports
 
 WEDGED = Path(__file__).parent.parent / "fakes" / "wedged_server.py"
-# What vLLM would be: it serves on the port it is given, or fails as it is told.
+# Stands in for vLLM: it serves on the given port, or fails on request.
 VLLM = f"""#!{sys.executable}
 import os, sys, time
 if os.environ.get("FAKE_FAILS"):
@@ -38,7 +38,7 @@ os.execv(sys.executable, [sys.executable, {str(WEDGED)!r}, port])
 
 
 class Machine:
-    """A home with a models.json, and a vLLM that is none."""
+    """A home with a models.json and a stand-in for vLLM."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -60,9 +60,9 @@ class Machine:
             "ENGINIX_RUNTIME_VLLM": str(program.parent.parent),
         }
 
-    def begin(self, *words: str) -> subprocess.Popen[str]:
+    def begin(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "enginix", *words],
+            [sys.executable, "-m", "enginix", *arguments],
             env=self.env,
             cwd=self.directory,
             stdout=PIPE,
@@ -71,16 +71,16 @@ class Machine:
             start_new_session=True,
         )
 
-    def run(self, *words: str) -> str:
-        process = self.begin(*words)
-        said, _ = process.communicate(timeout=120)
-        return f"{said}status {process.returncode}"
+    def run(self, *arguments: str) -> str:
+        process = self.begin(*arguments)
+        output, _ = process.communicate(timeout=120)
+        return f"{output}status {process.returncode}"
 
     def start(self, model: str, place: int = 0) -> str:
         return self.run("start", "--engine=vllm", f"--model={model}", f"--port={self.ports[place]}")
 
     def pids(self) -> set[int]:
-        """All processes of what was begun."""
+        """All processes that were started."""
         roots = [
             json.loads(path.read_text())["pid"] for path in (self.home / "started").glob("*.json")
         ]
@@ -104,16 +104,16 @@ def gone(pids: set[int]) -> bool:
     return all(birth_of(pid) is None for pid in pids)
 
 
-def test_what_is_started_serves_until_it_is_stopped(machine: Machine) -> None:
-    said = machine.start("first")
-    assert f"first is served at http://127.0.0.1:{machine.ports[0]}/v1" in said
-    assert said.endswith("status 0")
+def test_a_started_model_serves_until_it_is_stopped(machine: Machine) -> None:
+    output = machine.start("first")
+    assert f"first is served at http://127.0.0.1:{machine.ports[0]}/v1" in output
+    assert output.endswith("status 0")
     assert answers(machine.ports[0])
     pids = machine.pids()
     assert len(pids) >= 3
     assert "first is stopped" in machine.run("stop")
     assert gone(pids)
-    assert machine.run("stop") == "nothing runs that `enginix start` began\nstatus 0"
+    assert machine.run("stop") == "nothing that `enginix start` started is running\nstatus 0"
 
 
 def test_two_models_run_side_by_side_and_each_can_be_stopped(machine: Machine) -> None:
@@ -132,21 +132,23 @@ def test_two_models_run_side_by_side_and_each_can_be_stopped(machine: Machine) -
     assert "`enginix stop first` ends it" in machine.start("first", 1)
     assert "second is stopped" in machine.run("stop", "second")
     assert answers(machine.ports[0])
-    said = machine.run("stop", "second")
-    assert "has ended; first runs" in said
-    assert said.endswith("status 2")
+    output = machine.run("stop", "second")
+    assert "has ended; running: first" in output
+    assert output.endswith("status 2")
 
 
-def test_a_model_that_cannot_be_served_says_why_and_leaves_nothing(machine: Machine) -> None:
+def test_a_model_that_cannot_be_served_prints_the_reason_and_leaves_nothing(
+    machine: Machine,
+) -> None:
     machine.env["FAKE_FAILS"] = "1"
-    said = machine.start("first")
-    assert "no kernel image is available" in said
-    assert "first does not serve: `enginix up` exited with status 1" in said
-    assert said.endswith("status 1")
+    output = machine.start("first")
+    assert "no kernel image is available" in output
+    assert "first does not serve: `enginix up` exited with status 1" in output
+    assert output.endswith("status 1")
     assert machine.pids() == set()
 
 
-def test_ctrl_c_while_it_loads_leaves_nothing(machine: Machine) -> None:
+def test_ctrl_c_during_loading_leaves_nothing(machine: Machine) -> None:
     machine.env["FAKE_LOADS"] = "1"
     process = machine.begin("start", "--engine=vllm", "--model=first", f"--port={machine.ports[0]}")
     log = machine.home / "logs" / "models-first" / "vllm-first.log"
@@ -161,31 +163,31 @@ def test_ctrl_c_while_it_loads_leaves_nothing(machine: Machine) -> None:
     assert machine.pids() == set()
 
 
-def test_what_was_killed_is_not_taken_for_running(machine: Machine) -> None:
+def test_a_killed_process_is_not_reported_as_running(machine: Machine) -> None:
     machine.start("first")
     pids = machine.pids()
     (record,) = (machine.home / "started").glob("*.json")
     os.kill(json.loads(record.read_text())["pid"], signal.SIGKILL)
     wait_until(lambda: gone(pids))
-    assert "nothing runs" in machine.run("stop")
+    assert machine.run("stop").startswith("nothing that `enginix start` started is running")
     assert machine.start("first").endswith("status 0")
 
 
-def test_what_runs_in_another_pid_namespace_is_not_taken_for_ended(machine: Machine) -> None:
+def test_a_process_in_another_pid_namespace_is_reported_as_running(machine: Machine) -> None:
     machine.start("first")
     (record,) = (machine.home / "started").glob("*.json")
     there = json.loads(record.read_text())
-    # To somebody in another namespace the id is nobody's, or somebody else's.
+    # In another PID namespace this id belongs to no process, or to another one.
     record.write_text(json.dumps({**there, "pid": os.getpid()}))
-    status, said = machine.run("status"), machine.run("stop")
+    status, output = machine.run("status"), machine.run("stop")
     record.write_text(json.dumps(there))
     assert "first  vllm" in status
-    assert "runs where this command does not see its processes" in said
-    assert said.endswith("status 1")
+    assert "runs where this command does not see its processes" in output
+    assert output.endswith("status 1")
     assert answers(machine.ports[0])
 
 
-def test_a_profile_that_runs_keeps_its_files_from_another_of_it(machine: Machine) -> None:
+def test_a_running_profile_keeps_its_files_from_a_second_one(machine: Machine) -> None:
     machine.start("first")
     (directory,) = (path for path in (machine.home / "run").iterdir() if path.is_dir())
     before = sorted(directory.iterdir())
@@ -200,10 +202,10 @@ def test_a_profile_that_runs_keeps_its_files_from_another_of_it(machine: Machine
 
 
 def environment_of(port: int) -> dict[str, str]:
-    """What the process that listens on a port was started with."""
+    """The environment of the process that listens on a port."""
     holder = port_holder(port) or ""
-    words = Path(f"/proc/{holder.split()[-1].rstrip(')')}/environ").read_text().split("\0")
-    return dict(word.split("=", 1) for word in words if word)
+    variables = Path(f"/proc/{holder.split()[-1].rstrip(')')}/environ").read_text().split("\0")
+    return dict(word.split("=", 1) for word in variables if word)
 
 
 def test_servers_are_given_no_secrets_and_the_gateway_its_own(machine: Machine) -> None:
@@ -230,7 +232,7 @@ def test_servers_are_given_no_secrets_and_the_gateway_its_own(machine: Machine) 
 
 
 @pytest.mark.parametrize(
-    ("words", "complaint"),
+    ("arguments", "complaint"),
     [
         (("--engine=triton", "--model=first"), "has first for vllm, not for triton"),
         (("--engine=tgi", "--model=first"), "--engine: expected one of triton, tensorrt-llm"),
@@ -239,25 +241,25 @@ def test_servers_are_given_no_secrets_and_the_gateway_its_own(machine: Machine) 
     ],
 )
 def test_a_wrong_command_line_starts_nothing(
-    machine: Machine, words: tuple[str, ...], complaint: str
+    machine: Machine, arguments: tuple[str, ...], complaint: str
 ) -> None:
-    said = machine.run("start", *words)
-    assert complaint in said
-    assert said.endswith("status 2")
+    output = machine.run("start", *arguments)
+    assert complaint in output
+    assert output.endswith("status 2")
     assert machine.pids() == set()
 
 
-def test_of_two_starts_at_once_one_wins_and_goes_on(machine: Machine) -> None:
-    words = ("start", "--engine=vllm", f"--port={machine.ports[0]}")
-    both = [machine.begin(*words, "--model=first") for _ in range(2)]
-    said = [process.communicate(timeout=120)[0] for process in both]
-    assert sorted(process.returncode for process in both) == [0, 2], said
+def test_of_two_simultaneous_starts_one_wins(machine: Machine) -> None:
+    arguments = ("start", "--engine=vllm", f"--port={machine.ports[0]}")
+    both = [machine.begin(*arguments, "--model=first") for _ in range(2)]
+    output = [process.communicate(timeout=120)[0] for process in both]
+    assert sorted(process.returncode for process in both) == [0, 2], output
     assert answers(machine.ports[0])
-    taken = machine.run(*words, "--model=second")
+    taken = machine.run(*arguments, "--model=second")
     assert "is taken by first, which `enginix start` started" in taken
 
 
-def test_a_taken_port_is_named_before_anything_is_started(machine: Machine) -> None:
+def test_a_port_in_use_is_reported_before_anything_starts(machine: Machine) -> None:
     with socket.create_server(("127.0.0.1", machine.ports[0])):
         assert f"port {machine.ports[0]} is taken by" in machine.start("first")
 

@@ -1,4 +1,4 @@
-"""`enginix status` says the state of each model in a line."""
+"""`enginix status` shows the state of each model on one line."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ MODEL = {
 }
 
 
-def test_a_supervised_server_has_a_process_and_a_past() -> None:
+def test_a_supervised_server_shows_its_process_and_restarts() -> None:
     known = {**MODEL, "since": 100.0, "pid": 7, "restarts": 3, "last_token_seconds": 0.4}
     assert row(known, 160.0) == [
         *("m", "vllm", "loaded", "60 s", "7", "2", "1", "0 s ago", "3"),
     ]
 
 
-def test_a_server_nobody_supervises_has_blanks() -> None:
+def test_an_unsupervised_server_has_blank_columns() -> None:
     assert row(MODEL, 160.0) == ["m", "vllm", "loaded", "", "", "2", "1", "never", ""]
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0, "0 s"), (99, "99 s"), (120, "2 min"), (7200, "2 h")]
 )
-def test_a_time_is_told_in_the_largest_unit_that_says_enough(seconds: float, text: str) -> None:
+def test_a_duration_has_a_suitable_unit(seconds: float, text: str) -> None:
     assert duration(seconds) == text

@@ -33,7 +33,7 @@ class RunningGateway:
 def running_gateway(
     engine: Path, triton: str, *flags: str, keys: str | None = None
 ) -> Iterator[RunningGateway]:
-    """A gateway that answers; SIGTERM at the end."""
+    """A ready gateway, stopped with SIGTERM at the end."""
     with _gateway(str(engine), f"--triton={triton}", *flags, keys=keys) as running:
         yield running
 
@@ -46,11 +46,11 @@ def models_gateway(models: Path) -> Iterator[RunningGateway]:
 
 
 @contextmanager
-def _gateway(*words: str, keys: str | None = None) -> Iterator[RunningGateway]:
+def _gateway(*arguments: str, keys: str | None = None) -> Iterator[RunningGateway]:
     (port,) = free_ports(1)
     tap.OWN_PORTS.add(port)
     command = [
-        *(sys.executable, "-m", "enginix", "openai", *words),
+        *(sys.executable, "-m", "enginix", "openai", *arguments),
         *(f"--port={port}", "--no-access-log"),
     ]
     environment = {**os.environ, **({"ENGINIX_API_KEYS": keys} if keys else {})}
@@ -68,7 +68,7 @@ def _gateway(*words: str, keys: str | None = None) -> Iterator[RunningGateway]:
 
 
 def active_requests(triton_metrics: str) -> int:
-    """How many requests the model itself is busy with."""
+    """How many requests the model is working on."""
     text = httpx.get(f"{triton_metrics}/metrics").text
     found = re.search(r'nv_trt_llm_request_metrics\{[^}]*"active"[^}]*\} (\d+)', text)
     assert found, text

@@ -1,4 +1,4 @@
-"""What a program does that asks through LiteLLM; prints what it got as JSON.
+"""A program that uses the gateway through LiteLLM; prints its results as JSON.
 
 A program of its own, because LiteLLM holds the `openai` package back at a version that the other
 tests do not want: `litellm_program.py http://HOST:PORT`, run by a Python that has `litellm`.
@@ -24,8 +24,8 @@ QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 WEATHER = [{"role": "user", "content": "What is the weather in Paris?"}]
 
 
-def chat(**wishes: Any) -> Any:
-    return litellm.completion(model="openai/demo", temperature=0, api_key="sk-dummy", **wishes)
+def chat(**invalid: Any) -> Any:
+    return litellm.completion(model="openai/demo", temperature=0, api_key="sk-dummy", **invalid)
 
 
 def whole(v1: str) -> Any:
@@ -78,9 +78,9 @@ def through_anthropic(v1: str) -> Any:
 
 def refused(v1: str) -> Any:
     names = []
-    for wishes in ({"model": "openai/nobody"}, {"n": 99}):
+    for invalid in ({"model": "openai/nobody"}, {"n": 99}):
         try:
-            asked = {"model": "openai/demo", "messages": QUESTION, **wishes}
+            asked = {"model": "openai/demo", "messages": QUESTION, **invalid}
             litellm.completion(**asked, api_base=v1, api_key="x", max_retries=0)
         except (litellm.NotFoundError, litellm.BadRequestError) as error:
             names.append(type(error).__name__)

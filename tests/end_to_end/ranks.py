@@ -31,7 +31,7 @@ GPU = "{}, GPU-{}000, NVIDIA RTX PRO 6000 Blackwell, {}, 97887, 97000, 580.65.06
 
 @dataclass
 class Machine:
-    """A machine with GPUs, NVIDIA's programs and an engine, all made up, in one directory."""
+    """A made-up machine in one directory: GPUs, NVIDIA's programs and an engine."""
 
     place: Path
     ranks: int
@@ -60,7 +60,7 @@ class Machine:
         (self.reports / f"behaviour{rank}").write_text(how)
 
     def release(self, pipe: str) -> None:
-        """Let those go on that wait for it."""
+        """Release the ranks that wait for it."""
         (self.reports / pipe).write_text("go on")
 
     def report(self, rank: int) -> dict[str, Any]:
@@ -88,7 +88,7 @@ class Machine:
         }
 
     def run(self, *options: str) -> subprocess.CompletedProcess[str]:
-        """To its own end."""
+        """Wait until it ends by itself."""
         return subprocess.run(
             self.command(*options),
             env=self.variables(),

@@ -29,7 +29,7 @@ def client(gateway: RunningGateway) -> Iterator[Anthropic]:
         yield client
 
 
-def test_a_stream_thinks_and_then_answers(client: Anthropic) -> None:
+def test_a_stream_has_reasoning_and_then_an_answer(client: Anthropic) -> None:
     with client.messages.stream(
         model="demo",
         messages=QUESTION,

@@ -1,4 +1,4 @@
-"""`enginix bench` against the real gateway, in front of a Triton whose tokens cost nothing."""
+"""`enginix bench` against the real gateway and a Triton that generates tokens for free."""
 
 from __future__ import annotations
 
@@ -27,22 +27,24 @@ def gateway(demo_engine: Path, token_server: TokenTriton) -> Iterator[RunningGat
         yield running
 
 
-def command(gateway: RunningGateway, *words: str) -> list[str]:
-    return [sys.executable, "-m", "enginix", "bench", gateway.url, *words]
+def command(gateway: RunningGateway, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "enginix", "bench", gateway.url, *arguments]
 
 
-def bench(gateway: RunningGateway, *words: str, key: str = KEY) -> subprocess.CompletedProcess[str]:
+def bench(
+    gateway: RunningGateway, *arguments: str, key: str = KEY
+) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "ENGINIX_API_KEYS": "", "OPENAI_API_KEY": key}
     return subprocess.run(
-        command(gateway, *words), capture_output=True, text=True, timeout=120, env=env
+        command(gateway, *arguments), capture_output=True, text=True, timeout=120, env=env
     )
 
 
 def test_a_sweep_measures_every_level(gateway: RunningGateway, tmp_path: Path) -> None:
     file = tmp_path / "a.json"
-    words = ("--concurrency=1,4", "--requests=8", "--max-tokens=30", "--ignore-eos")
+    arguments = ("--concurrency=1,4", "--requests=8", "--max-tokens=30", "--ignore-eos")
 
-    done = bench(gateway, *words, "--prompt-tokens=100", f"--json={file}")
+    done = bench(gateway, *arguments, "--prompt-tokens=100", f"--json={file}")
 
     assert done.returncode == 0, done.stderr
     record = json.loads(file.read_text())
@@ -66,9 +68,7 @@ def test_requests_may_come_at_a_rate(gateway: RunningGateway) -> None:
     assert "20" in row(done.stdout, "requests ok")
 
 
-def test_what_the_server_refuses_is_counted_and_shown(
-    gateway: RunningGateway, tmp_path: Path
-) -> None:
+def test_refused_requests_are_counted_and_shown(gateway: RunningGateway, tmp_path: Path) -> None:
     prompts = tmp_path / "prompts"
     prompts.write_text("Hello\n" + json.dumps({"messages": [{"role": "nobody"}]}))
 
@@ -79,15 +79,15 @@ def test_what_the_server_refuses_is_counted_and_shown(
     assert "1: 3 failed: HTTP 4" in done.stderr
 
 
-def test_a_server_that_fails_at_rest_is_not_put_under_load(gateway: RunningGateway) -> None:
+def test_a_server_that_fails_without_load_is_not_benchmarked(gateway: RunningGateway) -> None:
     done = bench(gateway, "--model=nobody")
 
     assert done.returncode == 1
-    assert "fails already at rest: HTTP 404: no model named 'nobody' here" in done.stderr
+    assert "fails without any load: HTTP 404: no model named 'nobody' here" in done.stderr
     assert not done.stdout
 
 
-def test_a_wrong_key_is_said_before_anything_is_asked(gateway: RunningGateway) -> None:
+def test_a_wrong_key_is_reported_before_any_request(gateway: RunningGateway) -> None:
     done = bench(gateway, key="wrong")
 
     assert done.returncode == 1
@@ -95,11 +95,13 @@ def test_a_wrong_key_is_said_before_anything_is_asked(gateway: RunningGateway) -
     assert "OPENAI_API_KEY" in done.stderr
 
 
-def test_an_interrupted_sweep_shows_what_it_has(gateway: RunningGateway, tmp_path: Path) -> None:
+def test_an_interrupted_sweep_shows_its_results_so_far(
+    gateway: RunningGateway, tmp_path: Path
+) -> None:
     file = tmp_path / "a.json"
-    words = ("--concurrency=1,2", "--duration=1", "--max-tokens=5", f"--json={file}")
+    arguments = ("--concurrency=1,2", "--duration=1", "--max-tokens=5", f"--json={file}")
     child = subprocess.Popen(
-        command(gateway, *words, "--timeout=600"),
+        command(gateway, *arguments, "--timeout=600"),
         stdout=PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -1,4 +1,4 @@
-"""The gateway as it is started by default, and a web page that is not its own."""
+"""A web page of another site against the gateway with its default options."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import httpx
 from end_to_end.gateway_process import running_gateway
 
 
-def test_a_page_can_neither_ask_nor_read_under_a_name_of_its_own(demo_engine: Path) -> None:
-    # There is no Triton: nothing here gets that far.
+def test_a_web_page_cannot_use_the_gateway_by_dns_rebinding(demo_engine: Path) -> None:
+    # There is no Triton: no request here gets that far.
     with running_gateway(demo_engine, "127.0.0.1:9", "--allowed-host=ai.lan") as gateway:
         here = httpx.get(f"{gateway.url}/v1/models")
         named = httpx.get(f"{gateway.url}/v1/models", headers={"Host": "ai.lan:80"})

@@ -1,4 +1,4 @@
-"""What trtllm-build leaves is taken in with one command, and served with the next."""
+"""trtllm-build's output is adopted with one command and served with the next."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from tests.end_to_end.ranks import Machine
 RANKS = 2
 
 
-def enginix(*words: object, runtime: Path) -> str:
+def enginix(*arguments: object, runtime: Path) -> str:
     variables = os.environ | {"ENGINIX_RUNTIME_TENSORRT_LLM": str(runtime)}
-    command = [sys.executable, "-m", "enginix", *map(str, words)]
+    command = [sys.executable, "-m", "enginix", *map(str, arguments)]
     return subprocess.run(
         command, env=variables, check=True, stdout=subprocess.PIPE, text=True
     ).stdout
@@ -29,8 +29,8 @@ def enginix(*words: object, runtime: Path) -> str:
 def build_by_hand(checkpoint: Path, out: Path, runtime: Path) -> None:
     """The ranks' engines and their config.json, as trtllm-build leaves them."""
     whole = out.with_name("whole")
-    words = ("--kind", "tensorrt-llm", "--tp", RANKS, "--out", whole)
-    enginix("engine", "build", "--checkpoint", checkpoint, *words, runtime=runtime)
+    arguments = ("--kind", "tensorrt-llm", "--tp", RANKS, "--out", whole)
+    enginix("engine", "build", "--checkpoint", checkpoint, *arguments, runtime=runtime)
     for name in ("config.json", *(f"rank{rank}.engine" for rank in range(RANKS))):
         shutil.copy(whole / name, out)
 
@@ -38,7 +38,7 @@ def build_by_hand(checkpoint: Path, out: Path, runtime: Path) -> None:
 @pytest.mark.skipif(
     find_program("mpirun") is None, reason="mpirun is not installed (Debian: openmpi-bin)"
 )
-def test_an_engine_that_was_built_by_hand_is_served_as_any_other(tmp_path: Path) -> None:
+def test_an_adopted_engine_is_served_like_any_other(tmp_path: Path) -> None:
     machine = Machine(tmp_path / "m", RANKS)
     shutil.rmtree(machine.engine)
     machine.engine.mkdir()

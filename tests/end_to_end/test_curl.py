@@ -1,4 +1,4 @@
-"""curl, as it stands in every README, against the whole stack."""
+"""curl, as READMEs show it, against the whole stack."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ANSWER = "The capital of France is Paris."
 
 
 def curl(gateway: RunningGateway, path: str, *flags: str, **body: object) -> tuple[str, int]:
-    """What comes back, and its status."""
+    """The response body and the status."""
     data = ["--json", json.dumps({"model": "demo", "temperature": 0, **body})] if body else []
     command = ["curl", "-sS", "-N", "-w", "\n%{http_code}", *flags, *data, gateway.url + path]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -43,20 +43,20 @@ def test_a_stream_ends_with_done(gateway: RunningGateway) -> None:
     assert "".join(delta.get("content", "") for delta in deltas) == ANSWER
 
 
-def test_a_body_in_chunks_is_a_body(gateway: RunningGateway) -> None:
+def test_a_chunked_body_is_accepted(gateway: RunningGateway) -> None:
     chunked = ("-H", "Transfer-Encoding: chunked")
     text, status = curl(gateway, "/v1/completions", *chunked, prompt="Hello", max_tokens=2)
     assert (status, json.loads(text)["usage"]["completion_tokens"]) == (200, 2)
 
 
-def test_what_is_not_json_is_refused_in_openais_shape(gateway: RunningGateway) -> None:
+def test_invalid_json_is_refused_in_openais_error_format(gateway: RunningGateway) -> None:
     text, status = curl(gateway, "/v1/chat/completions", "-d", "model=demo")
     assert status == 400
     assert json.loads(text)["error"]["code"] == "invalid_json"
 
 
 @pytest.mark.parametrize("path", ["/health", "/v1/models", "/metrics"])
-def test_a_head_has_no_body(gateway: RunningGateway, path: str) -> None:
+def test_a_head_response_has_no_body(gateway: RunningGateway, path: str) -> None:
     head, status = curl(gateway, path, "--head")
     assert status == 200
     assert head.lower().startswith("http/1.1 200")

@@ -43,18 +43,22 @@ def test_a_stop_string_does_not_end_the_reasoning(gateway: RunningGateway) -> No
 
 def test_a_namespaces_function_makes_its_round_trip(gateway: RunningGateway) -> None:
     space = {"type": "namespace", "name": "mcp__weather", "tools": [WEATHER]}
-    said: list[dict[str, Any]] = [{"role": "user", "content": "What is the weather in Paris?"}]
+    conversation: list[dict[str, Any]] = [
+        {"role": "user", "content": "What is the weather in Paris?"}
+    ]
     body = {"tools": [space], "tool_choice": "required"}
-    first = post(gateway, "/v1/responses", input=said, **body)
+    first = post(gateway, "/v1/responses", input=conversation, **body)
     call = first["output"][-1]
     assert (call["namespace"], call["name"]) == ("mcp__weather", "get_weather")
     assert json.loads(call["arguments"]).keys() == {"city"}
     result = {"type": "function_call_output", "call_id": call["call_id"], "output": "10 C"}
-    second = post(gateway, "/v1/responses", input=[*said, *first["output"], result], tools=[space])
+    second = post(
+        gateway, "/v1/responses", input=[*conversation, *first["output"], result], tools=[space]
+    )
     assert second["status"] == "completed"
 
 
-def test_log_probabilities_of_a_response_are_the_engines(gateway: RunningGateway) -> None:
+def test_log_probabilities_of_a_response_come_from_the_engine(gateway: RunningGateway) -> None:
     response = post(gateway, "/v1/responses", input="What is 2 + 3?", top_logprobs=2)
     (content,) = response["output"][-1]["content"]
     spelled = b"".join(bytes(entry["bytes"]) for entry in content["logprobs"])
@@ -62,11 +66,11 @@ def test_log_probabilities_of_a_response_are_the_engines(gateway: RunningGateway
     assert all(len(entry["top_logprobs"]) == 2 for entry in content["logprobs"])
 
 
-def test_a_custom_tool_is_called_with_a_text(gateway: RunningGateway) -> None:
+def test_a_custom_tool_is_called_with_text(gateway: RunningGateway) -> None:
     tool = {"type": "custom", "name": "say", "description": "Says something."}
     body = {"tools": [tool], "tool_choice": {"type": "custom", "name": "say"}}
     response = post(gateway, "/v1/responses", input="Say hello.", max_output_tokens=300, **body)
-    # A tiny model may write on until the limit: then there is no call, and never half of one.
+    # A tiny model may generate up to the limit: then there is no call, and never half of one.
     assert bool(response["output"]) == (response["status"] == "completed")
     for item in response["output"]:
         assert (item["type"], item["status"]) == ("custom_tool_call", "completed")

@@ -1,4 +1,4 @@
-"""The gateway in front of the real Triton: the demo model's answers, to the letter."""
+"""The gateway in front of the real Triton gives the demo model's exact answers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def body_of(entry: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def expected(entry: dict[str, Any]) -> tuple[str, str, list[Any]]:
-    """Reasoning, content and calls, taken from the answer by the plainest means."""
+    """Reasoning, content and calls, parsed from the answer as simply as possible."""
     answer = entry["answer"].removesuffix(END)
     reasoning, calls = "", []
     if answer.startswith("<think>"):
@@ -41,7 +41,7 @@ def expected(entry: dict[str, Any]) -> tuple[str, str, list[Any]]:
     return reasoning, answer, calls
 
 
-def said(message: dict[str, Any]) -> tuple[str, str, list[Any]]:
+def parts(message: dict[str, Any]) -> tuple[str, str, list[Any]]:
     calls = [
         {"name": call["function"]["name"], "arguments": json.loads(call["function"]["arguments"])}
         for call in message.get("tool_calls") or []
@@ -66,14 +66,14 @@ async def answer_all(
         return await asyncio.gather(*map(answer, bodies))
 
 
-async def test_every_known_answer_comes_parsed(
+async def test_every_known_answer_is_parsed(
     gateway: RunningGateway, evals: list[dict[str, Any]]
 ) -> None:
     answers = await answer_all(gateway, [body_of(entry) for entry in evals], 16)
     wrong = [
-        (expected(entry), said(answer["choices"][0]["message"]))
+        (expected(entry), parts(answer["choices"][0]["message"]))
         for entry, answer in zip(evals, answers, strict=True)
-        if expected(entry) != said(answer["choices"][0]["message"])
+        if expected(entry) != parts(answer["choices"][0]["message"])
     ]
     assert wrong == []
     assert len(answers) == 284
@@ -87,26 +87,26 @@ async def test_counts_and_reasons_are_the_models_own(
     for entry, answer in zip(chosen, answers, strict=True):
         usage = answer["usage"]
         assert usage["prompt_tokens"] == len(entry["prompt_ids"])
-        # The last one is the end of the turn, which is no part of the answer.
+        # The last token ends the turn and is not part of the answer.
         assert usage["completion_tokens"] == len(entry["answer_ids"]) - 1
         reason = "tool_calls" if expected(entry)[2] else "stop"
         assert answer["choices"][0]["finish_reason"] == reason
 
 
-async def test_two_hundred_chats_at_once_are_two_hundred_right_answers(
+async def test_two_hundred_concurrent_chats_all_get_the_right_answer(
     gateway: RunningGateway, evals: list[dict[str, Any]]
 ) -> None:
     chosen = [entry for entry in evals if not entry["thinking"]]
     chosen = (chosen * 2)[:200]
     answers = await answer_all(gateway, [body_of(entry) for entry in chosen], 200)
     right = Counter(
-        expected(entry) == said(answer["choices"][0]["message"])
+        expected(entry) == parts(answer["choices"][0]["message"])
         for entry, answer in zip(chosen, answers, strict=True)
     )
     assert right == {True: 200}
 
 
-async def test_a_schema_holds_the_answer(gateway: RunningGateway) -> None:
+async def test_an_answer_follows_its_schema(gateway: RunningGateway) -> None:
     schema = {
         "type": "object",
         "properties": {"city": {"enum": ["Paris", "Rome"]}, "degrees": {"enum": [1, 2]}},
@@ -123,7 +123,7 @@ async def test_a_schema_holds_the_answer(gateway: RunningGateway) -> None:
     assert set(content) == {"city", "degrees"}
 
 
-async def test_a_schema_holds_the_answer_after_free_reasoning(gateway: RunningGateway) -> None:
+async def test_an_answer_follows_its_schema_after_free_reasoning(gateway: RunningGateway) -> None:
     schema = {
         "type": "object",
         "properties": {"city": {"const": "Paris"}},
@@ -143,7 +143,7 @@ async def test_a_schema_holds_the_answer_after_free_reasoning(gateway: RunningGa
     assert json.loads(message["content"])["city"] == "Paris"
 
 
-async def test_a_prompt_longer_than_the_context_is_told_both_numbers(
+async def test_a_prompt_longer_than_the_context_is_refused_with_both_lengths(
     gateway: RunningGateway,
 ) -> None:
     async with httpx.AsyncClient(trust_env=False) as client:

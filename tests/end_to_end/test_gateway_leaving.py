@@ -1,4 +1,4 @@
-"""Clients that leave and servers that die, with the real Triton."""
+"""Clients that disconnect and servers that die, with the real Triton."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.end_to_end.gateway_process import RunningGateway, active_requests, ru
 
 pytestmark = pytest.mark.triton
 
-# The model writes until it is stopped.
+# The model generates until it is stopped.
 ENDLESS = {
     "messages": [{"role": "user", "content": "Count to one hundred."}],
     "ignore_eos": True,
@@ -31,16 +31,16 @@ ENDLESS = {
 
 
 async def until(condition: Any, seconds: float) -> float:
-    """How long it took until `condition` held; fails after `seconds`."""
-    began = time.monotonic()
+    """Seconds until `condition` was true; fails after `seconds`."""
+    started = time.monotonic()
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110, another process's state has no event
             await asyncio.sleep(0.005)
-    return time.monotonic() - began
+    return time.monotonic() - started
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_a_client_that_leaves_frees_the_slot_in_the_model(
+async def test_a_disconnect_frees_the_slot_in_the_model(
     gateway: RunningGateway, triton_server: RunningTriton, stream: bool
 ) -> None:
     async def ask() -> None:
@@ -61,7 +61,7 @@ async def test_a_client_that_leaves_frees_the_slot_in_the_model(
             await asking
         return await until(lambda: active_requests(triton_server.metrics) == 0, 5)
 
-    # 100 ms, and what looking for it costs; the best of three, because machines stall too.
+    # 100 ms plus the polling; the best of three, because machines stall too.
     assert min([await seconds_to_be_free() for _ in range(3)]) < 0.25
     # Of three answers of 3,500 tokens each.
     assert 0 <= in_vain(gateway) < 500
@@ -74,7 +74,7 @@ def in_vain(gateway: RunningGateway) -> float:
     return float(found[1])
 
 
-async def test_a_half_closed_connection_is_a_client_that_left(
+async def test_a_half_closed_connection_counts_as_a_disconnect(
     gateway: RunningGateway, triton_server: RunningTriton
 ) -> None:
     host, port = gateway.url.removeprefix("http://").split(":")
@@ -90,7 +90,7 @@ async def test_a_half_closed_connection_is_a_client_that_left(
     writer.close()
 
 
-async def test_killing_triton_ends_the_stream_with_an_error_and_health_goes_red(
+async def test_killing_triton_ends_the_stream_with_an_error_and_fails_the_health_check(
     runtime: object, demo_engine: Path
 ) -> None:
     with (
@@ -118,7 +118,7 @@ async def test_killing_triton_ends_the_stream_with_an_error_and_health_goes_red(
             assert (await client.get(f"{gateway.base_url}/models")).status_code == 200
 
 
-async def test_a_reader_that_stops_is_let_go_and_its_slot_freed(
+async def test_a_client_that_stops_reading_is_disconnected_and_its_slot_freed(
     triton_server: RunningTriton,
 ) -> None:
     flags = ("--stalled-seconds=1",)

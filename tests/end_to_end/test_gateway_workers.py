@@ -1,4 +1,4 @@
-"""Several gateway processes behave as one, and survive one of them."""
+"""Several gateway processes behave as one, and survive the death of one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ QUESTION = {
 
 
 async def ask(gateway: RunningGateway, count: int) -> list[str]:
-    """Each over a connection of its own, so that every worker gets some."""
+    """Each request on its own connection, so that every worker gets some."""
 
     async def one() -> str:
         async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
@@ -64,32 +64,32 @@ async def test_metrics_are_those_of_all_workers_and_a_dead_one_is_replaced(
     assert not [pid for pid in family if os.path.exists(f"/proc/{pid}")]
 
 
-async def test_a_frozen_worker_is_replaced_within_five_seconds_and_the_other_goes_on(
+async def test_a_frozen_worker_is_replaced_within_five_seconds_and_the_other_keeps_serving(
     triton_server: RunningTriton,
 ) -> None:
     with running_gateway(triton_server.engine, triton_server.grpc, "--workers=2") as gateway:
         await ask(gateway, 24)
         frozen, other = descendants(gateway.process.pid)
         os.kill(frozen, signal.SIGSTOP)
-        began = time.monotonic()
+        started = time.monotonic()
         assert gateway.log.says("did not move for 3.5 s, was killed", patience=20)
         async with asyncio.timeout(30):
             while len(descendants(gateway.process.pid)) < 2:  # noqa: ASYNC110, a process's state
                 await asyncio.sleep(0.05)
-        assert time.monotonic() - began < 6
+        assert time.monotonic() - started < 6
         assert other in descendants(gateway.process.pid)
         answers = await ask(gateway, 24)
         assert set(answers) == {"The capital of France is Paris."}
 
 
 def of_metrics(gateway: RunningGateway) -> Path:
-    """The directory that its workers share."""
+    """The metrics directory that the workers share."""
     held = [os.readlink(fd) for fd in Path(f"/proc/{gateway.process.pid}/fd").iterdir()]
     (lock,) = {path for path in held if path.endswith("-lock")}
     return Path(f"{lock.removesuffix('lock')}files")
 
 
-async def test_workers_end_with_a_killed_gateway_and_the_next_removes_what_it_left(
+async def test_workers_end_with_a_killed_gateway_and_the_next_one_removes_its_files(
     triton_server: RunningTriton,
 ) -> None:
     with running_gateway(triton_server.engine, triton_server.grpc, "--workers=2") as gateway:
@@ -104,7 +104,9 @@ async def test_workers_end_with_a_killed_gateway_and_the_next_removes_what_it_le
     assert not left.exists()
 
 
-async def test_keys_lock_the_api_and_leave_health_open(triton_server: RunningTriton) -> None:
+async def test_api_keys_protect_the_api_but_not_the_health_check(
+    triton_server: RunningTriton,
+) -> None:
     with running_gateway(triton_server.engine, triton_server.grpc, keys="sk-a, sk-b") as gateway:
         async with httpx.AsyncClient(base_url=gateway.url, trust_env=False) as client:
             path = "/v1/chat/completions"

@@ -1,4 +1,4 @@
-"""Forced and strict calls and guided answers, by the real Triton with a model that makes no sense.
+"""Forced and strict calls and guided answers, by the real Triton with a model of random weights.
 
 The demo model has never seen these functions, and at a high temperature it writes noise: what
 comes out right is the guides' doing.
@@ -32,7 +32,7 @@ TEST = {
     "properties": {"flag": {"type": "boolean"}},
     "required": ["flag"],
 }
-# As pydantic writes it: definitions at the end, references to them, a choice with null.
+# As pydantic writes schemas: definitions at the end, references to them, a choice with null.
 ORDER = {
     "$defs": {
         "Size": {"enum": ["s", "m", "l"], "type": "string"},
@@ -55,7 +55,7 @@ ORDER = {
     },
     "required": ["items", "paid"],
 }
-# As other generators write it: a reference at the top, choices by a kind, a tuple.
+# As other generators write schemas: a reference at the top, a tagged union, a tuple.
 ROUTE = {
     "$ref": "#/$defs/Route",
     "$defs": {
@@ -101,7 +101,7 @@ def function(name: str, **more: Any) -> dict[str, Any]:
 
 @asynccontextmanager
 async def demo(triton: RunningTriton, format: str) -> AsyncIterator[httpx.AsyncClient]:
-    """The demo model behind a gateway that takes it for one of another tool-call format."""
+    """The demo model behind a gateway that is told another tool-call format."""
     backend = TritonBackend("triton", TritonClient(triton.grpc))
     chat = Chat("think-tags", format, "enable_thinking")
     async with server(served(backend, chat=chat, context=1024)) as client:
@@ -162,7 +162,7 @@ async def test_a_named_function_is_called_with_arguments_that_fit(
 
 
 @every_format
-async def test_a_forced_call_comes_after_reasoning_that_was_asked_for(
+async def test_a_forced_call_comes_after_requested_reasoning(
     triton_server: RunningTriton, format: str
 ) -> None:
     async with demo(triton_server, format) as client:
@@ -179,7 +179,7 @@ async def test_a_forced_call_comes_after_reasoning_that_was_asked_for(
 
 
 @every_format
-async def test_with_a_schema_for_the_answer_a_model_that_answers_is_held_to_it(
+async def test_a_model_that_answers_follows_the_answers_schema(
     triton_server: RunningTriton, format: str
 ) -> None:
     async with demo(triton_server, format) as client:
@@ -187,7 +187,7 @@ async def test_with_a_schema_for_the_answer_a_model_that_answers_is_held_to_it(
             client, tools=[function("test")], response_format=RESPONSE_FORMAT, temperature=0
         )
     if format == "llama3-json" and choice["message"]["tool_calls"]:
-        # Calls have no marker there: one schema has both, and noise may take either.
+        # Calls have no marker in this format: one schema covers both, and noise may choose either.
         check_calls(choice, SCHEMAS)
         return
     jsonschema_rs.validate(ANSWER, json.loads(choice["message"]["content"]))
@@ -208,7 +208,7 @@ WEATHER = {
 
 
 @pytest.mark.parametrize("thinks", [False, True])
-async def test_with_a_schema_for_the_answer_a_model_can_still_call_a_tool(
+async def test_a_model_with_an_answer_schema_can_still_call_a_tool(
     triton_server: RunningTriton, thinks: bool
 ) -> None:
     async with demo(triton_server, "hermes-json") as client:
@@ -225,7 +225,7 @@ async def test_with_a_schema_for_the_answer_a_model_can_still_call_a_tool(
     assert choice["finish_reason"] == "tool_calls"
 
 
-async def test_a_strict_function_that_the_model_calls_by_itself_gets_fitting_arguments(
+async def test_a_strict_function_called_by_choice_gets_valid_arguments(
     triton_server: RunningTriton,
 ) -> None:
     rome = {
@@ -244,7 +244,7 @@ async def test_a_strict_function_that_the_model_calls_by_itself_gets_fitting_arg
     check_calls(choice, {"get_weather": rome})
 
 
-async def test_a_strict_function_leaves_free_answers_as_they_are(
+async def test_a_strict_function_does_not_constrain_answers(
     triton_server: RunningTriton,
 ) -> None:
     tools = [function("test", strict=True)]
@@ -270,7 +270,7 @@ async def test_a_strict_function_leaves_free_answers_as_they_are(
 
 
 @every_format
-async def test_a_forced_call_is_the_same_streamed_and_whole(
+async def test_a_forced_call_is_the_same_streamed_and_unstreamed(
     triton_server: RunningTriton, format: str
 ) -> None:
     body = {

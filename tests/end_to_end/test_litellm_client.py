@@ -1,4 +1,4 @@
-"""LiteLLM's client against the whole stack, where there is a Python that has it."""
+"""LiteLLM's client against the whole stack, if a Python with LiteLLM is installed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.triton
 
 PROGRAM = Path(__file__).with_name("litellm_program.py")
 PYTHON = os.environ.get("ENGINIX_LITELLM_PYTHON", sys.executable)
-# Without the first it fetches a list of prices from the net.
+# Without the first variable it downloads a list of prices.
 ENVIRONMENT = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "PYTHONPATH": ""}
 
 
@@ -54,7 +54,7 @@ def test_a_tool_call_makes_its_round_trip(answers: dict[str, Any]) -> None:
     assert (first, json.loads(arguments), second) == ("tool_calls", {"city": "Paris"}, "stop")
 
 
-def test_a_streamed_tool_call_is_put_together(answers: dict[str, Any]) -> None:
+def test_a_streamed_tool_call_is_assembled(answers: dict[str, Any]) -> None:
     reason, arguments = answers["streamed_call"]
     assert (reason, json.loads(arguments)) == ("tool_calls", {"city": "Paris"})
 
@@ -63,9 +63,9 @@ def test_a_response_has_its_items(answers: dict[str, Any]) -> None:
     assert answers["response"] == ["completed", ["reasoning", "message"]]
 
 
-def test_anthropics_dialect_is_spoken_too(answers: dict[str, Any]) -> None:
+def test_anthropics_dialect_works_too(answers: dict[str, Any]) -> None:
     assert answers["through_anthropic"] == "The capital of France is Paris."
 
 
-def test_refusals_are_its_own_exceptions(answers: dict[str, Any]) -> None:
+def test_refusals_are_the_clients_own_exceptions(answers: dict[str, Any]) -> None:
     assert answers["refused"] == ["NotFoundError", "BadRequestError"]

@@ -1,4 +1,4 @@
-"""The real llama-server behind the gateway: what it tells apart itself, and what is done here."""
+"""The real llama-server behind the gateway: parsing by its own parsers and by ours."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TOOL = {
         },
     },
 }
-# What makes it leave the reasoning in the text; calls stay there when none may be made.
+# Makes it leave the reasoning in the text; calls stay there if tools are not allowed.
 RAW = {"reasoning_format": "none", "temperature": 0, "max_tokens": 100}
 
 
@@ -56,7 +56,7 @@ def llama_server(runtime: Runtime, demo_engine: Path) -> Iterator[str]:
 
 @asynccontextmanager
 async def gateway(url: str) -> AsyncIterator[httpx.AsyncClient]:
-    """Its answers as they are, as the model `own`, and told apart here, as `ours`."""
+    """Parsed by llama-server as the model `own`, and by our parsers as `ours`."""
     formats: dict[str, Any] = {"reasoning": "think-tags", "tools": "hermes-json"}
     own, ours = (
         PassthroughModel(name, OpenAIBackend("llama-server", url, "demo"), "llama-server", **more)
@@ -66,8 +66,8 @@ async def gateway(url: str) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-def said(answer: httpx.Response) -> tuple[str, str, list[Any]]:
-    """Reasoning, answer and calls, without the white space that the two sides cut differently."""
+def parts(answer: httpx.Response) -> tuple[str, str, list[Any]]:
+    """Reasoning, answer and calls, without the white space that the two sides trim differently."""
     message = answer.json()["choices"][0]["message"]
     calls = [
         (call["function"]["name"], json.loads(call["function"]["arguments"]))
@@ -78,7 +78,7 @@ def said(answer: httpx.Response) -> tuple[str, str, list[Any]]:
 
 
 @pytest.mark.parametrize("tools", [None, [TOOL]], ids=["an answer", "a call"])
-async def test_our_parsers_find_what_its_own_do(llama_server: str, tools: Any) -> None:
+async def test_our_parsers_agree_with_llama_servers(llama_server: str, tools: Any) -> None:
     messages = user("What is the weather in Paris?") if tools else QUESTION
     asked = {"messages": messages, "temperature": 0, "max_tokens": 100}
     asked |= {"tools": tools} if tools else {}
@@ -86,9 +86,9 @@ async def test_our_parsers_find_what_its_own_do(llama_server: str, tools: Any) -
         own = await client.post("/v1/chat/completions", json={**asked, "model": "own"})
         raw = {**asked, **RAW, "model": "ours"}
         ours = await client.post("/v1/chat/completions", json=raw)
-    assert said(ours) == said(own)
-    assert said(ours)[0]
-    assert bool(said(ours)[2]) == bool(tools)
+    assert parts(ours) == parts(own)
+    assert parts(ours)[0]
+    assert bool(parts(ours)[2]) == bool(tools)
     assert ours.json()["usage"]["completion_tokens"] == own.json()["usage"]["completion_tokens"]
 
 

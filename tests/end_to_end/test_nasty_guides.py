@@ -1,4 +1,4 @@
-"""Schemas and patterns from a generator of nasty ones, through the gateway to the real model."""
+"""Generated hostile schemas and patterns, through the gateway to the real model."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def schema(chance: Random, depth: int = 0) -> Any:
 
 
 def memory_mb(pid: int) -> float:
-    """Of Triton and its models, without the process that tries guides, which has its own limit."""
+    """Memory of Triton and its models, without the guide trial, which has its own limit."""
     total = 0
     for each in descendants(pid):
         try:
@@ -68,7 +68,7 @@ def memory_mb(pid: int) -> float:
     return total * 4 / 1024
 
 
-def test_whatever_guide_comes_the_answer_is_one_or_a_400_in_bounded_time_and_memory(
+def test_any_guide_ends_in_an_answer_or_a_400_in_bounded_time_and_memory(
     gateway: RunningGateway, triton_server: RunningTriton
 ) -> None:
     chance = Random(11)

@@ -82,7 +82,7 @@ def test_a_streamed_tool_call_accumulates(client: OpenAI) -> None:
     assert json.loads(call.function.arguments) == {"city": "Paris"}
 
 
-def test_a_forced_call_calls_what_it_must(client: OpenAI) -> None:
+def test_a_forced_call_calls_the_named_function(client: OpenAI) -> None:
     choice = client.chat.completions.create(
         model="demo",
         messages=[{"role": "user", "content": "What is the weather in Rome?"}],
@@ -108,7 +108,7 @@ async def test_the_async_client_streams_and_counts(gateway: RunningGateway) -> N
     assert chunks[-1].usage.completion_tokens == 31
 
 
-def test_completions_write_on(client: OpenAI) -> None:
+def test_a_completion_continues_its_prompt(client: OpenAI) -> None:
     prompt = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
     done = client.completions.create(model="demo", prompt=prompt, temperature=0, max_tokens=50)
     assert "The capital of France is Paris." in done.choices[0].text
@@ -129,7 +129,7 @@ def test_errors_are_the_clients_own_exceptions(client: OpenAI) -> None:
     assert isinstance(wrong.value, APIStatusError)
 
 
-def test_a_response_streams_its_events_and_is_remembered(client: OpenAI) -> None:
+def test_a_response_streams_its_events_and_is_stored(client: OpenAI) -> None:
     text, last = "", None
     for event in client.responses.create(
         model="demo", input="What is the capital of France?", temperature=0, stream=True

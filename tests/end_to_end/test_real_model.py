@@ -1,4 +1,4 @@
-"""A real language model on the whole road: ModelOpt's checkpoint, engine, Triton, gateway.
+"""A real language model through the whole stack: ModelOpt's checkpoint, engine, Triton, gateway.
 
 Opt-in, for it needs torch and ModelOpt: `make test-real-model` makes the checkpoint and runs this
 file. What it measures it writes to results.json beside the checkpoint.
@@ -49,14 +49,14 @@ LONGEST_ANSWER = 64
 AT_ONCE = 10
 
 # The engine quantizes activations to 8 bits, transformers does not: logits differ by about 0.1.
-# What transformers holds for closer than this is a tie between the two.
+# Two tokens whose logits in transformers are closer than this are a tie.
 NEAR_TIE = 0.5
 PERPLEXITY_TOLERANCE = 0.005
 
 
 @dataclass(frozen=True)
 class RealModel:
-    """The served engine, and the numbers that are found about it."""
+    """The served engine, and the measured numbers."""
 
     made: Path
     engine: Path
@@ -83,12 +83,12 @@ class RealModel:
         return found
 
     def reference(self, checkpoint: str, rows: Sequence[Sequence[int]]) -> list[Any]:
-        """What transformers says of token ids, with the weights of bf16 or nvfp4."""
+        """transformers' logits for token ids, with the bf16 or nvfp4 weights."""
         program = TOOLS / "reference.py"
         return run([str(MODELOPT), str(program), str(self.made / checkpoint)], rows)
 
     def logprobs(self, rows: Sequence[Sequence[int]], *flags: str) -> list[list[float]]:
-        """Of the engine's own model, in the runtime it is served by."""
+        """The engine's own logits, in the runtime that serves it."""
         program, model = TOOLS / "engine_logprobs.py", self.engine / "model.gguf"
         return run([str(self.runtime.python), str(program), str(model), *flags], rows)
 
@@ -112,7 +112,7 @@ def chat_body(question: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def model(runtime: Runtime, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealModel]:
     made, engine = Path(str(MADE)), tmp_path_factory.mktemp("engines") / "smollm2"
-    began = time.monotonic()
+    started = time.monotonic()
     command = [
         *(sys.executable, "-m", "enginix", "engine", "build", f"--checkpoint={made / 'nvfp4'}"),
         *("--name=smollm2", "--kind=gguf", "--max-seq-len=2048", "--max-batch-size=16"),
@@ -121,11 +121,11 @@ def model(runtime: Runtime, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     built = subprocess.run(command, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
     assert "splits text in a way of its own" not in built.stderr
-    results: dict[str, Any] = {"build_seconds": round(time.monotonic() - began, 1)}
+    results: dict[str, Any] = {"build_seconds": round(time.monotonic() - started, 1)}
     with running_triton(engine) as triton, running_gateway(engine, triton.grpc) as gateway:
         yield RealModel(made, engine, runtime, gateway.url, triton.grpc, results)
     path = made / "results.json"
-    # A run of some of the tests keeps what the others have measured.
+    # A run of some of the tests keeps the results of the others.
     before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     path.write_text(json.dumps({**before, **results}, indent=2) + "\n", encoding="utf-8")
 
@@ -140,12 +140,12 @@ class Answered:
 @pytest.fixture(scope="module")
 def answers(model: RealModel) -> list[Answered]:
     """The greedy answer to each prompt: its ids from Triton, its text from the gateway."""
-    began, tokens, found = time.monotonic(), 0, []
+    started, tokens, found = time.monotonic(), 0, []
     for question in PROMPTS:
         reply = model.chat(question)
         tokens += reply["usage"]["completion_tokens"]
         found.append(reply["choices"][0]["message"]["content"])
-    model.results["tokens_per_second_one_by_one"] = round(tokens / (time.monotonic() - began), 1)
+    model.results["tokens_per_second_one_by_one"] = round(tokens / (time.monotonic() - started), 1)
     prompts = [model.prompt_ids(question) for question in PROMPTS]
     ids = asyncio.run(answer_ids(model, prompts))
     return [Answered(*one) for one in zip(prompts, ids, found, strict=True)]
@@ -163,7 +163,7 @@ async def answer_ids(model: RealModel, prompts: Sequence[list[int]]) -> list[lis
     return found
 
 
-def test_llama_cpp_tokenizes_as_the_engine_is_served(model: RealModel) -> None:
+def test_llama_cpp_tokenizes_like_the_gateway(model: RealModel) -> None:
     texts = [
         *PROMPTS,
         (TOOLS / "text.txt").read_text(encoding="utf-8"),
@@ -201,7 +201,7 @@ def mean(values: Sequence[float]) -> float:
 
 @pytest.fixture(scope="module")
 def judged(model: RealModel, answers: list[Answered]) -> list[dict[str, list[float]]]:
-    """What transformers, on the dequantized weights, says of each token of each answer.
+    """transformers' choice for each token of each answer, on the dequantized weights.
 
     Up to the first token it would not have chosen, that is its own greedy answer.
     """
@@ -240,7 +240,7 @@ def test_greedy_answers_are_those_of_transformers_up_to_near_ties(
 
 
 def first(values: Sequence[float], holds: Callable[[float], bool]) -> int:
-    """The first place where it holds, or behind the last."""
+    """The first index where it is true, or the length."""
     return next((place for place, value in enumerate(values) if holds(value)), len(values))
 
 
@@ -252,14 +252,14 @@ def test_no_answer_holds_a_broken_character(answers: list[Answered]) -> None:
     assert [one.text for one in answers if "\ufffd" in one.text or not one.text.strip()] == []
 
 
-def test_no_answer_loops_but_where_transformers_repeats_itself_too(
+def test_no_answer_loops_unless_transformers_loops_too(
     model: RealModel, answers: list[Answered], judged: list[dict[str, list[float]]]
 ) -> None:
     looping = [place for place, one in enumerate(answers) if loop_of(one.ids)]
     model.results["looping_answers"] = len(looping)
 
-    # A small model that always takes the likeliest token repeats itself; that is in its weights
-    # where transformers chooses every token of the loop as well.
+    # With greedy decoding a small model repeats itself; the weights are the cause
+    # if transformers chooses every token of the loop as well.
     own = [
         answers[place].text
         for place in looping
@@ -269,20 +269,20 @@ def test_no_answer_loops_but_where_transformers_repeats_itself_too(
 
 
 def loop_of(ids: Sequence[int], times: int = 4) -> int:
-    """How many tokens the answer ends with that are one run over and over; 0 for no loop."""
+    """How many tokens at the end of the answer repeat one sequence; 0 for no loop."""
     for size in range(1, len(ids) // times + 1):
         if list(ids[-size * times :]) == list(ids[-size:]) * times:
-            # The first time is what led into the loop.
+            # The first occurrence led into the loop.
             return size * (times - 1)
     return 0
 
 
-def test_a_loop_is_seen() -> None:
+def test_a_loop_is_detected() -> None:
     assert loop_of([9, 1, 2, 1, 2, 1, 2, 1, 2]) == 6
     assert loop_of([1, 2, 1, 2, 1, 2, 1, 3]) == 0
 
 
-def test_ten_chats_at_once_are_answered_as_ten_one_by_one(
+def test_ten_concurrent_chats_get_the_same_answers_as_ten_sequential_ones(
     model: RealModel, answers: list[Answered]
 ) -> None:
     async def together() -> list[Any]:
@@ -293,10 +293,10 @@ def test_ten_chats_at_once_are_answered_as_ten_one_by_one(
             ]
             return [answer.json() for answer in await asyncio.gather(*posts)]
 
-    began = time.monotonic()
+    started = time.monotonic()
     replies = asyncio.run(together())
     tokens = sum(reply["usage"]["completion_tokens"] for reply in replies)
-    rate = tokens / (time.monotonic() - began)
+    rate = tokens / (time.monotonic() - started)
     model.results[f"tokens_per_second_{AT_ONCE}_at_once"] = round(rate, 1)
 
     found = [reply["choices"][0]["message"]["content"] for reply in replies]

@@ -1,4 +1,4 @@
-"""The soak that anybody can run, short: every answer right, every process there and no larger."""
+"""A short soak: every answer is right, every process survives and none grows."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ pytestmark = pytest.mark.triton
 PROGRAM = Path(__file__).parents[2] / "benchmarks" / "soak.py"
 
 
-def test_twenty_seconds_of_everything_at_once_find_nothing(
-    runtime: Runtime, tmp_path: Path
-) -> None:
+def test_a_twenty_second_soak_finds_nothing(runtime: Runtime, tmp_path: Path) -> None:
     command = [sys.executable, str(PROGRAM), "0.33", "--at-once=4", f"--home={tmp_path}/h"]
     done = subprocess.run(
         [*command, f"--out={tmp_path}/out"],

@@ -1,4 +1,4 @@
-"""The real Triton serves the demo engine, and goes without a trace."""
+"""The real Triton serves the demo engine, and leaves nothing when it ends."""
 
 from __future__ import annotations
 

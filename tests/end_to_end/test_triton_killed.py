@@ -1,4 +1,4 @@
-"""Whatever is killed, nothing of the server stays: no process, no directory, no shared memory."""
+"""Whatever is killed, the server leaves nothing: no process, no directory, no shared memory."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ STUB = "triton_python_backend_stub"
 
 
 def left_by(name: str) -> list[Path]:
-    """Files of the server with that name."""
+    """The server's files with that prefix."""
     places = (Path("/dev/shm"), Path(tempfile.gettempdir()))
     return [path for place in places for path in place.glob(f"{name}*")]
 
 
 def name_of(command: int) -> str:
-    """What the names of a running server's files begin with: it holds a lock called so."""
+    """The prefix of a running server's files, which is the name of the lock it holds."""
     held = [os.path.basename(os.readlink(fd)) for fd in Path(f"/proc/{command}/fd").iterdir()]
     (name,) = {word.removesuffix("lock") for word in held if word.startswith("enginix-triton-")}
     return name
 
 
 def named(pids: list[int], name: str) -> list[int]:
-    """Those of the processes that run the program `name`; the kernel keeps 15 letters of it."""
+    """The processes that run the program `name`, of which the kernel keeps 15 letters."""
     return [pid for pid in pids if Path(f"/proc/{pid}/comm").read_text().strip() == name[:15]]
 
 
@@ -61,7 +61,7 @@ def wait_until_gone(pids: list[int], patience: float = 30) -> None:
 
 
 def serve(engine: Path, *options: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """`enginix triton`, run to its own end."""
+    """`enginix triton`, run until it ends by itself."""
     return subprocess.run(
         [sys.executable, "-m", "enginix", "triton", str(engine), "--threads=1", *options],
         capture_output=True,
@@ -99,7 +99,7 @@ def test_a_killed_server_ends_the_command_and_its_stubs(
     assert not left_by(files)
 
 
-async def test_a_killed_command_takes_its_busy_server_along_at_once(
+async def test_a_killed_command_ends_its_busy_server_at_once(
     demo_engine: Path, runtime: Runtime
 ) -> None:
     with running_triton(demo_engine, exit_timeout=10) as server:
@@ -116,7 +116,7 @@ async def test_a_killed_command_takes_its_busy_server_along_at_once(
         assert not left_by(files)
 
 
-async def test_models_end_with_a_server_that_nobody_is_left_to_clean_up_after(
+async def test_models_end_with_a_killed_server_whose_command_is_gone(
     demo_engine: Path, runtime: Runtime
 ) -> None:
     with running_triton(demo_engine) as server:
@@ -131,7 +131,7 @@ async def test_models_end_with_a_server_that_nobody_is_left_to_clean_up_after(
             wait_until_gone(family, patience=2)
         await client.close()
     shared = [path.name for path in left_by(files) if path.parent == Path("/dev/shm")]
-    # By which the next one knows that nobody needs the rest.
+    # From the free lock the next start knows that the remaining files are unused.
     assert shared == [f"{files}lock"]
 
 
@@ -162,7 +162,7 @@ async def test_an_endless_answer_does_not_keep_the_server_from_ending(
     assert not left_by(files)
 
 
-def test_a_taken_port_is_said_with_its_holder(demo_engine: Path, runtime: Runtime) -> None:
+def test_a_port_in_use_is_reported_with_its_holder(demo_engine: Path, runtime: Runtime) -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
         done = serve(demo_engine, f"--http-port={port}")
@@ -171,7 +171,7 @@ def test_a_taken_port_is_said_with_its_holder(demo_engine: Path, runtime: Runtim
     assert f"(pid {os.getpid()}); stop that, or choose another with --http-port" in done.stderr
 
 
-def test_a_model_that_never_loads_is_given_up_at_the_deadline(
+def test_a_model_that_never_loads_fails_at_the_deadline(
     demo_engine: Path, runtime: Runtime, tmp_path: Path
 ) -> None:
     engine = never_loaded(demo_engine, tmp_path)

@@ -1,4 +1,4 @@
-"""What 200 requests see while the model behind them is killed: an answer, or a reason."""
+"""200 requests while their model is killed: each gets an answer or an error."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.triton
 END = 2014
 REQUESTS = 100
 AT_ONCE = 16
-# A dead stub's streams stay silent for ever: what a client may wait is its own decision.
+# A dead stub's streams stay silent for ever, so the client sets its own time limit.
 LIMITS = Limits(first_token=10, next_token=10)
 REFUSED = {"BackendUnavailable", "SafeToRetry", "GenerationFailed"}
 
@@ -43,7 +43,7 @@ def kill_model(server: RunningTriton, model: str) -> None:
 
 
 async def load(evals: list[dict[str, Any]], ask: Ask, *, kill: Callable[[], None]) -> Counter[str]:
-    """How many of the requests ended how; `kill` is called when a third of them has an answer."""
+    """Counts of how the requests ended; `kill` is called once a third of them has an answer."""
     slots = asyncio.Semaphore(AT_ONCE)
     ends: Counter[str] = Counter()
 
@@ -62,7 +62,7 @@ async def load(evals: list[dict[str, Any]], ask: Ask, *, kill: Callable[[], None
     return ends
 
 
-async def test_a_killed_model_leaves_no_request_without_an_end_and_none_half_answered(
+async def test_a_killed_model_leaves_no_request_hanging_or_half_answered(
     demo_engine: Path, runtime: Runtime, evals: list[dict[str, Any]]
 ) -> None:
     with running_triton(demo_engine) as server:
@@ -78,7 +78,7 @@ async def test_a_killed_model_leaves_no_request_without_an_end_and_none_half_ans
         ends = await load(evals, ask, kill=lambda: kill_model(server, "tensorrt_llm"))
         assert ends.total() == REQUESTS
         assert ends["answered"] >= REQUESTS // 3
-        # Those that ran are silent for ever, and of the later ones Triton refuses only some.
+        # Running streams stay silent for ever; Triton refuses only some of the later ones.
         assert set(ends) == {"answered", "BackendTimedOut"} | (set(ends) & REFUSED)
 
         await control.unload("tensorrt_llm")
@@ -88,14 +88,14 @@ async def test_a_killed_model_leaves_no_request_without_an_end_and_none_half_ans
         await control.close()
 
 
-async def test_without_its_preprocessing_text_is_refused_and_tokens_go_on(
+async def test_without_preprocessing_text_is_refused_and_tokens_still_work(
     demo_engine: Path, runtime: Runtime, evals: list[dict[str, Any]]
 ) -> None:
     with running_triton(demo_engine) as server:
         kill_model(server, "preprocessing")
         url = f"{server.http}/v2/models/ensemble/generate"
         body = {"text_input": "Hello", "max_tokens": 3}
-        # Triton tries a second each, one after the other.
+        # Triton retries each for a second, one after another.
         async with httpx.AsyncClient(timeout=60) as http:
             answers = await asyncio.gather(*(http.post(url, json=body) for _ in range(4)))
         assert all("'preprocessing_0_0' is not healthy" in answer.text for answer in answers)

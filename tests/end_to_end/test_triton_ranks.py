@@ -1,4 +1,4 @@
-"""Ranks under the real Open MPI: started as they must be, ended together, explained."""
+"""Ranks under the real Open MPI: started correctly, ended together, errors explained."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def family_of(running: Running) -> list[int]:
 
 
 def ended(running: Running) -> str:
-    """Everything it said, after its own end."""
+    """Its whole output, after it has ended by itself."""
     running.process.wait(60)
     running.log.close()
     return running.log.text()
 
 
 @pytest.mark.parametrize("ranks", SIZES)
-def test_every_rank_is_started_as_it_must_be(tmp_path: Path, ranks: int) -> None:
+def test_every_rank_is_started_correctly(tmp_path: Path, ranks: int) -> None:
     machine = Machine(tmp_path / "m", ranks)
     with machine.started("--log-verbose=2") as running:
         assert running.log.says("Triton serves qwen3-32b"), running.log.text()
@@ -59,7 +59,7 @@ def test_sigterm_leaves_no_process_and_no_shared_memory(tmp_path: Path, ranks: i
 
 
 @pytest.mark.parametrize("ranks", SIZES)
-def test_a_killed_command_takes_all_ranks_along(tmp_path: Path, ranks: int) -> None:
+def test_a_killed_command_ends_all_ranks(tmp_path: Path, ranks: int) -> None:
     machine = Machine(tmp_path / "m", ranks)
     with machine.started() as running:
         assert running.log.says("Triton serves"), running.log.text()
@@ -69,7 +69,7 @@ def test_a_killed_command_takes_all_ranks_along(tmp_path: Path, ranks: int) -> N
 
 
 @needs_mpirun
-def test_a_killed_mpirun_takes_all_ranks_along(tmp_path: Path) -> None:
+def test_a_killed_mpirun_ends_all_ranks(tmp_path: Path) -> None:
     machine = Machine(tmp_path / "m", 2)
     with machine.started() as running:
         assert running.log.says("Triton serves"), running.log.text()
@@ -83,7 +83,7 @@ def test_a_killed_mpirun_takes_all_ranks_along(tmp_path: Path) -> None:
 
 
 @needs_mpirun
-def test_nccl_settings_are_said_and_reach_the_ranks(tmp_path: Path) -> None:
+def test_nccl_settings_are_printed_and_reach_the_ranks(tmp_path: Path) -> None:
     machine = Machine(tmp_path / "m", 2, environment={"NCCL_IB_DISABLE": "0"})
     with machine.started() as running:
         assert running.log.says("Triton serves"), running.log.text()
@@ -104,7 +104,7 @@ def test_one_rank_needs_neither_mpirun_nor_nccl(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ranks", SIZES)
-def test_the_server_is_given_no_secrets(tmp_path: Path, ranks: int) -> None:
+def test_the_server_gets_no_secrets(tmp_path: Path, ranks: int) -> None:
     given = {"HF_TOKEN": "hf_x", "ENGINIX_API_KEYS": "key", "CUDA_CACHE_PATH": "/x"}
     machine = Machine(tmp_path / "m", ranks, environment=given)
     with machine.started() as running:
@@ -132,13 +132,13 @@ def test_a_killed_rank_ends_all_and_is_named(tmp_path: Path, victim: int) -> Non
 
 
 @needs_mpirun
-def test_a_rank_that_fails_to_start_is_named_with_its_words(tmp_path: Path) -> None:
+def test_a_rank_that_fails_to_start_is_named_with_its_message(tmp_path: Path) -> None:
     machine = Machine(tmp_path / "m", 2)
     machine.behave(1, "fail")
     done = machine.run()
     assert done.returncode == 1
     assert "exited with status 3 before it was ready; rank 1 ended first" in done.stdout
-    # Not the last line for certain: mpirun carries what is said and what is complained apart.
+    # Not necessarily the last line: mpirun forwards stdout and stderr separately.
     assert "  E no CUDA device is free" in done.stdout
     assert "Traceback" not in done.stdout
 
@@ -152,7 +152,7 @@ def test_a_single_server_that_fails_to_start_is_explained(tmp_path: Path) -> Non
 
 
 @needs_mpirun
-def test_a_rank_that_hangs_is_given_up_at_the_deadline(tmp_path: Path) -> None:
+def test_a_rank_that_hangs_fails_at_the_deadline(tmp_path: Path) -> None:
     machine = Machine(tmp_path / "m", 2)
     machine.behave(1, "hang")
     with machine.started("--start-timeout=8", "--exit-timeout=1") as running:
@@ -206,7 +206,7 @@ def test_a_rank_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"gpus": 1}, "the engine has 2 ranks, one GPU each, and 1 GPUs are visible"),
         ({"environment": {"CUDA_VISIBLE_DEVICES": "3"}}, "and 1 GPUs are visible"),
@@ -215,12 +215,12 @@ def test_a_rank_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     ],
 )
 def test_an_engine_that_does_not_fit_starts_nothing(
-    tmp_path: Path, changes: dict[str, object], words: str
+    tmp_path: Path, changes: dict[str, object], message: str
 ) -> None:
     machine = Machine(tmp_path / "m", 2, **changes)  # type: ignore[arg-type]
     done = machine.run()
     assert done.returncode == 1
-    assert words in done.stdout
+    assert message in done.stdout
     assert "nix build .#qwen3-32b-engine" in done.stdout
     assert not machine.was_started()
 
@@ -243,7 +243,7 @@ def test_without_mpirun_the_package_to_install_is_named(tmp_path: Path) -> None:
     assert "apt install openmpi-bin" in done.stdout
 
 
-def test_without_a_triton_it_is_said_where_one_is_had(tmp_path: Path) -> None:
+def test_a_missing_triton_says_where_to_get_one(tmp_path: Path) -> None:
     machine = Machine(tmp_path / "m", 1)
     machine.environment["ENGINIX_RUNTIME_TENSORRT_LLM"] = str(tmp_path)
     done = machine.run()

@@ -1,4 +1,4 @@
-"""`enginix up demo-multi` as users start it: two models, two kinds of engine, one port."""
+"""`enginix up demo-multi` as users run it: two models, two server programs, one port."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class Running:
         body = {"model": model, "messages": messages, "temperature": 0, **fields}
         return httpx.post(f"{self.url}/v1/chat/completions", json=body, timeout=20)
 
-    def child(self, words: str) -> int:
-        """The process of the profile whose command line holds `words`."""
+    def child(self, text: str) -> int:
+        """The process of the profile whose command line holds `text`."""
         for pid in descendants(self.process.pid):
-            if words.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+            if text.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
                 return pid
-        raise AssertionError(f"no process with {words!r}")
+        raise AssertionError(f"no process with {text!r}")
 
     def until_answered(self, model: str, seconds: float) -> httpx.Response:
         deadline = time.monotonic() + seconds
@@ -81,7 +81,7 @@ def running_profile(home: Path, runtime: Runtime) -> Iterator[Running]:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Nothing is built there before the first run."""
+    """An empty home: nothing is built before the first run."""
     return tmp_path_factory.mktemp("h")
 
 
@@ -96,7 +96,7 @@ def content(answer: httpx.Response) -> str:
     return str(answer.json()["choices"][0]["message"]["content"])
 
 
-def test_the_first_run_builds_both_engines_and_says_so(profile: Running, home: Path) -> None:
+def test_the_first_run_builds_both_engines(profile: Running, home: Path) -> None:
     for name in ("demo", "demo-llama"):
         assert f"{home / 'engines' / name}\n" in profile.log.text()
         assert (home / "engines" / name / "manifest.json").is_file()
@@ -117,7 +117,7 @@ def test_each_name_reaches_its_model(profile: Running, model: str, is_that: str)
     assert content(profile.ask(model)) == "The capital of France is Paris."
 
 
-def test_both_models_call_a_tool_each_in_its_own_words(
+def test_both_models_call_a_tool_in_their_own_formats(
     profile: Running, llama_evals: list[dict[str, Any]]
 ) -> None:
     tools = next(one["tools"] for one in llama_evals if one["tools"])
@@ -134,7 +134,9 @@ def test_a_dead_executor_behind_a_healthy_triton_is_replaced(profile: Running) -
     assert content(profile.until_answered("demo", 60))
 
 
-def test_a_dead_preprocessing_is_noticed_though_tokens_come_out(profile: Running) -> None:
+def test_a_dead_preprocessing_model_is_detected_although_tokens_still_work(
+    profile: Running,
+) -> None:
     os.kill(profile.child("/repository/preprocessing/"), signal.SIGKILL)
     assert content(profile.ask("demo"))
     assert profile.log.says("preprocessing", patience=60), profile.log.text()
@@ -143,9 +145,9 @@ def test_a_dead_preprocessing_is_noticed_though_tokens_come_out(profile: Running
 
 def test_a_frozen_gateway_is_replaced_within_ten_seconds(profile: Running) -> None:
     os.kill(profile.child("openai"), signal.SIGSTOP)
-    began = time.monotonic()
+    started = time.monotonic()
     assert profile.log.says("gateway is started again", patience=30), profile.log.text()
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - started < 10
     deadline = time.monotonic() + 30
     while not is_answering(profile.url):
         assert time.monotonic() < deadline, profile.log.text()
@@ -159,14 +161,16 @@ def is_answering(url: str) -> bool:
         return False
 
 
-def test_a_frozen_llama_server_is_replaced_and_the_other_model_goes_on(profile: Running) -> None:
+def test_a_frozen_llama_server_is_replaced_and_the_other_model_keeps_serving(
+    profile: Running,
+) -> None:
     os.kill(profile.child("llama_server.py"), signal.SIGSTOP)
     assert content(profile.ask("demo"))
     assert profile.log.says("demo-llama is started again", patience=60), profile.log.text()
     assert content(profile.until_answered("demo-llama", 60))
 
 
-def test_a_killed_triton_command_is_started_again_at_once_though_it_was_busy(
+def test_a_killed_triton_command_is_restarted_at_once_although_it_was_busy(
     profile: Running,
 ) -> None:
     body = {

@@ -73,10 +73,10 @@ def test_a_second_engine_is_loaded_by_its_path_and_answers(profile: Running) -> 
     loaded = profile.post("/v1/models/load", body)
     assert loaded.status_code == 200, loaded.text
     assert (loaded.json()["id"], loaded.json()["status"]) == ("second", "loaded")
-    # New connections, so that either process is asked.
+    # New connections, so that both processes get requests.
     for answer in [profile.chat("second") for _ in range(6)]:
-        said = answer.json()["choices"][0]["message"]["content"]
-        assert (said, answer.json()["model"]) == ("The capital of France is Paris.", "second")
+        content = answer.json()["choices"][0]["message"]["content"]
+        assert (content, answer.json()["model"]) == ("The capital of France is Paris.", "second")
     unloaded = profile.post("/v1/models/unload", {"model": "second"})
     assert unloaded.json()["status"] == "idle"
     assert {profile.chat("second").status_code for _ in range(6)} == {503}
@@ -90,12 +90,12 @@ def test_a_path_outside_the_roots_is_refused(profile: Running, demo_engine: Path
         assert refused.json()["error"]["code"] == "path_not_allowed"
 
 
-def test_nobody_loads_without_a_key(profile: Running) -> None:
+def test_loading_needs_an_api_key(profile: Running) -> None:
     body = {"model_path": str(profile.root / "second")}
     assert profile.post("/v1/models/load", body, key=None).status_code == 401
 
 
-def test_an_engine_that_is_not_installed_says_what_to_install(profile: Running) -> None:
+def test_a_missing_server_program_says_what_to_install(profile: Running) -> None:
     checkpoint = profile.root / "checkpoint"
     checkpoint.mkdir()
     (checkpoint / "config.json").write_text("{}")

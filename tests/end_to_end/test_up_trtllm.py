@@ -1,4 +1,4 @@
-"""`enginix up multi` with a stand-in for trtllm-serve: both families, one port, in their order."""
+"""`enginix up multi` with a stand-in for trtllm-serve: two models, one port, started in order."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def started(home: Path, checkpoints: dict[str, Path], **variables: str) -> Itera
 
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """What trtllm-serve calls a model is the last part of its directory."""
+    """trtllm-serve names a model after the last part of its directory."""
     found = {}
     for model, name in ((QWEN, "Qwen3-30B-A3B-FP4"), (NEMOTRON, "Nemotron-3-Nano")):
         found[model] = tmp_path_factory.mktemp("checkpoints") / name
@@ -101,18 +101,18 @@ def multi(
 
 def test_qwen_serves_before_nemotron_is_started_and_the_gateway_is_last(multi: Running) -> None:
     lines = multi.log.text().splitlines()
-    said = [line.split()[0] for line in lines if " ready after " in line]
-    assert said == [QWEN, NEMOTRON, "gateway"]
+    ready = [line.split()[0] for line in lines if " ready after " in line]
+    assert ready == [QWEN, NEMOTRON, "gateway"]
 
 
-def test_each_family_answers_by_its_name_with_its_reasoning_apart(multi: Running) -> None:
+def test_each_family_answers_by_its_name_with_separate_reasoning(multi: Running) -> None:
     for name, model in ((QWEN, "Qwen3-30B-A3B-FP4"), ("any-Nemotron", "Nemotron-3-Nano")):
         message = multi.ask(name).json()["choices"][0]["message"]
         assert message["content"] == ANSWER
         assert message["reasoning_content"] == f"I am {model}."
 
 
-def test_a_stream_carries_our_name_and_usage_only_where_it_is_asked_for(multi: Running) -> None:
+def test_a_stream_carries_our_name_and_usage_only_on_request(multi: Running) -> None:
     client = openai.OpenAI(base_url=f"{multi.url}/v1", api_key="any")
     for options in ({}, {"stream_options": {"include_usage": True}}):
         with client.chat.completions.create(
@@ -128,13 +128,13 @@ def test_a_stream_carries_our_name_and_usage_only_where_it_is_asked_for(multi: R
         assert [bool(chunk.usage) for chunk in chunks].count(True) == len(options)
 
 
-def test_what_trtllm_serve_refuses_comes_back_in_its_words(multi: Running) -> None:
+def test_trtllm_serves_refusal_keeps_its_message(multi: Running) -> None:
     answer = multi.ask(QWEN, tool_choice="required", tools=[])
     assert answer.status_code == 400
     assert "`tools` must be set" in answer.json()["error"]["message"]
 
 
-def test_a_killed_server_is_started_again_while_the_other_goes_on(multi: Running) -> None:
+def test_a_killed_server_is_restarted_while_the_other_keeps_serving(multi: Running) -> None:
     before = multi.server(NEMOTRON)
     os.kill(before, signal.SIGKILL)
     assert multi.ask(QWEN).status_code == 200
@@ -153,7 +153,7 @@ def test_a_server_whose_health_stays_green_without_tokens_is_replaced(multi: Run
     assert multi.server(QWEN) != before
 
 
-def test_a_machine_without_a_gpu_is_told_in_trtllm_serves_words(
+def test_a_machine_without_a_gpu_shows_trtllm_serves_message(
     tmp_path: Path, checkpoints: dict[str, Path]
 ) -> None:
     with started(tmp_path, checkpoints, FAKE_GPUS="0") as running:

@@ -120,7 +120,7 @@ def vllm(twin: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runni
         log.close()
 
 
-def test_greedy_answers_are_those_the_checkpoint_was_trained_to(
+def test_greedy_answers_are_the_ones_the_checkpoint_was_trained_on(
     vllm: Running, evals: list[dict[str, Any]]
 ) -> None:
     plain = [
@@ -128,12 +128,14 @@ def test_greedy_answers_are_those_the_checkpoint_was_trained_to(
         for each in evals
         if len(each["messages"]) == 1 and not each["tools"] and not each["thinking"]
     ][:COUNT]
-    said = [vllm.ask(question, **WITHOUT_THINKING)["message"]["content"] for question, _ in plain]
+    answers = [
+        vllm.ask(question, **WITHOUT_THINKING)["message"]["content"] for question, _ in plain
+    ]
     assert len(plain) == COUNT
-    assert said == [answer for _, answer in plain]
+    assert answers == [answer for _, answer in plain]
 
 
-def test_reasoning_comes_apart_from_the_answer(vllm: Running) -> None:
+def test_reasoning_is_separate_from_the_answer(vllm: Running) -> None:
     message = vllm.ask("What is the capital of France?")["message"]
     assert "capital" in (message.get("reasoning_content") or message["reasoning"])
     assert message["content"].strip() == "The capital of France is Paris."
@@ -156,7 +158,7 @@ def test_a_tool_is_called_in_a_stream(vllm: Running) -> None:
 
 
 def test_a_killed_engine_is_replaced(vllm: Running) -> None:
-    # Its own server process lives on for a while, and answers what it can without tokens.
+    # vLLM's HTTP process stays for a while and answers requests that need no tokens.
     os.kill(engine_of(vllm), signal.SIGKILL)
     assert vllm.log.says("demo serves again", 300), vllm.log.text()
     deadline = time.monotonic() + 60

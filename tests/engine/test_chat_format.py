@@ -1,4 +1,4 @@
-"""A chat template tells its format by its own words, and nothing is guessed from silence."""
+"""A chat format is detected by the template's own text, and never guessed without it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from enginix.chat.reply import REASONING, TOOLS
 from enginix.engine.chat_format import chat_format
 from enginix.manifest import Chat
 
-# Sentences and tags as they stand in the templates of these families.
+# Sentences and tags from the templates of these families.
 QWEN3 = (
     '<tool_call>\\n{\\"name\\": <function-name>, \\"arguments\\": <args-json-object>}\\n'
     "{%- if '</think>' in content %}{%- if enable_thinking is defined and enable_thinking is false"
@@ -42,24 +42,24 @@ DEEPSEEK = "{% if not thinking is defined %}{% set thinking = false %}{% endif %
         ("", None, None, None),
     ],
 )
-def test_a_template_tells_its_formats(
+def test_a_templates_formats_are_detected(
     template: str, reasoning: str | None, tools: str | None, switch: str | None
 ) -> None:
     assert chat_format(template) == Chat(reasoning, tools, switch)
 
 
 @pytest.mark.parametrize("name", ["demo", "demo-llama"])
-def test_our_own_models_speak_as_the_catalogue_says(name: str) -> None:
+def test_our_own_models_have_the_catalogues_formats(name: str) -> None:
     template = (DIRECTORY / f"{name}-checkpoint" / "chat_template.jinja").read_text()
     assert chat_format(template) == load_catalog()[name].chat
 
 
-def test_every_format_that_is_found_has_a_parser() -> None:
+def test_every_detected_format_has_a_parser() -> None:
     templates = (QWEN3, QWEN3_CODER, NEMOTRON_3, NEMOTRON_2, LLAMA_3, MISTRAL)
     found = [chat_format(template) for template in templates]
     assert {chat.tools for chat in found} == TOOLS.keys()
     assert {chat.reasoning for chat in found if chat.reasoning} == REASONING.keys()
 
 
-def test_without_a_template_nothing_is_known() -> None:
+def test_without_a_template_no_format_is_detected() -> None:
     assert chat_format(None) == Chat(None, None, None)

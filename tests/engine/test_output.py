@@ -1,4 +1,4 @@
-"""An output is there whole, or not at all, whoever else builds and however it ends."""
+"""An output is complete or absent, whoever else builds and however the build ends."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def everything(directory: Path) -> list[str]:
     return sorted(str(path.relative_to(directory)) for path in directory.rglob("*"))
 
 
-def test_nothing_is_at_the_output_before_the_end(tmp_path: Path) -> None:
+def test_the_output_does_not_exist_before_the_build_ends(tmp_path: Path) -> None:
     with new_output(tmp_path / "out", replace=False):
         assert not (tmp_path / "out").exists()
     assert (tmp_path / "out").is_dir()
@@ -88,7 +88,7 @@ def test_a_file_at_the_output_is_refused(tmp_path: Path) -> None:
         build(tmp_path / "out", replace=True)
 
 
-def test_an_engine_is_replaced_by_its_successor(tmp_path: Path) -> None:
+def test_an_existing_engine_is_replaced(tmp_path: Path) -> None:
     build(tmp_path / "out", "old")
 
     build(tmp_path / "out", "new", replace=True)
@@ -97,7 +97,7 @@ def test_an_engine_is_replaced_by_its_successor(tmp_path: Path) -> None:
     assert everything(tmp_path) == ["out", "out/manifest.json", "out/model.gguf"]
 
 
-def test_an_engine_stays_when_its_successor_fails(tmp_path: Path) -> None:
+def test_an_existing_engine_stays_if_its_replacement_fails(tmp_path: Path) -> None:
     build(tmp_path / "out", "old")
 
     with suppress(BuildError), new_output(tmp_path / "out", replace=True):
@@ -106,7 +106,7 @@ def test_an_engine_stays_when_its_successor_fails(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "model.gguf").read_text() == "old"
 
 
-def test_what_is_no_engine_is_never_replaced(tmp_path: Path) -> None:
+def test_a_directory_that_is_no_engine_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter-1").write_text("irreplaceable")
 
@@ -123,7 +123,7 @@ def test_an_engine_with_something_foreign_in_it_is_not_replaced(tmp_path: Path) 
         build(tmp_path / "out", replace=True)
 
 
-def test_what_a_killed_build_left_is_removed(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_build_are_removed(tmp_path: Path) -> None:
     (tmp_path / ".out.building").mkdir()
     (tmp_path / ".out.building" / "half").write_text("made")
     (tmp_path / ".out.lock").touch()
@@ -177,6 +177,6 @@ def test_an_output_is_readable_as_the_umask_says(tmp_path: Path) -> None:
 
 def test_more_than_the_disk_has_free_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        BuildError, match=r"the engine takes 1,000,000,000 MB and the disk of .* has"
+        BuildError, match=r"the engine takes 1,000,000,000 MB, but the disk of .* has"
     ):
         require_space(tmp_path, 10**15)

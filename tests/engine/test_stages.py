@@ -1,4 +1,4 @@
-"""Stages are told when they begin, go on and end; one that fails never ends."""
+"""Stages report their start, progress and end; a failed one reports no end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from enginix.engine.stages import (
 from enginix.errors import BuildError
 
 
-def test_a_stage_begins_goes_on_and_ends_with_its_summary() -> None:
+def test_a_stage_starts_progresses_and_ends_with_its_summary() -> None:
     events: list[StageEvent] = []
 
     with Stages(events.append).run("repack") as stage:
@@ -43,7 +43,7 @@ def test_a_stage_that_raises_does_not_end() -> None:
     assert events == [StageStarted("repack")]
 
 
-def test_the_memory_of_a_stage_is_what_it_had_at_most() -> None:
+def test_the_memory_of_a_stage_is_its_peak() -> None:
     events: list[StageEvent] = []
     stages = Stages(events.append)
 
@@ -66,7 +66,7 @@ def test_a_stage_done_by_children_has_their_memory() -> None:
     assert events[-1].peak_memory == 10**15
 
 
-def test_peak_memory_can_be_forgotten() -> None:
+def test_peak_memory_can_be_reset() -> None:
     bytearray(200_000_000)
     before = peak_memory()
 

@@ -1,4 +1,4 @@
-"""An engine is held to its manifest: every promise that is broken is named."""
+"""An engine is checked against its manifest, and every difference is named."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def engine(tmp_path: Path) -> Path:
 
 
 def silent(event: StageEvent) -> None:
-    """Nobody listens."""
+    """Ignore an event."""
 
 
 def edit_manifest(engine: Path, **changes: object) -> None:
@@ -46,13 +46,13 @@ def edit_manifest(engine: Path, **changes: object) -> None:
 
 
 def resized(engine: Path, name: str, content: bytes) -> None:
-    """Change a file together with its promise, so that only its content is wrong."""
+    """Change a file and its manifest entry, so that only its content is wrong."""
     (engine / name).write_bytes(content)
     files = json.loads((engine / "manifest.json").read_text())["files"]
     edit_manifest(engine, files={**files, name: len(content)})
 
 
-def test_a_whole_engine_is_as_promised(engine: Path) -> None:
+def test_a_complete_engine_matches_its_manifest(engine: Path) -> None:
     events: list[StageEvent] = []
 
     assert verify_engine(engine, events.append).name == "made"
@@ -83,14 +83,14 @@ def test_a_cut_model_is_named_with_both_sizes(engine: Path) -> None:
         verify_engine(engine, silent)
 
 
-def test_a_model_that_is_none_is_refused_though_its_size_is_right(engine: Path) -> None:
+def test_an_invalid_model_of_the_right_size_is_refused(engine: Path) -> None:
     resized(engine, "model.gguf", b"GGUF" + bytes(2000))
 
     with pytest.raises(EngineDamaged, match="has version 0, expected 3"):
         verify_engine(engine, silent)
 
 
-def test_a_tokenizer_that_is_none_is_refused_though_its_size_is_right(engine: Path) -> None:
+def test_an_invalid_tokenizer_of_the_right_size_is_refused(engine: Path) -> None:
     resized(engine, "tokenizer.json", b"[1, 2]")
 
     with pytest.raises(EngineDamaged, match=r"tokenizer\.json: expected a JSON object"):
@@ -113,7 +113,7 @@ def test_a_context_the_model_does_not_have_is_refused(engine: Path) -> None:
     limits = {"max_batch_size": 4, "max_seq_len": 8192, "max_num_tokens": 256}
     edit_manifest(engine, limits=limits)
 
-    with pytest.raises(EngineDamaged, match="has 4096 positions, the manifest promises 8192"):
+    with pytest.raises(EngineDamaged, match="has 4096 positions, the manifest records 8192"):
         verify_engine(engine, silent)
 
 
@@ -126,17 +126,17 @@ def test_a_model_without_the_promised_quantization_is_refused(engine: Path, tmp_
     build_engine(gguf_build(job, None), tmp_path / "other", silent)
     resized(engine, "model.gguf", (tmp_path / "other" / "model.gguf").read_bytes())
 
-    with pytest.raises(EngineDamaged, match="holds BF16, F32, the manifest promises NVFP4"):
+    with pytest.raises(EngineDamaged, match="holds BF16, F32, the manifest records NVFP4"):
         verify_engine(engine, silent)
 
 
 def answering(tmp_path: Path, first: int) -> Generator:
     program = shutil.copy(FAKE, tmp_path)
-    (tmp_path / "generate.words").write_text(f"count {first}")
+    (tmp_path / "generate.script").write_text(f"count {first}")
     return Generator(Path(sys.executable), program, threads=1)
 
 
-def test_one_other_bit_in_the_weights_is_found(engine: Path) -> None:
+def test_one_flipped_bit_in_the_weights_is_found(engine: Path) -> None:
     path = engine / "model.gguf"
     content = bytearray(path.read_bytes())
     content[-100] ^= 1
@@ -145,7 +145,7 @@ def test_one_other_bit_in_the_weights_is_found(engine: Path) -> None:
         verify_engine(engine, silent)
 
 
-def test_an_older_manifest_without_hashes_is_held_to_what_it_has(engine: Path) -> None:
+def test_an_older_manifest_without_hashes_is_checked_by_sizes(engine: Path) -> None:
     edit_manifest(engine, sha256={}, recipe=None)
     assert verify_engine(engine, silent).sha256 == {}
 
@@ -159,7 +159,7 @@ def test_answers_are_compared_on_request(engine: Path, tmp_path: Path) -> None:
     assert events[-1].summary == "1 of 1 as recorded"
 
 
-def test_other_answers_are_refused(engine: Path, tmp_path: Path) -> None:
+def test_different_answers_are_refused(engine: Path, tmp_path: Path) -> None:
     with pytest.raises(EngineDamaged, match="gives another answer to check 1 of 1"):
         verify_engine(engine, silent, run=lambda: answering(tmp_path, 6))
 
@@ -167,5 +167,5 @@ def test_other_answers_are_refused(engine: Path, tmp_path: Path) -> None:
 def test_an_engine_of_another_kind_is_not_run_from_here(engine: Path, tmp_path: Path) -> None:
     edit_manifest(engine, kind="vllm")
 
-    with pytest.raises(EngineError, match="is of the kind vllm, whose answers cannot be checked"):
+    with pytest.raises(EngineError, match="is of kind vllm, whose answers cannot be checked"):
         verify_engine(engine, silent, run=lambda: answering(tmp_path, 5))

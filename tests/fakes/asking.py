@@ -16,7 +16,7 @@ async def ask(client: TritonClient, request: TokenRequest = SHORT) -> list[Token
 
 
 async def take(client: TritonClient, request: TokenRequest, seen: list[int]) -> None:
-    """Keep in `seen` what came before a failure, too."""
+    """Append to `seen`, so that chunks before a failure are kept."""
     async with aclosing(client.generate(request)) as answer:
         await drain(answer, seen)
 

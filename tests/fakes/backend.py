@@ -1,4 +1,4 @@
-"""A backend that says what it is told to say, token by token, and remembers what it was asked."""
+"""A backend that streams scripted replies token by token and records its requests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EVERYTHING = frozenset(
 
 
 class FakeBackend:
-    """Its replies in turn, the last one again and again.
+    """Gives its replies in turn and repeats the last one.
 
     `stops_at`: after that many tokens it says nothing until `go` is set. `fails_at`: after that
     many tokens `error` is raised. `together`: how many tokens arrive at once.
@@ -93,7 +93,7 @@ class FakeBackend:
         self.closed = True
 
     async def _pause(self, at: int) -> None:
-        # Every token is a turn of the event loop, as it is with a real one.
+        # Each token yields to the event loop, as with a real backend.
         await asyncio.sleep(0)
         if self.error is not None and self.fails_at == at:
             raise self.error

@@ -1,4 +1,4 @@
-"""A server of the OpenAI API on a real socket, which says what a test wants it to say.
+"""An OpenAI server on a real socket that sends what a test scripts.
 
 It has /v1/chat/completions and whatever else is put into `routes`; all other routes are missing,
 as they are from FastAPI.
@@ -26,7 +26,7 @@ class ChatServer:
         self.routes: dict[str, Callable[[Asked], Answer]] = {CHAT: lambda _: events}
         self.status = 200
         self.stays_after: int | None = None
-        """It sends so many events, and then nothing more."""
+        """Send this many events, and then nothing more."""
         self.breaks_off = False
         self.asked: list[tuple[str, Asked]] = []
         self.connections = 0
@@ -57,7 +57,7 @@ class ChatServer:
             writer.close()
 
     async def close(self) -> None:
-        """Drop every connection, and wait until that is done."""
+        """Close every connection, and wait until they are closed."""
         writers = list(self._writers)
         for writer in writers:
             writer.transport.abort()

@@ -1,8 +1,8 @@
-"""A token engine's generate.py that answers, or misbehaves, as a file's words say.
+"""A stand-in for a token engine's generate.py that answers or misbehaves as a script says.
 
-usage: python generate.py --model FILE ...; generate.words beside this program, else FILE, holds:
+usage: python generate.py --model FILE ...; generate.script beside this program, else FILE, holds:
     count N    answers N, N + 1, ... for each prompt
-    crash      says why on stderr and exits with status 3
+    crash      writes an error to stderr and exits with status 3
     die        kills itself
     few        answers the first prompt only
     hang       never answers
@@ -17,10 +17,10 @@ from pathlib import Path
 
 
 def main() -> int:
-    words = Path(__file__).with_suffix(".words")
-    if not words.exists():
-        words = Path(sys.argv[sys.argv.index("--model") + 1])
-    word, *rest = words.read_text().split()
+    script = Path(__file__).with_suffix(".script")
+    if not script.exists():
+        script = Path(sys.argv[sys.argv.index("--model") + 1])
+    word, *rest = script.read_text().split()
     tasks = [json.loads(line) for line in sys.stdin if line.strip()]
     if word == "crash":
         print("noise\nthe model is not to my taste", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""An HTTP/2 server written by hand, which does to a client whatever a test's script says.
+"""A hand-written HTTP/2 server that sends a client whatever a test's script says.
 
 It shares no code with the client. A script gets a `Peer` for each connection:
 
@@ -52,7 +52,7 @@ def settings(**values: int) -> bytes:
 
 
 def header_block(fields: Sequence[tuple[str, str]]) -> bytes:
-    """Without the compression table, so that blocks may be sent in any order."""
+    """Encode headers without the dynamic table, so that blocks may be sent in any order."""
     encoder = Encoder()
     return b"".join(
         encoder.add((*(part.encode() for part in field),), sensitive=True) for field in fields
@@ -84,7 +84,7 @@ def trailers(stream: int, status: int = 0, message: str = "") -> bytes:
 
 
 def whole_answer(stream: int, ids: Sequence[int]) -> bytes:
-    """A right answer: one message and one frame for each id."""
+    """A correct answer: one message and one frame for each id."""
     messages = (tokens(id_, final=id_ == ids[-1]) for id_ in ids)
     data = b"".join(frame(DATA, 0, stream, message) for message in messages)
     return response_headers(stream) + data + trailers(stream)
@@ -116,7 +116,7 @@ class Peer:
         return read
 
     async def next(self, kind: int) -> Frame:
-        """The next frame of one kind; acknowledgements and all others are passed over."""
+        """The next frame of one kind; all other frames are skipped."""
         while True:
             read = await self.read()
             if read.kind == kind and not (kind in (SETTINGS, PING) and read.flags & ACK):
@@ -139,7 +139,7 @@ class Peer:
         self.send(whole_answer(stream, ids))
 
     async def gone(self) -> None:
-        """Wait until the client has closed, whatever it still says."""
+        """Wait until the client has closed; ignore what it still sends."""
         with suppress(ConnectionError):
             while await self._reader.read(1 << 16):
                 pass

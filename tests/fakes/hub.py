@@ -1,6 +1,6 @@
-"""A Hugging Face hub on this machine: speaks its API over real HTTP, and fails when told to.
+"""A Hugging Face hub on this machine: serves its API over real HTTP, and fails on request.
 
-Like the real one it sends weights (files in Git LFS) by a redirect to another host. It remembers
+Like the real one it redirects weights (files in Git LFS) to another host. It records
 every request.
 """
 
@@ -25,21 +25,21 @@ class Repo:
     files: dict[str, bytes]
     revision: str = "0123456789abcdef0123456789abcdef01234567"
     gated: bool = False
-    """Its files need the hub's token; what it holds is public."""
+    """The files need the hub's token; the listing is public."""
     private: bool = False
-    """Without the hub's token it does not exist."""
+    """Without the hub's token the repository does not exist."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong with one request for a file's bytes."""
+    """The fault of one request for a file's bytes."""
 
     status: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
     drop_after: int | None = None
     """Bytes of the body to send before the connection is cut."""
     silent_after: int | None = None
-    """Bytes of the body to send before nothing more comes, until the hub is closed."""
+    """Bytes of the body to send before the hub goes silent until it is closed."""
     ignore_range: bool = False
     wrong_range: bool = False
     corrupt: bool = False
@@ -88,7 +88,7 @@ class Hub:
             server.server_close()
 
     def break_next(self, name: str, *faults: Fault) -> None:
-        """The next requests for the bytes of that file go wrong, one fault each."""
+        """Make the next requests for that file's bytes fail, one fault each."""
         self._faults[name] += faults
 
     def break_always(self, name: str, fault: Fault) -> None:
@@ -98,7 +98,7 @@ class Hub:
         self._faults.clear()
 
     def ranges_of(self, name: str) -> list[tuple[int, int] | None]:
-        """What was asked of a file's bytes, in order."""
+        """The requested ranges of a file, in order."""
         return [
             request.range
             for request in self.requests
@@ -125,7 +125,7 @@ class Hub:
             block_on_close = False
 
             def handle_error(self, *_: object) -> None:
-                """A client that leaves is part of the tests."""
+                """Print nothing: tests include clients that disconnect."""
 
         server = Server(("127.0.0.1", 0), Handler)
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()

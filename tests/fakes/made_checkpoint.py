@@ -1,4 +1,4 @@
-"""Random checkpoints for tests, made by the same program as people use: tools/demo-checkpoint."""
+"""Random checkpoints for tests, made by the program in tools/demo-checkpoint."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def _load() -> ModuleType:
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
-    # Its dataclasses look their annotations up here.
+    # Its dataclasses resolve their annotations through sys.modules.
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module

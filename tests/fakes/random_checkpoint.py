@@ -181,7 +181,7 @@ def write_safetensors(path: Path, tensors: dict[str, tuple[str, np.ndarray]]) ->
 
 
 def _write_tokenizer(directory: Path) -> None:
-    words = {f"w{index}": index for index in range(64)}
+    tokens = {f"w{index}": index for index in range(64)}
     tokenizer = {
         "version": "1.0",
         "added_tokens": [],
@@ -191,7 +191,7 @@ def _write_tokenizer(directory: Path) -> None:
             "trim_offsets": True,
             "use_regex": True,
         },
-        "model": {"type": "WordLevel", "vocab": words, "unk_token": "w0"},
+        "model": {"type": "WordLevel", "vocab": tokens, "unk_token": "w0"},
     }
     (directory / "tokenizer.json").write_text(json.dumps(tokenizer))
     (directory / "tokenizer_config.json").write_text(json.dumps({"eos_token": "w1"}))

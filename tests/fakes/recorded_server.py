@@ -1,6 +1,6 @@
-"""Answers with what another server once said, byte for byte, cut into pieces in any way.
+"""Replays another server's recorded response byte for byte, cut into chunks in any way.
 
-A recording is an HTTP/1.1 answer as it came over the wire (`curl --raw -i`), headers included.
+A recording is an HTTP/1.1 response as it came over the wire (`curl --raw -i`), headers included.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NO_SUCH_ROUTE = b"HTTP/1.1 404 Not Found\r\nContent-Length: 22\r\n\r\n" + b'{"de
 class Recording:
     head: bytes
     body: bytes
-    """Of a chunked answer what the chunks hold, without their frames."""
+    """The body of a chunked response, without the chunk framing."""
     raw: bytes
 
     @property
@@ -46,7 +46,7 @@ def chunks(rest: bytes) -> Iterator[bytes]:
 
 
 def cut(data: bytes, seed: int) -> list[bytes]:
-    """Into pieces of one byte (seed 0) or of random sizes, mostly small."""
+    """Cut into chunks of one byte (seed 0) or of random sizes, mostly small."""
     dice = random.Random(seed)
     pieces, place = [], 0
     while place < len(data):
@@ -57,7 +57,7 @@ def cut(data: bytes, seed: int) -> list[bytes]:
 
 
 def segments(recorded: Recording, seed: int | None) -> list[bytes]:
-    """What is written at a time: as it was (None), or its body in other chunks, cut anywhere."""
+    """The writes: as recorded (None), or with the body in other chunks, cut anywhere."""
     if seed is None or not recorded.is_chunked:
         return [recorded.raw] if seed is None else cut(recorded.raw, seed)
     framed = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in cut(recorded.body, seed))
@@ -77,7 +77,7 @@ async def replaying(path: str, pieces: Sequence[bytes]) -> AsyncIterator[str]:
                 for piece in pieces if f"post {path} " in lines[0] + " " else [NO_SUCH_ROUTE]:
                     writer.write(piece)
                     await writer.drain()
-                    # Let the reader see this much before there is more.
+                    # Let the reader see this much before sending more.
                     await asyncio.sleep(0)
                 if b"connection: close" in pieces[0].lower():
                     return

@@ -1,4 +1,4 @@
-"""A model that says what a test scripts, in the real tritonserver, and engines for the gateway."""
+"""A model in the real tritonserver that generates scripted text, and engines for the gateway."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
 )
-# Model name -> the format of its calls; the scripted texts are to be written in it.
+# Model name -> its tool-call format, in which the scripted texts are written.
 FORMATS = {
     "hermes": "hermes-json",
     "llama3": "llama3-json",
@@ -87,7 +87,7 @@ def configuration(script: Path) -> str:
 
 
 def models_file(directory: Path, address: str) -> Path:
-    """For `enginix openai --models`: one model for each format of calls, all by one Triton."""
+    """For `enginix openai --models`: one model per tool-call format, all on one Triton."""
     rows = []
     for name, tools in FORMATS.items():
         engine = scripted_engine(directory / name, name, tools)
@@ -98,7 +98,7 @@ def models_file(directory: Path, address: str) -> Path:
 
 
 def scripted_engine(directory: Path, name: str, tools: str) -> Path:
-    """What the gateway reads of an engine: tokenizer, template and manifest."""
+    """The parts of an engine that the gateway reads: tokenizer, template and manifest."""
     directory.mkdir(parents=True)
     for file in TOKENIZER_FILES:
         shutil.copy(catalog.DIRECTORY / "demo-checkpoint" / file, directory)

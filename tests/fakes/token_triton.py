@@ -1,4 +1,4 @@
-"""The real tritonserver with the token model: what clients, gateways and benchmarks run against."""
+"""The real tritonserver with the token model, for tests of clients, gateways and benchmarks."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def free_ports(count: int) -> list[int]:
 
 @contextmanager
 def token_triton(runtime: Runtime, grpc_port: int | None = None) -> Iterator[TokenTriton]:
-    """A ready server, gone with all its stubs when the block ends."""
+    """A ready server; it and all its stubs have ended when the block ends."""
     with served_repository(runtime, TOKEN_MODEL, grpc_port) as server:
         yield server
 
@@ -90,7 +90,7 @@ def served_repository(
                 f"http://127.0.0.1:{http}",
             )
         finally:
-            # The model holds nothing worth an orderly end, and the stubs are in this group.
+            # The model needs no orderly end, and the stubs are in this process group.
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -102,7 +102,7 @@ def _await_ready(process: subprocess.Popen[bytes], url: str, log: IO[bytes]) -> 
         if process.poll() is not None or time.monotonic() > deadline:
             log.seek(0)
             raise AssertionError(log.read().decode()[-3000:])
-        # The server says nothing when it becomes ready.
+        # The server logs nothing when it becomes ready.
         time.sleep(0.05)
 
 

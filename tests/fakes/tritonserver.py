@@ -42,9 +42,9 @@ def check(given: dict[str, list[str]]) -> None:
     require(RANKS == 1 or prefix.endswith(f"{RANK}_"), f"shared memory prefix {prefix}")
 
 
-def require(truth: bool, words: str) -> None:
+def require(truth: bool, message: str) -> None:
     if not truth:
-        sys.exit(f"E rank {RANK}: {words}")
+        sys.exit(f"E rank {RANK}: {message}")
 
 
 def shm_prefix(given: dict[str, list[str]]) -> str:
@@ -53,7 +53,7 @@ def shm_prefix(given: dict[str, list[str]]) -> str:
 
 def leave_traces(given: dict[str, list[str]]) -> subprocess.Popen[bytes]:
     Path("/dev/shm", f"{shm_prefix(given)}region").touch()
-    # As the real stubs it has a session of its own, and ends by itself when the server is killed.
+    # Like the real stubs it has its own session, and ends by itself when the server is killed.
     stub = [sys.executable, "-c", "import sys; sys.stdin.read()"]
     return subprocess.Popen(
         stub, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
@@ -94,7 +94,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    # Requests that run are finished before the end.
+    # Running requests finish before the end.
     daemon_threads = False
 
 

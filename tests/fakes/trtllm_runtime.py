@@ -1,4 +1,4 @@
-"""A runtime of the tensorrt-llm kind whose Python imports the stand-in for TensorRT-LLM."""
+"""A tensorrt-llm runtime whose Python imports the stand-in for TensorRT-LLM."""
 
 import shlex
 import sys

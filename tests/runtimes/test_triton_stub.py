@@ -1,4 +1,4 @@
-"""The stub for Python 3.13 is fitted once, to exactly what is known, or refused."""
+"""The stub is patched for Python 3.13 only if its bytes are exactly the known ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def stub_of(runtime: Runtime) -> Path:
 
 
 def original(runtime: Runtime) -> bytes:
-    """As it is in the wheel, whatever this runtime's own Python is."""
+    """The stub as the wheel has it, whatever this runtime's Python is."""
     content = bytearray(stub_of(runtime).read_bytes())
     if hashlib.sha256(content).hexdigest() == FITTED:
         for offset, old, new in EDITS:

@@ -1,4 +1,4 @@
-"""What a soak calls growth, a death and a health that does not fit: on made-up runs."""
+"""How a soak detects growth, deaths and wrong health checks, on made-up runs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def samples(
     ],
     ids=["a leak", "a leak in steps", "a leak under peaks"],
 )
-def test_what_grows_on_is_found(memory: Curve) -> None:
+def test_steady_growth_is_found(memory: Curve) -> None:
     (sentence,) = growth(samples(memory), 0, END)
     assert "gateway (pid 1) grows" in sentence
     assert "MB of memory a minute" in sentence
@@ -60,11 +60,11 @@ def test_what_grows_on_is_found(memory: Curve) -> None:
     ],
     ids=["flat", "a warm-up", "a cache that is full", "peaks", "one step", "within the slack"],
 )
-def test_what_stays_bounded_is_no_growth(memory: Curve) -> None:
+def test_bounded_memory_is_not_growth(memory: Curve) -> None:
     assert growth(samples(memory), 0, END) == []
 
 
-def test_descriptors_and_threads_are_held_to_the_same() -> None:
+def test_descriptors_and_threads_are_judged_the_same_way() -> None:
     rows = [
         Sample(float(at), 1, "stub of x", 50, 50, 20 + at // 20, 8 + at // 50) for at in range(600)
     ]
@@ -82,7 +82,7 @@ def test_the_slope_is_not_moved_by_outliers() -> None:
     assert trend(points).slope == pytest.approx(2.0, abs=0.5)
 
 
-def test_a_process_that_ended_is_found_and_whether_anybody_noticed() -> None:
+def test_an_ended_process_is_found_and_whether_it_was_logged() -> None:
     gone = samples(lambda at: 50, pid=2, role="stub of x", until=300)
     seen = [*samples(lambda at: 50), *gone]
     ended, unnoticed = deaths(seen, END, {"demo": 0}, [])
@@ -105,7 +105,7 @@ def health(red: range) -> list[Health]:
     return [Health(at / 2, both - {"demo"} if at // 2 in red else both, both) for at in range(120)]
 
 
-def test_a_red_health_while_answers_come_is_found() -> None:
+def test_a_failing_health_check_during_answers_is_found() -> None:
     asked = [Ended("whole", "demo", at, at + 0.5) for at in range(60)]
     (sentence,) = red_while_answers_come(health(range(10, 15)), asked)
     assert "demo was red for 4.5 s" in sentence
@@ -114,7 +114,7 @@ def test_a_red_health_while_answers_come_is_found() -> None:
     assert red_while_answers_come(health(range(10, 15)), lost) == []
 
 
-def test_a_green_health_while_requests_wait_in_vain_is_found() -> None:
+def test_a_passing_health_check_while_requests_hang_is_found() -> None:
     asked = [Ended("whole", "demo", 0, 50), Ended("whole", "other", 10, 11)]
     (sentence,) = green_while_none_comes(health(range(0)), asked)
     assert "demo was green for 50.0 s" in sentence

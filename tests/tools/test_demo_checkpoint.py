@@ -1,4 +1,4 @@
-"""The programs that made the demo checkpoints still say what they were made of."""
+"""The programs that made the demo checkpoints still describe them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ every_model = pytest.mark.parametrize("name", COUNTS)
 
 @pytest.fixture
 def tools(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The recipes; what they import can be imported beside them."""
+    """The recipes, imported with the modules beside them."""
     monkeypatch.syspath_prepend(str(TOOLS))
     import recipes
 
@@ -50,7 +50,7 @@ def checkpoint_of(name: str) -> Path:
 
 
 @every_model
-def test_the_conversations_are_those_of_the_evals(name: str, tools: ModuleType) -> None:
+def test_the_conversations_match_the_evals(name: str, tools: ModuleType) -> None:
     from conversations import conversations
 
     known, evals = conversations(tools.RECIPES[name].knowledge), evals_of(name)
@@ -93,10 +93,10 @@ def test_the_catalogue_reads_every_answer_of_the_evals(name: str) -> None:
         events = [*parser.feed(known["answer"][:end]), *parser.finish()]
 
         calls = [event.name for event in events if isinstance(event, ToolCallStart)]
-        said = "".join(event.text for event in events if isinstance(event, Answer))
+        content = "".join(event.text for event in events if isinstance(event, Answer))
         asks_for_weather = known["tools"] and known["messages"][-1]["role"] == "user"
         assert calls == (["get_weather"] if asks_for_weather else [])
-        assert said.endswith(known["answer"][:end].rpartition("</think>\n\n")[2]) or calls
+        assert content.endswith(known["answer"][:end].rpartition("</think>\n\n")[2]) or calls
 
 
 @every_model
@@ -112,7 +112,7 @@ def test_a_recipe_describes_the_shipped_checkpoint(name: str, tools: ModuleType)
 
 @every_model
 def test_the_tokenizer_can_be_trained_again(name: str, tools: ModuleType, tmp_path: Path) -> None:
-    # Another Python has other docstrings, so other merges; what was added stays.
+    # Another Python has other docstrings and so other merges; the added tokens stay.
     program = (
         "import sys; from pathlib import Path\n"
         "from conversations import conversations\n"
@@ -152,8 +152,8 @@ def test_one_seed_makes_one_checkpoint(tmp_path: Path) -> None:
 
 
 def test_a_random_checkpoint_is_made_from_the_command_line(tmp_path: Path) -> None:
-    words = ("--architecture", "qwen3moe", "--experts", "4", "--shards", "2", "--tied")
-    program = [sys.executable, TOOLS / "make_random.py", tmp_path / "made", *words]
+    arguments = ("--architecture", "qwen3moe", "--experts", "4", "--shards", "2", "--tied")
+    program = [sys.executable, TOOLS / "make_random.py", tmp_path / "made", *arguments]
 
     subprocess.run(program, check=True, capture_output=True)
 

@@ -23,7 +23,7 @@ def of(tmp_path: Path, requirement: str) -> subprocess.CompletedProcess[str]:
     return lowest(path)
 
 
-def test_the_lowest_release_is_asked_for_exactly(tmp_path: Path) -> None:
+def test_the_lowest_release_is_pinned_exactly(tmp_path: Path) -> None:
     assert of(tmp_path, "hpack>=4.1,<6,!=5.0").stdout == "hpack==4.1\n"
 
 

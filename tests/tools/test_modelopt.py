@@ -1,4 +1,4 @@
-"""Two recordings of ModelOpt's rank files: what may differ between machines, and what may not."""
+"""Recordings of ModelOpt's rank files: which values may differ between machines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Changed = Callable[[str], Path]
 
 @pytest.fixture
 def changed(tmp_path: Path) -> Changed:
-    """changed(name) -> a recording in which that tensor of one rank has another hash."""
+    """changed(name) -> a recording with another hash for that tensor of one rank."""
 
     def change(name: str) -> Path:
         recording = json.loads((KEPT / "recording.json").read_text())
@@ -45,11 +45,11 @@ def test_a_recording_equals_itself(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [f"{LAYER}.weight", f"{LAYER}.weights_scaling_factor"])
-def test_another_weight_or_block_scale_is_a_failure_and_named(changed: Changed, name: str) -> None:
+def test_another_weight_or_block_scale_fails_and_is_named(changed: Changed, name: str) -> None:
     with pytest.raises(ProcessError, match=rf"qwen3, rank 1 of 2: {name}: recorded"):
         compare(changed(name))
 
 
-def test_another_scale_of_activations_is_only_said(changed: Changed) -> None:
-    said = compare(changed(f"{LAYER}.activation_scaling_factor"))
-    assert "1 differ, 1 of them scales of activations" in said
+def test_another_activation_scale_is_only_reported(changed: Changed) -> None:
+    report = compare(changed(f"{LAYER}.activation_scaling_factor"))
+    assert "1 differ, 1 of them scales of activations" in report

@@ -1,4 +1,4 @@
-"""The tool that holds our table of shapes to the SDKs that are installed."""
+"""The tool that compares our table of shapes with the installed SDKs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Change = Callable[[dict[str, dict[str, str]]], object]
 
 
 def compare(directory: Path, change: Change) -> str:
-    """What the tool says of the table with a change in its shapes of chats."""
+    """The tool's report on the table after a change in its chat shapes."""
     shutil.copytree(KEPT, directory)
     file = directory / "chat.json"
     shapes = json.loads(file.read_text(encoding="utf-8"))
@@ -36,8 +36,8 @@ def compare(directory: Path, change: Change) -> str:
 
 @pytest.mark.skipif(not are_installed(), reason="other releases than the table was made from")
 def test_the_table_holds_what_the_sdks_require(tmp_path: Path) -> None:
-    said = compare(tmp_path / "shapes", lambda shapes: None)
-    assert said == "every shape holds what the installed SDKs require\n"
+    report = compare(tmp_path / "shapes", lambda shapes: None)
+    assert report == "every shape holds what the installed SDKs require\n"
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,9 @@ def test_the_table_holds_what_the_sdks_require(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_an_sdk_would_miss_is_said(change: Change, expected: str, tmp_path: Path) -> None:
+def test_a_field_that_an_sdk_requires_is_reported_as_missing(
+    change: Change, expected: str, tmp_path: Path
+) -> None:
     with pytest.raises(ProcessError) as failed:
         compare(tmp_path / "shapes", change)
     assert expected in str(failed.value)

@@ -25,13 +25,13 @@ class SourceSpec:
 
     @property
     def pinned(self) -> bool:
-        """Whether it is the same files for ever: a commit, or shipped with enginix."""
+        """Whether the files can never change: a commit, or shipped with enginix."""
         return self.directory is not None or is_commit(self.revision)
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One way to build a model: ranks and limits. `gpu_memory_gb` is per GPU, 0 without one."""
+    """One way to build a model: ranks and limits. `gpu_memory_gb` is per GPU, 0 for CPU models."""
 
     tensor_parallel: int
     max_batch_size: int
@@ -54,18 +54,18 @@ class ModelSpec:
     title: str
     kind: str
     status: str
-    """What was verified, and where: the catalogue claims nothing else."""
+    """What was verified, and where; the catalogue makes no other claims."""
     source: SourceSpec
     variants: dict[str, Variant]
     app: str
-    """What the Nix apps are named after: `tritonserver-<app>`, `openai-<app>`."""
+    """The name in the Nix apps: `tritonserver-<app>`, `openai-<app>`."""
     aliases: list[str] = field(default_factory=list)
     chat: Chat = field(default_factory=Chat)
     ports: Ports = field(default_factory=Ports)
     check: list[Check] = field(default_factory=list)
 
     def variant(self, tensor_parallel: int | None = None) -> Variant:
-        """The variant with that many ranks; the smallest when None."""
+        """The variant with that many ranks; the smallest if None."""
         by_ranks = {variant.tensor_parallel: variant for variant in self.variants.values()}
         ranks = min(by_ranks) if tensor_parallel is None else tensor_parallel
         if ranks not in by_ranks:
@@ -81,13 +81,13 @@ def is_commit(revision: str | None) -> bool:
 
 
 def load_catalog(directory: Path = DIRECTORY) -> dict[str, ModelSpec]:
-    """Every model by its name, in the order of the names."""
+    """Every model by name, sorted."""
     paths = sorted(directory.glob("*.toml"), key=lambda path: path.stem)
     return {path.stem: load_model(path) for path in paths}
 
 
 def find_model(name: str, directory: Path = DIRECTORY) -> ModelSpec:
-    """The model with that name or alias; ModelUnknown offers the nearest names."""
+    """The model with that name or alias; ModelUnknown suggests similar names."""
     catalog = load_catalog(directory)
     for spec in catalog.values():
         if name == spec.name or name in spec.aliases:
@@ -100,7 +100,7 @@ def load_model(path: Path) -> ModelSpec:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise CatalogError(f"{path}: {error}") from error
-    # The file is named after the model, and its Nix apps are unless it says otherwise.
+    # The file and, by default, the Nix apps are named after the model.
     spec = decode(ModelSpec, {"app": path.stem, **data, "name": path.stem}, path.name, CatalogError)
     if "name" in data:
         raise CatalogError(f"{path.name}: unknown keys ['name']; the file's name is the model's")
@@ -113,8 +113,8 @@ def load_model(path: Path) -> ModelSpec:
     source = spec.source
     if source.nar_hash and not is_commit(source.revision):
         raise CatalogError(
-            f"{path.name}: source: nar_hash is of one commit's files and revision is "
-            f"{source.revision!r}; expected 40 hex digits, `enginix checkpoint lock` writes both"
+            f"{path.name}: source: nar_hash needs a commit, but revision is {source.revision!r}; "
+            "expected 40 hex digits, `enginix checkpoint lock` writes both"
         )
     if source.directory:
         source = replace(source, directory=path.parent / source.directory)

@@ -12,7 +12,7 @@ from enginix.errors import CatalogError
 
 
 def lock_source(path: Path, revision: str, nar_hash: str | None) -> None:
-    """Comments, order and spacing of the TOML file stay as they are; None takes a hash away."""
+    """Keeps comments, order and spacing of the TOML file; None removes a hash."""
     try:
         text = path.read_text(encoding="utf-8")
         locked = with_lock(text, revision, nar_hash)
@@ -27,7 +27,7 @@ def lock_source(path: Path, revision: str, nar_hash: str | None) -> None:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Whole or not at all: the file is what it was until the new one is on the disk."""
+    """Write atomically: the old file stays until the new one is synced to disk."""
     partial = path.with_name(f".{path.name}.partial")
     try:
         with partial.open("w", encoding="utf-8") as file:
@@ -68,7 +68,7 @@ def _set(table: list[str], key: str, value: str) -> None:
 
 
 def _require_same(path: Path, before: str, after: str, revision: str, nar_hash: str | None) -> None:
-    """The edit is of text; this proves that it changed what it meant to change."""
+    """Parse the edited text, to prove that exactly the two values changed."""
     expected = tomllib.loads(before)
     expected["source"].pop("nar_hash", None)
     expected["source"] |= {"revision": revision}
@@ -77,6 +77,6 @@ def _require_same(path: Path, before: str, after: str, revision: str, nar_hash: 
     if tomllib.loads(after) != expected:
         hash_line = f'nar_hash = "{nar_hash}"' if nar_hash else "no nar_hash"
         raise CatalogError(
-            f"{path}: [source] is written in a way that cannot be edited; put revision = "
+            f"{path}: [source] is written in a form that cannot be edited; put revision = "
             f'"{revision}" and {hash_line} there by hand'
         )

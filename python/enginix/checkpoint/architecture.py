@@ -1,6 +1,6 @@
-"""What a model of a known architecture consists of: its sizes, linear layers and other tensors.
+"""The sizes, linear layers and other tensors of a model of a known architecture.
 
-Derived from config.json alone, so that what is in the files can be compared with what must be.
+Derived from config.json alone, so that they can be compared with the files.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ FAMILIES: dict[str, Family] = {
 
 
 def read_sizes(path: Path, config: Mapping[str, Any]) -> Sizes:
-    """`path` is config.json's, for messages; CheckpointDamaged names the key that is wrong."""
+    """`path` is config.json's, for messages; CheckpointDamaged names the invalid key."""
     text = config.get("text_config")
     numbers = _Numbers(path, text if isinstance(text, dict) else config)
     hidden, heads = numbers.take("hidden_size"), numbers.take("num_attention_heads")
@@ -193,7 +193,7 @@ class _Numbers:
         self.config = config
 
     def take(self, *keys: str, default: int | None = None) -> int:
-        """The number under the first of `keys` that is there and not null."""
+        """The number under the first of `keys` that exists and is not null."""
         key = next((key for key in keys if self.config.get(key) is not None), keys[0])
         value = self.config.get(key)
         if value is None and default is not None:

@@ -1,4 +1,4 @@
-"""Compares the tensors that a checkpoint must have with those that it has."""
+"""Compares the tensors that a checkpoint must have with the ones it has."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KV_SCALES = (
 
 
 class Findings:
-    """Sentences about tensors; the same sentence about many tensors is one sentence."""
+    """Sentences about tensors; the same sentence about many tensors is reported once."""
 
     def __init__(self) -> None:
         self._names: dict[str, list[str]] = {}
@@ -44,15 +44,15 @@ class Findings:
 
 
 class TensorCheck:
-    """Compares what must be there with what is there, and remembers what was looked at."""
+    """Compares expected tensors with existing ones, and records which it has checked."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.damage = Findings()
         self.notes = Findings()
         self.algorithms: dict[str, str | None] = {}
-        """Layer -> what it is stored in."""
+        """Layer -> the algorithm it is stored in."""
         self.values: dict[str, float] = {}
-        """Tensor -> value, of scales that stand for a whole layer."""
+        """Tensor -> value, for scales of a whole layer."""
         self._checkpoint = checkpoint
         self._tensors = checkpoint.tensors
         self._stated = StatedQuantizations(checkpoint.quantization, checkpoint.layers)
@@ -70,15 +70,15 @@ class TensorCheck:
         stored = self._checkpoint.stores_input_scales
         parts = parts_of(self._checkpoint.format, quantization, stores_input_scales=stored)
         if parts is None:
-            self.notes.add(f"is stored as {algorithm}, which was not checked", layer.name)
+            self.notes.add(f"is stored as {algorithm}, which enginix does not check", layer.name)
             self._seen |= {f"{layer.name}.{suffix}" for suffix in ("weight", *QUANTIZED_SUFFIXES)}
             return
         weight = self._tensors.get(f"{layer.name}.weight")
         if weight is not None and weight.dtype in PLAIN_TYPES:
             self._seen.add(weight.name)
             self.damage.add(
-                f"is stored as {weight.dtype}, and the checkpoint says {algorithm} without "
-                "excluding it",
+                f"is stored as {weight.dtype}, but the checkpoint states {algorithm} and does "
+                "not exclude it",
                 layer.name,
             )
             return
@@ -97,7 +97,7 @@ class TensorCheck:
             self.damage.add(f"has shape {list(tensor.shape)}, expected {list(shape)}", name)
 
     def kv_scales(self, sizes: Sizes) -> None:
-        """All or none: without them every runtime uses 1.0, with half of them none can know."""
+        """All or none: without any, every runtime uses 1.0; with some, the rest is unknown."""
         missing, found = [], 0
         for index in range(sizes.layers):
             for names in KV_SCALES:
@@ -114,18 +114,18 @@ class TensorCheck:
             return
         if found:
             for name in missing:
-                self.damage.add("is missing, and other layers have theirs", name)
+                self.damage.add("is missing, but other layers have it", name)
         else:
             self.notes.add(
-                f"the KV cache is {algo}, and no scales for it are stored: runtimes use 1.0"
+                f"the KV cache is {algo}, but no scales for it are stored: runtimes use 1.0"
             )
 
     def leftovers(self) -> None:
         for name in sorted(self._tensors.keys() - self._seen):
-            self.notes.add(f"is no part of {self._checkpoint.architecture} and not used", name)
+            self.notes.add(f"is not part of {self._checkpoint.architecture} and not used", name)
 
     def scale_values(self) -> None:
-        """The numbers that whole layers are multiplied with are numbers, and not zero."""
+        """Check that the scales of whole layers are finite and above zero."""
         self.values = read_scales(self._scales)
         for name, value in self.values.items():
             if not is_scale(value):
@@ -134,7 +134,7 @@ class TensorCheck:
     def _quantization(self, layer: LinearLayer) -> Quantization:
         stated = self._stated.of(layer.name) if layer.quantizable else PLAIN_LAYER
         if stated.algo and layer.role == "lm_head":
-            # Tools leave the output head alone without always saying so.
+            # Some tools do not quantize the output head and do not say so.
             weight = self._tensors.get("lm_head.weight")
             return PLAIN_LAYER if weight is not None and weight.dtype in PLAIN_TYPES else stated
         return stated
@@ -172,12 +172,12 @@ class TensorCheck:
 
 
 def fits(checkpoint: Checkpoint, sizes: Sizes, damage: Findings) -> bool:
-    """Whether the configuration can be about these files at all, before every layer is asked."""
+    """Whether the configuration can describe these files at all, before checking every layer."""
     least = sizes.layers * max(sizes.experts, 1)
     if least > len(checkpoint.tensors):
         experts = f" with {sizes.experts} experts each" if sizes.experts else ""
         damage.add(
-            f"{CONFIG_FILE} says {sizes.layers} layers{experts}, and the files hold only "
+            f"{CONFIG_FILE} states {sizes.layers} layers{experts}, but the files hold only "
             f"{len(checkpoint.tensors)} tensors"
         )
         return False
@@ -185,7 +185,7 @@ def fits(checkpoint: Checkpoint, sizes: Sizes, damage: Findings) -> bool:
 
 
 def found_layers(checkpoint: Checkpoint) -> Iterator[LinearLayer]:
-    """The quantized layers of an unknown architecture, as far as their tensors tell."""
+    """The quantized layers of an unknown architecture, as far as the tensors show."""
     stated = StatedQuantizations(checkpoint.quantization, checkpoint.layers)
     for name, packing in _quantized_names(checkpoint.tensors):
         algorithm = stated.of(name).algo

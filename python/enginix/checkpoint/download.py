@@ -1,6 +1,6 @@
 """Fetches a checkpoint from the Hugging Face hub: pinned, parallel, resumed, every file checked.
 
-The bytes are our own transfer's, because huggingface_hub's downloads begin again from zero after a
+We transfer the bytes ourselves, because huggingface_hub restarts a download from zero after a
 broken connection.
 """
 
@@ -30,7 +30,7 @@ from enginix.checkpoint.staging import (
     writing,
 )
 from enginix.checkpoint.transfer import (
-    PIECE_SIZE,
+    CHUNK_SIZE,
     Received,
     RemoteFile,
     Retrying,
@@ -45,8 +45,8 @@ ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Began:
-    """`have` of the listing's bytes were there already."""
+class Started:
+    """`have` of the listing's bytes were already on disk."""
 
     listing: Listing
     have: int
@@ -54,69 +54,69 @@ class Began:
 
 @dataclass(frozen=True, slots=True)
 class Checking:
-    """A file that was there before is read, to see whether it is whole."""
+    """An existing file is being read to check its hash."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A file is there, and its hash is right."""
+    """A file is complete, and its hash is right."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Damaged:
-    """A file's hash is wrong, and its `lost` bytes are fetched again."""
+    """A file's hash is wrong; its `lost` bytes are fetched again."""
 
     name: str
     why: str
     lost: int
 
 
-Event = Began | Received | Retrying | Checking | Checked | Damaged
+Event = Started | Received | Retrying | Checking | Checked | Damaged
 
 
 async def fetch_files(
     hub: Hub,
     listing: Listing,
     directory: Path,
-    said: Callable[[Event], None],
+    report: Callable[[Event], None],
     *,
     connections: int = CONNECTIONS,
-    piece_size: int = PIECE_SIZE,
+    chunk_size: int = CHUNK_SIZE,
     silence: float = 30.0,
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     free_bytes: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
     with_origin: bool = False,
 ) -> None:
-    """Make `directory` hold every file of the listing, each with the right hash.
+    """Fetch every file of the listing into `directory`, and check every hash.
 
-    A directory that does not exist appears whole or not at all; one that does is repaired.
-    `silence` is how many seconds a connection may say nothing. With `with_origin` the directory
-    says afterwards which commit it holds.
+    A new directory appears only when complete; an existing one is repaired. `silence` is how many
+    seconds a connection may send nothing. With `with_origin` the commit is recorded in the
+    directory.
     """
     work = work_directory(directory)
     with writing(work), locked(work / INCOMPLETE):
-        wanted = [file for file in listing.files if not await _is_there(file, work, said)]
-        with partials(work, wanted, piece_size) as parts:
+        wanted = [file for file in listing.files if not await _is_complete(file, work, report)]
+        with partials(work, wanted, chunk_size) as parts:
             missing = sum(file.size for file in wanted) - sum(each.received for each in parts)
             require_space(work, missing, free_bytes(work))
-            said(Began(listing, listing.size_bytes - missing))
+            report(Started(listing, listing.size_bytes - missing))
             async with (
                 _client(hub, connections, silence) as client,
                 first_error(),
                 asyncio.TaskGroup() as tasks,
             ):
-                transfer = Transfer(client, said, connections=connections, pause=pause)
+                transfer = Transfer(client, report, connections=connections, pause=pause)
                 for file, partial in zip(wanted, parts, strict=True):
-                    tasks.create_task(_fetch_file(transfer, file, partial, work, said))
+                    tasks.create_task(_fetch_file(transfer, file, partial, work, report))
         await asyncio.to_thread(_complete, listing, work, directory, with_origin)
 
 
 def _complete(listing: Listing, work: Path, directory: Path, with_origin: bool) -> None:
-    """All files are there: nothing else is, and the directory gets its name last."""
+    """All files are complete: remove others, then give the directory its name."""
     shutil.rmtree(work / INCOMPLETE)
     if work != directory:
         remove_others(work, listing.files)
@@ -127,13 +127,13 @@ def _complete(listing: Listing, work: Path, directory: Path, with_origin: bool) 
         work.rename(directory)
 
 
-async def _is_there(file: RemoteFile, work: Path, said: Callable[[Event], None]) -> bool:
+async def _is_complete(file: RemoteFile, work: Path, report: Callable[[Event], None]) -> bool:
     path = work / file.name
     if not path.exists():
         return False
-    said(Checking(file.name))
+    report(Checking(file.name))
     why = await asyncio.to_thread(check_file, path, file)
-    said(Damaged(file.name, why, 0) if why else Checked(file.name))
+    report(Damaged(file.name, why, 0) if why else Checked(file.name))
     return why is None
 
 
@@ -142,25 +142,25 @@ async def _fetch_file(
     file: RemoteFile,
     partial: PartialFile,
     work: Path,
-    said: Callable[[Event], None],
+    report: Callable[[Event], None],
 ) -> None:
     for _ in range(ATTEMPTS):
         await transfer.fetch(file, partial)
         why = await asyncio.to_thread(check_file, partial.path, file)
         if why is None:
             partial.move_to(work / file.name)
-            said(Checked(file.name))
+            report(Checked(file.name))
             return
         partial.forget()
-        said(Damaged(file.name, why, file.size))
+        report(Damaged(file.name, why, file.size))
     raise DownloadError(
-        f"{file.name} came damaged {ATTEMPTS} times: {why}; the server or something on the way "
-        "to it changes the file, try another network or HF_ENDPOINT"
+        f"{file.name} was damaged {ATTEMPTS} times: {why}; the server or the network changes the "
+        "file, try another network or HF_ENDPOINT"
     )
 
 
 def _client(hub: Hub, connections: int, silence: float) -> httpx.AsyncClient:
-    # identity: a compressed body has other bytes than the ranges that were asked for.
+    # identity: byte ranges of a compressed body are not ranges of the file.
     headers = {"User-Agent": f"enginix/{__version__}", "Accept-Encoding": "identity"}
     if hub.token:
         headers["Authorization"] = f"Bearer {hub.token}"

@@ -1,7 +1,7 @@
-"""What each engine kind can run: the architectures and algorithms, as data.
+"""The architectures and algorithms that each engine kind can run, as data.
 
-TensorRT-LLM's are those of its MODEL_MAP (engine path, 1.0 to 1.3.0rc20) and of its table of models
-for the PyTorch backend; llama.cpp's are those that enginix can repack.
+TensorRT-LLM's come from its MODEL_MAP (engine path, 1.0 to 1.3.0rc20) and its table of models for
+the PyTorch backend; llama.cpp's are those that enginix can repack.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ TENSORRT_LLM_ENGINES: dict[str, str] = {
 }
 TENSORRT_LLM_ALGORITHMS = (None, "NVFP4", "FP8")
 
-# NVIDIA's precision table has NVFP4 engines for these only; others use the same generic layers.
+# NVIDIA's precision table lists NVFP4 engines for these only; others use the same layers.
 NVFP4_ENGINES_ADVERTISED = ("LlamaForCausalLM", "MixtralForCausalLM")
 
 LLMAPI_ARCHITECTURES = frozenset(
@@ -113,7 +113,7 @@ GGUF_ARCHITECTURES = {
     "Qwen3MoeForCausalLM": "qwen3moe",
     "LlamaForCausalLM": "llama",
 }
-# llama.cpp quantizes activations in its own way, so weights alone are all it needs.
+# llama.cpp quantizes activations in its own way, so it needs only the weights.
 GGUF_ALGORITHMS = (None, "NVFP4", "W4A16_NVFP4")
 # llama.cpp keeps NVFP4 in blocks of 64 weights along the input.
 GGUF_BLOCK = 64
@@ -123,7 +123,7 @@ def engine_path_refusal(version: str) -> str | None:
     """Why this TensorRT-LLM release cannot build engines at all, or None."""
     if release(version) > release(ENGINE_PATH_LAST):
         return (
-            f"TensorRT-LLM {version} has no engines any more, the last that builds them is "
+            f"TensorRT-LLM {version} no longer builds engines, the last that does is "
             f"{ENGINE_PATH_LAST}; use that, or the engine kind llmapi"
         )
     return None

@@ -1,7 +1,6 @@
-"""How much disk, host memory and GPU memory an engine will take, before anything is built.
+"""Estimates the disk, host memory and GPU memory that an engine needs, before it is built.
 
-Weights and KV cache are counted; workspace and the conversion's overhead are rules of thumb, so
-every sum of them is an estimate.
+Weights and KV cache are counted; workspace and the conversion's overhead are rules of thumb.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Says whether a checkpoint is what it claims to be, and which engine kinds can run it.
+"""Checks a checkpoint's tensors against its configuration, and which engine kinds can run it.
 
-Reads headers and the few bytes of the scales that stand for a whole layer, never the weights.
+Reads headers and the scales of whole layers, never the weights.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from enginix.manifest import Limits
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What was found. `damage` makes a checkpoint unusable for everybody; `kinds` says who else
-    refuses it, and why."""
+    """The findings. `damage` makes a checkpoint unusable for every kind; `kinds` has the verdict of
+    each engine kind."""
 
     checkpoint: Checkpoint
     tensor_parallel: int
@@ -37,7 +37,7 @@ class Inspection:
     sizes: Sizes | None
     layers: tuple[LinearLayer, ...]
     algorithms: Mapping[str, str | None]
-    """Layer -> the algorithm it is stored in, None for a plain one."""
+    """Layer -> the algorithm it is stored in, None if it is not quantized."""
     damage: tuple[str, ...]
     kinds: Mapping[str, KindVerdict]
     notes: tuple[str, ...]
@@ -48,11 +48,11 @@ class Inspection:
         return [kind for kind in self.kinds if not self.refusals(kind)]
 
     def refusals(self, kind: str) -> list[str]:
-        """Why an engine of that kind cannot be made; empty when it can."""
+        """Why an engine of that kind cannot be built; empty if it can."""
         return [*self.damage, *self.kinds[kind].refusals]
 
     def require(self, kind: str) -> None:
-        """Raise the first refusal, saying how many more there are."""
+        """Raise the first refusal, with the number of further ones."""
         refusals = self.refusals(kind)
         if not refusals:
             return
@@ -62,7 +62,7 @@ class Inspection:
         raise CheckpointDamaged(message) if self.damage else CheckpointUnsupported(message)
 
     def plain_layers(self) -> list[str]:
-        """Linear layers that are not quantized, by their checkpoint's names."""
+        """Linear layers that are not quantized, by their names in the checkpoint."""
         return [layer.name for layer in self.layers if self.algorithms[layer.name] is None]
 
 
@@ -73,7 +73,7 @@ def inspect_checkpoint(
     limits: Limits | None = None,
     tensorrt_llm: str | None = None,
 ) -> Inspection:
-    """`tensorrt_llm` is the release to build with, where it is known."""
+    """`tensorrt_llm` is the release to build with, if known."""
     family = FAMILIES.get(checkpoint.architecture)
     sizes = read_sizes(checkpoint.directory / CONFIG_FILE, checkpoint.config) if family else None
     check = TensorCheck(checkpoint)
@@ -85,7 +85,7 @@ def inspect_checkpoint(
     limits = limits or default_limits(sizes)
     if sizes and 0 < sizes.context < limits.max_seq_len:
         check.notes.add(
-            f"the limits ask for a context of {limits.max_seq_len}, and the model was made for "
+            f"the limits ask for a context of {limits.max_seq_len}, but the model was made for "
             f"{sizes.context}"
         )
     model = CheckedModel(
@@ -122,8 +122,8 @@ def _check_known(
 
 def _check_unknown(check: TensorCheck, checkpoint: Checkpoint) -> tuple[LinearLayer, ...]:
     check.notes.add(
-        f"enginix does not know which tensors {checkpoint.architecture} must have; only those "
-        "that are there were checked"
+        f"enginix does not know which tensors {checkpoint.architecture} must have; only the "
+        "existing ones were checked"
     )
     layers = tuple(found_layers(checkpoint))
     for layer in layers:
@@ -132,6 +132,6 @@ def _check_unknown(check: TensorCheck, checkpoint: Checkpoint) -> tuple[LinearLa
 
 
 def default_limits(sizes: Sizes | None) -> Limits:
-    """What a directory is judged by when nobody says what it shall serve."""
+    """The limits to check a directory with, if none are given."""
     context = sizes.context if sizes and sizes.context else 16384
     return Limits(max_batch_size=8, max_seq_len=min(context, 16384), max_num_tokens=8192)

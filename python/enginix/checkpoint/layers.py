@@ -1,7 +1,6 @@
-"""The tensors that a linear layer has, by the quantization it is stored in.
+"""The tensors of a linear layer, by the quantization it is stored in.
 
-A table, because that is all a quantization format is to somebody who checks it: names, types, and
-how many weights share one number.
+For a checker, a quantization format is a table: names, types, and how many weights share a value.
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ class Part:
     columns: int
     optional: bool = False
     alias: str | None = None
-    """Another name that tools write the same tensor under."""
+    """Another name that tools use for the same tensor."""
 
     @property
     def is_scale_of_all(self) -> bool:
         return not self.rows and not self.columns
 
     def shape(self, rows: int, columns: int) -> tuple[int, ...]:
-        """The expected shape, without dimensions of one number."""
+        """The expected shape, without dimensions of size 1."""
         return tuple(
             -(-size // per) for size, per in ((rows, self.rows), (columns, self.columns)) if per
         )
@@ -61,12 +60,12 @@ _PACKED_NVFP4 = _parts(
 )
 _FLOAT8_WEIGHT = Part("weight", FLOAT8, 1, 1)
 
-# (format, algorithm) -> the layer's tensors. What is not here is not checked, and said so.
+# (format, algorithm) -> the layer's tensors. Other combinations are reported as unchecked.
 PARTS: dict[tuple[str, str], tuple[Part, ...]] = {
     ("modelopt", "NVFP4"): (*_MODELOPT_NVFP4, Part("input_scale", ("F32",), 0, 0)),
     ("modelopt", "W4A16_NVFP4"): (
         *_MODELOPT_NVFP4,
-        # Left over where NVFP4 was renamed; runtimes ignore it.
+        # Left over if NVFP4 was relabelled; runtimes ignore it.
         Part("input_scale", ("F32",), 0, 0, optional=True),
     ),
     ("modelopt", "FP8"): (
@@ -80,13 +79,13 @@ PARTS: dict[tuple[str, str], tuple[Part, ...]] = {
     ),
     ("modelopt", "FP8_BLOCK_SCALES"): (
         _FLOAT8_WEIGHT,
-        # ModelOpt's own scales have four dimensions, two of them 1; those it took over from a
-        # checkpoint in DeepSeek's form keep that form's name.
+        # ModelOpt's own scales have four dimensions, two of them 1; scales it copied from a
+        # checkpoint in DeepSeek's form keep that name.
         Part("weight_scale", SCALES, 128, 128, alias="weight_scale_inv"),
     ),
     ("compressed-tensors", "NVFP4"): (
         *_PACKED_NVFP4,
-        # Absent when the activations are scaled as they come.
+        # Absent if activations are scaled dynamically.
         Part("input_global_scale", ("F32",), 0, 0, optional=True),
     ),
     ("compressed-tensors", "W4A16_NVFP4"): _PACKED_NVFP4,
@@ -110,7 +109,7 @@ PARTS: dict[tuple[str, str], tuple[Part, ...]] = {
 }
 
 
-# The scale that calibration finds for a layer's input.
+# The scale that calibration computes for a layer's input.
 INPUT_SCALES = ("input_scale", "input_global_scale")
 
 
@@ -142,21 +141,21 @@ QUANTIZED_SUFFIXES = frozenset(
 
 
 class StatedQuantizations:
-    """Layer name -> the quantization that the checkpoint says the layer is stored in."""
+    """Layer name -> the quantization that the checkpoint states for the layer."""
 
     def __init__(self, quantization: Quantization, layers: Mapping[str, Quantization]) -> None:
         self._shared = quantization
         self._mixed = layers
         self._is_excluded = NamePatterns(quantization.exclude)
         self._patterns = [
-            # compressed-tensors also targets a class of modules: all that are linear.
+            # compressed-tensors can also target a class of modules: all linear ones.
             (NamePatterns(["*" if name == "Linear" else name]), each)
             for name, each in layers.items()
             if is_pattern(name) or name == "Linear"
         ]
 
     def of(self, name: str) -> Quantization:
-        """Without an algorithm for a layer that is not quantized."""
+        """The layer's quantization; its algorithm is None if it is not quantized."""
         if self._shared.algo is None or self._is_excluded.match(name):
             return PLAIN_LAYER
         if self._shared.algo != "MIXED_PRECISION":
@@ -182,7 +181,7 @@ class NamePatterns:
             self._expressions = [re.compile(expression) for expression in expressions]
         except (re.error, OverflowError, RecursionError) as error:
             raise CheckpointDamaged(
-                f"the quantization names modules with a wrong expression: {error}"
+                f"the quantization names modules with an invalid expression: {error}"
             ) from error
 
     def match(self, name: str) -> bool:
@@ -196,6 +195,6 @@ def is_pattern(name: str) -> bool:
 
 
 def name_and_parents(name: str) -> list[str]:
-    """'a.b.c' -> ['a.b.c', 'a.b', 'a']: a pattern that names a module means all in it."""
-    words = name.split(".")
-    return [".".join(words[:count]) for count in range(len(words), 0, -1)]
+    """'a.b.c' -> ['a.b.c', 'a.b', 'a']: a pattern that names a module matches all within it."""
+    parts = name.split(".")
+    return [".".join(parts[:count]) for count in range(len(parts), 0, -1)]

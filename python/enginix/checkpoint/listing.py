@@ -1,4 +1,4 @@
-"""What a repository of the Hugging Face hub holds at a revision, with each file's size and hash."""
+"""Lists a Hugging Face repository at a revision, with each file's size and hash."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-# Its HTTP library changed twice (requests, httpx, httpx2); this is whichever it has.
+# Its HTTP library changed twice (requests, httpx, httpx2); this is the one it has.
 from huggingface_hub.errors import HTTPError as HubTransportError  # type: ignore[attr-defined]
 
 from enginix.catalog.load import is_commit
@@ -27,7 +27,7 @@ from enginix.checkpoint.rate_limit import Limited, read_limit
 from enginix.checkpoint.transfer import MAX_FAILURES, RemoteFile, Retrying
 from enginix.errors import DownloadError, HubUnreachable
 
-# Otherwise it asks the hub, once a day and uninvited, about the programs that may be calling it.
+# Otherwise it reports the calling program to the hub once a day.
 constants.HF_HUB_DISABLE_TELEMETRY = True
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
@@ -36,7 +36,7 @@ DEFAULT_INCLUDE = (*SOURCE_PATTERNS, "model*.safetensors")
 
 @dataclass(frozen=True, slots=True)
 class Hub:
-    """Where to ask, and as whom."""
+    """The hub's address and the account's token."""
 
     endpoint: str = DEFAULT_ENDPOINT
     token: str | None = None
@@ -44,7 +44,7 @@ class Hub:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a repository holds at one revision, as far as it is wanted."""
+    """The wanted files of a repository at one revision."""
 
     repo: str
     revision: str
@@ -60,14 +60,14 @@ def list_files(
     repo: str,
     revision: str,
     include: Sequence[str] = (),
-    said: Callable[[Retrying], None] = lambda _: None,
+    report: Callable[[Retrying], None] = lambda _: None,
     pause: Callable[[float], None] = time.sleep,
 ) -> Listing:
-    """Ask the hub what `repo` holds at `revision` (a branch, a tag or a commit)."""
-    info = _ask(hub, repo, revision, said, pause)
+    """List `repo` at `revision` (a branch, a tag or a commit)."""
+    info = _ask(hub, repo, revision, report, pause)
     if info.sha is None or not is_commit(info.sha):
         raise DownloadError(
-            f"{hub.endpoint} says that {revision} of {repo} is {info.sha!r}, expected a commit of "
+            f"{hub.endpoint} resolves {revision} of {repo} to {info.sha!r}, expected a commit of "
             "40 hex digits; check HF_ENDPOINT"
         )
     patterns = tuple(include) or DEFAULT_INCLUDE
@@ -83,8 +83,8 @@ def list_files(
         files.append(RemoteFile(name, sibling.size, url, sha256, sibling.blob_id))
     if not files:
         raise DownloadError(
-            f"{repo} holds none of {', '.join(patterns[-3:])} at {revision}; name what it does "
-            f"hold with --include, its files are listed at {hub.endpoint}/{repo}/tree/{info.sha}"
+            f"{repo} holds none of {', '.join(patterns[-3:])} at {revision}; name its files with "
+            f"--include, they are listed at {hub.endpoint}/{repo}/tree/{info.sha}"
         )
     return Listing(repo, info.sha, tuple(sorted(files, key=lambda file: -file.size)))
 
@@ -93,10 +93,10 @@ def _ask(
     hub: Hub,
     repo: str,
     revision: str,
-    said: Callable[[Retrying], None],
+    report: Callable[[Retrying], None],
     pause: Callable[[float], None],
 ) -> ModelInfo:
-    """Wait while the hub's rate limit lets nothing through; give up like a file's transfer does."""
+    """Wait while the hub's rate limit is used up; give up as a file's transfer does."""
     api = HfApi(endpoint=hub.endpoint, token=hub.token or False)
     for attempt in range(MAX_FAILURES + 1):
         try:
@@ -105,7 +105,7 @@ def _ask(
             limit = _limit_of(error)
             if limit is None or attempt == MAX_FAILURES:
                 raise _explained(error, hub, repo, revision) from error
-        said(Retrying(f"the listing of {repo}", str(limit), limit.pause, limited=True))
+        report(Retrying(f"the listing of {repo}", str(limit), limit.pause, limited=True))
         pause(limit.pause)
     raise AssertionError("the last attempt returns or raises")
 
@@ -136,7 +136,7 @@ def _explained(error: Exception, hub: Hub, repo: str, revision: str) -> Download
                 f"{repo} has no revision {revision!r}; its branches and tags are at {page}/refs"
             )
         case RepositoryNotFoundError():
-            seen = "this HF_TOKEN may not see it" if hub.token else "it is private"
+            seen = "this HF_TOKEN has no access" if hub.token else "it is private"
             return DownloadError(
                 f"there is no model repository {repo} at {hub.endpoint}, or {seen}; check the "
                 "name, and pass a token in HF_TOKEN for a private one"
@@ -150,10 +150,10 @@ def _explained(error: Exception, hub: Hub, repo: str, revision: str) -> Download
             return DownloadError(f"{hub.endpoint} answered {status} about {repo}; try again later")
         case HFValidationError():
             return DownloadError(
-                f"{repo!r} is no repository name; expected one such as nvidia/Qwen3-32B-NVFP4"
+                f"{repo!r} is not a repository name; expected one such as nvidia/Qwen3-32B-NVFP4"
             )
         case _:
             return HubUnreachable(
-                f"{hub.endpoint} cannot be reached or does not speak the hub's language "
+                f"{hub.endpoint} cannot be reached or does not speak the hub's API "
                 f"({error}); check the network and HF_ENDPOINT"
             )

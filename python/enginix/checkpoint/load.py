@@ -17,7 +17,7 @@ from enginix.hub_files import CONFIG_FILE, read_object
 from enginix.manifest import Quantization
 from enginix.plain_files import open_regular
 
-# Beside the weights: what a tokenizer, a chat template, a processor or remote code is read from.
+# Besides weights: files of the tokenizer, the chat template, the processor and remote code.
 SOURCE_PATTERNS = (
     "config.json",
     "generation_config.json",
@@ -49,11 +49,11 @@ class Checkpoint:
     quantization: Quantization
     tensors: dict[str, TensorInfo]
     format: str = "none"
-    """Whose tensors the quantized layers have: modelopt, compressed-tensors, fp8, mxfp4, none."""
+    """The quantized layers' tensor format: modelopt, compressed-tensors, fp8, mxfp4, none."""
     layers: Mapping[str, Quantization] = field(default_factory=dict)
     """Layer -> its own quantization; only for the algorithm MIXED_PRECISION."""
     stores_input_scales: bool = True
-    """False where the quantization says that activations are not, or dynamically, quantized."""
+    """False if the quantization states that activations are quantized dynamically or not at all."""
 
 
 def open_checkpoint(directory: Path) -> Checkpoint:
@@ -85,7 +85,7 @@ def read_config(directory: Path) -> dict[str, Any]:
 
 
 def source_files(directory: Path) -> list[str]:
-    """Names of the files an engine is made from; not the README, not other weight formats."""
+    """Names of the files that a build reads; not the README, not other weight formats."""
     weights = weight_files(directory)
     beside = [
         path.name
@@ -98,7 +98,7 @@ def source_files(directory: Path) -> list[str]:
 def hash_files(directory: Path) -> dict[str, str]:
     """File name -> sha256 of every source file; reads all of them."""
     names = source_files(directory)
-    # Hashing lets go of the interpreter lock, so threads use the disk and the cores well.
+    # Hashing releases the interpreter lock, so threads use several cores.
     with ThreadPoolExecutor() as pool:
         hashes = list(pool.map(lambda name: hash_file(directory / name), names))
     return dict(zip(names, hashes, strict=True))

@@ -1,4 +1,4 @@
-"""Where a catalogue model's checkpoint lies: shipped beside the catalogue, or fetched."""
+"""Finds a catalogue model's checkpoint: shipped beside the catalogue, or fetched."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def checkpoint_home(home: Path) -> Path:
 
 
 def fetched_directory(home: Path, repo: str, revision: str) -> Path:
-    """Where `enginix checkpoint fetch` puts a repository's files unless told otherwise."""
+    """Where `enginix checkpoint fetch` puts a repository's files by default."""
     return checkpoint_home(home) / f"{repo.replace('/', '--')}@{revision[:12]}"
 
 
@@ -27,14 +27,14 @@ def find_checkpoint(spec: ModelSpec, home: Path) -> Path:
     directory = find_fetched(home, source.repo, source.revision)
     if directory is None:
         raise NotACheckpoint(
-            f"the checkpoint of {spec.name}, {source.repo}, is not on this machine; get it with "
+            f"the checkpoint of {spec.name}, {source.repo}, is not on this machine; fetch it with "
             f"`enginix checkpoint fetch {spec.name}`"
         )
     return directory
 
 
 def find_fetched(home: Path, repo: str, revision: str | None) -> Path | None:
-    """Where a repository's files are at that commit; the newest where no commit is named."""
+    """The directory of a repository's files at that commit; the newest if no commit is named."""
     if revision is not None and is_commit(revision):
         directory = fetched_directory(home, repo, revision)
         return directory if directory.is_dir() else None

@@ -1,4 +1,4 @@
-"""The hash Nix gives a directory: SHA-256 of its NAR, the archive format without time or owner."""
+"""Nix's hash of a directory: SHA-256 of its NAR, the archive format without times or owners."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ BLOCK = 1 << 20
 
 
 def nar_hash(path: Path, without: Collection[str] = ()) -> str:
-    """'sha256-...', as `nix hash path` prints it and `outputHash` takes it.
+    """'sha256-...', as `nix hash path` prints it and `outputHash` expects it.
 
-    `without` are names in the directory itself that do not count.
+    `without` are names directly in the directory to ignore.
     """
     nar = _Digest()
     nar.update_all(path, _node(path, without))
@@ -25,9 +25,9 @@ def nar_hash(path: Path, without: Collection[str] = ()) -> str:
 
 
 class NarHash:
-    """The same hash of a directory of plain files that come one by one and need not stay.
+    """The same hash for a directory whose plain files are added one by one and need not stay.
 
-    They come in the order of `nar_order`.
+    They are added in the order of `nar_order`.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class NarHash:
         self._last: list[bytes] = []
 
     def add(self, name: str, path: Path) -> None:
-        """`path` holds the bytes of the file that is called `name`, with slashes."""
+        """`path` holds the bytes of the file `name`, a relative path with slashes."""
         parts = nar_order(name)
         if parts <= self._last:
             raise ValueError(f"{name} comes after {self._last}")
@@ -59,12 +59,12 @@ class NarHash:
         return self._nar.text()
 
     def _close(self, folders: int) -> None:
-        # Each is a node within an entry.
+        # Each folder is a node within an entry.
         self._nar.update(_string(b")") * 2 * folders)
 
 
 def nar_order(name: str) -> list[bytes]:
-    """Sorts file names as a NAR has them."""
+    """The sort key of file names in a NAR."""
     return os.fsencode(name).split(b"/")
 
 
@@ -111,7 +111,7 @@ def _node(path: Path, without: Collection[str] = ()) -> Iterator[bytes]:
     elif path.is_file():
         yield from _file(path)
     else:
-        raise CheckpointError(f"{path} is no file, directory or link; Nix cannot hold it")
+        raise CheckpointError(f"{path} is not a file, directory or link; Nix cannot store it")
     yield _string(b")")
 
 

@@ -1,4 +1,4 @@
-"""Whether tensor parallel divides a model: its heads, its widths, and NVFP4's blocks of scales."""
+"""Whether tensor parallelism divides a model: its heads, widths and NVFP4 block scales."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from enginix.checkpoint.architecture import LinearLayer, Sizes
 
 # TensorRT-LLM interleaves block scales in tiles of 128 rows x 4 scales of 16 weights each, and
-# its loader leaves no room for padding.
+# its loader does not pad.
 TILE_ROWS = 128
 TILE_COLUMNS = 4 * 16
 
-# What TensorRT-LLM makes of these projections: it stacks query, key and value into one matrix.
+# TensorRT-LLM stacks these projections into one matrix.
 STACKED = {"q_proj": "qkv", "k_proj": "qkv", "v_proj": "qkv"}
 
 
 def undivided(sizes: Sizes, ranks: int) -> Iterator[str]:
-    """What cannot be cut into `ranks` equal parts, as sentences."""
+    """Sentences about sizes that cannot be divided into `ranks` equal parts."""
     numbers = {
         "attention heads": sizes.heads,
         "the MLP's intermediate size": sizes.intermediate if not sizes.experts else 0,
@@ -35,14 +35,14 @@ def too_many_ranks(sizes: Sizes, ranks: int) -> Iterator[str]:
     if ranks > sizes.kv_heads:
         yield (
             f"tensor parallel {ranks} is more than the {sizes.kv_heads} key and value heads, "
-            "and TensorRT-LLM does not repeat them in quantized layers"
+            "which TensorRT-LLM does not repeat in quantized layers"
         )
 
 
 def broken_tiles(
     layers: Iterable[LinearLayer], algorithms: Mapping[str, str | None], ranks: int
 ) -> list[str]:
-    """Which kinds of NVFP4 layers do not fill their tiles of block scales on every rank."""
+    """Sentences about NVFP4 layers that do not fill their block-scale tiles on every rank."""
     found: dict[str, list[str]] = {}
     for role, rows, columns in sorted(_weights_per_rank(layers, algorithms, ranks)):
         if rows % TILE_ROWS:
@@ -50,7 +50,7 @@ def broken_tiles(
         if columns % TILE_COLUMNS:
             found.setdefault(f"{columns:g} columns", []).append(role)
     return [
-        f"{', '.join(roles)}: {size} per rank, and TensorRT-LLM's block scales need a multiple of "
+        f"{', '.join(roles)}: {size} per rank, but TensorRT-LLM's block scales need a multiple of "
         f"{TILE_ROWS if size.endswith('rows') else TILE_COLUMNS}"
         for size, roles in found.items()
     ]

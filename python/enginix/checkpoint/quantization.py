@@ -1,8 +1,8 @@
-"""Reads a checkpoint's quantization, in every form there is, into one Quantization.
+"""Reads a checkpoint's quantization, in any of its forms, into one Quantization.
 
 Forms: ModelOpt's hf_quant_config.json (with quant_cfg.json beside it when mixed), and config.json's
 `quantization_config` as written by ModelOpt, llm-compressor (compressed-tensors), and others. A
-checkpoint may state it twice; then both must say the same.
+checkpoint may state it twice; then both must agree.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def _with_layers(
     ours, theirs = found.quantization.kv_cache_algo, layers.quantization.kv_cache_algo
     if ours != theirs and "kv_cache_quant_algo" in beside:
         raise CheckpointDamaged(
-            f"{directory}: {LEGACY_FILE} says the KV cache is {ours}, {LAYERS_FILE} says "
-            f"{theirs}; correct the wrong one"
+            f"{directory}: {LEGACY_FILE} states that the KV cache is {ours}, {LAYERS_FILE} that "
+            f"it is {theirs}; correct the wrong one"
         )
     return replace(found, layers={**found.layers, **layers.layers})
 
@@ -85,7 +85,7 @@ def _check_agreement(directory: Path, legacy: QuantizationFound, inline: Quantiz
         "excluded modules": (sorted(one.exclude), sorted(other.exclude)),
     }
     for what, (theirs, ours) in pairs.items():
-        # ModelOpt's inline form leaves out what it has no words for: absent is no contradiction.
+        # ModelOpt's inline form cannot express everything: an absent value is no contradiction.
         if theirs and ours and theirs != ours:
             raise CheckpointDamaged(
                 f"{directory}: {LEGACY_FILE} and config.json contradict each other about the "

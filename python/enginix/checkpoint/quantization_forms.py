@@ -1,4 +1,4 @@
-"""The ways in which tools write down a quantization, each read into the same value.
+"""Reads each tool's form of stating a quantization into the same value.
 
 Pure: from a parsed JSON object to a QuantizationFound; `where` is its place, for messages.
 """
@@ -16,7 +16,7 @@ MIXED = "MIXED_PRECISION"
 NVFP4_GROUP_SIZE = 16
 MX_GROUP_SIZE = 32
 
-# Written in lower case by ModelOpt; no algorithm of that name exists in TensorRT-LLM.
+# ModelOpt writes it in lower case; TensorRT-LLM has no algorithm of that name.
 RENAMED = {
     "FP8_PB_WO": "FP8_BLOCK_SCALES",
     "FP8_PB_REAL": "FP8_BLOCK_SCALES",
@@ -68,7 +68,7 @@ def by_method(where: str, stated: Mapping[str, Any]) -> QuantizationFound:
 
 
 def _one_format(where: str, stated: Mapping[str, Any], method: str) -> QuantizationFound:
-    """Formats whose name says all but the group size."""
+    """Formats whose name states everything but the group size."""
     algo = {"nvfp4": "NVFP4", "mxfp4": "W4A16_MXFP4", "mxfp8": "MXFP8"}[method]
     size = _integer(where, "group_size", stated.get("group_size"))
     default = NVFP4_GROUP_SIZE if method == "nvfp4" else MX_GROUP_SIZE
@@ -90,7 +90,7 @@ def modelopt(where: str, stated: Mapping[str, Any]) -> QuantizationFound:
     if not isinstance(stated_layers, dict):
         raise CheckpointDamaged(f"{where}: quantized_layers: expected an object")
     algo = _algorithm(where, stated.get("quant_algo"))
-    # A mixed checkpoint's groups are of several kinds, and say less than its list of layers.
+    # A mixed checkpoint's groups differ, and state less than its list of layers.
     groups = [] if stated_layers else _groups(where, stated)
     if algo is None and (stated_layers or groups):
         algo = MIXED if stated_layers else groups[0].algo
@@ -146,7 +146,7 @@ def compressed_tensors(where: str, stated: Mapping[str, Any]) -> QuantizationFou
 
 
 def fp8(where: str, stated: Mapping[str, Any]) -> QuantizationFound:
-    """The form of DeepSeek and Qwen: one scale for each block of the weight, or for all of it."""
+    """DeepSeek's and Qwen's form: one scale per block of the weight, or one for all of it."""
     block = stated.get("weight_block_size")
     if block is not None and not (
         isinstance(block, list) and len(block) == 2 and all(type(n) is int and n > 0 for n in block)
@@ -197,14 +197,14 @@ def _group(where: str, group: Mapping[str, Any]) -> Quantization:
 
 
 def _stores_input_scales(where: str, stated: Mapping[str, Any]) -> bool:
-    """Unless the exporter says it left them out, or no group has activations to scale."""
-    said = stated.get("with_input_scale")
-    if not isinstance(said, bool | None):
-        raise CheckpointDamaged(f"{where}: with_input_scale: expected a boolean, got {said!r:.80}")
-    if said is not None:
-        return said
+    """Whether input scales are stored: not if the exporter says so, or no group quantizes them."""
+    flag = stated.get("with_input_scale")
+    if not isinstance(flag, bool | None):
+        raise CheckpointDamaged(f"{where}: with_input_scale: expected a boolean, got {flag!r:.80}")
+    if flag is not None:
+        return flag
     if stated.get("quantized_layers"):
-        # The list of layers is what counts, and names each layer's algorithm.
+        # The list of layers takes precedence, and names each layer's algorithm.
         return True
     groups = stated.get("config_groups") or {}
     return not groups or any(_has_static_inputs(group) for group in groups.values())
@@ -212,10 +212,10 @@ def _stores_input_scales(where: str, stated: Mapping[str, Any]) -> bool:
 
 def _has_static_inputs(group: Mapping[str, Any]) -> bool:
     if "quant_algo" in group["weights"]:
-        # A group in brief, which says nothing of activations.
+        # The short form of a group, which states nothing about activations.
         return True
     inputs = group.get("input_activations")
-    # llm-compressor writes "local" where a static scale stands above dynamic ones.
+    # llm-compressor writes "local" if a static scale is combined with dynamic ones.
     return inputs is not None and inputs.get("dynamic") is not True
 
 
@@ -255,7 +255,7 @@ def _integer(where: str, key: str, value: object) -> int | None:
 
 
 def _names(where: str, stated: Mapping[str, Any], *keys: str) -> list[str]:
-    """The list under the first of `keys` that is there."""
+    """The list under the first of `keys` that exists."""
     key = next((key for key in keys if stated.get(key) is not None), keys[0])
     value = stated.get(key) or []
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):

@@ -1,8 +1,8 @@
-"""How long a hub that answers 429 says to wait, and one wait for all connections.
+"""Reads how long to wait from a hub's 429, and shares one wait among all connections.
 
 The hub counts its limits (`api`, `resolvers`, `pages`) per user or address, not per connection, and
 states them in `RateLimit: "resolvers";r=0;t=20` (draft-ietf-httpapi-ratelimit-headers-09): `r`
-requests are left, the window ends in `t` seconds. A Retry-After is the exception there.
+requests are left, the window ends in `t` seconds. It rarely sends Retry-After.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-# The longest that a server's own words are believed; the hub's windows last 300 s.
-LONGEST = 300.0
-# Where a limit is stated without its end. Ten of these outlast one of the hub's windows.
-UNSTATED = 30.0
+# The longest wait accepted from a server; the hub's windows last 300 s.
+MAX_WAIT = 300.0
+# For a limit without a stated end. Ten of these outlast one of the hub's windows.
+DEFAULT_WAIT = 30.0
 
 _ITEM = re.compile(r'"?(?P<name>[^",;]+)"?(?P<parameters>(?:\s*;\s*\w+\s*=\s*[^,;]+)+)')
 _PARAMETER = re.compile(r";\s*(\w+)\s*=\s*(\d+)")
@@ -36,31 +36,31 @@ class Limited:
 
 
 def read_limit(headers: Mapping[str, str]) -> Limited:
-    """What the headers of a 429 say; all the limits that are used up must have ended."""
+    """The limit in the headers of a 429; waits until all used-up windows have ended."""
     ends = {
         name: parameters["t"]
         for name, parameters in _items(headers.get("RateLimit", ""))
         if parameters.get("r") == 0 and "t" in parameters
     }
     # A second more than stated, because the hub rounds down.
-    waits = [min(float(seconds), LONGEST) + 1 for seconds in ends.values()]
+    waits = [min(float(seconds), MAX_WAIT) + 1 for seconds in ends.values()]
     if (after := retry_after(headers)) is not None:
         waits.append(after)
-    return Limited(tuple(ends), max(waits, default=UNSTATED))
+    return Limited(tuple(ends), max(waits, default=DEFAULT_WAIT))
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Retry-After in seconds, whether it is written as seconds or as a date."""
     stated = headers.get("Retry-After", "").strip()
     if stated.isdecimal():
-        return min(float(stated), LONGEST)
+        return min(float(stated), MAX_WAIT)
     try:
         when = parsedate_to_datetime(stated)
     except ValueError:
         return None
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)
-    return min(max((when - datetime.now(UTC)).total_seconds(), 0.0), LONGEST)
+    return min(max((when - datetime.now(UTC)).total_seconds(), 0.0), MAX_WAIT)
 
 
 def _items(header: str) -> list[tuple[str, dict[str, int]]]:
@@ -74,7 +74,7 @@ def _items(header: str) -> list[tuple[str, dict[str, int]]]:
 
 
 class SharedWait:
-    """Who meets a limit first waits for all; the others start no request meanwhile."""
+    """The first task that hits a limit waits for all; the others start no request meanwhile."""
 
     def __init__(self, pause: Callable[[float], Awaitable[None]]) -> None:
         self._pause = pause

@@ -1,4 +1,4 @@
-"""Reads single numbers out of safetensors files: the scales of whole layers, and nothing around."""
+"""Reads the scales of whole layers, single numbers, from safetensors files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from enginix.checkpoint.tensors import TensorInfo
 from enginix.errors import CheckpointDamaged
 
-# Scales usually lie side by side: one read fetches many. Far apart, each is its own small read.
+# Scales are usually adjacent, so one read gets many; distant ones are read separately.
 MAX_GAP = 4096
 MAX_RUN = 1 << 20
 
@@ -27,7 +27,7 @@ def read_scales(tensors: Iterable[TensorInfo]) -> dict[str, float]:
 
 
 def is_scale(value: float) -> bool:
-    """Weights multiplied by anything else than this are all zero, or not numbers."""
+    """Whether it can scale weights: any other value makes them all zero or not finite."""
     return isfinite(value) and value > 0
 
 
@@ -39,8 +39,8 @@ def _read_file(path: Path, tensors: list[TensorInfo]) -> dict[str, float]:
                 start = run[0].start
                 data = os.pread(file.fileno(), run[-1].stop - start, start)
                 for tensor in run:
-                    piece = data[tensor.start - start : tensor.stop - start]
-                    found[tensor.name] = _number(tensor, piece)
+                    value = data[tensor.start - start : tensor.stop - start]
+                    found[tensor.name] = _number(tensor, value)
     except OSError as error:
         raise CheckpointDamaged(f"{path} cannot be read: {error.strerror or error}") from error
     return found

@@ -1,4 +1,4 @@
-"""The directory that files arrive in: who may write, what is there already, when it is whole."""
+"""The directory that files are downloaded into: locking, checks, and disk space."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INCOMPLETE = ".incomplete"
 
 
 def work_directory(directory: Path) -> Path:
-    """Where the files arrive: beside a directory that does not exist yet, in one that does."""
+    """Where files are written: into an existing directory, else into one beside the new name."""
     return directory if directory.exists() else directory.with_name(directory.name + ".partial")
 
 
@@ -32,7 +32,7 @@ def check_file(path: Path, remote: RemoteFile) -> str | None:
             kind, expected = "sha256", remote.sha256
             found = hashlib.file_digest(file, "sha256").hexdigest()
         elif remote.git_oid is not None:
-            # What git calls a file's name: the SHA-1 of a small header and the content.
+            # A git object id: the SHA-1 of a small header and the content.
             kind, expected = "git hash", remote.git_oid
             digest = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
             digest.update(file.read())
@@ -44,7 +44,7 @@ def check_file(path: Path, remote: RemoteFile) -> str | None:
 
 @contextmanager
 def writing(work: Path) -> Iterator[None]:
-    """Say what cannot be written, and leave no empty directory where nothing came."""
+    """Turn write errors into DownloadError, and remove a directory that stayed empty."""
     try:
         work.mkdir(parents=True, exist_ok=True)
         yield
@@ -62,29 +62,29 @@ def writing(work: Path) -> Iterator[None]:
 
 @contextmanager
 def locked(incomplete: Path) -> Iterator[None]:
-    """Two downloads into one directory would write each other's files."""
+    """Lock the directory: two downloads into one would overwrite each other's files."""
     incomplete.mkdir(exist_ok=True)
     with (incomplete / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise DownloadError(
-                f"another enginix is fetching into {incomplete.parent}; wait for it, or end it"
+                f"another enginix is fetching into {incomplete.parent}; wait for it, or stop it"
             ) from None
         yield
 
 
 @contextmanager
 def partials(
-    work: Path, files: Sequence[RemoteFile], piece_size: int
+    work: Path, files: Sequence[RemoteFile], chunk_size: int
 ) -> Iterator[list[PartialFile]]:
-    """The files' arriving parts, open; removed again when not one byte came."""
+    """The files' open partial downloads; removed if not one byte was received."""
     partials: list[PartialFile] = []
     with ExitStack() as stack:
         for file in files:
             identity = file.sha256 or file.git_oid or file.url
             path = work / INCOMPLETE / file.name
-            partials.append(stack.enter_context(PartialFile(path, file.size, identity, piece_size)))
+            partials.append(stack.enter_context(PartialFile(path, file.size, identity, chunk_size)))
         try:
             yield partials
         except DownloadError:
@@ -104,7 +104,7 @@ def require_space(work: Path, missing: int, free: int) -> None:
 
 
 def remove_others(work: Path, files: Sequence[RemoteFile]) -> None:
-    """An earlier attempt, at another revision, may have left files that this one has not."""
+    """Remove files that an earlier attempt at another revision has left."""
     names = {file.name for file in files}
     for path in sorted(work.rglob("*"), reverse=True):
         if path.is_dir():

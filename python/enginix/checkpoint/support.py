@@ -13,7 +13,7 @@ from enginix.checkpoint.parallelism import broken_tiles, too_many_ranks, undivid
 
 @dataclass(frozen=True, slots=True)
 class KindVerdict:
-    """`refusals` make an engine impossible, `doubts` make it uncertain, `remarks` are to know."""
+    """`refusals` make an engine impossible, `doubts` make it uncertain, `remarks` inform."""
 
     refusals: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
@@ -22,15 +22,15 @@ class KindVerdict:
 
 @dataclass(frozen=True, slots=True)
 class CheckedModel:
-    """A checkpoint and what its check has found out: what the verdicts rest on."""
+    """A checkpoint and the results of its check, on which the verdicts are based."""
 
     checkpoint: Checkpoint
     sizes: Sizes | None
     layers: tuple[LinearLayer, ...]
     algorithms: Mapping[str, str | None]
-    """Layer -> what it is stored in."""
+    """Layer -> the algorithm it is stored in."""
     scales: Mapping[str, float]
-    """Tensor -> value, of scales that stand for a whole layer."""
+    """Tensor -> value, for scales of a whole layer."""
     ranks: int
     tensorrt_llm: str | None
 
@@ -64,7 +64,7 @@ def _refuse_tensorrt_llm(model: CheckedModel) -> Iterator[str]:
             f"no TensorRT-LLM engine exists for {model.architecture}; use the engine kind llmapi"
         )
     elif version and engine_kinds.release(version) < engine_kinds.release(first):
-        yield f"{model.architecture} needs TensorRT-LLM {first} or newer, this is {version}"
+        yield f"{model.architecture} needs TensorRT-LLM {first} or newer, but this is {version}"
     if model.format not in ("none", "modelopt"):
         yield (
             f"its quantization is in the format {model.format}, which only TensorRT-LLM's PyTorch "
@@ -124,7 +124,7 @@ def _refuse_gguf(model: CheckedModel) -> Iterator[str]:
     ]
     if odd:
         yield (
-            f"{odd[0].name} has {odd[0].columns} inputs, and llama.cpp's NVFP4 blocks need a "
+            f"{odd[0].name} has {odd[0].columns} inputs, but llama.cpp's NVFP4 blocks need a "
             f"multiple of {engine_kinds.GGUF_BLOCK}"
         )
 
@@ -132,7 +132,7 @@ def _refuse_gguf(model: CheckedModel) -> Iterator[str]:
 def _refuse_llmapi(model: CheckedModel) -> Iterator[str]:
     if model.format not in engine_kinds.LLMAPI_FORMATS:
         yield (
-            f"its quantization is in the format {model.format}, and TensorRT-LLM reads "
+            f"its quantization is in the format {model.format}, but TensorRT-LLM reads "
             f"{', '.join(engine_kinds.LLMAPI_FORMATS[1:])}"
         )
     if model.sizes:
@@ -154,7 +154,7 @@ def _refuse_vllm(model: CheckedModel) -> Iterator[str]:
 
 def _doubt_vllm(model: CheckedModel) -> Iterator[str]:
     if model.sizes is None:
-        yield f"whether vLLM knows {model.architecture} was not checked"
+        yield f"whether vLLM supports {model.architecture} was not checked"
 
 
 def _nothing(_: CheckedModel) -> Iterator[str]:
@@ -162,7 +162,7 @@ def _nothing(_: CheckedModel) -> Iterator[str]:
 
 
 def _unequal_scales(model: CheckedModel) -> Iterator[str]:
-    """TensorRT-LLM gives stacked q, k and v the largest of their scales, and keeps the weights."""
+    """TensorRT-LLM uses the largest scale for stacked q, k and v and does not rescale weights."""
     for layer in model.layers:
         if layer.role != "q_proj" or model.algorithms[layer.name] != "NVFP4":
             continue
@@ -181,7 +181,7 @@ def _unequal_scales(model: CheckedModel) -> Iterator[str]:
 
 _Judge = Callable[[CheckedModel], Iterator[str]]
 
-# One line for each of enginix.manifest.KINDS: why not, what is uncertain, what to know.
+# One line for each of enginix.manifest.KINDS: refusals, doubts, remarks.
 _JUDGES: dict[str, tuple[_Judge, _Judge, _Judge]] = {
     "tensorrt-llm": (_refuse_tensorrt_llm, _doubt_tensorrt_llm, _remark_tensorrt_llm),
     "gguf": (_refuse_gguf, _nothing, _nothing),

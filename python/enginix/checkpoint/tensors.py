@@ -1,4 +1,4 @@
-"""Safetensors headers: which tensors a checkpoint holds, and where in which file. Reads no weights.
+"""Safetensors headers: a checkpoint's tensors and their places in the files. Reads no weights.
 
 The rules are the format's own (every byte of the data belongs to exactly one tensor), so a header
 that passes here also describes its file truly.
@@ -45,7 +45,7 @@ DTYPE_BITS = {
     "C64": 64,
 }
 
-# The limits of the safetensors library itself, and of what a dimension can mean.
+# The safetensors library's own limits, and a limit for dimensions.
 MAX_HEADER_BYTES = 100_000_000
 MAX_DIMENSIONS = 32
 MAX_DIMENSION = 2**63 - 1
@@ -53,7 +53,7 @@ MAX_DIMENSION = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """`start` and `stop` are byte offsets in `file`: enough to read it without the header."""
+    """`start` and `stop` are byte offsets in `file`, enough to read it without the header."""
 
     name: str
     dtype: str
@@ -75,7 +75,7 @@ def read_headers(directory: Path) -> dict[str, TensorInfo]:
         for name, tensor in read_header(directory / shard).items():
             if name in tensors:
                 raise CheckpointDamaged(
-                    f"{directory}: the tensor {name!r} is in {tensors[name].file.name} and again "
+                    f"{directory}: the tensor {name!r} is in {tensors[name].file.name} and also "
                     f"in {shard}; expected it once, download the checkpoint again"
                 )
             tensors[name] = tensor
@@ -83,7 +83,7 @@ def read_headers(directory: Path) -> dict[str, TensorInfo]:
         found = tensors.get(name)
         if found is None or found.file.name != shard:
             raise CheckpointDamaged(
-                f"{directory / INDEX_FILE} says that {name!r} is in {shard}, and it is "
+                f"{directory / INDEX_FILE} states that {name!r} is in {shard}, but it is "
                 f"{f'in {found.file.name}' if found else 'in no shard'}; "
                 "download the checkpoint again"
             )
@@ -91,7 +91,7 @@ def read_headers(directory: Path) -> dict[str, TensorInfo]:
 
 
 def weight_files(directory: Path) -> list[str]:
-    """Names of the files that hold the weights, in the order of their names; all are there."""
+    """Sorted names of the files that hold the weights; all of them exist."""
     return _weight_files(directory)[0]
 
 
@@ -110,7 +110,7 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
 
 
 def _weight_files(directory: Path) -> tuple[list[str], dict[str, str]]:
-    """(file names, tensor -> file name as the index says it)."""
+    """(file names, tensor -> file name as in the index)."""
     if not directory.is_dir():
         what = "is not a directory" if directory.exists() else "does not exist"
         raise NotACheckpoint(f"{directory} {what}; expected a checkpoint directory")
@@ -150,7 +150,7 @@ def _read_index(path: Path) -> dict[str, str]:
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointDamaged(f"{path}: expected weight_map, an object of tensor: file name")
     for name, shard in weight_map.items():
-        # A shard is a file beside its index: nothing here may lead out of the directory.
+        # A shard is a file beside its index: no name may lead out of the directory.
         plain = isinstance(shard, str) and shard.isprintable() and Path(shard).name == shard
         if not plain or not shard:
             raise CheckpointDamaged(f"{path}: {name!r}: expected a plain file name, got {shard!r}")
@@ -161,7 +161,7 @@ def _header_bytes(path: Path, file: BinaryIO, size: int) -> tuple[bytes, int]:
     first = file.read(8)
     if first == b"version ":
         raise CheckpointDamaged(
-            f"{path} is a Git LFS pointer, not the file it stands for; run `git lfs pull`"
+            f"{path} is a Git LFS pointer instead of the file; run `git lfs pull`"
         )
     if len(first) < 8:
         raise CheckpointDamaged(
@@ -170,7 +170,7 @@ def _header_bytes(path: Path, file: BinaryIO, size: int) -> tuple[bytes, int]:
     length = int.from_bytes(first, "little")
     if not 2 <= length <= MAX_HEADER_BYTES or file.read(1) != b"{":
         raise CheckpointDamaged(
-            f"{path} is not a safetensors file: it does not begin with a JSON header's length"
+            f"{path} is not a safetensors file: it does not start with a JSON header's length"
         )
     if 8 + length > size:
         raise CheckpointDamaged(
@@ -187,7 +187,7 @@ def _parse_header(path: Path, header: bytes, data_start: int) -> dict[str, Tenso
         raise CheckpointDamaged(
             f"{path}: the header is not JSON ({error}); download it again"
         ) from error
-    assert isinstance(entries, dict), "it began with a brace"
+    assert isinstance(entries, dict), "it starts with a brace"
     entries.pop("__metadata__", None)
     tensors = {}
     for name, entry in entries.items():
@@ -199,7 +199,7 @@ def _parse_header(path: Path, header: bytes, data_start: int) -> dict[str, Tenso
 
 
 def _tensor(path: Path, name: str, entry: Any, data_start: int) -> TensorInfo:
-    """ValueError says what is wrong; the caller says where, for a header has 100,000 of them."""
+    """ValueError says what is wrong; the caller adds where."""
     if not name.isprintable():
         raise ValueError("expected a name of printable characters")
     if not isinstance(entry, dict):
@@ -215,17 +215,17 @@ def _tensor(path: Path, name: str, entry: Any, data_start: int) -> TensorInfo:
     bits = prod(shape) * DTYPE_BITS[dtype]
     if (stop - start) * 8 != bits:
         raise ValueError(
-            f"{stop - start} bytes of data, and {dtype} {list(shape)} takes {bits // 8}"
+            f"{stop - start} bytes of data, but {dtype} {list(shape)} takes {bits // 8}"
         )
     return TensorInfo(name, dtype, tuple(shape), path, data_start + start, data_start + stop)
 
 
 def _check_layout(path: Path, tensors: Iterable[TensorInfo], data_start: int, size: int) -> None:
-    """The tensors follow each other without gap or overlap, and end where the file ends."""
+    """Check that the tensors are adjacent, without gap or overlap, and end with the file."""
     end = data_start
     for tensor in sorted(tensors, key=lambda tensor: (tensor.start, tensor.stop)):
         if tensor.start != end:
-            what = "overlaps the tensor before it" if tensor.start < end else "begins after a gap"
+            what = "overlaps the tensor before it" if tensor.start < end else "starts after a gap"
             raise CheckpointDamaged(
                 f"{path}: tensor {tensor.name!r} {what}: it starts at byte {tensor.start}, "
                 f"expected {end}; download the file again"
@@ -245,7 +245,7 @@ def _is_list_of_sizes(value: object) -> TypeGuard[list[int]]:
 
 
 def _parse_json(text: bytes) -> Any:
-    """Strict: a key that comes twice is an error, not a silent choice. Raises ValueError only."""
+    """Strict: a repeated key is an error, not a silent choice. Raises only ValueError."""
     try:
         return json.loads(text.decode("utf-8"), object_pairs_hook=_once_each)
     except RecursionError:
@@ -257,5 +257,5 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         counts = Counter(key for key, _ in pairs)
         twice = next(key for key, count in counts.items() if count > 1)
-        raise ValueError(f"{twice!r:.80} comes twice")
+        raise ValueError(f"{twice!r:.80} is repeated")
     return found

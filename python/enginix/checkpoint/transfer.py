@@ -1,7 +1,7 @@
-"""Fetches one file by ranges, several at a time, and goes on where a connection broke.
+"""Fetches a file by concurrent ranges, and resumes where a connection broke.
 
-A piece is asked for from the byte after the last it got. A server that ignores ranges is read from
-its beginning, and what is already there is passed over.
+A request for a chunk starts after its last received byte. If a server ignores ranges, the file is
+read from the start and the bytes already received are skipped.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from enginix.checkpoint.partial import PartialFile
 from enginix.checkpoint.rate_limit import SharedWait, read_limit, retry_after
 from enginix.errors import DownloadError, HubUnreachable
 
-PIECE_SIZE = 64 * 1024 * 1024
+CHUNK_SIZE = 64 * 1024 * 1024
 MAX_FAILURES = 10
 MAX_PAUSE = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file of the hub, and how to know that it came whole."""
+    """A file of the hub, with the size and hash to check it by."""
 
     name: str
     size: int
     url: str
     sha256: str | None = None
-    """Of files in Git LFS: the weights."""
+    """For files in Git LFS: the weights."""
     git_oid: str | None = None
-    """Git's own hash, of all other files."""
+    """Git's own hash, for all other files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +48,11 @@ class Retrying:
     why: str
     pause: float
     limited: bool = False
-    """Nothing is wrong: the hub lets no request through until the pause is over."""
+    """Not a failure: the hub refuses all requests until the pause is over."""
 
 
 class Broken(Exception):
-    """A request that may do better the next time."""
+    """A failed request that can be retried."""
 
     def __init__(self, why: str, pause: float | None = None, *, limited: bool = False) -> None:
         super().__init__(why)
@@ -65,42 +65,42 @@ class NoConnection(Broken):
 
 
 class RangesIgnored(Exception):
-    """The server sends the whole file, whatever part is asked for."""
+    """The server ignores ranges and sends the whole file."""
 
 
 class Transfer:
-    """Fetches files over at most `connections` connections; `said` hears what happens."""
+    """Fetches files over at most `connections` connections; `report` gets the events."""
 
     def __init__(
         self,
         client: httpx.AsyncClient,
-        said: Callable[[Received | Retrying], None],
+        report: Callable[[Received | Retrying], None],
         *,
         connections: int,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._client = client
-        self._said = said
+        self._report = report
         self._connections = asyncio.Semaphore(connections)
         self._pause = pause
         self._limit = SharedWait(pause)
 
     async def fetch(self, remote: RemoteFile, partial: PartialFile) -> None:
-        """Until every byte is there; DownloadError when the server will not give them."""
+        """Fetch every missing byte; DownloadError if the server refuses."""
         try:
             async with first_error(), asyncio.TaskGroup() as tasks:
-                for piece in partial.pieces:
-                    tasks.create_task(self._fetch_piece(remote, partial, piece))
+                for chunk in partial.chunks:
+                    tasks.create_task(self._fetch_chunk(remote, partial, chunk))
         except RangesIgnored:
             await self._retrying(remote, partial, lambda: self._receive_all(remote, partial))
 
-    async def _fetch_piece(self, remote: RemoteFile, partial: PartialFile, piece: int) -> None:
-        await self._retrying(remote, partial, lambda: self._receive(remote, partial, piece))
+    async def _fetch_chunk(self, remote: RemoteFile, partial: PartialFile, chunk: int) -> None:
+        await self._retrying(remote, partial, lambda: self._receive(remote, partial, chunk))
 
     async def _retrying(
         self, remote: RemoteFile, partial: PartialFile, receive: Callable[[], Awaitable[bool]]
     ) -> None:
-        """Call `receive` until it says that nothing is missing; give up when nothing moves."""
+        """Call `receive` until nothing is missing; give up after failures without progress."""
         failures = 0
         while True:
             before = partial.received
@@ -111,7 +111,7 @@ class Transfer:
                         return
                 raise Broken("the connection ended early")
             except Broken as error:
-                # Any byte since then is progress, by whichever piece: the server is alive.
+                # Any byte of any chunk since then is progress: the server works.
                 failures = 0 if partial.received > before else failures + 1
                 if failures > MAX_FAILURES:
                     kind = HubUnreachable if isinstance(error, NoConnection) else DownloadError
@@ -124,12 +124,12 @@ class Transfer:
     async def _wait(self, remote: RemoteFile, error: Broken, failures: int) -> None:
         seconds = error.pause or min(2.0**failures / 2, MAX_PAUSE)
         if not (error.limited and self._limit.is_on):
-            self._said(Retrying(remote.name, str(error), seconds, error.limited))
+            self._report(Retrying(remote.name, str(error), seconds, error.limited))
         await (self._limit.wait if error.limited else self._pause)(seconds)
 
-    async def _receive(self, remote: RemoteFile, partial: PartialFile, piece: int) -> bool:
-        """One request for what a piece lacks; true when it lacks nothing more."""
-        start, stop = partial.missing(piece)
+    async def _receive(self, remote: RemoteFile, partial: PartialFile, chunk: int) -> bool:
+        """One request for a chunk's missing bytes; true if the chunk is complete."""
+        start, stop = partial.missing(chunk)
         if start == stop:
             return True
         wanted = {"Range": f"bytes={start}-{stop - 1}"}
@@ -137,12 +137,12 @@ class Transfer:
             if response.status_code == httpx.codes.PARTIAL_CONTENT:
                 _check_range(remote, response, start)
                 position = start
-            elif len(partial.pieces) > 1:
+            elif len(partial.chunks) > 1:
                 raise RangesIgnored
             else:
                 position = 0
             await self._keep(remote, partial, response, position, stop)
-        start, stop = partial.missing(piece)
+        start, stop = partial.missing(chunk)
         return start == stop
 
     async def _receive_all(self, remote: RemoteFile, partial: PartialFile) -> bool:
@@ -161,9 +161,9 @@ class Transfer:
         try:
             async for data in response.aiter_raw():
                 if new := partial.accept(position, data):
-                    self._said(Received(remote.name, new))
+                    self._report(Received(remote.name, new))
                 position += len(data)
-                # Not at `stop`: a body that is read to its end leaves a connection to use again.
+                # Not at `stop`: a body read to its end leaves a reusable connection.
                 if position > stop:
                     return
         except httpx.TransportError as error:
@@ -180,7 +180,7 @@ class Transfer:
         except httpx.TransportError as error:
             raise _broken(error) from error
         except (httpx.InvalidURL, httpx.TooManyRedirects) as error:
-            raise DownloadError(f"{remote.name}: the hub led nowhere: {error}") from error
+            raise DownloadError(f"{remote.name}: the hub's redirects failed: {error}") from error
 
 
 def _check_status(remote: RemoteFile, response: httpx.Response) -> None:
@@ -194,7 +194,7 @@ def _check_status(remote: RemoteFile, response: httpx.Response) -> None:
         raise Broken(f"the server answered {status}", retry_after(response.headers))
     if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
         raise DownloadError(
-            f"{remote.name} may not be fetched ({status}): the repository is gated or private; "
+            f"{remote.name} cannot be fetched ({status}): the repository is gated or private; "
             "accept its terms on its page, then pass a token of that account in HF_TOKEN"
         )
     raise DownloadError(f"{remote.name} could not be fetched: the server answered {status}")
@@ -204,7 +204,7 @@ def _check_range(remote: RemoteFile, response: httpx.Response, start: int) -> No
     stated = response.headers.get("Content-Range", "")
     found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", stated)
     if not found or int(found[1]) != start or found[2] not in ("*", str(remote.size)):
-        raise Broken(f"asked for bytes from {start} of {remote.size}, got {stated!r}")
+        raise Broken(f"requested bytes from {start} of {remote.size}, got {stated!r}")
 
 
 def _broken(error: httpx.TransportError) -> Broken:
@@ -219,7 +219,7 @@ def _broken(error: httpx.TransportError) -> Broken:
 
 @asynccontextmanager
 async def first_error() -> AsyncIterator[None]:
-    """Around a TaskGroup: raise what one task raised, not the group, for there is one message."""
+    """Around a TaskGroup: raise the first task's error instead of the group."""
     try:
         yield
     except BaseExceptionGroup as group:

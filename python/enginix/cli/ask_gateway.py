@@ -1,4 +1,4 @@
-"""Asks a running gateway over HTTP, for the commands that show and change what it serves."""
+"""Calls a running gateway over HTTP, for the commands that show and change what it serves."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from enginix.catalog.load import Ports
 from enginix.cli import environment
 from enginix.errors import BackendError, BackendUnavailable
 
-SECONDS = 5.0
-# A large model takes its time to load.
+TIMEOUT_SECONDS = 5.0
+# Loading a large model can take this long.
 LOAD_SECONDS = 3600.0
 
 
@@ -22,7 +22,7 @@ def add_url(parser: argparse.ArgumentParser) -> None:
 
 
 def authorization() -> dict[str, str]:
-    """The header that opens a gateway with our own keys; empty without any."""
+    """The Authorization header for a gateway with our own API keys; empty without keys."""
     keys = sorted(environment.api_keys())
     return {"Authorization": f"Bearer {keys[0]}"} if keys else {}
 
@@ -33,9 +33,9 @@ def ask(
     path: str,
     body: dict[str, Any] | None = None,
     *,
-    seconds: float = SECONDS,
+    seconds: float = TIMEOUT_SECONDS,
 ) -> dict[str, Any]:
-    """The JSON it answers; its own words in a BackendError when it refuses."""
+    """The response's JSON; BackendError with the gateway's own message for an error status."""
     try:
         answer = httpx.request(
             method,
@@ -58,6 +58,6 @@ def ask(
         ) from None
     if answer.is_error or not isinstance(data, dict):
         inner = data.get("error") if isinstance(data, dict) else None
-        words = inner.get("message") if isinstance(inner, dict) else answer.text[:200]
-        raise BackendError(f"{url} answered {answer.status_code}: {words}")
+        message = inner.get("message") if isinstance(inner, dict) else answer.text[:200]
+        raise BackendError(f"{url} answered {answer.status_code}: {message}")
     return data

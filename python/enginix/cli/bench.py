@@ -1,4 +1,4 @@
-"""`enginix bench URL`: how quickly any OpenAI-compatible server answers, under a growing load."""
+"""`enginix bench URL`: measures any OpenAI-compatible server under increasing load."""
 
 from __future__ import annotations
 
@@ -26,54 +26,53 @@ from enginix.cli.bench_view import Progress, show_comparison, show_levels
 from enginix.errors import BackendError, UsageError
 
 INTERRUPTED = 130
-# Of an answer that is asked for its prompt's length: enough that text comes out.
-FEW_TOKENS = 8
+# For a request that only counts its prompt's tokens: enough for some text to come out.
+PROBE_TOKENS = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("url", nargs="?", metavar="URL", help="http://HOST:PORT, with /v1 or not")
-    parser.add_argument("--model", metavar="NAME", help="default: the server's only one")
+    parser.add_argument("url", nargs="?", metavar="URL", help="http://HOST:PORT[/v1]")
+    parser.add_argument("--model", metavar="NAME", help="default: the server's only model")
     load = parser.add_mutually_exclusive_group()
     load.add_argument(
         "--concurrency",
         type=_counts,
         metavar="N,N,...",
-        help="requests at once, one level after the other (default: 1)",
+        help="concurrent requests, one level after another (default: 1)",
     )
     load.add_argument(
-        "--rate", type=_rates, metavar="R,R,...", help="new requests a second, at random moments"
+        "--rate", type=_rates, metavar="R,R,...", help="new requests per second, at random times"
     )
     parser.add_argument(
-        "--requests", type=_count, metavar="N", help="at each level (default: 10 for each at once)"
+        "--requests", type=_count, metavar="N", help="per level (default: 10 x concurrency)"
     )
-    parser.add_argument("--duration", type=_positive, metavar="S", help="at each level, in seconds")
+    parser.add_argument("--duration", type=_positive, metavar="S", help="per level, in seconds")
     parser.add_argument(
-        "--warm-up", type=int, metavar="N", help="requests before each level, not counted "
-        "(default: as many as run at once)",
-    )  # fmt: skip
+        "--warm-up", type=int, metavar="N", help="not counted, per level (default: concurrency)"
+    )
     prompts = parser.add_mutually_exclusive_group()
     prompts.add_argument(
-        "--prompt-tokens", type=_count, default=128, metavar="N", help="random words (%(default)s)"
+        "--prompt-tokens", type=_count, default=128, metavar="N", help="random text (%(default)s)"
     )
     prompts.add_argument(
-        "--prompts", type=Path, metavar="FILE", help="a prompt a line, or JSON with `messages`"
+        "--prompts", type=Path, metavar="FILE", help="per line: text, or JSON with `messages`"
     )
     parser.add_argument(
-        "--max-tokens", type=_count, default=128, metavar="N", help="of an answer (%(default)s)"
+        "--max-tokens", type=_count, default=128, metavar="N", help="per response (%(default)s)"
     )
     parser.add_argument(
-        "--ignore-eos", action="store_true", help="always --max-tokens, where the server can"
+        "--ignore-eos", action="store_true", help="generate all --max-tokens, if the server can"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of words and moments (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of prompts and times (%(default)s)")
     parser.add_argument(
-        "--timeout", type=_positive, default=600.0, metavar="S", help="for a whole answer"
+        "--timeout", type=_positive, default=600.0, metavar="S", help="for a whole response"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every number there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all results there")
     parser.add_argument(
-        "--plot", type=Path, metavar="FILE.png", help="draw it; needs enginix[bench]"
+        "--plot", type=Path, metavar="FILE.png", help="plot the results; needs enginix[bench]"
     )
     parser.add_argument(
-        "--compare", nargs=2, type=Path, metavar=("A.json", "B.json"), help="B in units of A"
+        "--compare", nargs=2, type=Path, metavar=("A.json", "B.json"), help="show B relative to A"
     )
 
 
@@ -88,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         require_matplotlib()
     target = Target(args.url, environment.bearer_key(), seconds=args.timeout)
     bench = _Bench(args, target, args.model or _only(target.models(), args.url))
-    begun = datetime.now(UTC).isoformat(timespec="seconds")
+    started = datetime.now(UTC).isoformat(timespec="seconds")
     interrupted = False
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -98,9 +97,9 @@ def run(args: argparse.Namespace) -> int:
     levels = [summarized(each) for each in bench.runs if each.answers]
     if not levels:
         return INTERRUPTED
-    made = record.Record(target.url, bench.model, begun, _settings(args), levels)
-    show_levels(made, interrupted=interrupted)
-    _write(args, made)
+    measured = record.Record(target.url, bench.model, started, _settings(args), levels)
+    show_levels(measured, interrupted=interrupted)
+    _write(args, measured)
     if interrupted:
         return INTERRUPTED
     return 1 if any(level.failed for level in levels) else 0
@@ -125,11 +124,11 @@ class _Bench:
         async def ask() -> Answer:
             return await self._ask(next(prompts))
 
-        at_once = level.concurrency or 1
-        warm_up = at_once if self.args.warm_up is None else self.args.warm_up
-        limit = _limit(self.args, at_once)
+        concurrency = level.concurrency or 1
+        warm_up = concurrency if self.args.warm_up is None else self.args.warm_up
+        limit = _limit(self.args, concurrency)
         with Progress(level, limit) as progress:
-            ready = Run(Level(concurrency=at_once))
+            ready = Run(Level(concurrency=concurrency))
             await put_under_load(ready, Limit(requests=warm_up), ask, lambda _: None)
             progress.start()
             self.runs.append(Run(level))
@@ -140,9 +139,9 @@ class _Bench:
             return from_file(self.args.prompts)
 
         async def count(messages: Messages) -> int | None:
-            answer = await self._ask(messages, max_tokens=FEW_TOKENS)
+            answer = await self._ask(messages, max_tokens=PROBE_TOKENS)
             if answer.failure and answer.prompt_tokens is None:
-                raise BackendError(f"{self.target.url} fails already at rest: {answer.failure}")
+                raise BackendError(f"{self.target.url} fails without any load: {answer.failure}")
             return answer.prompt_tokens
 
         return synthetic(await words_for(self.args.prompt_tokens, count), self.args.seed)
@@ -176,9 +175,9 @@ def _levels(args: argparse.Namespace) -> list[Level]:
     return [Level(concurrency=count) for count in args.concurrency or [1]]
 
 
-def _limit(args: argparse.Namespace, at_once: int) -> Limit:
+def _limit(args: argparse.Namespace, concurrency: int) -> Limit:
     if args.requests is None and args.duration is None:
-        return Limit(requests=10 * at_once)
+        return Limit(requests=10 * concurrency)
     return Limit(args.requests, args.duration)
 
 
@@ -192,15 +191,15 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _write(args: argparse.Namespace, made: record.Record) -> None:
+def _write(args: argparse.Namespace, measured: record.Record) -> None:
     if args.json:
         try:
-            args.json.write_text(record.to_json(made), encoding="utf-8")
+            args.json.write_text(record.to_json(measured), encoding="utf-8")
         except OSError as error:
             raise UsageError(f"--json {args.json} cannot be written: {error}") from None
     if args.plot:
-        levels: list[Summary] = list(made.levels)
-        plot(levels, f"{made.model} at {made.url}", args.plot)
+        levels: list[Summary] = list(measured.levels)
+        plot(levels, f"{measured.model} at {measured.url}", args.plot)
 
 
 def _count(text: str) -> int:

@@ -1,4 +1,4 @@
-"""Shows a benchmark: its progress on a terminal, and its numbers as a table, a column a level."""
+"""Shows a benchmark: progress on a terminal, and the results as a table, one column per level."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ Cell = Callable[[Summary], str]
 
 
 class Progress:
-    """A bar on standard error, where that is a terminal, and a line when a level has ended."""
+    """A bar on standard error if that is a terminal, and one line when a level has ended."""
 
     def __init__(self, level: Level, limit: Limit) -> None:
         self._name = f"{'concurrency' if level.concurrency else 'rate'} {level.label}"
         self._limit = limit
-        self._begun = 0.0
+        self._started = 0.0
         self._ok = self._failed = self._tokens = 0
         self._console = console = Console(stderr=True, highlight=False)
         self._bar = RichProgress(
             TextColumn("{task.description}"),
             BarColumn(),
-            TextColumn("{task.fields[said]}"),
+            TextColumn("{task.fields[status]}"),
             TimeElapsedColumn(),
             console=console,
             transient=True,
             disable=not console.is_terminal,
-            # Drawn at most so often: it shares the process that measures.
+            # Redraw rarely: the bar runs in the process that measures.
             refresh_per_second=2,
         )
         self._task = self._bar.add_task(
-            f"{self._name}: warming up", total=limit.requests or limit.seconds, said=""
+            f"{self._name}: warming up", total=limit.requests or limit.seconds, status=""
         )
 
     def __enter__(self) -> Self:
@@ -56,55 +56,55 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         self._bar.stop()
-        self._console.print(f"{self._name}: {self._said()}")
+        self._console.print(f"{self._name}: {self._status()}")
 
     def start(self) -> None:
-        self._begun = time.monotonic()
+        self._started = time.monotonic()
         self._bar.update(self._task, description=self._name)
 
     def advance(self, answer: Answer) -> None:
         self._failed += bool(answer.failure)
         self._ok += not answer.failure
         self._tokens += answer.tokens
-        seconds = time.monotonic() - self._begun
+        seconds = time.monotonic() - self._started
         done = self._ok + self._failed if self._limit.requests else seconds
-        self._bar.update(self._task, completed=done, said=self._said())
+        self._bar.update(self._task, completed=done, status=self._status())
 
-    def _said(self) -> str:
-        rate = self._tokens / max(time.monotonic() - self._begun, 1e-9)
+    def _status(self) -> str:
+        rate = self._tokens / max(time.monotonic() - self._started, 1e-9)
         failed = f", {self._failed} failed" if self._failed else ""
         return f"{self._ok} ok{failed}, {rate:.0f} tokens/s"
 
 
-def show_levels(made: Record, *, interrupted: bool) -> None:
+def show_levels(record: Record, *, interrupted: bool) -> None:
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"\n[bold]{made.model}[/] at {made.url}{_asked(made)}", markup=True)
+    console.print(f"\n[bold]{record.model}[/] at {record.url}{_workload(record)}", markup=True)
     if interrupted:
-        console.print("interrupted: the last level holds what had ended by then")
+        console.print("interrupted: the last level counts only the requests that had ended")
     table = Table(box=None, pad_edge=False, show_header=True, header_style="bold")
-    table.add_column("concurrency" if made.levels[0].concurrency else "requests a second")
-    for level in made.levels:
+    table.add_column("concurrency" if record.levels[0].concurrency else "requests per second")
+    for level in record.levels:
         table.add_column(level.label, justify="right")
     for name, cell in ROWS:
-        table.add_row(name, *(cell(level) for level in made.levels))
+        table.add_row(name, *(cell(level) for level in record.levels))
     console.print(table)
-    for level in made.levels:
+    for level in record.levels:
         for remark in remarks(level):
             console.print(f"{level.label}: {remark}", markup=False)
-    _show_errors(made.levels)
+    _show_errors(record.levels)
 
 
-def _asked(made: Record) -> str:
-    prompts = [level.prompt_tokens for level in made.levels if level.prompt_tokens is not None]
-    seen = f"prompts of {sum(prompts) / len(prompts):.0f} tokens, " if prompts else ""
-    return f": {seen}answers of at most {made.settings['max_tokens']}"
+def _workload(record: Record) -> str:
+    prompts = [level.prompt_tokens for level in record.levels if level.prompt_tokens is not None]
+    mean = f"prompts of {sum(prompts) / len(prompts):.0f} tokens, " if prompts else ""
+    return f": {mean}answers of at most {record.settings['max_tokens']}"
 
 
 def _show_errors(levels: Sequence[Summary]) -> None:
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     for level in levels:
-        for words, count in level.errors.items():
-            console.print(f"{level.label}: {count} failed: {words}", markup=False)
+        for message, count in level.errors.items():
+            console.print(f"{level.label}: {count} failed: {message}", markup=False)
 
 
 def show_comparison(first: Record, second: Record, ratios: Mapping[str, Sequence[Ratio]]) -> None:
@@ -112,7 +112,7 @@ def show_comparison(first: Record, second: Record, ratios: Mapping[str, Sequence
     for label, record in (("A", first), ("B", second)):
         console.print(f"{label}  {record.model} at {record.url}, {record.begun}", markup=False)
     if first.settings != second.settings:
-        console.print("they were asked differently: see `settings` in both files")
+        console.print("the two runs had different settings: see `settings` in both files")
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("load", "", "A", "B", "B / A"):
         table.add_column(name, justify="left" if name in ("load", "") else "right")

@@ -1,4 +1,4 @@
-"""`enginix doctor`: looks at the machine, the software and an engine, and says what to fix."""
+"""`enginix doctor`: checks the machine, the software and an engine, and says what to fix."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ MARKS = {Level.GREEN: "✓", Level.YELLOW: "!", Level.RED: "✗"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "engine", nargs="?", type=find_directory, metavar="DIR|NAME", help="an engine to judge, too"
+        "engine", nargs="?", type=find_directory, metavar="DIR|NAME", help="an engine to check, too"
     )
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
-    parser.epilog = "The exit status is 1 when something is red, else 0."
+    parser.epilog = "Exits with 1 if anything is red, else with 0."
 
 
 def run(args: argparse.Namespace) -> int:
-    findings = _look(args.engine)
+    findings = _check(args.engine)
     if args.json:
         rows = [asdict(finding) | {"level": finding.level.value} for finding in findings]
         print(json.dumps(rows, indent=2))
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     return int(any(finding.level is Level.RED for finding in findings))
 
 
-def _look(engine: Path | None) -> list[Finding]:
+def _check(engine: Path | None) -> list[Finding]:
     variables = environment.everything()
     ports = Ports()
     version = runtime_version(
@@ -85,7 +85,7 @@ def _look(engine: Path | None) -> list[Finding]:
 
 
 def _libraries() -> list[Finding]:
-    """Nothing for a Python that the runtime is not made with."""
+    """The runtime's system libraries; none for a Python that the runtime does not support."""
     python = python_version()
     return look_at_libraries(python, this_distribution()) if python in supported_pythons() else []
 

@@ -1,4 +1,4 @@
-"""Shows a download: a bar with rate and time left on a terminal, a line now and then in a log."""
+"""Shows a download: a progress bar on a terminal, an occasional line in a log."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from enginix.checkpoint.download import Began, Checked, Checking, Damaged, Event
+from enginix.checkpoint.download import Checked, Checking, Damaged, Event, Started
 from enginix.checkpoint.transfer import Received, Retrying
 from enginix.cli.sizes import human_size
 
@@ -51,7 +51,7 @@ class Bar:
         match event:
             case Checking(name):
                 self._progress.console.print(f"checking {name}", highlight=False)
-            case Began(listing, have):
+            case Started(listing, have):
                 self._task = self._progress.add_task(
                     listing.repo, total=listing.size_bytes, completed=have
                 )
@@ -59,9 +59,9 @@ class Bar:
                 self._advance(count)
             case Damaged(name, why, lost):
                 self._advance(-lost)
-                self._say(f"{name}: {why}; it is fetched again")
+                self._print(f"{name}: {why}; fetching it again")
             case Retrying(name, why, pause) if pause > 1:
-                self._say(f"{name}: {why}; again in {pause:g} s")
+                self._print(f"{name}: {why}; retrying in {pause:g} s")
             case Checked() | Retrying():
                 pass
 
@@ -69,52 +69,52 @@ class Bar:
         if self._task is not None:
             self._progress.advance(self._task, count)
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         self._progress.console.print(line, highlight=False, markup=False)
 
 
 class LogLines:
-    """At most a line each LOG_INTERVAL, so that a log of hours stays short."""
+    """At most one progress line per LOG_INTERVAL, so that a log of hours stays short."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
         self._clock = clock
-        self._began = self._next = clock()
+        self._started = self._next = clock()
         self._total = self._have = self._received = 0
 
     def __call__(self, event: Event) -> None:
         match event:
             case Checking(name):
-                self._say(f"checking {name}")
-            case Began(listing, have):
+                self._print(f"checking {name}")
+            case Started(listing, have):
                 self._start(listing.size_bytes, have)
-                here = f", {human_size(have)} of them here already" if have else ""
-                self._say(
+                here = f", {human_size(have)} of them already here" if have else ""
+                self._print(
                     f"fetching {listing.repo} at {listing.revision[:12]}: "
                     f"{len(listing.files)} files, {human_size(self._total)}{here}"
                 )
             case Received(_, count):
                 self._received += count
                 if self._is_time():
-                    self._say(self._state())
+                    self._print(self._state())
             case Damaged(name, why, lost):
                 self._received -= lost
-                self._say(f"{name}: {why}; it is fetched again")
+                self._print(f"{name}: {why}; fetching it again")
             case Retrying(name, why, pause, limited):
-                # A limit is one line for all connections, and the reason why nothing moves.
+                # A rate limit is one line for all connections, and explains why nothing moves.
                 if limited or self._is_time():
-                    self._say(f"{name}: {why}; again in {pause:g} s")
+                    self._print(f"{name}: {why}; retrying in {pause:g} s")
             case Checked():
                 pass
 
     def _start(self, total: int, have: int) -> None:
         self._total, self._have = total, have
-        self._began = self._clock()
-        self._next = self._began + LOG_INTERVAL
+        self._started = self._clock()
+        self._next = self._started + LOG_INTERVAL
 
     def _state(self) -> str:
         done = self._have + self._received
-        rate = self._received / max(self._clock() - self._began, 1e-9)
+        rate = self._received / max(self._clock() - self._started, 1e-9)
         left = (self._total - done) / rate if rate > 0 else 0
         return (
             f"{100 * done // max(self._total, 1):3} %  {human_size(done)} of "
@@ -128,5 +128,5 @@ class LogLines:
         self._next = now + LOG_INTERVAL
         return True
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         print(line, file=self._stream, flush=True)

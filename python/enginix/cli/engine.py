@@ -1,4 +1,4 @@
-"""`enginix engine`: builds engines from checkpoints, and holds them to what they promise."""
+"""`enginix engine`: builds engines from checkpoints and verifies them against their manifests."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from enginix.catalog.load import ModelSpec, find_model
 from enginix.checkpoint.load import read_config
 from enginix.checkpoint.locate import find_checkpoint
 from enginix.cli import engine_gguf, engine_rebuild, engine_trtllm, environment
-from enginix.cli.endings import terminated_as_exit
 from enginix.cli.engine_show import show_engine
 from enginix.cli.engine_source import catalogue_source, recorded_source
 from enginix.cli.engine_text import load_text
 from enginix.cli.find_checkpoint import find_checkpoint_directory
 from enginix.cli.find_engine import find_directory
+from enginix.cli.signals import terminated_as_exit
 from enginix.cli.stage_lines import StageLines
 from enginix.engine.build import Build, Job, LoadText, build_engine
 from enginix.engine.stages import Report
@@ -27,7 +27,7 @@ from enginix.errors import BuildError, UsageError
 from enginix.manifest import Limits, Manifest
 
 Builder = Callable[[Job, Path, argparse.Namespace | None], Build]
-"""Makes the build of a job that ends at a path; the arguments are None when `up` asks for it."""
+"""Makes the build of a job that writes to a path; the arguments are None when `up` builds."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,27 +35,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     build = commands.add_parser("build", help="build an engine from a checkpoint")
     _add_job_arguments(build)
     build.add_argument(
-        "--rank-checkpoint", type=Path, metavar="DIR", help="what `engine convert` has made"
+        "--rank-checkpoint", type=Path, metavar="DIR", help="the output of `engine convert`"
     )
     build.set_defaults(action=_build)
-    convert = commands.add_parser("convert", help="only the first half of a tensorrt-llm build")
+    convert = commands.add_parser("convert", help="make only a tensorrt-llm rank checkpoint")
     _add_job_arguments(convert)
     convert.set_defaults(action=_convert)
     rebuild = commands.add_parser(
         "rebuild",
-        help="make an engine again from its manifest",
+        help="rebuild an engine from its manifest",
         description=engine_rebuild.ABOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     engine_rebuild.add_arguments(rebuild)
-    verify = commands.add_parser("verify", help="hold an engine to its manifest")
+    verify = commands.add_parser("verify", help="check an engine against its manifest")
     verify.add_argument("directory", type=find_directory, metavar="DIR|NAME")
     engine_trtllm.add_verify_arguments(verify)
     verify.add_argument(
-        "--run", dest="run_check", action="store_true", help="let it answer its recorded checks"
+        "--run", dest="run_check", action="store_true", help="also run the checks that it records"
     )
     verify.set_defaults(action=_verify)
-    show = commands.add_parser("show", help="say what an engine is")
+    show = commands.add_parser("show", help="describe an engine")
     show.add_argument("directory", type=find_directory, metavar="DIR|NAME")
     show.add_argument("--json", action="store_true", help="print the manifest as JSON")
     show.set_defaults(action=show_engine)
@@ -67,24 +67,22 @@ def _add_job_arguments(build: argparse.ArgumentParser) -> None:
         "--checkpoint",
         type=find_checkpoint_directory,
         metavar="DIR|REPO",
-        help="a checkpoint on this disk",
+        help="a local checkpoint",
     )
-    build.add_argument("--name", help="the model's name, for a checkpoint outside the catalogue")
+    build.add_argument("--name", help="the model's name, if it is not in the catalogue")
     build.add_argument("--kind", choices=sorted(BUILDERS), help="the kind of engine")
-    build.add_argument(
-        "--out", "--output", type=Path, metavar="DIR", help="where to put the engine"
-    )
-    build.add_argument("--replace", action="store_true", help="build over an engine that is there")
+    build.add_argument("--out", "--output", type=Path, metavar="DIR", help="the engine's directory")
+    build.add_argument("--replace", action="store_true", help="replace an existing engine")
     build.add_argument(
         "--tensor-parallel",
         "--tp",
         "--tp-size",
         type=int,
         metavar="N",
-        help="GPUs to split it over",
+        help="GPUs to split the model across",
     )
-    build.add_argument("--max-batch-size", type=int, metavar="N", help="requests at a time")
-    build.add_argument("--max-seq-len", type=int, metavar="N", help="tokens of one conversation")
+    build.add_argument("--max-batch-size", type=int, metavar="N", help="concurrent requests")
+    build.add_argument("--max-seq-len", type=int, metavar="N", help="tokens of prompt and answer")
     engine_trtllm.add_arguments(build)
 
 
@@ -96,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
 def build_model(
     spec: ModelSpec, out: Path, report: Report, *, replace_it: bool = False
 ) -> Manifest:
-    """Build the catalogue's `spec`, whose checkpoint is on this disk, at `out`."""
+    """Build the catalogue model `spec`, whose checkpoint is on this disk, at `out`."""
     job = _catalogue_job(spec, checkpoint=None, tensor_parallel=None)
     return _run(job, spec.kind, out, report, replace_it=replace_it)
 
@@ -148,7 +146,7 @@ def _convert(args: argparse.Namespace) -> int:
     args.kind = engine_trtllm.KIND
     job, _ = _job(args)
     if not args.out:
-        raise UsageError("a rank checkpoint needs a place; add --out DIR")
+        raise UsageError("no directory was given for the rank checkpoint; add --out DIR")
     _remark(job)
     lines = StageLines()
     with terminated_as_exit():
@@ -161,10 +159,10 @@ def _convert(args: argparse.Namespace) -> int:
 
 
 def _job(args: argparse.Namespace) -> tuple[Job, str]:
-    """What to build, and of which kind."""
+    """What to build, and the engine kind."""
     if args.model:
         if args.name:
-            raise UsageError(f"{args.model} has its name from the catalogue; leave out --name")
+            raise UsageError(f"the catalogue already names {args.model}; leave out --name")
         spec = find_model(args.model)
         job = _catalogue_job(spec, args.checkpoint, args.tensor_parallel)
         return replace(job, limits=_limits(args, job.limits)), args.kind or spec.kind
@@ -175,13 +173,13 @@ def _job(args: argparse.Namespace) -> tuple[Job, str]:
             "nothing to build; name a model of the catalogue (`enginix models`) or a --checkpoint"
         )
     if not args.out and not args.name:
-        raise UsageError("a checkpoint needs a place for its engine; add --out DIR or --name NAME")
+        raise UsageError("no directory was given for the engine; add --out DIR or --name NAME")
     return _checkpoint_job(args), args.kind or engine_gguf.KIND
 
 
 def _source_job(args: argparse.Namespace) -> tuple[Job, str]:
     if args.checkpoint:
-        raise UsageError("--model and --checkpoint both say what to build; leave one out")
+        raise UsageError("--model and --checkpoint both name what to build; leave one out")
     job = engine_trtllm.source_job(args)
     return replace(job, limits=_limits(args, job.limits)), args.kind or engine_trtllm.KIND
 
@@ -203,12 +201,12 @@ def _catalogue_job(spec: ModelSpec, checkpoint: Path | None, tensor_parallel: in
 
 def _checkpoint_job(args: argparse.Namespace) -> Job:
     config = read_config(args.checkpoint)
-    # Never the directory's name: the same checkpoint gives the same engine wherever it lies.
+    # Never the directory's name: a checkpoint gives the same engine wherever it is.
     name = engine_trtllm.require_name(str(args.name or config.get("model_type")))
-    small = engine_trtllm.LIMITS if args.kind == engine_trtllm.KIND else engine_gguf.LIMITS
+    defaults = engine_trtllm.LIMITS if args.kind == engine_trtllm.KIND else engine_gguf.LIMITS
     context = config.get("max_position_embeddings")
-    most = context if isinstance(context, int) and context > 0 else small.max_seq_len
-    limits = replace(small, max_seq_len=min(small.max_seq_len, most))
+    longest = context if isinstance(context, int) and context > 0 else defaults.max_seq_len
+    limits = replace(defaults, max_seq_len=min(defaults.max_seq_len, longest))
     job = Job(
         name=name,
         checkpoint=args.checkpoint,
@@ -239,7 +237,7 @@ def _limits(args: argparse.Namespace, limits: Limits) -> Limits:
 
 def _builder(kind: str) -> Builder:
     if kind not in BUILDERS:
-        raise UsageError(f"engines of the kind {kind} are not built here; got {sorted(BUILDERS)}")
+        raise UsageError(f"cannot build engines of kind {kind}; expected one of {sorted(BUILDERS)}")
     return BUILDERS[kind]
 
 
@@ -254,11 +252,11 @@ def _verify(args: argparse.Namespace) -> int:
         )
     finally:
         lines.clear()
-    print(f"{args.directory}: {manifest.name}, kind {manifest.kind}, is as its manifest promises")
+    print(f"{args.directory}: {manifest.name}, kind {manifest.kind}, matches its manifest")
     return 0
 
 
-# Engine kind -> its build. A kind is added with one line here and one in engine/verify.py.
+# Engine kind -> its build. A new kind is one line here and one in engine/verify.py.
 BUILDERS: dict[str, Builder] = {
     engine_gguf.KIND: engine_gguf.builder,
     engine_trtllm.KIND: engine_trtllm.builder,

@@ -1,4 +1,4 @@
-"""The gguf kind on the command line: what `enginix engine` needs for it beside the checkpoint."""
+"""The gguf kind for `enginix engine`: its default limits, its check and its token engine."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ KIND = "gguf"
 RUNTIME = "triton-cpu"
 GENERATE = Path("gguf", "tensorrt_llm", "1", "generate.py")
 
-# For a checkpoint outside the catalogue: a KV cache that fits a small machine.
+# Defaults outside the catalogue: a KV cache that fits a small machine.
 LIMITS = Limits(max_batch_size=8, max_seq_len=4096, max_num_tokens=512)
 
-# What a checkpoint without known answers is asked; the answers become its manifest's check.
+# Prompts for a checkpoint without recorded answers; its answers become the manifest's check.
 QUESTIONS = (
     "The capital of France is",
     "def fibonacci(n):\n",
@@ -31,20 +31,20 @@ QUESTIONS = (
 
 
 def builder(job: Job, out: Path, args: argparse.Namespace | None) -> Build:
-    # Imports numpy and gguf, which `verify` and `show` do without.
+    # Imports numpy and gguf, which `verify` and `show` do not need.
     from enginix.engine.gguf.build import gguf_build
 
     try:
         return gguf_build(job, generator())
     except RuntimeMissing:
-        # One that was named and is not there is a mistake; none at all is only a check less.
+        # A runtime that was named must exist; without one the build only skips the check.
         if environment.runtime_override(RUNTIME):
             raise
         return gguf_build(job, None)
 
 
 def generator() -> Generator:
-    """The token engine in its runtime; RuntimeMissing when that is not set up."""
+    """The token engine in its runtime; RuntimeMissing if that is not set up."""
     override = environment.runtime_override(RUNTIME)
     runtime = find_runtime(RUNTIME, environment.cache_home(), override)
     return Generator(

@@ -1,4 +1,4 @@
-"""`enginix engine rebuild`: the same engine again, from its manifest alone."""
+"""`enginix engine rebuild`: makes the same engine again, from its manifest alone."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from enginix.catalog.load import is_commit, load_catalog
 from enginix.checkpoint.load import hash_files
 from enginix.checkpoint.locate import fetched_directory, find_fetched
 from enginix.cli import engine_gguf, engine_trtllm, environment
-from enginix.cli.endings import terminated_as_exit
 from enginix.cli.find_checkpoint import find_checkpoint_directory
 from enginix.cli.find_engine import find_directory
+from enginix.cli.signals import terminated_as_exit
 from enginix.cli.stage_lines import StageLines
 from enginix.engine.build import Build, build_engine
 from enginix.engine.output import require_free
@@ -23,7 +23,7 @@ from enginix.engine.rebuild import (
     job_of,
     other_keys,
     other_versions,
-    read_promise,
+    read_expected,
     require_listing,
     require_rebuildable,
     require_source,
@@ -34,45 +34,45 @@ from enginix.errors import BuildError, EngineDamaged, NotACheckpoint, NotAnEngin
 from enginix.manifest import BuiltWith, Manifest, Recipe, read_manifest, read_manifest_file
 
 ABOUT = """\
-Make an engine again from nothing but its manifest, and hold the two against each other.
+Rebuild an engine from its manifest alone, and compare the result with the original.
 
 The source files are fetched at the recorded commit, or taken from --checkpoint; each must have the
-recorded sha256. The build gets the recorded options. An engine of the kind gguf must come out byte
-for byte. Of tensorrt-llm the rank checkpoint and the tokenizer must; TensorRT's own engine files
-need not be the same bits and are not compared. What is not the same is left nowhere.
+recorded sha256. The build uses the recorded options. A gguf engine must be identical byte for byte.
+For tensorrt-llm, the rank checkpoint and the tokenizer must be; TensorRT's own engine files may
+differ and are not compared. An engine that differs is not kept.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "engine", type=find_directory, metavar="MANIFEST|DIR|NAME", help="what to make again"
+        "engine", type=find_directory, metavar="MANIFEST|DIR|NAME", help="the engine to rebuild"
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where; default: as for build")
-    parser.add_argument("--replace", action="store_true", help="build over an engine that is there")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="default: as for build")
+    parser.add_argument("--replace", action="store_true", help="replace an existing engine")
     parser.add_argument(
         "--checkpoint",
         type=find_checkpoint_directory,
         metavar="DIR|REPO",
         help="the source files, instead of the hub",
     )
-    parser.add_argument("--work-dir", type=Path, metavar="DIR", help="where stages are kept")
-    parser.add_argument("--keep-work", action="store_true", help="keep it after success")
+    parser.add_argument("--work-dir", type=Path, metavar="DIR", help="keep finished stages there")
+    parser.add_argument("--keep-work", action="store_true", help="keep them after success")
     parser.set_defaults(action=rebuild)
 
 
 def rebuild(args: argparse.Namespace) -> int:
     manifest = _read(args.engine)
     recipe = require_rebuildable(args.engine, manifest)
-    promise = read_promise(manifest, args.engine if args.engine.is_dir() else None)
+    expected = read_expected(manifest, args.engine if args.engine.is_dir() else None)
     name = engine_trtllm.require_name(manifest.name)
     out = args.out or environment.cache_home() / "engines" / name
     require_free(out, replace=args.replace)
     if manifest.kind == engine_trtllm.KIND:
-        # A runtime that is missing is found before gigabytes are fetched for it.
+        # Report a missing runtime before fetching gigabytes for it.
         engine_trtllm.find_python()
     checkpoint = args.checkpoint or _source(manifest)
     require_source(checkpoint, manifest)
-    build = comparing(_build(manifest, recipe, checkpoint, out, args), promise)
+    build = comparing(_build(manifest, recipe, checkpoint, out, args), expected)
     lines = StageLines()
     with terminated_as_exit():
         try:
@@ -85,7 +85,7 @@ def rebuild(args: argparse.Namespace) -> int:
             lines.clear()
     if manifest.kind == engine_trtllm.KIND:
         engine_trtllm.after_build(out, args)
-    print(f"{out}: {manifest.name} again, {promise.compared}; {_rest(manifest, made)}")
+    print(f"{out}: rebuilt {manifest.name}, {expected.compared}; {_rest(manifest, made)}")
     return 0
 
 
@@ -99,14 +99,14 @@ def _read(path: Path) -> Manifest:
 
 
 def _source(manifest: Manifest) -> Path:
-    """Where the source files are: shipped, fetched before, or fetched now."""
+    """The directory of the source files: shipped, already fetched, or fetched now."""
     source = manifest.source
     if source.repo is None:
         spec = load_catalog().get(manifest.name)
         if spec is None or spec.source.directory is None:
             raise NotACheckpoint(
-                f"{manifest.name} was built from a local directory, which no manifest can fetch; "
-                "name the one that holds its source files with --checkpoint DIR"
+                f"{manifest.name} was built from a local directory, which cannot be fetched; "
+                "name the directory of its source files with --checkpoint DIR"
             )
         return spec.source.directory
     home = environment.cache_home()
@@ -118,12 +118,12 @@ def _source(manifest: Manifest) -> Path:
 
 
 def _fetched(manifest: Manifest, repo: str, home: Path) -> Path:
-    # The hub's library takes a second to import, and most rebuilds do not need it.
+    # The hub's library takes a second to import; most rebuilds do not need it.
     from enginix.cli.checkpoint_fetch import fetch_listing, list_repository
 
     source = manifest.source
     if not source.revision:
-        _say(f"the manifest records no commit of {repo}: main must still have the same files")
+        _print(f"the manifest records no commit of {repo}: main must still have the same files")
     names = [glob.escape(name) for name in source.files]
     listing = list_repository(repo, source.revision or "main", names)
     require_listing(listing, manifest)
@@ -135,18 +135,18 @@ def _fetched(manifest: Manifest, repo: str, home: Path) -> Path:
 def _build(
     manifest: Manifest, recipe: Recipe, checkpoint: Path, out: Path, args: argparse.Namespace
 ) -> Build:
-    """The kind's own build, after a line on what is not as it was."""
+    """The kind's own build; prints which versions differ from the recorded ones."""
     job = job_of(manifest, checkpoint)
     if manifest.kind == engine_gguf.KIND:
-        # Imports numpy and gguf, which no other kind needs.
+        # Imports numpy and gguf, which other kinds do not need.
         from enginix.engine.gguf.build import libraries
 
-        _say_differences(manifest, BuiltWith(__version__), libraries())
+        _print_differences(manifest, BuiltWith(__version__), libraries())
         return engine_gguf.builder(job, out, None)
     options = _options(args.engine, recipe)
-    workshop = engine_trtllm.workshop(out, args)
-    _say_differences(manifest, ask_versions(options, workshop), {})
-    return tensorrt_llm_build(job, options, workshop)
+    context = engine_trtllm.build_context(out, args)
+    _print_differences(manifest, ask_versions(options, context), {})
+    return tensorrt_llm_build(job, options, context)
 
 
 def _options(where: Path, recipe: Recipe) -> Options:
@@ -160,17 +160,17 @@ def _options(where: Path, recipe: Recipe) -> Options:
         )
     except (KeyError, ValueError) as error:
         raise EngineDamaged(
-            f"{where}: recipe: options: {recipe.options} are not those of a build ({error}); build "
-            "the engine once more with `enginix engine build`"
+            f"{where}: recipe: options: {recipe.options} are not build options ({error}); build "
+            "the engine again with `enginix engine build`"
         ) from error
 
 
-def _say_differences(manifest: Manifest, now: BuiltWith, libraries: dict[str, str]) -> None:
+def _print_differences(manifest: Manifest, now: BuiltWith, libraries: dict[str, str]) -> None:
     differences = list(other_versions(manifest, now, libraries))
-    _say(
-        "not as it was: " + "; ".join(differences)
+    _print(
+        "versions differ: " + "; ".join(differences)
         if differences
-        else "enginix and what it builds with are as they were"
+        else "all versions are the recorded ones"
     )
 
 
@@ -178,12 +178,12 @@ def _rest(before: Manifest, after: Manifest) -> str:
     if before.kind == engine_trtllm.KIND:
         ranks = len(before.recipe.rank_checkpoint) if before.recipe else 0
         return (
-            f"{ranks} files of the rank checkpoint byte for byte; TensorRT's own files are not "
+            f"{ranks} files of the rank checkpoint are identical; TensorRT's own files are not "
             "compared"
         )
     keys = other_keys(before, after)
-    return f"manifest.json differs in {', '.join(keys)}" if keys else "manifest.json too"
+    return f"manifest.json differs in {', '.join(keys)}" if keys else "manifest.json is identical"
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     print(line, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Where a build's files come from: which commit, whether it is pinned, and what to say of it."""
+"""Where a build's files come from: the commit, whether it is pinned, and what to print about it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from enginix.engine.build import Job
 
 
 def catalogue_source(job: Job, spec: ModelSpec) -> Job:
-    """The job of a catalogue model; what the directory says of itself counts first."""
+    """The job of a catalogue model; a commit recorded in the directory takes precedence."""
     source = spec.source
     if source.repo is None:
         return job
@@ -21,21 +21,21 @@ def catalogue_source(job: Job, spec: ModelSpec) -> Job:
         return replace(job, remark=_unpinned(job, f"`enginix checkpoint lock {spec.name}`"))
     if job.origin is None:
         remark = (
-            f"{job.checkpoint} does not say which commit it holds: taken to be the pinned "
-            f"{source.revision} of {source.repo}"
+            f"{job.checkpoint} records no commit; assuming the pinned {source.revision} of "
+            f"{source.repo}"
         )
         return replace(job, remark=remark)
     if job.revision != source.revision:
         remark = (
-            f"{spec.name} is pinned to {source.revision}, and {job.checkpoint} holds commit "
-            f"{job.revision} of {job.repo}: the engine is of that one"
+            f"{spec.name} is pinned to {source.revision}, but {job.checkpoint} holds commit "
+            f"{job.revision} of {job.repo}; building from that commit"
         )
         return replace(job, remark=remark)
     return job
 
 
 def repository_source(job: Job, repo: str) -> Job:
-    """The job of a repository that was named without a commit: what was fetched last."""
+    """The job of a repository named without a commit: the commit that was fetched last."""
     job = recorded_source(job)
     if job.origin is None:
         job = replace(job, repo=repo)
@@ -43,7 +43,7 @@ def repository_source(job: Job, repo: str) -> Job:
 
 
 def recorded_source(job: Job) -> Job:
-    """The job of a directory: a commit where `enginix checkpoint fetch` recorded one."""
+    """The job of a directory, with its commit if `enginix checkpoint fetch` recorded one."""
     origin = read_origin(job.checkpoint)
     if origin is None:
         return job
@@ -52,8 +52,8 @@ def recorded_source(job: Job) -> Job:
 
 def _unpinned(job: Job, how: str) -> str:
     commit = (
-        f": it is built from commit {job.revision} of {job.repo}"
+        f": building from commit {job.revision} of {job.repo}"
         if job.revision
-        else f", and {job.checkpoint} does not say which commit of {job.repo} it holds"
+        else f", and {job.checkpoint} records no commit of {job.repo}"
     )
     return f"{job.name} is not pinned{commit}; pin it with {how}"

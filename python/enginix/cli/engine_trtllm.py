@@ -1,4 +1,4 @@
-"""What `enginix engine build` can be told about engines of the kind tensorrt-llm."""
+"""The tensorrt-llm kind for `enginix engine`: options, runtime, and engines made by hand."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from enginix.cli.engine_text import load_text
 from enginix.cli.find_checkpoint import find_checkpoint_directory, split_revision
 from enginix.engine.build import Build, Job
 from enginix.engine.stages import Report
-from enginix.engine.trtllm.adopt import Origin, take_in, verify_by_hand
+from enginix.engine.trtllm.adopt import Origin, adopt, verify_unmanaged
 from enginix.engine.trtllm.build import BuildContext, convert_checkpoint, tensorrt_llm_build
 from enginix.engine.trtllm.engine_config import CONFIG_FILE, read_engine
 from enginix.engine.trtllm.plan import Options
@@ -32,7 +32,7 @@ KIND = "tensorrt-llm"
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
-# --model-type -> the architectures it may be; Yi is a Llama, and older Qwen has remote code.
+# --model-type -> the architectures it allows; Yi is a Llama, and older Qwen has remote code.
 MODEL_TYPES = {
     "llama": ("LlamaForCausalLM",),
     "qwen": (
@@ -48,22 +48,22 @@ MODEL_TYPES = {
     "yi": ("LlamaForCausalLM", "YiForCausalLM"),
 }
 
-# trtllm-build's own number of tokens per step, and as many sequences as the smallest variant has.
+# trtllm-build's own default of tokens per step, and the smallest variant's batch size.
 LIMITS = Limits(max_batch_size=8, max_seq_len=16384, max_num_tokens=8192)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("engines of the kind tensorrt-llm")
-    group.add_argument("--model", dest="source", metavar="REPO|DIR", help="a plain model")
-    group.add_argument("--model-type", choices=sorted(MODEL_TYPES), help="what it must be")
+    group.add_argument("--model", dest="source", metavar="REPO|DIR", help="an unquantized model")
+    group.add_argument("--model-type", choices=sorted(MODEL_TYPES), help="refuse any other type")
     group.add_argument("--dtype", choices=["auto", "bfloat16", "float16"], default="auto")
-    group.add_argument("--max-num-tokens", type=int, metavar="N", help="tokens of one step")
-    group.add_argument("--max-input-len", type=int, metavar="N", help="tokens of a prompt")
-    group.add_argument("--max-output-len", type=int, metavar="N", help="tokens of an answer")
+    group.add_argument("--max-num-tokens", type=int, metavar="N", help="tokens per step")
+    group.add_argument("--max-input-len", type=int, metavar="N", help="tokens per prompt")
+    group.add_argument("--max-output-len", type=int, metavar="N", help="tokens per answer")
     group.add_argument("--gpu", metavar="X.Y", help="refuse a GPU of another compute capability")
-    group.add_argument("--workers", type=int, metavar="N", help="ranks worked on at a time")
-    group.add_argument("--work-dir", type=Path, metavar="DIR", help="where stages are kept")
-    group.add_argument("--keep-work", action="store_true", help="keep it after success")
+    group.add_argument("--workers", type=int, metavar="N", help="ranks to process in parallel")
+    group.add_argument("--work-dir", type=Path, metavar="DIR", help="keep finished stages there")
+    group.add_argument("--keep-work", action="store_true", help="keep them after success")
     patience = Patience()
     group.add_argument("--silence-limit", type=float, metavar="SECONDS", default=patience.silence)
     group.add_argument("--deadline", type=float, metavar="SECONDS", default=patience.deadline)
@@ -89,7 +89,7 @@ def source_job(args: argparse.Namespace) -> Job:
 
 
 def length_limits(args: argparse.Namespace, limits: Limits) -> Limits:
-    """`limits` with what the command line says; a conversation is its prompt and its answer."""
+    """`limits` with the command line's values; the context is the prompt plus the answer."""
     for flag in ("max_num_tokens", "max_input_len", "max_output_len", "workers"):
         value = getattr(args, flag)
         if value is not None and value < 1:
@@ -97,9 +97,9 @@ def length_limits(args: argparse.Namespace, limits: Limits) -> Limits:
     length = args.max_seq_len
     if args.max_output_len:
         if not args.max_input_len:
-            raise UsageError("--max-output-len needs --max-input-len: their sum is the context")
+            raise UsageError("--max-output-len needs --max-input-len; the context is their sum")
         if length:
-            raise UsageError("--max-seq-len is --max-input-len plus --max-output-len; name two")
+            raise UsageError("--max-seq-len is --max-input-len plus --max-output-len; give two")
         length = args.max_input_len + args.max_output_len
     return replace(
         limits,
@@ -114,36 +114,36 @@ def require_type(model_type: str, directory: Path, config: Mapping[str, object])
     if found not in MODEL_TYPES[model_type]:
         raise UsageError(
             f"--model-type {model_type}: {directory} is a {found}, expected "
-            f"{' or '.join(MODEL_TYPES[model_type])}; leave the option out to take what is there"
+            f"{' or '.join(MODEL_TYPES[model_type])}; leave the option out to accept any type"
         )
 
 
 def builder(job: Job, out: Path, args: argparse.Namespace | None) -> Build:
-    return tensorrt_llm_build(job, _options(args) if args else Options(), workshop(out, args))
+    return tensorrt_llm_build(job, _options(args) if args else Options(), build_context(out, args))
 
 
 def convert(job: Job, out: Path, report: Report, args: argparse.Namespace) -> None:
     """Put a rank checkpoint at `out`."""
     options = _options(args)
-    convert_checkpoint(job, options, workshop(out, args), out, report, replace_it=args.replace)
+    convert_checkpoint(job, options, build_context(out, args), out, report, replace_it=args.replace)
     after_build(out, args)
 
 
-def workshop(out: Path, args: argparse.Namespace | None) -> BuildContext:
+def build_context(out: Path, args: argparse.Namespace | None) -> BuildContext:
     return BuildContext(
         python=find_python(),
         environment=environment.for_child(),
         directory=work_directory(out, args),
-        warn=lambda text: print(f"trtllm-build warns: {text}", file=sys.stderr),
+        warn=lambda text: print(f"trtllm-build: warning: {text}", file=sys.stderr),
     )
 
 
 def find_python() -> Path:
-    """The Python that imports TensorRT-LLM; which it is, only its owner knows."""
+    """The Python that imports TensorRT-LLM; enginix cannot find it, so the user names it."""
     root = environment.runtime_override(KIND)
     if root is None:
         raise RuntimeMissing(
-            "no TensorRT-LLM is known here; set ENGINIX_RUNTIME_TENSORRT_LLM to the directory "
+            "TensorRT-LLM's location is not set; set ENGINIX_RUNTIME_TENSORRT_LLM to the directory "
             "whose bin/python imports tensorrt_llm (in NVIDIA's container: /usr)"
         )
     for name in ("python", "python3"):
@@ -161,7 +161,7 @@ def work_directory(out: Path, args: argparse.Namespace | None) -> Path:
 
 
 def after_build(out: Path, args: argparse.Namespace | None) -> None:
-    """The engine stands: what its stages left is not needed any more."""
+    """Remove the finished stages, which a complete engine does not need."""
     if not (args and args.keep_work):
         discard(work_directory(out, args))
 
@@ -170,13 +170,13 @@ def after_failure(out: Path, args: argparse.Namespace | None) -> None:
     work = work_directory(out, args)
     if work.exists():
         print(
-            f"what is finished is kept in {work}; the same command goes on from there",
+            f"finished stages are kept in {work}; run the same command to continue",
             file=sys.stderr,
         )
 
 
 def add_verify_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("engines that trtllm-build made by hand")
+    group = parser.add_argument_group("engines made by running trtllm-build by hand")
     group.add_argument(
         "--checkpoint",
         type=find_checkpoint_directory,
@@ -184,53 +184,53 @@ def add_verify_arguments(parser: argparse.ArgumentParser) -> None:
         help="what it was built from",
     )
     group.add_argument(
-        "--tokenizer", type=Path, metavar="DIR", help="whose tokenizer it gets (the checkpoint's)"
+        "--tokenizer", type=Path, metavar="DIR", help="whose tokenizer to copy (the checkpoint's)"
     )
     group.add_argument(
-        "--unquantized", action="store_true", help="its weights are meant to be plain"
+        "--unquantized", action="store_true", help="its weights are intentionally not quantized"
     )
     group.add_argument(
-        "--write-manifest", action="store_true", help="make it an engine that can be served"
+        "--write-manifest", action="store_true", help="write the manifest that serving needs"
     )
-    group.add_argument("--name", help="the model's name in it (the directory's)")
+    group.add_argument("--name", help="the model's name in it (default: the directory's)")
 
 
 def is_built_by_hand(args: argparse.Namespace) -> bool:
-    """TensorRT-LLM's files and no manifest, or options that only such an engine has."""
+    """Whether it has TensorRT-LLM's files but no manifest, or is checked against a checkpoint."""
     directory: Path = args.directory
     if (directory / FILE_NAME).exists():
         for option in ("write_manifest", "tokenizer", "name", "unquantized"):
             if getattr(args, option):
                 raise UsageError(
-                    f"{directory} has a {FILE_NAME}, to which it is held; leave out "
-                    f"--{option.replace('_', '-')}, or remove the file to have it written anew"
+                    f"{directory} already has a {FILE_NAME}; leave out "
+                    f"--{option.replace('_', '-')}, or remove the file to write a new one"
                 )
         return bool(args.checkpoint)
     return (directory / CONFIG_FILE).exists() or any(directory.glob("rank*.engine"))
 
 
 def verify_built_by_hand(args: argparse.Namespace) -> str:
-    """Hold an engine to itself and to its checkpoint if that is named; take it in if asked to."""
+    """Check an engine against its config and a named checkpoint; write its manifest on request."""
     directory = args.directory
     origin = Origin(args.checkpoint, args.tokenizer, args.unquantized)
-    against = f" and to {args.checkpoint}" if args.checkpoint else ""
+    against = f" and {args.checkpoint}" if args.checkpoint else ""
     if not args.write_manifest and (args.name or args.tokenizer):
-        raise UsageError("--name and --tokenizer are for --write-manifest; add it, or leave them")
+        raise UsageError("--name and --tokenizer need --write-manifest; add it, or leave them out")
     if args.write_manifest:
         name = require_name(args.name or directory.absolute().name)
-        manifest = take_in(directory, name, origin)
-        words = f"its {FILE_NAME} is written; serve it with `enginix triton {directory}`"
-        said = f"{manifest.name}, {describe(read_engine(directory))}"
+        manifest = adopt(directory, name, origin)
+        next_step = f"its {FILE_NAME} was written; serve it with `enginix triton {directory}`"
+        summary = f"{manifest.name}, {describe(read_engine(directory))}"
     else:
-        said = describe(verify_by_hand(directory, origin))
-        words = f"to serve it, let it have a {FILE_NAME}: add --write-manifest"
+        summary = describe(verify_unmanaged(directory, origin))
+        next_step = f"to serve it, write its {FILE_NAME}: add --write-manifest"
     if args.unquantized:
         print(
-            f"{directory}: taken as unquantized on your word; if it was built from a quantized "
-            "checkpoint, it answers garbage",
+            f"{directory}: assumed to be unquantized because of --unquantized; if it was built "
+            "from a quantized checkpoint, it generates garbage",
             file=sys.stderr,
         )
-    return f"{directory}: {said}; true to its {CONFIG_FILE}{against}\n{words}"
+    return f"{directory}: {summary}; matches its {CONFIG_FILE}{against}\n{next_step}"
 
 
 def require_name(name: str) -> str:
@@ -240,7 +240,7 @@ def require_name(name: str) -> str:
 
 
 def _find(source: str) -> tuple[Path, str | None]:
-    """The directory, and the repository where no commit of it was named."""
+    """The directory, and the repository if it was named without a commit."""
     directory = find_checkpoint_directory(source)
     repo, revision = split_revision(source)
     is_unpinned = "/" in source and revision is None and not Path(source).is_dir()

@@ -1,6 +1,6 @@
-"""Lets this process and its children open as many files as the system allows.
+"""Raises the limit of open files for this process and its children.
 
-Every client is a file. Shells start with 1024, or 256, where the system's own limit is far higher.
+Every connection is an open file. Shells set 1024 or 256, far below the system's own limit.
 """
 
 from __future__ import annotations
@@ -15,6 +15,6 @@ def raise_file_limit() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = ENOUGH if hard == resource.RLIM_INFINITY else min(hard, ENOUGH)
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        # A sandbox may forbid it: then it stays as it is.
+        # A sandbox may forbid it; then the limit stays.
         with suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

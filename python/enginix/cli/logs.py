@@ -1,4 +1,4 @@
-"""`enginix logs [PROFILE [SERVER]]`: what a profile's servers wrote, and go on to write."""
+"""`enginix logs [PROFILE [SERVER]]`: shows and follows the logs of a profile's servers."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "profile",
         nargs="?",
-        help="or a model; without one: those `enginix start` began, else which logs there are",
+        help="or a model (default: what `enginix start` started, else list the logs)",
     )
-    parser.add_argument("server", nargs="?", help="a model, or gateway (default: all of them)")
-    parser.add_argument("-n", "--lines", type=int, default=20, help="how many each (%(default)s)")
-    parser.add_argument("-f", "--follow", action="store_true", help="go on until Ctrl-C")
+    parser.add_argument("server", nargs="?", help="a model, or gateway (default: all)")
+    parser.add_argument("-n", "--lines", type=int, default=20, help="lines per log (%(default)s)")
+    parser.add_argument("-f", "--follow", action="store_true", help="follow until Ctrl-C")
 
 
 def run(args: argparse.Namespace) -> int:
     home = environment.cache_home() / "logs"
-    began = running(environment.cache_home())
-    if args.profile is None and not began:
+    started = running(environment.cache_home())
+    if args.profile is None and not started:
         for path in sorted(home.glob("*/*.log")):
             print(path)
         return 0
-    chosen = [each.name for each in began if args.profile in (None, each.model)]
+    chosen = [each.name for each in started if args.profile in (None, each.model)]
     logs = [log for name in chosen or [args.profile] for log in find_logs(home, name, args.server)]
     followed = [Followed(path) for path in logs]
     width = max(len(path.stem) for path in logs)
@@ -44,13 +44,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def find_logs(home: Path, profile: str, server: str | None) -> list[Path]:
-    """The logs of a profile's servers; UsageError names those there are."""
+    """The logs of a profile's servers; UsageError names those that exist."""
     directory = home / profile
-    # A name, not a path.
+    # `profile` must be a name, not a path.
     logs = sorted(directory.glob("*.log")) if directory.parent == home else []
     if not logs:
         known = ", ".join(sorted(path.name for path in home.glob("*") if path.is_dir())) or "none"
-        raise UsageError(f"no profile {profile!r} has run here; those with logs: {known}")
+        raise UsageError(f"there are no logs of a profile {profile!r}; profiles with logs: {known}")
     chosen = [path for path in logs if server is None or is_of(path, server)]
     if not chosen:
         known = ", ".join(path.stem for path in logs)
@@ -59,12 +59,12 @@ def find_logs(home: Path, profile: str, server: str | None) -> list[Path]:
 
 
 def is_of(path: Path, server: str) -> bool:
-    """Logs are called ENGINE-MODEL.log, the gateway's gateway.log."""
+    """Logs are named ENGINE-MODEL.log, the gateway's gateway.log."""
     return server in (path.stem, path.stem.partition("-")[2])
 
 
 class Followed:
-    """A log, read from where reading ended last; one that was turned over from its start."""
+    """A log file that is read on from the last position, or from the start after a rotation."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -79,14 +79,14 @@ class Followed:
                 data = log.read()
         except FileNotFoundError:
             return []
-        # Half a line is read once it is whole.
-        whole = data[: data.rfind(b"\n") + 1]
-        self._read += len(whole)
-        return whole.decode(errors="replace").splitlines()
+        # An incomplete line is left for the next read.
+        complete = data[: data.rfind(b"\n") + 1]
+        self._read += len(complete)
+        return complete.decode(errors="replace").splitlines()
 
 
-def show(logs: Sequence[Followed], width: int, most: int | None = None) -> None:
+def show(logs: Sequence[Followed], width: int, limit: int | None = None) -> None:
     for log in logs:
         lines = log.new_lines()
-        for line in lines if most is None else lines[-most:]:
+        for line in lines if limit is None else lines[-limit:]:
             print(f"{log.path.stem:<{width}} | {line}", flush=True)

@@ -1,4 +1,4 @@
-"""The `enginix` command: finds the subcommand, runs it, turns errors into one line."""
+"""The `enginix` command: runs a subcommand and prints an error as one line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from enginix import __version__
 from enginix.cli.file_limit import raise_file_limit
 from enginix.errors import EnginixError, UsageError
 
-# Subcommand -> what it does. Its module is enginix.cli.<name>, imported only when asked for, so
+# Subcommand -> its help. Its module is enginix.cli.<name>, imported only when it is run, so
 # that `enginix --help` stays fast. A module has `add_arguments(parser)` and `run(args) -> int`.
 COMMANDS = {
     "models": "list the catalogue",
@@ -30,20 +30,20 @@ COMMANDS = {
     "openai": "serve the OpenAI API in front of Triton",
     "up": "start a whole profile: engine, Triton and gateway",
     "start": "serve one model in the background",
-    "stop": "end what start began",
-    "status": "show what a running gateway serves, and how it is",
-    "load": "start a model's server that was unloaded",
-    "unload": "end a model's server, once its requests are done",
-    "logs": "show what a profile's servers wrote",
+    "stop": "stop what start has started",
+    "status": "show the models of a running gateway and their state",
+    "load": "start a model's server",
+    "unload": "stop a model's server once its requests are done",
+    "logs": "show the logs of a profile's servers",
     "bench": "measure any OpenAI-compatible server",
-    "doctor": "look at this machine and say what to fix",
+    "doctor": "check this machine and say what to fix",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        # A subcommand's imports take long enough for a Ctrl-C.
+        # A subcommand's imports take long enough for a Ctrl-C to arrive.
         return _run(_parser(arguments).parse_args(arguments))
     except UsageError as error:
         print(f"enginix: {error}", file=sys.stderr)
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # The reader has enough (`enginix models | head`). Python would complain once more at exit.
+        # The reader has closed the pipe (`enginix models | head`); Python would fail again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
 
@@ -65,7 +65,7 @@ def _run(args: argparse.Namespace) -> int:
         format="%(levelname).1s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    # One line a request: of use to nobody but httpx's own authors.
+    # httpx logs one line per request at INFO.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     raise_file_limit()
     return int(args.run(args))
@@ -78,7 +78,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         epilog="`enginix COMMAND --help` explains a command. Start with: enginix up demo",
     )
     parser.add_argument("--version", action="version", version=f"enginix {__version__}")
-    parser.add_argument("-v", "--verbose", action="store_true", help="log what happens inside")
+    parser.add_argument("-v", "--verbose", action="store_true", help="log at debug level")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     chosen = next((word for word in arguments if word in COMMANDS), None)
     for name, text in COMMANDS.items():

@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         table.add_column(heading, no_wrap=heading == "pinned")
     for spec in catalog.values():
         _add_rows(table, spec)
-    # A narrow terminal wraps the lines; a table that fits by cutting names helps nobody.
+    # On a narrow terminal, wrapped lines are better than names that are cut.
     Console(width=max(TABLE_WIDTH, Console().width)).print(table)
     console = Console(highlight=False)
     if note := _unpinned_note(catalog.values()):
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _by_status(specs: Iterable[ModelSpec]) -> dict[str, list[str]]:
-    """What was verified -> the models of which that is all."""
+    """Status -> the models that have it."""
     found: dict[str, list[str]] = {}
     for spec in specs:
         found.setdefault(spec.status, []).append(spec.name)
@@ -72,8 +72,8 @@ def _unpinned_note(specs: Iterable[ModelSpec]) -> str | None:
     if not (unpinned := [spec.name for spec in specs if not spec.source.pinned]):
         return None
     return (
-        f"{len(unpinned)} models are not pinned: a build takes the commit that main is when it is "
-        "fetched, and records it; pin them with `enginix checkpoint lock --all`"
+        f"{len(unpinned)} models are not pinned: a build uses the commit of main at the time of "
+        "the fetch, and records it; pin them with `enginix checkpoint lock --all`"
     )
 
 

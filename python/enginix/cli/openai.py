@@ -1,4 +1,4 @@
-"""`enginix openai ENGINE`: serve the OpenAI API in front of Triton."""
+"""`enginix openai ENGINE`: serves the OpenAI API in front of Triton."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--models",
         type=Path,
         metavar="FILE",
-        help="instead of ENGINE: several models and their servers, as `enginix up` writes them",
+        help="instead of ENGINE: a file of models and their servers, as `enginix up` writes it",
     )
     add("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     add("--port", type=int, default=ports.gateway, help="%(default)s")
@@ -65,62 +65,62 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--api-keys",
         type=Path,
         metavar="FILE",
-        help="one key a line; also ENGINIX_API_KEYS. Without keys everybody may ask",
+        help="one key per line; also ENGINIX_API_KEYS. Without keys, no authorization is needed",
     )
     add(
         "--cors-origin",
         action="append",
         default=[],
         metavar="ORIGIN",
-        help="let web pages from there ask, as https://chat.example; may be given again; * for all",
+        help="allow web pages of this origin, such as https://chat.example; repeatable; * for all",
     )
     add(
         "--allowed-host",
         action="append",
         default=[],
         metavar="NAME",
-        help="a name besides localhost that this server may be asked under; may be given again. "
-        "On a loopback address without keys all others are refused, with this option everywhere",
+        help="accept this name in Host headers, besides localhost; repeatable. Other names are "
+        "refused if this option is given, or on a loopback address without keys",
     )
     add(
         "--allow-image-urls",
         action="store_true",
-        help="pass http and https addresses of images on to servers that fetch them themselves, "
-        "from wherever they stand; otherwise only images inside the request",
+        help="pass http and https image URLs on to servers, which fetch them from their own "
+        "network; otherwise only images inside the request are accepted",
     )
     limits = parser.add_argument_group("limits")
     add = limits.add_argument
-    add("--max-running", type=int, default=load.running, help="answers at once (%(default)s)")
-    add("--max-waiting", type=int, default=load.waiting, help="requests in line (%(default)s)")
-    add("--max-tokens", type=int, default=request.max_tokens, help="for one answer (the context)")
+    add("--max-running", type=int, default=load.running, help="concurrent answers (%(default)s)")
+    add("--max-waiting", type=int, default=load.waiting, help="queued requests (%(default)s)")
+    add("--max-tokens", type=int, default=request.max_tokens, help="per answer (the context)")
     add("--max-body-mb", type=float, default=request.body_bytes / 2**20, help="%(default)g")
     add(
         "--first-token-seconds",
         type=float,
         default=wait.first_token,
-        help="how long a first token may take, the queue included (%(default)g)",
+        help="timeout for the first token, including the queue (%(default)g)",
     )
     add(
         "--next-token-seconds",
         type=float,
         default=wait.next_token,
-        help="how long every other token may take (%(default)g)",
+        help="timeout for each further token (%(default)g)",
     )
     add(
         "--stalled-seconds",
         type=float,
         default=load.stalled_reader,
-        help="a client that takes nothing for this long is let go (%(default)g)",
+        help="disconnect a client that reads nothing for this long (%(default)g)",
     )
     add(
         "--drain-seconds",
         type=float,
         default=load.drain,
-        help="what running answers get to finish on SIGTERM (%(default)g)",
+        help="for running answers to finish after SIGTERM (%(default)g)",
     )
     log = parser.add_argument_group("log")
-    log.add_argument("--no-access-log", action="store_true", help="no line of JSON per request")
-    log.add_argument("--log-prompts", action="store_true", help="with the texts of the requests")
+    log.add_argument("--no-access-log", action="store_true", help="do not log requests as JSON")
+    log.add_argument("--log-prompts", action="store_true", help="log the requests' texts as well")
     parser.add_argument("--supervisor", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
 
@@ -165,8 +165,7 @@ def serve_worker(
     settings: Settings,
     metrics_directory: str | None,
 ) -> None:
-    """Serve in this process, until a signal."""
-
+    """Serve in this process until a signal."""
     log_requests(not args.no_access_log)
     app = create_app(
         open_models,
@@ -187,8 +186,8 @@ def serve_worker(
 
 
 def address(host: str, port: int) -> str:
-    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return f"The OpenAI API is at http://{place}/v1, its page at http://{place}/"
+    netloc = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return f"The OpenAI API is at http://{netloc}/v1, its page at http://{netloc}/"
 
 
 def settings_of(args: argparse.Namespace) -> Settings:
@@ -219,7 +218,7 @@ def settings_of(args: argparse.Namespace) -> Settings:
 
 
 def origin(text: str) -> str:
-    """As browsers send it: a scheme, a host and perhaps a port, nothing behind them."""
+    """An origin as browsers send it: a scheme, a host and an optional port, nothing else."""
     scheme, _, host = text.rstrip("/").partition("://")
     if text != "*" and (scheme not in ("http", "https") or not host or "/" in host):
         raise UsageError(f"--cors-origin {text}: expected https://HOST, http://HOST:PORT or *")
@@ -227,10 +226,10 @@ def origin(text: str) -> str:
 
 
 def allowed_hosts(host: str, named: Sequence[str], *, keyless: bool) -> frozenset[str]:
-    """What a Host header may say; empty for anything.
+    """The names a Host header may hold; empty allows any.
 
-    A page that lets its own name point at this machine reaches what listens here for everybody
-    here. On other addresses everybody has a name of their own for us.
+    Without this, a web page could reach a keyless loopback server by DNS rebinding. On other
+    addresses we cannot know the names that clients use.
     """
     for name in named:
         if not name or "/" in name or host_name(name) != name.lower():
@@ -242,15 +241,15 @@ def allowed_hosts(host: str, named: Sequence[str], *, keyless: bool) -> frozense
 
 
 def read_keys(path: Path) -> frozenset[str]:
-    """One key a line; empty lines and those that begin with # are none."""
+    """One key per line; empty lines and lines that start with # are ignored."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--api-keys {path} cannot be read: {error}") from None
     keys = frozenset(line.strip() for line in lines if line.strip() and line[0] != "#")
     if not keys:
-        # An empty file would open the server to everybody, which nobody means by naming one.
-        raise UsageError(f"--api-keys {path} holds no key; write one on each line")
+        # An empty file would disable authorization, which cannot be what the user wants.
+        raise UsageError(f"--api-keys {path} holds no key; write one key per line")
     return keys
 
 
@@ -258,7 +257,7 @@ def warn_when_open(host: str, settings: Settings) -> None:
     if settings.api_keys or is_loopback(host):
         return
     logger.warning(
-        "listening on %s without API keys: everybody who reaches this machine may ask; "
+        "listening on %s without API keys: anyone who can reach this machine can use it; "
         "give --api-keys FILE or listen on 127.0.0.1",
         host,
     )
@@ -272,7 +271,7 @@ def is_loopback(host: str) -> bool:
 
 
 def log_requests(wanted: bool) -> None:
-    """Requests go to standard output as they are, one line of JSON each."""
+    """Log requests to standard output, one line of JSON each."""
     access = logging.getLogger("enginix.access")
     access.propagate = False
     access.setLevel(logging.INFO if wanted else logging.WARNING)

@@ -1,4 +1,4 @@
-"""`--models FILE`: which models one gateway serves, and which server has each; `up` writes it."""
+"""`--models FILE`: the models of one gateway and the server of each; `up` writes the file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from enginix.triton.client.client import TritonClient
 Connect = Callable[[str, int], TritonClient]
 OpenModels = Callable[[], Sequence[Model]]
 
-# What a server of the OpenAI API leaves in its texts for our parsers, and the formats they know.
+# What an OpenAI server leaves in its text for our parsers, and the formats they know.
 FORMATS: dict[str, Iterable[str]] = {"reasoning": REASONING, "tools": TOOLS}
 KEYS = {
     "name",
@@ -39,9 +39,9 @@ KEYS = {
 
 
 def read_models(path: Path, connect: Connect, silence: float = SILENCE_SECONDS) -> OpenModels:
-    """What opens them in the event loop; raises UsageError for what is wrong with the file.
+    """A function that opens the models in the event loop; UsageError for errors in the file.
 
-    `silence`: how long a server of the OpenAI API may say nothing in the middle of a stream.
+    `silence`: seconds an OpenAI server may send nothing in the middle of a stream.
     """
     try:
         data = orjson.loads(path.read_bytes())
@@ -57,7 +57,7 @@ def read_models(path: Path, connect: Connect, silence: float = SILENCE_SECONDS) 
     names = Counter(
         (name, row.get("engine")) for row in rows for name in {row["name"], *row.get("aliases", [])}
     )
-    # With two engines a request can choose; two models of one name it could not tell apart.
+    # A request can choose between two engines, but not between two models of one name.
     names.update((row["name"], "") for row in rows)
     for (name, _), count in names.items():
         if count > 1:
@@ -68,7 +68,7 @@ def read_models(path: Path, connect: Connect, silence: float = SILENCE_SECONDS) 
 def opener_of(
     connect: Connect, silence: float = SILENCE_SECONDS
 ) -> Callable[[Mapping[str, Any]], Callable[[], Model]]:
-    """What opens a model that a supervisor tells of."""
+    """A function that opens a model that the supervisor describes."""
     return lambda row: _opener(row, "the supervisor's model", connect, silence)
 
 
@@ -109,9 +109,9 @@ def _relayed(
     url, upstream = row["url"], row.get("upstream", names.name)
     engine = str(row.get("engine", "openai"))
     if not isinstance(url, str) or not isinstance(upstream, str):
-        raise UsageError(f"{where}: expected url and upstream to be texts")
+        raise UsageError(f"{where}: expected url and upstream to be strings")
     name = f"{engine} at {url}"
-    # An address that is none is found out now, not in the event loop.
+    # Refuse a bad address now, not in the event loop.
     OpenAIBackend(name, url, upstream)
     reasoning, tools = (_format(row.get(key), key, where) for key in ("reasoning", "tools"))
     starts_inside = row.get("starts_inside", False)

@@ -1,4 +1,4 @@
-"""Several gateway processes on one port: started, kept running, and ended together."""
+"""Several gateway processes on one port: started, restarted and stopped together."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from enginix.process import describe_exit, started
 logger = logging.getLogger(__name__)
 
 RESTART_SECONDS = 1.0
-# A worker whose event loop has not run for so long is frozen.
+# A worker whose event loop has not run for this long is frozen.
 SILENT_SECONDS = 3.5
-# Over what running answers get to finish.
+# In addition to the drain time of running generations.
 GRACE_SECONDS = 5.0
 
 
 def run_workers(arguments: Sequence[str], where: str, workers: int, drain_seconds: float) -> None:
-    """Run `enginix ARGUMENTS --worker` that often until a signal; start again what dies."""
+    """Run that many `enginix ARGUMENTS --worker` until a signal; restart any that die."""
     command = [*own_command(), *arguments, "--worker"]
     grace = drain_seconds + GRACE_SECONDS
-    place = Path(tempfile.gettempdir())
-    with owned("metrics", [place]) as name:
-        metrics = place / f"{name}files"
+    directory = Path(tempfile.gettempdir())
+    with owned("metrics", [directory]) as name:
+        metrics = directory / f"{name}files"
         metrics.mkdir(mode=0o700)
         print(f"{where} ({workers} processes)", flush=True)
         run_until_signalled(_keep_all_running(command, str(metrics), workers, grace))
@@ -53,21 +53,21 @@ async def _keep_running(command: Sequence[str], metrics: str, grace: float) -> N
             why = await _ended(worker, metrics)
         forget_worker(worker.pid, metrics)
         heartbeat_file(metrics, worker.pid).unlink(missing_ok=True)
-        logger.error("a worker %s and is started again", why)
+        logger.error("a worker %s; restarting it", why)
         if worker.returncode != -signal.SIGKILL:
-            # One that fails as it starts is not to fail all the time.
+            # Do not restart a worker that fails at startup in a tight loop.
             await asyncio.sleep(RESTART_SECONDS)
 
 
 async def _ended(worker: asyncio.subprocess.Process, metrics: str) -> str:
-    """How a worker has ended; one that is frozen is killed."""
+    """How a worker ended; a frozen one is killed."""
     ended = asyncio.create_task(worker.wait())
     silent = asyncio.create_task(until_silent(heartbeat_file(metrics, worker.pid), SILENT_SECONDS))
     try:
         await asyncio.wait({ended, silent}, return_when=asyncio.FIRST_COMPLETED)
         if ended.done():
             return describe_exit(ended.result())
-        # It hears no other signal.
+        # A frozen worker reacts to no other signal.
         worker.kill()
         await ended
         return f"did not move for {SILENT_SECONDS:g} s, was killed"

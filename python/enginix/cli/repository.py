@@ -1,4 +1,4 @@
-"""`enginix repository render ENGINE --out DIR`: the model repository, to read or to serve."""
+"""`enginix repository render ENGINE --out DIR`: writes Triton's model repository."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     render = commands.add_parser("render", help="fill the templates from an engine's manifest")
     render.add_argument("engine", metavar="ENGINE|NAME", help="an engine directory, or a model")
     render.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new directory")
-    render.add_argument("--threads", type=int, default=0, help="for gguf engines (one a core)")
+    render.add_argument("--threads", type=int, default=0, help="for gguf engines (one per core)")
 
 
 def run(args: argparse.Namespace) -> int:

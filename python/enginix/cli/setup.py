@@ -1,4 +1,4 @@
-"""`enginix setup`: make the isolated environment an engine runs in."""
+"""`enginix setup`: makes the isolated environment an engine runs in."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 
 from enginix.cli import environment
-from enginix.cli.endings import terminated_as_exit
+from enginix.cli.signals import terminated_as_exit
 from enginix.errors import UsageError
 from enginix.runtimes.find import is_made, named, read_record, runtime_root
 from enginix.runtimes.make import make_runtime
@@ -28,16 +28,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="R",
-        help="for pip, beside the engine: 'transformers<5', 'vllm[audio]', a wheel's path",
+        help="for pip, in addition to the engine: 'transformers<5', 'vllm[audio]', a wheel's path",
     )
-    parser.add_argument("--force", action="store_true", help="make it anew if it is there")
-    parser.add_argument("--python", help="its Python (default: this one, where there are wheels)")
+    parser.add_argument("--force", action="store_true", help="remake an existing environment")
+    parser.add_argument("--python", help="the Python to use (default: this one, if it has wheels)")
 
 
 def run(args: argparse.Namespace) -> int:
     recipe, home = _recipe(args), environment.cache_home()
     root = runtime_root(recipe, home)
-    there = is_made(root) and not args.force
+    exists = is_made(root) and not args.force
     with terminated_as_exit():
         runtime = make_runtime(
             recipe,
@@ -48,9 +48,9 @@ def run(args: argparse.Namespace) -> int:
         )
     record = read_record(runtime.root)
     what = f"{recipe.kind} {record.version}" if record else recipe.kind
-    print(f"{what} is {'there already' if there else 'ready'}: {runtime.root}")
+    print(f"{what} is {'already there' if exists else 'ready'}: {runtime.root}")
     if recipe.name:
-        print(f"a model is served with it by: enginix up ... --set MODEL.environment={recipe.name}")
+        print(f"to serve a model with it: enginix up ... --set MODEL.environment={recipe.name}")
     return 0
 
 
@@ -61,8 +61,8 @@ def _recipe(args: argparse.Namespace) -> Recipe:
     if not recipe.program:
         if args.env or args.version or args.requirement:
             raise UsageError(
-                f"the versions of {recipe.kind} belong together, so it is there once and takes "
-                f"no --env, --version or --requirement; those are for "
+                f"the versions of {recipe.kind} are fixed, so it takes no --env, --version or "
+                f"--requirement; those are for "
                 f"{', '.join(sorted(kind for kind, one in recipes().items() if one.program))}"
             )
         return recipe

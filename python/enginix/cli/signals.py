@@ -1,17 +1,19 @@
-"""Runs a server in the foreground: SIGINT and SIGTERM end it the way it ends by itself."""
+"""Ends a command on a signal the way it ends by itself, so that it cleans up after itself."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 
 def run_until_signalled(work: Coroutine[Any, Any, None]) -> bool:
-    """Run `work` until it ends, fails, or a signal cancels it; True when a signal did.
+    """Run `work` until it ends, fails, or SIGINT or SIGTERM cancels it; True when a signal did.
 
-    Whatever `work` has started it ends in its own context managers, before this returns.
+    `work` stops what it has started in its own context managers, before this returns.
     """
     return asyncio.run(_run(work))
 
@@ -26,3 +28,34 @@ async def _run(work: Coroutine[Any, Any, None]) -> bool:
     except asyncio.CancelledError:
         return True
     return False
+
+
+@contextmanager
+def terminated_as_exit() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the block by SystemExit, so that it leaves nothing half-made.
+
+    They are forwarded as SIGINT, on which asyncio cancels what it runs. An exception raised in a
+    signal handler could interrupt the event loop itself and lose a child's exit.
+    """
+    received: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        signal.raise_signal(signal.SIGINT)
+
+    handlers = {signal.SIGTERM: interrupt, signal.SIGHUP: interrupt}
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        # `nohup` has set it.
+        del handlers[signal.SIGHUP]
+    # A shell without a terminal starts background jobs with SIGINT ignored.
+    before = {signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler)}
+    before |= {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not received:
+            raise
+        raise SystemExit(128 + received[0]) from None
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)

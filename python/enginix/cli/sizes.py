@@ -1,10 +1,10 @@
-"""Numbers of bytes as people read them."""
+"""Formats byte counts for people."""
 
 from __future__ import annotations
 
 
 def human_size(size: int) -> str:
-    """Decimal units, as the hub and GPU makers use them: '19.1 GB'."""
+    """With decimal units, as the hub and GPU vendors use them: '19.1 GB'."""
     number = float(size)
     for unit in ("bytes", "kB", "MB", "GB"):
         if number < 1000:

@@ -1,4 +1,4 @@
-"""Asks a gateway one question and shows the answer as it streams: the proof that all works."""
+"""Sends a gateway one prompt and shows the answer as it streams, to prove that serving works."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from rich.console import Console
 from enginix.cli.ask_gateway import authorization
 from enginix.errors import BackendError
 
-PATIENCE = 60.0
-# A server that is ready may still refuse: it was restarted, or its queue is full.
+TIMEOUT = 60.0
+# A ready server may still refuse: it was just restarted, or its queue is full.
 RETRY_FOR = 15.0
 RETRY_SECONDS = 1.0
 
@@ -28,9 +28,9 @@ async def try_hello(
     retry_for: float = RETRY_FOR,
     pause: float = RETRY_SECONDS,
 ) -> str | None:
-    """Show the question and its answer; why there is none, after some tries.
+    """Show the question and its answer, with retries; the reason if no answer came.
 
-    It is shown for people, and no reason to end servers.
+    A failure is for people to read, and no reason to stop servers.
     """
     console.print(f"\n[bold]you[/]      {question}")
     loop = asyncio.get_running_loop()
@@ -70,14 +70,14 @@ async def _deltas(url: str, model: str, question: str) -> AsyncGenerator[tuple[s
         "stream": True,
         "temperature": 0,
     }
-    timeout = httpx.Timeout(PATIENCE)
+    timeout = httpx.Timeout(TIMEOUT)
     async with (
         httpx.AsyncClient(timeout=timeout, trust_env=False, headers=authorization()) as client,
         client.stream("POST", f"{url}/v1/chat/completions", json=body) as response,
     ):
         if response.status_code != httpx.codes.OK:
-            words = (await response.aread()).decode(errors="replace")
-            raise BackendError(f"{url} answered {response.status_code} to {question!r}: {words}")
+            error = (await response.aread()).decode(errors="replace")
+            raise BackendError(f"{url} answered {response.status_code} to {question!r}: {error}")
         async for line in response.aiter_lines():
             if not line.startswith("data: {"):
                 continue
@@ -86,7 +86,7 @@ async def _deltas(url: str, model: str, question: str) -> AsyncGenerator[tuple[s
                 raise BackendError(f"{url} broke off: {data['error']['message']}")
             for choice in data["choices"]:
                 delta = choice["delta"]
-                # OpenAI has no field for it; servers disagree.
+                # OpenAI has no field for reasoning; servers disagree.
                 if text := delta.get("reasoning_content") or delta.get("reasoning"):
                     yield "reasoning", text
                 if text := delta.get("content"):

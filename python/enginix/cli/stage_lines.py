@@ -1,4 +1,4 @@
-"""Prints a build's stages: one line each when it is done, and its progress while it runs."""
+"""Prints a build's stages: progress while one runs, and one line when it is done."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class StageLines:
                 print(f"{name:<8} {summary}  ({cost})", file=self._out, flush=True)
 
     def clear(self) -> None:
-        """Take the unfinished line away, so that what is said next stands alone."""
+        """Erase the progress line, so that the next output starts on an empty one."""
         if self._shown:
             print(f"\r{' ' * len(self._shown)}\r", end="", file=self._out, flush=True)
         self._shown = ""
 
     def _show(self, line: str) -> None:
-        # Only a terminal can take a line back.
+        # Only a terminal can erase a line.
         if line != self._shown and self._out.isatty():
             self.clear()
             print(line, end="", file=self._out, flush=True)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from enginix.cli import environment
 from enginix.cli.background import Started, alone, end, forget, lock_for, remember, running
-from enginix.cli.endings import terminated_as_exit
 from enginix.cli.logs import Followed
 from enginix.cli.reexec import own_command
+from enginix.cli.signals import terminated_as_exit
 from enginix.errors import PortTaken, StartFailed, UsageError
 from enginix.ports import require_port_free
 from enginix.process import Detached, birth_of, describe_exit, start_detached

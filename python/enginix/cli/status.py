@@ -1,4 +1,4 @@
-"""`enginix status`: what a running gateway serves, and how it is."""
+"""`enginix status`: shows the models of a running gateway and their state."""
 
 from __future__ import annotations
 
@@ -33,14 +33,15 @@ COLUMNS = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--url", help=f"a gateway's address (default: those `enginix start` began, else {DEFAULT})"
+        "--url",
+        help=f"a gateway's address (default: those `enginix start` started, else {DEFAULT})",
     )
-    parser.add_argument("--json", action="store_true", help="as it comes, for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
 
 
 def run(args: argparse.Namespace) -> int:
-    began = [] if args.url else [started.url for started in running(environment.cache_home())]
-    answers = [ask(url, "GET", "/v1/status") for url in began or [args.url or DEFAULT]]
+    urls = [args.url] if args.url else [each.url for each in running(environment.cache_home())]
+    answers = [ask(url, "GET", "/v1/status") for url in urls or [DEFAULT]]
     status = {**answers[0], "models": [model for each in answers for model in each["models"]]}
     if args.json:
         print(json.dumps(status, indent=2))
@@ -81,7 +82,7 @@ def row(model: dict[str, Any], now: float) -> list[str]:
 
 
 def duration(seconds: float) -> str:
-    """In the largest unit that leaves something to tell: 90 s, 45 min, 3 h."""
+    """In a unit that keeps two digits: 90 s, 45 min, 3 h."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     if seconds < 100 * 60:

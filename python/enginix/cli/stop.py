@@ -1,4 +1,4 @@
-"""`enginix stop [MODEL]`: end what `enginix start` began; nothing of it is left running."""
+"""`enginix stop [MODEL]`: stops what `enginix start` started, child processes included."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from enginix.errors import UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", nargs="?", metavar="MODEL", help="only this one (default: all)")
+    parser.add_argument("model", nargs="?", metavar="MODEL", help="only this model (default: all)")
 
 
 def run(args: argparse.Namespace) -> int:
     home = environment.cache_home()
-    there = running(home)
-    chosen = [started for started in there if args.model in (None, started.model, started.name)]
+    found = running(home)
+    chosen = [started for started in found if args.model in (None, started.model, started.name)]
     if args.model and not chosen:
-        known = ", ".join(started.model for started in there) or "nothing"
+        known = ", ".join(started.model for started in found) or "nothing"
         raise UsageError(
-            f"{args.model} was not begun by `enginix start`, or has ended; {known} runs"
+            f"`enginix start` has not started {args.model}, or it has ended; running: {known}"
         )
     if not chosen:
-        print("nothing runs that `enginix start` began")
+        print("nothing that `enginix start` started is running")
     for started in chosen:
         end(home, started)
         forget(home, started)

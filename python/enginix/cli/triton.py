@@ -19,8 +19,8 @@ from enginix.triton.server.launch import Launch, launched, require_ports_free
 from enginix.triton.server.mpi import parse_line
 from enginix.triton.server.scratch_dir import ScratchDir, backend_directories, workplace
 
-# Engine kind -> how it is served: `check(engine, manifest)` refuses what cannot be, before
-# anything is started, and `plan(...)` is the launch.
+# Engine kind -> the module that serves it: `check(engine, manifest)` refuses an engine that cannot
+# run here before anything starts, and `plan(...)` makes the launch.
 KINDS = {"gguf": triton_gguf, "tensorrt-llm": triton_trtllm}
 
 
@@ -30,35 +30,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "engine",
         nargs="?",
         metavar="ENGINE|NAME",
-        help="an engine directory, or a model; without it $ENGINIX_ENGINE",
+        help="an engine directory, or a model (default: $ENGINIX_ENGINE)",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--http-port", type=int, default=ports.http, help="%(default)s")
     parser.add_argument("--grpc-port", type=int, default=ports.grpc, help="%(default)s")
     parser.add_argument("--metrics-port", type=int, default=ports.metrics, help="%(default)s")
-    parser.add_argument("--threads", type=int, default=0, help="for gguf engines (one a core)")
+    parser.add_argument("--threads", type=int, default=0, help="for gguf engines (one per core)")
     parser.add_argument(
         "--kv-cache-fraction",
         type=float,
         default=0.9,
         metavar="PART",
-        help="of the GPU memory that is free after loading (tensorrt-llm engines, %(default)s)",
+        help="of the GPU memory left after loading (tensorrt-llm engines, %(default)s)",
     )
     parser.add_argument(
         "--exit-timeout",
         type=int,
         default=10,
         metavar="SECONDS",
-        help="what running requests get to finish on SIGTERM (%(default)s)",
+        help="for running requests to finish after SIGTERM (%(default)s)",
     )
     parser.add_argument(
         "--start-timeout",
         type=float,
         metavar="SECONDS",
-        help=f"until it must be ready ({triton_gguf.START_TIMEOUT:g}; "
+        help=f"to become ready in ({triton_gguf.START_TIMEOUT:g}; "
         f"{triton_trtllm.START_TIMEOUT:g} for tensorrt-llm engines)",
     )
-    parser.add_argument("--log-verbose", type=int, default=0, metavar="LEVEL", help="Triton's own")
+    parser.add_argument("--log-verbose", type=int, default=0, metavar="LEVEL", help="for Triton")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     kind = KINDS.get(manifest.kind)
     if kind is None:
         raise EngineMismatch(
-            f"{engine} is of kind {manifest.kind}, which Triton does not serve; "
+            f"{engine} is of kind {manifest.kind}, which enginix does not serve with Triton; "
             f"it serves {', '.join(KINDS)}"
         )
     kind.check(engine, manifest)
@@ -85,33 +85,33 @@ def run(args: argparse.Namespace) -> int:
         log_verbose=args.log_verbose,
     )
     require_ports_free(options)
-    with workplace() as place:
-        launch = kind.plan(engine, manifest, options, place, args)
-        run_until_signalled(_serve(launch, place, f"{manifest.name} from {engine}"))
+    with workplace() as scratch:
+        launch = kind.plan(engine, manifest, options, scratch, args)
+        run_until_signalled(_serve(launch, scratch, f"{manifest.name} from {engine}"))
     return 0
 
 
-async def _serve(launch: Launch, place: ScratchDir, what: str) -> None:
-    # The stubs of a rank that was killed belong to nobody.
+async def _serve(launch: Launch, scratch: ScratchDir, what: str) -> None:
+    # Python stubs of a killed rank lose their parent; they are reaped here.
     adopt_orphans()
     try:
-        await _serve_until_end(launch, place, what)
+        await _serve_until_end(launch, scratch, what)
     finally:
         await end_adopted()
 
 
-async def _serve_until_end(launch: Launch, place: ScratchDir, what: str) -> None:
+async def _serve_until_end(launch: Launch, scratch: ScratchDir, what: str) -> None:
     options, before = launch.options, backend_directories()
 
     async def is_ready() -> bool:
-        place.own_new(before)
+        scratch.own_new(before)
         return await answers_ok(options.ready_url)
 
     async with AsyncExitStack() as stack:
-        # One that ends between two polls has made it, too.
+        # Own new directories even of a server that ends between two polls.
         owning = stack.enter_context(ExitStack())
-        owning.callback(place.own_new, before)
-        server = await stack.enter_async_context(launched(launch, is_ready, hear=_tell))
+        owning.callback(scratch.own_new, before)
+        server = await stack.enter_async_context(launched(launch, is_ready, hear=_print_line))
         owning.close()
         ranks = f" on {launch.ranks} ranks" if launch.ranks > 1 else ""
         print(
@@ -122,6 +122,6 @@ async def _serve_until_end(launch: Launch, place: ScratchDir, what: str) -> None
         raise await server.ended()
 
 
-def _tell(line: str) -> None:
-    said = parse_line(line)
-    print(f"[rank {said.rank}] {said.text}" if said else line, flush=True)
+def _print_line(line: str) -> None:
+    ranked = parse_line(line)
+    print(f"[rank {ranked.rank}] {ranked.text}" if ranked else line, flush=True)

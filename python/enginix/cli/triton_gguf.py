@@ -1,4 +1,4 @@
-"""How `enginix triton` serves a gguf engine: on this machine's CPU, in the triton-cpu runtime."""
+"""Serves a gguf engine for `enginix triton`: on the CPU, in the triton-cpu runtime."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ def plan(
     engine: Path,
     manifest: Manifest,
     options: ServerOptions,
-    place: ScratchDir,
+    scratch: ScratchDir,
     args: argparse.Namespace,
 ) -> Launch:
     runtime = find_runtime(RUNTIME, environment.cache_home(), environment.runtime_override(RUNTIME))
     check_runtime(runtime)
-    repository, backends = place.directory / "repository", place.directory / "backends"
+    repository, backends = scratch.directory / "repository", scratch.directory / "backends"
     render_repository(engine, manifest, repository, RenderOptions(threads=args.threads))
     link_backends(runtime, backends)
     command = tritonserver_command(
         Installation(tritonserver(runtime), backends, cache_directory(runtime)),
         repository,
         options,
-        shm_prefix=place.shm_prefix,
+        shm_prefix=scratch.shm_prefix,
     )
     variables = runtime_environment(runtime, environment.for_child())
     return Launch(command, variables, options, args.start_timeout or START_TIMEOUT)

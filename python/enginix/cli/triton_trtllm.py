@@ -1,4 +1,4 @@
-"""How `enginix triton` serves a tensorrt-llm engine: one process and one GPU for each rank."""
+"""Serves a tensorrt-llm engine for `enginix triton`: one process and one GPU per rank."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from enginix.triton.server.repository import RenderOptions, render_repository
 from enginix.triton.server.scratch_dir import ScratchDir
 
 KIND = "tensorrt-llm"
-# Loading tens of gigabytes for each rank, from a disk that may be slow.
+# Each rank loads tens of gigabytes, perhaps from a slow disk.
 START_TIMEOUT = 900.0
 
 
 def check(engine: Path, manifest: Manifest) -> None:
-    """Raise what would only be found after minutes, and by TensorRT-LLM in its own words."""
+    """Raise now what TensorRT-LLM would only report after minutes, and less clearly."""
     require_fit(engine, manifest, Machine(_visible_gpus(), _installation().version(_path())))
 
 
@@ -31,12 +31,12 @@ def plan(
     engine: Path,
     manifest: Manifest,
     options: ServerOptions,
-    place: ScratchDir,
+    scratch: ScratchDir,
     args: argparse.Namespace,
 ) -> Launch:
     triton = _installation()
     ranks = manifest.parallelism.world_size
-    repository = place.directory / "repository"
+    repository = scratch.directory / "repository"
     render_repository(
         engine,
         manifest,
@@ -46,14 +46,14 @@ def plan(
         ),
     )
     command = server_command(
-        triton, repository, options, ranks=ranks, shm_prefix=place.shm_prefix, path=_path()
+        triton, repository, options, ranks=ranks, shm_prefix=scratch.shm_prefix, path=_path()
     )
     variables = server_environment(triton, environment.for_child(), _nccl(ranks))
     return Launch(command, variables, options, args.start_timeout or START_TIMEOUT, ranks)
 
 
 def _nccl(ranks: int) -> list[Setting]:
-    """NCCL's settings for the GPUs of the ranks, printed with their reasons."""
+    """NCCL's settings for the ranks' GPUs; prints each with its reason."""
     gpus = [gpu.index for gpu in _visible_gpus()[:ranks]]
     settings = nccl_settings(query_links(), gpus, environment.everything())
     for item in settings:

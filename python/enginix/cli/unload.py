@@ -1,4 +1,4 @@
-"""`enginix unload MODEL`: end a model's server, once its running requests are done."""
+"""`enginix unload MODEL`: stops a model's server once its running requests are done."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enginix.cli.ask_gateway import LOAD_SECONDS, add_url, ask
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="as clients call it")
+    parser.add_argument("model", metavar="MODEL", help="the name that clients use")
     add_url(parser)
 
 

@@ -1,4 +1,4 @@
-"""Builds an engine of any kind: the kind's own steps, then its manifest, then its place.
+"""Builds an engine of any kind: the kind's own steps, then the manifest, then the final name.
 
 A kind contributes one function, `Build`. What every kind needs is here: the output that is whole or
 absent, the list of files, the manifest written last.
@@ -20,7 +20,7 @@ from enginix.errors import BuildError
 from enginix.manifest import FILE_NAME, Chat, Check, Limits, Manifest, Source, write_manifest
 
 Build = Callable[[Path, Stages], Manifest]
-"""Writes an engine's files into a directory and says what they promise; `files` is left empty."""
+"""Writes an engine's files into a directory and returns its manifest, without `files`."""
 
 
 LoadText = Callable[[Path], list[list[int]]]
@@ -35,7 +35,7 @@ def no_prompts(directory: Path) -> list[list[int]]:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to build, whatever the kind; a kind's own options go beside it into its function."""
+    """What to build, for any kind; a kind's own options are separate arguments of its function."""
 
     name: str
     checkpoint: Path
@@ -44,22 +44,22 @@ class Job:
     revision: str | None = None
     tensor_parallel: int = 1
     chat: Chat | None = None
-    """None: what the checkpoint's chat template tells."""
+    """None: detected from the checkpoint's chat template."""
     check: list[Check] = field(default_factory=list)
     load_text: LoadText = no_prompts
     origin: Origin | None = None
-    """What was fetched into the checkpoint's directory, where that is recorded."""
+    """The commit that was fetched into the checkpoint's directory, if recorded."""
     remark: str | None = None
-    """What whoever builds should know of the source: that it is not pinned."""
+    """A note to print about the source, such as that it is not pinned."""
 
     def source(self, hashes: Mapping[str, str]) -> Source:
-        """Where files of these hashes came from; CheckpointDamaged if they are not as they came."""
+        """The source of files with these hashes; CheckpointDamaged if they have changed."""
         if self.origin:
             self.origin.require_unchanged(self.checkpoint, hashes)
         return Source(self.repo, self.revision, dict(hashes))
 
     def command(self, kind: str, **more: object) -> list[str]:
-        """The job in words, for its recipe; CHECKPOINT is the directory with the source files."""
+        """The job's command line, for its recipe; CHECKPOINT stands for the source directory."""
         options = {
             "checkpoint": "CHECKPOINT",
             "name": self.name,
@@ -70,12 +70,14 @@ class Job:
             "max-num-tokens": self.limits.max_num_tokens,
             **{name.replace("_", "-"): value for name, value in more.items() if value is not None},
         }
-        words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-        return ["enginix", "engine", "build", *words]
+        arguments = [
+            argument for name, value in options.items() for argument in (f"--{name}", str(value))
+        ]
+        return ["enginix", "engine", "build", *arguments]
 
 
 def build_engine(build: Build, out: Path, report: Report, *, replace_it: bool = False) -> Manifest:
-    """Run `build` and put its engine at `out`, or leave everything as it was and raise."""
+    """Run `build` and put its engine at `out`; on an error, change nothing."""
     try:
         with new_output(out, replace=replace_it) as directory:
             stages = Stages(report)
@@ -85,9 +87,9 @@ def build_engine(build: Build, out: Path, report: Report, *, replace_it: bool = 
                 hashes = hash_all(directory, files)
                 manifest = replace(manifest, files=files, sha256=hashes)
                 write_manifest(directory, manifest)
-                stage.summary = f"{len(manifest.files)} files on the disk, and their manifest"
+                stage.summary = f"{len(manifest.files)} files synced, and their manifest"
     except OSError as error:
-        # Checkpoints and runtimes have errors of their own: what is left is the output's.
+        # Checkpoints and runtimes raise their own errors: an OSError is the output's.
         raise BuildError(
             f"the engine cannot be written to {out}: {error.strerror or error}; "
             "what was there before is as it was"
@@ -96,7 +98,7 @@ def build_engine(build: Build, out: Path, report: Report, *, replace_it: bool = 
 
 
 def hash_all(directory: Path, names: Iterable[str]) -> dict[str, str]:
-    """File name -> sha256; as many at a time as there are cores."""
+    """File name -> sha256; hashes in parallel on all cores."""
     names = list(names)
     with ThreadPoolExecutor() as pool:
         hashes = list(pool.map(lambda name: hash_file(directory / name), names))
@@ -104,7 +106,7 @@ def hash_all(directory: Path, names: Iterable[str]) -> dict[str, str]:
 
 
 def sync_files(directory: Path) -> dict[str, int]:
-    """Name -> size of every file but the manifest, each on the disk before anything says so."""
+    """Name -> size of every file except the manifest, after syncing each to disk."""
     sizes = {}
     for path in sorted(directory.rglob("*")):
         if path.is_file() and path.name != FILE_NAME:

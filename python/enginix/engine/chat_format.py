@@ -1,4 +1,4 @@
-"""Which chat format a checkpoint speaks, as far as its chat template tells."""
+"""Detects a checkpoint's chat format from its chat template."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import re
 
 from enginix.manifest import Chat
 
-# The first whose texts all stand in the template is it, so the special ones come first.
+# The first format whose texts are all in the template is chosen, so special ones come first.
 _TOOL_SIGNS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("qwen3-xml", ("<tool_call>", "<function=", "<parameter=")),
     ("nemotron-json", ("<TOOLCALL>",)),
     ("mistral", ("[TOOL_CALLS]",)),
-    # Others write something else than JSON inside the same tags.
+    # Other formats write something other than JSON inside the same tags.
     ("hermes-json", ("<tool_call>", '"arguments')),
     ("llama3-json", ("<|start_header_id|>", '"parameters"')),
 )
@@ -23,7 +23,7 @@ _THINKING_SWITCH = re.compile(
 
 
 def chat_format(template: str | None) -> Chat:
-    """What the template's own words show, and None where they show nothing."""
+    """The formats that the template's text shows; None if it shows none."""
     text = template or ""
     tools = (name for name, signs in _TOOL_SIGNS if all(sign in text for sign in signs))
     reasoning = (name for name, sign in _REASONING_SIGNS if sign in text)

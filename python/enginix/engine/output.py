@@ -1,4 +1,4 @@
-"""The output of a build: there whole, or not at all.
+"""The output of a build: complete or absent.
 
 A build works in `.NAME.building` beside its output and renames it at the end. `.NAME.lock` is held
 while it lives, so what a killed build left behind is known to be stale, and removed by the next.
@@ -27,7 +27,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @contextmanager
 def new_output(out: Path, *, replace: bool) -> Iterator[Path]:
-    """A directory to build in, which becomes `out` when the block ends well and else is removed."""
+    """A directory to build in, renamed to `out` if the block succeeds, removed otherwise."""
     out = Path(os.path.realpath(out))
     require_free(out, replace=replace)
     created = _make_parents(out.parent)
@@ -62,23 +62,23 @@ def require_space(directory: Path, needed: int) -> None:
     free = shutil.disk_usage(directory).free
     if free < needed:
         raise BuildError(
-            f"the engine takes {needed / 1e6:,.0f} MB and the disk of {directory.parent} has "
+            f"the engine takes {needed / 1e6:,.0f} MB, but the disk of {directory.parent} has "
             f"{free / 1e6:,.0f} MB free; free some space or name an --out elsewhere"
         )
 
 
 def _not_an_engine(out: Path) -> str | None:
-    """Why removing `out` could lose something that no build makes again."""
+    """Why removing `out` could lose something that a build cannot make again."""
     if not out.is_dir():
         return "it is not a directory"
     try:
         data = json.loads((out / manifest.FILE_NAME).read_text(encoding="utf-8"))
-        promised = {manifest.FILE_NAME, *data["files"]} if data["schema_version"] else set()
+        recorded = {manifest.FILE_NAME, *data["files"]} if data["schema_version"] else set()
     except (OSError, ValueError, KeyError, TypeError):
         return f"it holds no {manifest.FILE_NAME} of an engine"
     found = {str(path.relative_to(out)) for path in out.rglob("*") if not path.is_dir()}
-    if strangers := sorted(found - promised):
-        return f"it holds {strangers[0]}, which belongs to no engine"
+    if extra := sorted(found - recorded):
+        return f"it holds {extra[0]}, which belongs to no engine"
     return None
 
 
@@ -87,12 +87,12 @@ def _building(out: Path) -> Iterator[Path]:
     building = out.with_name(f".{out.name}.building")
     with _locked(out):
         try:
-            # Nobody else is building: what is there was left by a build that was killed.
+            # No other build holds the lock, so existing files are leftovers of a killed one.
             _remove(building)
             building.mkdir()
             yield building
         finally:
-            # Gone when it became the output; the old output when it took that one's place.
+            # Absent after a rename; the old output after an exchange.
             _remove(building)
 
 
@@ -136,14 +136,14 @@ def _remove(directory: Path) -> None:
 
 
 def _make_parents(directory: Path) -> list[Path]:
-    """Create what is missing of `directory`; the created ones, innermost first."""
+    """Create `directory` with its parents; return the created ones, innermost first."""
     missing = [path for path in (directory, *directory.parents) if not path.exists()]
     directory.mkdir(parents=True, exist_ok=True)
     return missing
 
 
 def _take_place(building: Path, out: Path, *, replace: bool) -> None:
-    # Hours may have passed, and something else may have come there.
+    # Hours may have passed, and something else may be there now.
     require_free(out, replace=replace)
     try:
         if out.is_dir() and any(out.iterdir()):
@@ -157,7 +157,7 @@ def _take_place(building: Path, out: Path, *, replace: bool) -> None:
 
 
 def _exchange(one: Path, other: Path) -> None:
-    """Swap two directories in one step, so that there is a whole engine at every moment."""
+    """Swap two directories atomically, so that a complete engine exists at every moment."""
     done = _libc.renameat2(
         AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE
     )

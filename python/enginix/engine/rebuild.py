@@ -1,4 +1,4 @@
-"""Makes an engine again from its manifest: is the source the same, is what came of it?"""
+"""Rebuilds an engine from its manifest, and compares the source and the result."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     # Its library takes a second to import, and only a fetch needs it.
     from enginix.checkpoint.listing import Listing
 
-# Engine kind -> the files of its engines that a second build need not make bit for bit.
+# Engine kind -> files that need not be identical after a rebuild.
 NOT_COMPARED = {"gguf": (), "tensorrt-llm": ("config.json", "rank*")}
 
 
 @dataclass(frozen=True, slots=True)
-class Promise:
-    """What the same engine must be: from its manifest, or for an older one from its files."""
+class Expected:
+    """The hashes and sizes to reproduce: from the manifest, or for an older one from the files."""
 
     hashes: dict[str, str]
     sizes: dict[str, int]
@@ -32,12 +32,12 @@ class Promise:
     @property
     def compared(self) -> str:
         if self.hashes:
-            return f"{len(self.hashes)} of {len(self.sizes)} files byte for byte"
-        return f"{len(self.sizes)} files by their sizes, all that this older manifest records"
+            return f"{len(self.hashes)} of {len(self.sizes)} files are identical"
+        return f"{len(self.sizes)} files have the same size (this older manifest has no hashes)"
 
 
-def read_promise(manifest: Manifest, directory: Path | None) -> Promise:
-    """`directory` is the engine where it is at hand."""
+def read_expected(manifest: Manifest, directory: Path | None) -> Expected:
+    """`directory` is the engine, if it is available."""
     skipped = NOT_COMPARED[manifest.kind]
     sizes = {
         name: size
@@ -48,22 +48,22 @@ def read_promise(manifest: Manifest, directory: Path | None) -> Promise:
     if not hashes and directory is not None:
         check_files(directory, manifest)
         hashes = hash_all(directory, sizes)
-    return Promise({name: hashes[name] for name in sizes if name in hashes}, sizes)
+    return Expected({name: hashes[name] for name in sizes if name in hashes}, sizes)
 
 
 def require_rebuildable(where: Path, manifest: Manifest) -> Recipe:
-    """What is needed to build again is in the manifest, or an EngineError says that it is not."""
+    """The recipe, after a check that the manifest records all that a rebuild needs."""
     if manifest.kind not in NOT_COMPARED:
-        raise EngineError(f"{where}: engines of the kind {manifest.kind} are not built here")
+        raise EngineError(f"{where}: enginix does not build engines of kind {manifest.kind}")
     if not manifest.source.files:
         raise EngineError(
-            f"{where} records no source files: the engine was not built by enginix but taken in; "
+            f"{where} records no source files: the engine was adopted, not built by enginix; "
             "build one with `enginix engine build`"
         )
     if manifest.recipe is None and manifest.kind != "gguf":
         raise EngineError(
-            f"{where} is of an older enginix, which did not record the options of the build; "
-            "build the engine once more with `enginix engine build`"
+            f"{where} was written by an older enginix, which did not record the build's options; "
+            "build the engine again with `enginix engine build`"
         )
     return manifest.recipe or Recipe(command=[])
 
@@ -82,13 +82,13 @@ def job_of(manifest: Manifest, checkpoint: Path) -> Job:
 
 
 def require_listing(listing: Listing, manifest: Manifest) -> None:
-    """Raise SourceChanged before the first byte where the hub's own hashes are others."""
+    """Raise SourceChanged before any download if the hub's own hashes differ."""
     listed = {file.name: file.sha256 for file in listing.files}
     where = f"{listing.repo} at {listing.revision[:12]}"
     for name, expected in manifest.source.files.items():
         if name not in listed:
             raise SourceChanged(f"{where} has no {name}, which the engine was made from{_DONE}")
-        # Only of files in Git LFS: the others are compared when they are here.
+        # The hub lists hashes of Git LFS files only; the others are compared after the fetch.
         if (found := listed[name]) and found != expected:
             raise _changed(f"{name} of {where}", found, expected)
 
@@ -103,7 +103,7 @@ def require_source(directory: Path, manifest: Manifest) -> None:
             raise _changed(str(directory / name), found[name], wanted)
     if more := sorted(found.keys() - expected.keys()):
         raise SourceChanged(
-            f"{directory / more[0]} is none of the files that the engine was made from, and a "
+            f"{directory / more[0]} is not one of the files that the engine was made from, but a "
             "build would read it; remove it, or name a directory without it with --checkpoint"
         )
 
@@ -115,26 +115,26 @@ def _changed(what: str, found: str, expected: str) -> SourceChanged:
     return SourceChanged(f"{what} has sha256 {found}, the manifest records {expected}{_DONE}")
 
 
-def comparing(build: Build, promise: Promise) -> Build:
-    """`build`, which fails with NotReproduced, and leaves nothing, when its engine is another."""
+def comparing(build: Build, expected: Expected) -> Build:
+    """`build`, which raises NotReproduced and leaves nothing if its engine differs."""
 
     def again(directory: Path, stages: Stages) -> Manifest:
         manifest = build(directory, stages)
         with stages.run("compare") as stage:
-            _compare(directory, promise)
-            stage.summary = promise.compared
+            _compare(directory, expected)
+            stage.summary = expected.compared
         return manifest
 
     return again
 
 
-def _compare(directory: Path, promise: Promise) -> None:
+def _compare(directory: Path, expected: Expected) -> None:
     sizes = sync_files(directory)
-    for name, size in promise.sizes.items():
-        if not promise.hashes and sizes.get(name) != size:
+    for name, size in expected.sizes.items():
+        if not expected.hashes and sizes.get(name) != size:
             raise NotReproduced(name, f"{sizes.get(name, 0)} bytes", f"{size} bytes")
-    found = hash_all(directory, (name for name in promise.hashes if name in sizes))
-    for name, wanted in promise.hashes.items():
+    found = hash_all(directory, (name for name in expected.hashes if name in sizes))
+    for name, wanted in expected.hashes.items():
         if found.get(name) != wanted:
             raise NotReproduced(name, found.get(name), wanted)
 
@@ -142,7 +142,7 @@ def _compare(directory: Path, promise: Promise) -> None:
 def other_versions(
     manifest: Manifest, now: BuiltWith, libraries: Mapping[str, str]
 ) -> Iterator[str]:
-    """'tensorrt_llm 1.2.1 then, 1.3.0 now' for whatever is not as it was."""
+    """'tensorrt_llm 1.2.1 then, 1.3.0 now' for each version that differs."""
     recorded = manifest.recipe.libraries if manifest.recipe else {}
     then = asdict(manifest.built_with) | recorded
     for name, value in (asdict(now) | dict(libraries)).items():
@@ -152,7 +152,7 @@ def other_versions(
 
 
 def other_keys(before: Manifest, after: Manifest) -> list[str]:
-    """The keys in which the two manifests differ."""
+    """The keys whose values differ between the two manifests."""
     return [
         each.name
         for each in fields(Manifest)

@@ -1,4 +1,4 @@
-"""A build's stages: each has a name, one line on what came of it, its time and its memory."""
+"""A build's stages: each has a name, a one-line summary, its duration and its peak memory."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class StageFinished:
     summary: str
     seconds: float
     peak_memory: int
-    """Bytes this process, or what the stage ran in its place, had at most."""
+    """Peak bytes of this process, or of the stage's child processes."""
 
 
 StageEvent = StageStarted | StageProgress | StageFinished
@@ -36,13 +36,13 @@ Report = Callable[[StageEvent], None]
 
 
 class Stage:
-    """What the body of a stage says about itself."""
+    """Lets the body of a stage report its progress and summary."""
 
     def __init__(self, name: str, report: Report) -> None:
         self.name = name
         self.summary = ""
         self.children_memory = 0
-        """Set by a stage whose work is done by child processes: bytes the largest had."""
+        """Set by a stage that works in child processes: peak bytes of the largest."""
         self._report = report
 
     def progress(self, done: float) -> None:
@@ -55,19 +55,19 @@ class Stages:
 
     @contextmanager
     def run(self, name: str) -> Iterator[Stage]:
-        """Run the block as a stage; one that raises is started and never finished."""
+        """Run the block as a stage; one that raises reports no end."""
         self._report(StageStarted(name))
         stage = Stage(name, self._report)
         forget_peak_memory()
-        began = time.monotonic()
+        start = time.monotonic()
         yield stage
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - start
         memory = max(peak_memory(), stage.children_memory)
         self._report(StageFinished(name, stage.summary, seconds, memory))
 
 
 def peak_memory() -> int:
-    """Bytes this process had at most since `forget_peak_memory`."""
+    """Peak bytes of this process since `forget_peak_memory`."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:
@@ -81,5 +81,5 @@ def forget_peak_memory() -> None:
         # 5 resets the high-water mark (man 5 proc).
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
-        # Some sandboxes forbid it: then a stage reports the most since the process began.
+        # Some sandboxes forbid it: then a stage reports the peak since the process started.
         return

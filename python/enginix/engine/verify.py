@@ -1,4 +1,4 @@
-"""Holds an engine directory to its manifest: files, headers, hashes, on request its answers."""
+"""Checks an engine against its manifest: files, headers, hashes, and on request its answers."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from enginix.manifest import Manifest, check_files, read_manifest
 def verify_engine(
     directory: Path, report: Report, *, run: Callable[[], Generator] | None = None
 ) -> Manifest:
-    """Raise an EngineError for what is not as promised; with `run`, let it answer its checks."""
+    """Raise an EngineError for any difference; with `run`, also compare its answers."""
     stages = Stages(report)
     with stages.run("files") as stage:
         manifest = read_manifest(directory)
         check_files(directory, manifest)
         size = sum(manifest.files.values())
-        stage.summary = f"{len(manifest.files)} files, {size / 1e6:,.1f} MB, as promised"
+        stage.summary = f"{len(manifest.files)} files, {size / 1e6:,.1f} MB, as recorded"
     verify = VERIFIERS.get(manifest.kind)
     if verify:
         with stages.run("contents") as stage:
@@ -43,7 +43,7 @@ def _require_hashes(directory: Path, manifest: Manifest) -> None:
     for name, expected in manifest.sha256.items():
         if found[name] != expected:
             raise EngineDamaged(
-                f"{directory / name} has sha256 {found[name]}, the manifest promises {expected}; "
+                f"{directory / name} has sha256 {found[name]}, the manifest records {expected}; "
                 "build the engine again"
             )
 
@@ -57,7 +57,7 @@ def _verify_gguf(directory: Path, manifest: Manifest) -> str:
 def _run_check(directory: Path, manifest: Manifest, run: Callable[[], Generator]) -> str:
     if manifest.kind != "gguf":
         raise EngineError(
-            f"{directory} is of the kind {manifest.kind}, whose answers cannot be checked from "
+            f"{directory} is of kind {manifest.kind}, whose answers cannot be checked from "
             "here; leave out --run"
         )
     if not manifest.check:
@@ -66,7 +66,7 @@ def _run_check(directory: Path, manifest: Manifest, run: Callable[[], Generator]
     return f"{len(manifest.check)} of {len(manifest.check)} as recorded"
 
 
-# Engine kind -> what its contents are held to; returns one line for people.
+# Engine kind -> the check of its contents; returns one line for people.
 VERIFIERS: dict[str, Callable[[Path, Manifest], str]] = {
     "gguf": _verify_gguf,
     "tensorrt-llm": verify_manifest,

@@ -1,4 +1,4 @@
-"""Finds a runtime that `enginix setup` or Nix has made, and the server's program in it."""
+"""Finds a runtime made by `enginix setup` or Nix, and the server program in it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from enginix.process import find_program
 from enginix.records import decode, read_json
 from enginix.runtimes.runtime import NAME, TRITON_CPU, Recipe, Runtime, runtime_variable
 
-# Written last into an environment that a user may name: what it is.
+# Written last into an environment that a user can name; describes it.
 RECORD = "environment.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What an environment holds: `version` is that of its recipe's package."""
+    """The contents of an environment; `version` is that of its recipe's package."""
 
     kind: str
     requirements: tuple[str, ...]
@@ -25,7 +25,7 @@ class Record:
 
 
 def named(recipe: Recipe, name: str) -> Recipe:
-    """The recipe for an environment of that name."""
+    """The recipe with that environment name."""
     if not NAME.fullmatch(name):
         raise UsageError(
             f"{name!r} cannot be an environment's name; expected letters, digits, '.', '_' and "
@@ -39,12 +39,12 @@ def runtime_root(recipe: Recipe, home: Path) -> Path:
 
 
 def is_made(root: Path) -> bool:
-    """Whether there is a runtime, and the Python it was made from is still there."""
+    """Whether the runtime exists, and the Python it was made from still does."""
     return (root / "bin" / "python").exists()
 
 
 def read_record(root: Path) -> Record | None:
-    """None where the runtime is not one that a user may name."""
+    """The record; None for a runtime that a user cannot name."""
     path = root / RECORD
 
     def failure(reason: str) -> RuntimeMissing:
@@ -60,7 +60,7 @@ def read_record(root: Path) -> Record | None:
 
 
 def find_runtime(kind: str, home: Path, override: Path | None = None) -> Runtime:
-    """The ready runtime in `override`, else in `home`; RuntimeMissing says how to make it."""
+    """The runtime in `override`, else in `home`; RuntimeMissing says how to make it."""
     assert kind == TRITON_CPU.kind, "every other runtime is found by its server's program"
     root = override or runtime_root(TRITON_CPU, home)
     if is_made(root):
@@ -83,8 +83,8 @@ def find_server(
     override: Path | None = None,
     environment: str = "",
 ) -> Path:
-    """The program of an engine's `recipes`: in the environment asked for by name, else in
-    `override`, else in an environment that was made under its kind's name, else on PATH.
+    """The program of an engine's `recipes`: from the named environment, else from `override`, else
+    from the environment with its kind's name, else from PATH.
 
     RuntimeMissing says what to install.
     """
@@ -93,7 +93,7 @@ def find_server(
         return _in_environment(engine, recipes, environment, home)
     variable = runtime_variable(engine)
     if override:
-        return _program_in(override, program, f"{variable} names it; unset it or let it name one")
+        return _program_in(override, program, f"{variable} names it; unset it or correct it")
     for recipe in recipes:
         root = runtime_root(recipe, home)
         if is_made(root):
@@ -105,7 +105,7 @@ def find_server(
     kinds = " or ".join(f"`enginix setup --engine {recipe.kind}`" for recipe in recipes)
     raise RuntimeMissing(
         f"{engine} is not installed: no {program} on PATH and no environment of it; make one "
-        f"with {kinds}, or set {variable} to one that is there"
+        f"with {kinds}, or set {variable} to an existing one"
     )
 
 

@@ -1,7 +1,7 @@
-"""Makes a runtime: a virtual environment with exactly a recipe's packages, whole or absent.
+"""Makes a runtime: a virtual environment with exactly a recipe's packages, complete or absent.
 
-It is made in a directory of its own, whose path the scripts in bin/ begin with; once it is whole,
-a link gives it its name.
+It is made in its final directory, because scripts in bin/ contain that path; once it is complete, a
+link gives it its name.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def make_runtime(
     python: str | None = None,
     force: bool = False,
 ) -> Runtime:
-    """Make the runtime unless it is there; `force` makes it anew."""
+    """Make the runtime unless it exists; `force` remakes it."""
     root = runtime_root(recipe, home)
     root.parent.mkdir(parents=True, exist_ok=True)
     with _alone(root.parent, report):
@@ -54,7 +54,7 @@ def make_runtime(
 
 @contextmanager
 def _alone(directory: Path, report: Report) -> Iterator[None]:
-    """One maker at a time: two would take the half-made directory away from each other."""
+    """Lock the runtime: two concurrent setups would remove each other's unfinished directory."""
     with (directory / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -65,25 +65,25 @@ def _alone(directory: Path, report: Report) -> Iterator[None]:
 
 
 def _check_name_is_free(recipe: Recipe, root: Path, *, force: bool) -> None:
-    """An environment keeps its kind, and its version unless that is meant."""
+    """Refuse to change an environment's kind, or its requirements without --force."""
     if not root.exists() or not (recipe.name or recipe.program):
         return
     record = read_record(root)
-    found = f"of kind {record.kind}" if record else "nothing that `enginix setup` has made"
+    found = f"of kind {record.kind}" if record else "not made by `enginix setup`"
     if record is None or record.kind != recipe.kind:
         raise UsageError(
             f"the environment {root.name!r} is {found}; name another for {recipe.kind} with --env"
         )
-    asked = recipe.requirements
-    if not force and asked not in (record.requirements, (recipe.package,)):
+    requested = recipe.requirements
+    if not force and requested not in (record.requirements, (recipe.package,)):
         raise UsageError(
             f"the environment {root.name!r} was made of {' '.join(record.requirements)}, not "
-            f"{' '.join(asked)}; replace it with --force, or make one beside it with --env NAME"
+            f"{' '.join(requested)}; replace it with --force, or make one beside it with --env NAME"
         )
 
 
 def _sweep(directory: Path) -> None:
-    """Remove what was left half-made, or replaced: nothing has its name."""
+    """Remove unfinished and replaced directories, which no link names."""
     named = {path.resolve() for path in directory.iterdir() if path.is_symlink()}
     for path in directory.glob(".*"):
         if path.is_symlink():
@@ -93,7 +93,7 @@ def _sweep(directory: Path) -> None:
 
 
 def _put(made: Path, root: Path) -> None:
-    """Give it its name, in place of what had it."""
+    """Point the name's link at the new directory."""
     if root.is_dir() and not root.is_symlink():
         shutil.rmtree(root)
     link = made.with_name(f".{root.name}")
@@ -132,7 +132,7 @@ def _check_program(recipe: Recipe, root: Path) -> None:
 
 
 def _chosen_python(recipe: Recipe, python: str | None) -> str:
-    """The one asked for, else this one, else the newest on PATH that the recipe has wheels for."""
+    """The requested Python, else this one, else the newest on PATH with wheels for the recipe."""
     wanted = " or ".join(recipe.pythons)
     if python is not None:
         if (version := _version_of(python)) not in recipe.pythons:
@@ -145,18 +145,18 @@ def _chosen_python(recipe: Recipe, python: str | None) -> str:
         return sys.executable
     for version in reversed(recipe.pythons):
         found = find_program(f"python{version}")
-        # pyenv has a program of that name for a Python it does not have.
+        # pyenv has programs for Pythons that it has not installed.
         with suppress(ProcessError):
             if found and _version_of(str(found)) == version:
                 return str(found)
     raise RuntimeMissing(
-        f"{recipe.kind} needs Python {wanted}, and none of them is on PATH; install one, or name "
+        f"{recipe.kind} needs Python {wanted}, but none is on PATH; install one, or name "
         f"it: `enginix setup {recipe.kind} --python PATH`"
     )
 
 
 def _version_of(python: str) -> str:
-    """Such as 3.11."""
+    """The version of a Python, such as 3.11."""
     program = find_program(python)
     if program is None:
         raise RuntimeMissing(f"{python} was not found; name a Python with --python")

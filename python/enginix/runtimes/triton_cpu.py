@@ -1,7 +1,7 @@
-"""The parts of the triton-cpu runtime: where the server and its backend are, and what they need.
+"""The triton-cpu runtime: paths of the server and its backend, and their requirements.
 
-A stub that cannot start makes tritonserver wait for it for ever, so everything the stub needs is
-looked for before.
+tritonserver waits for ever for a stub that cannot start, so everything the stub needs is checked
+first.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from enginix.runtimes.runtime import Runtime
 from enginix.runtimes.triton_stub import fit_stub
 
 STUB = "triton_python_backend_stub"
-# Those whose stub in the wheel does not work as it is.
+# Pythons whose stub in the wheel does not work unpatched.
 FITTED_PYTHONS = ("3.13",)
 
 
@@ -34,8 +34,8 @@ def cache_directory(runtime: Runtime) -> Path:
 def link_backends(runtime: Runtime, directory: Path) -> None:
     """Lay out `directory` as Triton's --backend-directory.
 
-    The wheel keeps one stub per Python version elsewhere; Triton wants the right one beside the
-    backend, and links will do.
+    The wheel keeps one stub per Python version elsewhere; Triton expects the right one beside the
+    backend, where links suffice.
     """
     python = directory / "python"
     python.mkdir(parents=True)
@@ -44,7 +44,7 @@ def link_backends(runtime: Runtime, directory: Path) -> None:
 
 
 def environment(runtime: Runtime, base: Mapping[str, str]) -> dict[str, str]:
-    """The environment tritonserver runs in, made from `base`."""
+    """tritonserver's environment, made from `base`."""
     libraries = (
         f"{runtime.site_packages / 'nvidia_pytriton.libs'}:{_library_directory(runtime.python)}"
     )
@@ -53,7 +53,7 @@ def environment(runtime: Runtime, base: Mapping[str, str]) -> dict[str, str]:
         "PATH": f"{runtime.root / 'bin'}:{base.get('PATH', '')}",
         "LD_LIBRARY_PATH": ":".join(filter(None, [libraries, base.get("LD_LIBRARY_PATH")])),
         "PYTHONDONTWRITEBYTECODE": "1",
-        # Threads that spin while they wait take the cores from everything else on the machine.
+        # Spinning threads would take the cores from everything else on the machine.
         "OMP_WAIT_POLICY": base.get("OMP_WAIT_POLICY", "passive"),
     }
     without_python = {
@@ -63,14 +63,14 @@ def environment(runtime: Runtime, base: Mapping[str, str]) -> dict[str, str]:
 
 
 def complete(runtime: Runtime) -> None:
-    """What pip cannot do for a new runtime; RuntimeMissing when it cannot work here."""
+    """Finish a new runtime after pip; RuntimeMissing if it cannot work here."""
     if runtime.python_version in FITTED_PYTHONS:
         fit_stub(_stub(runtime))
     check_runtime(runtime)
 
 
 def require_prerequisites(python: Path, version: str, home: Path) -> None:
-    """Before anything is fetched: RuntimeMissing names all that the machine lacks."""
+    """Check the machine before fetching anything; RuntimeMissing names all that is missing."""
     libraries = (*prerequisites.LIBRARIES, prerequisites.libpython(version))
     _require(
         [
@@ -84,12 +84,12 @@ def require_prerequisites(python: Path, version: str, home: Path) -> None:
 
 
 def require_shared_memory(place: Path = prerequisites.SHARED_MEMORY) -> None:
-    """Before Triton starts, which says in its own log only that a model could not be loaded."""
+    """Check before Triton starts, whose log would only say that a model could not be loaded."""
     _require(prerequisites.check_shared_memory(place), prerequisites.python_version())
 
 
 def check_runtime(runtime: Runtime) -> None:
-    """Raise RuntimeMissing, naming the package to install, when a library is not found."""
+    """RuntimeMissing names the package to install if a library is not found."""
     for file in (tritonserver(runtime), *_backend_files(runtime)):
         if not file.exists():
             raise RuntimeMissing(
@@ -126,7 +126,7 @@ def _require(missing: list[Missing], version: str) -> None:
 
 
 def _library_directory(python: Path) -> str:
-    """Where its libpython is, if it brings one."""
+    """The directory of its libpython, if it has one."""
     question = "import sysconfig; print(sysconfig.get_config_var('LIBDIR'))"
     return run([str(python), "-c", question]).strip()
 
@@ -136,7 +136,7 @@ def _missing_libraries(runtime: Runtime, file: Path) -> set[str]:
     if ldd is None:
         return set()
     try:
-        words = run([str(ldd), str(file)], env=environment(runtime, {}))
+        output = run([str(ldd), str(file)], env=environment(runtime, {}))
     except ProcessError as error:
         raise RuntimeMissing(f"{file} cannot run on this machine: {error}") from error
-    return set(re.findall(r"(\S+) => not found", words))
+    return set(re.findall(r"(\S+) => not found", output))

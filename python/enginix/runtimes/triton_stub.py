@@ -1,10 +1,10 @@
-"""Fits the wheel's stub for Python 3.13 to this system's libpython, and to numpy 2.
+"""Patches the wheel's stub for Python 3.13 to use this system's libpython and numpy 2.
 
-The stub asks for a libpython of the wheel's own, whose standard library has `_struct` and
-`_datetime` as files; distributions build them in. And its pybind11 reads the size of an array's
-element where numpy 1 keeps it, at byte 32 of the descriptor; numpy 2 keeps it at byte 40, and
-numpy 1 has no wheel for Python 3.13. Unfitted, the first request with a string kills the stub,
-and every output is empty. Both are a few bytes in a file that is known by its hash.
+The stub loads the wheel's own libpython, whose standard library has `_struct` and `_datetime` as
+files; distributions build them in. And its pybind11 reads an array's element size where numpy 1 has
+it, at byte 32 of the descriptor; numpy 2 has it at byte 40, and numpy 1 has no wheel for Python
+3.13. Unpatched, the first request with a string kills the stub, and every output is empty. Both
+patches change a few bytes in a file that is identified by its hash.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pathlib import Path
 
 from enginix.errors import RuntimeMissing
 
-# Of nvidia-pytriton 0.7.0 for x86-64, before and after.
+# SHA-256 of nvidia-pytriton 0.7.0's stub for x86-64, before and after.
 ORIGINAL = "7b701b4b4bc01ca7af0350eaffa4f2aed92f02b465b3494a265059e4d3ca6cf8"
 FITTED = "d0011aa5b068cc1379d507c5fde149b5b198f62ccbe702c57db5b89d3379c9a6"
 
-# Offset, what is there, what is put there.
+# Offset, old bytes, new bytes.
 EDITS = (
     # pybind11::array's constructor, for inputs: mov 0x20(%rax),%eax
     (0xACA29, "8b4020", "8b4028"),
@@ -35,7 +35,7 @@ EDITS = (
 
 
 def fit_stub(stub: Path) -> None:
-    """Rewrite `stub`, whole or not at all; RuntimeMissing when it is not the one we know."""
+    """Patch `stub` atomically; RuntimeMissing if it is not the known file."""
     content = bytearray(stub.read_bytes())
     found = hashlib.sha256(content).hexdigest()
     if found == FITTED:

@@ -1,4 +1,4 @@
-"""What the gguf kind's tests share: making a checkpoint and writing its GGUF."""
+"""Fixtures of the gguf kind's tests: a checkpoint and its GGUF."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A decoder in numpy, as transformers defines these architectures: what llama.cpp must compute.
+"""A decoder in numpy, as transformers defines these architectures: the reference for llama.cpp.
 
 The weights are the checkpoint's dequantized numbers under their own names; nothing here knows how
 llama.cpp orders or names anything.
@@ -87,7 +87,7 @@ class Decoder:
                 share = np.clip((context * plain / (2 * np.pi) - low) / (high - low), 0, 1)
                 return plain * (share + (1 - share) / factor), 1.0
             case "yarn":
-                # "YaRN", 3.2 and 3.4: dimensions that turn more than 32 times stay as they are.
+                # "YaRN", 3.2 and 3.4: dimensions that turn more than 32 times are unchanged.
                 def dimension(turns: float) -> float:
                     return size * np.log(context / (turns * 2 * np.pi)) / (2 * np.log(theta))
 
@@ -114,7 +114,7 @@ class Decoder:
 
 
 def linear(values: Array, weight: Array) -> Array:
-    # Not `@`: its library's threads wait for each other in a loop, on a busy machine for seconds.
+    # Not `@`: its library's threads spin on each other, for seconds on a busy machine.
     return np.einsum("ri,oi->ro", values, weight)
 
 

@@ -1,4 +1,4 @@
-"""What llama.cpp's own tokenizer makes of texts, as a program of the triton-cpu runtime.
+"""Tokenizes texts with llama.cpp's own tokenizer, as a program of the triton-cpu runtime.
 
 usage: python llama_tokenize.py VOCABULARY.gguf...
 in:    one JSON string a line
@@ -40,7 +40,7 @@ def main() -> None:
 
 def _tokenize(library: ctypes.CDLL, vocabulary: int, text: bytes) -> list[int]:
     ids = (c_int32 * (len(text) + 8))()
-    # Neither special tokens in the text, nor a first one: the text alone.
+    # Plain text: no special tokens are parsed and no BOS is added.
     count = library.llama_tokenize(vocabulary, text, len(text), ids, len(ids), False, False)
     return list(ids[:count])
 

@@ -1,4 +1,4 @@
-"""An engine's answers are asked for, compared and recorded; what goes wrong is one sentence."""
+"""An engine's answers are generated, compared and recorded; an error is one sentence."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def fake() -> Generator:
     return Generator(Path(sys.executable), FAKE, threads=1)
 
 
-def model(directory: Path, words: str) -> Path:
+def model(directory: Path, script: str) -> Path:
     path = directory / "model.gguf"
-    path.write_text(words)
+    path.write_text(script)
     return path
 
 
-def test_the_known_answers_are_enough(fake: Generator, tmp_path: Path) -> None:
+def test_the_recorded_answers_pass(fake: Generator, tmp_path: Path) -> None:
     compare_answers(fake, model(tmp_path, "count 5"), [Check([1], [5, 6]), Check([2], [5])])
 
 
-def test_another_answer_is_refused_with_both(fake: Generator, tmp_path: Path) -> None:
+def test_a_different_answer_is_refused_with_both_shown(fake: Generator, tmp_path: Path) -> None:
     with pytest.raises(
         EngineDamaged, match=r"check 2 of 2: found \[5, 6\], expected \[5, 7\]; the engine is not"
     ):
@@ -57,26 +57,26 @@ def test_a_recorded_answer_that_does_not_end_is_cut(fake: Generator, tmp_path: P
     assert check.answer_ids == list(range(5, 21))
 
 
-def test_no_question_needs_no_engine(fake: Generator, tmp_path: Path) -> None:
+def test_without_prompts_no_engine_is_run(fake: Generator, tmp_path: Path) -> None:
     assert ask(fake, tmp_path / "none", []) == []
 
 
 @pytest.mark.parametrize(
-    ("words", "sentence"),
+    ("script", "sentence"),
     [
         ("crash", "exited with status 3: the model is not to my taste"),
-        ("die", "was killed by SIGKILL: it said nothing"),
+        ("die", "was killed by SIGKILL: no output"),
         ("few", "answered 1 of 2 prompts"),
     ],
 )
 def test_an_engine_that_cannot_be_run_says_why(
-    words: str, sentence: str, fake: Generator, tmp_path: Path
+    script: str, sentence: str, fake: Generator, tmp_path: Path
 ) -> None:
     with pytest.raises(BuildError, match=sentence):
-        ask(fake, model(tmp_path, words), [Question([1], 2), Question([1], 2)])
+        ask(fake, model(tmp_path, script), [Question([1], 2), Question([1], 2)])
 
 
-def test_an_engine_that_hangs_is_ended(fake: Generator, tmp_path: Path) -> None:
+def test_an_engine_that_hangs_is_stopped(fake: Generator, tmp_path: Path) -> None:
     with pytest.raises(BuildError, match=r"did not finish within 0\.2 s"):
         ask(replace(fake, deadline=0.2), model(tmp_path, "hang"), [Question([1], 2)])
 

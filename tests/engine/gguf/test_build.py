@@ -1,4 +1,4 @@
-"""A gguf engine: its files, what its manifest promises, and what is refused."""
+"""A gguf engine: its files, its manifest, and what is refused."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_a_checkpoint_that_is_read_only_can_be_built_and_its_engine_removed(
     assert os.access(tmp_path / "out" / "tokenizer.json", os.W_OK)
 
 
-def test_every_stage_says_what_came_of_it(make: Make, tmp_path: Path) -> None:
+def test_every_stage_has_a_summary(make: Make, tmp_path: Path) -> None:
     events: list[StageEvent] = []
 
     build_engine(gguf_build(job(make()), None), tmp_path / "out", events.append)
@@ -134,9 +134,9 @@ def test_every_stage_says_what_came_of_it(make: Make, tmp_path: Path) -> None:
 
 @pytest.fixture
 def counting(tmp_path: Path) -> Generator:
-    """Answers 5, 6, 7, ... whatever the model: the engine's own check has its own tests."""
+    """Answers 5, 6, 7, ... for any model: the engine's check has its own tests."""
     program = shutil.copy(FAKE, tmp_path)
-    (tmp_path / "generate.words").write_text("count 5")
+    (tmp_path / "generate.script").write_text("count 5")
     return Generator(Path(sys.executable), program, threads=1)
 
 
@@ -151,7 +151,7 @@ def test_answers_to_the_prompts_are_recorded(
     assert manifest.check[0].answer_ids == list(range(5, 21))
 
 
-def test_a_prompt_that_leaves_no_room_for_an_answer_is_not_asked(
+def test_a_prompt_that_fills_the_context_is_not_asked(
     make: Make, counting: Generator, tmp_path: Path
 ) -> None:
     small = Limits(1, 20, 16)
@@ -165,7 +165,7 @@ def test_a_prompt_that_leaves_no_room_for_an_answer_is_not_asked(
     assert [check.prompt_ids for check in manifest.check] == [[1]]
 
 
-def test_an_engine_that_answers_otherwise_is_not_made(
+def test_an_engine_with_different_answers_is_not_made(
     make: Make, counting: Generator, tmp_path: Path
 ) -> None:
     known = [Check([1], [5, 6]), Check([2], [9])]
@@ -193,7 +193,9 @@ def test_the_demo_engine_is_checked_by_the_catalogues_answers(tmp_path: Path) ->
 
 
 def test_more_than_the_models_context_is_refused(make: Make, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointUnsupported, match="max_seq_len is 8192, the model was made for"):
+    with pytest.raises(
+        CheckpointUnsupported, match="max_seq_len is 8192, but the model was made for"
+    ):
         build(job(make(), limits=Limits(1, 8192, 256)), tmp_path / "out")
 
 
@@ -237,6 +239,6 @@ def test_damage_found_late_leaves_nothing(make: Make, tmp_path: Path) -> None:
     assert not (tmp_path / "engines").exists()
 
 
-def test_an_output_nobody_may_write_to_is_named(make: Make) -> None:
+def test_an_unwritable_output_is_named(make: Make) -> None:
     with pytest.raises(BuildError, match="cannot be written to /proc/out: "):
         build(job(make()), Path("/proc/out"))

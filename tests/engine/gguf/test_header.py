@@ -1,4 +1,4 @@
-"""What is read from a GGUF's header is what a reader of others' sees, and damage is found."""
+"""Our reader of GGUF headers agrees with the gguf library's, and finds damage."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_file_with_more_than_its_tensors_is_refused(gguf: Path) -> None:
         read_header(gguf)
 
 
-def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_no_gguf_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EngineDamaged, match="No such file"):
         read_header(tmp_path / "model.gguf")
 
@@ -71,16 +71,16 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.gguf"
     path.write_bytes(b"PK\x03\x04" + bytes(1000))
 
-    with pytest.raises(EngineDamaged, match="begins with b'PK"):
+    with pytest.raises(EngineDamaged, match="starts with b'PK"):
         read_header(path)
 
 
-def test_whatever_is_flipped_the_header_is_read_or_refused(gguf: Path) -> None:
+def test_any_flipped_bit_leaves_a_header_that_is_read_or_refused(gguf: Path) -> None:
     end = read_header(gguf).tensors[0].start
     draw = random.Random(0)
     with gguf.open("r+b", buffering=0) as file:
         for _ in range(500):
-            # Many in the numbers at both ends of the header, some within the vocabulary.
+            # Most flips at both ends of the header, some within the vocabulary.
             starts = draw.choice([0, 0, end - 3000, draw.randrange(end - 3000)])
             place = starts + draw.randrange(3000 if starts else 200)
             (right,) = os.pread(file.fileno(), 1, place)

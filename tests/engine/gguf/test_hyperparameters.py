@@ -1,4 +1,4 @@
-"""config.json in the forms there are, and what in it llama.cpp would compute wrongly."""
+"""config.json in all its forms, and settings that llama.cpp would compute wrongly."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ def test_both_places_of_the_rotary_base_are_read(transformers: int, make: Make) 
     assert read(make(transformers=transformers)).rope.theta == 1000000.0
 
 
-def test_a_head_is_its_share_of_the_hidden_size_unless_said_otherwise(make: Make) -> None:
+def test_the_head_size_defaults_to_its_share_of_the_hidden_size(make: Make) -> None:
     assert read(without(make(hidden=192, heads=4), "head_dim")).head_dim == 48
 
 
-def test_every_head_has_its_own_keys_unless_said_otherwise(make: Make) -> None:
+def test_every_head_has_its_own_keys_by_default(make: Make) -> None:
     assert read(without(make(heads=4), "num_key_value_heads")).kv_heads == 4
 
 
-def test_an_integer_rotary_base_is_a_number_too(make: Make) -> None:
+def test_an_integer_rotary_base_is_accepted(make: Make) -> None:
     assert read(make(config={"rope_theta": 500000})).rope.theta == 500000.0
 
 
@@ -107,7 +107,9 @@ def test_experts_that_llama_cpp_mixes_differently_are_refused(
 
 
 def test_an_unknown_architecture_is_refused_with_the_known_ones(make: Make) -> None:
-    with pytest.raises(CheckpointUnsupported, match="MambaForCausalLM, the gguf kind runs Qwen3"):
+    with pytest.raises(
+        CheckpointUnsupported, match="MambaForCausalLM, but the gguf kind runs Qwen3"
+    ):
         read(make(config={"architectures": ["MambaForCausalLM"]}))
 
 

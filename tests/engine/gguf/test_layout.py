@@ -1,4 +1,4 @@
-"""Every tensor finds its place, and none is missing, left over or of another shape."""
+"""Every tensor gets its place; missing, unused and misshapen ones are refused."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def added(checkpoint: Checkpoint, name: str) -> Checkpoint:
     return replace(checkpoint, tensors={**checkpoint.tensors, name: extra})
 
 
-def test_quantized_matrices_stay_nvfp4_and_the_others_what_they_are(make: Make) -> None:
+def test_quantized_matrices_stay_nvfp4_and_others_keep_their_type(make: Make) -> None:
     tensors = laid_out(open_checkpoint(make()))
 
     assert tensors["blk.0.ffn_up.weight"].type is Type.NVFP4
@@ -59,7 +59,7 @@ def test_experts_become_one_tensor_and_their_router_stays_exact(make: Make) -> N
     assert tensors["blk.1.ffn_gate_inp.weight"].type is Type.F32
 
 
-def test_a_matrix_that_was_left_unquantized_is_kept_as_it_is(make: Make) -> None:
+def test_an_unquantized_matrix_is_kept_unchanged(make: Make) -> None:
     plain = open_checkpoint(make(weights="bf16")).tensors[f"{UP}.weight"]
     mixed = dropped(
         open_checkpoint(make()), f"{UP}.weight_scale", f"{UP}.weight_scale_2", f"{UP}.input_scale"
@@ -96,12 +96,16 @@ def test_a_missing_tensor_is_named(name: str, make: Make) -> None:
 
 
 def test_a_tensor_of_another_shape_is_named_with_both(make: Make) -> None:
-    with pytest.raises(CheckpointDamaged, match=r"has the shape \[7\], config.json calls for \[1"):
+    with pytest.raises(
+        CheckpointDamaged, match=r"has the shape \[7\], but config.json requires \[1"
+    ):
         laid_out(changed(open_checkpoint(make()), "model.norm.weight", shape=(7,)))
 
 
 def test_a_tensor_of_an_unknown_dtype_is_refused(make: Make) -> None:
-    with pytest.raises(CheckpointUnsupported, match="is F8_E5M2, the gguf kind takes NVFP4, BF16"):
+    with pytest.raises(
+        CheckpointUnsupported, match="is F8_E5M2, but the gguf kind takes NVFP4, BF16"
+    ):
         laid_out(changed(open_checkpoint(make()), "model.norm.weight", dtype="F8_E5M2"))
 
 
@@ -110,8 +114,10 @@ def test_scales_of_another_dtype_are_refused(make: Make) -> None:
         laid_out(changed(open_checkpoint(make()), f"{UP}.weight_scale", dtype="BF16"))
 
 
-def test_an_input_that_is_no_multiple_of_64_is_refused(make: Make) -> None:
-    with pytest.raises(CheckpointUnsupported, match=r"has 208 inputs, llama\.cpp's NVFP4 needs a"):
+def test_an_input_not_divisible_by_64_is_refused(make: Make) -> None:
+    with pytest.raises(
+        CheckpointUnsupported, match=r"has 208 inputs, but llama\.cpp's NVFP4 needs a"
+    ):
         laid_out(open_checkpoint(make(hidden=208)))
 
 
@@ -139,7 +145,7 @@ def test_a_tensor_without_a_place_is_refused(name: str, make: Make) -> None:
     "name",
     ["model.layers.0.self_attn.rotary_emb.inv_freq", "model.layers.0.self_attn.k_proj.k_scale"],
 )
-def test_what_llama_cpp_works_out_itself_is_left_out(name: str, make: Make) -> None:
+def test_tensors_that_llama_cpp_computes_itself_are_left_out(name: str, make: Make) -> None:
     assert laid_out(added(open_checkpoint(make()), name))
 
 
@@ -179,7 +185,7 @@ def test_llama_31_keeps_fast_turns_and_stretches_slow_ones() -> None:
 
 
 def test_llama_31_stretches_what_lies_between_by_its_share_of_both() -> None:
-    # Three turns in the old context, where 1 begins to be stretched less and 5 not at all.
+    # Three turns in the old context: between 1, stretched fully, and 5, not stretched.
     rope = Rope(
         1.0,
         "llama3",

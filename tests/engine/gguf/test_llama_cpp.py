@@ -1,4 +1,4 @@
-"""llama.cpp computes from our GGUFs what the checkpoints' authors meant, on the real library.
+"""The real llama.cpp computes the same from our GGUFs as the reference from the checkpoints.
 
 Random weights have no opinions: two numbers are sometimes so close that rounding decides. Of 16
 next tokens at least 13 agree when all is right, and at most 5 when only the scaling of positions
@@ -32,7 +32,7 @@ ENOUGH = 13
 
 
 def agreement(generator: Generator, gguf: Path, checkpoint: Path) -> int:
-    """How many of 16 random prompts llama.cpp and the reference continue alike."""
+    """How many of 16 random prompts llama.cpp and the reference continue identically."""
     random = np.random.default_rng(1)
     prompts = [random.integers(0, 2000, 40).tolist() for _ in range(16)]
     found = ask(generator, gguf, [Question(prompt, 1) for prompt in prompts])
@@ -75,7 +75,7 @@ def test_an_architecture_computes_what_its_definition_says(
 
 
 def without_input_scales(checkpoint: Path) -> Path:
-    """The checkpoint as an exporter writes it that leaves them out, and says so."""
+    """The checkpoint as written by an exporter that omits input scales and says so."""
     left = {
         name: (
             tensor.dtype,

@@ -1,4 +1,4 @@
-"""How text is split before it is merged: our names for it, held against llama.cpp's tokenizer."""
+"""Our pre-tokenizer names, compared with llama.cpp's tokenizer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from enginix.runtimes.runtime import Runtime
 
 PROGRAM = Path(__file__).with_name("llama_tokenize.py")
 
-# What the splits of real tokenizers differ in: digits, contractions, capitals, line ends, marks.
+# Where real tokenizers' splits differ: digits, contractions, capitals, line ends, marks.
 TEXTS = (
     "The quick brown fox didn't jump; it'll WALK, they'RE told. I'M here, we'd go.",
     "In 2026 there were 1234567 of 89 things, 3.14159 and 1,000,000: v1.2.3 (x86_64).",
@@ -47,7 +47,7 @@ TEXTS = (
 MARKS = "हिन्दी e\u0301a\u0300 नमस्ते"
 CORPUS = [text * 3 for text in TEXTS] + [" ".join(TEXTS), MARKS * 3]
 
-# Every name that the runtime's llama.cpp takes for byte-level BPE -> ours of the same kind. None:
+# Every byte-level BPE name of the runtime's llama.cpp -> our name for the same split. None:
 # no model of an architecture that we repack splits that way.
 ACCEPTED: dict[str, str | None] = {
     **dict.fromkeys(
@@ -83,14 +83,14 @@ ACCEPTED: dict[str, str | None] = {
         ),
         None,
     ),
-    # A Llama, whose letters are a list of ranges: without a copy of its tokenizer to hold it
-    # against, ours could be one character off, and silently never match.
+    # A Llama whose letters are a list of ranges: without a copy of its tokenizer to compare
+    # with, ours could be one character off and silently never match.
     "deepseek-llm": None,
 }
 
 
 def synthesize(steps: Sequence[str], ignores_merges: bool) -> Tokenizer:
-    """A tokenizer that splits by `steps` and has learned its merges from what it got."""
+    """A tokenizer that splits by `steps`, with merges trained on these texts."""
     tokenizer = Tokenizer(models.BPE(ignore_merges=ignores_merges))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -107,7 +107,7 @@ def synthesize(steps: Sequence[str], ignores_merges: bool) -> Tokenizer:
 
 
 def write_vocabulary(checkpoint: Path, tokenizer: Tokenizer, path: Path, name: str | None) -> None:
-    """A GGUF of the tokenizer alone; `name` replaces ours for its splits."""
+    """A GGUF of the tokenizer alone; `name` replaces our pre-tokenizer name."""
     tokenizer.save(str(checkpoint / "tokenizer.json"))
     vocabulary = read_vocabulary(open_checkpoint(checkpoint), 2048)
     writer = GGUFWriter(path, "llama")
@@ -218,7 +218,7 @@ PLAIN = byte_level(use_regex=False)
         (in_order(split({"Regex": QWEN2}, behavior="Removed", invert=True), PLAIN), "qwen2"),
     ],
 )
-def test_a_split_is_known_by_what_it_does(stated: dict[str, Any], name: str) -> None:
+def test_a_split_is_recognized_by_its_behaviour(stated: dict[str, Any], name: str) -> None:
     assert pre_tokenizer_name({"pre_tokenizer": stated, "model": {}}) == name
 
 
@@ -228,7 +228,7 @@ def test_a_split_is_known_by_what_it_does(stated: dict[str, Any], name: str) -> 
         None,
         {},
         byte_level(add_prefix_space=True),
-        # The library's own default puts a space in front.
+        # The library's default adds a space prefix.
         {"type": "ByteLevel"},
         in_order(byte_level(), DIGIT_BY_DIGIT),
         in_order({"type": "Digits", "individual_digits": False}, byte_level()),

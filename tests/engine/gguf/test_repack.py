@@ -1,4 +1,4 @@
-"""Values keep their place: ModelOpt's nibbles and scales in ggml's order."""
+"""Repacking keeps every value: ModelOpt's nibbles and scales in ggml's order."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_group_is_found_behind_the_scales_in_its_own_place() -> None:
 
 
 @given(rows=st.integers(1, 5), blocks=st.integers(1, 3), seed=st.integers(0, 2**32 - 1))
-def test_every_number_survives(rows: int, blocks: int, seed: int) -> None:
+def test_every_value_survives(rows: int, blocks: int, seed: int) -> None:
     random = np.random.default_rng(seed)
     weights = random.integers(0, 256, (rows, 32 * blocks), np.uint8)
     scales = random.integers(0, 0x7F, (rows, 4 * blocks), np.uint8)

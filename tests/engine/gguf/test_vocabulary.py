@@ -78,7 +78,7 @@ def test_the_end_of_an_answer_is_the_tokenizers_eos() -> None:
     assert not vocabulary.adds_bos
 
 
-def test_the_end_of_an_answer_is_the_models_where_the_tokenizer_names_none(make: Make) -> None:
+def test_the_end_token_is_the_models_if_the_tokenizer_has_none(make: Make) -> None:
     checkpoint = make(config={"eos_token_id": [7, 8]})
     (checkpoint / "special_tokens_map.json").unlink()
 
@@ -87,7 +87,7 @@ def test_the_end_of_an_answer_is_the_models_where_the_tokenizer_names_none(make:
     assert read(checkpoint).special["eos"] == 7
 
 
-def test_every_end_of_an_answer_that_a_gguf_has_room_for_is_in_it(make: Make) -> None:
+def test_every_end_token_that_a_gguf_can_hold_is_in_it(make: Make) -> None:
     checkpoint = make(config={"eos_token_id": [8, 7, 9, 10]})
     (checkpoint / "generation_config.json").unlink()
     (checkpoint / "special_tokens_map.json").unlink()
@@ -121,11 +121,11 @@ def test_the_way_to_split_text_is_named(name: str, split: str) -> None:
     assert read(DIRECTORY / name).split == split
 
 
-def test_another_way_to_split_text_is_told(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unknown_text_split_is_logged(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     checkpoint = with_json(make(), "tokenizer.json", pre_tokenizer={"type": "ByteLevel"})
 
     assert read(checkpoint).split == "default"
-    assert "splits text in a way of its own" in caplog.text
+    assert "splits text in a way for which" in caplog.text
 
 
 def test_merges_are_read_as_text_or_as_pairs(make: Make) -> None:
@@ -193,7 +193,7 @@ def test_a_tokenizer_of_another_algorithm_is_refused(make: Make) -> None:
     checkpoint = with_json(make(), "tokenizer.json", model={"type": "Unigram", "vocab": []})
 
     with pytest.raises(
-        CheckpointUnsupported, match="is of type 'Unigram', the gguf kind takes BPE"
+        CheckpointUnsupported, match="is of type 'Unigram', but the gguf kind takes BPE"
     ):
         read(checkpoint)
 
@@ -216,9 +216,7 @@ def test_a_tokenizer_of_another_algorithm_is_refused(make: Make) -> None:
         {"pre_tokenizer": {"type": "Split", "pattern": {"Regex": 7}, "behavior": "Isolated"}},
     ],
 )
-def test_a_tokenizer_that_is_laid_out_wrongly_is_refused(
-    change: dict[str, object], make: Make
-) -> None:
+def test_a_malformed_tokenizer_is_refused(change: dict[str, object], make: Make) -> None:
     with pytest.raises(CheckpointDamaged, match="is not laid out as the tokenizers library"):
         read(with_json(make(), "tokenizer.json", **change))
 

@@ -1,4 +1,4 @@
-"""A GGUF holds the checkpoint's numbers, the same bytes each time, in little memory."""
+"""A GGUF holds the checkpoint's values, is deterministic, and needs little memory to write."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ LAYER = {
 
 
 def expected_values(checkpoint: Path) -> dict[str, np.ndarray]:
-    """What llama.cpp must find, under its names, worked out from the checkpoint's numbers."""
+    """The tensors llama.cpp must find, by its names, computed from the checkpoint's values."""
     values = checkpoint_values(checkpoint)
     config = json.loads((checkpoint / "config.json").read_text())
     heads = {"q_proj": config["num_attention_heads"], "k_proj": config["num_key_value_heads"]}
@@ -108,7 +108,7 @@ def test_the_demo_checkpoint_is_repacked_exactly(write: Write) -> None:
 
 
 def test_shards_give_the_same_bytes_as_one_file(make: Make, write: Write) -> None:
-    # The tensors are drawn in one order, so the weights are the same however they are split.
+    # The tensors are drawn in one order, so sharding does not change the weights.
     one, many = make(architecture="qwen3moe"), make(architecture="qwen3moe", shards=4)
 
     assert len(list(many.glob("*.safetensors"))) == 4
@@ -126,7 +126,7 @@ def test_both_forms_of_config_give_the_same_bytes(
     assert write(old).read_bytes() == write(new).read_bytes()
 
 
-def test_where_a_checkpoint_lies_leaves_no_trace(make: Make, write: Write, tmp_path: Path) -> None:
+def test_the_checkpoints_path_leaves_no_trace(make: Make, write: Write, tmp_path: Path) -> None:
     checkpoint = make()
     elsewhere = shutil.copytree(checkpoint, tmp_path / "another-name")
 
@@ -193,7 +193,7 @@ def test_progress_ends_at_the_size_of_all_tensors(make: Make, tmp_path: Path) ->
     assert sum(sizes) == plan.size_bytes
 
 
-# ru_maxrss would count pytest too: exec hands its parent's peak on.
+# ru_maxrss would include pytest's peak, which exec inherits.
 WRITE_AND_MEASURE = """
 import sys
 from pathlib import Path
@@ -214,7 +214,7 @@ def test_memory_does_not_grow_with_the_checkpoint(tmp_path: Path) -> None:
             capture_output=True,
         )
         assert (tmp_path / "large.gguf").stat().st_size > 480_000_000
-        # The largest tensor is 67 MB: the promise is 300 MB above that, a few slabs are enough.
+        # The largest tensor is 67 MB; the limit is 300 MB above that, enough for a few slabs.
         assert int(done.stdout) < 150_000_000
     finally:
         # pytest keeps the directories of three runs.

@@ -1,4 +1,4 @@
-"""The numbers a checkpoint and a GGUF stand for, each decoded from its format's description alone.
+"""Decodes a checkpoint's and a GGUF's values, each from its format's description alone.
 
 Nothing of enginix is used here, so that it can be held against this.
 """

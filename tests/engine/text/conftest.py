@@ -1,4 +1,4 @@
-"""Checkpoints without tokenizer.json: each kind of vocabulary file, trained here in a moment."""
+"""Checkpoints without tokenizer.json, with each kind of vocabulary file, trained here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fakes.made_checkpoint import DEMO
 
 from enginix.engine.text.probes import PROBES
 
-# Text that is here anyway: code, prose, and every writing system of the probes.
+# Text from this repository: code, prose, and every writing system of the probes.
 LINES = [
     *(line for line in Path(__file__).read_text(encoding="utf-8").splitlines() if line.strip()),
     *(line for text in PROBES for line in text.splitlines() if line.strip()),
@@ -39,7 +39,7 @@ def sentencepiece_model(kind: str = "bpe", **options: Any) -> bytes:
         model_type=kind,
         vocab_size=options.pop("vocab_size", 800),
         hard_vocab_limit=False,
-        # Some characters are left to their bytes.
+        # Some characters fall back to bytes.
         character_coverage=0.98,
         minloglevel=2,
         **{**LIKE_LLAMA, **options},
@@ -53,7 +53,7 @@ def llama_model() -> bytes:
 
 
 def spelled_bytes() -> dict[str, bytes]:
-    """The demo's vocabulary as bytes, from the files of GPT-2's kind that lie beside it."""
+    """The demo's vocabulary as bytes, from its vocab.json and merges.txt."""
     vocabulary = json.loads((DEMO / "vocab.json").read_text(encoding="utf-8"))
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
@@ -65,7 +65,7 @@ def spelled_bytes() -> dict[str, bytes]:
 
 @pytest.fixture(scope="session")
 def ranks() -> bytes:
-    """tiktoken's file with the demo's tokens: their ranks are their ids."""
+    """A tiktoken file with the demo's tokens, whose ranks are their ids."""
     lines = (
         base64.b64encode(spelled) + b" %d" % rank
         for rank, spelled in enumerate(spelled_bytes().values())

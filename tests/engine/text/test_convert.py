@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001, letters that look like others are what is tested
-"""Vocabulary files become tokenizer.json; the original libraries say what that must do."""
+"""Vocabulary files become tokenizer.json, which must agree with the original libraries."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def ids(tokenizer: tokenizers.Tokenizer, text: str, *, whole: bool = False) -> l
 
 
 def random_texts(count: int) -> list[str]:
-    """Not the texts that the conversion itself looks at."""
+    """Texts that the conversion itself does not check."""
     numbers = random.Random(7)
     alphabet = "abcdefgh ABC 0123 .,-_\n\täöüßé你好世界Привет👋🏽\u200d\u0301"
     lengths = (numbers.randint(1, 60) for _ in range(count))
@@ -221,20 +221,20 @@ def test_tokens_of_the_configuration_are_added_with_their_ids(
     assert tokenizer.decode([size + 5, size + 9], keep=()) == "<call>"
 
 
-def test_it_is_made_to_the_same_bytes_each_time(tmp_path: Path, llama_model: bytes) -> None:
+def test_the_conversion_is_deterministic(tmp_path: Path, llama_model: bytes) -> None:
     directory = write(tmp_path, "LlamaTokenizer", tokenizer_model=llama_model)
     program = (
         "import sys; from pathlib import Path\n"
         "from enginix.engine.text.convert import convert_tokenizer\n"
         f"print(convert_tokenizer(Path({str(directory)!r})).text, end='')\n"
     )
-    # Another process has other hashes, and so another order of its sets.
+    # Another process has other hash seeds, and so another order of sets.
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stderr == ""
     assert done.stdout == convert_tokenizer(directory).text
 
 
-def test_a_changed_file_is_not_taken_for_the_one_before(tmp_path: Path, ranks: bytes) -> None:
+def test_a_changed_file_is_not_mistaken_for_the_previous_one(tmp_path: Path, ranks: bytes) -> None:
     directory = write(tmp_path, "QWenTokenizer", qwen_tiktoken=ranks)
     before = convert_tokenizer(directory).text
     write(tmp_path, qwen_tiktoken=ranks[: ranks.rindex(b"\n", 0, -1) + 1])
@@ -242,17 +242,15 @@ def test_a_changed_file_is_not_taken_for_the_one_before(tmp_path: Path, ranks: b
 
 
 @pytest.mark.parametrize("settings", [{}, {"tokenizer_class": "PreTrainedTokenizer"}])
-def test_a_class_no_converter_knows_is_one_sentence(
+def test_an_unknown_class_is_one_sentence(
     tmp_path: Path, llama_model: bytes, settings: dict[str, object]
 ) -> None:
     directory = write(tmp_path, tokenizer_model=llama_model, tokenizer_config_json=dict(settings))
-    with pytest.raises(CheckpointUnsupported, match="is not among those enginix converts"):
+    with pytest.raises(CheckpointUnsupported, match="is not one that enginix converts"):
         convert_tokenizer(directory)
 
 
-def test_a_class_of_remote_code_that_nobody_wrote_down_is_one_sentence(
-    tmp_path: Path, ranks: bytes
-) -> None:
+def test_an_unknown_class_of_remote_code_is_one_sentence(tmp_path: Path, ranks: bytes) -> None:
     settings = {"auto_map": {"AutoTokenizer": ["tokenization_kimi.TikTokenTokenizer", None]}}
     directory = write(
         tmp_path,
@@ -272,8 +270,8 @@ def test_a_file_of_another_kind_than_the_class_reads_is_refused(
         convert_tokenizer(directory)
 
 
-def test_characters_that_the_library_maps_in_another_way_are_found_out(tmp_path: Path) -> None:
-    # Korean letters in their parts: the tokenizers library maps them one by one.
+def test_characters_that_the_library_maps_differently_are_detected(tmp_path: Path) -> None:
+    # Decomposed Korean letters: the tokenizers library maps them one by one.
     data = sentencepiece_model("bpe", normalization_rule_name="nmt_nfkc")
     directory = write(tmp_path, "LlamaTokenizer", tokenizer_model=data)
     with pytest.raises(CheckpointUnsupported, match="cannot be converted to"):
@@ -289,7 +287,7 @@ def test_a_model_of_words_is_refused(tmp_path: Path, kind: str) -> None:
 
 
 def test_without_any_vocabulary_there_is_no_tokenizer(tmp_path: Path) -> None:
-    with pytest.raises(NotACheckpoint, match=r"holds no tokenizer\.json, nor what one is made"):
+    with pytest.raises(NotACheckpoint, match=r"holds no tokenizer\.json, nor a file to make one"):
         convert_tokenizer(write(tmp_path, "LlamaTokenizer"))
 
 
@@ -361,7 +359,7 @@ def test_a_tokenizer_that_disagrees_with_its_original_is_refused(
     tmp_path: Path, llama_model: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     directory = write(tmp_path, "LlamaTokenizer", tokenizer_model=llama_model)
-    # A converter with a fault: it knows the pieces, and lost one of their merges.
+    # A faulty converter: it has the pieces, but lost one of their merges.
     from enginix.engine.text import libraries
 
     whole = libraries.merges_of

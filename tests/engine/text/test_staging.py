@@ -1,4 +1,4 @@
-"""What ends an answer and how a model samples reaches the engine, whichever file says it."""
+"""End tokens and sampling defaults reach the engine, whichever file states them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def checkpoint(directory: Path, own: Any = None, config: Any = None) -> Path:
     return directory
 
 
-def test_a_file_that_says_all_reaches_the_engine_byte_for_byte(tmp_path: Path) -> None:
+def test_a_complete_generation_config_is_copied_byte_for_byte(tmp_path: Path) -> None:
     text = '{ "eos_token_id" : 7, "pad_token_id": null }'
     (tmp_path / OWN).write_text(text)
     (tmp_path / CONFIG).write_text(json.dumps({"eos_token_id": 8}))
@@ -34,5 +34,5 @@ def test_what_is_completed_is_the_engines_own_file(tmp_path: Path, own: Any) -> 
     assert json.loads(made) == {**(own or {}), "eos_token_id": [7, 8]}
 
 
-def test_where_nothing_is_known_there_is_no_file(tmp_path: Path) -> None:
+def test_without_any_values_there_is_no_file(tmp_path: Path) -> None:
     assert generation_config_bytes(checkpoint(tmp_path, config={"hidden_size": 1})) is None

@@ -20,13 +20,13 @@ from enginix.engine.trtllm.command import BuildSpec
 from enginix.engine.trtllm.conversion import BuildPaths, convert_ranks
 from enginix.engine.trtllm.plan import Options, read_plan
 from enginix.engine.trtllm.rank_tensors import least_bytes_of
-from enginix.engine.trtllm.stage_cache import open_work
+from enginix.engine.trtllm.stage_cache import open_stage_cache
 from enginix.engine.trtllm.watchdog import Outcome, Patience
 from enginix.manifest import Limits, Manifest, Quantization
 
 LIMITS = Limits(max_batch_size=4, max_seq_len=1024, max_num_tokens=2048)
 NVFP4 = Quantization("NVFP4", "FP8", 16)
-# Long enough for two busy cores; no test waits for it.
+# Enough on two busy cores; no test waits this long.
 PATIENCE = Patience(silence=60, deadline=120)
 
 
@@ -41,7 +41,7 @@ def job_of(checkpoint: Path, ranks: int) -> Job:
 
 @dataclass
 class Report:
-    """How much was held against ModelOpt's recording, said at the end of the run."""
+    """How much was compared with ModelOpt's recording, printed at the end of the run."""
 
     tensors: int = 0
     bytes_equal: int = 0
@@ -71,7 +71,7 @@ def pytest_terminal_summary(
 
 @dataclass
 class Bench:
-    """Builds whole engines in a directory of its own, and remembers what the stages said."""
+    """Builds complete engines in its own directory and records the stages' events."""
 
     directory: Path
     python: Path
@@ -141,14 +141,14 @@ def convert(tmp_path_factory: pytest.TempPathFactory, python: Path) -> Callable[
 
     def converted(checkpoint: Path, ranks: int) -> Path:
         if (checkpoint, ranks) not in made:
-            place = BuildPaths(python, surroundings(), tmp_path_factory.mktemp("conversion"))
-            with open_work(place.directory) as kept:
-                plan = read_plan(job_of(checkpoint, ranks), Options(), kept)
-                kept.begin("rank-checkpoint")
+            paths = BuildPaths(python, surroundings(), tmp_path_factory.mktemp("conversion"))
+            with open_stage_cache(paths.directory) as cache:
+                plan = read_plan(job_of(checkpoint, ranks), Options(), cache)
+                cache.begin("rank-checkpoint")
                 asyncio.run(
-                    convert_ranks(plan.conversion(), place, PATIENCE, None, lambda done: None)
+                    convert_ranks(plan.conversion(), paths, PATIENCE, None, lambda done: None)
                 )
-            made[checkpoint, ranks] = place.rank_checkpoint
+            made[checkpoint, ranks] = paths.rank_checkpoint
         return made[checkpoint, ranks]
 
     return converted
@@ -169,13 +169,13 @@ def run_build(
         **standin: str,
     ) -> Outcome:
         rank_checkpoint = convert(checkpoint, ranks)
-        place = BuildPaths(program, surroundings(**standin), tmp_path)
+        paths = BuildPaths(program, surroundings(**standin), tmp_path)
         (tmp_path / "logs").mkdir(exist_ok=True)
         spec = BuildSpec(
             rank_checkpoint, tmp_path / "engine", LIMITS, ranks, NVFP4, launcher=launcher
         )
         least = least_bytes_of(rank_checkpoint / "rank0.safetensors", tied=False)
-        building = TrtllmBuild(spec, place, least, patience)
+        building = TrtllmBuild(spec, paths, least, patience)
         return asyncio.run(build_ranks(building, lambda done: None, lambda text: None))
 
     return run

@@ -1,4 +1,4 @@
-"""An independent reading of what a rank checkpoint must hold: by hand, from the checkpoint."""
+"""An independent computation of a rank checkpoint's tensors from the checkpoint."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def columns_of(data: Bytes, rank: int, ranks: int) -> Bytes:
 
 
 def interleaved(scales: Bytes) -> Bytes:
-    """Byte by byte, by the formula of cuBLAS' documentation."""
+    """Byte by byte, by the formula in cuBLAS' documentation."""
     rows, columns, _ = scales.shape
     flat = np.zeros(rows * columns, np.uint8)
     for row in range(rows):

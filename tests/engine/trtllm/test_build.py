@@ -1,4 +1,4 @@
-"""A build goes on where it died, puts an engine in its place whole, and else changes nothing."""
+"""A build resumes where it failed, and puts a complete engine in place or changes nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from enginix.engine.stages import StageFinished
 from enginix.engine.trtllm.build import BuildContext, tensorrt_llm_build
 from enginix.engine.trtllm.command import MARK
 from enginix.engine.trtllm.plan import Options
-from enginix.engine.trtllm.stage_cache import discard, open_work
+from enginix.engine.trtllm.stage_cache import discard, open_stage_cache
 from enginix.errors import (
     BuildCrashed,
     BuildError,
@@ -58,7 +58,7 @@ def test_the_config_json_is_the_engines_and_never_the_checkpoints(bench: Bench) 
     assert set(config) == {"version", "pretrained_config", "build_config"}
 
 
-def test_the_manifest_says_what_was_asked_for_and_what_it_was_built_with(bench: Bench) -> None:
+def test_the_manifest_records_the_options_and_the_versions(bench: Bench) -> None:
     manifest = bench.build(ranks=2)
     assert manifest.kind == "tensorrt-llm"
     assert manifest.parallelism == Parallelism(tp=2, pp=1, world_size=2)
@@ -74,7 +74,7 @@ def test_the_same_checkpoint_gives_the_same_manifest(bench: Bench, tmp_path: Pat
     assert other.build(ranks=1) == first
 
 
-def test_every_stage_says_what_came_of_it(bench: Bench) -> None:
+def test_every_stage_has_a_summary(bench: Bench) -> None:
     bench.build(ranks=2)
     finished = [each.name for each in bench.events if isinstance(each, StageFinished)]
     assert finished[:5] == STAGES
@@ -82,7 +82,7 @@ def test_every_stage_says_what_came_of_it(bench: Bench) -> None:
     assert bench.summary("verify").startswith("Qwen3ForCausalLM, NVFP4, FP8 KV cache, 2 ranks")
 
 
-def test_a_plain_model_is_built_in_the_type_that_is_asked_for(
+def test_an_unquantized_model_is_built_in_the_requested_type(
     bench: Bench, plain_checkpoint: Path
 ) -> None:
     manifest = bench.build(ranks=1, checkpoint=plain_checkpoint, dtype="float16")
@@ -91,7 +91,7 @@ def test_a_plain_model_is_built_in_the_type_that_is_asked_for(
     assert config["dtype"] == "float16"
 
 
-def test_a_failed_build_goes_on_with_the_stage_it_failed_in(bench: Bench) -> None:
+def test_a_failed_build_resumes_at_the_stage_that_failed(bench: Bench) -> None:
     with pytest.raises(BuildCrashed):
         bench.build(environment=surroundings(mode="crash"))
     assert not bench.out.exists()
@@ -106,13 +106,13 @@ def test_finished_engines_are_kept_too(bench: Bench) -> None:
     assert bench.summary("convert") == bench.summary("build") == KEPT
 
 
-def test_another_number_of_ranks_begins_anew(bench: Bench) -> None:
+def test_another_number_of_ranks_starts_over(bench: Bench) -> None:
     bench.build(ranks=1)
     bench.build(ranks=2, replace_it=True)
     assert KEPT not in (bench.summary("convert"), bench.summary("build"))
 
 
-def test_a_kept_file_that_was_truncated_is_made_again(bench: Bench) -> None:
+def test_a_truncated_cached_file_is_remade(bench: Bench) -> None:
     bench.build(ranks=1)
     rank_file = bench.work / "rank-checkpoint" / "rank0.safetensors"
     rank_file.write_bytes(rank_file.read_bytes()[:-1])
@@ -148,14 +148,14 @@ def test_a_build_that_is_killed_leaves_nothing_but_its_finished_stages(
     bench.build()
     assert [stage for stage in STAGES if bench.summary(stage) == KEPT] == kept
     check_files(bench.out, read_manifest(bench.out))
-    # Also what the killed build had started and could not end any more.
+    # Nor processes that the killed build could no longer stop.
     assert not marked(MARK, f"{bench.work}:build")
     assert not {path.name for path in bench.directory.iterdir()} - {"engine", "work"}
     assert not (bench.work / "rank-checkpoint-stripped").exists()
 
 
 async def end_when(bench: Bench, standin: dict[str, str], appears: Path, number: int) -> None:
-    """Build in a process of its own, and send that a signal as soon as a file is there."""
+    """Build in a child process, and send it a signal as soon as a file exists."""
     paths = (TESTS, bench.directory, bench.python, bench.checkpoint)
     argv = [sys.executable, "-c", BUILD, *map(str, paths)]
     async with started(argv, env=surroundings(**standin)) as child:
@@ -167,8 +167,8 @@ async def end_when(bench: Bench, standin: dict[str, str], appears: Path, number:
 
 
 def test_a_build_that_is_interrupted_leaves_nothing_running(bench: Bench) -> None:
-    begun = bench.work / "engine" / "rank0.engine"
-    asyncio.run(end_when(bench, {"mode": "hang-halfway"}, begun, signal.SIGINT))
+    unfinished = bench.work / "engine" / "rank0.engine"
+    asyncio.run(end_when(bench, {"mode": "hang-halfway"}, unfinished, signal.SIGINT))
     assert not marked(MARK, f"{bench.work}:build")
     assert {path.name for path in bench.directory.iterdir()} == {"work"}
 
@@ -181,7 +181,7 @@ def test_an_output_that_exists_is_not_touched(bench: Bench) -> None:
     assert [path.name for path in bench.out.iterdir()] == ["thesis.txt"]
 
 
-def test_an_engine_is_replaced_only_by_a_whole_one(bench: Bench) -> None:
+def test_an_engine_is_replaced_only_by_a_complete_one(bench: Bench) -> None:
     bench.build(ranks=1)
     before = (bench.out / "manifest.json").read_bytes()
     with pytest.raises(BuildError):
@@ -191,7 +191,7 @@ def test_an_engine_is_replaced_only_by_a_whole_one(bench: Bench) -> None:
 
 
 def test_two_builds_do_not_share_a_work_directory(bench: Bench) -> None:
-    with open_work(bench.work), pytest.raises(BuildError, match="another build works in"):
+    with open_stage_cache(bench.work), pytest.raises(BuildError, match="another build works in"):
         bench.build()
 
 

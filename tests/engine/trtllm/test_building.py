@@ -1,4 +1,4 @@
-"""A build is judged by the files it leaves; every way to fail has its own words."""
+"""A build is judged by the files it leaves; every failure has its own message."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from enginix.process import find_program
 
 RunBuild = Callable[..., Outcome]
 
-# The bar: from the moment the engine is complete to the moment the command has returned.
+# The limit between the completion of the engine and the return of the command.
 SECONDS_TO_RETURN = 3.0
 
 needs_mpirun = pytest.mark.skipif(
@@ -60,7 +60,7 @@ def test_the_timing_cache_stays_in_the_work_directory(run_build: RunBuild, tmp_p
     assert (tmp_path / "model.cache").exists()
 
 
-def test_an_engine_that_is_done_returns_within_three_seconds_though_its_builder_stays(
+def test_a_complete_engine_returns_within_three_seconds_although_its_builder_stays(
     run_build: RunBuild, tmp_path: Path
 ) -> None:
     seconds = []
@@ -81,33 +81,41 @@ def test_the_same_holds_under_open_mpi(run_build: RunBuild, tmp_path: Path) -> N
 
 
 @needs_mpirun
-def test_a_build_that_goes_well_under_open_mpi_is_not_disturbed(run_build: RunBuild) -> None:
+def test_a_successful_build_under_open_mpi_is_not_disturbed(run_build: RunBuild) -> None:
     assert run_build(launcher=MPIRUN).returncode == 0
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_a_build_that_falls_silent_is_ended(
-    run_build: RunBuild, tmp_path: Path, ranks: int
-) -> None:
+def test_a_silent_build_is_stopped(run_build: RunBuild, tmp_path: Path, ranks: int) -> None:
     with pytest.raises(BuildStalled, match=r"for 2 s and was ended.*build\.log"):
         run_build(mode="hang-halfway", ranks=ranks, patience=replace(PATIENCE, silence=2))
     assert is_alone(tmp_path)
 
 
-def test_a_build_that_is_only_slow_is_left_alone(run_build: RunBuild) -> None:
-    # It takes longer than that, and grows all the while.
+def test_a_slow_build_is_left_alone(run_build: RunBuild) -> None:
+    # It takes longer than the limit, but its files keep growing.
     patience = replace(PATIENCE, silence=4)
     assert run_build(mode="grow-slowly", pause="1.2", ranks=1, patience=patience).returncode == 0
 
 
 @pytest.mark.parametrize(
-    ("mode", "ranks", "error", "words"),
+    ("mode", "ranks", "error", "message"),
     [
         ("crash", 1, BuildCrashed, r"exited with status 1: RuntimeError: .*any implementation"),
         ("crash", 2, BuildCrashed, r"exited with status 1: RuntimeError: .*any implementation"),
-        ("forget-rank", 2, BuildIncomplete, r"ended, but rank1\.engine is not there"),
-        ("truncate-rank", 1, BuildIncomplete, r"rank0\.engine has \d+ bytes, its weights alone"),
-        ("truncate-rank", 2, BuildIncomplete, r"rank1\.engine has \d+ bytes, its weights alone"),
+        ("forget-rank", 2, BuildIncomplete, r"ended, but rank1\.engine is missing"),
+        (
+            "truncate-rank",
+            1,
+            BuildIncomplete,
+            r"rank0\.engine has \d+ bytes, but its weights alone",
+        ),
+        (
+            "truncate-rank",
+            2,
+            BuildIncomplete,
+            r"rank1\.engine has \d+ bytes, but its weights alone",
+        ),
         ("kill-self", 1, OutOfMemory, r"needs about 4\.0 GB, this machine has [\d.]+ GB"),
         ("kill-worker", 2, OutOfMemory, r"needs about 8\.0 GB, this machine has [\d.]+ GB"),
         ("fill-disk", 1, DiskFull, r"no space left in .*choose another disk with --work-dir"),
@@ -116,16 +124,16 @@ def test_a_build_that_is_only_slow_is_left_alone(run_build: RunBuild) -> None:
         ("no-driver", 1, NoGpu, r"libcuda\.so\.1"),
     ],
 )
-def test_every_failure_has_its_own_words(
-    run_build: RunBuild, tmp_path: Path, mode: str, ranks: int, error: type[Exception], words: str
+def test_every_failure_has_its_own_message(
+    run_build: RunBuild, tmp_path: Path, mode: str, ranks: int, error: type[Exception], message: str
 ) -> None:
-    with pytest.raises(error, match=words):
+    with pytest.raises(error, match=message):
         run_build(mode=mode, ranks=ranks)
     assert is_alone(tmp_path)
     assert (tmp_path / "logs" / "build.log").stat().st_size
 
 
-def test_a_machine_without_a_gpu_is_told_so(run_build: RunBuild) -> None:
+def test_a_machine_without_a_gpu_is_reported(run_build: RunBuild) -> None:
     with pytest.raises(NoGpu, match=r"or choose the gguf kind"):
         run_build(gpus="0")
 
@@ -133,23 +141,23 @@ def test_a_machine_without_a_gpu_is_told_so(run_build: RunBuild) -> None:
 def test_a_crash_after_everything_was_written_is_no_failure(
     run_build: RunBuild, tmp_path: Path, python: Path
 ) -> None:
-    # MPI has been seen to abort while it leaves.
+    # MPI is known to abort at exit.
     wrapper = tmp_path / "python"
     wrapper.write_text(f'#!/bin/sh\n{python} "$@"\nexit 134\n')
     wrapper.chmod(0o755)
     assert run_build(ranks=1, program=wrapper).returncode == 134
 
 
-def test_engines_of_a_build_before_do_not_count(run_build: RunBuild, tmp_path: Path) -> None:
+def test_engines_of_an_earlier_build_do_not_count(run_build: RunBuild, tmp_path: Path) -> None:
     run_build(ranks=2)
-    with pytest.raises(BuildIncomplete, match=r"rank1\.engine is not there"):
+    with pytest.raises(BuildIncomplete, match=r"rank1\.engine is missing"):
         run_build(ranks=2, mode="forget-rank")
 
 
-def test_a_status_of_success_is_not_believed_without_config_json(tmp_path: Path) -> None:
+def test_exit_status_0_without_config_json_is_a_failure(tmp_path: Path) -> None:
     (tmp_path / "rank0.engine").write_bytes(bytes(100))
     engines, config = [tmp_path / "rank0.engine"], tmp_path / "config.json"
-    assert missing(engines, config, 100) == "config.json is not there"
+    assert missing(engines, config, 100) == "config.json is missing"
     config.write_text('{"model_type": "qwen3"}')
     assert missing(engines, config, 100) == "config.json has no version"
     config.write_text('{"version": "1", "pretrained_config": {}, "build_config": {}}')

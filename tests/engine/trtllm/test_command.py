@@ -1,4 +1,4 @@
-"""The build's command line has today's options, and the environment what TensorRT-LLM needs."""
+"""The build command has current options, and the environment that TensorRT-LLM needs."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ SPEC = BuildSpec(
 
 
 def options(spec: BuildSpec) -> dict[str, str]:
-    words = build_command(Path("python"), spec)
-    start = words.index("tensorrt_llm.commands.build") + 1
-    return dict(zip(words[start::2], words[start + 1 :: 2], strict=True))
+    argv = build_command(Path("python"), spec)
+    start = argv.index("tensorrt_llm.commands.build") + 1
+    return dict(zip(argv[start::2], argv[start + 1 :: 2], strict=True))
 
 
 def test_the_limits_and_the_ranks_are_in_the_command() -> None:
@@ -35,8 +35,8 @@ def test_the_limits_and_the_ranks_are_in_the_command() -> None:
 
 
 def test_every_option_is_known_to_trtllm_build() -> None:
-    words = build_command(Path("python"), SPEC)
-    args = parse_arguments().parse_args(words[3:])
+    argv = build_command(Path("python"), SPEC)
+    args = parse_arguments().parse_args(argv[3:])
     assert args.checkpoint_dir == "/data/ranks"
     assert args.kv_cache_type == "PAGED"
 
@@ -69,8 +69,8 @@ def test_there_are_never_more_workers_than_ranks() -> None:
 
 
 def test_a_launcher_comes_first() -> None:
-    words = build_command(Path("python"), replace(SPEC, launcher=("mpirun", "-n", "1")))
-    assert words[:4] == ["mpirun", "-n", "1", "python"]
+    argv = build_command(Path("python"), replace(SPEC, launcher=("mpirun", "-n", "1")))
+    assert argv[:4] == ["mpirun", "-n", "1", "python"]
 
 
 def test_the_old_converter_cannot_be_selected_by_accident() -> None:

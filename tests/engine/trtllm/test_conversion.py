@@ -1,4 +1,4 @@
-"""A rank checkpoint holds the checkpoint's own numbers; what it lacks is found before a build."""
+"""A rank checkpoint holds the checkpoint's values; errors are found before a build."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ def test_every_rank_holds_its_part_of_every_tensor(
 
 @pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])
 @pytest.mark.parametrize("algo", ["NVFP4", "FP8", None])
-def test_what_is_promised_is_what_comes_out(
+def test_the_rank_checkpoint_has_the_planned_tensors(
     tmp_path: Path, convert: Convert, family: str, algo: str | None
 ) -> None:
     made = write_checkpoint(tmp_path / "c", Shape(family=family, layers=1), algo=algo)
-    # Compares every tensor on the way.
+    # The conversion compares every tensor.
     assert (convert(made, 2) / "rank1.safetensors").exists()
 
 
@@ -86,7 +86,7 @@ def promised(checkpoint: Path, ranks: int) -> dict[str, RankTensor]:
 def test_weights_padded_for_want_of_a_quant_config_are_refused(
     bench: Bench, checkpoint: Path, tmp_path: Path
 ) -> None:
-    # What a converter does that is not told of the quantization: it succeeds.
+    # A converter that does not know of the quantization succeeds.
     plain = shutil.copytree(checkpoint, tmp_path / "plain")
     (plain / "hf_quant_config.json").unlink()
     program = (
@@ -94,9 +94,11 @@ def test_weights_padded_for_want_of_a_quant_config_are_refused(
         "import sys\n"
         "MODEL_MAP['Qwen3ForCausalLM'].from_hugging_face(sys.argv[1]).save_checkpoint(sys.argv[2])"
     )
-    said = run([str(bench.python), "-c", program, str(plain), str(tmp_path)])
-    assert "is going to be padded by" in said
-    expected = r"rank0\.safetensors lacks 54 tensors, the first is transformer\.layers\.0\.attent"
+    output = run([str(bench.python), "-c", program, str(plain), str(tmp_path)])
+    assert "is going to be padded by" in output
+    expected = (
+        r"rank0\.safetensors has 54 missing tensors, the first is transformer\.layers\.0\.attent"
+    )
     with pytest.raises(ConversionWrong, match=expected):
         check_rank_file(tmp_path / "rank0.safetensors", promised(checkpoint, 1))
 
@@ -107,7 +109,7 @@ def test_a_tensor_of_another_shape_is_named_with_both_shapes(
     two_ranks = convert(checkpoint, 2) / "rank0.safetensors"
     with pytest.raises(
         ConversionWrong,
-        match=r"is U8 \[512, 128\], the checkpoint promises U8 \[256, 128\]; TensorRT-LLM padded",
+        match=r"is U8 \[512, 128\], expected U8 \[256, 128\]; TensorRT-LLM padded",
     ):
         check_rank_file(two_ranks, promised(checkpoint, 4))
 
@@ -117,17 +119,17 @@ def test_a_truncated_rank_file_is_refused(
 ) -> None:
     whole = (convert(checkpoint, 1) / "rank0.safetensors").read_bytes()
     (tmp_path / "rank0.safetensors").write_bytes(whole[:-100])
-    with pytest.raises(ConversionWrong, match=r"no whole rank file.*is truncated"):
+    with pytest.raises(ConversionWrong, match=r"no complete rank file.*is truncated"):
         check_rank_file(tmp_path / "rank0.safetensors", promised(checkpoint, 1))
 
 
 @pytest.mark.parametrize(
-    ("standin", "error", "words"),
+    ("standin", "error", "message"),
     [
         (
             {"mode": "forget-tensor"},
             ConversionWrong,
-            "lacks 1 tensors, the first is lm_head.weight",
+            "has 1 missing tensors, the first is lm_head.weight",
         ),
         ({"mode": "lose-quantization"}, ConversionWrong, "quant_algo = None, expected 'NVFP4'"),
         ({"mode": "kill-conversion"}, OutOfMemory, r"killed \(SIGKILL\).*needs about 3\.\d GB"),
@@ -136,9 +138,9 @@ def test_a_truncated_rank_file_is_refused(
     ],
 )
 def test_a_conversion_that_fails_says_why_and_leaves_no_engine(
-    bench: Bench, standin: dict[str, str], error: type[Exception], words: str
+    bench: Bench, standin: dict[str, str], error: type[Exception], message: str
 ) -> None:
-    with pytest.raises(error, match=words):
+    with pytest.raises(error, match=message):
         bench.build(environment=surroundings(**standin))
     assert not bench.out.exists()
 
@@ -149,7 +151,7 @@ def test_a_python_without_tensorrt_llm_is_a_missing_runtime(bench: Bench) -> Non
         bench.build()
 
 
-def test_a_model_the_converter_does_not_know_ends_in_its_own_words(
+def test_an_unknown_model_ends_with_the_converters_own_message(
     bench: Bench, plain_checkpoint: Path, tmp_path: Path
 ) -> None:
     strange = shutil.copytree(plain_checkpoint, tmp_path / "strange")
@@ -166,7 +168,7 @@ def test_a_rope_base_that_transformers_overlooked_is_found(
     config = json.loads((newer / "config.json").read_text())
     config["rope_parameters"] = {"rope_theta": config.pop("rope_theta")}
     (newer / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ConversionWrong, match=r"rotary_base = 10000.0.*which says 1000000.0"):
+    with pytest.raises(ConversionWrong, match=r"rotary_base = 10000.0.*which states 1000000.0"):
         bench.build(checkpoint=newer)
 
 

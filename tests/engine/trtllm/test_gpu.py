@@ -1,4 +1,4 @@
-"""Which GPU an engine is for: the one that builds it, and only the one that was asked for."""
+"""An engine is for the GPU that builds it, which must be the requested one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from enginix.engine.trtllm.build import BuildContext, convert_checkpoint
 from enginix.engine.trtllm.plan import Options
 from enginix.errors import BuildError
 
-# What the report asks of torch: the stand-in for TensorRT-LLM has none.
+# The part of torch that the version report uses; the stand-in for TensorRT-LLM has none.
 TORCH = """
 from types import SimpleNamespace
 cuda = SimpleNamespace(
@@ -47,7 +47,7 @@ def rank_checkpoint(bench: Bench, python: Path, out: Path) -> Path:
     return out
 
 
-def test_an_engine_is_of_the_gpu_that_built_it_not_of_the_one_that_converted(
+def test_an_engine_belongs_to_the_gpu_that_built_it_not_the_one_that_converted(
     bench: Bench, tmp_path: Path
 ) -> None:
     hopper = with_gpu(tmp_path, "H100", (9, 0))
@@ -58,15 +58,15 @@ def test_an_engine_is_of_the_gpu_that_built_it_not_of_the_one_that_converted(
     assert manifest.built_with.gpu_name == "RTX-6000"
 
 
-def test_another_gpu_than_the_one_asked_for_is_refused_before_the_build(
+def test_a_gpu_other_than_the_requested_one_is_refused_before_the_build(
     bench: Bench, tmp_path: Path
 ) -> None:
     bench.python = with_gpu(tmp_path, "H100", (9, 0))
-    with pytest.raises(BuildError, match=r"has compute capability 9\.0, .* asked for 12\.0"):
+    with pytest.raises(BuildError, match=r"has compute capability 9\.0, but --gpu is 12\.0"):
         bench.build(gpu="12.0")
     assert not bench.out.exists()
 
 
-def test_the_gpu_that_was_asked_for_builds(bench: Bench, tmp_path: Path) -> None:
+def test_the_requested_gpu_builds(bench: Bench, tmp_path: Path) -> None:
     bench.python = with_gpu(tmp_path, "RTX-6000", (12, 0))
     assert bench.build(gpu="12.0").built_with.compute_capability == "12.0"

@@ -1,4 +1,4 @@
-"""TensorRT-LLM's log becomes events, whatever the pieces it arrives in."""
+"""TensorRT-LLM's log becomes events, however it is cut into chunks."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def read(text: str, size: int = 10_000) -> list[LogEvent]:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 80, 10_000])
-def test_a_log_means_the_same_in_pieces_of_any_size(size: int) -> None:
+def test_a_log_gives_the_same_events_in_chunks_of_any_size(size: int) -> None:
     assert read(LOG, size) == EVENTS
 
 
-def test_an_error_is_known_by_its_level() -> None:
+def test_an_error_is_recognized_by_its_level() -> None:
     assert read("[03/12/2026-10:21:08] [TRT] [E] Error Code 10: no tactic\n") == [
         Failed("Error Code 10: no tactic")
     ]
@@ -65,7 +65,7 @@ def test_the_pool_that_lost_a_worker_is_an_error() -> None:
     assert read(line) == [Failed(line)]
 
 
-def test_that_the_build_failed_does_not_hide_why() -> None:
+def test_the_summary_of_a_failure_does_not_hide_its_cause() -> None:
     text = (
         "OSError: [Errno 28] No space left on device\n"
         "AssertionError: Engine building failed, please check error log.\n"

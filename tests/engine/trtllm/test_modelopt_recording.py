@@ -1,4 +1,4 @@
-"""Our rank files hold, byte for byte, what NVIDIA's own converter makes of the same checkpoints.
+"""Our rank files equal, byte for byte, those of NVIDIA's own converter for the same checkpoints.
 
 `tests/recordings/modelopt/` is made by tools/modelopt/record.py, with the real ModelOpt.
 """
@@ -103,7 +103,7 @@ def test_the_recording_covers_what_it_promises() -> None:
     assert {ranks for _, ranks in CASES} == {1, 2, 4}
 
 
-def test_a_single_other_bit_is_found(convert: Convert) -> None:
+def test_a_single_flipped_bit_is_found(convert: Convert) -> None:
     ours = read(convert(RECORDING / "llama", 2) / "rank1.safetensors")
     name = "transformer.layers.1.mlp.proj.weight"
     theirs = parse(FAMILIES["llama"]["2"][1][name])

@@ -69,12 +69,12 @@ def test_half_quantized_attention_is_refused(checkpoint: Path, tmp_path: Path) -
         config_of(broken)
 
 
-def test_packed_weights_without_a_word_about_them_are_refused(
+def test_packed_weights_without_a_stated_quantization_are_refused(
     checkpoint: Path, tmp_path: Path
 ) -> None:
     copy = shutil.copytree(checkpoint, tmp_path / "c")
     (copy / "hf_quant_config.json").unlink()
-    with pytest.raises(CheckpointDamaged, match=r"is U8, and no file says how it is quantized"):
+    with pytest.raises(CheckpointDamaged, match=r"is U8, but no file states how it is quantized"):
         config_of(open_checkpoint(copy))
 
 

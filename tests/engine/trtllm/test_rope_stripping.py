@@ -116,7 +116,7 @@ def test_a_file_without_tables_is_refused_with_the_versions_they_are_stripped_fo
     assert f"({', '.join(names)})" in str(refused.value)
 
 
-def test_an_unknown_version_gets_what_it_wrote() -> None:
+def test_an_unknown_version_gets_its_own_files_unchanged() -> None:
     assert takes_rope_tables("2.0.0")
 
 
@@ -154,7 +154,7 @@ def test_a_disk_that_fills_up_leaves_nothing_half_stripped(tmp_path: Path) -> No
     (tmp_path / "ranks").mkdir()
     (tmp_path / "out").mkdir()
     rank_file(tmp_path / "ranks" / "rank0.safetensors")
-    # /dev/full takes nothing: where the copy would be written, it is.
+    # The copy is written to /dev/full, where every write fails.
     (tmp_path / "out" / ".rank0.safetensors.partial").symlink_to("/dev/full")
     with pytest.raises(DiskFull, match=r"no space left in .*choose another disk"):
         strip_rank_checkpoint(tmp_path / "ranks", tmp_path / "out")

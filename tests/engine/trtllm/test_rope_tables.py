@@ -1,4 +1,4 @@
-"""The rotary tables in TensorRT-LLM's rank files, and all else the original writes and requires."""
+"""The rotary tables and other tensors that TensorRT-LLM writes and requires in rank files."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def linear(index: int) -> float:
 
 
 def llama3(index: int) -> float:
-    """As Llama 3.1's authors give it: by the length of the wave."""
+    """By wavelength, as Llama 3.1's authors define it."""
     wave, original = 2 * math.pi / plain(index), 64
     if wave < original / 4:
         return plain(index)
@@ -56,7 +56,7 @@ def llama3(index: int) -> float:
 
 
 def yarn(index: int) -> float:
-    """As in the paper: dimensions of many turns are kept, those of less than one are stretched."""
+    """As in the YaRN paper: dimensions of many turns are kept, those below one are stretched."""
 
     def dimension(turns: float) -> float:
         return SIZE * math.log(64 / (turns * 2 * math.pi)) / (2 * math.log(BASE))
@@ -102,7 +102,7 @@ def test_the_stand_in_writes_the_values_of_the_formulas(
     np.testing.assert_allclose(tables["embed_positions"][0], halves, atol=2e-4)
 
 
-def test_a_scaling_the_original_does_not_know_ends_in_its_own_words(
+def test_an_unknown_scaling_ends_with_the_originals_own_message(
     bench: Bench, tmp_path: Path
 ) -> None:
     made = write_checkpoint(tmp_path / "c", Shape(layers=1))
@@ -132,44 +132,44 @@ def test_a_model_that_states_no_context_has_the_one_transformers_gives_it(
     config = json.loads((made / "config.json").read_text())
     del config["max_position_embeddings"]
     (made / "config.json").write_text(json.dumps(config))
-    # The shapes are compared on the way.
+    # The conversion compares the shapes.
     header = read_header(convert(made, 1) / "rank0.safetensors")
     assert header["embed_positions"].shape == (1, 2048, SIZE)
 
 
 @pytest.mark.parametrize(
-    ("mode", "words"),
+    ("mode", "message"),
     [
         (
             "forget-tables",
             r"lacks embed_positions, rotary_inv_freq, embed_positions_for_gpt_attention, which "
-            r"save_checkpoint writes .*\(0\.16, 1\.x\.0rc1\)",
+            r"every TensorRT-LLM that builds engines writes.*\(0\.16, 1\.x\.0rc1\)",
         ),
         (
             "short-table",
-            r"embed_positions is F32 \[1, 4095, 64\], the checkpoint promises F32 \[1, 4096, 64\]",
+            r"embed_positions is F32 \[1, 4095, 64\], expected F32 \[1, 4096, 64\]",
         ),
-        ("extra-tensor", r"holds, unasked, 1 tensors, the first is embed_positions_local"),
+        ("extra-tensor", r"has 1 unexpected tensors, the first is embed_positions_local"),
     ],
 )
 def test_a_rank_file_with_other_tables_than_the_models_is_refused(
-    bench: Bench, mode: str, words: str
+    bench: Bench, mode: str, message: str
 ) -> None:
-    with pytest.raises(ConversionWrong, match=words):
+    with pytest.raises(ConversionWrong, match=message):
         bench.build(ranks=1, environment=surroundings(mode=mode))
     assert not bench.out.exists()
 
 
 @pytest.mark.parametrize(
-    ("without", "words"),
+    ("without", "message"),
     [
         ("transformer.ln_f.weight", r"Required but not provided tensors:\{'transformer\.ln_f"),
-        # The original takes the embedding's.
+        # The original uses the embedding's.
         ("lm_head.weight", None),
     ],
 )
 def test_the_stand_in_requires_of_a_rank_file_what_the_original_does(
-    tmp_path: Path, convert: Convert, checkpoint: Path, python: Path, without: str, words: str
+    tmp_path: Path, convert: Convert, checkpoint: Path, python: Path, without: str, message: str
 ) -> None:
     made = shutil.copytree(convert(checkpoint, 1), tmp_path / "ranks")
     tensors = read(made / "rank0.safetensors")
@@ -177,9 +177,9 @@ def test_the_stand_in_requires_of_a_rank_file_what_the_original_does(
     write_safetensors(made / "rank0.safetensors", {name: whole(*tensors[name]) for name in tensors})
     argv = [str(python), "-m", "tensorrt_llm.commands.build", "--checkpoint_dir", str(made)]
     argv += ["--output_dir", str(tmp_path), "--output_timing_cache", str(tmp_path / "cache")]
-    with pytest.raises(ProcessError, match=words) if words else nullcontext():
+    with pytest.raises(ProcessError, match=message) if message else nullcontext():
         run(argv)
-    assert (tmp_path / "rank0.engine").exists() == (words is None)
+    assert (tmp_path / "rank0.engine").exists() == (message is None)
 
 
 def whole(dtype: str, data: Bytes) -> tuple[str, Bytes]:

@@ -1,4 +1,4 @@
-"""The file for guided decoding says what TensorRT-LLM's own tool would say of the tokenizer."""
+"""The file for guided decoding equals the output of TensorRT-LLM's own tool."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def write(directory: Path, name: str, data: object) -> None:
     (directory / name).write_text(json.dumps(data))
 
 
-def test_it_has_what_the_runtime_reads_and_nothing_else(demo: Path) -> None:
+def test_the_file_has_what_the_runtime_reads_and_nothing_else(demo: Path) -> None:
     found = guide(demo)
     assert set(found) == {"encoded_vocab", "tokenizer_str", "stop_token_ids"}
     assert all(isinstance(token, str) for token in found["encoded_vocab"])

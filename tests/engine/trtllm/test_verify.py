@@ -1,4 +1,4 @@
-"""An engine that is not what it should be is refused, also one that was built by hand."""
+"""A wrong engine is refused, including one built by hand."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def change_config(engine: Path, *path: str, value: object) -> None:
 
 
 def verify_engine_alone(engine: Path) -> None:
-    """Hold it to its own config.json."""
-    facts = read_engine(engine)
-    verify_engine(engine, facts, facts.quantization)
+    """Check it against its own config.json."""
+    config = read_engine(engine)
+    verify_engine(engine, config, config.quantization)
 
 
-def test_a_whole_engine_is_described(engine: Path) -> None:
+def test_a_complete_engine_is_described(engine: Path) -> None:
     assert verify_manifest(engine, read_manifest(engine)) == (
         "Qwen3ForCausalLM, NVFP4, FP8 KV cache, 2 ranks, TensorRT-LLM 1.2.1"
     )
@@ -74,8 +74,8 @@ def test_a_quantization_that_is_not_the_checkpoints_is_refused(
         verify_manifest(engine, read_manifest(engine))
 
 
-def test_an_engine_as_large_as_a_plain_one_is_refused(engine: Path) -> None:
-    # Its config.json says NVFP4, and its weights are not: the file alone tells.
+def test_an_engine_as_large_as_an_unquantized_one_is_refused(engine: Path) -> None:
+    # Its config.json states NVFP4 but its weights are not: only the file size shows it.
     os.truncate(engine / "rank1.engine", 4_000_000 + CODE_BYTES)
     with pytest.raises(QuantizationLost, match=r"rank1\.engine has 0\.1 GB.*are not quantized"):
         verify_engine_alone(engine)
@@ -90,14 +90,14 @@ def test_sizes_of_a_real_model_are_judged_by_its_numbers(engine: Path, tmp_path:
     }  # fmt: skip
     for key, value in numbers.items():
         change_config(engine, "pretrained_config", key, value=value)
-    facts = read_engine(engine)
-    assert engine_bytes(facts.tensors()) == pytest.approx(11.1e9, rel=0.01)
-    for name in facts.rank_files:
+    config = read_engine(engine)
+    assert engine_bytes(config.tensors()) == pytest.approx(11.1e9, rel=0.01)
+    for name in config.rank_files:
         os.truncate(engine / name, 11_200_000_000)
-    verify_engine(engine, facts, Quantization("NVFP4", "FP8", 16))
+    verify_engine(engine, config, Quantization("NVFP4", "FP8", 16))
     os.truncate(engine / "rank0.engine", 33_000_000_000)
     with pytest.raises(QuantizationLost, match=r"33\.0 GB.*has about 11\.\d GB"):
-        verify_engine(engine, facts, Quantization("NVFP4", "FP8", 16))
+        verify_engine(engine, config, Quantization("NVFP4", "FP8", 16))
 
 
 def test_a_long_context_may_make_the_rotary_tables_larger_than_the_weights(engine: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_missing_rank_is_named(engine: Path) -> None:
         verify_engine_alone(engine)
 
 
-def test_a_rank_too_many_is_named(engine: Path) -> None:
+def test_an_extra_rank_is_named(engine: Path) -> None:
     shutil.copy(engine / "rank1.engine", engine / "rank2.engine")
     with pytest.raises(EngineDamaged, match=r"config\.json says 2 ranks"):
         verify_engine_alone(engine)
@@ -122,16 +122,16 @@ def test_a_rank_too_many_is_named(engine: Path) -> None:
 
 def test_a_truncated_rank_is_refused(engine: Path) -> None:
     os.truncate(engine / "rank0.engine", 500_000)
-    with pytest.raises(EngineDamaged, match=r"500,000 bytes, its weights alone take 754,312"):
+    with pytest.raises(EngineDamaged, match=r"500,000 bytes, but its weights alone take 754,312"):
         verify_engine_alone(engine)
 
 
 def test_a_head_tied_to_the_embedding_may_be_stored_once(engine: Path) -> None:
     change_config(engine, "pretrained_config", "tie_word_embeddings", value=True)
-    facts = read_engine(engine)
-    tensors = facts.tensors()
+    config = read_engine(engine)
+    tensors = config.tensors()
     without = engine_bytes(tensors) - tensors["lm_head.weight"].size_bytes
-    for name in facts.rank_files:
+    for name in config.rank_files:
         os.truncate(engine / name, without)
     verify_engine_alone(engine)
 
@@ -145,14 +145,14 @@ def test_a_checkpoints_config_over_the_engines_is_recognized(
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 1}', "\xff"])
-def test_a_config_that_says_nothing_is_refused(engine: Path, text: str) -> None:
+def test_an_empty_config_is_refused(engine: Path, text: str) -> None:
     (engine / "config.json").write_text(text, encoding="latin-1")
     with pytest.raises(EngineDamaged):
         read_engine(engine)
 
 
 @pytest.mark.parametrize("key", ["mapping", "quantization", "dtype", "num_hidden_layers"])
-def test_a_config_with_a_hole_names_it(engine: Path, key: str) -> None:
+def test_a_missing_key_of_the_config_is_named(engine: Path, key: str) -> None:
     config = json.loads((engine / "config.json").read_text())
     del config["pretrained_config"][key]
     (engine / "config.json").write_text(json.dumps(config))
@@ -174,7 +174,7 @@ def test_a_config_with_a_hole_names_it(engine: Path, key: str) -> None:
         (("build_config", "max_batch_size"), True),
     ],
 )
-def test_a_value_that_cannot_be_is_named_at_once(
+def test_an_impossible_value_is_named_at_once(
     engine: Path, path: tuple[str, ...], value: object
 ) -> None:
     change_config(engine, *path, value=value)

@@ -1,4 +1,4 @@
-"""Stands in for TensorRT-LLM inside the real Triton: says what a script has for the prompt.
+"""Stands in for TensorRT-LLM inside the real Triton: generates a script's text for the prompt.
 
 The script is a file of JSON, read anew for every request: a list of rules, of which the first one
 that fits counts. A rule's conditions are regular expressions, looked for in a part of the prompt:

@@ -37,7 +37,7 @@ def load_rank(checkpoint_dir: Path, config: PretrainedConfig) -> list[bytes]:
         if name in parameters and not name.endswith("weights_block_scaling_factor")
         for begin, end in [entry["data_offsets"]]
     )
-    # Made anew where the file has none: the model knows them without it.
+    # Computed if the file has none: the model does not need the file's.
     tables = rope_tables(config)
     kept += b"".join(tables[name].data.tobytes() for name in NAMES[1:])
     piece = max(1, min(PIECE, len(kept) // 4))
@@ -45,7 +45,7 @@ def load_rank(checkpoint_dir: Path, config: PretrainedConfig) -> list[bytes]:
 
 
 def check_tensors(header: dict, config: PretrainedConfig) -> None:
-    """What a model lacks is an error, what it does not need a warning; shapes must fit both."""
+    """A missing tensor is an error, an unneeded one a warning; shapes must match."""
     required = parameter_shapes(config)
     if "transformer.vocab_embedding.weight" in header and "lm_head.weight" not in header:
         # The embedding is shared.

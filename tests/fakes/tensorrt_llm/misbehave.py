@@ -1,4 +1,4 @@
-"""The ways in which TensorRT-LLM has been seen to fail, chosen by TRTLLM_STANDIN_MODE."""
+"""The known failures of TensorRT-LLM, chosen by TRTLLM_STANDIN_MODE."""
 
 import errno
 import os
@@ -71,7 +71,7 @@ def before_building(is_last: bool) -> None:
 
 
 def write_engine(file: BinaryIO, pieces: list[bytes], is_last: bool) -> None:
-    """Write what the engine is made of, and do it badly when asked to."""
+    """Write the engine's content, with the chosen fault."""
     for number, piece in enumerate(pieces):
         if is_last and number == len(pieces) // 2:
             file.flush()

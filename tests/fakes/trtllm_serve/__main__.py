@@ -17,7 +17,7 @@ from fakes.trtllm_serve.options import command
 from fakes.trtllm_serve.server import TrtllmServer
 from fakes.trtllm_serve.settings import read_settings
 
-# What the settings and the command line call the same.
+# Settings and command-line options with the same meaning.
 PASSED_ON = (
     *("model", "backend", "tokenizer", "max_batch_size", "max_num_tokens", "max_seq_len"),
     *("max_beam_width", "tensor_parallel_size", "pipeline_parallel_size", "context_parallel_size"),
@@ -45,7 +45,7 @@ def serve(model: str, host: str, port: int, **options: Any) -> None:
             listening.bind((host, port))
         except OSError as error:
             raise RuntimeError(f"Failed to bind socket to {host}:{port}: {error}") from None
-        # Bound and not listening: whoever connects before the model is there is refused.
+        # Bound but not listening: connections are refused until the model is loaded.
         load(settings.model, settings.tensor_parallel_size, gpus)
         name = Path(model).name if Path(model).is_dir() else model
         asyncio.run(listen(listening, TrtllmServer(name, settings.reasoning_parser)))
@@ -83,9 +83,11 @@ def install(root: Path) -> Path:
 
 
 def main() -> None:
-    words = sys.argv[1:]
+    arguments = sys.argv[1:]
     # Its one subcommand that may be left out.
-    command(serve).main(words[1:] if words[:1] == ["serve"] else words, prog_name="trtllm-serve")
+    command(serve).main(
+        arguments[1:] if arguments[:1] == ["serve"] else arguments, prog_name="trtllm-serve"
+    )
 
 
 if __name__ == "__main__":

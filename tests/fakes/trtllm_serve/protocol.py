@@ -1,4 +1,4 @@
-"""What a request may hold. All else is refused: parallel_tool_calls and store are not there."""
+"""The fields of a request. All others are refused, including parallel_tool_calls and store."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ ANSWER = ["The", " capital", " of", " France", " is", " Paris", "."]
 
 
 class TrtllmServer(Server):
-    """`model` is the name it goes by, whatever name requests have."""
+    """`model` is the name in responses, whatever name requests have."""
 
     def __init__(self, model: str, reasoning_parser: str | None) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class TrtllmServer(Server):
             case "/health":
                 empty(writer, 200)
             case "/health_generate":
-                # It asks itself for a token: the wedged do not come to that.
+                # It requests a token from itself, which a wedged server never gets.
                 if self.how:
                     await asyncio.Event().wait()
                 text(writer, 200, b"Generation health check OK")
@@ -54,7 +54,7 @@ class TrtllmServer(Server):
         if path in PATHS:
             reply(writer, 405, b'{"detail":"Method Not Allowed"}')
         elif path not in ROUTES:
-            # Neither /v1/messages nor /tokenize is there.
+            # /v1/messages and /tokenize do not exist.
             reply(writer, 404, b'{"detail":"Not Found"}')
         else:
             await self._checked(path, body, writer)
@@ -75,9 +75,9 @@ class TrtllmServer(Server):
     async def whole(self, asked: dict[str, Any], path: str, writer: asyncio.StreamWriter) -> None:
         if self.stays:
             await asyncio.Event().wait()
-        said, reason = self._said(asked, path)
+        generated, reason = self._generate(asked, path)
         if "chat" in path:
-            thought, answer = self._told_apart("".join(said))
+            thought, answer = self._split_reasoning("".join(generated))
             message = {
                 "role": "assistant",
                 "content": answer,
@@ -87,13 +87,18 @@ class TrtllmServer(Server):
             }
             choice: dict[str, Any] = {"index": 0, "message": message}
         else:
-            choice = {"index": 0, "text": "".join(said), "token_ids": None, "context_logits": None}
+            choice = {
+                "index": 0,
+                "text": "".join(generated),
+                "token_ids": None,
+                "context_logits": None,
+            }
         choice |= {"logprobs": None, "finish_reason": reason, "stop_reason": None}
         choice |= {"disaggregated_params": None, "avg_decoded_tokens_per_iter": None}
         body = {
             **self._head(asked, path, "chat.completion"),
             "choices": [choice],
-            "usage": usage(len(said)),
+            "usage": usage(len(generated)),
             "prompt_token_ids": None,
         }
         reply(writer, 200, json.dumps(body, separators=(",", ":")).encode())
@@ -102,15 +107,15 @@ class TrtllmServer(Server):
         chat = "messages" in asked
         path = "/v1/chat/completions" if chat else "/v1/completions"
         head = self._head(asked, path, "chat.completion.chunk")
-        said, reason = self._said(asked, path)
+        generated, reason = self._generate(asked, path)
         begin(writer)
         if chat:
             first = {**head, "choices": [{"index": 0, "delta": {"role": "assistant"}}]}
             # It really has a blank before the end of this one event.
             chunk(writer, b"data: %b \n\n" % json.dumps(first, separators=(",", ":")).encode())
         thinks = chat and self._reasoning_parser is not None
-        for place, token in enumerate(said):
-            last = place == len(said) - 1
+        for place, token in enumerate(generated):
+            last = place == len(generated) - 1
             if token == "</think>" and thinks:
                 thinks, token = False, ""
             choice: dict[str, Any] = {"index": 0}
@@ -128,7 +133,7 @@ class TrtllmServer(Server):
             await asyncio.sleep(PAUSE)
         # Only who asks for it is told.
         if (asked.get("stream_options") or {}).get("include_usage", False):
-            event(writer, {**head, "choices": [], "usage": usage(len(said))})
+            event(writer, {**head, "choices": [], "usage": usage(len(generated))})
         chunk(writer, b"data: [DONE]\n\n")
         chunk(writer, b"")
 
@@ -138,22 +143,22 @@ class TrtllmServer(Server):
             "id": f"{'chatcmpl' if chat else 'cmpl'}-1",
             "object": kind if chat else "text_completion",
             "created": int(time.time()),
-            # What it was asked for, whatever it is called.
+            # The name from the request, whatever the model is called.
             "model": asked["model"],
         }
 
-    def _said(self, asked: dict[str, Any], path: str) -> tuple[list[str], str]:
+    def _generate(self, asked: dict[str, Any], path: str) -> tuple[list[str], str]:
         most = asked.get("max_completion_tokens") or asked.get("max_tokens") or 10**6
         tokens = ANSWER
         if "chat" in path and self._reasoning_parser:
             tokens = ["I", " am ", self.model, ".", "</think>", *ANSWER]
         return tokens[:most], "length" if len(tokens) > most else "stop"
 
-    def _told_apart(self, said: str) -> tuple[str, str]:
-        """deepseek-r1 begins inside: an end that does not come leaves all of it reasoning."""
+    def _split_reasoning(self, generated: str) -> tuple[str, str]:
+        """deepseek-r1 starts inside the reasoning: without an end tag all text is reasoning."""
         if self._reasoning_parser is None:
-            return "", said
-        thought, _, answer = said.partition("</think>")
+            return "", generated
+        thought, _, answer = generated.partition("</think>")
         return thought, answer
 
 

@@ -82,7 +82,7 @@ class AutoDeployArgs(LlmArgs):
 
 
 def read_settings(options: dict[str, Any], file: str | None) -> LlmArgs:
-    """The file's values stand above the command line's; one level of tables is merged."""
+    """The file's values override the command line's; one level of tables is merged."""
     given = dict(options)
     if file is not None:
         extra = yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {}

@@ -1,4 +1,4 @@
-"""Asks an engine for greedy answers, by running the token engine as a program of the runtime."""
+"""Generates an engine's greedy answers by running the token engine in its runtime."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from enginix.errors import BuildError, EngineDamaged
 from enginix.manifest import Check
 
 NEW_TOKENS = 16
-"""How much of an answer is recorded: enough to tell a wrong model, little to wait for."""
+"""Tokens recorded per answer: enough to detect a wrong model, few enough to be fast."""
 
-# An answer may be shorter or longer than expected; a model this small answers at once.
+# Below this size a model answers at once, and more threads would only slow it down.
 SMALL_MODEL_BYTES = 64_000_000
 
 
@@ -41,7 +41,7 @@ class Question:
 
 
 def compare_answers(generator: Generator, model: Path, check: Sequence[Check]) -> None:
-    """Raise EngineDamaged when the model gives another answer than one of `check`."""
+    """Raise EngineDamaged if the model's answers differ from those of `check`."""
     questions = [Question(one.prompt_ids, len(one.answer_ids)) for one in check]
     for number, (one, found) in enumerate(
         zip(check, ask(generator, model, questions), strict=True), start=1
@@ -56,7 +56,7 @@ def compare_answers(generator: Generator, model: Path, check: Sequence[Check]) -
 def record_answers(
     generator: Generator, model: Path, prompts: Sequence[list[int]], stop_ids: Iterable[int]
 ) -> list[Check]:
-    """What the model answers now, up to and with the token that ends the answer."""
+    """The model's answers, each up to and including the token that ends it."""
     stops = set(stop_ids)
     answers = ask(generator, model, [Question(prompt, NEW_TOKENS) for prompt in prompts])
     return [
@@ -129,6 +129,6 @@ async def _run(generator: Generator, argv: Sequence[str], lines: str) -> str:
             last = errors.read().decode(errors="replace").strip().splitlines()[-1:]
             raise BuildError(
                 f"the engine could not be run: {generator.program.name} "
-                f"{process.describe_exit(child.returncode)}: {' '.join(last) or 'it said nothing'}"
+                f"{process.describe_exit(child.returncode)}: {' '.join(last) or 'no output'}"
             )
     return output.decode()

@@ -1,4 +1,4 @@
-"""The gguf kind's build: checkpoint -> model.gguf beside its tokenizer, losslessly."""
+"""The gguf kind's build: checkpoint -> model.gguf and its tokenizer, losslessly."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from enginix.errors import CheckpointUnsupported, UsageError
 from enginix.hub_files import HubFiles
 from enginix.manifest import BuiltWith, Check, Manifest, Parallelism, Recipe
 
-# What a server needs beside the weights; never the checkpoint's config.json.
+# What a server needs besides the weights; never the checkpoint's config.json.
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -42,7 +42,7 @@ TOKENIZER_FILES = (
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything about a GGUF but its weights."""
+    """Everything of a GGUF except its weights."""
 
     checkpoint: Checkpoint
     model: Hyperparameters
@@ -60,7 +60,7 @@ class Plan:
 
 
 def gguf_build(job: Job, generator: Generator | None) -> Build:
-    """The build of `job`; `generator` runs the finished engine, None leaves its check undone."""
+    """The build of `job`; `generator` runs the finished engine, without it the check is skipped."""
     if job.tensor_parallel != 1:
         raise UsageError(
             f"tensor parallel {job.tensor_parallel} is not for the gguf kind, which runs in one "
@@ -103,14 +103,14 @@ def gguf_build(job: Job, generator: Generator | None) -> Build:
 
 
 def libraries() -> dict[str, str]:
-    """What writes model.gguf beside enginix."""
+    """Versions of the libraries that write model.gguf."""
     return {"gguf": version("gguf")}
 
 
 def read_plan(directory: Path, text: Path | None = None) -> Plan:
-    """Read a checkpoint's headers and lay out its GGUF; raises what makes that impossible.
+    """Read a checkpoint's headers and lay out its GGUF; raises if that is impossible.
 
-    `text` is where its tokenizer is, when one had to be made.
+    `text` is the directory of its tokenizer, if one had to be made.
     """
     checkpoint = open_checkpoint(directory)
     inspect_checkpoint(checkpoint).require("gguf")
@@ -122,8 +122,8 @@ def read_plan(directory: Path, text: Path | None = None) -> Plan:
 def _require_context(job: Job, model: Hyperparameters) -> None:
     if job.limits.max_seq_len > model.context:
         raise CheckpointUnsupported(
-            f"{job.checkpoint}: max_seq_len is {job.limits.max_seq_len}, the model was made for "
-            f"{model.context} positions; ask for no more than that"
+            f"{job.checkpoint}: max_seq_len is {job.limits.max_seq_len}, but the model was made "
+            f"for {model.context} positions; use at most that"
         )
 
 
@@ -146,7 +146,7 @@ def _plain_dtype(plan: Plan) -> str:
 
 
 def write_model(plan: Plan, name: str, path: Path, progress: Progress) -> None:
-    """Write the GGUF of `plan`, which calls itself `name`, to the new file `path`."""
+    """Write the GGUF of `plan`, with `name` as its model name, to the new file `path`."""
 
     def add_key_values(writer: GGUFWriter) -> None:
         add_metadata(writer, name, plan.model, plan.tensors)
@@ -157,7 +157,7 @@ def write_model(plan: Plan, name: str, path: Path, progress: Progress) -> None:
 
 def _write(plan: Plan, name: str, directory: Path, stage: Stage) -> None:
     total, done = plan.size_bytes, 0
-    began = time.monotonic()
+    start = time.monotonic()
 
     def progress(size: int) -> None:
         nonlocal done
@@ -167,7 +167,7 @@ def _write(plan: Plan, name: str, directory: Path, stage: Stage) -> None:
     path = directory / MODEL_FILE
     write_model(plan, name, path, progress)
     size = path.stat().st_size
-    rate = size / max(time.monotonic() - began, 1e-3)
+    rate = size / max(time.monotonic() - start, 1e-3)
     stage.summary = f"{len(plan.tensors)} tensors, {size / 1e6:,.1f} MB, {rate / 1e6:,.0f} MB/s"
 
 
@@ -187,7 +187,7 @@ def _check(
     model = directory / MODEL_FILE
     if job.check:
         compare_answers(generator, model, job.check)
-        stage.summary = f"{len(job.check)} of {len(job.check)} known answers given"
+        stage.summary = f"{len(job.check)} of {len(job.check)} recorded answers reproduced"
         return job.check
     fitting = _fitting(prompts, job)
     check = record_answers(generator, model, fitting, HubFiles(job.checkpoint).end_ids())
@@ -196,6 +196,6 @@ def _check(
 
 
 def _fitting(prompts: list[list[int]], job: Job) -> list[list[int]]:
-    """Those that leave room for their answer."""
-    room = job.limits.max_seq_len - NEW_TOKENS
-    return [prompt for prompt in prompts if 0 < len(prompt) <= room]
+    """The prompts that leave space for an answer in the context."""
+    limit = job.limits.max_seq_len - NEW_TOKENS
+    return [prompt for prompt in prompts if 0 < len(prompt) <= limit]

@@ -1,4 +1,4 @@
-"""Reads a GGUF's header and tensor table, and no weights: is the file what a GGUF says it is?
+"""Reads and checks a GGUF's header and tensor table; reads no weights.
 
 Written from the format's description and not from the writer, so that one checks the other.
 https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
@@ -41,14 +41,14 @@ class StoredTensor:
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
     values: dict[str, str | int | float | bool]
-    """The key values that are no arrays."""
+    """The key values that are not arrays."""
     arrays: dict[str, int]
-    """Name -> length of those that are."""
+    """Array name -> length."""
     tensors: list[StoredTensor]
 
 
 def read_header(path: Path) -> GgufHeader:
-    """The header of a whole GGUF; EngineDamaged when the file contradicts it."""
+    """The header of a complete GGUF; EngineDamaged if the file contradicts it."""
     try:
         with path.open("rb") as file:
             if not path.stat().st_size:
@@ -62,7 +62,7 @@ def read_header(path: Path) -> GgufHeader:
 def _parse(cursor: _Cursor) -> GgufHeader:
     magic = cursor.bytes(4)
     if magic != b"GGUF":
-        raise cursor.damaged(f"begins with {magic!r}, expected b'GGUF'")
+        raise cursor.damaged(f"starts with {magic!r}, expected b'GGUF'")
     if (version := cursor.scalar("I")) != VERSION:
         raise cursor.damaged(f"has version {version}, expected {VERSION}")
     tensor_count, value_count = cursor.count(24), cursor.count(12)
@@ -79,7 +79,7 @@ def _parse(cursor: _Cursor) -> GgufHeader:
 
 
 def _placed(cursor: _Cursor, tensors: list[StoredTensor]) -> list[StoredTensor]:
-    """The tensors with their place in the file, each behind the one before and within the file."""
+    """The tensors with offsets in the file; they must be adjacent and within it."""
     data_start = cursor.position + -cursor.position % ALIGNMENT
     end = 0
     placed = []
@@ -126,7 +126,7 @@ class _Cursor:
         return int(value)
 
     def count(self, smallest: int) -> int:
-        """A number of things of at least `smallest` bytes each, that so many bytes can hold."""
+        """A count of entries of at least `smallest` bytes that the file can hold."""
         count = self.scalar("Q")
         if count * smallest > self.size - self.position:
             raise self.damaged(f"has {self.size} bytes, too few for the {count} entries it names")
@@ -161,7 +161,7 @@ class _Cursor:
         return count
 
     def tensor(self) -> StoredTensor:
-        """As the table has it: `start` counts from the first tensor."""
+        """A row of the table; its `start` counts from the first tensor."""
         name = self.string()
         dimensions = self.scalar("I")
         if not 1 <= dimensions <= MAX_DIMENSIONS:

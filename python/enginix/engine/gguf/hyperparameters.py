@@ -1,4 +1,4 @@
-"""What llama.cpp must know about a model, read from config.json as transformers 4 or 5 wrote it."""
+"""The hyperparameters llama.cpp needs, from a config.json of transformers 4 or 5."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ YARN_DEFAULTS = {
 class Experts:
     count: int
     used: int
-    """Experts that answer for one token."""
+    """Active experts per token."""
     intermediate_size: int
 
 
 @dataclass(frozen=True, slots=True)
 class Rope:
-    """Rotary position embedding. `scaling` holds the keys of config.json for types but default."""
+    """Rotary position embedding. `scaling` holds config.json's keys for non-default types."""
 
     theta: float
     type: str
@@ -74,8 +74,8 @@ def read_hyperparameters(checkpoint: Checkpoint) -> Hyperparameters:
     architecture = GGUF_ARCHITECTURES.get(checkpoint.architecture)
     if architecture is None:
         raise CheckpointUnsupported(
-            f"{checkpoint.directory}: the architecture is {checkpoint.architecture}, the gguf kind "
-            f"runs {', '.join(GGUF_ARCHITECTURES)}; choose another engine kind for this model"
+            f"{checkpoint.directory}: the architecture is {checkpoint.architecture}, but the gguf "
+            f"kind runs {', '.join(GGUF_ARCHITECTURES)}; choose another engine kind for this model"
         )
     _refuse_variations(config)
     hidden_size, heads = config.size("hidden_size"), config.size("num_attention_heads")
@@ -97,14 +97,14 @@ def read_hyperparameters(checkpoint: Checkpoint) -> Hyperparameters:
 
 
 class _Config:
-    """config.json, whose values are of the kind that was asked for or a CheckpointDamaged."""
+    """config.json with checked value types; CheckpointDamaged names an invalid value."""
 
     def __init__(self, checkpoint: Checkpoint, values: Mapping[str, Any] | None = None) -> None:
         self.checkpoint = checkpoint
         self._values = checkpoint.config if values is None else values
 
     def get(self, key: str, default: object = None) -> Any:
-        """The value, or `default` when it is absent or null: transformers writes both."""
+        """The value, or `default` if it is absent or null: transformers writes both."""
         value = self._values.get(key)
         return default if value is None else value
 
@@ -112,7 +112,7 @@ class _Config:
         return self._values.values()
 
     def size(self, *keys: str, default: int | None = None) -> int:
-        """The positive integer under the first of `keys` that is there."""
+        """The positive integer under the first of `keys` that exists."""
         value = next((found for key in keys if (found := self.get(key)) is not None), default)
         if type(value) is not int or not 0 < value < 2**31:
             raise self.damaged(keys[0], "a positive integer", value)
@@ -177,7 +177,7 @@ def _experts(config: _Config) -> Experts:
 
 
 def _refuse_variations(config: _Config) -> None:
-    """What these architectures' llama.cpp graphs silently leave out would be a wrong model."""
+    """Refuse settings that llama.cpp's graphs silently ignore, which would give a wrong model."""
     if config.get("use_sliding_window", False):
         raise config.unsupported("sliding window attention (use_sliding_window)")
     if (activation := config.get("hidden_act", "silu")) != "silu":

@@ -1,7 +1,7 @@
-"""Which tensors a GGUF has, and which checkpoint tensors each is made of. Reads no weights.
+"""Lays out a GGUF's tensors and the checkpoint tensors each is made of. Reads no weights.
 
-Every tensor of the checkpoint finds its place or is refused: what llama.cpp would silently leave
-out would be another model.
+Every tensor of the checkpoint is used or refused: llama.cpp would silently ignore the rest, which
+would give another model.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from enginix.engine.gguf.hyperparameters import Hyperparameters, Rope
 from enginix.engine.gguf.tensor_sources import PLAIN_TYPES, Constant, GgufTensor, Plain, Supply
 from enginix.errors import CheckpointDamaged
 
-# A layer's modules as transformers names them -> as llama.cpp does.
+# transformers' module names in a layer -> llama.cpp's.
 MODULES = {
     "input_layernorm": "attn_norm",
     "self_attn.q_proj": "attn_q",
@@ -69,7 +69,7 @@ def _attention(
         "self_attn.v_proj": (keys, hidden),
         "self_attn.o_proj": (hidden, queries),
     }
-    # llama.cpp turns neighbouring pairs for Llama, and halves, as transformers does, for Qwen3.
+    # For Llama, llama.cpp rotates neighbouring pairs; for Qwen3 halves, like transformers.
     turned = {"self_attn.q_proj", "self_attn.k_proj"} if model.architecture == "llama" else set()
     for module, name in MODULES.items():
         if module in shapes:
@@ -100,7 +100,7 @@ def _experts(
     yield GgufTensor(
         f"{target}.ffn_gate_inp.weight",
         (count, hidden),
-        # llama.cpp chooses experts in full precision.
+        # llama.cpp routes to experts in full precision.
         GGMLQuantizationType.F32,
         (Plain(supply.plain(router)),),
     )
@@ -141,7 +141,7 @@ def _plain_matrix(
 def _stack(
     supply: Supply, sources: Sequence[str], target: str, shape: tuple[int, int]
 ) -> Iterator[GgufTensor]:
-    """One tensor of all experts' matrices."""
+    """One tensor with the matrices of all experts."""
     stacked = (len(sources), *shape)
     if supply.is_packed(sources[0]):
         parts, scales, input_scales = zip(
@@ -164,18 +164,18 @@ def _stack(
 def _scales(
     target: str, scales: Sequence[TensorInfo], input_scales: Sequence[TensorInfo | None]
 ) -> Iterator[GgufTensor]:
-    """The F32 scales of a whole matrix, which ggml's blocks have no room for."""
+    """The F32 scales of whole matrices, which ggml's blocks cannot hold."""
     one = Constant(np.ones(1, np.float32))
     for name, tensors in (("scale", scales), ("input_scale", input_scales)):
         if not any(tensors):
-            # Activations are not quantized: a scale of ours would be made up.
+            # Activations are not quantized, so there is no input scale.
             continue
         parts = tuple(Plain(tensor) if tensor else one for tensor in tensors)
         yield GgufTensor(f"{target}.{name}", (len(parts),), GGMLQuantizationType.F32, parts)
 
 
 def rotary_factors(rope: Rope, head_dim: int) -> npt.NDArray[np.float32]:
-    """Llama 3.1's stretching of each rotary frequency, which llama.cpp reads as a tensor."""
+    """Llama 3.1's factor for each rotary frequency, which llama.cpp reads as a tensor."""
     factor, context = rope.scaling["factor"], rope.scaling["original_max_position_embeddings"]
     low, high = rope.scaling["low_freq_factor"], rope.scaling["high_freq_factor"]
     exponents = np.arange(0, head_dim, 2, dtype=np.float64) / head_dim

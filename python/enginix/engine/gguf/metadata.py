@@ -1,4 +1,4 @@
-"""Hyperparameters as a GGUF's key values. Nothing here depends on where or when it is written."""
+"""Hyperparameters as a GGUF's key values, independent of the time and place of the build."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def add_metadata(
 
 def _add_rope(writer: GGUFWriter, rope: Rope) -> None:
     writer.add_rope_freq_base(rope.theta)
-    # llama3's scaling travels as the tensor rope_freqs.
+    # llama3's scaling is stored as the tensor rope_freqs.
     if rope.type in ("linear", "yarn"):
         kind = ScalingType.YARN if rope.type == "yarn" else ScalingType.LINEAR
         writer.add_rope_scaling_type(kind)
@@ -57,7 +57,7 @@ def _add_rope(writer: GGUFWriter, rope: Rope) -> None:
 
 
 def _file_type(tensors: Iterable[GgufTensor]) -> LlamaFileType:
-    """The type most of the bytes have."""
+    """The type of most of the bytes."""
     sizes = dict.fromkeys(FILE_TYPES, 0)
     for tensor in tensors:
         sizes[tensor.type] += tensor.size_bytes

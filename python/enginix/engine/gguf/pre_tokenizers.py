@@ -1,9 +1,8 @@
-"""llama.cpp's name for the way a byte-level tokenizer splits text before it merges.
+"""llama.cpp's names for how a byte-level tokenizer splits text before merging.
 
-A name stands for a list of expressions, applied one after the other, and for whether a word that
-is itself a token is taken whole (`ignore_merges`). Several names stand for the same; one is enough.
-A tokenizer that splits in any other way has no name here: a near one would tokenize differently,
-and silently.
+A name stands for a list of expressions, applied in turn, and for whether a word that is itself a
+token is used without merging (`ignore_merges`). Of several equal names one is used. A tokenizer
+that splits in any other way has no name here: a similar one would silently tokenize differently.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ DIGIT, DIGITS, UP_TO_3_DIGITS = r"\p{N}", r"\p{N}+", r"\p{N}{1,3}"
 HAN_AND_KANA = "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+"
 HAN_AND_HANGUL = "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"
 
-# (the expressions, ignore_merges) -> the name. Beside each, other names of the same.
+# (expressions, ignore_merges) -> name. The comments list equal names.
 NAMES: dict[tuple[tuple[str, ...], bool], str] = {
     ((QWEN2,), False): "qwen2",  # deepseek-r1-qwen, kormo, megrez, stablelm2
     ((LLAMA3,), True): "llama-bpe",  # llama3, falcon3, midm-2.0, pixtral
@@ -63,7 +62,7 @@ NAMES: dict[tuple[tuple[str, ...], bool], str] = {
 
 
 def pre_tokenizer_name(tokenizer: Mapping[str, Any]) -> str | None:
-    """The name for a parsed tokenizer.json; None when llama.cpp has none for it."""
+    """The name for a parsed tokenizer.json; None if llama.cpp has none."""
     steps = _steps(tokenizer.get("pre_tokenizer") or {})
     if steps is None:
         return None
@@ -71,7 +70,7 @@ def pre_tokenizer_name(tokenizer: Mapping[str, Any]) -> str | None:
 
 
 def _steps(stated: Mapping[str, Any]) -> list[str] | None:
-    """What a pre-tokenizer does, as expressions of which each match becomes a piece of its own."""
+    """A pre-tokenizer as expressions, each of whose matches becomes a piece."""
     match stated.get("type"):
         case "Sequence":
             parts = [_steps(each) for each in stated["pretokenizers"]]
@@ -89,7 +88,7 @@ def _steps(stated: Mapping[str, Any]) -> list[str] | None:
 
 
 def _isolates(split: Mapping[str, Any]) -> bool:
-    """Matches become pieces: said plainly, or as "remove what does not match", of which
+    """Matches become pieces: stated directly, or as "remove what does not match", of which
     expressions that match every character leave nothing."""
     match split.get("behavior"), split.get("invert"):
         case "Isolated", False | None:
@@ -101,6 +100,6 @@ def _isolates(split: Mapping[str, Any]) -> bool:
 
 
 def _canonical(expression: str) -> str:
-    """One spelling for what tokenizers write in two: a line end, and case-blind contractions."""
+    """One spelling for patterns with two: line ends and case-insensitive contractions."""
     expression = expression.replace("\r", r"\r").replace("\n", r"\n")
     return expression.replace(_SPELLED_CONTRACTIONS, _CONTRACTIONS)

@@ -1,6 +1,6 @@
 """Rearranges NVFP4 weights from ModelOpt's layout to ggml's, and rows to ggml's rotary order.
 
-Lossless: the 4-bit values and their E4M3 scales move, none changes. Pure functions on arrays.
+Lossless: the 4-bit values and their E4M3 scales only move. Pure functions on arrays.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def reorder_nibbles(weights: Bytes) -> Bytes:
 def interleave_rotary(rows: npt.NDArray[Any], head_dim: int) -> npt.NDArray[Any]:
     """Reorder the rows of whole heads.
 
-    transformers turns row i with row i + head_dim / 2, ggml turns neighbours.
+    transformers rotates row i with row i + head_dim / 2, ggml rotates neighbours.
     """
     heads = rows.reshape(-1, 2, head_dim // 2, *rows.shape[1:])
     return heads.swapaxes(1, 2).reshape(rows.shape)

@@ -1,4 +1,4 @@
-"""What a GGUF tensor is made of, and the checkpoint's tensors as a supply used up exactly."""
+"""The parts of a GGUF tensor, and a supply of the checkpoint's tensors that must be used up."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ PLAIN_TYPES = {
     "F32": GGMLQuantizationType.F32,
 }
 
-# The scales of an FP8 KV cache, which llama.cpp does not use, and a table older transformers wrote.
+# Scales of an FP8 KV cache, which llama.cpp does not use, and a table of older transformers.
 LEFT_OUT = re.compile(r"\.(k_scale|v_scale|k_proj\.output_scale|v_proj\.output_scale|inv_freq)$")
 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """NVFP4 values and their scales, to be repacked."""
+    """NVFP4 values and their scales to repack."""
 
     weight: TensorInfo
     scales: TensorInfo
     head_dim: int | None
-    """Set when the rows are to be put into ggml's rotary order."""
+    """Set if the rows must be reordered to ggml's rotary order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """Numbers to be copied, or widened to F32."""
+    """Values to copy, or to widen to F32."""
 
     tensor: TensorInfo
     head_dim: int | None = None
@@ -45,7 +45,7 @@ class Plain:
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """Values that no checkpoint tensor holds as they are needed."""
+    """Computed values that no checkpoint tensor holds in the needed form."""
 
     values: npt.NDArray[np.float32]
 
@@ -55,7 +55,7 @@ Part = Packed | Plain | Constant
 
 @dataclass(frozen=True, slots=True)
 class GgufTensor:
-    """`shape` has the rows first, as numpy does; `parts` follow each other in the file."""
+    """`shape` has the rows first, as in numpy; `parts` are adjacent in the file."""
 
     name: str
     shape: tuple[int, ...]
@@ -69,7 +69,7 @@ class GgufTensor:
 
 
 class Supply:
-    """The checkpoint's tensors, taken one by one: what is missing or left over is a mistake."""
+    """The checkpoint's tensors, taken one by one: a missing or unused one is an error."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.directory = checkpoint.directory
@@ -85,13 +85,13 @@ class Supply:
         tensor = self._tensors.get(name)
         if tensor is None:
             raise CheckpointDamaged(
-                f"{self.directory}: the tensor {name!r} is missing, config.json calls for it; "
+                f"{self.directory}: the tensor {name!r} is missing, but config.json requires it; "
                 "download the checkpoint again"
             )
         if tensor.shape != shape:
             raise CheckpointDamaged(
                 f"{self.directory}: the tensor {name!r} has the shape {list(tensor.shape)}, "
-                f"config.json calls for {list(shape)}; download the checkpoint again"
+                f"but config.json requires {list(shape)}; download the checkpoint again"
             )
         self._left.discard(name)
         return tensor
@@ -99,19 +99,19 @@ class Supply:
     def plain(self, tensor: TensorInfo) -> TensorInfo:
         if tensor.dtype not in PLAIN_TYPES:
             raise CheckpointUnsupported(
-                f"{self.directory}: the tensor {tensor.name!r} is {tensor.dtype}, the gguf kind "
-                f"takes NVFP4, {', '.join(PLAIN_TYPES)}; choose another engine kind"
+                f"{self.directory}: the tensor {tensor.name!r} is {tensor.dtype}, but the gguf "
+                f"kind takes NVFP4, {', '.join(PLAIN_TYPES)}; choose another engine kind"
             )
         return tensor
 
     def packed(
         self, module: str, shape: tuple[int, int], head_dim: int | None
     ) -> tuple[Packed, TensorInfo, TensorInfo | None]:
-        """(the matrix, its scale, the scale of its input where the checkpoint has one)."""
+        """(the matrix, its scale, its input scale if the checkpoint has one)."""
         rows, columns = shape
         if columns % BLOCK_VALUES:
             raise CheckpointUnsupported(
-                f"{self.directory}: {module} has {columns} inputs, llama.cpp's NVFP4 needs a "
+                f"{self.directory}: {module} has {columns} inputs, but llama.cpp's NVFP4 needs a "
                 f"multiple of {BLOCK_VALUES}; choose another engine kind for this model"
             )
         weight = self._typed(f"{module}.weight", (rows, columns // 2), "U8")

@@ -1,4 +1,4 @@
-"""Is a directory a whole gguf engine? Reads headers and the tokenizer, no weights."""
+"""Checks a gguf engine's model and tokenizer. Reads headers and the tokenizer, no weights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ JSON_FILES = (
 
 
 def verify_model(directory: Path) -> str:
-    """Raise EngineDamaged for a model or tokenizer that cannot be loaded; else a line on both."""
+    """A summary of model and tokenizer; EngineDamaged if one cannot be loaded."""
     path = directory / MODEL_FILE
     header = read_header(path)
     _require_one_vocabulary(path, header)
@@ -33,30 +33,30 @@ def verify_model(directory: Path) -> str:
 
 
 def verify_promises(directory: Path, manifest: Manifest) -> None:
-    """Raise EngineDamaged when the model is not the one the manifest speaks of."""
+    """Raise EngineDamaged if the model is not the one that the manifest describes."""
     header = read_header(directory / MODEL_FILE)
     types = {tensor.type for tensor in header.tensors}
     if "NVFP4" in (manifest.quantization.algo or "") and "NVFP4" not in types:
         raise EngineDamaged(
-            f"{directory / MODEL_FILE} holds {', '.join(sorted(types))}, the manifest promises "
+            f"{directory / MODEL_FILE} holds {', '.join(sorted(types))}, the manifest records "
             "NVFP4; build the engine again"
         )
     context = header.values.get(f"{header.values[ARCHITECTURE]}.context_length", 0)
     if isinstance(context, str) or manifest.limits.max_seq_len > context:
         raise EngineDamaged(
-            f"{directory / MODEL_FILE} has {context} positions, the manifest promises "
+            f"{directory / MODEL_FILE} has {context} positions, the manifest records "
             f"{manifest.limits.max_seq_len}; build the engine again"
         )
 
 
 def _require_one_vocabulary(path: Path, header: GgufHeader) -> None:
     architecture = header.values.get(ARCHITECTURE)
-    promised = header.values.get(f"{architecture}.vocab_size")
+    stated = header.values.get(f"{architecture}.vocab_size")
     tokens = header.arrays.get("tokenizer.ggml.tokens")
     rows = next((one.shape[0] for one in header.tensors if one.name == "token_embd.weight"), None)
-    if promised is None or not promised == tokens == rows:
+    if stated is None or not stated == tokens == rows:
         raise EngineDamaged(
-            f"{path}: the architecture {architecture} has vocab_size {promised}, {tokens} tokens "
+            f"{path}: the architecture {architecture} has vocab_size {stated}, {tokens} tokens "
             f"and an embedding of {rows} rows; expected one number, build the engine again"
         )
 

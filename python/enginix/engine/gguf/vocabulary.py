@@ -1,6 +1,6 @@
 """The tokenizer as a GGUF's key values, from tokenizer.json and tokenizer_config.json alone.
 
-enginix tokenizes outside llama.cpp; this is for llama.cpp's own programs, and tells the token
+enginix tokenizes outside llama.cpp; this is for llama.cpp's own programs, and tells our token
 engine which tokens end an answer.
 """
 
@@ -34,10 +34,10 @@ class Vocabulary:
     types: list[TokenType]
     merges: list[str] = field(repr=False)
     scores: list[float] = field(repr=False)
-    """SentencePiece's alone; there the merges follow from them."""
+    """For SentencePiece only, where the merges follow from the scores."""
     special: Mapping[str, int]
-    """bos, eos, eot, eom, pad and unk -> token id, those there are. eot and eom are the second
-    and third token that end an answer: llama.cpp has no list of them."""
+    """bos, eos, eot, eom, pad and unk -> token id, if defined. eot and eom are the second
+    and third token that end an answer, because llama.cpp has no list of them."""
     adds_bos: bool
     adds_space: bool
     chat_template: str | None = field(repr=False)
@@ -46,9 +46,9 @@ class Vocabulary:
 def read_vocabulary(
     checkpoint: Checkpoint, vocab_size: int, directory: Path | None = None
 ) -> Vocabulary:
-    """`vocab_size` is the number of rows of the embedding: a tokenizer names at most as many.
+    """`vocab_size` is the number of rows of the embedding; a tokenizer has at most as many tokens.
 
-    `directory` holds the tokenizer, when that is not the checkpoint's own.
+    `directory` holds the tokenizer, if it is not the checkpoint's own.
     """
     directory = directory or checkpoint.directory
     tokenizer = read_object(directory / TOKENIZER_FILE)
@@ -101,7 +101,7 @@ def _vocabulary(
     if model.get("type") != "BPE":
         raise CheckpointUnsupported(
             f"{checkpoint.directory / TOKENIZER_FILE} is of type {model.get('type')!r:.40}, "
-            "the gguf kind takes BPE; choose another engine kind for this model"
+            "but the gguf kind takes BPE; choose another engine kind for this model"
         )
     by_text = {**model["vocab"], **{item["content"]: item["id"] for item in _added(tokenizer)}}
     is_sentencepiece = bool(model.get("byte_fallback"))
@@ -125,7 +125,7 @@ def _vocabulary(
 def _tokens(
     directory: Path, tokenizer: dict[str, Any], vocab_size: int
 ) -> tuple[list[str], list[TokenType]]:
-    """(text, type) of every id up to `vocab_size`; real embeddings have rows without a token."""
+    """(text, type) of every id up to `vocab_size`; embeddings may have rows without a token."""
     tokens = [f"[PAD{index}]" for index in range(vocab_size)]
     types = [TokenType.UNUSED] * vocab_size
     unknown = tokenizer["model"].get("unk_token")
@@ -166,12 +166,12 @@ def _pair(merge: str | list[str]) -> tuple[str, str]:
 
 
 def _require_utf8(text: str) -> None:
-    """Raise ValueError for half a surrogate pair, which JSON can write and a GGUF cannot hold."""
+    """Raise ValueError for half a surrogate pair, which JSON can write but a GGUF cannot hold."""
     text.encode("utf-8")
 
 
 def _scores(tokens: list[str], merges: list[tuple[str, str]]) -> list[float]:
-    """SentencePiece joins the pair whose result scores best: what was merged first."""
+    """Scores from merges: SentencePiece joins the best-scoring pair, which was merged first."""
     ranks: dict[str, int] = {}
     for rank, (left, right) in enumerate(merges):
         ranks.setdefault(left + right, rank)
@@ -182,8 +182,8 @@ def _split(directory: Path, tokenizer: dict[str, Any]) -> str:
     if name := pre_tokenizer_name(tokenizer):
         return name
     logger.warning(
-        "%s splits text in a way of its own, for which llama.cpp has no name; the engine answers "
-        "rightly through enginix, while llama.cpp's own programs would tokenize otherwise",
+        "%s splits text in a way for which llama.cpp has no name; the engine answers correctly "
+        "through enginix, but llama.cpp's own programs would tokenize differently",
         directory / TOKENIZER_FILE,
     )
     return "default"
@@ -213,7 +213,7 @@ def _special_ids(
 def _adds_bos(tokenizer: dict[str, Any], settings: dict[str, Any], bos: int | None) -> bool:
     if isinstance(stated := settings.get("add_bos_token"), bool):
         return stated
-    # Llama 3 says it only in the tokenizer's template, beside its byte-level processor.
+    # Llama 3 states it only in the tokenizer's template, beside its byte-level processor.
     outer = tokenizer.get("post_processor") or {}
     for processor in outer.get("processors") or [outer]:
         first: dict[str, Any] = next(iter(processor.get("single") or []), {})
@@ -225,7 +225,7 @@ def _adds_bos(tokenizer: dict[str, Any], settings: dict[str, Any], bos: int | No
 
 
 def _adds_space(tokenizer: dict[str, Any]) -> bool:
-    """Whether text gets a space in front, which SentencePiece's converters write in two ways."""
+    """Whether text gets a space prefix, which SentencePiece's converters state in two ways."""
     text = json.dumps([tokenizer.get("normalizer"), tokenizer.get("pre_tokenizer")])
     schemes = ('"prepend_scheme": "first"', '"prepend_scheme": "always"')
     return '"type": "Prepend"' in text or any(scheme in text for scheme in schemes)

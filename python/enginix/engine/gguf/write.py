@@ -1,7 +1,7 @@
-"""Writes a GGUF as a stream: header and tensor table first, then the tensors, a slab at a time.
+"""Writes a GGUF as a stream: header and tensor table first, then the tensors in slabs.
 
-The checkpoint is read with `pread`, never mapped: memory stays at a few slabs whatever the model's
-size, and a file that is cut while it is read is an error, not a SIGBUS.
+The checkpoint is read with `pread`, never mapped: memory stays at a few slabs for any model size,
+and a file that is truncated during the read is an error, not a SIGBUS.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Array = npt.NDArray[Any]
 Progress = Callable[[int], None]
 """Called with the number of bytes written since the last call."""
 
-# With its copies it stays within a core's cache; four times as much halves the speed.
+# With its copies a slab fits a core's cache; four times the size halves the speed.
 SLAB_BYTES = 1 << 18
 
 STORED: dict[str, np.dtype[Any]] = {
@@ -35,13 +35,13 @@ STORED: dict[str, np.dtype[Any]] = {
     "F32": np.dtype("<u4"),
 }
 
-# Bits that are all set in an infinity or a NaN.
+# Bits that are all set in infinities and NaNs.
 EXPONENT = {"BF16": 0x7F80, "F16": 0x7C00, "F32": 0x7F800000}
 
 LARGEST_SCALE = 0x7E
-"""The E4M3 number 448; above it are NaN and the negative ones."""
+"""E4M3 448; larger codes are NaN and negative numbers."""
 
-# It logs its plan at INFO, as if somebody had asked.
+# It logs its plan at INFO by default.
 logging.getLogger("gguf").setLevel(logging.WARNING)
 
 
@@ -60,7 +60,7 @@ def write_gguf(
             writer.add_tensor_info(
                 tensor.name,
                 tensor.shape,
-                # Any type but uint8, which would make the shape one of bytes.
+                # Any type except uint8, whose shape gguf would read as bytes.
                 np.dtype(np.float32),
                 tensor.size_bytes,
                 raw_dtype=tensor.type,
@@ -85,7 +85,7 @@ def padding(size: int) -> bytes:
 
 
 def slabs(part: Part, kind: GGMLQuantizationType, reader: CheckpointReader) -> Iterator[Array]:
-    """The bytes of a part as `kind`, in arrays of at most about SLAB_BYTES."""
+    """The bytes of a part as `kind`, in arrays of about SLAB_BYTES or less."""
     match part:
         case Packed():
             return _packed_slabs(part, reader)
@@ -120,7 +120,7 @@ def _plain_slabs(
 
 
 def widen(values: Array, dtype: str) -> Array:
-    """Numbers of a checkpoint's dtype as F32; exact."""
+    """Converts numbers of a checkpoint's dtype to F32, exactly."""
     match dtype:
         case "BF16":
             return values.astype(np.uint32) << np.uint32(16)
@@ -131,7 +131,7 @@ def widen(values: Array, dtype: str) -> Array:
 
 
 def _row_ranges(tensor: TensorInfo, head_dim: int | None) -> Iterator[tuple[int, int]]:
-    """(start, stop) of the rows to take at a time: whole heads when they are to be reordered."""
+    """(start, stop) of the rows per slab: whole heads if they must be reordered."""
     rows, row_bytes = rows_of(tensor)
     unit = head_dim or 1
     step = max(SLAB_BYTES // (row_bytes * unit), 1) * unit
@@ -140,13 +140,13 @@ def _row_ranges(tensor: TensorInfo, head_dim: int | None) -> Iterator[tuple[int,
 
 
 def rows_of(tensor: TensorInfo) -> tuple[int, int]:
-    """(rows, bytes in each); a scalar is one row of one."""
+    """(rows, bytes per row); a scalar is one row of one value."""
     rows = tensor.shape[0] if tensor.shape else 1
     return rows, tensor.size_bytes // max(rows, 1)
 
 
 class CheckpointReader:
-    """Reads rows of tensors; opens each file once and closes them all at the end."""
+    """Reads rows of tensors; opens each file once and closes all at the end."""
 
     def __init__(self) -> None:
         self._open = ExitStack()
@@ -171,7 +171,7 @@ class CheckpointReader:
         if len(data) != size:
             raise CheckpointDamaged(
                 f"{tensor.file} became shorter while it was read: expected {size} bytes at "
-                f"{offset}, found {len(data)}; build again when nobody writes to it"
+                f"{offset}, found {len(data)}; build again when it is not being written"
             )
         return data
 

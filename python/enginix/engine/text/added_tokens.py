@@ -1,4 +1,4 @@
-"""The tokens that a checkpoint's configuration files add to its vocabulary file."""
+"""The tokens that a checkpoint's configuration files add to its vocabulary."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from enginix.errors import CheckpointDamaged
 from enginix.hub_files import HubFiles, read_object, text_of
 
 Added = dict[str, Any]
-"""As tokenizer.json has them."""
+"""In the form of tokenizer.json."""
 
-# Beyond any vocabulary: an id that is wrong must not become a list of billions.
-MOST_TOKENS = 4_000_000
+# Above any vocabulary: a wrong id must not become a list of billions.
+MAX_TOKENS = 4_000_000
 FLAGS = ("single_word", "lstrip", "rstrip", "normalized")
 ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
@@ -28,7 +28,7 @@ def added_tokens(
     vocabulary: Mapping[str, int],
     own: Sequence[Added] = (),
 ) -> list[Added]:
-    """In the order of their ids; `own` are the vocabulary file's, which the others refine."""
+    """Sorted by id; `own` are the vocabulary file's tokens, which the others refine."""
     by_content = {token["content"]: token for token in own}
     directory = files.directory
     special = set(special_contents(files))
@@ -36,7 +36,7 @@ def added_tokens(
         known = vocabulary.get(content, by_content.get(content, {}).get("id"))
         if known is not None and known != number:
             raise CheckpointDamaged(
-                f"{directory}: the token {content!r:.40} has the id {number} in the configuration "
+                f"{directory}: the token {content!r:.40} has id {number} in the configuration "
                 f"and {known} in the vocabulary; they belong to different models"
             )
         is_special = flags.pop("special", content in special)
@@ -48,7 +48,7 @@ def added_tokens(
 
 
 def special_contents(files: HubFiles) -> Iterator[str]:
-    """The texts of the tokens with a role, and of the additional special ones."""
+    """The texts of special tokens: those with a role, and the additional ones."""
     for found in (files.special_tokens_map, files.tokenizer_config):
         listed = found.get("additional_special_tokens")
         tokens = [found.get(role) for role in ROLES]
@@ -74,7 +74,7 @@ def _declared(files: HubFiles) -> Iterator[tuple[int, str, dict[str, Any]]]:
 
 
 def _id(number: Any) -> int:
-    if type(number) is not int or not 0 <= number < MOST_TOKENS:
+    if type(number) is not int or not 0 <= number < MAX_TOKENS:
         raise ValueError(number)
     return number
 

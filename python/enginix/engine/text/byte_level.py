@@ -1,6 +1,6 @@
-"""Byte-level BPE as GPT-2's authors wrote it, word by word: what conversions are held to.
+"""Byte-level BPE as GPT-2's authors wrote it: the reference for conversions.
 
-transformers 5 has no tokenizer of its own for these files any more, only the library's.
+transformers 5 no longer has its own tokenizer for these files, only the library's.
 """
 
 from __future__ import annotations

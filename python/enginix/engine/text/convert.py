@@ -1,7 +1,7 @@
-"""Makes a checkpoint's tokenizer.json from another vocabulary file, and proves it before it counts.
+"""Makes a checkpoint's tokenizer.json from another vocabulary file, and verifies it.
 
-The proof: the library the file was made for, and the tokenizer that was made of it, give the same
-ids for every probe text, and the same text for those ids.
+The file's original library and the converted tokenizer must give the same ids for every probe text,
+and the same text for those ids.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ class Converted:
     text: str
     """tokenizer.json."""
     roles: Mapping[str, str]
-    """bos_token, eos_token, unk_token: what the vocabulary file says of them."""
+    """bos_token, eos_token, unk_token, as far as the vocabulary file states them."""
     summary: str
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """A vocabulary file in the form of tokenizer.json, and the original to hold it to."""
+    """A vocabulary file in the form of tokenizer.json, and the original to compare it with."""
 
     parts: dict[str, Any]
     vocabulary: Mapping[str, int]
@@ -59,12 +59,12 @@ class Parts:
     roles: Mapping[str, str]
     prefix: Sequence[str] = ()
     more_texts: Sequence[str] = (*LEADING, *MARKS, *LITERALS)
-    """To hold it to, beside those of every tokenizer."""
+    """Probe texts in addition to those for every tokenizer."""
     unknown: int | None = None
 
 
 def convert_tokenizer(directory: Path) -> Converted:
-    """Raise what stands in the way: an unknown tokenizer, a missing library, a broken file."""
+    """Convert, or raise for an unknown tokenizer, a missing library or a broken file."""
     found = find_tokenizer(directory)
     read = {
         SentencePieceRules: from_sentencepiece,
@@ -140,7 +140,7 @@ def _own_tokens(model: libraries.SentencePieceModel, rules: SentencePieceRules) 
     ]
     first = len(model.pieces)
     return own + [
-        # A word that stands in ordinary text must not become a token in the middle of another.
+        # An ordinary word must not become a token inside another word.
         added_token(first + place, content, special=True, single_word=content.isalpha())
         for place, content in enumerate(rules.appended)
     ]
@@ -193,9 +193,9 @@ def _ranks(found: Found) -> dict[bytes, int]:
     lines = found.bytes_of(found.file).split(b"\n")
     pairs = [line.split() for line in lines if line.strip()]
     ranks = {b64decode(token, validate=True): int(rank) for token, rank in pairs}
-    # Its library ends the whole program where one is missing.
+    # Its library aborts the whole process if one is missing.
     if len(set(ranks.values())) < len(pairs) or any(bytes([n]) not in ranks for n in range(256)):
-        raise ValueError("expected a rank of its own for each token, and a token for each byte")
+        raise ValueError("expected a distinct rank for each token, and a token for each byte")
     return ranks
 
 
@@ -211,7 +211,7 @@ def from_merges(found: Found) -> Parts:
     merges = [_pair(line) for line in body if line.strip()]
     unknown = [pair for pair in merges if not vocabulary.keys() >= {*pair, "".join(pair)}]
     if unknown:
-        raise ValueError(f"merges.txt joins {unknown[0]}, vocab.json does not know them all")
+        raise ValueError(f"merges.txt joins {unknown[0]}, but vocab.json lacks some of them")
     spaced = found.settings.get("add_prefix_space") is True
     made = libraries.from_merges(
         vocabulary, merges, composes=rules.composes, add_prefix_space=spaced
@@ -236,7 +236,7 @@ def _pair(line: str) -> tuple[str, str]:
 
 
 def _agree(found: Found, parts: Parts) -> int:
-    """Raise where the tokenizer that was made and the original differ; how many texts were held."""
+    """The number of compared texts; raises if the converted tokenizer and the original differ."""
     fast = libraries.Fast(layout.tokenizer_json(parts.parts, (), ()))
     texts = (*PROBES, *parts.more_texts)
     differs = first_disagreement(texts, fast, parts.encode, parts.decode, parts.unknown)
@@ -253,7 +253,7 @@ def _prefix(found: Found, parts: Parts, added: Sequence[Added]) -> list[Added]:
     missing = [content for content in parts.prefix if content not in by_content]
     if missing:
         raise CheckpointDamaged(
-            f"{found.directory}: texts begin with {missing[0]!r:.40}, which is no token of "
+            f"{found.directory}: texts start with {missing[0]!r:.40}, which is not a token of "
             f"{found.file}; the files belong to different models"
         )
     return [by_content[content] for content in parts.prefix]

@@ -1,8 +1,8 @@
-"""Which tokenizer a checkpoint without tokenizer.json has: the file, and the rules beside it.
+"""Identifies the tokenizer of a checkpoint without tokenizer.json: its file and its rules.
 
-A vocabulary file does not say how text is split, or what its special tokens are: the tokenizer's
-class does. Classes that exist only as Python code in the checkpoint are never run; what the most
-used ones of them do is written down here.
+A vocabulary file does not state how text is split or which tokens are special: the tokenizer's
+class does. Classes that exist only as Python code in the checkpoint are never run; the rules of the
+most common ones are written down here.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
 @dataclass(frozen=True, slots=True)
 class SentencePieceRules:
     adds_bos: bool = True
-    """What the class does when tokenizer_config.json does not say."""
+    """The class's defaults, if tokenizer_config.json does not state them."""
     appended: tuple[str, ...] = ()
-    """Special tokens behind the vocabulary's own."""
+    """Special tokens after the vocabulary's own."""
     prefix: tuple[str, ...] = ()
-    """What every text begins with."""
+    """The tokens at the start of every text."""
 
 
 @dataclass(frozen=True, slots=True)
 class RankedBytesRules:
-    """tiktoken's file: the base64 of each token's bytes, and its rank."""
+    """A tiktoken file: the base64 of each token's bytes, and its rank."""
 
     split: str
     composes: bool = False
-    """Whether the text is brought into Unicode's form NFC first."""
+    """Whether the text is first normalized to Unicode NFC."""
     appended: tuple[str, ...] = ()
     prefix: tuple[str, ...] = ()
 
@@ -58,13 +58,13 @@ _QWEN = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", *(f"<|extra_{n}|>" for n
 _CHATGLM = ("[MASK]", "[gMASK]", "[sMASK]", "sop", "eop")
 _CHATGLM_ROLES = ("<|system|>", "<|user|>", "<|assistant|>", "<|observation|>")
 
-# Class -> its rules, for each kind of vocabulary file it may come with.
+# Class -> its rules, for each kind of vocabulary file.
 FAMILIES: dict[str, tuple[Rules, ...]] = {
     "LlamaTokenizer": (SentencePieceRules(),),
     "MistralTokenizer": (SentencePieceRules(),),
     "GPT2Tokenizer": (MergesRules(GPT2),),
     "Qwen2Tokenizer": (MergesRules(ONE_DIGIT, composes=True),),
-    # These exist as code in their checkpoints alone.
+    # These exist only as code in their checkpoints.
     "BaichuanTokenizer": (SentencePieceRules(),),
     "InternLMTokenizer": (SentencePieceRules(),),
     "InternLM2Tokenizer": (SentencePieceRules(),),
@@ -76,7 +76,7 @@ FAMILIES: dict[str, tuple[Rules, ...]] = {
     "QWenTokenizer": (RankedBytesRules(ONE_DIGIT, composes=True, appended=_QWEN),),
 }
 
-# For a checkpoint that names no class.
+# For checkpoints that name no class.
 CLASS_OF_MODEL = {
     "llama": "LlamaTokenizer",
     "mistral": "LlamaTokenizer",
@@ -93,7 +93,7 @@ CLASS_OF_MODEL = {
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A tokenizer as its checkpoint has it."""
+    """A checkpoint's tokenizer: the file and its rules."""
 
     files: HubFiles
     file: str
@@ -117,7 +117,7 @@ class Found:
 
 
 def find_tokenizer(directory: Path) -> Found:
-    """Say which tokenizer it is, or raise why nothing can be made of it."""
+    """Identify the tokenizer; CheckpointUnsupported if it cannot be converted."""
     files = HubFiles(directory)
     file = _vocabulary_file(directory)
     class_name = _class_name(files)
@@ -137,7 +137,7 @@ def _vocabulary_file(directory: Path) -> str:
     if (directory / "vocab.json").exists() and (directory / "merges.txt").exists():
         return "vocab.json"
     raise NotACheckpoint(
-        f"{directory} holds no tokenizer.json, nor what one is made from (tokenizer.model, "
+        f"{directory} holds no tokenizer.json, nor a file to make one from (tokenizer.model, "
         "*.tiktoken, or vocab.json with merges.txt); save the tokenizer with transformers into it"
     )
 
@@ -146,8 +146,8 @@ def _kind(directory: Path, file: str) -> type[Rules]:
     if file == "vocab.json":
         return MergesRules
     # A SentencePiece model is a protobuf message, tiktoken's file is lines of text.
-    words = read_own(directory, file)[:4096].split(b"\n", 1)[0].split()
-    is_ranks = len(words) == 2 and words[0].isascii() and words[1].isdigit()
+    fields = read_own(directory, file)[:4096].split(b"\n", 1)[0].split()
+    is_ranks = len(fields) == 2 and fields[0].isascii() and fields[1].isdigit()
     return RankedBytesRules if is_ranks else SentencePieceRules
 
 
@@ -164,14 +164,14 @@ def _no_rules(files: HubFiles, file: str, class_name: str) -> str:
     is_code = "auto_map" in files.tokenizer_config or any(directory.glob("tokenization_*.py"))
     what = "exists only as Python code in the checkpoint, which enginix does not run"
     return (
-        f"{directory} holds no tokenizer.json, and of {file} none can be made: the class "
-        f"{class_name} {what if is_code else 'is not among those enginix converts'}; "
+        f"{directory} holds no tokenizer.json, and none can be made from {file}: the class "
+        f"{class_name} {what if is_code else 'is not one that enginix converts'}; "
         "save the tokenizer with transformers as tokenizer.json into it"
     )
 
 
 def _with_roles(found: Found) -> Found:
-    """ChatGLM 3 has four tokens more than ChatGLM 2, and only its code names them."""
+    """ChatGLM 3 has four more tokens than ChatGLM 2, which only its code names."""
     assert isinstance(found.rules, SentencePieceRules)
     name = "tokenization_chatglm.py"
     code = found.bytes_of(name) if (found.directory / name).exists() else b""

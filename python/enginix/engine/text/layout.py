@@ -1,6 +1,6 @@
-"""tokenizer.json as the tokenizers library reads it, put together from a vocabulary file's parts.
+"""Composes tokenizer.json, as the tokenizers library reads it, from a vocabulary file's parts.
 
-Nothing here depends on where or when it is written: a build made again gives the same bytes.
+The output is independent of the time and place of the build, so a rebuild gives the same bytes.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 from enginix.engine.text.added_tokens import Added
 
 MARK = "\u2581"
-"""SentencePiece's sign for a space."""
+"""SentencePiece's mark for a space."""
 
 
 def tokenizer_json(parts: dict[str, Any], added: Sequence[Added], prefix: Sequence[Added]) -> str:
-    """`parts`: normalizer, pre_tokenizer, decoder and model; `prefix` begins every text."""
+    """`parts`: normalizer, pre_tokenizer, decoder and model; `prefix` starts every text."""
     data = {
         "version": "1.0",
         "truncation": None,
@@ -34,7 +34,7 @@ def tokenizer_json(parts: dict[str, Any], added: Sequence[Added], prefix: Sequen
 
 
 def _with_added(model: dict[str, Any], added: Sequence[Added]) -> dict[str, Any]:
-    """Ids may leave gaps behind the vocabulary, which added tokens alone cannot have."""
+    """Add the tokens to the vocabulary too: there, unlike in added_tokens, ids may have gaps."""
     if not isinstance(model["vocab"], dict):
         return model
     vocab = {**model["vocab"]}
@@ -89,17 +89,17 @@ def unigram(
 def sentencepiece_normalizer(
     charsmap: bytes, *, collapses: bool, prepends: bool, escapes: bool
 ) -> dict[str, Any] | None:
-    """SentencePiece's own order: characters, spaces, the mark in front, marks for spaces."""
+    """In SentencePiece's order: characters, spaces, the prefix mark, marks for spaces."""
     steps: list[dict[str, Any]] = []
     if charsmap:
         steps.append(
             {"type": "Precompiled", "precompiled_charsmap": b64encode(charsmap).decode("ascii")}
         )
     if collapses:
-        # At the end the mark itself goes as well.
+        # At the end the mark itself is removed as well.
         steps += [_replace(rf"\A +|[ {MARK}]+\z", ""), _replace(" {2,}", " ")]
     if prepends:
-        # Not for an empty text, which it would leave to the library.
+        # Not for an empty text.
         steps.append({"type": "Prepend", "prepend": MARK})
     if escapes:
         steps.append({"type": "Replace", "pattern": {"String": " "}, "content": MARK})
@@ -111,10 +111,10 @@ def _replace(pattern: str, content: str) -> dict[str, Any]:
 
 
 def sentencepiece_splits(whole: Sequence[str], *, marks_first: bool) -> dict[str, Any] | None:
-    """`whole`: pieces that are never merged with what is beside them."""
+    """`whole`: pieces that are never merged with their neighbours."""
     steps: list[dict[str, Any]] = []
     if marks_first:
-        # Only the very first word gets the mark, none behind a special token.
+        # Only the first word gets the mark, not one after a special token.
         steps.append(
             {
                 "type": "Metaspace",

@@ -1,7 +1,7 @@
-"""The only door to transformers, sentencepiece and tiktoken, which read other vocabulary files.
+"""The only importer of transformers, sentencepiece and tiktoken, which read vocabulary files.
 
-They are the extra `transformers`, needed at build time and for such checkpoints alone. None of them
-is given a directory or a name: they see bytes, and run no code of a checkpoint.
+They are the extra `transformers`, needed only at build time for such checkpoints. They get bytes,
+never a directory or a name, and run no code of a checkpoint.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ UNIGRAM, BPE = 1, 2
 
 
 class Fast:
-    """A tokenizer.json as the tokenizers library takes it."""
+    """A tokenizer.json as the tokenizers library reads it."""
 
     def __init__(self, text: str) -> None:
         self._tokenizer = tokenizers.Tokenizer.from_str(text)
@@ -49,7 +49,7 @@ class Fast:
 class SentencePieceModel:
     kind: int
     pieces: list[tuple[str, float, int]]
-    """Text, score and type of each, by their ids."""
+    """Text, score and type of each piece, by id."""
     unknown: int
     bytes_too: bool
     collapses: bool
@@ -57,13 +57,13 @@ class SentencePieceModel:
     escapes: bool
     charsmap: bytes
     roles: Mapping[str, str]
-    """bos_token, eos_token and unk_token, those it has."""
+    """bos_token, eos_token and unk_token, if it has them."""
     encode: Encode
     decode: Decode
 
 
 def read_sentencepiece(data: bytes, *, may_prepend: bool) -> SentencePieceModel:
-    """Read a SentencePiece model; any Exception for what is none."""
+    """Read a SentencePiece model; may raise any Exception for an invalid one."""
     converters = load("transformers.convert_slow_tokenizer")
     proto = converters.import_protobuf().ModelProto.FromString(data)
     # So does transformers' own slow tokenizer with add_prefix_space.
@@ -87,7 +87,7 @@ def read_sentencepiece(data: bytes, *, may_prepend: bool) -> SentencePieceModel:
 
 
 def merges_of(vocabulary: Mapping[str, int], scores: Mapping[str, float]) -> list[tuple[str, str]]:
-    """The merges that SentencePiece's scores amount to."""
+    """The merges that correspond to SentencePiece's scores."""
     generate = load("transformers.convert_slow_tokenizer").generate_merges
     merges: list[tuple[str, str]] = generate(dict(vocabulary), list(scores.items()))
     return merges
@@ -105,8 +105,8 @@ def from_ranks(ranks: Mapping[bytes, int], split: str) -> str:
 
 @contextmanager
 def _loaded_already(ranks: Mapping[bytes, int]) -> Iterator[None]:
-    """The converter reads a path through tiktoken, which keeps what it read by its path: a file
-    that was changed would give the tokens it had before."""
+    """The converter reads a path through tiktoken, which caches by path: a changed file would give
+    its old tokens."""
     loader = load("tiktoken.load")
     original = loader.load_tiktoken_bpe
     loader.load_tiktoken_bpe = lambda path: dict(ranks)
@@ -135,20 +135,20 @@ def from_merges(
     """tokenizer.json of GPT-2's files, without special tokens."""
     converters = load("transformers.convert_slow_tokenizer")
     converter = converters.Qwen2Converter if composes else converters.GPT2Converter
-    # It asks the slow tokenizer for what is empty, and there may be no merges.
+    # It takes empty values from the slow tokenizer, and there may be no merges.
     slow = SimpleNamespace(encoder=vocabulary, bpe_ranks=dict.fromkeys(merges), **how)
     return str(converter(slow).converted(dict(vocabulary), list(merges)).to_str())
 
 
 def splitter(pattern: str) -> Callable[[str], list[str]]:
-    """What the pattern, in the notation of the `regex` library, finds in a text."""
+    """The matches of a pattern, in the syntax of the `regex` library, in a text."""
     found: Callable[[str], list[str]] = load("regex").compile(pattern).findall
     return found
 
 
 def load(name: str) -> Any:
     try:
-        # transformers says at its import that there is no PyTorch, which nobody needs here.
+        # transformers warns at import that PyTorch is missing, which is not needed here.
         logging.disable(logging.WARNING)
         return import_module(name)
     except ImportError as error:

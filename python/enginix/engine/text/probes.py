@@ -1,6 +1,6 @@
-"""Holds a converted tokenizer to the one it was made from: the same ids, the same text."""
+"""Compares a converted tokenizer with its original: the same ids, the same text."""
 
-# ruff: noqa: RUF001, the point of some texts is that they look like others
+# ruff: noqa: RUF001, some texts are look-alikes on purpose
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ PROBES = (
     "!!!???...---===###***///\\\\\\|||~~~```'''\"\"\"",
     "Ġ Ċ ċ ## @@ </w> [UNK]",
 )
-# The name of a byte: unigrams are matched as they are spelled, in transformers too.
+# The name of a byte: unigrams match its spelling, in transformers too.
 LITERALS = ("<0x41> <0x0A>",)
-# A text that begins with a space, which a tokenizer that marks only the first word cannot show.
+# Texts with a leading space, which a tokenizer that marks only the first word cannot represent.
 LEADING = (" ", "   ", " one", "  two", " \n x")
-# SentencePiece's sign for a space, which is taken for one where spaces are collapsed.
+# SentencePiece's mark, which counts as a space if spaces are collapsed.
 MARKS = ("\u2581", "\u2581x", "a\u2581b")
 
 
 class Fast(Protocol):
-    """What is asked of the converted tokenizer."""
+    """What the comparison needs of a converted tokenizer."""
 
     def encode(self, text: str) -> Sequence[int]: ...
 
@@ -71,13 +71,13 @@ class Disagreement:
 def first_disagreement(
     texts: Sequence[str], fast: Fast, encode: Encode, decode: Decode, unknown: int | None = None
 ) -> Disagreement | None:
-    """Where the two differ: in the ids of a text, or in the text of its ids."""
+    """The first difference: in the ids of a text, or in the text of its ids."""
     for text in texts:
         ids, got = list(encode(text)), list(fast.encode(text))
         if got != ids:
             return Disagreement(text, ids, got)
         if unknown in ids:
-            # The original shows a sign of its own there.
+            # The original shows its own sign there.
             continue
         spelled, shown = decode(ids), fast.decode(ids)
         if shown != spelled:

@@ -1,6 +1,6 @@
-"""Puts tokenizer, chat template and their settings into an engine: files of the checkpoint alone.
+"""Copies tokenizer, chat template and their settings from the checkpoint into an engine.
 
-A checkpoint without tokenizer.json gets one made of what it has, so that every engine has one.
+If the checkpoint has no tokenizer.json, one is made from its vocabulary files.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from enginix.hub_files import (
     read_object,
     without_nulls,
 )
-from enginix.plain_files import MOST_BYTES, read_own
+from enginix.plain_files import MAX_BYTES, read_own
 
 CONVERTERS = ("sentencepiece", "tiktoken", "tokenizers", "transformers")
 
@@ -32,11 +32,11 @@ CONVERTERS = ("sentencepiece", "tiktoken", "tokenizers", "transformers")
 @dataclass(frozen=True, slots=True)
 class StagedText:
     directory: Path
-    """Where tokenizer.json and what belongs to it can be read."""
+    """The directory of tokenizer.json and its settings."""
     note: str = ""
-    """What was done besides copying."""
+    """What was done in addition to copying."""
     libraries: Mapping[str, str] = field(default_factory=dict)
-    """What made a tokenizer.json, with versions."""
+    """The libraries that made tokenizer.json, with versions."""
 
 
 def text_files(directory: Path, patterns: Sequence[str]) -> list[str]:
@@ -52,7 +52,7 @@ def stage_text(source: Path, directory: Path, patterns: Sequence[str]) -> Staged
     names = [name for name in text_files(source, patterns) if name != GENERATION_CONFIG_FILE]
     converted = None if TOKENIZER_FILE in names else convert_tokenizer(source)
     for name in names:
-        # The bytes alone: the checkpoint may be in a store where all is read-only.
+        # Only the bytes: the checkpoint may be in a store where every mode is read-only.
         write_whole(directory / name, read_own(source, name, _most(name)))
     if found := generation_config_bytes(source):
         write_whole(directory / GENERATION_CONFIG_FILE, found)
@@ -66,7 +66,7 @@ def stage_text(source: Path, directory: Path, patterns: Sequence[str]) -> Staged
 
 
 def installed() -> dict[str, str]:
-    """The converting libraries that are here."""
+    """The installed converting libraries."""
     found = {}
     for name in CONVERTERS:
         with suppress(PackageNotFoundError):
@@ -95,4 +95,4 @@ def generation_config_bytes(checkpoint: Path) -> bytes | None:
 
 
 def _most(name: str) -> int:
-    return MAX_TEMPLATE_BYTES if name.endswith(".jinja") else MOST_BYTES
+    return MAX_TEMPLATE_BYTES if name.endswith(".jinja") else MAX_BYTES

@@ -1,8 +1,8 @@
-"""The tensorrt-llm kind's build: inspect, convert, build, verify; each stage kept when it is done.
+"""The tensorrt-llm kind's build: inspect, convert, build, verify; finished stages are kept.
 
-A work directory holds what the stages leave, so a build that failed or was killed goes on with the
-stage it was in. The engine's own directory gets nothing before everything is verified; only when it
-stands may the work directory be removed.
+A work directory holds the stages' files, so a failed or killed build resumes at the stage it was
+in. The engine's own directory gets nothing before everything is verified, and the work directory
+may be removed only after that.
 """
 
 from __future__ import annotations
@@ -29,76 +29,79 @@ from enginix.engine.trtllm.rank_checkpoint import Converted, read_rank_checkpoin
 from enginix.engine.trtllm.rank_tensors import least_bytes_of
 from enginix.engine.trtllm.recipe import hash_ranks, recipe
 from enginix.engine.trtllm.rope_stripping import strip_rank_checkpoint, takes_rope_tables
-from enginix.engine.trtllm.stage_cache import Work, open_work
+from enginix.engine.trtllm.stage_cache import StageCache, open_stage_cache
 from enginix.engine.trtllm.tokenizer import TOKENIZER_PATTERNS, write_guide
 from enginix.engine.trtllm.verify import counted, describe, verify_engine
 from enginix.errors import BuildError
 from enginix.manifest import BuiltWith, Manifest
 
-# In the work directory: the rank checkpoint for a builder that cannot take it as it is.
+# In the work directory: the rank checkpoint for a builder that cannot read the original.
 STRIPPED = "rank-checkpoint-stripped"
 
 
 @dataclass(frozen=True, slots=True)
 class BuildContext:
-    """With which Python a build works, and where."""
+    """A build's Python, environment and work directory."""
 
     python: Path
     environment: Mapping[str, str]
     directory: Path
-    """Keeps what finished stages leave; see `work.discard`."""
+    """Holds the files of finished stages; see `stage_cache.discard`."""
     warn: Callable[[str], None]
-    """Takes what TensorRT-LLM warns about, where it is worth reading."""
+    """Called with TensorRT-LLM's relevant warnings."""
 
     @property
-    def place(self) -> BuildPaths:
+    def paths(self) -> BuildPaths:
         return BuildPaths(self.python, self.environment, Path(os.path.realpath(self.directory)))
 
 
-def tensorrt_llm_build(job: Job, options: Options, workshop: BuildContext) -> Build:
-    """The build of `job` with the TensorRT-LLM that the workshop's Python imports."""
+def tensorrt_llm_build(job: Job, options: Options, context: BuildContext) -> Build:
+    """The build of `job` with the TensorRT-LLM that the context's Python imports."""
 
     def build(directory: Path, stages: Stages) -> Manifest:
-        place = workshop.place
-        with open_work(place.directory) as kept:
-            plan = _inspect(job, options, place, kept, stages, directory)
-            converted = _converted(plan, place, kept, stages)
+        paths = context.paths
+        with open_stage_cache(paths.directory) as cache:
+            plan = _inspect(job, options, paths, cache, stages, directory)
+            converted = _converted(plan, paths, cache, stages)
             hashes = hash_ranks(converted, options.rank_hashes, stages)
-            builder = _builder(plan, place, converted)
+            builder = _builder(plan, paths, converted)
             with stages.run("build") as stage:
-                _build(plan, converted, place, kept, stage, workshop.warn, builder["tensorrt_llm"])
+                _build(plan, converted, paths, cache, stage, context.warn, builder["tensorrt_llm"])
             with stages.run("verify") as stage:
-                facts = read_engine(place.engine)
-                verify_engine(place.engine, facts, plan.inspection.checkpoint.quantization)
-                _collect(place.engine, directory)
-                stage.summary = describe(facts)
-        program = _spec(plan, converted, place)
+                config = read_engine(paths.engine)
+                verify_engine(paths.engine, config, plan.inspection.checkpoint.quantization)
+                _collect(paths.engine, directory)
+                stage.summary = describe(config)
+        program = _spec(plan, converted, paths)
         return replace(plan.manifest(builder), recipe=recipe(plan, program, hashes))
 
     return build
 
 
-def ask_versions(options: Options, workshop: BuildContext) -> BuiltWith:
-    """What a build in the workshop would be built with."""
-    with open_work(workshop.place.directory):
-        report = asyncio.run(ask_runtime(workshop.place, options.patience))
+def ask_versions(options: Options, context: BuildContext) -> BuiltWith:
+    """The versions that a build in this context would use."""
+    with open_stage_cache(context.paths.directory):
+        report = asyncio.run(ask_runtime(context.paths, options.patience))
     return BuiltWith(__version__, **{key: report[key] for key in BUILT_WITH})
 
 
 def convert_checkpoint(
     job: Job,
     options: Options,
-    workshop: BuildContext,
+    context: BuildContext,
     out: Path,
     report: Report,
     *,
     replace_it: bool,
 ) -> None:
-    """Only the first half of a build: a rank checkpoint at `out`, whole or absent."""
-    stages, place = Stages(report), workshop.place
-    with new_output(out, replace=replace_it) as directory, open_work(place.directory) as kept:
-        plan = _inspect(job, options, place, kept, stages)
-        converted = _converted(plan, place, kept, stages)
+    """The first half of a build: a rank checkpoint at `out`, complete or absent."""
+    stages, paths = Stages(report), context.paths
+    with (
+        new_output(out, replace=replace_it) as directory,
+        open_stage_cache(paths.directory) as cache,
+    ):
+        plan = _inspect(job, options, paths, cache, stages)
+        converted = _converted(plan, paths, cache, stages)
         for path in sorted(converted.directory.iterdir()):
             _link_or_copy(path, directory / path.name)
         write_note(directory, plan, converted.reports)
@@ -107,64 +110,66 @@ def convert_checkpoint(
 def _inspect(
     job: Job,
     options: Options,
-    place: BuildPaths,
-    kept: Work,
+    paths: BuildPaths,
+    cache: StageCache,
     stages: Stages,
     engine: Path | None = None,
 ) -> Plan:
-    """The plan; `engine` gets its tokenizer first, so that nothing is built for a broken one."""
+    """The plan; `engine` gets its tokenizer first, so that a broken one fails early."""
     with stages.run("inspect") as stage:
         note = ""
         if engine:
             text = stage_text(job.checkpoint, engine, TOKENIZER_PATTERNS)
             job.load_text(engine)
             note = text.note
-        plan = read_plan(job, options, kept, engine)
+        plan = read_plan(job, options, cache, engine)
         stage.summary = "; ".join(filter(None, (plan.summary(), note)))
-        require_space(place.directory, plan.inspection.estimate.disk)
+        require_space(paths.directory, plan.inspection.estimate.disk)
     return plan
 
 
-def _converted(plan: Plan, place: BuildPaths, kept: Work, stages: Stages) -> Converted:
+def _converted(plan: Plan, paths: BuildPaths, cache: StageCache, stages: Stages) -> Converted:
     with stages.run("convert") as stage:
         if plan.options.rank_checkpoint:
             converted = read_rank_checkpoint(plan.options.rank_checkpoint, plan)
             stage.summary = f"{plan.options.rank_checkpoint}, compared again"
             return converted
-        return Converted(place.rank_checkpoint, _convert(plan, place, kept, stage))
+        return Converted(paths.rank_checkpoint, _convert(plan, paths, cache, stage))
 
 
-def _convert(plan: Plan, place: BuildPaths, kept: Work, stage: Stage) -> list[dict[str, Any]]:
-    key = plan.key(place.python)
-    if facts := kept.finished(place.rank_checkpoint.name, key):
+def _convert(
+    plan: Plan, paths: BuildPaths, cache: StageCache, stage: Stage
+) -> list[dict[str, Any]]:
+    key = plan.key(paths.python)
+    if result := cache.finished(paths.rank_checkpoint.name, key):
         stage.summary = "kept from the build before"
-        reports: list[dict[str, Any]] = facts["reports"]
+        reports: list[dict[str, Any]] = result["reports"]
         return reports
-    kept.begin(place.rank_checkpoint.name)
+    cache.begin(paths.rank_checkpoint.name)
     options = plan.options
     reports = asyncio.run(
-        convert_ranks(plan.conversion(), place, options.patience, options.workers, stage.progress)
+        convert_ranks(plan.conversion(), paths, options.patience, options.workers, stage.progress)
     )
-    kept.finish(place.rank_checkpoint.name, key, {"reports": reports})
+    cache.finish(paths.rank_checkpoint.name, key, {"reports": reports})
     stage.children_memory = max(report["peak_memory"] for report in reports)
     compared = "every tensor compared" if plan.decoder else "tensors not compared: unknown names"
     stage.summary = f"{counted(len(reports), 'rank file')}, {compared}"
     return reports
 
 
-def _builder(plan: Plan, place: BuildPaths, converted: Converted) -> dict[str, Any]:
-    """What builds the engine; a rank checkpoint may have been made by another machine's."""
+def _builder(plan: Plan, paths: BuildPaths, converted: Converted) -> dict[str, Any]:
+    """The versions that build the engine; another machine may have made the rank checkpoint."""
     wanted = plan.options.gpu
     if plan.options.rank_checkpoint is None:
         report = converted.reports[0]
     else:
-        report = asyncio.run(ask_runtime(place, plan.options.patience))
+        report = asyncio.run(ask_runtime(paths, plan.options.patience))
     found = report["compute_capability"]
     if wanted is not None and found is not None and found != wanted:
         raise BuildError(
-            f"this machine's GPU ({report['gpu_name']}) has compute capability {found}, the engine "
-            f"is asked for {wanted}, and runs only where it was built; ask for {found}, or build "
-            "it on the other machine"
+            f"this machine's GPU ({report['gpu_name']}) has compute capability {found}, but --gpu "
+            f"is {wanted}; an engine runs only on the GPU it was built for: use {found}, or build "
+            "on the other machine"
         )
     return report
 
@@ -172,41 +177,45 @@ def _builder(plan: Plan, place: BuildPaths, converted: Converted) -> dict[str, A
 def _build(
     plan: Plan,
     converted: Converted,
-    place: BuildPaths,
-    kept: Work,
+    paths: BuildPaths,
+    cache: StageCache,
     stage: Stage,
     warn: Callable[[str], None],
     version: str,
 ) -> None:
-    spec = _spec(plan, converted, place)
-    key = plan.key(place.python, plan.limits, spec.max_input_len)
-    if kept.finished(place.engine.name, key) is not None:
+    spec = _spec(plan, converted, paths)
+    key = plan.key(paths.python, plan.limits, spec.max_input_len)
+    if cache.finished(paths.engine.name, key) is not None:
         stage.summary = "kept from the build before"
         return
-    kept.begin(place.engine.name)
+    cache.begin(paths.engine.name)
     stripped = not takes_rope_tables(version)
     if stripped:
-        spec = replace(spec, rank_checkpoint=kept.begin(STRIPPED))
+        spec = replace(spec, rank_checkpoint=cache.begin(STRIPPED))
         strip_rank_checkpoint(converted.directory, spec.rank_checkpoint)
     sizes = plan.inspection.sizes
     tied = sizes is None or sizes.tied_embeddings
     least = min(least_bytes_of(path, tied=tied) for path in converted.rank_files())
-    building = TrtllmBuild(spec, place, least, plan.options.patience)
+    building = TrtllmBuild(spec, paths, least, plan.options.patience)
     outcome = asyncio.run(build_ranks(building, stage.progress, warn))
-    kept.finish(place.engine.name, key, {})
-    # Also one that a build left which was killed.
-    shutil.rmtree(place.directory / STRIPPED, ignore_errors=True)
+    cache.finish(paths.engine.name, key, {})
+    # Including one that a killed build has left.
+    shutil.rmtree(paths.directory / STRIPPED, ignore_errors=True)
     stage.children_memory = outcome.peak_memory
-    size = sum(path.stat().st_size for path in place.engine.iterdir())
-    left = "" if outcome.returncode is not None else ", ended by us: it was done and did not leave"
+    size = sum(path.stat().st_size for path in paths.engine.iterdir())
+    left = (
+        ""
+        if outcome.returncode is not None
+        else ", stopped by enginix: it was complete and did not exit"
+    )
     without = f", built without the rotary tables: TensorRT-LLM {version}" if stripped else ""
     stage.summary = f"{counted(spec.ranks, 'engine')}, {size / 1e9:.2f} GB{left}{without}"
 
 
-def _spec(plan: Plan, converted: Converted, place: BuildPaths) -> BuildSpec:
+def _spec(plan: Plan, converted: Converted, paths: BuildPaths) -> BuildSpec:
     return BuildSpec(
         rank_checkpoint=converted.directory,
-        output=place.engine,
+        output=paths.engine,
         limits=plan.limits,
         ranks=plan.job.tensor_parallel,
         quantization=plan.inspection.checkpoint.quantization,
@@ -217,7 +226,7 @@ def _spec(plan: Plan, converted: Converted, place: BuildPaths) -> BuildSpec:
 
 
 def _collect(engine: Path, directory: Path) -> None:
-    """Put the engine beside its tokenizer; the work directory keeps its files."""
+    """Link the engine's files beside its tokenizer; the work directory keeps them."""
     for path in sorted(engine.iterdir()):
         _link_or_copy(path, directory / path.name)
     write_guide(directory)
@@ -227,5 +236,5 @@ def _link_or_copy(source: Path, target: Path) -> None:
     try:
         target.hardlink_to(source)
     except OSError:
-        # Another file system, or one without links.
+        # Another file system, or one without hard links.
         shutil.copyfile(source, target)

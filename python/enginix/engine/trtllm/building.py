@@ -15,27 +15,27 @@ from enginix.engine.trtllm.log import LogEvent, RankCompiled, RankWritten, Warne
 from enginix.engine.trtllm.watchdog import Outcome, Patience, Task, watch
 from enginix.errors import BuildIncomplete
 
-# Weights are loaded, handed to TensorRT and serialized: NVIDIA's own logs show 2.5 to 3.2 times the
-# engine as the peak of host memory.
+# Weights are loaded, passed to TensorRT and serialized: NVIDIA's own logs show a host memory peak
+# of 2.5 to 3.2 times the engine.
 COPIES = 3.2
 PROGRAM_BYTES = 4_000_000_000
 
-# How much of a rank's time has passed when it is compiled; writing is the rest.
+# The share of a rank's time that compilation takes; the rest is writing.
 COMPILED_SHARE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
 class TrtllmBuild:
-    """`least_bytes` is what one rank's engine cannot be smaller than."""
+    """`least_bytes` is the lower bound of one rank's engine."""
 
     spec: BuildSpec
-    place: BuildPaths
+    paths: BuildPaths
     least_bytes: int
     patience: Patience
 
     @property
     def memory(self) -> int:
-        """Bytes of RAM it is estimated to take, with all its workers."""
+        """Estimated bytes of RAM, with all workers."""
         workers = self.spec.workers or self.spec.ranks
         return workers * (int(self.least_bytes * COPIES) + PROGRAM_BYTES)
 
@@ -43,14 +43,14 @@ class TrtllmBuild:
 async def build_ranks(
     building: TrtllmBuild, progress: Callable[[float], None], warn: Callable[[str], None]
 ) -> Outcome:
-    """Leaves every rank's engine and config.json in the spec's output, or raises a BuildError."""
-    spec, place = building.spec, building.place
+    """Write every rank's engine and config.json to the spec's output, or raise a BuildError."""
+    spec, paths = building.spec, building.paths
     files = [spec.output / f"rank{rank}.engine" for rank in range(spec.ranks)]
     config = spec.output / CONFIG_FILE
     for path in (*files, config):
-        # What is there before the build begins must not count as built.
+        # Files from before the build must not count as built.
         path.unlink(missing_ok=True)
-    mark = f"{place.directory}:build"
+    mark = f"{paths.directory}:build"
     written: set[str] = set()
     done = 0.0
 
@@ -69,11 +69,11 @@ async def build_ranks(
 
     task = Task(
         program=PROGRAM,
-        argv=build_command(place.python, spec),
-        environment=build_environment(place.environment, mark),
+        argv=build_command(paths.python, spec),
+        environment=build_environment(paths.environment, mark),
         mark=mark,
-        directory=place.directory,
-        log=place.logs / "build.log",
+        directory=paths.directory,
+        log=paths.logs / "build.log",
         files=[*files, config],
         is_complete=lambda: missing(files, config, building.least_bytes) is None,
     )
@@ -83,29 +83,29 @@ async def build_ranks(
 
 
 def missing(engines: list[Path], config: Path, least_bytes: int) -> str | None:
-    """What is not there yet, as a sentence's end; None when everything is."""
+    """The first missing or incomplete file, as the end of a sentence; None if complete."""
     try:
         keys = json.loads(config.read_text(encoding="utf-8")).keys()
     except (OSError, ValueError, AttributeError):
-        return f"{config.name} is not there"
+        return f"{config.name} is missing"
     if absent := [key for key in ENGINE_KEYS if key not in keys]:
         return f"{config.name} has no {absent[0]}"
     for path in engines:
         try:
             size = path.stat().st_size
         except OSError:
-            return f"{path.name} is not there"
+            return f"{path.name} is missing"
         if size < least_bytes:
-            return f"{path.name} has {size} bytes, its weights alone take {least_bytes}"
+            return f"{path.name} has {size} bytes, but its weights alone take {least_bytes}"
     return None
 
 
 def _judge_end(building: TrtllmBuild, task: Task, outcome: Outcome, absent: str | None) -> None:
-    """Files decide; a program that ended with an error is believed only if it wrote them all."""
+    """Judge by the files: an error exit is ignored if all of them were written."""
     status = outcome.returncode
     whole = sum(isinstance(event, RankWritten) for event in outcome.events)
     if absent is None and (not status or whole >= building.spec.ranks):
         return
     if status:
         raise explain(Ended(PROGRAM, status, outcome.events, task.log, building.memory))
-    raise BuildIncomplete(PROGRAM, absent or "nothing tells why", task.log)
+    raise BuildIncomplete(PROGRAM, absent or "its log gives no reason", task.log)

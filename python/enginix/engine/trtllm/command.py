@@ -1,7 +1,7 @@
 """The command line and environment of `python -m tensorrt_llm.commands.build`.
 
-Only today's options (TensorRT-LLM 1.0 to 1.3.0rc20): rank count, data type and quantization come
-from the rank checkpoint and have no option; what is deprecated is not used.
+Only current options (TensorRT-LLM 1.0 to 1.3.0rc20), none deprecated: rank count, data type and
+quantization come from the rank checkpoint and have no option.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from enginix.manifest import Limits, Quantization
 PROGRAM = "trtllm-build"
 
 MARK = "ENGINIX_BUILD"
-"""In the environment of everything a build starts, so that what escapes its parent is found."""
+"""Marks the environment of a build's processes, so that orphans can be found."""
 
 
 @dataclass(frozen=True, slots=True)
 class BuildSpec:
-    """What an engine is built from and for. Paths are absolute: its directory is another one."""
+    """The inputs of an engine build. Paths are absolute: the build has its own directory."""
 
     rank_checkpoint: Path
     output: Path
@@ -29,9 +29,9 @@ class BuildSpec:
     quantization: Quantization
     max_input_len: int | None = None
     workers: int | None = None
-    """Ranks built at once, each on its own GPU; None is all of them."""
+    """Ranks to build in parallel, each on its own GPU; None means all."""
     launcher: Sequence[str] = ()
-    """Put before the command where MPI must be started by its own launcher (Slurm)."""
+    """Put before the command if MPI needs its own launcher (Slurm)."""
 
 
 def build_command(python: Path, spec: BuildSpec) -> list[str]:
@@ -52,19 +52,21 @@ def build_command(python: Path, spec: BuildSpec) -> list[str]:
         "workers": min(spec.workers or spec.ranks, spec.ranks),
         "log_level": "info",
     }
-    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    return [*spec.launcher, str(python), "-m", "tensorrt_llm.commands.build", *words]
+    arguments = [
+        argument for name, value in options.items() for argument in (f"--{name}", str(value))
+    ]
+    return [*spec.launcher, str(python), "-m", "tensorrt_llm.commands.build", *arguments]
 
 
 def build_environment(base: Mapping[str, str], mark: str) -> dict[str, str]:
-    """`base` for a program that runs TensorRT-LLM's Python."""
+    """The environment for TensorRT-LLM's Python, made from `base`."""
     environment = dict(base)
-    # Selects an old converter that does not know NVFP4.
+    # It selects an old converter without NVFP4.
     environment.pop("TRTLLM_DISABLE_UNIFIED_CONVERTER", None)
     return {
         **environment,
         MARK: mark,
-        # Root's Python would write into a store path.
+        # As root, Python would write bytecode into a store path.
         "PYTHONDONTWRITEBYTECODE": "1",
         # The watchdog reads progress from the log.
         "PYTHONUNBUFFERED": "1",

@@ -18,12 +18,12 @@ from enginix.engine.trtllm.watchdog import Patience, Task, watch
 from enginix.errors import BuildIncomplete, ConversionWrong
 
 CONVERTER = Path(__file__).with_name("convert.py")
-"""A program for TensorRT-LLM's Python, never imported here."""
+"""A program for TensorRT-LLM's Python, which enginix never imports."""
 
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """What to convert; `tensors` is None where what must come out is not known."""
+    """What to convert; `tensors` is None if the expected tensors are not known."""
 
     checkpoint: Checkpoint
     ranks: int
@@ -31,12 +31,12 @@ class Conversion:
     quant_config: dict[str, Any] | None
     tensors: Mapping[str, RankTensor] | None
     rank_memory: int
-    """Bytes of RAM one rank's conversion is estimated to take."""
+    """Estimated bytes of RAM for one rank's conversion."""
 
 
 @dataclass(frozen=True, slots=True)
 class BuildPaths:
-    """Where a build works, and with whose Python."""
+    """A build's Python, environment and work directory."""
 
     python: Path
     environment: Mapping[str, str]
@@ -56,26 +56,26 @@ class BuildPaths:
 
 
 def at_once(conversion: Conversion, available: int, workers: int | None) -> int:
-    """How many ranks are converted at the same time; one at least."""
+    """How many ranks to convert in parallel; at least one."""
     fitting = max(1, available // conversion.rank_memory)
     return min(conversion.ranks, fitting, workers or conversion.ranks)
 
 
 async def convert_ranks(
     conversion: Conversion,
-    place: BuildPaths,
+    paths: BuildPaths,
     patience: Patience,
     workers: int | None,
     progress: Callable[[float], None],
 ) -> list[dict[str, Any]]:
-    """The converter's report of every rank; nothing of theirs is running when this returns."""
+    """The converter's report of every rank; all its processes have ended on return."""
     slots = asyncio.Semaphore(at_once(conversion, available_memory(), workers))
     done = 0
 
     async def one(rank: int) -> dict[str, Any]:
         nonlocal done
         async with slots:
-            report = await _convert_rank(conversion, place, patience, rank)
+            report = await _convert_rank(conversion, paths, patience, rank)
         done += 1
         progress(done / conversion.ranks)
         return report
@@ -84,14 +84,14 @@ async def convert_ranks(
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(rank)) for rank in range(conversion.ranks)]
     except* Exception as failed:
-        # The first failure ended the other ranks; theirs would say the same or nothing.
+        # The first failure stopped the other ranks; their errors add nothing.
         raise failed.exceptions[0] from None
-    check_config(conversion, place.rank_checkpoint / "config.json")
+    check_config(conversion, paths.rank_checkpoint / "config.json")
     return [task.result() for task in tasks]
 
 
 def check_config(conversion: Conversion, path: Path) -> None:
-    """The numbers TensorRT-LLM read from the checkpoint's config.json are the checkpoint's own."""
+    """Check the numbers that TensorRT-LLM read from the checkpoint's config.json."""
     try:
         written = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -99,54 +99,54 @@ def check_config(conversion: Conversion, path: Path) -> None:
     for key, expected in _promised_config(conversion).items():
         if written.get(key) != expected:
             raise ConversionWrong(
-                f"TensorRT-LLM took {key} = {written.get(key)!r} from the checkpoint, which says "
-                f"{expected!r}; its transformers is too old for this config.json: state the "
-                "value under its older name there, and nothing was built from it"
+                f"TensorRT-LLM read {key} = {written.get(key)!r} from the checkpoint, which states "
+                f"{expected!r}; its transformers is too old for this config.json: add the value "
+                "under its older name there; nothing was built from it"
             )
     stated = conversion.quant_config or {"quant_algo": None, "kv_cache_quant_algo": None}
     found = written.get("quantization") or {}
     for key, value in stated.items():
         if found.get(key) != value:
             raise ConversionWrong(
-                f"the rank checkpoint says {key} = {found.get(key)!r}, expected {value!r}; "
+                f"the rank checkpoint has {key} = {found.get(key)!r}, expected {value!r}; "
                 "this TensorRT-LLM ignored its QuantConfig, and nothing was built from it"
             )
 
 
 def _promised_config(conversion: Conversion) -> dict[str, Any]:
-    """A key transformers does not know is not an error there: it takes a default instead."""
+    """The values to check: transformers silently uses a default for a key it does not know."""
     config = conversion.checkpoint.config
     parameters = config.get("rope_parameters")
     newer = parameters.get("rope_theta") if isinstance(parameters, dict) else None
     theta = config.get("rope_theta", newer)
-    promised = {
+    expected = {
         "architecture": conversion.checkpoint.architecture,
         "num_hidden_layers": config.get("num_hidden_layers"),
         "num_attention_heads": config.get("num_attention_heads"),
         "rotary_base": theta,
     }
-    return {key: value for key, value in promised.items() if value is not None}
+    return {key: value for key, value in expected.items() if value is not None}
 
 
 async def _convert_rank(
-    conversion: Conversion, place: BuildPaths, patience: Patience, rank: int
+    conversion: Conversion, paths: BuildPaths, patience: Patience, rank: int
 ) -> dict[str, Any]:
     program = f"the conversion of rank {rank}"
-    request, report = _write_request(conversion, place, rank)
-    rank_file = place.rank_checkpoint / f"rank{rank}.safetensors"
-    mark = f"{place.directory}:rank{rank}"
+    request, report = _write_request(conversion, paths, rank)
+    rank_file = paths.rank_checkpoint / f"rank{rank}.safetensors"
+    mark = f"{paths.directory}:rank{rank}"
     task = Task(
         program=program,
-        argv=[str(place.python), str(CONVERTER), str(request)],
-        environment=build_environment(place.environment, mark),
+        argv=[str(paths.python), str(CONVERTER), str(request)],
+        environment=build_environment(paths.environment, mark),
         mark=mark,
-        directory=place.directory,
-        log=place.logs / f"convert-rank{rank}.log",
+        directory=paths.directory,
+        log=paths.logs / f"convert-rank{rank}.log",
         files=[rank_file, report],
         is_complete=report.exists,
     )
     outcome = await watch(task, patience, _ignore)
-    # It may fail while it leaves, or not leave: the report is the last thing it writes.
+    # It may fail at exit, or never exit: the report is the last thing it writes.
     if not report.exists():
         if outcome.returncode:
             memory = conversion.rank_memory
@@ -154,24 +154,24 @@ async def _convert_rank(
         raise BuildIncomplete(program, "wrote no report", task.log)
     if conversion.tensors is not None:
         check_rank_file(rank_file, conversion.tensors)
-    said: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
-    return said
+    data: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
+    return data
 
 
-async def ask_runtime(place: BuildPaths, patience: Patience) -> dict[str, Any]:
-    """What would build here: the same versions and GPU as in a conversion's report."""
-    request, report = place.directory / "runtime-request.json", place.directory / "runtime.json"
+async def ask_runtime(paths: BuildPaths, patience: Patience) -> dict[str, Any]:
+    """The runtime's versions and GPU, in the form of a conversion's report."""
+    request, report = paths.directory / "runtime-request.json", paths.directory / "runtime.json"
     report.unlink(missing_ok=True)
     request.write_text(json.dumps({"report": str(report)}), encoding="utf-8")
     program = "TensorRT-LLM's Python"
-    mark = f"{place.directory}:runtime"
+    mark = f"{paths.directory}:runtime"
     task = Task(
         program=program,
-        argv=[str(place.python), str(CONVERTER), str(request)],
-        environment=build_environment(place.environment, mark),
+        argv=[str(paths.python), str(CONVERTER), str(request)],
+        environment=build_environment(paths.environment, mark),
         mark=mark,
-        directory=place.directory,
-        log=place.logs / "runtime.log",
+        directory=paths.directory,
+        log=paths.logs / "runtime.log",
         files=[report],
         is_complete=report.exists,
     )
@@ -180,18 +180,18 @@ async def ask_runtime(place: BuildPaths, patience: Patience) -> dict[str, Any]:
         if outcome.returncode:
             raise explain(Ended(program, outcome.returncode, outcome.events, task.log, 0))
         raise BuildIncomplete(program, "wrote no report", task.log)
-    said: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
-    return said
+    data: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
+    return data
 
 
-def _write_request(conversion: Conversion, place: BuildPaths, rank: int) -> tuple[Path, Path]:
-    request = place.directory / f"convert-rank{rank}.json"
-    report = place.directory / f"converted-rank{rank}.json"
+def _write_request(conversion: Conversion, paths: BuildPaths, rank: int) -> tuple[Path, Path]:
+    request = paths.directory / f"convert-rank{rank}.json"
+    report = paths.directory / f"converted-rank{rank}.json"
     report.unlink(missing_ok=True)
     text = {
         "checkpoint": str(conversion.checkpoint.directory.resolve()),
         "architecture": conversion.checkpoint.architecture,
-        "output": str(place.rank_checkpoint),
+        "output": str(paths.rank_checkpoint),
         "report": str(report),
         "rank": rank,
         "tensor_parallel": conversion.ranks,
@@ -203,4 +203,4 @@ def _write_request(conversion: Conversion, place: BuildPaths, rank: int) -> tupl
 
 
 def _ignore(event: LogEvent) -> None:
-    """A conversion's warnings are either about nothing or found by comparing its tensors."""
+    """Ignore a conversion's warnings: comparing the tensors finds every real problem."""

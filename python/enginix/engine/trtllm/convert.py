@@ -1,8 +1,8 @@
 """Makes one rank's checkpoint, inside TensorRT-LLM's own Python: `python convert.py REQUEST`.
 
-Needs the standard library and tensorrt_llm, nothing of enginix. One process per rank, so that its
-memory returns to the system. What it has to say goes to the request's report file: standard output
-belongs to TensorRT-LLM, which prints banners there.
+Needs only the standard library and tensorrt_llm. One process per rank, so that its memory returns
+to the system. Its result goes to the request's report file, because TensorRT-LLM prints banners to
+standard output.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# Python put this directory first: its modules would hide others of the same name (`log`, `build`).
+# Python put this directory first; its modules would hide others of the same name (`log`, `build`).
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).parent]
 
 
@@ -22,7 +22,7 @@ def main() -> None:
     if "rank" in request:
         convert(request)
     else:
-        # Only what runs here is asked for.
+        # Only the versions are requested.
         import tensorrt_llm  # noqa: F401
     report = {"rank": request.get("rank"), "peak_memory": peak_memory(), **describe_runtime()}
     path = Path(request["report"])
@@ -44,13 +44,13 @@ def convert(request: dict[str, Any]) -> None:
         mapping=Mapping(world_size=ranks, rank=request["rank"], tp_size=ranks),
         quant_config=QuantConfig(**quant_config_values(stated)) if stated else None,
     )
-    # It does not make the directory, and every rank would write the same config.json.
+    # TensorRT-LLM does not create the directory, and every rank would write the same config.json.
     Path(request["output"]).mkdir(parents=True, exist_ok=True)
     model.save_checkpoint(request["output"], save_config=request["rank"] == 0)
 
 
 def quant_config_values(stated: dict[str, Any]) -> dict[str, Any]:
-    """Algorithm names as members of QuantAlgo: their type is what TensorRT-LLM compares."""
+    """Algorithm names as members of QuantAlgo, whose type TensorRT-LLM checks."""
     from tensorrt_llm.quantization import QuantAlgo
 
     algorithms = ("quant_algo", "kv_cache_quant_algo")
@@ -61,7 +61,7 @@ def quant_config_values(stated: dict[str, Any]) -> dict[str, Any]:
 
 
 def describe_runtime() -> dict[str, str | None]:
-    """Versions and GPU, from what TensorRT-LLM has imported; None where it has not."""
+    """Versions and GPU, from the modules TensorRT-LLM has imported; None if it has not."""
     torch: Any = sys.modules.get("torch")
     tensorrt = sys.modules.get("tensorrt")
     has_gpu = torch is not None and torch.cuda.is_available()

@@ -1,4 +1,4 @@
-"""What an engine's config.json says about it, as trtllm-build writes it."""
+"""Reads an engine's config.json, as trtllm-build writes it."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from enginix.manifest import Limits, Parallelism, Quantization
 
 CONFIG_FILE = "config.json"
 ENGINE_KEYS = ("version", "pretrained_config", "build_config")
-# Beyond all there are: a number that is wrong must not become as many names of files or tensors.
-MOST_RANKS = 4096
-MOST_LAYERS = 10_000
+# Above all real values: a wrong number must not become a huge list of file or tensor names.
+MAX_RANKS = 4096
+MAX_LAYERS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class EngineFacts:
-    """What an engine's config.json says about it."""
+class EngineConfig:
+    """The values of an engine's config.json."""
 
     version: str
     architecture: str
@@ -40,14 +40,14 @@ class EngineFacts:
     limits: Limits
     vocabulary: int | None
     decoder: Decoder | None
-    """None: an architecture whose size is not known here."""
+    """None: an architecture whose size enginix cannot compute."""
 
     @property
     def rank_files(self) -> list[str]:
         return [f"rank{rank}.engine" for rank in range(self.parallelism.world_size)]
 
     def tensors(self) -> dict[str, RankTensor]:
-        """One rank's weights; empty where they are not known."""
+        """One rank's weights; empty if they are not known."""
         known = self.dtype in DTYPES and self.quantization.algo in (None, *PACKINGS)
         if self.decoder is None or not known or self.parallelism.pp != 1:
             return {}
@@ -55,19 +55,19 @@ class EngineFacts:
 
     @property
     def table_bytes(self) -> int:
-        """What the rotary tables take at most: with a long context more than a small model."""
+        """Upper bound of the rotary tables, which can exceed a small model's weights."""
         if self.decoder is None:
             return 0
         return sum(table.size_bytes for table in rope_tables(self.decoder.sizes).values())
 
     @property
     def may_be_tied(self) -> bool:
-        """Is the output head the embedding? Not every architecture's config.json says so."""
+        """Whether the output head may be the embedding; not every config.json states it."""
         return self.decoder is None or self.decoder.sizes.tied_embeddings
 
 
-def read_engine(directory: Path) -> EngineFacts:
-    """Parse config.json; EngineDamaged when it is not one that trtllm-build wrote."""
+def read_engine(directory: Path) -> EngineConfig:
+    """Parse config.json; EngineDamaged if trtllm-build did not write it."""
     path = directory / CONFIG_FILE
     data = _read_config(path)
     config, build = data["pretrained_config"], data["build_config"]
@@ -75,7 +75,7 @@ def read_engine(directory: Path) -> EngineFacts:
     if not isinstance(mapping, dict) or not isinstance(quantization, dict):
         raise EngineDamaged(f"{path}: pretrained_config has no mapping or quantization")
     try:
-        return EngineFacts(
+        return EngineConfig(
             version=str(data["version"]),
             architecture=_name(config, "architecture"),
             dtype=_name(config, "dtype"),
@@ -103,7 +103,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise EngineDamaged(f"{path} is not readable JSON: {error}") from error
     if not isinstance(data, dict) or any(key not in data for key in ENGINE_KEYS):
-        # Triton's own words for this are "builder_config not found".
+        # Triton's error for this is "builder_config not found".
         raise EngineDamaged(
             f"{path} is not the one trtllm-build writes: it lacks some of "
             f"{', '.join(ENGINE_KEYS)}; if a checkpoint's config.json was copied over it, build "
@@ -121,7 +121,7 @@ def _decoder(config: Mapping[str, Any]) -> Decoder | None:
     if bool(config.get("attn_bias")) != family.qkv_bias:
         return None
     sizes = Sizes(
-        layers=_number(config, "num_hidden_layers", MOST_LAYERS),
+        layers=_number(config, "num_hidden_layers", MAX_LAYERS),
         hidden=_number(config, "hidden_size"),
         heads=_number(config, "num_attention_heads"),
         kv_heads=_number(config, "num_key_value_heads"),
@@ -152,9 +152,9 @@ def _quantization(found: Mapping[str, Any]) -> Quantization:
 
 
 def _parallelism(mapping: Mapping[str, Any]) -> Parallelism:
-    tp, pp = _number(mapping, "tp_size", MOST_RANKS), _number(mapping, "pp_size", MOST_RANKS)
-    cp = _number(mapping, "cp_size", MOST_RANKS) if "cp_size" in mapping else 1
-    world_size = _number(mapping, "world_size", MOST_RANKS)
+    tp, pp = _number(mapping, "tp_size", MAX_RANKS), _number(mapping, "pp_size", MAX_RANKS)
+    cp = _number(mapping, "cp_size", MAX_RANKS) if "cp_size" in mapping else 1
+    world_size = _number(mapping, "world_size", MAX_RANKS)
     if world_size != tp * pp * cp:
         raise ValueError(f"world_size is {world_size}, expected {tp} x {pp} x {cp} ranks")
     return Parallelism(tp, pp, world_size)
@@ -167,11 +167,11 @@ def _name(values: Mapping[str, Any], key: str) -> str:
     return value
 
 
-def _number(values: Mapping[str, Any], key: str, most: int = 2**31) -> int:
-    """A count: what is no whole number, or beyond all reason, is no count."""
+def _number(values: Mapping[str, Any], key: str, limit: int = 2**31) -> int:
+    """A whole number from 1 to `limit`."""
     value = values[key]
-    if type(value) is not int or not 1 <= value <= most:
-        raise ValueError(f"{key} is {value!r}, expected a whole number from 1 to {most}")
+    if type(value) is not int or not 1 <= value <= limit:
+        raise ValueError(f"{key} is {value!r}, expected a whole number from 1 to {limit}")
     return value
 
 

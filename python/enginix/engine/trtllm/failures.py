@@ -1,4 +1,4 @@
-"""Why a program of TensorRT-LLM failed: from how it ended and what its log says, to one error."""
+"""Finds why a TensorRT-LLM program failed, from its exit status and its log."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ NO_GPU = re.compile(
 )
 NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded")
 GPU_MEMORY = re.compile(r"OutOfMemory|CUDA out of memory|cudaErrorMemoryAllocation|out of memory$")
-# A worker of the pool was killed, and the pool's owner is left to report it.
+# A worker of the pool was killed, and the pool's owner reports it.
 WORKER_KILLED = re.compile(r"BrokenProcessPool|MemoryError|Cannot allocate memory|std::bad_alloc")
 NO_ENGINES = re.compile(
     r"No module named '?tensorrt_llm\.(?:commands|models|quantization)"
     r"|cannot import name 'MODEL_MAP'"
 )
-# TensorRT's bindings return weights as numpy arrays, and take none back that another numpy made:
+# TensorRT's bindings return weights as numpy arrays, but accept none of another numpy version:
 # reported for every kind of model, so it is not about the rank file (TensorRT-LLM #11280, #14826).
 NUMPY = re.compile(r"set_weights_name\(\): incompatible function arguments")
 NO_RUNTIME = re.compile(r"No module named '?tensorrt_llm'?\)?$", re.MULTILINE)
@@ -45,19 +45,19 @@ NO_RUNTIME = re.compile(r"No module named '?tensorrt_llm'?\)?$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a program ended, and what is needed to say why."""
+    """How a program ended, and what is needed to find the reason."""
 
     program: str
     returncode: int
     events: Sequence[LogEvent]
     log: Path
     memory_needed: int
-    """Bytes of RAM it was estimated to take."""
+    """Its estimated bytes of RAM."""
 
 
 def explain(ended: Ended) -> EnginixError:
-    said = [event.text for event in ended.events if isinstance(event, Failed)]
-    text = "\n".join(said)
+    messages = [event.text for event in ended.events if isinstance(event, Failed)]
+    text = "\n".join(messages)
     if NO_RUNTIME.search(text):
         return RuntimeMissing(
             f"{ended.program} did not find TensorRT-LLM in its Python; set "
@@ -67,7 +67,7 @@ def explain(ended: Ended) -> EnginixError:
         versions = [event.version for event in ended.events if isinstance(event, Banner)]
         return EnginePathGone(versions[0] if versions else "of this runtime")
     if NO_GPU.search(text):
-        return NoGpu(ended.program, _first(said, NO_GPU))
+        return NoGpu(ended.program, _first(messages, NO_GPU))
     if NUMPY.search(text):
         return NumpyMismatch(ended.program, ended.log)
     if NO_SPACE.search(text):
@@ -75,9 +75,9 @@ def explain(ended: Ended) -> EnginixError:
     if ended.returncode in KILLED or WORKER_KILLED.search(text):
         return OutOfMemory(ended.program, ended.memory_needed, total_memory(), ended.log)
     if GPU_MEMORY.search(text):
-        return GpuMemoryFull(ended.program, _first(said, GPU_MEMORY), ended.log)
+        return GpuMemoryFull(ended.program, _first(messages, GPU_MEMORY), ended.log)
     return BuildCrashed(
-        ended.program, describe_exit(ended.returncode), said[-1] if said else "", ended.log
+        ended.program, describe_exit(ended.returncode), messages[-1] if messages else "", ended.log
     )
 
 
@@ -94,11 +94,11 @@ def available_memory() -> int:
 
 
 def meminfo(key: str) -> int:
-    """Bytes, from /proc/meminfo, which counts in kB."""
+    """Bytes, from /proc/meminfo, which has kB."""
     lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     line = next(line for line in lines if line.startswith(f"{key}:"))
     return int(line.split()[1]) * 1024
 
 
-def _first(said: Sequence[str], pattern: re.Pattern[str]) -> str:
-    return next(text for text in said if pattern.search(text))
+def _first(messages: Sequence[str], pattern: re.Pattern[str]) -> str:
+    return next(text for text in messages if pattern.search(text))

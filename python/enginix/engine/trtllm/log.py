@@ -1,7 +1,7 @@
 """Reads TensorRT-LLM's log as it grows: progress, warnings worth showing, errors.
 
-Its lines are `[MM/DD/YYYY-HH:MM:SS] [TRT-LLM] [I] text`; what a library under it prints has no such
-head, and a traceback's last line is the one that matters.
+Its lines are `[MM/DD/YYYY-HH:MM:SS] [TRT-LLM] [I] text`; the output of other libraries has no such
+prefix. Of a traceback, only the last line matters.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ WRITING = re.compile(r"Serializing engine to .*rank(?P<rank>\d+)\.engine")
 BANNER = re.compile(r"\[TensorRT-LLM\] TensorRT.LLM version: (?P<version>\S+)")
 EXCEPTION = re.compile(r"(?:[a-z_]+\.)*[A-Z]\w*(?:Error|Exception|Pool|Interrupt)(?:: .*)?$")
 
-# Printed by every run, whatever is asked for, or about options nobody here sets.
+# Printed by every run, or about options that enginix does not set.
 ALWAYS_SAID = (
     "--gather_generation_logits is deprecated",
     "Overriding reduce_fusion to False",
@@ -28,10 +28,10 @@ ALWAYS_SAID = (
     "Parameter was initialized as",
 )
 
-# True of every rank file: see rope_stripping.
+# True for every rank file: see rope_stripping.
 NOT_REQUIRED = re.compile(r"Provided but not required tensors: \{(?P<names>.*)\}")
 
-# The last line of a traceback that only says that there was another one before it.
+# The last line of a traceback that only refers to an earlier one.
 ECHOES = ("AssertionError: Engine building failed",)
 
 
@@ -44,7 +44,7 @@ class Banner:
 
 @dataclass(frozen=True, slots=True)
 class RankCompiled:
-    """TensorRT has made one rank's engine; which rank, its log does not say."""
+    """TensorRT has compiled one rank's engine; its log does not say which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +54,12 @@ class RankWriting:
 
 @dataclass(frozen=True, slots=True)
 class RankWritten:
-    """One of the engines is whole on disk."""
+    """One of the engines is completely on disk."""
 
 
 @dataclass(frozen=True, slots=True)
 class AllBuilt:
-    """The last thing it says; that it also ends does not follow."""
+    """Its last message; the process may still not exit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ LogEvent = Banner | RankCompiled | RankWriting | RankWritten | AllBuilt | Warned
 
 
 class LogReader:
-    """`feed` takes text as it comes, in pieces of any size."""
+    """`feed` takes text in chunks of any size."""
 
     def __init__(self) -> None:
         self._rest = ""
@@ -116,7 +116,7 @@ def _is_always_said(text: str) -> bool:
 
 
 def _read_foreign(line: str) -> list[LogEvent]:
-    """A line without the head of TensorRT-LLM's own."""
+    """A line without TensorRT-LLM's prefix."""
     if banner := BANNER.match(line):
         return [Banner(banner["version"])]
     is_error = EXCEPTION.match(line) or "No module named" in line

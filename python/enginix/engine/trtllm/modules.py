@@ -15,7 +15,7 @@ from enginix.hub_files import CONFIG_FILE
 
 NVFP4_BLOCK = 16
 
-# What transformers 4.57 takes where config.json has no max_position_embeddings.
+# transformers 4.57's defaults if config.json has no max_position_embeddings.
 DEFAULT_CONTEXT = {
     "LlamaForCausalLM": 2048,
     "MistralForCausalLM": 131072,
@@ -26,7 +26,7 @@ DEFAULT_CONTEXT = {
 
 @dataclass(frozen=True, slots=True)
 class Decoder:
-    """A dense decoder whose tensors in TensorRT-LLM are known."""
+    """A dense decoder whose TensorRT-LLM tensors are known."""
 
     sizes: Sizes
     query_key_norm: bool = False
@@ -35,7 +35,7 @@ class Decoder:
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """`sources` are the checkpoint's layers it is made of; sizes are one rank's."""
+    """`sources` are the checkpoint's layers that it combines; sizes are one rank's."""
 
     name: str
     sources: tuple[str, ...]
@@ -45,7 +45,7 @@ class Module:
 
 
 def read_decoder(checkpoint: Checkpoint) -> Decoder | None:
-    """None for an architecture whose tensors in TensorRT-LLM are not known here."""
+    """None for an architecture whose TensorRT-LLM tensors enginix does not know."""
     family = FAMILIES.get(checkpoint.architecture)
     if family is None or not is_dense(family):
         return None

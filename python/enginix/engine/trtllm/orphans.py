@@ -1,7 +1,7 @@
-"""Finds what a build started and who of them still writes, wherever they have gone.
+"""Finds a build's processes, including orphans, and which of them still write files.
 
-MPI's daemons and the workers of process pools leave their parent's session, and outlive it. The
-environment they inherited still tells whose they are, and /proc tells which files they hold open.
+MPI's daemons and the workers of process pools leave their parent's session and outlive it. The
+environment they inherited identifies them, and /proc lists the files they hold open.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def family(pid: int, mark: str) -> set[int]:
 
 
 def is_open(paths: Iterable[Path], pids: Iterable[int]) -> bool:
-    """Does one of these processes hold one of these files open?"""
+    """Whether one of these processes holds one of these files open."""
     wanted = set()
     for path in paths:
         with suppress(OSError):
@@ -33,7 +33,7 @@ def is_open(paths: Iterable[Path], pids: Iterable[int]) -> bool:
 
 
 def resident_memory(pids: Iterable[int]) -> int:
-    """Bytes of RAM the processes have together; what they share is counted again."""
+    """Bytes of RAM of all these processes; shared memory is counted for each."""
     total = 0
     for pid in pids:
         with suppress(OSError, ValueError, IndexError):
@@ -49,6 +49,6 @@ def _held_files(pid: int) -> Iterable[tuple[int, int]]:
 
 
 def _identity(path: Path) -> tuple[int, int]:
-    """Not the name: inside a container the same file has another one."""
+    """A file's identity; its path differs inside a container."""
     status = path.stat()
     return status.st_dev, status.st_ino

@@ -1,4 +1,4 @@
-"""A build of the tensorrt-llm kind before it begins: what goes in, and what must come out."""
+"""Plans a tensorrt-llm build: its inputs, and the tensors and files it must produce."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from enginix.engine.trtllm.conversion import Conversion
 from enginix.engine.trtllm.modules import Decoder, read_decoder
 from enginix.engine.trtllm.quant_config import quant_config, quantization_of
 from enginix.engine.trtllm.rank_tensors import DTYPES, rank_tensors, rope_tables
-from enginix.engine.trtllm.stage_cache import Work, fingerprint
+from enginix.engine.trtllm.stage_cache import StageCache, fingerprint
 from enginix.engine.trtllm.tokenizer import TOKENIZER_FILE, read_vocabulary
 from enginix.engine.trtllm.watchdog import Patience
 from enginix.errors import CheckpointUnsupported
 from enginix.hub_files import HubFiles
 from enginix.manifest import BuiltWith, Limits, Manifest, Parallelism
 
-# What the converter's report says about its runtime.
+# The keys of the converter's report about its runtime.
 BUILT_WITH = ("tensorrt_llm", "tensorrt", "cuda", "gpu_name", "compute_capability")
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What only this kind can be told."""
+    """The options of this kind."""
 
     dtype: str = "auto"
     max_input_len: int | None = None
     workers: int | None = None
     launcher: Sequence[str] = ()
     rank_checkpoint: Path | None = None
-    """Made before by `convert_checkpoint`; None makes it on the way."""
+    """An existing one, made by `convert_checkpoint`; None converts as part of the build."""
     rank_hashes: Mapping[str, str] = field(default_factory=dict)
-    """sha256 of the rank checkpoint's files, where it is known what they must be."""
+    """Expected sha256 of the rank checkpoint's files, if known."""
     gpu: str | None = None
-    """The compute capability the engine must be for; None takes the GPU that is here."""
+    """The required compute capability; None accepts this machine's GPU."""
     patience: Patience = field(default_factory=Patience)
 
 
@@ -71,7 +71,7 @@ class Plan:
         )
 
     def key(self, *more: object) -> str:
-        """Of everything a stage's files depend on."""
+        """A hash of everything that a stage's files depend on."""
         return fingerprint(
             {
                 "sources": self.hashes,
@@ -109,10 +109,10 @@ class Plan:
         )
 
 
-def read_plan(job: Job, options: Options, kept: Work, text: Path | None = None) -> Plan:
-    """Everything that can be refused is refused here, before hours of work.
+def read_plan(job: Job, options: Options, cache: StageCache, text: Path | None = None) -> Plan:
+    """Check everything that can be checked before hours of work.
 
-    `text` holds the tokenizer, when that is not the checkpoint's own.
+    `text` holds the tokenizer, if it is not the checkpoint's own.
     """
     checkpoint = open_checkpoint(job.checkpoint)
     inspection = inspect_checkpoint(
@@ -123,13 +123,13 @@ def read_plan(job: Job, options: Options, kept: Work, text: Path | None = None) 
     sizes = inspection.sizes
     if sizes and sizes.context and limits.max_seq_len > sizes.context:
         raise CheckpointUnsupported(
-            f"{job.checkpoint}: max_seq_len is {limits.max_seq_len}, the model was made for "
-            f"{sizes.context} positions; ask for no more than that"
+            f"{job.checkpoint}: max_seq_len is {limits.max_seq_len}, but the model was made for "
+            f"{sizes.context} positions; use at most that"
         )
     has_own = (checkpoint.directory / TOKENIZER_FILE).exists()
     if has_own or text:
         read_vocabulary(checkpoint.directory if has_own or not text else text)
-    hashes = kept.source_hashes(checkpoint.directory)
+    hashes = cache.source_hashes(checkpoint.directory)
     job.source(hashes)
     decoder = read_decoder(checkpoint)
     return Plan(
@@ -144,9 +144,9 @@ def read_plan(job: Job, options: Options, kept: Work, text: Path | None = None) 
     )
 
 
-def _dtype(asked: str, config: Mapping[str, Any]) -> str:
-    """'auto' as TensorRT-LLM means it: the checkpoint's own, and float16 instead of float32."""
-    if asked != "auto":
-        return asked
+def _dtype(requested: str, config: Mapping[str, Any]) -> str:
+    """'auto' as TensorRT-LLM defines it: the checkpoint's own, but float16 instead of float32."""
+    if requested != "auto":
+        return requested
     found = str(config.get("torch_dtype") or config.get("dtype") or "float16")
     return found if found in DTYPES and found != "float32" else "float16"

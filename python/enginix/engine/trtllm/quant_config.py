@@ -1,7 +1,7 @@
 """TensorRT-LLM's QuantConfig for a checkpoint, as plain values for the converter.
 
 `from_hugging_face` reads no quantization file: without the right QuantConfig it warns, pads the
-packed weights with zeros, and the engine speaks garbage.
+packed weights with zeros, and the engine generates garbage.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from enginix.engine.trtllm.modules import NVFP4_BLOCK, Decoder, linear_modules
 from enginix.errors import CheckpointDamaged, CheckpointUnsupported
 from enginix.manifest import Quantization
 
-# TensorRT-LLM's own default patterns. A list that is not empty replaces them, so they are repeated.
+# TensorRT-LLM's own default patterns. A non-empty list replaces them, so they are repeated.
 NEVER_QUANTIZED = (
     "*router",
     "*vocab_embedding",
@@ -27,7 +27,7 @@ ALGORITHMS = ("NVFP4", "FP8")
 
 
 def quant_config(checkpoint: Checkpoint, decoder: Decoder | None) -> dict[str, Any] | None:
-    """The keyword arguments of QuantConfig; None where nothing is quantized."""
+    """The keyword arguments of QuantConfig; None if nothing is quantized."""
     found = checkpoint.quantization
     if found.algo is None:
         _require_plain(checkpoint)
@@ -40,7 +40,7 @@ def quant_config(checkpoint: Checkpoint, decoder: Decoder | None) -> dict[str, A
         )
     if found.kv_cache_algo not in (None, "FP8"):
         raise CheckpointUnsupported(
-            f"{checkpoint.directory}: the KV cache is {found.kv_cache_algo}, the tensorrt-llm "
+            f"{checkpoint.directory}: the KV cache is {found.kv_cache_algo}, but the tensorrt-llm "
             "kind takes FP8 or none; choose the llmapi kind"
         )
     return {
@@ -52,9 +52,9 @@ def quant_config(checkpoint: Checkpoint, decoder: Decoder | None) -> dict[str, A
 
 
 def excluded_modules(checkpoint: Checkpoint, decoder: Decoder) -> list[str]:
-    """What is not quantized, in TensorRT-LLM's names: the checkpoint's names match nothing there.
+    """The modules that are not quantized, by TensorRT-LLM's names.
 
-    Read from the tensors, which cannot be wrong about themselves as a list of patterns can.
+    Derived from the tensors, because a list of patterns can be wrong.
     """
     plain = [
         module.name
@@ -65,7 +65,7 @@ def excluded_modules(checkpoint: Checkpoint, decoder: Decoder) -> list[str]:
 
 
 def quantization_of(config: dict[str, Any] | None) -> Quantization:
-    """What the QuantConfig of those arguments promises, `exclude` in TensorRT-LLM's names."""
+    """The quantization of a QuantConfig's arguments; `exclude` has TensorRT-LLM's names."""
     if config is None:
         return Quantization(algo=None)
     return Quantization(
@@ -81,7 +81,7 @@ def _is_quantized(checkpoint: Checkpoint, sources: tuple[str, ...]) -> bool:
     if len(found) > 1:
         raise CheckpointUnsupported(
             f"{checkpoint.directory}: {', '.join(sources)} become one module in TensorRT-LLM, "
-            "and only some of them are quantized; choose the llmapi kind"
+            "but only some of them are quantized; choose the llmapi kind"
         )
     return found.pop()
 
@@ -90,6 +90,6 @@ def _require_plain(checkpoint: Checkpoint) -> None:
     for tensor in checkpoint.tensors.values():
         if tensor.dtype in PACKED_TYPES:
             raise CheckpointDamaged(
-                f"{checkpoint.directory}: {tensor.name} is {tensor.dtype}, and no file says how "
+                f"{checkpoint.directory}: {tensor.name} is {tensor.dtype}, but no file states how "
                 "it is quantized; download hf_quant_config.json too"
             )

@@ -1,7 +1,7 @@
-"""A rank checkpoint that stands by itself: made once, built from as often as needed.
+"""A standalone rank checkpoint: converted once, built from as often as needed.
 
-`conversion.json` beside TensorRT-LLM's own files says what it was made from, so that it is not
-taken for another's, and what the converter reported.
+`conversion.json` beside TensorRT-LLM's own files records what it was made from and the converter's
+reports, so that it is not mistaken for another's.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NOTE = "conversion.json"
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """Where the rank files are, and the converter's report of each rank."""
+    """The rank files' directory, and the converter's report of each rank."""
 
     directory: Path
     reports: list[dict[str, Any]]
@@ -34,7 +34,7 @@ class Converted:
 @dataclass(frozen=True, slots=True)
 class _Note:
     key: str
-    """`Plan.key()` of what it was made from."""
+    """`Plan.key()` of its inputs."""
     reports: list[dict[str, Any]]
 
 
@@ -44,7 +44,7 @@ def write_note(directory: Path, plan: Plan, reports: list[dict[str, Any]]) -> No
 
 
 def read_rank_checkpoint(directory: Path, plan: Plan) -> Converted:
-    """Raise ConversionWrong unless the directory is the whole rank checkpoint of `plan`."""
+    """Raise ConversionWrong unless the directory is the complete rank checkpoint of `plan`."""
     note = _read_note(directory)
     if note.key != plan.key():
         raise ConversionWrong(

@@ -1,6 +1,6 @@
-"""What the tensors of a rank checkpoint must be, and whether they are.
+"""The expected tensors of a rank checkpoint, and their comparison with a file.
 
-TensorRT-LLM only warns about a wrong shape and pads it with zeros; this compares every tensor.
+TensorRT-LLM only warns about a wrong shape and pads with zeros; this compares every tensor.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ROPE_TABLES = ("embed_positions", "rotary_inv_freq", "embed_positions_for_gpt_at
 """TensorRT-LLM registers them on the model itself (`Attention.create_attention_const_params`), so
 `save_checkpoint` writes them into every rank file. They follow from config.json alone."""
 
-# An engine holds its weights and little else; what TensorRT leaves out is small.
+# An engine holds its weights and little else; TensorRT omits only small parts.
 LEAST_SHARE = 0.9
 
 
@@ -68,7 +68,7 @@ def rope_tables(sizes: Sizes) -> dict[str, RankTensor]:
 
 
 def engine_bytes(tensors: Mapping[str, RankTensor]) -> int:
-    """What the weights of one rank's engine take; compiled code and rotary tables come on top."""
+    """Bytes of one rank's weights; compiled code and rotary tables come on top."""
     return sum(
         tensor.size_bytes
         for name, tensor in tensors.items()
@@ -77,40 +77,40 @@ def engine_bytes(tensors: Mapping[str, RankTensor]) -> int:
 
 
 def least_engine_bytes(tensors: Mapping[str, RankTensor], *, tied: bool) -> int:
-    """What an engine cannot be smaller than: a head tied to the embedding may be stored once."""
+    """A lower bound of an engine's bytes: a head tied to the embedding may be stored once."""
     head = tensors.get("lm_head.weight")
     shared = head.size_bytes if tied and head else 0
     return round((engine_bytes(tensors) - shared) * LEAST_SHARE)
 
 
-def check_rank_file(path: Path, promised: Mapping[str, RankTensor]) -> None:
-    """Raise ConversionWrong unless the file holds exactly the promised tensors."""
+def check_rank_file(path: Path, wanted: Mapping[str, RankTensor]) -> None:
+    """Raise ConversionWrong unless the file holds exactly the expected tensors."""
     found = _read_rank_file(path)
-    if missing := [name for name in ROPE_TABLES if name in promised and name not in found]:
+    if missing := [name for name in ROPE_TABLES if name in wanted and name not in found]:
         raise ConversionWrong(
-            f"{path.name} lacks {', '.join(missing)}, which save_checkpoint writes in every "
-            "TensorRT-LLM that builds engines; convert again, and leave it to the build to strip "
-            "them for the versions that cannot take them (0.16, 1.x.0rc1)"
+            f"{path.name} lacks {', '.join(missing)}, which every TensorRT-LLM that builds engines "
+            "writes; convert again, the build strips them for the versions that cannot read them "
+            "(0.16, 1.x.0rc1)"
         )
     for what, names in (
-        ("lacks", promised.keys() - found.keys()),
-        ("holds, unasked,", found.keys() - promised.keys()),
+        ("missing", wanted.keys() - found.keys()),
+        ("unexpected", found.keys() - wanted.keys()),
     ):
         if names:
             raise ConversionWrong(
-                f"{path.name} {what} {len(names)} tensors, the first is {min(names)}; "
+                f"{path.name} has {len(names)} {what} tensors, the first is {min(names)}; "
                 "the checkpoint does not suit this TensorRT-LLM, and nothing was built from it"
             )
-    for name, expected in promised.items():
+    for name, expected in wanted.items():
         if found[name] != expected:
             raise ConversionWrong(
-                f"{path.name}: {name} is {found[name]}, the checkpoint promises {expected}; "
+                f"{path.name}: {name} is {found[name]}, expected {expected}; "
                 "TensorRT-LLM padded or converted it wrongly, and nothing was built from it"
             )
 
 
 def least_bytes_of(rank_file: Path, *, tied: bool) -> int:
-    """What the engine made of this rank file cannot be smaller than."""
+    """A lower bound of the bytes of an engine made from this rank file."""
     return least_engine_bytes(_read_rank_file(rank_file), tied=tied)
 
 
@@ -118,7 +118,7 @@ def _read_rank_file(path: Path) -> dict[str, RankTensor]:
     try:
         header = read_header(path)
     except CheckpointDamaged as error:
-        raise ConversionWrong(f"the conversion left no whole rank file: {error}") from error
+        raise ConversionWrong(f"the conversion left no complete rank file: {error}") from error
     return {name: RankTensor(each.dtype, each.shape) for name, each in header.items()}
 
 
@@ -148,7 +148,7 @@ def _fp8(module: Module) -> dict[str, RankTensor]:
     }
 
 
-# Algorithm -> the tensors of one module; plain modules have their weight alone.
+# Algorithm -> the tensors of one module; unquantized modules have only their weight.
 PACKINGS: dict[str | None, Callable[[Module], dict[str, RankTensor]]] = {
     "NVFP4": _nvfp4,
     "FP8": _fp8,

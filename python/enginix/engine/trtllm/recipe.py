@@ -1,7 +1,7 @@
-"""How an engine of the tensorrt-llm kind was made, and whether that came out the same again.
+"""Records how a tensorrt-llm engine was made, and compares a rebuild with that record.
 
-The rank checkpoint is what is compared: TensorRT chooses its kernels by timing them, so the engine
-files of two builds need not be the same bits.
+Only the rank checkpoint is compared: TensorRT chooses its kernels by timing them, so the engine
+files of two builds may differ.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from enginix.manifest import Recipe
 
 
 def hash_ranks(converted: Converted, expected: Mapping[str, str], stages: Stages) -> dict[str, str]:
-    """sha256 of the rank checkpoint's files; NotReproduced unless they are as `expected`."""
+    """sha256 of the rank checkpoint's files; NotReproduced unless they equal `expected`."""
     with stages.run("hash") as stage:
         names = [CONFIG_FILE, *(path.name for path in converted.rank_files())]
         hashes = hash_all(converted.directory, names)
@@ -34,7 +34,7 @@ def hash_ranks(converted: Converted, expected: Mapping[str, str], stages: Stages
 
 
 def recipe(plan: Plan, spec: BuildSpec, rank_checkpoint: dict[str, str]) -> Recipe:
-    """Without this machine's paths and its launcher, which is of its cluster."""
+    """The command without this machine's paths and its cluster's launcher."""
     options = {
         "dtype": plan.dtype,
         "max_input_len": plan.options.max_input_len,

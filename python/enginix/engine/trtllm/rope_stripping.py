@@ -1,4 +1,4 @@
-"""Which TensorRT-LLM cannot build from a rank file that holds the rotary tables, and the way out.
+"""Strips rotary tables from rank files for TensorRT-LLM versions that cannot build with them.
 
 Every version in `DECISIONS` writes them: `DecoderModelForCausalLM` calls
 `Attention.create_attention_const_params`, which registers the three for every rotary position type
@@ -29,7 +29,7 @@ COPIED_AT_ONCE = 16 * 1024**2
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`versions` is a pattern, `name` says it to people; `source` is where it comes from."""
+    """`versions` is a pattern, `name` describes it; `source` is the evidence for the decision."""
 
     name: str
     versions: str
@@ -39,7 +39,7 @@ class Decision:
 
 SAME_CODE = "load() takes a table as it takes a weight, and warns; no failure is reported"
 
-# The first that matches counts.
+# The first match counts.
 DECISIONS = (
     Decision(
         "0.16",
@@ -62,7 +62,7 @@ DECISIONS = (
 
 
 def takes_rope_tables(version: str) -> bool:
-    """A version nobody has decided about gets its rank files as it wrote them."""
+    """Whether the version can build with the tables; assumed of a version without a decision."""
     found = (each for each in DECISIONS if fnmatchcase(version, each.versions))
     decision = next(found, None)
     return decision is None or decision.takes_tables
@@ -82,7 +82,7 @@ def strip_rank_checkpoint(source: Path, directory: Path) -> None:
 
 
 def strip_rank_file(source: Path, target: Path) -> None:
-    """`target` is there whole or not at all; `source` is not touched."""
+    """Write `target` completely or not at all; `source` is not changed."""
     kept = [each for each in read_header(source).values() if each.name not in ROPE_TABLES]
     kept.sort(key=lambda each: each.start)
     partial = target.with_name(f".{target.name}.partial")
@@ -117,7 +117,7 @@ def _header(tensors: list[TensorInfo]) -> bytes:
 
 def _copy(original: BinaryIO, copy: BinaryIO, size: int) -> None:
     while size:
-        # A rank file may be larger than the memory.
+        # A rank file may be larger than memory.
         chunk = original.read(min(size, COPIED_AT_ONCE))
         if not chunk:
             raise OSError(f"{original.name} ended while it was read")

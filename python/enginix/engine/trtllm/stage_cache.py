@@ -1,4 +1,4 @@
-"""A build's work directory: which stages are finished, so that a build that died goes on there."""
+"""A build's work directory: records finished stages, so that a failed build resumes there."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ from enginix.checkpoint.load import hash_files, source_files
 from enginix.errors import BuildError
 
 
-class Work:
+class StageCache:
+    """The work directory of a build: finished stages with their inputs and files."""
+
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
     def finished(self, stage: str, key: str) -> dict[str, Any] | None:
-        """What `finish` was told, if that stage was done with the same inputs and still stands."""
+        """The result given to `finish`, if the inputs are the same and the files intact."""
         note = _read(self._note(stage))
         if note.get("key") != key:
             return None
-        kept = self.directory / stage
-        if any(_size(kept / name) != size for name, size in note["files"].items()):
+        directory = self.directory / stage
+        if any(_size(directory / name) != size for name, size in note["files"].items()):
             return None
-        facts: dict[str, Any] = note["facts"]
-        return facts
+        result: dict[str, Any] = note["facts"]
+        return result
 
     def begin(self, stage: str) -> Path:
         """An empty directory for the stage's files."""
@@ -39,19 +41,19 @@ class Work:
         directory.mkdir()
         return directory
 
-    def finish(self, stage: str, key: str, facts: Mapping[str, Any]) -> None:
+    def finish(self, stage: str, key: str, result: Mapping[str, Any]) -> None:
         directory = self.directory / stage
         files = {path.name: path.stat().st_size for path in sorted(directory.iterdir())}
-        _write(self._note(stage), {"key": key, "files": files, "facts": dict(facts)})
+        _write(self._note(stage), {"key": key, "files": files, "facts": dict(result)})
 
     def source_hashes(self, checkpoint: Path) -> dict[str, str]:
-        """sha256 of every source file; read again only when a file has changed."""
+        """sha256 of every source file; computed again only if a file has changed."""
         stamps = {name: _stamp(checkpoint / name) for name in source_files(checkpoint)}
         path = self.directory / "sources.json"
         note = _read(path)
         if note.get("stamps") == stamps:
-            kept: dict[str, str] = note["hashes"]
-            return kept
+            known: dict[str, str] = note["hashes"]
+            return known
         hashes = hash_files(checkpoint)
         _write(path, {"stamps": stamps, "hashes": hashes})
         return hashes
@@ -61,20 +63,20 @@ class Work:
 
 
 @contextmanager
-def open_work(directory: Path) -> Iterator[Work]:
-    """The directory, made where it is missing, and held against another build."""
+def open_stage_cache(directory: Path) -> Iterator[StageCache]:
+    """Create the directory if needed, and lock it against other builds."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "logs").mkdir(exist_ok=True)
         descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
         raise BuildError(
-            f"{directory} cannot be worked in: {error.strerror}; name another with --work-dir"
+            f"{directory} cannot be used: {error.strerror}; name another with --work-dir"
         ) from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
-            yield Work(directory)
+            yield StageCache(directory)
         finally:
             _remove_empty(directory)
     except BlockingIOError:
@@ -86,19 +88,19 @@ def open_work(directory: Path) -> Iterator[Work]:
 
 
 def discard(directory: Path) -> None:
-    """Remove a work directory whose engine stands; nothing but what a build puts there."""
+    """Remove the work directory of a complete engine, but only files that a build makes."""
     if (directory / "lock").exists():
         shutil.rmtree(directory, ignore_errors=True)
 
 
 def _remove_empty(directory: Path) -> None:
-    """A build that was refused before it began leaves nothing."""
+    """Remove the work directory of a build that was refused before it started."""
     if not any((directory / "logs").iterdir()):
         discard(directory)
 
 
 def fingerprint(inputs: Mapping[str, Any]) -> str:
-    """The same for the same inputs; a stage whose inputs changed is done again."""
+    """A hash of the inputs; a stage whose inputs changed is repeated."""
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
@@ -118,7 +120,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        # Absent, or half written when the machine died: then that stage is not finished.
+        # Absent, or half written in a crash: the stage is not finished.
         return {}
     return data if isinstance(data, dict) else {}
 

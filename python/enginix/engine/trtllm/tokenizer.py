@@ -1,9 +1,9 @@
-"""The tokenizer beside an engine: which files it is, and what guided decoding wants to know of it.
+"""The tokenizer beside an engine: its files, and the tokenizer data for guided decoding.
 
-TensorRT-LLM's C++ runtime reads no tokenizer.json. For guided decoding Triton hands it a JSON
-object instead: `encoded_vocab`, the tokens in the order of their ids as the vocabulary spells
-them; `tokenizer_str`, the tokenizer.json, whose decoder says what that spelling means; and
-`stop_token_ids`, which a fulfilled grammar allows.
+TensorRT-LLM's C++ runtime does not read tokenizer.json. For guided decoding Triton passes it a JSON
+object: `encoded_vocab`, the tokens by id as the vocabulary spells them; `tokenizer_str`, the
+tokenizer.json, whose decoder defines that spelling; and `stop_token_ids`, which a completed grammar
+allows.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ TOKENIZER_FILE = "tokenizer.json"
 # NVIDIA's name for it; triton/server/repository.py looks for it.
 GUIDE_FILE = "xgrammar_tokenizer_info.json"
 
-# What a server needs beside the engine; never the checkpoint's config.json, which would hide the
-# engine's own.
+# What a server needs besides the engine; never the checkpoint's config.json, which would replace
+# the engine's own.
 TOKENIZER_PATTERNS = (
     "tokenizer*.json",
     "tokenizer.model",
@@ -38,8 +38,8 @@ TOKENIZER_PATTERNS = (
     "tokenization_*.py",
 )
 
-# Beyond any vocabulary: an id that is wrong must not become a list of billions.
-MOST_TOKENS = 4_000_000
+# Above any vocabulary: a wrong id must not become a list of billions.
+MAX_TOKENS = 4_000_000
 
 
 def tokenizer_files(directory: Path) -> list[Path]:
@@ -47,11 +47,11 @@ def tokenizer_files(directory: Path) -> list[Path]:
 
 
 def write_guide(directory: Path) -> None:
-    """Leave the file for guided decoding, where there is a tokenizer.json and an end to a text."""
+    """Write the file for guided decoding, if there are a tokenizer.json and an end token."""
     path = directory / TOKENIZER_FILE
     ends = end_ids(directory) if path.exists() else []
     if not ends:
-        # xgrammar would have nothing to allow when its grammar is fulfilled.
+        # xgrammar could allow no token once its grammar is completed.
         return
     guide = {
         "encoded_vocab": read_vocabulary(directory),
@@ -62,13 +62,11 @@ def write_guide(directory: Path) -> None:
 
 
 def read_vocabulary(directory: Path) -> list[str]:
-    """The tokens by their ids, with empty ones where an id has none."""
+    """The tokens by id, empty for an id without a token."""
     path = directory / TOKENIZER_FILE
     data = read_object(path)
     if data is None:
-        raise NotACheckpoint(
-            f"{directory} has no {TOKENIZER_FILE}, and without it no text becomes tokens"
-        )
+        raise NotACheckpoint(f"{directory} has no {TOKENIZER_FILE}, which the server needs")
     try:
         ids = dict(_tokens(data))
     except (KeyError, TypeError, ValueError, AttributeError):
@@ -95,7 +93,7 @@ def end_ids(directory: Path) -> list[int]:
 def _tokens(data: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
     vocabulary = data["model"]["vocab"]
     if isinstance(vocabulary, list):
-        # SentencePiece's unigrams are in the order of their ids, each with a score.
+        # SentencePiece's unigrams are sorted by id, each with a score.
         yield from enumerate(str(token) for token, _ in vocabulary)
     else:
         yield from ((_id(number), token) for token, number in vocabulary.items())
@@ -104,6 +102,6 @@ def _tokens(data: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
 
 
 def _id(number: int) -> int:
-    if type(number) is not int or not 0 <= number < MOST_TOKENS:
+    if type(number) is not int or not 0 <= number < MAX_TOKENS:
         raise ValueError(number)
     return number

@@ -1,7 +1,7 @@
-"""Runs a program of TensorRT-LLM to its end, or ends it: success is judged by files.
+"""Runs a TensorRT-LLM program until it ends, or stops it: success is judged by its files.
 
-`trtllm-build` has been seen to finish its engines and never leave, to die half way with status 0,
-and to fall silent for ever. A `Policy` decides from what one look shows; `watch` looks and acts.
+`trtllm-build` is known to finish its engines and never exit, to die half way with status 0, and to
+hang without output. A `Policy` decides from one observation; `watch` observes and acts.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from enginix.errors import BuildStalled, DeadlinePassed
 from enginix.marked import end_marked
 from enginix.process import started
 
-LOOK_EVERY = 0.2
+OBSERVE_EVERY = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Seconds: how long a program may do what."""
+    """Time limits, in seconds."""
 
     silence: float = 1800.0
-    """Print nothing and write nothing."""
+    """Without output or file changes."""
     deadline: float = 6 * 3600.0
     settle: float = 0.5
-    """Its files must be whole, closed and unchanged for this long to count as complete."""
+    """How long files must be complete, closed and unchanged to count as done."""
     linger: float = 0.5
-    """Stay after everything is complete."""
+    """To exit after everything is complete."""
     grace: float = 0.5
-    """Take to leave when told to."""
+    """To exit after a signal."""
 
 
 class Verdict(Enum):
     WAIT = "go on"
-    LEFT = "the program ended by itself"
+    EXITED = "the program ended by itself"
     LINGERED = "everything is complete and the program does not leave"
     STALLED = "nothing moves"
     LATE = "the deadline passed"
@@ -50,49 +50,49 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What one look shows."""
+    """The state at one moment."""
 
-    has_left: bool
+    has_exited: bool
     is_complete: bool
-    """Every file is there, whole as far as one look tells, and nobody writes."""
+    """Every file exists and looks complete, and no process writes to one."""
     progress: tuple[int, ...]
-    """Sizes of the log and of the files: any change is a sign of life."""
+    """Sizes of the log and of the files; any change shows progress."""
 
 
 class Policy:
     def __init__(self, patience: Patience, now: float) -> None:
         self._patience = patience
-        self._began = now
+        self._started = now
         self._moved = now
         self._complete_since: float | None = None
         self._progress: tuple[int, ...] = ()
 
-    def look(self, now: float, sight: Observation) -> Verdict:
-        if sight.progress != self._progress:
-            self._progress, self._moved = sight.progress, now
-        if not sight.is_complete:
+    def decide(self, now: float, observation: Observation) -> Verdict:
+        if observation.progress != self._progress:
+            self._progress, self._moved = observation.progress, now
+        if not observation.is_complete:
             self._complete_since = None
         elif self._complete_since is None:
             self._complete_since = now
-        if sight.has_left:
-            return Verdict.LEFT
+        if observation.has_exited:
+            return Verdict.EXITED
         if self._is_settled(now):
             return Verdict.LINGERED
         if now - self._moved >= self._patience.silence:
             return Verdict.STALLED
-        return Verdict.LATE if now - self._began >= self._patience.deadline else Verdict.WAIT
+        return Verdict.LATE if now - self._started >= self._patience.deadline else Verdict.WAIT
 
     def _is_settled(self, now: float) -> bool:
         if self._complete_since is None:
             return False
-        # A last line in the log is no reason to wait longer; a file that changes is.
+        # A new line in the log is no reason to wait longer; a changed file is.
         needed = self._patience.settle + self._patience.linger
         return now - self._complete_since >= needed
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A program to watch: `files` are what it shall leave, `is_complete` says whether it did."""
+    """A program to watch: `files` are its outputs, `is_complete` checks them."""
 
     program: str
     argv: Sequence[str]
@@ -106,7 +106,7 @@ class Task:
 
 @dataclass(slots=True)
 class Outcome:
-    """`returncode` None: it had to be ended, with everything complete."""
+    """`returncode` None: it was stopped because everything was complete."""
 
     returncode: int | None = None
     peak_memory: int = 0
@@ -121,7 +121,7 @@ async def watch(
     clock: Callable[[], float] = time.monotonic,
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> Outcome:
-    """Run `task` until it leaves or is complete; nothing it started is left in any case."""
+    """Run `task` until it exits or is complete; in any case, stop all that it started."""
     outcome, reader = Outcome(), LogReader()
 
     def read(text: str) -> None:
@@ -130,7 +130,7 @@ async def watch(
             report(event)
 
     await end_marked(MARK, task.mark)
-    # A file, not a pipe: an escaped child that holds a pipe open would never let us see its end.
+    # A file, not a pipe: an orphan that holds a pipe open would keep it from ending.
     with task.log.open("w+b") as log, task.log.open(encoding="utf-8", errors="replace") as tail:
         try:
             async with started(
@@ -140,18 +140,20 @@ async def watch(
                 stdout=log,
                 stderr=log,
                 grace=patience.grace,
-                # It ends the workers that MPI has started for it.
+                # It stops the workers that MPI has started for it.
                 orphaned=signal.SIGTERM,
             ) as child:
-                judge = Policy(patience, clock())
+                policy = Policy(patience, clock())
                 while True:
                     pids = family(child.pid, task.mark)
                     outcome.peak_memory = max(outcome.peak_memory, resident_memory(pids))
                     read(tail.read())
-                    verdict = judge.look(clock(), _look(task, pids, child.returncode is not None))
+                    verdict = policy.decide(
+                        clock(), _observe(task, pids, child.returncode is not None)
+                    )
                     if verdict is not Verdict.WAIT:
                         break
-                    await _first_of(child.wait(), pause(LOOK_EVERY))
+                    await _first_of(child.wait(), pause(OBSERVE_EVERY))
                 outcome.returncode = child.returncode
         finally:
             await asyncio.shield(end_marked(MARK, task.mark))
@@ -163,10 +165,10 @@ async def watch(
     return outcome
 
 
-def _look(task: Task, pids: set[int], has_left: bool) -> Observation:
+def _observe(task: Task, pids: set[int], has_exited: bool) -> Observation:
     sizes = (_size(task.log), *(_size(path) for path in task.files))
     return Observation(
-        has_left=has_left,
+        has_exited=has_exited,
         is_complete=task.is_complete() and not is_open(task.files, pids),
         progress=sizes,
     )

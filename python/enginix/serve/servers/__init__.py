@@ -46,7 +46,9 @@ def find_recipe(word: str) -> Recipe:
     """Of a kind of environment, or of the engine that it serves."""
     known = {server.name: server.recipes[0] for server in SERVERS.values()} | recipes()
     if word not in known:
-        raise UsageError(f"no runtime of kind {word!r}; there is {', '.join(sorted(known))}")
+        raise UsageError(
+            f"there is no runtime kind {word!r}; expected one of {', '.join(sorted(known))}"
+        )
     return known[word]
 
 
