@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from enginix.cli import environment
@@ -68,3 +70,11 @@ def test_a_child_can_pass_its_named_secrets_on(monkeypatch: pytest.MonkeyPatch) 
     for name, value in environment.for_server(["MY_TOKEN"], False).items():
         monkeypatch.setenv(name, value)
     assert environment.for_child()["MY_TOKEN"] == "x"
+
+
+def test_tensorrt_llms_runtime_goes_by_its_earlier_name_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("ENGINIX_RUNTIME_TENSORRT_LLM", raising=False)
+    monkeypatch.setenv("ENGINIX_RUNTIME_TRTLLM", str(tmp_path))
+    assert environment.runtime_override("trtllm") == tmp_path

@@ -24,6 +24,9 @@ GATEWAY_SECRETS = ("ENGINIX_API_KEYS",)
 
 PASS_SECRETS = "ENGINIX_PASS_SECRETS"
 
+# Variables that people have set and that go by another name now.
+EARLIER_NAMES = {"ENGINIX_RUNTIME_TENSORRT_LLM": "ENGINIX_RUNTIME_TRTLLM"}
+
 
 def cache_home() -> Path:
     """ENGINIX_HOME: where runtimes and built engines are kept."""
@@ -43,7 +46,8 @@ def given_engines() -> list[Path]:
 
 def runtime_override(kind: str) -> Path | None:
     """ENGINIX_RUNTIME_TRITON_CPU and so on: a ready runtime's root; Nix sets it."""
-    return _path(runtime_variable(kind))
+    variable = runtime_variable(kind)
+    return _path(variable) or _path(EARLIER_NAMES.get(variable, ""))
 
 
 def hub_token() -> str | None:
