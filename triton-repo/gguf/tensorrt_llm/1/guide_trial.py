@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from subprocess import PIPE
 
@@ -25,6 +26,7 @@ from parent import end_with_parent
 MEMORY = 1 << 30
 SECONDS = 5.0
 START_SECONDS = 60.0
+NICE = 19
 
 
 class TrialFailed(LlamaError):
@@ -118,7 +120,7 @@ def main(arguments: Sequence[str]) -> int:
     # The end of its input tells it only between two guides, and one may take for ever.
     end_with_parent(int(arguments[2]))
     # Tokens first: running answers have the processor whenever they want it.
-    os.nice(19)
+    _yield_processor()
     first = json.loads(sys.stdin.buffer.readline())
     spelled = [bytes.fromhex(each) for each in first["spelled"]]
     vocabulary = Vocabulary(len(spelled), spelled.__getitem__, tuple(first["ends"]))
@@ -138,6 +140,16 @@ def main(arguments: Sequence[str]) -> int:
             print(json.dumps(str(error)), flush=True)
         signal.setitimer(signal.ITIMER_REAL, 0)
     return 0
+
+
+def _yield_processor() -> None:
+    """Compute only while no other process wants the processor."""
+    os.nice(NICE)
+    # Linux shares the processor out by session first, and a nice value counts within one only: so
+    # a session of its own, with a nice value of its own.
+    os.setsid()
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(NICE))
 
 
 def _limit_memory(more: int) -> None:
