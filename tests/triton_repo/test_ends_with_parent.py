@@ -57,3 +57,8 @@ def test_a_process_that_ends_by_itself_leaves_no_watcher() -> None:
     program = "import os; from parent import end_with_parent; end_with_parent(os.getppid())"
     command = [sys.executable, "-c", program]
     assert subprocess.run(command, cwd=MODEL, stdout=PIPE, timeout=10).returncode == 0
+
+
+def test_every_model_has_the_same_parent_module() -> None:
+    # Links, not copies: a copy would miss the next fix.
+    assert len({path.resolve() for path in MODEL.parents[2].glob("*/*/1/parent.py")}) == 1
