@@ -24,8 +24,10 @@ NAME = "parent-watch"
 
 def end_with_triton() -> None:
     """`end_with_parent` for a model's process; removes what it shares with Triton."""
-    # Not os.getppid(): a Triton that was killed while this process started is no parent any more.
-    end_with_parent(int(_argument(TRITON_PID)), _remove_region)
+    # Not os.getppid() alone: a Triton that was killed while this process started is not its parent
+    # any more.
+    triton = _argument(TRITON_PID)
+    end_with_parent(int(triton) if triton.isdigit() else os.getppid(), _remove_region)
 
 
 def end_with_parent(parent: int, after: Callable[[], None] = lambda: None) -> None:
