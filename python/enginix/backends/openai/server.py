@@ -147,6 +147,9 @@ def error_in_event(name: str, event: dict[str, Any]) -> EnginixError | None:
     return refusal(name, status, body)
 
 
+# llama-server parses a whole answer once more, and discards it where the model's calls are malformed.
+UNREADABLE_OUTPUT = "does not match the expected"
+
 # llama-server reports these as its own errors (500), but the request causes them: the template
 # refuses the conversation, a field has the wrong type, a schema or grammar is invalid.
 CLIENT_MISTAKES = (
@@ -181,6 +184,11 @@ def refusal(name: str, status: int, body: bytes) -> EnginixError:
         return RequestError(message, param=_text(error.get("param")), code=_text(error.get("code")))
     if status == 500 and any(sign in message for sign in CLIENT_MISTAKES):
         return RequestError(message, code="invalid_value")
+    if UNREADABLE_OUTPUT in message:
+        return GenerationFailed(
+            f"{name} could not parse what its model generated ({message}); the request is not at "
+            "fault: send it again"
+        )
     return GenerationFailed(f"{name} failed ({status}): {message}")
 
 
