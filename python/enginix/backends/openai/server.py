@@ -147,7 +147,7 @@ def error_in_event(name: str, event: dict[str, Any]) -> EnginixError | None:
     return refusal(name, status, body)
 
 
-# llama-server parses a whole answer once more, and discards it where the model's calls are malformed.
+# llama-server parses a finished answer once more, and discards it if its calls are malformed.
 UNREADABLE_OUTPUT = "does not match the expected"
 
 # llama-server reports these as its own errors (500), but the request causes them: the template
