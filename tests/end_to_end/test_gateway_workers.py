@@ -54,7 +54,7 @@ async def test_metrics_are_those_of_all_workers_and_a_dead_one_is_replaced(
         workers = descendants(gateway.process.pid)
         assert len(workers) == 2
         os.kill(workers[0], signal.SIGKILL)
-        assert gateway.log.says("started again")
+        assert gateway.log.says("restarting it")
         async with asyncio.timeout(30):
             while len(descendants(gateway.process.pid)) < 2:  # noqa: ASYNC110, a process's state
                 await asyncio.sleep(0.05)
