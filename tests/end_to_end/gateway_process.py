@@ -65,6 +65,8 @@ def _gateway(*arguments: str, keys: str | None = None) -> Iterator[RunningGatewa
         child.terminate()
         child.wait(timeout=30)
         log.close()
+        # The next server on this port may be another's.
+        tap.OWN_PORTS.discard(port)
 
 
 def active_requests(triton_metrics: str) -> int:

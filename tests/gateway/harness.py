@@ -91,7 +91,8 @@ async def server(
     url = f"http://127.0.0.1:{port}"
     # A supervisor's models may be another server's too.
     answers_itself = opener is None and all(isinstance(model, ServedModel) for model in models)
-    (tap.OWN_PORTS.add if answers_itself else tap.OWN_PORTS.discard)(port)
+    if answers_itself:
+        tap.OWN_PORTS.add(port)
     try:
         async with httpx.AsyncClient(
             base_url=url, timeout=20, trust_env=False, verify=False
@@ -105,6 +106,8 @@ async def server(
         for connection in list(uvicorn_server.server_state.connections):
             connection.shutdown()
         await uvicorn_server.lifespan.shutdown()
+        # The next server on this port may be another's.
+        tap.OWN_PORTS.discard(port)
 
 
 NONE: Mapping[str, str] = {}
