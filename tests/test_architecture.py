@@ -271,3 +271,34 @@ def test_the_guide_names_files_that_exist() -> None:
     paths = [path for row in rows for path in re.findall(r"`([\w/]+(?:\.py|/))`", row)]
     assert paths
     assert not [path for path in paths if not any((at / path).exists() for at in (PACKAGE, ROOT))]
+
+
+MAX_FILE, MAX_FUNCTION = 300, 40
+
+# What is longer, and why.
+LONG = {
+    "errors.py": "the exception tree is read as a whole",
+    "triton/client/http2/connection.py": "one state machine; its parts share every field per frame",
+    "triton/client/http2/connection.py:__init__": "the fields of that state, each with its reason",
+    "cli/bench.py:add_arguments": "one statement per option",
+    "cli/openai.py:add_arguments": "one statement per option",
+    "cli/up.py:add_arguments": "one statement per option",
+    "engine/gguf/build.py:gguf_build": "the stages of a build in their order",
+    "engine/trtllm/watchdog.py:watch": "one loop over one process, with its cleanup",
+    "gateway/app.py:create_app": "everything an application consists of, in its order",
+    "gateway/prompt/conversation.py:chat_prompt": "the steps from a conversation to its tokens",
+}
+
+
+def test_a_long_file_or_function_has_a_reason() -> None:
+    long = set()
+    for module in MODULES:
+        text = (PACKAGE / module).read_text(encoding="utf-8")
+        if len(text.splitlines()) > MAX_FILE:
+            long.add(module)
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                assert node.end_lineno is not None
+                if node.end_lineno - node.lineno + 1 > MAX_FUNCTION:
+                    long.add(f"{module}:{node.name}")
+    assert long == LONG.keys()
