@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -130,11 +130,13 @@ def deaths(
     for sample in samples:
         last[sample.role, sample.pid] = sample.at
     final = max((sample.at for sample in samples), default=ended)
+    # A child that was forked and has not become its own program yet looks like its parent, once.
+    count = Counter((sample.role, sample.pid) for sample in samples)
     leave = PASSING | set(passing)
     sentences = [
         f"{role} (pid {pid}) ended {ended - at:.0f} s before the run did, and nobody asked it to"
         for (role, pid), at in last.items()
-        if at < final and role not in leave
+        if at < final and role not in leave and count[role, pid] > 1
     ]
     told = ", ".join(f"{name} {count}" for name, count in restarts.items() if count)
     if sentences and not told:

@@ -93,6 +93,11 @@ def test_an_ended_process_is_found_and_whether_it_was_logged() -> None:
     assert deaths(seen, END, {"demo": 0}, ["stub of x"]) == []
 
 
+def test_a_fork_that_looked_like_its_parent_once_has_not_died() -> None:
+    fork = Sample(300.0, 3, "supervisor", 75, 58, 11, 5)
+    assert deaths([*samples(lambda at: 50), fork], END, {"demo": 0}, []) == []
+
+
 def test_wrong_answers_are_counted_by_kind_with_the_first_of_each() -> None:
     asked = [Ended("whole", "demo", 0, 1, wrong) for wrong in (None, "first", "second")]
     (sentence,) = wrong_answers(asked)
