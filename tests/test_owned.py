@@ -14,7 +14,7 @@ from subprocess import PIPE
 
 import pytest
 
-from enginix.owned import hold, own_empty, owned, remove_abandoned
+from enginix.owned import hold, hold_soon, own_empty, owned, remove_abandoned
 
 # Owns a name in a directory, leaves files there, says its name, and waits to be killed.
 OWNER = """
@@ -201,3 +201,16 @@ def test_a_lock_is_no_childs(tmp_path: Path) -> None:
             child.kill()
             child.wait()
         assert str(tmp_path / f"{name}lock") not in held
+
+
+def test_a_lock_that_another_command_looks_at_is_taken_a_moment_later(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    held = hold(lock, os.O_CREAT)
+    assert held is not None
+    look = threading.Timer(0.1, os.close, [held])
+    look.start()
+    taken = hold_soon(lock)
+    look.join()
+    assert taken is not None
+    assert hold(lock) is None
+    os.close(taken)

@@ -15,6 +15,7 @@ import pytest
 from enginix.errors import PortTaken, ProcessError
 from enginix.ports import require_port_free
 from enginix.process import (
+    ancestors,
     descendants,
     describe_exit,
     find_program,
@@ -139,3 +140,8 @@ def test_a_free_port_passes() -> None:
 
 def test_a_program_that_is_not_installed_is_none() -> None:
     assert find_program("no-such-program") is None
+
+
+def test_the_ancestors_of_a_process_begin_with_its_parent() -> None:
+    assert ancestors(os.getpid())[0] == os.getppid()
+    assert ancestors(0) == []

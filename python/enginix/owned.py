@@ -14,10 +14,12 @@ import re
 import secrets
 import shutil
 import stat
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+LOOK_SECONDS = 1.0
 LOCK = re.compile(r"(enginix-[a-z]+-[0-9a-f]{12}-)lock")
 
 
@@ -66,6 +68,14 @@ def hold(path: Path, flags: int = 0) -> int | None:
             os.close(descriptor)
             raise
         os.close(descriptor)
+
+
+def hold_soon(path: Path, flags: int = 0) -> int | None:
+    """As `hold`, but outlasts a command that holds the lock for a moment to see who has it."""
+    until = time.monotonic() + LOOK_SECONDS
+    while (descriptor := hold(path, flags)) is None and time.monotonic() < until:
+        time.sleep(LOOK_SECONDS / 20)
+    return descriptor
 
 
 def _claimed(kind: str, places: Sequence[Path], stack: ExitStack) -> str:

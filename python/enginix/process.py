@@ -145,7 +145,8 @@ async def end_tree(child: asyncio.subprocess.Process, *, grace: float) -> None:
     Returns when all of them are gone.
     """
     # Include the group: a process whose parent has died is not a descendant any more.
-    family = set(descendants(child.pid)) | set(_group(child.pid))
+    family = set(descendants(child.pid))
+    family |= {pid for pid, _, group in _processes() if group == child.pid}
     if child.returncode is None:
         # Signal the group: MPI ranks and Triton's stubs otherwise outlive their parent.
         _signal_group(child.pid, signal.SIGTERM)
@@ -182,7 +183,7 @@ async def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> None:
 def descendants(pid: int) -> list[int]:
     """Process ids of all children of `pid`, their children, and so on (Linux, from /proc)."""
     children: dict[int, list[int]] = {}
-    for child, parent in _parents():
+    for child, parent, _ in _processes():
         children.setdefault(parent, []).append(child)
     found: list[int] = []
     todo = [pid]
@@ -193,15 +194,22 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def ancestors(pid: int) -> list[int]:
+    """The parent of `pid`, its parent, and so on."""
+    found = []
+    with contextlib.suppress(OSError):
+        while (pid := int(_stat(pid)[1])) > 0:
+            found.append(pid)
+    return found
+
+
 def birth_of(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot; with its process id this is unique.
-    None if it has ended."""
+    """Start time in clock ticks since boot, unique with the process id; None if it has ended."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        fields = _stat(pid)
     except OSError:
         return None
-    state, *fields = stat.rpartition(")")[2].split()
-    return None if state == "Z" else int(fields[18])
+    return None if fields[0] == "Z" else int(fields[19])
 
 
 def variable_of(pid: int, name: str) -> str | None:
@@ -221,8 +229,7 @@ def processor_seconds(pid: int) -> float:
     ticks = 0
     for each in (pid, *descendants(pid)):
         with contextlib.suppress(OSError, IndexError):
-            stat = Path(f"/proc/{each}/stat").read_text(errors="replace")
-            user, system = stat.rpartition(")")[2].split()[11:13]
+            user, system = _stat(each)[11:13]
             ticks += int(user) + int(system)
     return ticks / os.sysconf("SC_CLK_TCK")
 
@@ -268,29 +275,24 @@ def find_program(name: str, path: str | None = None) -> Path | None:
     return Path(found) if found else None
 
 
-def _group(leader: int) -> list[int]:
-    """Process ids of the group that `leader` created, even if it has ended."""
-    return [pid for pid, _, group in _processes() if group == leader]
-
-
 def process_ids() -> list[int]:
     """The ids of all processes."""
     return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
-
-
-def _parents() -> Iterator[tuple[int, int]]:
-    """(pid, parent's pid) of every process."""
-    return ((pid, parent) for pid, parent, _ in _processes())
 
 
 def _processes() -> Iterator[tuple[int, int, int]]:
     """(pid, parent's pid, process group) of every process."""
     for pid in process_ids():
         with contextlib.suppress(OSError):
-            stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-            # The command name may contain spaces and brackets; fields count from its last bracket.
-            parent, group = stat.rpartition(")")[2].split()[1:3]
+            parent, group = _stat(pid)[1:3]
             yield pid, int(parent), int(group)
+
+
+def _stat(pid: int) -> list[str]:
+    """The fields of a process from its state on: state, parent, group, ... Raises OSError."""
+    stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    # The command name may contain spaces and brackets; fields count from its last bracket.
+    return stat.rpartition(")")[2].split()
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

@@ -11,19 +11,17 @@ import fcntl
 import json
 import os
 import signal
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from enginix.errors import ProcessError
-from enginix.owned import hold
+from enginix.owned import hold, hold_soon
 from enginix.process import birth_of, descendants, kill
 
 # Longer than the grace period of a server.
 GRACE = 30.0
-LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +55,9 @@ def alone(home: Path) -> Iterator[None]:
 def lock_for(home: Path, name: str) -> Iterator[int]:
     """A descriptor that the started process keeps open until it ends."""
     path = _file(home, name).with_suffix(".lock")
-    until = time.monotonic() + LOOK_SECONDS
-    while (descriptor := hold(path, os.O_CREAT)) is None:
-        # A command that checks whether it is held holds it for a moment.
-        if time.monotonic() >= until:
-            raise ProcessError(f"{path} is held, so {name} runs already; `enginix stop` ends it")
-        time.sleep(LOOK_SECONDS / 20)
+    descriptor = hold_soon(path, os.O_CREAT)
+    if descriptor is None:
+        raise ProcessError(f"{path} is held, so {name} runs already; `enginix stop` ends it")
     try:
         yield descriptor
     finally:

@@ -83,11 +83,15 @@ def _visible(directory: Path) -> list[Path]:
     ]
 
 
+def _measured(what: str, name: str, path: Path) -> Item:
+    found = measure(path)
+    return Item(what, name, path, found.size_bytes, found.last_used)
+
+
 def _engine(
     path: Path, catalog: dict[str, ModelSpec], pinned: set[str | None], others: Sequence[Item]
 ) -> Item:
-    found = measure(path)
-    item = Item("engine", path.name, path, found.size_bytes, found.last_used)
+    item = _measured("engine", path.name, path)
     try:
         manifest = read_manifest(path)
     except EnginixError as error:
@@ -122,10 +126,9 @@ def _source(manifest: Manifest, catalog: dict[str, ModelSpec], others: Sequence[
 
 
 def _checkpoint(path: Path, pinned: set[str | None]) -> Item:
-    found = measure(path)
     repository, _, commit = path.name.rpartition("@")
     repo = repository.replace("--", "/", 1)
-    item = Item("checkpoint", f"{repo}@{commit}", path, found.size_bytes, found.last_used)
+    item = _measured("checkpoint", f"{repo}@{commit}", path)
     try:
         if origin := read_origin(path):
             is_pinned = origin.revision in pinned
@@ -143,8 +146,7 @@ def _checkpoint(path: Path, pinned: set[str | None]) -> Item:
 
 
 def _runtime(path: Path) -> Item:
-    found = measure(path)
-    item = Item("runtime", path.name, path, found.size_bytes, found.last_used)
+    item = _measured("runtime", path.name, path)
     try:
         record = read_record(path)
     except EnginixError as error:

@@ -19,7 +19,7 @@ def find_item(word: str, items: Sequence[Item], home: Path) -> Item:
     for found in (
         [item for item in items if item.path in (Path(word).expanduser(), home / word)],
         [item for item in items if item.name == word],
-        [item for item in items if item.what == "checkpoint" and item.repo == word],
+        _of_repository(word, items),
         _of_model(word, items),
     ):
         if len(found) == 1:
@@ -39,7 +39,8 @@ def _of_model(word: str, items: Sequence[Item]) -> list[Item]:
     except ModelUnknown:
         return []
     engines = [item for item in items if item.what == "engine" and item.name == spec.name]
-    repo = spec.source.repo
-    return engines or [
-        item for item in items if repo and item.what == "checkpoint" and item.repo == repo
-    ]
+    return engines or (_of_repository(spec.source.repo, items) if spec.source.repo else [])
+
+
+def _of_repository(repo: str, items: Sequence[Item]) -> list[Item]:
+    return [item for item in items if item.what == "checkpoint" and item.repo == repo]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from enginix.errors import EnginixError
 from enginix.owned import hold
-from enginix.process import process_ids
+from enginix.process import ancestors, process_ids
 from enginix.supervision import ServerStatus, Status, Statuses, decode, encode
 
 CONTROL_SECONDS = 2.0
@@ -103,7 +103,7 @@ def supervisors(home: Path) -> list[Supervisor]:
 
 def other_processes() -> list[Process]:
     """Every process that is seen here but this one and its ancestors."""
-    skipped = {os.getpid(), *_ancestors(os.getpid())}
+    skipped = {os.getpid(), *ancestors(os.getpid())}
     found = []
     for pid in process_ids():
         if pid in skipped:
@@ -128,14 +128,3 @@ def _paths(pid: int, words: Sequence[str]) -> Iterator[str]:
     with suppress(OSError):
         directory = os.readlink(f"/proc/{pid}/cwd")
         yield from (os.path.normpath(os.path.join(directory, word)) for word in words)
-
-
-def _ancestors(pid: int) -> Iterable[int]:
-    while pid > 1:
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-        except OSError:
-            return
-        # The command name may hold anything, so what follows starts at the last bracket.
-        pid = int(stat.rpartition(")")[2].split()[1])
-        yield pid

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from enginix.errors import ProcessError
-from enginix.owned import hold
+from enginix.owned import hold_soon
 from enginix.serve.profile import Profile
 from enginix.serve.servers.program import Command
 
@@ -31,7 +31,7 @@ def written_files(directory: Path, commands: Sequence[Command]) -> Iterator[None
     """Write the files that the commands read; `directory` is removed when the block ends."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     lock = directory.with_name(f"{directory.name}.lock")
-    descriptor = hold(lock, os.O_CREAT)
+    descriptor = hold_soon(lock, os.O_CREAT)
     if descriptor is None:
         raise ProcessError(
             f"another `enginix up` works in {directory}; end it, or choose another --port"

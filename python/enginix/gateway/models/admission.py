@@ -19,7 +19,7 @@ class Admission:
         self._max_waiting = waiting
         self.running = 0
         self.waiting = 0
-        self.begun = 0
+        self.started = 0
         """Requests ever admitted."""
 
     @property
@@ -34,7 +34,7 @@ class Admission:
                 f"{self._model} has {self._max_running} running and {self.waiting} waiting",
                 retry_after=RETRY_SECONDS,
             )
-        self.begun += 1
+        self.started += 1
         self.waiting += 1
         try:
             await self._slots.acquire()

@@ -107,8 +107,8 @@ class PassthroughResponse(Response):
             streams=self._streams,
             has_fallback=lambda: self._fallback is not None and not self._opening.started,
         )
-        begun = request.__aenter__()
-        waited = self._opening.wait(begun, send, STILL_WAITING) if self._streams else begun
+        entered = request.__aenter__()
+        waited = self._opening.wait(entered, send, STILL_WAITING) if self._streams else entered
         response = await waited
         try:
             yield response

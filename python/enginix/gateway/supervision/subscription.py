@@ -93,7 +93,7 @@ class SupervisorSubscription:
         last = None
         while True:
             states = self._gateway.states.items()
-            requests = {name: (one.admission.busy, one.admission.begun) for name, one in states}
+            requests = {name: (one.admission.busy, one.admission.started) for name, one in states}
             report = Report(self._seen, requests)
             if report != last:
                 writer.write(supervision.encode(report))
