@@ -1,4 +1,4 @@
-"""200 requests while their model is killed: each gets an answer or an error."""
+"""Many requests while their model is killed: each gets an answer or an error."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,10 @@ pytestmark = pytest.mark.triton
 END = 2014
 REQUESTS = 100
 AT_ONCE = 16
-# A dead stub's streams stay silent for ever, so the client sets its own time limit.
+# A dead stub's streams stay silent for ever, so the client sets its own time limit. Or Triton 24.10
+# ends with the stub (`boost::interprocess::lock_exception`), where that held a lock of both.
 LIMITS = Limits(first_token=10, next_token=10)
-REFUSED = {"BackendUnavailable", "SafeToRetry", "GenerationFailed"}
-
-Ask = Callable[[dict[str, Any]], Awaitable[bool]]
+FAILED = {"BackendTimedOut", "BackendUnavailable", "SafeToRetry", "GenerationFailed"}
 
 
 def kill_model(server: RunningTriton, model: str) -> None:
@@ -42,7 +41,16 @@ def kill_model(server: RunningTriton, model: str) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-async def load(evals: list[dict[str, Any]], ask: Ask, *, kill: Callable[[], None]) -> Counter[str]:
+async def load_again(server: RunningTriton) -> None:
+    control = TritonControl(*parse_addresses(server.grpc))
+    await control.unload("tensorrt_llm")
+    await control.load("tensorrt_llm")
+    await control.close()
+
+
+async def load(
+    evals: list[dict[str, Any]], client: TritonClient, *, kill: Callable[[], None] = lambda: None
+) -> Counter[str]:
     """Counts of how the requests ended; `kill` is called once a third of them has an answer."""
     slots = asyncio.Semaphore(AT_ONCE)
     ends: Counter[str] = Counter()
@@ -50,7 +58,7 @@ async def load(evals: list[dict[str, Any]], ask: Ask, *, kill: Callable[[], None
     async def one(recorded: dict[str, Any]) -> None:
         async with slots:
             try:
-                right = await ask(recorded)
+                right = await ask(client, recorded)
             except BackendError as error:
                 ends[type(error).__name__] += 1
             else:
@@ -62,30 +70,42 @@ async def load(evals: list[dict[str, Any]], ask: Ask, *, kill: Callable[[], None
     return ends
 
 
+async def ask(client: TritonClient, recorded: dict[str, Any]) -> bool:
+    """Whether the answer is the recorded one."""
+    request = TokenRequest(recorded["prompt_ids"], 400, END)
+    async with aclosing(client.generate(request)) as answer:
+        ids = [token async for chunks in answer for chunk in chunks for token in chunk.ids]
+    return ids == [token for token in recorded["answer_ids"] if token != END]
+
+
 async def test_a_killed_model_leaves_no_request_hanging_or_half_answered(
     demo_engine: Path, runtime: Runtime, evals: list[dict[str, Any]]
 ) -> None:
     with running_triton(demo_engine) as server:
         client = TritonClient(server.grpc, limits=LIMITS, vocabulary=2048)
-        control = TritonControl(*parse_addresses(server.grpc))
-
-        async def ask(recorded: dict[str, Any]) -> bool:
-            request = TokenRequest(recorded["prompt_ids"], 400, END)
-            async with aclosing(client.generate(request)) as answer:
-                ids = [token async for chunks in answer for chunk in chunks for token in chunk.ids]
-            return ids == [token for token in recorded["answer_ids"] if token != END]
-
-        ends = await load(evals, ask, kill=lambda: kill_model(server, "tensorrt_llm"))
+        ends = await load(evals, client, kill=lambda: kill_model(server, "tensorrt_llm"))
         assert ends.total() == REQUESTS
         assert ends["answered"] >= REQUESTS // 3
-        # Running streams stay silent for ever; Triton refuses only some of the later ones.
-        assert set(ends) == {"answered", "BackendTimedOut"} | (set(ends) & REFUSED)
-
-        await control.unload("tensorrt_llm")
-        await control.load("tensorrt_llm")
-        assert await load(evals, ask, kill=lambda: None) == {"answered": REQUESTS}
+        failed = ends.keys() - {"answered"}
+        assert failed
+        assert failed <= FAILED
+        if "BackendTimedOut" in failed:
+            # Triton has not ended.
+            await load_again(server)
+            assert await load(evals, client) == {"answered": REQUESTS}
         await client.close()
-        await control.close()
+
+
+async def test_a_killed_model_that_is_loaded_again_answers_every_request(
+    demo_engine: Path, runtime: Runtime, evals: list[dict[str, Any]]
+) -> None:
+    # Killed while idle: it holds no lock of Triton's.
+    with running_triton(demo_engine) as server:
+        kill_model(server, "tensorrt_llm")
+        await load_again(server)
+        client = TritonClient(server.grpc, limits=LIMITS, vocabulary=2048)
+        assert await load(evals, client) == {"answered": REQUESTS}
+        await client.close()
 
 
 async def test_without_preprocessing_text_is_refused_and_tokens_still_work(
