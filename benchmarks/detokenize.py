@@ -19,7 +19,7 @@ from enginix.chat.stop import StopStrings
 from enginix.chat.stream import ReplyStream
 from enginix.chat.tokens import Tokenizer
 
-DEMO = Path(enginix.__file__).parent / "catalog" / "demo-checkpoint"
+DEMO = Path(enginix.__file__).parent / "catalog" / "checkpoints" / "demo"
 FORMATS = ("think-tags", "hermes-json")
 ANSWER = "The quick engine reads a block of four bits at a time, and begins again. "
 CHINESE = "你好 👋 快速的引擎一次读取四个比特。"

@@ -73,7 +73,7 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
 def test_a_locked_file_is_a_catalogue_file(tmp_path: Path) -> None:
     text = (DIRECTORY / "demo.toml").read_text()
     path = tmp_path / "tiny.toml"
-    path.write_text(text.replace('directory = "demo-checkpoint"', 'repo = "org/tiny"'))
+    path.write_text(text.replace('directory = "checkpoints/demo"', 'repo = "org/tiny"'))
     lock_source(path, REVISION, HASH)
     source = load_model(path).source
     assert (source.repo, source.revision, source.nar_hash) == ("org/tiny", REVISION, HASH)

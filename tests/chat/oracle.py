@@ -10,7 +10,7 @@ from typing import Any
 
 from chat.speech import DEMO
 
-DEMO_LLAMA = DEMO.parent / "demo-llama-checkpoint"
+DEMO_LLAMA = DEMO.parent / "demo-llama"
 SHIPPED = {"demo": DEMO, "demo-llama": DEMO_LLAMA}
 SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
 

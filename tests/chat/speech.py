@@ -14,7 +14,9 @@ from enginix.chat.events import Event, Message, collect
 from enginix.chat.reply import reply_parser
 
 RECORDINGS = Path(__file__).parent.parent / "recordings"
-DEMO = Path(__file__).parent.parent.parent / "python" / "enginix" / "catalog" / "demo-checkpoint"
+DEMO = (
+    Path(__file__).parent.parent.parent / "python" / "enginix" / "catalog" / "checkpoints" / "demo"
+)
 
 every_chunk_size = pytest.mark.parametrize("chunk", [1, 2, 3, 7, 1000])
 

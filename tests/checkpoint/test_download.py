@@ -26,7 +26,7 @@ from enginix.checkpoint.load import open_checkpoint
 from enginix.checkpoint.transfer import Received, Retrying
 from enginix.errors import DownloadError
 
-DEMO = DIRECTORY / "demo-checkpoint"
+DEMO = DIRECTORY / "checkpoints/demo"
 DEMO_FILES = {path.name: path.read_bytes() for path in DEMO.iterdir()}
 WEIGHTS = random.Random(1).randbytes(1_000_003)
 TINY = {"config.json": b"{}", "model.safetensors": WEIGHTS, "README.md": b"# tiny"}

@@ -37,7 +37,7 @@ from enginix.checkpoint.load import open_checkpoint
 from enginix.errors import CheckpointDamaged, CheckpointUnsupported, EnginixError
 from enginix.manifest import KINDS, Limits
 
-DEMO = DIRECTORY / "demo-checkpoint"
+DEMO = DIRECTORY / "checkpoints/demo"
 Q0 = "model.layers.0.self_attn.q_proj"
 LLAMA = "LlamaForCausalLM"
 

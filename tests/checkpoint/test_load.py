@@ -13,7 +13,7 @@ from enginix.catalog.load import DIRECTORY
 from enginix.checkpoint.load import hash_files, open_checkpoint, source_files
 from enginix.errors import CheckpointDamaged, NotACheckpoint
 
-DEMO = DIRECTORY / "demo-checkpoint"
+DEMO = DIRECTORY / "checkpoints/demo"
 
 
 def test_the_shipped_checkpoint_is_opened() -> None:

@@ -73,7 +73,7 @@ def test_a_missing_directory_is_reported(tmp_path: Path) -> None:
 @pytest.mark.parametrize("tree", ["demo", "made"])
 def test_nix_on_this_machine_agrees(tmp_path: Path, tree: str) -> None:
     assert NIX is not None
-    root = DIRECTORY / "demo-checkpoint" if tree == "demo" else write_tree(tmp_path / "tree")
+    root = DIRECTORY / "checkpoints/demo" if tree == "demo" else write_tree(tmp_path / "tree")
     command = [NIX, "--extra-experimental-features", "nix-command", "hash", "path", str(root)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert nar_hash(root) == done.stdout.strip()

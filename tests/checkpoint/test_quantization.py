@@ -96,7 +96,7 @@ def test_every_recorded_form_is_read(name: str) -> None:
 
 
 def test_the_shipped_checkpoint_states_it_twice_and_agrees() -> None:
-    assert read(DIRECTORY / "demo-checkpoint") == QuantizationFound(
+    assert read(DIRECTORY / "checkpoints/demo") == QuantizationFound(
         Quantization("NVFP4", "FP8", 16, ["lm_head", "model.embed_tokens"]), "modelopt"
     )
 

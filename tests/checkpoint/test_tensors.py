@@ -22,7 +22,7 @@ from enginix.checkpoint.tensors import (
 )
 from enginix.errors import CheckpointDamaged, EnginixError, NotACheckpoint
 
-DEMO = DIRECTORY / "demo-checkpoint"
+DEMO = DIRECTORY / "checkpoints/demo"
 DATA = b"".join(data for _, _, data in TWO_TENSORS.values())
 
 in_one_directory = settings(

@@ -10,9 +10,9 @@ import pytest
 
 from enginix.catalog.load import DIRECTORY
 from enginix.cli.main import main
-from enginix.cli.sizes import human_size
+from enginix.cli.views.sizes import human_size
 
-DEMO = DIRECTORY / "demo-checkpoint"
+DEMO = DIRECTORY / "checkpoints/demo"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 

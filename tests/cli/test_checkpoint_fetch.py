@@ -19,7 +19,7 @@ from fakes.hub import Fault, Hub, Repo
 from enginix.catalog.load import DIRECTORY
 from enginix.checkpoint.origin import read_origin
 
-DEMO = DIRECTORY / "demo-checkpoint"
+DEMO = DIRECTORY / "checkpoints/demo"
 FILES = {path.name: path.read_bytes() for path in DEMO.iterdir()}
 BIG = random.Random(2).randbytes(30_000_000)
 ENGINIX = [sys.executable, "-m", "enginix", "checkpoint"]

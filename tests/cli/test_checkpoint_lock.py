@@ -17,7 +17,7 @@ from enginix.catalog.load import DIRECTORY, SourceSpec, load_model
 from enginix.checkpoint.nar import nar_hash
 from enginix.cli.main import main
 
-DEMO = DIRECTORY / "demo-checkpoint"
+DEMO = DIRECTORY / "checkpoints/demo"
 FILES = {path.name: path.read_bytes() for path in DEMO.iterdir()}
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 LATER = "89abcdef0123456789abcdef0123456789abcdef"
@@ -57,7 +57,7 @@ def catalog(tmp_path: Path) -> Path:
         ("gated", "org/gated"),
         ("missing", "org/missing"),
     ):
-        changed = text.replace('directory = "demo-checkpoint"', f'repo = "{repo}"  # at the hub')
+        changed = text.replace('directory = "checkpoints/demo"', f'repo = "{repo}"  # at the hub')
         (catalog / f"{name}.toml").write_text(changed.replace('aliases = ["tiny-qwen3"]\n', ""))
     return catalog
 

@@ -16,7 +16,7 @@ import enginix
 from enginix.catalog.load import DIRECTORY
 from enginix.manifest import FILE_NAME as MANIFEST_FILE
 
-DEMO = DIRECTORY / "demo-checkpoint"
+DEMO = DIRECTORY / "checkpoints/demo"
 MEMORY = 1 << 30
 HUGE = 1 << 60
 # One process for all cases: its limits hold for each of them.

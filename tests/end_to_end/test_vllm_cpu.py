@@ -33,7 +33,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 ROOT = Path(__file__).parents[2]
-CHECKPOINT = catalog.DIRECTORY / "demo-checkpoint"
+CHECKPOINT = catalog.DIRECTORY / "checkpoints/demo"
 # vLLM has no kernel for NVFP4 on a CPU: the same weights as plain BF16.
 MAKE_TWIN = """
 import sys

@@ -50,7 +50,7 @@ def test_a_templates_formats_are_detected(
 
 @pytest.mark.parametrize("name", ["demo", "demo-llama"])
 def test_our_own_models_have_the_catalogues_formats(name: str) -> None:
-    template = (DIRECTORY / f"{name}-checkpoint" / "chat_template.jinja").read_text()
+    template = (DIRECTORY / "checkpoints" / name / "chat_template.jinja").read_text()
     assert chat_format(template) == load_catalog()[name].chat
 
 

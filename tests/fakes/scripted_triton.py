@@ -79,7 +79,7 @@ def configuration(script: Path) -> str:
     lines = [line for line in source.splitlines() if not line.startswith("parameters:")]
     parameters = {
         "script": script,
-        "tokenizer": catalog.DIRECTORY / "demo-checkpoint/tokenizer.json",
+        "tokenizer": catalog.DIRECTORY / "checkpoints/demo/tokenizer.json",
     }
     for key, value in parameters.items():
         lines.append(f'parameters: {{ key: "{key}" value: {{ string_value: "{value}" }} }}')
@@ -101,7 +101,7 @@ def scripted_engine(directory: Path, name: str, tools: str) -> Path:
     """The parts of an engine that the gateway reads: tokenizer, template and manifest."""
     directory.mkdir(parents=True)
     for file in TOKENIZER_FILES:
-        shutil.copy(catalog.DIRECTORY / "demo-checkpoint" / file, directory)
+        shutil.copy(catalog.DIRECTORY / "checkpoints/demo" / file, directory)
     manifest = Manifest(
         name=name,
         kind="gguf",

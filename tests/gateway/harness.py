@@ -28,7 +28,7 @@ from enginix.gateway.supervision.subscription import Opener
 from enginix.manifest import BuiltWith, Chat, Limits, Manifest, Parallelism, Quantization, Source
 from tests.oracle import tap
 
-CHECKPOINT = catalog.DIRECTORY / "demo-checkpoint"
+CHECKPOINT = catalog.DIRECTORY / "checkpoints/demo"
 TOKENIZER = Tokenizer.load(CHECKPOINT)
 TEMPLATE = ChatTemplate.load(CHECKPOINT)
 EVALS = json.loads(

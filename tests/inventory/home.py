@@ -24,7 +24,7 @@ from enginix.manifest import (
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SHORT = COMMIT[:12]
-DEMO = DIRECTORY / "demo-checkpoint"
+DEMO = DIRECTORY / "checkpoints/demo"
 
 
 def add_engine(home: Path, name: str, repo: str | None = None, size: int = 1000) -> Path:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-DEMO = Path(__file__).parents[2] / "python" / "enginix" / "catalog" / "demo-checkpoint"
+DEMO = Path(__file__).parents[2] / "python" / "enginix" / "catalog" / "checkpoints" / "demo"
 TOKENIZER_FILES = (
     "added_tokens.json",
     "chat_template.jinja",

@@ -30,7 +30,7 @@ class Recipe:
 
 RECIPES = {
     "demo": Recipe(
-        CATALOG / "demo-checkpoint",
+        CATALOG / "checkpoints" / "demo",
         conversations.QWEN,
         families.QWEN,
         "qwen3",
@@ -48,7 +48,7 @@ RECIPES = {
         },
     ),
     "demo-llama": Recipe(
-        CATALOG / "demo-llama-checkpoint",
+        CATALOG / "checkpoints" / "demo-llama",
         conversations.LLAMA,
         families.LLAMA,
         "llama",

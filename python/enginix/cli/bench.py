@@ -22,7 +22,7 @@ from enginix.bench.prompts import Messages, from_file, synthetic, words_for
 from enginix.bench.summary import Summary, summarized
 from enginix.bench.target import Target
 from enginix.cli import environment
-from enginix.cli.bench_view import Progress, show_comparison, show_levels
+from enginix.cli.views.bench import Progress, show_comparison, show_levels
 from enginix.errors import BackendError, UsageError
 
 INTERRUPTED = 130

@@ -14,9 +14,9 @@ from enginix.checkpoint.listing import DEFAULT_ENDPOINT, Hub, Listing, list_file
 from enginix.checkpoint.load import open_checkpoint
 from enginix.checkpoint.locate import fetched_directory, find_fetched
 from enginix.checkpoint.staging import work_directory
-from enginix.cli.download_view import download_view
 from enginix.cli.environment import cache_home, hub_endpoint, hub_token
 from enginix.cli.find_checkpoint import split_revision
+from enginix.cli.views.download import download_view
 from enginix.errors import DownloadError, HubUnreachable, UsageError
 
 

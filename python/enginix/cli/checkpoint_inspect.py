@@ -11,7 +11,7 @@ from enginix.catalog.load import find_model
 from enginix.checkpoint.inspect import Inspection, inspect_checkpoint
 from enginix.checkpoint.load import Checkpoint, open_checkpoint
 from enginix.cli.find_checkpoint import find_checkpoint_directory
-from enginix.cli.sizes import human_size
+from enginix.cli.views.sizes import human_size
 from enginix.errors import CheckpointError, UsageError
 from enginix.manifest import Limits
 

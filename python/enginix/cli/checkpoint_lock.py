@@ -19,9 +19,9 @@ from enginix.checkpoint.nar import nar_hash
 from enginix.checkpoint.origin import FILE_NAME as ORIGIN_FILE
 from enginix.checkpoint.prefetch import hash_without_keeping
 from enginix.cli.checkpoint_fetch import fetch_listing, hub, list_repository
-from enginix.cli.download_view import download_view
 from enginix.cli.environment import cache_home
-from enginix.cli.sizes import human_size
+from enginix.cli.views.download import download_view
+from enginix.cli.views.sizes import human_size
 from enginix.errors import (
     CatalogError,
     CheckpointError,

@@ -19,7 +19,7 @@ from enginix.cli.engine_text import load_text
 from enginix.cli.find_checkpoint import find_checkpoint_directory
 from enginix.cli.find_engine import find_directory
 from enginix.cli.signals import terminated_as_exit
-from enginix.cli.stage_lines import StageLines
+from enginix.cli.views.stages import StageLines
 from enginix.engine.build import Build, Job, LoadText, build_engine
 from enginix.engine.stages import Report
 from enginix.engine.verify import verify_engine

@@ -15,7 +15,7 @@ from enginix.cli import engine_gguf, engine_trtllm, environment
 from enginix.cli.find_checkpoint import find_checkpoint_directory
 from enginix.cli.find_engine import find_directory
 from enginix.cli.signals import terminated_as_exit
-from enginix.cli.stage_lines import StageLines
+from enginix.cli.views.stages import StageLines
 from enginix.engine.build import Build, build_engine
 from enginix.engine.output import require_free
 from enginix.engine.rebuild import (

@@ -6,7 +6,7 @@ import argparse
 import json
 
 from enginix.cli.environment import cache_home
-from enginix.cli.sizes import human_size
+from enginix.cli.views.sizes import human_size
 from enginix.inventory.leftovers import Leftover, find_leftovers, remove_leftover
 
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from enginix.cli.environment import cache_home
-from enginix.cli.sizes import human_size
+from enginix.cli.views.sizes import human_size
 from enginix.inventory.items import Item, take_inventory
 from enginix.inventory.leftovers import find_leftovers
 

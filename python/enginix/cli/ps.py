@@ -10,7 +10,7 @@ from typing import Any
 
 from enginix.cli.ask_gateway import ask
 from enginix.cli.environment import cache_home
-from enginix.cli.status import show
+from enginix.cli.views.models import show
 from enginix.errors import BackendError
 from enginix.inventory.running import Supervisor, supervisors
 from enginix.supervision import ServerStatus

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 from enginix.checkpoint.staging import INCOMPLETE
 from enginix.cli.environment import cache_home
-from enginix.cli.sizes import human_size
+from enginix.cli.views.sizes import human_size
 from enginix.errors import RemovalFailed, UsageError
 from enginix.inventory.disk import remove
 from enginix.inventory.items import Item, take_inventory

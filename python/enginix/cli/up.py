@@ -21,7 +21,7 @@ from enginix.cli.find_engine import find_engine, given_engine
 from enginix.cli.reexec import own_command
 from enginix.cli.signals import run_until_signalled
 from enginix.cli.smoke_test import try_hello
-from enginix.cli.stage_lines import StageLines
+from enginix.cli.views.stages import StageLines
 from enginix.errors import EnginixError, StartFailed, UsageError
 from enginix.manifest import check_files, read_manifest
 from enginix.runtimes.make import make_runtime

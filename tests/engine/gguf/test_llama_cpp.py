@@ -58,7 +58,7 @@ def test_the_second_demo_engine_gives_all_known_answers(
 ) -> None:
     questions = [Question(one["prompt_ids"], len(one["answer_ids"])) for one in llama_evals]
 
-    answers = ask(generator, write(DIRECTORY / "demo-llama-checkpoint"), questions)
+    answers = ask(generator, write(DIRECTORY / "checkpoints/demo-llama"), questions)
 
     assert len(llama_evals) == 65
     assert answers == [one["answer_ids"] for one in llama_evals]

@@ -115,7 +115,7 @@ def test_a_special_token_may_be_an_object(make: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "split"), [("demo-checkpoint", "qwen2"), ("demo-llama-checkpoint", "llama-bpe")]
+    ("name", "split"), [("checkpoints/demo", "qwen2"), ("checkpoints/demo-llama", "llama-bpe")]
 )
 def test_the_way_to_split_text_is_named(name: str, split: str) -> None:
     assert read(DIRECTORY / name).split == split

@@ -177,7 +177,7 @@ def test_ranks_without_whole_tiles_of_scales_are_refused_before_the_conversion(
 ) -> None:
     # 192 outputs are one tile and a half.
     with pytest.raises(CheckpointUnsupported, match="block scales need a multiple of 128"):
-        bench.build(ranks=1, checkpoint=DIRECTORY / "demo-checkpoint")
+        bench.build(ranks=1, checkpoint=DIRECTORY / "checkpoints/demo")
     assert not bench.work.exists()
 
 

@@ -18,7 +18,7 @@ from enginix.engine.trtllm.tokenizer import (
 )
 from enginix.errors import CheckpointDamaged
 
-DEMO = Path(__file__).parents[3] / "python" / "enginix" / "catalog" / "demo-checkpoint"
+DEMO = Path(__file__).parents[3] / "python" / "enginix" / "catalog" / "checkpoints" / "demo"
 
 
 @pytest.fixture

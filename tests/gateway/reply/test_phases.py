@@ -165,7 +165,7 @@ async def test_reasoning_ends_where_it_says_so_when_other_ends_are_ignored() -> 
 
 @pytest.mark.parametrize("ending", ["I write </b>.\n</think>\n\nIt is", "I write </b>."])
 async def test_reasoning_ends_at_its_closing_tag_even_inside_a_token(ending: str) -> None:
-    tokenizer = Tokenizer.load(catalog.DIRECTORY / "demo-llama-checkpoint")
+    tokenizer = Tokenizer.load(catalog.DIRECTORY / "checkpoints/demo-llama")
     backend = FakeBackend(
         tokenizer.encode(ending), tokenizer.encode('{"name": "f", "arguments": {"a": 1}}')
     )

@@ -7,7 +7,7 @@ import io
 from enginix.checkpoint.download import Damaged, Started
 from enginix.checkpoint.listing import Listing
 from enginix.checkpoint.transfer import Received, RemoteFile, Retrying
-from enginix.cli.download_view import LogLines
+from enginix.cli.views.download import LogLines
 
 FILE = RemoteFile("model.safetensors", 2_000_000_000, "http://hub/file")
 LISTING = Listing("org/big", "0123456789abcdef", (FILE,))

@@ -20,7 +20,7 @@ from rich.progress import (
 
 from enginix.checkpoint.download import Checked, Checking, Damaged, Event, Started
 from enginix.checkpoint.transfer import Received, Retrying
-from enginix.cli.sizes import human_size
+from enginix.cli.views.sizes import human_size
 
 LOG_INTERVAL = 10.0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from enginix.cli.status import duration, row
+from enginix.cli.views.models import duration, row
 
 MODEL = {
     "id": "m",

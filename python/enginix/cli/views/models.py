@@ -1,0 +1,62 @@
+"""Shows the models of running gateways as a table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+COLUMNS = (
+    "model",
+    "engine",
+    "status",
+    "since",
+    "pid",
+    "running",
+    "queued",
+    "last token",
+    "restarts",
+)
+
+
+def show(models: Sequence[dict[str, Any]]) -> None:
+    """Print a table with a line per model, then why those that do not serve yet do not."""
+    table = Table(box=None, pad_edge=False)
+    for name in COLUMNS:
+        table.add_column(name, no_wrap=True)
+    for model in models:
+        table.add_row(*row(model, time.time()))
+    Console(highlight=False, soft_wrap=True).print(table)
+    for model in models:
+        if model["status"] in ("loading", "error"):
+            why = model.get("progress") or model.get("last_error") or model.get("reason")
+            print(f"{model['id']}: {why or 'no output yet'}")
+
+
+def row(model: dict[str, Any], now: float) -> list[str]:
+    since = model.get("since")
+    # The supervisor by itself knows nothing of requests.
+    token = model.get("last_token_seconds", "")
+    return [
+        model["id"],
+        model["kind"],
+        model["status"],
+        "" if since is None else duration(now - since),
+        str(model.get("pid") or ""),
+        str(model.get("running", "")),
+        str(model.get("queued", "")),
+        token if token == "" else "never" if token is None else f"{duration(token)} ago",
+        str(model.get("restarts", "")),
+    ]
+
+
+def duration(seconds: float) -> str:
+    """In a unit that keeps two digits: 90 s, 45 min, 3 h."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 100 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h"
