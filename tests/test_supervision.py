@@ -15,6 +15,7 @@ from enginix.supervision import (
     Changed,
     Load,
     LoadRequest,
+    Log,
     ModelNews,
     News,
     Report,
@@ -34,6 +35,9 @@ FIELDS = {
     "restarts": 1,
     "last_error": None,
     "log": "/log",
+    "context": None,
+    "memory_bytes": None,
+    "gpu_memory_bytes": None,
 }
 NOTHING = {
     **dict.fromkeys(("model", "model_path", "engine", "dtype")),
@@ -59,6 +63,7 @@ NOTHING = {
                 "wish": {**NOTHING, "model": "b", "engine": "vllm"},
             },
         ),
+        (Log("a", 9), {"do": "log", "name": "a", "lines": 9}),
         (Unload("a", 2.5), {"do": "unload", "name": "a", "drain": 2.5}),
     ],
 )

@@ -444,6 +444,11 @@ class ResourceNotFound(RequestError):
     pass
 
 
+class RequestStopped(RequestError):
+    def __init__(self) -> None:
+        super().__init__("an operator of this server stopped the request", code="request_stopped")
+
+
 class ServerStopping(RequestError):
     def __init__(self, *, retry_after: float) -> None:
         super().__init__("this server is shutting down; retry", code="shutting_down")

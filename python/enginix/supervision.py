@@ -1,7 +1,8 @@
 """What a gateway and the supervisor of its servers say to each other: lines of JSON on a socket.
 
-A gateway calls with Load, Unload or Status, and gets one line back. After FOLLOW the connection
-stays: the supervisor sends News whenever it changes, the gateway a Report whenever that does.
+A gateway calls with Load, Unload, Status or Log, and gets one line back. After FOLLOW the
+connection stays: the supervisor sends News whenever it changes, the gateway a Report whenever that
+does.
 """
 
 from __future__ import annotations
@@ -68,8 +69,17 @@ class Unload:
     do: str = "unload"
 
 
-Call = Status | Load | Unload
-CALLS: dict[str, type[Call]] = {"status": Status, "load": Load, "unload": Unload}
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Asks for the last lines of a server's log."""
+
+    name: str
+    lines: int
+    do: str = "log"
+
+
+Call = Status | Load | Unload | Log
+CALLS: dict[str, type[Call]] = {"status": Status, "load": Load, "unload": Unload, "log": Log}
 
 FOLLOW = b'{"do":"follow"}\n'
 """Asks for News from now on."""
@@ -89,6 +99,12 @@ class ServerStatus:
     restarts: int
     last_error: str | None
     log: str
+    context: int | None = None
+    """Tokens that prompt and answer may have, if the profile limits them."""
+    memory_bytes: int | None = None
+    """Resident memory of all its processes."""
+    gpu_memory_bytes: int | None = None
+    """As nvidia-smi shows it; None if it shows nothing of these processes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +112,14 @@ class Statuses:
     """The answer to Status, by model."""
 
     servers: dict[str, ServerStatus]
+
+
+@dataclass(frozen=True, slots=True)
+class LogTail:
+    """The answer to Log."""
+
+    path: str
+    lines: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +160,7 @@ class Report:
     requests: dict[str, tuple[int, int]]
 
 
-def encode(message: Call | Statuses | Changed | Report) -> bytes:
+def encode(message: Call | Statuses | LogTail | Changed | Report) -> bytes:
     fields = asdict(message)
     if isinstance(message, Load):
         fields["wish"] = fields.pop("request")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -36,7 +38,9 @@ class Place:
 
 
 @asynccontextmanager
-async def supervised_model(directory: Path, *, drain: float = 20.0) -> AsyncIterator[Place]:
+async def supervised_model(
+    directory: Path, *, drain: float = 20.0, on_demand: bool = False
+) -> AsyncIterator[Place]:
     """One model in a real process, its supervisor's socket, and a gateway."""
     (port,) = free_ports(1)
     url = f"http://127.0.0.1:{port}"
@@ -56,7 +60,11 @@ async def supervised_model(directory: Path, *, drain: float = 20.0) -> AsyncIter
     model = PassthroughModel("m", OpenAIBackend("stand-in", url, "m"), "vllm")
     try:
         scheduler = ModelScheduler(
-            [ManagedModel(ModelEntry("m", engine="vllm"), restarting, {"name": "m"})]
+            [
+                ManagedModel(
+                    ModelEntry("m", engine="vllm", on_demand=on_demand), restarting, {"name": "m"}
+                )
+            ]
         )
         async with control_socket(socket, scheduler), server(model, settings=settings) as http:
             await restarting.load()
@@ -153,6 +161,70 @@ async def test_a_file_that_cannot_be_loaded_is_named(
         answer = await place.client.post(f"/v1/models/{path}", json=body)
     assert answer.status_code == status
     assert words in answer.json()["error"]["message"]
+
+
+async def test_status_tells_the_memory_and_the_uptime_of_a_server(tmp_path: Path) -> None:
+    async with supervised_model(tmp_path) as place:
+        status = (await place.client.get("/v1/status")).json()["models"][0]
+        await place.client.post("/v1/models/unload", json={"model": "m"})
+        ended = (await place.client.get("/v1/status")).json()["models"][0]
+    assert 5 << 20 < status["memory_bytes"] < 1 << 30
+    assert 0 <= status["uptime_seconds"] < 60
+    assert (ended["memory_bytes"], "uptime_seconds" in ended) == (None, False)
+
+
+async def test_a_crash_is_forgotten_once_the_model_is_unloaded_on_purpose(tmp_path: Path) -> None:
+    async with supervised_model(tmp_path) as place:
+        pid = place.server.process.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        while place.server.restarts == 0 or place.server.process.state is not State.LOADED:
+            await place.server.process.change.wait()
+        crashed = (await place.client.get("/v1/status")).json()["models"][0]
+        await place.client.post("/v1/models/unload", json={"model": "m"})
+        ended = (await place.client.get("/v1/status")).json()["models"][0]
+    assert "m was killed by SIGKILL" in crashed["last_error"]
+    assert (ended["state"], ended["last_error"]) == ("idle", None)
+
+
+async def test_the_log_of_a_server_is_read_without_its_keys(tmp_path: Path) -> None:
+    async with supervised_model(tmp_path) as place:
+        with (tmp_path / "log").open("a") as log:
+            log.write("one\nargs: --api-key sesame --port 7\n{'api_key': ['sesame']}\n")
+            log.write("Authorization: Bearer sesame\nhf_abcdefghijklmnopqrstuv is wrong\n")
+        answer = await place.client.get("/v1/models/m/log?lines=5")
+        short = await place.client.get("/v1/models/m/log?lines=1")
+        wrong = [
+            (await place.client.get(f"/v1/models/{path}")).status_code
+            for path in ("m/log?lines=0", "m/log?lines=many", "m/log?lines=9999", "x/log")
+        ]
+    assert answer.json() == {
+        "id": "m",
+        "object": "log",
+        "path": str(tmp_path / "log"),
+        "lines": [
+            "one",
+            "args: --api-key [removed] --port 7",
+            "{'api_key': ['[removed]']}",
+            "Authorization: Bearer [removed]",
+            "[removed] is wrong",
+        ],
+    }
+    assert short.json()["lines"] == ["[removed] is wrong"]
+    assert wrong == [400, 400, 400, 404]
+
+
+async def test_a_request_that_waits_for_its_model_can_be_stopped(tmp_path: Path) -> None:
+    async with supervised_model(tmp_path, on_demand=True) as place:
+        await place.client.post("/v1/models/unload", json={"model": "m"})
+        asking = asyncio.create_task(place.client.post(CHAT, json=ASKED))
+        while not (rows := (await place.client.get("/v1/requests")).json()["data"]):
+            pass
+        stopped = await place.client.post(f"/v1/requests/{rows[0]['id']}/cancel", json={})
+        answer = await asking
+    assert (rows[0]["state"], rows[0]["model"]) == ("loading", "m")
+    assert stopped.status_code == 200
+    assert (answer.status_code, answer.json()["error"]["code"]) == (410, "request_stopped")
 
 
 @pytest.mark.parametrize("path", ["load", "unload"])

@@ -28,6 +28,7 @@ def test_last_lines_are_those_since_the_last_start(tmp_path: Path) -> None:
             file.write(lines)
     assert log.last_lines(2) == ["two", "three"]
     assert log.last_lines(9) == ["one", "two", "three"]
+    assert log.last_lines(9, before_start=True) == ["before", "one", "two", "three"]
 
 
 def test_a_log_that_is_not_there_says_nothing(tmp_path: Path) -> None:

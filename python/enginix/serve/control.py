@@ -1,4 +1,4 @@
-"""The supervisor's control socket: status, load, unload and follow (see enginix.supervision).
+"""The supervisor's control socket: status, load, unload, log and follow (see enginix.supervision).
 
 Only this user can open it. Its client is gateway/supervision/client.py, which adds HTTP and API
 keys.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,8 @@ from typing import Any
 
 from enginix import supervision
 from enginix.errors import EnginixError, UsageError
+from enginix.process import descendants
+from enginix.serve.memory import GpuMemory, resident_bytes
 from enginix.serve.scheduler import ManagedModel, ModelScheduler
 from enginix.serve.server_process import State
 from enginix.supervision import (
@@ -23,6 +26,8 @@ from enginix.supervision import (
     Changed,
     Load,
     LoadRequest,
+    Log,
+    LogTail,
     ServerStatus,
     Status,
     Statuses,
@@ -38,6 +43,12 @@ logger = logging.getLogger(__name__)
 LONGEST_PATH = 107
 # How long an answer waits for gateways that are slow to open a model.
 SEEN_SECONDS = 5.0
+# A word after "api key", "token" or "Bearer", and the forms of Hugging Face's and OpenAI's keys.
+KEY = re.compile(
+    r"""((?:api[-_ ]?keys?|hf_token|auth[-_]token|password|secret)["']?[\s:=\[("']+|bearer\s+)"""
+    r"""[^\s"',)\]]{4,}|(\b)(?:hf_|sk-)[\w-]{16,}""",
+    re.IGNORECASE,
+)
 
 
 @asynccontextmanager
@@ -77,6 +88,7 @@ class Control:
         self._scheduler = scheduler
         self._find_or_add = find_or_add
         self._tasks: set[asyncio.Task[None]] = set()
+        self._gpu_memory = GpuMemory()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection: a line calls, a line answers. Closing it early cancels nothing."""
@@ -111,14 +123,37 @@ class Control:
     async def _do(self, call: Call) -> bytes:
         if isinstance(call, Status):
             models = self._scheduler.models.items()
-            return supervision.encode(Statuses({name: server_status(one) for name, one in models}))
+            return supervision.encode(Statuses({name: self._status(one) for name, one in models}))
+        if isinstance(call, Log):
+            log = self._scheduler.find(call.name).server.process.log
+            # It reads a file.
+            lines = await asyncio.to_thread(log.last_lines, call.lines, before_start=True)
+            return supervision.encode(LogTail(str(log.path), without_keys(lines)))
         name = await self._load(call) if isinstance(call, Load) else await self._unload(call)
         subscribers = self._scheduler.subscribers
         if not (isinstance(call, Load) and call.by_request):
             # The next request may go to any gateway: all of them must know of the change.
             await subscribers.all_seen(SEEN_SECONDS)
-        servers = {name: server_status(self._scheduler.find(name))}
+        servers = {name: self._status(self._scheduler.find(name))}
         return supervision.encode(Changed(name, subscribers.generation, servers))
+
+    def _status(self, model: ManagedModel) -> ServerStatus:
+        process = model.server.process
+        pids = [process.pid, *descendants(process.pid)] if process.pid else []
+        progress = process.log.last_lines(1) if process.state is State.LOADING else []
+        return ServerStatus(
+            status=process.state.value,
+            process_alive=process.alive,
+            pid=process.pid,
+            since=round(process.since, 3),
+            progress=progress[0] if progress else None,
+            restarts=model.server.restarts,
+            last_error=process.error,
+            log=str(process.spec.log),
+            context=model.entry.max_model_len or None,
+            memory_bytes=resident_bytes(pids) or None,
+            gpu_memory_bytes=self._gpu_memory.of(pids),
+        )
 
     async def _load(self, call: Load) -> str:
         name = await self._name_of(call)
@@ -156,16 +191,6 @@ class Control:
         return self._scheduler.find(str(name or call.name)).entry.name
 
 
-def server_status(model: ManagedModel) -> ServerStatus:
-    process = model.server.process
-    progress = process.log.last_lines(1) if process.state is State.LOADING else []
-    return ServerStatus(
-        status=process.state.value,
-        process_alive=process.alive,
-        pid=process.pid,
-        since=round(process.since, 3),
-        progress=progress[0] if progress else None,
-        restarts=model.server.restarts,
-        last_error=process.error,
-        log=str(process.spec.log),
-    )
+def without_keys(lines: list[str]) -> list[str]:
+    """Servers log their command lines, and some of them log keys."""
+    return [KEY.sub(lambda found: (found[1] or "") + "[removed]", line) for line in lines]

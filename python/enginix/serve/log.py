@@ -42,12 +42,12 @@ class RotatingLog:
             os.truncate(self.path, 0)
             self._began = 0
 
-    def last_lines(self, count: int) -> list[str]:
-        """The last lines that the server wrote since its start."""
+    def last_lines(self, count: int, *, before_start: bool = False) -> list[str]:
+        """The last lines that the server wrote since its start, or `before_start` too."""
         try:
             with self.path.open("rb") as log:
                 end = log.seek(0, os.SEEK_END)
-                log.seek(max(self._began, end - (64 << 10)))
+                log.seek(max(0 if before_start else self._began, end - (64 << 10)))
                 text = log.read().decode(errors="replace")
         except FileNotFoundError:
             return []

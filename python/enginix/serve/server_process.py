@@ -75,7 +75,7 @@ class ServerProcess:
         self.changed_at = time.monotonic()
         """The same by the monotonic clock, which nobody sets."""
         self.error: str | None = None
-        """Why it failed last; kept while it is restarted."""
+        """Why it failed last; kept until it is stopped on purpose."""
         self.log = RotatingLog(spec.log)
         self.change = asyncio.Event()
         """Set when the state changes; each state has a new one."""
@@ -128,6 +128,7 @@ class ServerProcess:
 
     async def stop(self) -> None:
         await self._end(self.spec.grace)
+        self.error = None
         self._become(State.IDLE)
 
     async def _end(self, grace: float) -> None:

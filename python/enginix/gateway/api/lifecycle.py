@@ -1,4 +1,6 @@
-"""/v1/models/load and /v1/models/unload: start and end models' servers, through the supervisor."""
+"""/v1/models/load, /unload and /{name}/log: start, end and read models' servers, through the
+supervisor.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +22,9 @@ from enginix.gateway.schema.lifecycle import LoadRequest, UnloadRequest
 from enginix.supervision import Changed, Load
 
 router = APIRouter(tags=["Operation"])
+
+LOG_LINES = 200
+MAX_LOG_LINES = 1000
 
 
 @router.post("/v1/models/load", **described(LoadRequest))
@@ -47,6 +52,33 @@ async def unload_model(request: Request) -> dict[str, Any]:
     name = gateway.models.resolve(asked.model).name
     drain = gateway.settings.load.drain
     return await shown(gateway, await gateway.servers.unload(name, drain=drain))
+
+
+@router.get(
+    "/v1/models/{name:path}/log",
+    openapi_extra={
+        "parameters": [
+            {
+                "name": "lines",
+                "in": "query",
+                "schema": {"type": "integer", "default": LOG_LINES, "maximum": MAX_LOG_LINES},
+            }
+        ]
+    },
+)
+async def show_log(request: Request, name: str) -> dict[str, Any]:
+    """The last lines that a model's server has written, at most 64 KB."""
+    gateway = gateway_of(request)
+    asked = request.query_params.get("lines", str(LOG_LINES))
+    if not asked.isdecimal() or not 0 < int(asked) <= MAX_LOG_LINES:
+        raise RequestError(
+            f"lines: expected a number from 1 to {MAX_LOG_LINES}, got {asked[:40]!r}",
+            param="lines",
+        )
+    gateway.servers.require()
+    name = gateway.models.resolve(name).name
+    tail = await gateway.servers.log(name, int(asked))
+    return {"id": name, "object": "log", "path": tail.path, "lines": tail.lines}
 
 
 def load_of(asked: LoadRequest, gateway: Gateway, *, wait: bool) -> Load:

@@ -26,6 +26,7 @@ async def show_status(request: Request) -> dict[str, Any]:
     servers = await gateway.servers.status()
     return {
         "version": __version__,
+        "supervised": gateway.settings.supervisor is not None,
         "uptime_seconds": round(time.time() - gateway.started, 1),
         "stopping": gateway.stopping,
         "models": [
@@ -40,22 +41,28 @@ async def status_of(state: ModelState, server: ServerStatus | None = None) -> di
     status = {
         **entry(state.model),
         "state": "loaded" if health.ok else "error",
+        "healthy": health.ok,
         "reason": health.reason,
         "presence": state.presence,
         "running": state.admission.running,
         "waiting": state.admission.waiting + state.waiting_for_load,
         "queued": state.admission.waiting + state.waiting_for_load,
         "last_token_seconds": state.liveness.seconds_since_token(),
+        "tokens_per_second": round(state.speed.tokens_per_second(state.unreported), 1),
+        "first_token_seconds": state.speed.first_token_seconds(),
         "status": "loaded" if health.ok else "error",
     }
     if server is not None:
         status |= asdict(server)
         status["state"] = server.status
+        if server.status == "loaded":
+            status["uptime_seconds"] = round(time.time() - server.since, 1)
     manifest = state.model.manifest
     if manifest is None:
         return status
     return {
         **status,
+        "context": manifest.limits.max_seq_len,
         "architecture": manifest.architecture,
         "limits": {
             "max_batch_size": manifest.limits.max_batch_size,

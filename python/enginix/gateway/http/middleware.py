@@ -41,7 +41,13 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        record = scope[RECORD] = RequestRecord(request_id(Headers(scope=scope)), time.monotonic())
+        client = scope.get("client")
+        record = scope[RECORD] = RequestRecord(
+            request_id(Headers(scope=scope)),
+            time.monotonic(),
+            scope["path"],
+            client[0] if client else None,
+        )
         routed = as_routed(scope)
 
         async def send_on(message: Message) -> None:
@@ -132,13 +138,12 @@ def request_id(headers: Headers) -> str:
 
 
 def log_entry(scope: Scope, record: RequestRecord, seconds: float) -> dict[str, object]:
-    client = scope.get("client")
     entry = {
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "request_id": record.id,
-        "client": client[0] if client else None,
+        "client": record.client,
         "method": scope["method"],
-        "path": scope["path"],
+        "path": record.path,
         "status": CLIENT_LEFT if record.client_left else record.status,
         "seconds": round(seconds, 4),
     }

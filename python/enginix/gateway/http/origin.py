@@ -20,8 +20,8 @@ from enginix.gateway.settings import Settings
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 READ_ONLY = frozenset({"GET", "HEAD", "OPTIONS"})
-# Prefix of the paths that change what is loaded; a POST to any other path only uses it.
-LIFECYCLE = "/v1/models/"
+# Prefixes of the paths that change what is loaded or runs; a POST to any other only uses it.
+OPERATION = ("/v1/models/", "/v1/requests/")
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
@@ -53,7 +53,7 @@ class BrowserGuard:
 
     def _checks_origin(self, scope: Scope) -> bool:
         # With keys, a page needs one to generate; changing what is loaded needs both.
-        changes = scope["method"] != "POST" or scope["path"].startswith(LIFECYCLE)
+        changes = scope["method"] != "POST" or scope["path"].startswith(OPERATION)
         return self._keyless or changes
 
     def _foreign(self, headers: Headers, hosts: list[str]) -> ForeignOrigin | None:

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from enginix.gateway.models.speed import SAMPLE_SECONDS
 from enginix.gateway.models.state import Gateway, ModelState
 from enginix.supervision import Availability
 
-INTERVAL_SECONDS = 0.5
 # A request that waits longer is a reason to probe the model.
 PATIENCE_SECONDS = 1.0
 
@@ -27,9 +27,10 @@ async def models_watched(gateway: Gateway) -> AsyncIterator[None]:
 
 async def _watch(gateway: Gateway) -> None:
     while True:
-        await asyncio.sleep(INTERVAL_SECONDS)
+        await asyncio.sleep(SAMPLE_SECONDS)
         for state in list(gateway.states.values()):
             state.gauges.stalled.set(state.first_tokens.stalled())
+            state.speed.sample(state.unreported)
         waiting = [state for state in gateway.states.values() if _is_waiting(state)]
         if waiting:
             await asyncio.gather(*map(_give_up_if_down, waiting))

@@ -68,6 +68,9 @@ class TokenTimes:
 class RequestRecord:
     id: str
     started: float
+    path: str = ""
+    client: str | None = None
+    """The address that the request came from."""
     model: str | None = None
     status: int = 0
     prompt_tokens: int = 0

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 from enginix.errors import (
     BackendError,
     BackendUnavailable,
     Overloaded,
     RequestError,
+    RequestStopped,
     ServerStopping,
 )
 from enginix.gateway.models.admission import Admission
@@ -23,6 +24,8 @@ from enginix.gateway.models.metrics import Metrics
 from enginix.gateway.models.model import GenerationRequest, Model
 from enginix.gateway.models.record import RequestRecord, TokenTimes
 from enginix.gateway.models.registry import Models
+from enginix.gateway.models.running import RunningRequest
+from enginix.gateway.models.speed import Speed
 from enginix.gateway.models.store import ResponseStore
 from enginix.gateway.settings import Settings
 from enginix.gateway.supervision.client import SupervisorClient
@@ -47,13 +50,21 @@ class ModelState:
         self.admission = Admission(model.name, settings.load.running, settings.load.waiting)
         self.liveness = Liveness(model.backend.probe)
         self.first_tokens = FirstTokens()
+        self.speed = Speed()
         self.presence = Availability.OPEN
         self.reason = ""
         """Why it is not open."""
         self.loading: asyncio.Task[None] | None = None
         self.waiting_for_load = 0
+        self.requests: set[RunningRequest] = set()
+        """Those that wait or run."""
         self.late_tokens = 0
         """Late tokens already added to the metrics."""
+
+    @property
+    def unreported(self) -> int:
+        """Tokens of running requests that no metric counts yet."""
+        return sum(request.unreported for request in self.requests)
 
 
 class Gateway:
@@ -77,7 +88,6 @@ class Gateway:
         self.started = time.time()
         self.stopping = False
         """New requests are refused; running ones continue."""
-        self._tasks: set[asyncio.Task[Any]] = set()
         self._interrupted = False
 
     @property
@@ -85,13 +95,17 @@ class Gateway:
         """How many requests run or wait."""
         return sum(state.admission.busy for state in self.states.values())
 
+    def requests(self) -> list[RunningRequest]:
+        """Those that wait or run, of all models."""
+        return [request for state in self.states.values() for request in state.requests]
+
     def add(self, model: Model) -> None:
         """Serve one more model."""
         self.metrics.begin_at_zero([model.name])
         self.states[model.name] = ModelState(model, self.settings, self.metrics)
         self.models = Models([*self.models, model])
 
-    async def loaded(self, state: ModelState) -> None:
+    async def loaded(self, state: ModelState, record: RequestRecord) -> None:
         """Return when the model accepts requests; many waiting requests share one load."""
         if state.presence == Availability.CLOSED:
             raise BackendUnavailable(state.reason)
@@ -107,15 +121,17 @@ class Gateway:
             state.loading.add_done_callback(lambda task: task.cancelled() or task.exception())
         state.waiting_for_load += 1
         try:
-            await asyncio.shield(state.loading)
+            with self._listed(state, record) as request:
+                request.loads = True
+                await asyncio.shield(state.loading)
         finally:
             state.waiting_for_load -= 1
 
     def interrupt(self) -> None:
         """End running requests; their clients get an error."""
         self.stopping = self._interrupted = True
-        for task in self._tasks:
-            task.cancel()
+        for request in self.requests():
+            request.task.cancel()
 
     @asynccontextmanager
     async def replies(
@@ -140,35 +156,49 @@ class Gateway:
         record.model = model
         # The supervisor may have unloaded the model since the request came.
         while state.presence != Availability.OPEN:
-            await self.loaded(state)
+            await self.loaded(state, record)
+        with self._listed(state, record) as request:
+            times, task, waits = request.times, request.task, list[int]()
+            try:
+                await _refuse_if_down(state)
+                async with self._slot(state, record):
+                    # The model may have failed while this request waited.
+                    await _refuse_if_down(state)
+                    waits += [state.first_tokens.asked(task) for _ in range(choices)]
+                    times += [self._times(state, number) for number in waits]
+                    yield times
+            except BackendError as error:
+                state.liveness.failed(error)
+                raise await self._explained(state, error, waits) from None
+            except asyncio.CancelledError:
+                why = state.first_tokens.given_up(waits)
+                if not why or task.uncancel() > 0:
+                    raise
+                raise BackendUnavailable(why) from None
+            finally:
+                state.first_tokens.left(waits)
+                _note(times, record)
+                if record.first_token is not None:
+                    state.speed.note_first_token(record.first_token)
+                self.note_late_tokens(state)
+
+    @contextmanager
+    def _listed(self, state: ModelState, record: RequestRecord) -> Iterator[RunningRequest]:
+        """List the request while the block runs; what ends it from outside becomes an error."""
         task = asyncio.current_task()
         assert task is not None, "it runs in a coroutine"
-        self._tasks.add(task)
-        times: list[TokenTimes] = []
-        waits: list[int] = []
+        request = RunningRequest(record, task)
+        state.requests.add(request)
         try:
-            await _refuse_if_down(state)
-            async with self._slot(state, record):
-                # The model may have failed while this request waited.
-                await _refuse_if_down(state)
-                waits += [state.first_tokens.asked(task) for _ in range(choices)]
-                times += [self._times(state, number) for number in waits]
-                yield times
-        except BackendError as error:
-            state.liveness.failed(error)
-            raise await self._explained(state, error, waits) from None
+            yield request
         except asyncio.CancelledError:
-            why = state.first_tokens.given_up(waits)
-            if not (why or self._interrupted) or task.uncancel() > 0:
+            if not (request.stopped or self._interrupted) or task.uncancel() > 0:
                 raise
-            if why:
-                raise BackendUnavailable(why) from None
+            if request.stopped:
+                raise RequestStopped from None
             raise ServerStopping(retry_after=RETRY_SECONDS) from None
         finally:
-            state.first_tokens.left(waits)
-            _note(times, record)
-            self.note_late_tokens(state)
-            self._tasks.discard(task)
+            state.requests.discard(request)
 
     async def _explained(
         self, state: ModelState, error: BackendError, waits: Sequence[int]
@@ -219,9 +249,13 @@ class Gateway:
             state.admission.leave()
 
     def _times(self, state: ModelState, number: int) -> TokenTimes:
-        report = partial(self.metrics.report_tokens, state.model.name)
+        report = partial(self._report, state)
         on_first = partial(state.first_tokens.arrived, number)
         return TokenTimes(state.liveness, report, began=on_first)
+
+    def _report(self, state: ModelState, times: TokenTimes) -> None:
+        state.speed.reported += times.tokens
+        self.metrics.report_tokens(state.model.name, times)
 
 
 async def _refuse_if_down(state: ModelState) -> None:

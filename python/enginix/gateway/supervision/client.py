@@ -12,7 +12,17 @@ from pathlib import Path
 
 from enginix import supervision
 from enginix.errors import BackendError, BackendUnavailable, RequestError
-from enginix.supervision import Call, Changed, Load, ServerStatus, Status, Statuses, Unload
+from enginix.supervision import (
+    Call,
+    Changed,
+    Load,
+    Log,
+    LogTail,
+    ServerStatus,
+    Status,
+    Statuses,
+    Unload,
+)
 
 STATUS_SECONDS = 1.0
 # A status quotes the log of every server.
@@ -57,6 +67,10 @@ class SupervisorClient:
     async def unload(self, model: str, *, drain: float) -> Changed:
         """Return when it has ended; its running requests get `drain` seconds to finish."""
         return supervision.decode(Changed, await self._call(Unload(model, drain)))
+
+    async def log(self, model: str, lines: int) -> LogTail:
+        """The last lines of its server's log."""
+        return supervision.decode(LogTail, await self._call(Log(model, lines)))
 
     async def explained(self, model: str, error: BackendError) -> BackendError:
         """`error`, or the state of the model's server when that is the cause."""

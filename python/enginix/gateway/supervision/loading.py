@@ -76,7 +76,7 @@ class LoadedFirst(Response):
 
     async def _answer(self, scope: Scope, send: Send) -> None:
         try:
-            loading, comment = self._gateway.loaded(self._state), self._comment()
+            loading, comment = self._gateway.loaded(self._state, record_in(scope)), self._comment()
             await self._opening.wait(loading, send, comment)
             response = await self._handler(self._request)
             await response(scope, _never, Continued(send) if self._opening.started else send)

@@ -1,0 +1,42 @@
+"""The requests that wait or run now: operators list them, and stop one."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+
+from enginix.gateway.models.record import RequestRecord, TokenTimes
+
+
+@dataclass(slots=True, eq=False)
+class RunningRequest:
+    record: RequestRecord
+    task: asyncio.Task[Any]
+    """Cancelled to end the request."""
+    loads: bool = False
+    """It waits until its model is loaded."""
+    times: list[TokenTimes] = field(default_factory=list)
+    """One for each choice, once it has a slot."""
+    stopped: bool = False
+
+    @property
+    def state(self) -> str:
+        if self.loads:
+            return "loading"
+        return "running" if self.times else "waiting"
+
+    @property
+    def tokens(self) -> int:
+        return sum(each.total for each in self.times)
+
+    @property
+    def unreported(self) -> int:
+        """Tokens that no metric counts yet."""
+        return sum(each.tokens for each in self.times)
+
+    def stop(self) -> None:
+        """End it; its client gets RequestStopped."""
+        if not self.stopped:
+            self.stopped = True
+            self.task.cancel()
