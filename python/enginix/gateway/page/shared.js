@@ -7,6 +7,27 @@ export const base = location.origin + "/v1";
 export const make = (tag, name, text) =>
   Object.assign(document.createElement(tag), { className: name || "", textContent: text ?? "" });
 
+/**
+ * Make `parent` have one child for each item, in their order. Children stay what they are, so that
+ * the focus, a selection and what is unfolded survive an update.
+ */
+export function keyed(parent, items, keyOf, create, update = () => {}) {
+  const old = new Map([...parent.children].map((child) => [child.dataset.key, child]));
+  items.forEach((item, place) => {
+    const key = String(keyOf(item));
+    let child = old.get(key);
+    // Two items may have one key.
+    old.delete(key);
+    if (!child) {
+      child = create(item);
+      child.dataset.key = key;
+    }
+    if (parent.children[place] !== child) parent.insertBefore(child, parent.children[place] ?? null);
+    update(child, item);
+  });
+  while (parent.children.length > items.length) parent.lastElementChild.remove();
+}
+
 // Private windows may refuse storage; the page works without it.
 export const store = {
   get(name) {
@@ -20,7 +41,7 @@ export const store = {
 // --- the API key ----------------------------------------------------------------------------
 
 let key = store.get("enginix.key") || "";
-let asking = null;
+let asking = null, refused = false;
 
 /** The key that requests carry; "" without one. */
 export const apiKey = () => key;
@@ -29,9 +50,9 @@ export class KeyNeeded extends Error {
   constructor() { super("this server wants an API key"); }
 }
 
-/** Ask for a key; resolves to whether one was entered. `refused`: the last one was wrong. */
-export function askForKey(refused = false) {
-  $("key-error").textContent = refused ? "The server does not know this key." : "";
+/** Ask for a key; resolves to whether one was entered. */
+export function askForKey() {
+  $("key-error").textContent = refused && key ? "The server does not know this key." : "";
   asking ??= new Promise((done) => {
     const dialog = $("locked");
     $("key").value = key;
@@ -50,6 +71,7 @@ export function askForKey(refused = false) {
 
 function setKey(value) {
   key = value;
+  refused = false;
   store.set("enginix.key", key);
   page.dispatchEvent(new Event("key"));
 }
@@ -64,9 +86,11 @@ export async function api(path, { quiet = false, ...options } = {}) {
     const headers = { "Content-Type": "application/json", ...(sent && { Authorization: "Bearer " + sent }) };
     const response = await fetch(path, { ...options, headers });
     if (response.status !== 401) return response;
-    if (quiet) throw new KeyNeeded();
     // Another request may have asked meanwhile.
-    if (sent === key && !(await askForKey(Boolean(sent)))) throw new KeyNeeded();
+    const current = sent === key;
+    if (current) refused = Boolean(sent);
+    if (quiet) throw new KeyNeeded();
+    if (current && !(await askForKey())) throw new KeyNeeded();
   }
 }
 
