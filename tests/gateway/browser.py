@@ -56,9 +56,7 @@ class Tab:
 
     async def attach(self) -> None:
         made = await self.call("Target.createTarget", url="about:blank")
-        attached = await self.call(
-            "Target.attachToTarget", targetId=made["targetId"], flatten=True
-        )
+        attached = await self.call("Target.attachToTarget", targetId=made["targetId"], flatten=True)
         self._session = attached["sessionId"]
         for domain in ("Runtime", "Log", "Page"):
             await self.call(f"{domain}.enable")

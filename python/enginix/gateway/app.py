@@ -112,7 +112,10 @@ def create_app(
         finally:
             await gateway.close()
 
-    app = FastAPI(title="enginix", version=__version__, lifespan=lifespan)
+    # FastAPI's own documentation pages load their scripts from the internet.
+    app = FastAPI(
+        title="enginix", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
+    )
     for module in ROUTERS:
         app.include_router(module.router)
     for kind in (EnginixError, HTTPException, ClientDisconnect):

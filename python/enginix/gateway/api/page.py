@@ -37,6 +37,12 @@ async def show_page(request: Request) -> Response:
     return _answer(request, "index.html")
 
 
+@router.get("/docs")
+@router.get("/redoc")
+async def show_documentation(request: Request) -> Response:
+    return _answer(request, "docs.html")
+
+
 @router.get("/page/{name:path}")
 async def show_file(request: Request, name: str) -> Response:
     return _answer(request, name)

@@ -37,7 +37,7 @@ class Speed:
         return max(0.0, (self.reported + unreported - total) / seconds)
 
     def note_first_token(self, seconds: float) -> None:
-        """A request ended whose first token came after so long."""
+        """A request's first token came after so long."""
         self._first_tokens.append((self._clock(), seconds))
 
     def first_token_seconds(self) -> float | None:

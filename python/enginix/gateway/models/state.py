@@ -165,7 +165,7 @@ class Gateway:
                     # The model may have failed while this request waited.
                     await _refuse_if_down(state)
                     waits += [state.first_tokens.asked(task) for _ in range(choices)]
-                    times += [self._times(state, number) for number in waits]
+                    times += [self._times(state, record, number) for number in waits]
                     yield times
             except BackendError as error:
                 state.liveness.failed(error)
@@ -178,8 +178,6 @@ class Gateway:
             finally:
                 state.first_tokens.left(waits)
                 _note(times, record)
-                if record.first_token is not None:
-                    state.speed.note_first_token(record.first_token)
                 self.note_late_tokens(state)
 
     @contextmanager
@@ -248,10 +246,9 @@ class Gateway:
             state.gauges.running.dec()
             state.admission.leave()
 
-    def _times(self, state: ModelState, number: int) -> TokenTimes:
+    def _times(self, state: ModelState, record: RequestRecord, number: int) -> TokenTimes:
         report = partial(self._report, state)
-        on_first = partial(state.first_tokens.arrived, number)
-        return TokenTimes(state.liveness, report, began=on_first)
+        return TokenTimes(state.liveness, report, began=partial(_began, state, record, number))
 
     def _report(self, state: ModelState, times: TokenTimes) -> None:
         state.speed.reported += times.tokens
@@ -264,10 +261,15 @@ async def _refuse_if_down(state: ModelState) -> None:
         raise BackendUnavailable(health.reason)
 
 
+def _began(state: ModelState, record: RequestRecord, number: int) -> None:
+    """The first token of one of the request's choices came."""
+    state.first_tokens.arrived(number)
+    if record.first_token is None:
+        record.first_token = time.monotonic() - record.started
+        state.speed.note_first_token(record.first_token)
+
+
 def _note(times: Sequence[TokenTimes], record: RequestRecord) -> None:
-    firsts = [each.first for each in times if each.first is not None]
-    if firsts:
-        record.first_token = min(firsts) - record.started
     for each in times:
         record.completion_tokens += each.total
         each.flush()

@@ -30,7 +30,7 @@ function newRow(request) {
   notice.setAttribute("role", "alert");
   stop.addEventListener("click", () => cancel(request.id, stop, notice));
   const words = make("div", "grow");
-  words.append(make("b", "", request.model), " ", make("span"), make("small", "faint"), notice);
+  words.append(make("b", "", request.model), " ", make("span"), make("small", "faint"), make("small", "faint id", request.id), notice);
   row.append(words, stop);
   return row;
 }
@@ -40,7 +40,7 @@ function updateRow(row, request) {
   const prompt = request.prompt_tokens && `${count(request.prompt_tokens)} in`;
   const tokens = request.completion_tokens && `${plural(request.completion_tokens, "token")} out`;
   progress.textContent = [`${request.state} for ${duration(request.age_seconds)}`, prompt, tokens].filter(Boolean).join(" · ");
-  details.textContent = [request.route, request.client && `from ${request.client}`, request.id].filter(Boolean).join(" · ");
+  details.textContent = [request.route, request.client && `from ${request.client}`].filter(Boolean).join(" · ");
 }
 
 async function cancel(id, stop, notice) {

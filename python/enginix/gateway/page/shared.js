@@ -7,6 +7,10 @@ export const base = location.origin + "/v1";
 export const make = (tag, name, text) =>
   Object.assign(document.createElement(tag), { className: name || "", textContent: text ?? "" });
 
+/** A word of a shell's command; in single quotes a shell reads everything as it is. */
+export const shellQuoted = (text) =>
+  /^[\w./:@-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+
 /**
  * Make `parent` have one child for each item, in their order. Children stay what they are, so that
  * the focus, a selection and what is unfolded survive an update.

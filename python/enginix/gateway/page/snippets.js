@@ -1,16 +1,14 @@
 // How to use the chosen model from other programs.
 
-import { $, apiKey, askForKey, base, copyButton, make, page, server } from "./shared.js";
+import { $, apiKey, askForKey, base, copyButton, make, page, server, shellQuoted } from "./shared.js";
 
-// In single quotes a shell reads everything as it is.
-const shell = (text) => (/^[\w./:@-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
 const key = () => apiKey() || "sk-dummy";
 
 const SNIPPETS = {
   curl: (model) => `curl ${base}/chat/completions \\
   -H 'Content-Type: application/json' \\${apiKey() && `
-  -H ${shell(`Authorization: Bearer ${key()}`)} \\`}
-  -d '${JSON.stringify({ model, stream: true }).slice(0, -1).replaceAll("'", "'\\''")},
+  -H ${shellQuoted(`Authorization: Bearer ${key()}`)} \\`}
+  -d '{"model": ${JSON.stringify(model).replaceAll("'", "'\\''")}, "stream": true,
        "messages": [{"role": "user",
                      "content": "What is the capital of France?"}]}'`,
   Python: (model) => `from openai import OpenAI
@@ -27,13 +25,13 @@ for chunk in stream:
 ` : ""}docker run -p 3000:8080 \\
   --add-host=host.docker.internal:host-gateway \\
   -e OPENAI_API_BASE_URL=${isLocal ? base.replace(location.hostname, "host.docker.internal") : base} \\
-  -e OPENAI_API_KEY=${shell(key())} \\
+  -e OPENAI_API_KEY=${shellQuoted(key())} \\
   ghcr.io/open-webui/open-webui:main`,
   "Claude Code": (model) => `ANTHROPIC_BASE_URL=${location.origin} \\
-ANTHROPIC_AUTH_TOKEN=${shell(key())} \\
-ANTHROPIC_MODEL=${shell(model)} claude`,
+ANTHROPIC_AUTH_TOKEN=${shellQuoted(key())} \\
+ANTHROPIC_MODEL=${shellQuoted(model)} claude`,
   Codex: (model) => `# ~/.codex/config.toml${apiKey() && `
-# export ENGINIX_API_KEY=${shell(key())}`}
+# export ENGINIX_API_KEY=${shellQuoted(key())}`}
 model = ${JSON.stringify(model)}
 model_provider = "enginix"
 
