@@ -1,4 +1,4 @@
-"""Drives Chromium through its debugging pipe: opens the page, runs scripts in it, takes pictures."""
+"""Drives Chromium through its debugging pipe: opens pages, runs scripts in them, takes pictures."""
 
 from __future__ import annotations
 
@@ -78,10 +78,12 @@ class Tab:
 
     async def until(self, condition: str) -> None:
         """Return once an expression is true."""
-        async with asyncio.timeout(20):
-            # A page that is being left has no document for a moment.
-            while not await self.run(f"Boolean(document.body && ({condition}))"):
-                await asyncio.sleep(0.02)
+        await self.run(
+            # While the document is still being read, parts of it are missing.
+            "new Promise((done) => { const holds = () => "
+            f"{{ try {{ return {condition} }} catch {{}} }};"
+            " const look = () => holds() ? done() : setTimeout(look, 20); look(); })"
+        )
 
     async def text(self, selector: str) -> str:
         return str(await self.run(f"document.querySelector({json.dumps(selector)}).innerText"))
@@ -108,7 +110,10 @@ class Tab:
     async def size(self, width: int, height: int = 900) -> None:
         await self.call(
             "Emulation.setDeviceMetricsOverride",
-            **{"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False},
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
         )
 
     async def scheme(self, name: str) -> None:
