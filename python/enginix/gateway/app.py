@@ -105,6 +105,7 @@ def create_app(
             async with (
                 following(gateway, opener),
                 models_watched(gateway),
+                gateway.peers.answering(),
                 beating(metrics_directory),
             ):
                 # The server finds running requests there when it is told to stop.

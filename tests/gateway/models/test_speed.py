@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enginix.gateway.models.peers import Traffic
 from enginix.gateway.models.speed import Speed
 
 
@@ -48,14 +49,16 @@ def test_before_the_first_sample_there_is_no_rate() -> None:
     assert Speed().tokens_per_second(7) == 0
 
 
-def test_the_time_to_the_first_token_is_the_median_of_recent_requests() -> None:
+def test_the_time_to_the_first_token_is_that_of_recent_requests() -> None:
     clock = Clock()
     speed = Speed(clock)
-    assert speed.first_token_seconds() is None
+    assert speed.first_tokens() == []
     speed.note_first_token(60.0)
     clock.now += 400.0
     for seconds in (0.1, 0.2, 9.0):
         speed.note_first_token(seconds)
-    assert speed.first_token_seconds() == 0.2
+    assert speed.first_tokens() == [0.1, 0.2, 9.0]
+    assert Traffic(first_tokens=speed.first_tokens()).first_token_seconds == 0.2
     clock.now += 400.0
-    assert speed.first_token_seconds() is None
+    assert speed.first_tokens() == []
+    assert Traffic().first_token_seconds is None

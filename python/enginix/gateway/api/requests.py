@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from fastapi import APIRouter
@@ -11,45 +10,30 @@ from starlette.requests import Request
 from enginix.errors import ResourceNotFound
 from enginix.gateway.http.body import require_json
 from enginix.gateway.http.scope import gateway_of
-from enginix.gateway.models.running import RunningRequest
 
 router = APIRouter(tags=["Operation"])
 
 
 @router.get("/v1/requests")
 async def list_requests(request: Request) -> dict[str, Any]:
-    """What waits or runs in this process, the oldest first; never a prompt or an answer."""
-    running = gateway_of(request).requests()
-    running.sort(key=lambda one: one.record.started)
-    return {"object": "list", "data": [row(one) for one in running]}
+    """What waits or runs, the oldest first; never a prompt or an answer."""
+    reports = await gateway_of(request).peers.reports()
+    rows = [row for report in reports for row in report.requests]
+    rows.sort(key=lambda row: -float(row["age_seconds"]))
+    return {"object": "list", "data": rows}
 
 
 @router.post("/v1/requests/{request_id:path}/cancel")
 async def cancel_request(request: Request, request_id: str) -> dict[str, Any]:
     """End a request; its client gets the error `request_stopped`, in its stream or as a 410."""
     require_json(request)
-    # Clients choose ids, so several requests may have one.
-    found = [one for one in gateway_of(request).requests() if one.record.id == request_id]
-    if not found:
+    reports = await gateway_of(request).peers.reports(cancel=request_id)
+    cancelled = sum(report.cancelled for report in reports)
+    if not cancelled:
         raise ResourceNotFound(
-            f"no request with the id {request_id!r} waits or runs here; it may have ended, or run "
-            "in another of this gateway's workers: GET /v1/requests lists those of one",
+            f"no request with the id {request_id!r} waits or runs here; GET /v1/requests lists "
+            "those that do",
+            param="request_id",
+            code="request_not_found",
         )
-    for one in found:
-        one.stop()
-    return {"id": request_id, "object": "request", "cancelled": len(found)}
-
-
-def row(running: RunningRequest) -> dict[str, Any]:
-    record = running.record
-    return {
-        "id": record.id,
-        "object": "request",
-        "model": record.model,
-        "route": record.path,
-        "client": record.client,
-        "state": running.state,
-        "age_seconds": round(time.monotonic() - record.started, 2),
-        "prompt_tokens": record.prompt_tokens,
-        "completion_tokens": running.tokens,
-    }
+    return {"id": request_id, "object": "request", "cancelled": cancelled}

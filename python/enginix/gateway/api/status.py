@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import asdict
 from typing import Any
@@ -13,6 +14,7 @@ from enginix import __version__
 from enginix.gateway.api.models import entry
 from enginix.gateway.http.scope import gateway_of
 from enginix.gateway.models.health import Health
+from enginix.gateway.models.peers import Traffic, traffic_of
 from enginix.gateway.models.state import ModelState
 from enginix.supervision import Availability, ServerStatus
 
@@ -23,20 +25,24 @@ router = APIRouter(tags=["Operation"])
 async def show_status(request: Request) -> dict[str, Any]:
     """Every model with its health, its load and its engine."""
     gateway = gateway_of(request)
-    servers = await gateway.servers.status()
+    servers, reports = await asyncio.gather(gateway.servers.status(), gateway.peers.reports())
     return {
         "version": __version__,
         "supervised": gateway.settings.supervisor is not None,
         "uptime_seconds": round(time.time() - gateway.started, 1),
         "stopping": gateway.stopping,
         "models": [
-            await status_of(state, servers.get(name)) for name, state in gateway.states.items()
+            await status_of(state, servers.get(name), traffic_of(reports, name))
+            for name, state in gateway.states.items()
         ],
     }
 
 
-async def status_of(state: ModelState, server: ServerStatus | None = None) -> dict[str, Any]:
-    """`server`: what the supervisor knows of the model's process."""
+async def status_of(
+    state: ModelState, server: ServerStatus | None = None, traffic: Traffic | None = None
+) -> dict[str, Any]:
+    """`server`: what the supervisor knows of the model's process. `traffic`: of all workers."""
+    traffic = traffic or state.traffic
     health = await health_of(state)
     status = {
         **entry(state.model),
@@ -44,12 +50,12 @@ async def status_of(state: ModelState, server: ServerStatus | None = None) -> di
         "healthy": health.ok,
         "reason": health.reason,
         "presence": state.presence,
-        "running": state.admission.running,
-        "waiting": state.admission.waiting + state.waiting_for_load,
-        "queued": state.admission.waiting + state.waiting_for_load,
+        "running": traffic.running,
+        "waiting": traffic.waiting,
+        "queued": traffic.waiting,
         "last_token_seconds": state.liveness.seconds_since_token(),
-        "tokens_per_second": round(state.speed.tokens_per_second(state.unreported), 1),
-        "first_token_seconds": state.speed.first_token_seconds(),
+        "tokens_per_second": round(traffic.tokens_per_second, 1),
+        "first_token_seconds": traffic.first_token_seconds,
         "status": "loaded" if health.ok else "error",
     }
     if server is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +35,20 @@ class RunningRequest:
     def unreported(self) -> int:
         """Tokens that no metric counts yet."""
         return sum(each.tokens for each in self.times)
+
+    def row(self) -> dict[str, Any]:
+        """What operators see of it: no prompt, and no answer."""
+        return {
+            "id": self.record.id,
+            "object": "request",
+            "model": self.record.model,
+            "route": self.record.path,
+            "client": self.record.client,
+            "state": self.state,
+            "age_seconds": round(time.monotonic() - self.record.started, 2),
+            "prompt_tokens": self.record.prompt_tokens,
+            "completion_tokens": self.tokens,
+        }
 
     def stop(self) -> None:
         """End it; its client gets RequestStopped."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from statistics import median
 
 SAMPLE_SECONDS = 0.5
 RATE_SECONDS = 5.0
-# How many requests, and how old ones, the time to the first token is the median of.
+# How many requests, and how old ones, are recent.
 REQUESTS = 100
 RECENT_SECONDS = 300.0
 
@@ -40,8 +39,7 @@ class Speed:
         """A request's first token came after so long."""
         self._first_tokens.append((self._clock(), seconds))
 
-    def first_token_seconds(self) -> float | None:
-        """The median of recent requests; None if there were none."""
+    def first_tokens(self) -> list[float]:
+        """Seconds to the first token, of recent requests."""
         since = self._clock() - RECENT_SECONDS
-        recent = [seconds for when, seconds in self._first_tokens if when >= since]
-        return median(recent) if recent else None
+        return [seconds for when, seconds in self._first_tokens if when >= since]

@@ -22,6 +22,7 @@ from enginix.gateway.models.first_tokens import FirstTokens
 from enginix.gateway.models.health import Liveness
 from enginix.gateway.models.metrics import Metrics
 from enginix.gateway.models.model import GenerationRequest, Model
+from enginix.gateway.models.peers import Peers, Report, Traffic
 from enginix.gateway.models.record import RequestRecord, TokenTimes
 from enginix.gateway.models.registry import Models
 from enginix.gateway.models.running import RunningRequest
@@ -66,6 +67,15 @@ class ModelState:
         """Tokens of running requests that no metric counts yet."""
         return sum(request.unreported for request in self.requests)
 
+    @property
+    def traffic(self) -> Traffic:
+        return Traffic(
+            self.admission.running,
+            self.admission.waiting + self.waiting_for_load,
+            self.speed.tokens_per_second(self.unreported),
+            self.speed.first_tokens(),
+        )
+
 
 class Gateway:
     """Belongs to the event loop it was created in; `close` it there."""
@@ -85,6 +95,7 @@ class Gateway:
         store = settings.store
         self.servers = SupervisorClient(settings.supervisor)
         self.responses = ResponseStore(store.responses, store.bytes)
+        self.peers = Peers(metrics_directory, self.report)
         self.started = time.time()
         self.stopping = False
         """New requests are refused; running ones continue."""
@@ -98,6 +109,18 @@ class Gateway:
     def requests(self) -> list[RunningRequest]:
         """Those that wait or run, of all models."""
         return [request for state in self.states.values() for request in state.requests]
+
+    def report(self, cancel: str | None = None) -> Report:
+        """For operators, once the requests with the id `cancel` are ended."""
+        # Clients choose ids, so several requests may have one.
+        ended = [one for one in self.requests() if cancel is not None and one.record.id == cancel]
+        for request in ended:
+            request.stop()
+        return Report(
+            [request.row() for request in self.requests()],
+            {name: state.traffic for name, state in self.states.items()},
+            len(ended),
+        )
 
     def add(self, model: Model) -> None:
         """Serve one more model."""
