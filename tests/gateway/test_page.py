@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from asyncio.subprocess import DEVNULL, PIPE
@@ -161,6 +162,36 @@ async def test_a_crash_is_told_in_a_sentence_with_the_log_beside_it(tmp_path: Pa
     assert why == "restarted: m was killed by SIGKILL; the kernel does that when memory runs out"
     assert "<b>the last thing</b> it wrote" in quoted
     assert "<b>the last thing</b> it wrote" in shown
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (
+            "m exited with status 1; its last log lines (/log):\nstarting\nRuntimeError: no room\n"
+            "+---+\n| 1 |\n+---+",
+            "m exited with status 1: RuntimeError: no room",
+        ),
+        ("m exited with status 2; its last log lines (/log):\nbye", "m exited with status 2: bye"),
+        (
+            "m was killed by SIGKILL; its last log lines (/log):\nan error long ago",
+            "m was killed by SIGKILL; the kernel does that when memory runs out",
+        ),
+        ("m is wedged: no token came out", "m is wedged: no token came out"),
+        (
+            "m exited with status 1; it logged nothing (log: /log)",
+            "m exited with status 1; it logged nothing (log: /log)",
+        ),
+    ],
+)
+@in_browser
+async def test_the_likeliest_cause_is_in_the_sentence(
+    tmp_path: Path, error: str, sentence: str
+) -> None:
+    async with server(served(FakeBackend([]))) as client, browser(tmp_path) as tab:
+        await tab.open(f"{client.base_url}/")
+        script = f"import('/page/model.js').then(it => it.lastWords({json.dumps(error)}).sentence)"
+        assert await tab.run(script) == sentence
 
 
 @in_browser

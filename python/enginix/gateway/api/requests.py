@@ -19,7 +19,7 @@ async def list_requests(request: Request) -> dict[str, Any]:
     """What waits or runs, the oldest first; never a prompt or an answer."""
     reports = await gateway_of(request).peers.reports()
     rows = [row for report in reports for row in report.requests]
-    rows.sort(key=lambda row: -float(row["age_seconds"]))
+    rows.sort(key=lambda row: (-float(row["age_seconds"]), row["id"]))
     return {"object": "list", "data": rows}
 
 

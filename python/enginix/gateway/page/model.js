@@ -11,12 +11,22 @@ const SIGNALS = {
   SIGILL: "its program needs another processor",
 };
 
-/** The first sentence of an error, and the log lines it quotes. */
+/** An error as one sentence, and the log lines it quotes. */
 export function lastWords(error) {
   const [first, ...log] = (error || "").split("\n");
   const sentence = first.replace(/; its last log lines \(.*\):$/, "");
   const signal = /was killed by (SIG[A-Z]+)/.exec(sentence)?.[1];
-  return { sentence: sentence + (SIGNALS[signal] ? `; ${SIGNALS[signal]}` : ""), log: log.join("\n") };
+  const why = signal ? SIGNALS[signal] : cause(log);
+  return { sentence: sentence + (why ? (signal ? "; " : ": ") + why : ""), log: log.join("\n") };
+}
+
+/** The line of a log that most likely says why its server ended. */
+function cause(log) {
+  // Triton draws tables.
+  const lines = log.map((line) => line.trim()).filter((line) => line && !/^[+|]/.test(line));
+  const blamed = lines.findLast((line) => /error|exception|fail|cannot|unable|denied|not found|out of memory/i.test(line));
+  const line = blamed ?? lines.at(-1) ?? "";
+  return line.length > 240 ? line.slice(0, 240) + " …" : line;
 }
 
 /** `look`: "ok", "loading", "failing" or "" (idle); `words`: why it is not simply serving. */
@@ -35,7 +45,7 @@ export function condition(model, now = Date.now() / 1000) {
     }
     case "error":
       return {
-        look: "failing", state: "failed",
+        look: "failing", state: "restarts" in model ? "failed" : "not answering",
         words: failure.sentence || model.reason, log: failure.log,
       };
   }
@@ -87,8 +97,9 @@ export function summary({ state, stopping, models }) {
   const conditions = models.map((model) => ({ id: model.id, ...condition(model) }));
   const named = (look) => conditions.filter((one) => one.look === look);
   const [bad, soon] = [named("failing"), named("loading")];
-  const who = (ones) => (ones.length === 1 ? ones[0].id : plural(ones.length, "model"));
-  if (bad.length) return ["failing", `${who(bad)} not answering`];
-  if (soon.length) return ["loading", `${who(soon)} ${soon.length === 1 ? soon[0].state : "loading"}`];
+  const told = (ones, words) =>
+    ones.length === 1 ? `${ones[0].id} ${ones[0].state}` : `${plural(ones.length, "model")} ${words}`;
+  if (bad.length) return ["failing", told(bad, "not answering")];
+  if (soon.length) return ["loading", told(soon, "loading")];
   return named("ok").length ? ["ok", "tokens come out"] : ["", "nothing is loaded"];
 }

@@ -51,7 +51,7 @@ function updateCard(card, model) {
   const quoted = card.querySelector(".quoted");
   quoted.hidden = !log;
   quoted.lastElementChild.textContent = log || "";
-  card.querySelector(".figures").hidden = ["idle", "loading", "failed"].includes(state);
+  card.querySelector(".figures").hidden = ["idle", "loading", "failed"].includes(state) || model.state === "error";
   keyed(card.querySelector(".figures"), figures(model), ([name]) => name, ([name]) => {
     const cell = make("div");
     cell.append(make("dt", "", name), make("dd"));
