@@ -132,6 +132,18 @@ async def test_a_crash_is_forgotten_once_the_model_is_unloaded_on_purpose(tmp_pa
     assert (ended["state"], ended["last_error"]) == ("idle", None)
 
 
+async def test_a_crash_is_quoted_without_keys(tmp_path: Path) -> None:
+    async with supervised_model(tmp_path) as place:
+        with (tmp_path / "log").open("a") as log:
+            log.write("--api-key sesame\nand more\n")
+        assert place.server.process.pid is not None
+        os.kill(place.server.process.pid, signal.SIGKILL)
+        while place.server.restarts == 0:
+            await place.server.process.change.wait()
+        status = (await place.client.get("/v1/status")).json()["models"][0]
+    assert "--api-key [removed]\nand more" in status["last_error"]
+
+
 async def test_the_log_of_a_server_is_read_without_its_keys(tmp_path: Path) -> None:
     async with supervised_model(tmp_path) as place:
         with (tmp_path / "log").open("a") as log:

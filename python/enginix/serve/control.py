@@ -148,7 +148,7 @@ class Control:
             since=round(process.since, 3),
             progress=progress[0] if progress else None,
             restarts=model.server.restarts,
-            last_error=process.error,
+            last_error=process.error and without_keys([process.error])[0],
             log=str(process.spec.log),
             context=model.entry.max_model_len or None,
             memory_bytes=resident_bytes(pids) or None,

@@ -28,7 +28,9 @@ access = logging.getLogger("enginix.access")
 VALID_ID = re.compile(r"[!-~]{1,128}")
 GUARDED = ("/v1/", "/api/", "/tokenize", "/detokenize")
 # Polled every few seconds: logged only when the answer is an error.
-POLLED = frozenset({"/livez", "/readyz", "/health", "/metrics"})
+POLLED = frozenset(
+    {"/livez", "/readyz", "/health", "/metrics", "/v1/status", "/v1/requests"},
+)
 
 
 class RequestLog:
