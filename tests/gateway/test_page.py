@@ -262,3 +262,23 @@ async def test_files_are_sent_once_and_only_those_of_the_page() -> None:
         policy = page.headers["content-security-policy"]
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
+
+
+@in_browser
+async def test_a_server_without_models_says_how_to_get_one(tmp_path: Path) -> None:
+    async with server() as client, browser(tmp_path) as tab:
+        await tab.open(f"{client.base_url}/")
+        await tab.until(pill("no model yet"))
+        assert "enginix load NAME" in await tab.text("#no-models")
+        assert not tab.faults
+
+
+@in_browser
+async def test_a_gateway_that_ended_is_told_and_what_was_known_stays(tmp_path: Path) -> None:
+    async with browser(tmp_path) as tab:
+        async with server(served(FakeBackend([]))) as client:
+            await tab.open(f"{client.base_url}/")
+            await tab.until(pill("tokens come out"))
+        await tab.until(pill("gateway gone"))
+        # What was known stays readable.
+        assert "demo" in await tab.text("#models")
