@@ -6,6 +6,8 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from enginix.gateway.models.peers import Peers, Report, Traffic, traffic_of
 
 
@@ -54,6 +56,17 @@ async def test_a_worker_that_died_or_is_frozen_is_left_out(tmp_path: Path) -> No
         async with one.answering():
             reports = await one.reports()
     assert [each.requests for each in reports] == [[{"id": "a"}]]
+
+
+async def test_a_directory_too_long_for_a_socket_is_no_reason_not_to_serve(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = tmp_path / ("long" * 30)
+    directory.mkdir()
+    one = worker(directory, "a", 1)
+    async with one.answering():
+        assert len(await one.reports()) == 1
+    assert "of one worker at a time" in caplog.text
 
 
 async def test_a_gateway_of_one_process_answers_for_itself() -> None:

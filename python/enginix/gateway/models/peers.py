@@ -7,6 +7,7 @@ answers.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -16,6 +17,8 @@ from statistics import median
 from typing import Any
 
 import orjson
+
+logger = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 1.0
 LONGEST_LINE = 16 << 20
@@ -75,15 +78,21 @@ class Peers:
     @asynccontextmanager
     async def answering(self) -> AsyncIterator[None]:
         """Answer the others until the block ends."""
-        if self._directory is None:
-            yield
-            return
-        server = await asyncio.start_unix_server(self._answer, self._socket)
+        server = await self._listen() if self._directory else None
         try:
             yield
         finally:
-            server.close()
-            self._socket.unlink(missing_ok=True)
+            if server:
+                server.close()
+                self._socket.unlink(missing_ok=True)
+
+    async def _listen(self) -> asyncio.Server | None:
+        try:
+            return await asyncio.start_unix_server(self._answer, self._socket)
+        except OSError as error:
+            # As where TMPDIR is longer than a socket's path may be. Requests are served as well.
+            logger.warning("status and requests are those of one worker at a time: %s", error)
+            return None
 
     @property
     def _socket(self) -> Path:
