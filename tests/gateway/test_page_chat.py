@@ -10,10 +10,13 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 import pytest_asyncio
 from fakes.backend import FakeBackend
+from fakes.chat_server import CHAT, chat_server, completion, texts
 from gateway.browser import BROWSER, MISSING, Tab, browser
 from gateway.harness import TOKENIZER, ids, served, server
 
+from enginix.backends.openai.server import OpenAIBackend
 from enginix.errors import GenerationFailed
+from enginix.gateway.models.registry import PassthroughModel
 
 pytestmark = [
     pytest.mark.skipif(BROWSER is None, reason=MISSING),
@@ -338,3 +341,66 @@ async def test_it_fits_a_small_phone(window: Tab) -> None:
         assert await window.run("document.documentElement.scrollWidth") <= 320
         assert await window.run("$('talk').scrollWidth <= $('talk').clientWidth")
         await window.call("Emulation.clearDeviceMetricsOverride")
+
+
+# A red pixel, attached the way a user's file picker or clipboard gives it.
+PICTURE = """(async () => {
+  const canvas = Object.assign(document.createElement("canvas"), { width: 1, height: 1 });
+  const blob = await new Promise((done) => canvas.toBlob(done));
+  const data = new DataTransfer();
+  data.items.add(new File([blob], "pixel.png", { type: "image/png" }));
+  data.items.add(new File(["no image"], "notes.txt", { type: "text/plain" }));
+  return data;
+})()"""
+
+
+def seeing(url: str) -> PassthroughModel:
+    return PassthroughModel("sees", OpenAIBackend("it", url, "theirs"), "vllm", images=True)
+
+
+@pytest.mark.parametrize("how", ["picked", "pasted"])
+async def test_a_model_that_sees_gets_images(window: Tab, how: str) -> None:
+    async with (
+        chat_server(completion(*texts("A red pixel."))) as (stand_in, url),
+        server(seeing(url)) as client,
+    ):
+        # The page's status asks for a probe.
+        stand_in.routes["/v1/completions"] = lambda _: b'{"choices": []}'
+        await opened(window, f"{client.base_url}/")
+        await window.until("!$('attach').hidden")
+        if how == "picked":
+            await window.run(
+                f"{PICTURE}.then((data) => {{ $('files').files = data.files;"
+                " $('files').dispatchEvent(new Event('change')); })"
+            )
+        else:
+            await window.run(
+                f"{PICTURE}.then((data) => $('question').dispatchEvent("
+                "new ClipboardEvent('paste', { clipboardData: data, cancelable: true })))"
+            )
+        await window.until("$('attached').children.length === 1")
+        assert "notes.txt" in await window.run("$('notice').innerText")
+        assert await answered(window, "What is it?") == "A red pixel."
+        assert await window.run("$('attached').children.length") == 0
+        await reload(window)
+        assert await window.run(f"{LAST}.querySelector('.you img').naturalWidth") == 1
+        assert await answered(window, "Sure?") == "A red pixel."
+        await window.open("about:blank")
+    first, second = stand_in.asked_at(CHAT)
+    text, image = first["messages"][0]["content"]
+    assert text == {"type": "text", "text": "What is it?"}
+    assert image["image_url"]["url"].startswith("data:image/png;base64,")
+    assert second["messages"][0] == first["messages"][0]
+    assert second["messages"][2]["content"] == "Sure?"
+
+
+async def test_a_model_that_reads_text_is_sent_no_images(window: Tab) -> None:
+    async with chat(window, FakeBackend(ids("Hi."))):
+        assert await window.run("$('attach').hidden")
+        await window.run(
+            f"{PICTURE}.then((data) => $('question').dispatchEvent("
+            "new ClipboardEvent('paste', { clipboardData: data, cancelable: true })))"
+        )
+        await window.until("$('notice').innerText")
+        assert await window.run("$('notice').innerText") == "demo reads text only."
+        assert await window.run("$('attached').children.length") == 0

@@ -27,6 +27,7 @@ function send() {
   resize();
   ask(shown.exchanges.length, question, images.splice(0));
   showImages();
+  $("question").focus();
 }
 
 /** Ask at a place of the conversation; what was there and after it is dropped. */
@@ -50,7 +51,6 @@ async function run(conversation, exchange) {
   running.set(conversation.id, stop);
   keepOrSay(conversation);
   showState();
-  $("question").focus();
   const options = {
     chat_template_kwargs: { enable_thinking: $("thinking").checked },
     ...($("greedy").checked && { temperature: 0 }),
@@ -69,6 +69,7 @@ async function run(conversation, exchange) {
     keepOrSay(conversation);
   }
   show();
+  if (document.activeElement === $("stop")) $("talk").focus();
   showState();
   $("said").textContent = answer.state === "complete" ? answer.text : viewOf(exchange).note.textContent;
   refresh();
@@ -85,10 +86,9 @@ const stop = () => running.get(shown.id)?.abort();
 function viewOf(exchange) {
   if (!views.has(exchange)) {
     const place = () => shown.exchanges.indexOf(exchange);
-    views.set(exchange, new ExchangeView(exchange, {
-      edit: (question) => ask(place(), question, exchange.images),
-      again: () => ask(place(), exchange.question, exchange.images),
-    }));
+    // What was pressed goes away. On a phone, a text field would bring the keyboard up.
+    const anew = (question) => { ask(place(), question, exchange.images); $("stop").focus(); };
+    views.set(exchange, new ExchangeView(exchange, { edit: anew, again: () => anew(exchange.question) }));
   }
   return views.get(exchange);
 }
@@ -204,6 +204,7 @@ $("attach").addEventListener("click", () => $("files").click());
 $("files").addEventListener("change", async () => { await attach([...$("files").files]); $("files").value = ""; });
 $("clear").addEventListener("click", () => { show(newConversation()); toggleList(false); $("question").focus(); });
 $("chats").addEventListener("click", () => toggleList($("chat-list").hidden));
+$("chat-list").addEventListener("keydown", (event) => { if (event.key === "Escape") { toggleList(false); $("chats").focus(); } });
 
 // --- models, other tabs, leaving ------------------------------------------------------------
 
@@ -219,7 +220,7 @@ page.addEventListener("status", () => {
   if (String(names) !== String(before)) {
     const chosen = select.value || store.get("enginix.model");
     // The tiny demo model knows its answers by heart and little else.
-    if (!before.length) $("greedy").checked = names[0] === "demo";
+    if (!before.length && names[0] === "demo") $("greedy").checked = true;
     select.replaceChildren(...names.map((name) => new Option(name)));
     if (names.includes(chosen)) select.value = chosen;
     // The snippets name the chosen model.
