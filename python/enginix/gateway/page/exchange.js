@@ -87,15 +87,15 @@ function noteOf(exchange) {
     cut: text ? "Cut off at the token limit." : "Cut off at the token limit before the answer began.",
     complete: "The model wrote no answer.",
   }[state];
-  return isComplete(exchange) ? said : `${said} ${LEFT_OUT}`;
+  return isComplete(exchange) ? said : `${said}\n${LEFT_OUT}`;
 }
 
 function countOf({ tokens, firstMs, seconds }) {
   if (!tokens) return "";
   const first = firstMs < 1000 ? `${Math.round(firstMs)} ms` : `${(firstMs / 1000).toFixed(1)} s`;
-  // The rate of the tokens after the first, which `seconds` begins with.
-  const rate = tokens > 1 && seconds > 0 ? (tokens - 1) / seconds : 0;
-  const speed = rate ? ` · ${rate.toFixed(rate < 100 ? 1 : 0)} tokens/s` : "";
+  // `seconds` begins with the first token. A short answer comes in one piece: then all of its time counts.
+  const [rate, of] = seconds > 0.02 ? [(tokens - 1) / seconds, ""] : [tokens / (firstMs / 1000 + seconds), " overall"];
+  const speed = ` · ${rate.toFixed(rate < 100 ? 1 : 0)} tokens/s${of}`;
   return `${tokens.toLocaleString()} ${tokens === 1 ? "token" : "tokens"} · first after ${first}${speed}`;
 }
 
