@@ -407,3 +407,54 @@ async def test_a_model_that_reads_text_is_sent_no_images(window: Tab) -> None:
         await window.until("$('notice').innerText")
         assert await window.run("$('notice').innerText") == "demo reads text only."
         assert await window.run("$('attached').children.length") == 0
+
+
+async def test_the_thoughts_and_limits_of_other_servers_are_shown(window: Tab) -> None:
+    deltas = [{"reasoning": "Count them."}, {"content": "One, two"}]
+    async with (
+        chat_server(completion(*deltas, reason="length")) as (stand_in, url),
+        server(seeing(url)) as client,
+    ):
+        stand_in.routes["/v1/completions"] = lambda _: b'{"choices": []}'
+        await opened(window, f"{client.base_url}/")
+        assert await answered(window, "Count") == "One, two"
+        assert "Count them." in await window.run(f"{LAST}.querySelector('.thought').textContent")
+        assert await seen(window, ".note") == "Cut off at the token limit."
+        await answered(window, "And on?")
+        await window.open("about:blank")
+    # What is cut off is still what the model has said.
+    answer = {"role": "assistant", "content": "One, two"}
+    assert stand_in.asked_at(CHAT)[1]["messages"][1] == answer
+
+
+async def test_a_conversation_of_another_tab_appears_and_goes(window: Tab) -> None:
+    backend = FakeBackend(ids("Yes."))
+    told = "dispatchEvent(new StorageEvent('storage', { key: 'enginix.chat.theirs' }))"
+    async with chat(window, backend):
+        await answered(window, "Mine?")
+        await window.run(
+            "localStorage.setItem('enginix.chat.theirs', JSON.stringify({ id: 'theirs', changed: 1,"
+            " exchanges: [{ question: 'Theirs?', images: [], answer: { state: 'running', text: '',"
+            " thought: '', model: 'demo' } }] }))"
+        )
+        await window.run(told)
+        assert await window.run("$('chats').innerText") == "chats (2)"
+        await window.run("localStorage.removeItem('enginix.chat.theirs')")
+        await window.run(told)
+        assert await window.run("$('chats').innerText") == "chats (1)"
+        assert await seen(window, ".question") == "Mine?"
+
+
+async def test_a_browser_that_keeps_nothing_can_still_chat(window: Tab) -> None:
+    backend = FakeBackend(ids("Yes."))
+    async with chat(window, backend):
+        await window.run(
+            "Storage.prototype.setItem = () => { throw new DOMException('no', 'SecurityError'); }"
+        )
+        assert await answered(window, "First?") == "Yes."
+        assert "is lost with this page" in await window.run("$('notice').innerText")
+        await window.run("$('clear').click()")
+        await answered(window, "Second?")
+        await window.run("$('chats').click()")
+        await window.run("document.querySelectorAll('#chat-list .row')[1].click()")
+        assert await seen(window, ".question") == "First?"
