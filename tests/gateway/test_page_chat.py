@@ -458,3 +458,16 @@ async def test_a_browser_that_keeps_nothing_can_still_chat(window: Tab) -> None:
         await window.run("$('chats').click()")
         await window.run("document.querySelectorAll('#chat-list .row')[1].click()")
         assert await seen(window, ".question") == "First?"
+
+
+async def test_a_reload_keeps_what_had_arrived_of_an_answer(window: Tab) -> None:
+    backend = FakeBackend(ids("One two three four five."), stops_at=4)
+    async with chat(window, backend):
+        await ask(window, "Count")
+        await backend.stuck.wait()
+        await window.until(f"{LAST}.querySelector('.markdown').innerText")
+        arrived = await seen(window, ".markdown")
+        await reload(window)
+        await asyncio.wait_for(backend.idle.wait(), 10)
+        assert await seen(window, ".markdown") == arrived
+        assert "Stopped." in await seen(window, ".note")

@@ -20,21 +20,21 @@ const takesImages = () => chosenModel()?.input_modalities?.includes("image") ?? 
 
 function send() {
   const question = $("question").value.trim();
-  if (running.has(shown.id) || (!question && !images.length)) return;
-  if (!chosenModel()) return notice("No model is there to ask yet.");
-  if (images.length && !takesImages()) return notice(`${$("model").value} reads text only: remove the images or choose another model.`);
+  if ((!question && !images.length) || !ask(shown.exchanges.length, question, images)) return;
   $("question").value = "";
   resize();
-  ask(shown.exchanges.length, question, images.splice(0));
+  images = [];
   showImages();
   $("question").focus();
 }
 
-/** Ask at a place of the conversation; what was there and after it is dropped. */
+/** Ask at a place of the conversation, dropping what was there and after it; returns whether it did. */
 function ask(place, question, pictures) {
-  if (running.has(shown.id)) return;
+  if (running.has(shown.id)) return false;
+  if (!chosenModel()) return notice("There is no model to ask.");
+  if (pictures.some(Boolean) && !takesImages()) return notice(`${$("model").value} reads text only: choose another model, or ask without the images.`);
   const dropped = shown.exchanges.length - place - 1;
-  if (dropped > 0 && !confirm(`This removes the ${dropped === 1 ? "exchange" : `${dropped} exchanges`} after it. Go on?`)) return;
+  if (dropped > 0 && !confirm(`This removes the ${dropped === 1 ? "exchange" : `${dropped} exchanges`} after it. Go on?`)) return false;
   notice("");
   const answer = { model: $("model").value, text: "", thought: "", state: "running", error: "", tokens: 0, firstMs: 0, seconds: 0, context: 0 };
   const exchange = { question, images: pictures, answer };
@@ -44,6 +44,7 @@ function ask(place, question, pictures) {
   $("talk").append(viewOf(exchange).box);
   follow(true);
   run(shown, exchange);
+  return true;
 }
 
 async function run(conversation, exchange) {
@@ -87,7 +88,7 @@ function viewOf(exchange) {
   if (!views.has(exchange)) {
     const place = () => shown.exchanges.indexOf(exchange);
     // What was pressed goes away. On a phone, a text field would bring the keyboard up.
-    const anew = (question) => { ask(place(), question, exchange.images); $("stop").focus(); };
+    const anew = (question) => { if (ask(place(), question, exchange.images)) $("stop").focus(); };
     views.set(exchange, new ExchangeView(exchange, { edit: anew, again: () => anew(exchange.question) }));
   }
   return views.get(exchange);
@@ -148,7 +149,11 @@ function toggleList(open) {
   $("chats").ariaExpanded = open;
 }
 
-function notice(text) { $("notice").textContent = text; }
+/** Say `text` above the question; returns false for whoever could not go on. */
+function notice(text) {
+  $("notice").textContent = text;
+  return false;
+}
 
 // --- scrolling ------------------------------------------------------------------------------
 
@@ -237,7 +242,9 @@ onOthersChange((id) => {
 });
 
 addEventListener("pagehide", () => {
-  for (const id of running.keys()) {
+  for (const [id, stop] of running) {
+    // Or else it would be kept as a lost connection.
+    stop.abort();
     const conversation = conversations().find((one) => one.id === id);
     if (conversation) keep(conversation);
   }
