@@ -64,6 +64,7 @@ MAY_IMPORT = {
         "backends",
         "catalog",
         "errors",
+        "hub_files",
         "manifest",
         "marked",
         "owned",

@@ -34,6 +34,8 @@ async def test_a_row_can_name_the_formats_that_its_server_leaves_in_the_text(
     plain = read(tmp_path)
     model = read(tmp_path, reasoning="think-tags", tools="qwen3-xml", starts_inside=True)
     assert (plain.reasoning, plain.tools, plain.backend.model) == (None, None, "theirs")
+    assert not plain.images
+    assert read(tmp_path, images=True).images
     assert (model.reasoning, model.tools, model.starts_inside) == ("think-tags", "qwen3-xml", True)
 
 
@@ -43,6 +45,7 @@ async def test_a_row_can_name_the_formats_that_its_server_leaves_in_the_text(
         ({"reasoning": "smoke"}, r"models\[0\].reasoning: 'smoke' is none of think-brackets"),
         ({"tools": "think-tags"}, r"models\[0\].tools: 'think-tags' is none of hermes-json"),
         ({"starts_inside": 1}, "expected true or false, got 1"),
+        ({"images": "yes"}, r"models\[0\].images: expected true or false, got 'yes'"),
         ({"tool": "hermes-json"}, "unknown keys"),
         ({"url": "nowhere"}, "not a server's address"),
     ],

@@ -45,6 +45,17 @@ def test_the_gateway_is_told_where_every_model_is() -> None:
     assert (second["aliases"], second["contains"]) == (["bee"], ["qwen"])
 
 
+def test_the_gateway_is_told_of_a_model_that_reads_images(tmp_path: Path) -> None:
+    entry = ModelEntry("q", engine="vllm")
+    config = tmp_path / "config.json"
+    found = []
+    for text in ('{"vision_config": {}}', "{}", "not JSON"):
+        config.write_text(text)
+        found.append(gateway_row(entry, str(tmp_path), Chat()).get("images"))
+    assert found == [True, None, None]
+    assert "images" not in gateway_row(entry, "org/name", Chat())
+
+
 @pytest.mark.parametrize(
     ("engine", "options", "left"),
     [

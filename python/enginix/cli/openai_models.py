@@ -34,6 +34,7 @@ KEYS = {
     "url",
     "upstream",
     "starts_inside",
+    "images",
     *FORMATS,
 }
 
@@ -114,9 +115,7 @@ def _relayed(
     # Refuse a bad address now, not in the event loop.
     OpenAIBackend(name, url, upstream)
     reasoning, tools = (_format(row.get(key), key, where) for key in ("reasoning", "tools"))
-    starts_inside = row.get("starts_inside", False)
-    if not isinstance(starts_inside, bool):
-        raise UsageError(f"{where}.starts_inside: expected true or false, got {starts_inside!r}")
+    starts_inside, images = (_flag(row, key, where) for key in ("starts_inside", "images"))
 
     def open_model() -> Model:
         return PassthroughModel(
@@ -128,9 +127,17 @@ def _relayed(
             reasoning=reasoning,
             tools=tools,
             starts_inside=starts_inside,
+            images=images,
         )
 
     return open_model
+
+
+def _flag(row: Mapping[str, Any], key: str, where: str) -> bool:
+    value = row.get(key, False)
+    if not isinstance(value, bool):
+        raise UsageError(f"{where}.{key}: expected true or false, got {value!r}")
+    return value
 
 
 def _format(name: Any, key: str, where: str) -> str | None:

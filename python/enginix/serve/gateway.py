@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from enginix.errors import BackendUnavailable
+from enginix.errors import BackendUnavailable, CheckpointDamaged
+from enginix.hub_files import CONFIG_FILE, read_object
 from enginix.manifest import Chat
 from enginix.readiness import answers_ok
 from enginix.serve.environment import Environment
@@ -72,6 +73,7 @@ def gateway_row(entry: ModelEntry, model: str, chat: Chat) -> dict[str, Any]:
         "contains": entry.contains,
         **SERVERS[entry.engine].address(entry, model),
         **left_in_text(entry, chat),
+        **({"images": True} if reads_images(model) else {}),
     }
 
 
@@ -86,6 +88,15 @@ def left_in_text(entry: ModelEntry, chat: Chat) -> dict[str, Any]:
     if formats["reasoning"]:
         found |= {"reasoning": formats["reasoning"], "starts_inside": entry.starts_inside}
     return found | ({"tools": formats["tools"]} if formats["tools"] else {})
+
+
+def reads_images(model: str) -> bool:
+    """Whether its checkpoint has a vision part; not known of one that is only a name at the hub."""
+    try:
+        return "vision_config" in (read_object(Path(model) / CONFIG_FILE) or {})
+    except CheckpointDamaged:
+        # Its server says what is wrong with it.
+        return False
 
 
 def gateway_server(

@@ -41,6 +41,10 @@ class EngineModel:
     created: int = field(default_factory=lambda: int(time.time()))
 
     @property
+    def images(self) -> bool:
+        return False
+
+    @property
     def name(self) -> str:
         return self.manifest.name
 

@@ -76,6 +76,10 @@ class Model(NamedModel, Protocol):
     def takes_messages(self) -> bool:
         """Its server renders messages itself: it sees images and may know more fields than we."""
 
+    @property
+    def images(self) -> bool:
+        """Whether it is known to read images."""
+
     async def prepare(
         self, conversation: Conversation, options: Options, limits: RequestLimits
     ) -> GenerationRequest:

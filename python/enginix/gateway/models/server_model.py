@@ -22,6 +22,8 @@ class ServerModel:
     """As `reasoning`, of tool calls."""
     starts_inside: bool = False
     """The chat template begins the reasoning, so that the model never writes its first tag."""
+    images: bool = False
+    """The model is known to read images."""
 
     @property
     def manifest(self) -> None:
