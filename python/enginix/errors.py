@@ -62,7 +62,7 @@ EnginixError
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -312,10 +312,16 @@ class RequestError(EnginixError):
         self.code = code
 
 
+NO_MODEL = (
+    "no model is loaded; load one with `enginix load NAME`, POST /v1/models/load, or on the page"
+)
+
+
 class ModelNotFound(RequestError):
-    def __init__(self, name: str, known: Iterable[str]) -> None:
+    def __init__(self, name: str, known: Collection[str]) -> None:
+        here = f"this server has {', '.join(sorted(known))}" if known else NO_MODEL
         super().__init__(
-            f"no model named {name!r} here; this server has {', '.join(sorted(known))}",
+            f"no model named {name!r} here; {here}",
             param="model",
             code="model_not_found",
         )

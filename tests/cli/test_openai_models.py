@@ -53,3 +53,11 @@ async def test_a_row_can_name_the_formats_that_its_server_leaves_in_the_text(
 def test_an_error_in_a_row_is_named(more: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=message):
         read(tmp_path, **more)
+
+
+def test_a_file_without_models_is_for_gateways_with_a_supervisor(tmp_path: Path) -> None:
+    file = tmp_path / "models.json"
+    file.write_text('{"models": []}')
+    assert read_models(file, no_triton, may_be_empty=True)() == []
+    with pytest.raises(UsageError, match="at least one"):
+        read_models(file, no_triton)

@@ -137,3 +137,20 @@ def test_a_damaged_manifest_is_told(tmp_path: Path) -> None:
     (directory / "manifest.json").write_text("{")
     with pytest.raises(RequestError, match="model_path: "):
         requested_load(tmp_path, model_path=str(directory))
+
+
+def test_a_gguf_file_is_served_by_llama_server_under_its_own_name(tmp_path: Path) -> None:
+    file = tmp_path / "tiny-q4.gguf"
+    file.touch()
+    entry = requested_load(tmp_path, model_path=str(file))
+    assert (entry.name, entry.engine, entry.path) == ("tiny-q4", "llamacpp", str(file))
+    with pytest.raises(RequestError, match="is no engine that Triton serves"):
+        requested_load(tmp_path, model_path=str(file), engine="triton")
+
+
+def test_a_path_that_was_sent_through_a_link_is_another_name_of_the_model(tmp_path: Path) -> None:
+    (tmp_path / "small.gguf").touch()
+    link = tmp_path / "link.gguf"
+    link.symlink_to("small.gguf")
+    entry = requested_load(tmp_path, model_path=str(link))
+    assert (entry.path, entry.aliases) == (str(tmp_path / "small.gguf"), [str(link)])

@@ -74,5 +74,18 @@ def test_a_directory_that_is_not_there_is_told(place: Path) -> None:
 
 
 def test_a_file_is_no_directory(place: Path) -> None:
+    (place / "roots" / "engine" / "model.bin").touch()
     with pytest.raises(RequestError, match="there is no directory"):
-        allowed_path(str(place / "roots" / "engine" / "model.gguf"), [place / "roots"])
+        allowed_path(str(place / "roots" / "engine" / "model.bin"), [place / "roots"])
+
+
+def test_a_gguf_file_under_a_root_is_allowed(place: Path) -> None:
+    file = place / "roots" / "engine" / "model.gguf"
+    assert allowed_path(str(file), [place / "roots"]) == file
+
+
+def test_a_gguf_file_that_is_a_link_out_of_the_roots_is_refused(place: Path) -> None:
+    link = place / "roots" / "linked.gguf"
+    link.symlink_to(place / "outside" / "secret" / "model.gguf")
+    with pytest.raises(RequestError, match="not under this server's model roots"):
+        allowed_path(str(link), [place / "roots"])

@@ -145,7 +145,12 @@ def models_of(args: argparse.Namespace) -> OpenModels:
     if (args.engine is None) == (args.models is None):
         raise UsageError("expected either an engine or --models FILE, and not both")
     if args.models is not None:
-        return read_models(args.models, connector(args), args.first_token_seconds)
+        return read_models(
+            args.models,
+            connector(args),
+            args.first_token_seconds,
+            may_be_empty=args.supervisor is not None,
+        )
     open_model = triton_model(find_engine(args.engine), args.triton, connector(args))
     return lambda: [open_model()]
 

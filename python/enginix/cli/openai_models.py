@@ -29,6 +29,7 @@ KEYS = {
     "engine",
     "aliases",
     "contains",
+    "path",
     "directory",
     "address",
     "url",
@@ -39,17 +40,24 @@ KEYS = {
 }
 
 
-def read_models(path: Path, connect: Connect, silence: float = SILENCE_SECONDS) -> OpenModels:
+def read_models(
+    path: Path,
+    connect: Connect,
+    silence: float = SILENCE_SECONDS,
+    *,
+    may_be_empty: bool = False,
+) -> OpenModels:
     """A function that opens the models in the event loop; UsageError for errors in the file.
 
-    `silence`: seconds an OpenAI server may send nothing in the middle of a stream.
+    `silence`: seconds an OpenAI server may send nothing in the middle of a stream. It may be empty
+    where a supervisor reports models later.
     """
     try:
         data = orjson.loads(path.read_bytes())
     except (OSError, orjson.JSONDecodeError) as error:
         raise UsageError(f"--models {path} cannot be read: {error}") from None
     rows = data.get("models") if isinstance(data, dict) else None
-    if not isinstance(rows, list) or not rows:
+    if not isinstance(rows, list) or not (rows or may_be_empty):
         raise UsageError(f'--models {path}: expected {{"models": [...]}} with at least one in it')
     opens = [
         _opener(row, f"--models {path}: models[{n}]", connect, silence)
@@ -82,7 +90,12 @@ def _opener(row: Any, where: str, connect: Connect, silence: float) -> Callable[
         raise UsageError(f"{where}: expected an object with a name")
     if unknown := row.keys() - KEYS:
         raise UsageError(f"{where}: unknown keys {sorted(unknown)}")
-    names = Names(row["name"], tuple(row.get("aliases", ())), tuple(row.get("contains", ())))
+    names = Names(
+        row["name"],
+        tuple(row.get("aliases", ())),
+        tuple(row.get("contains", ())),
+        str(row.get("path", "")),
+    )
     if "url" in row:
         return _relayed(names, row, where, silence)
     for key in ("directory", "address"):
@@ -124,6 +137,7 @@ def _relayed(
             engine,
             names.aliases,
             names.contains,
+            names.path,
             reasoning=reasoning,
             tools=tools,
             starts_inside=starts_inside,

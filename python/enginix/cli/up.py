@@ -50,7 +50,12 @@ GATEWAY_FLAGS = ("host", "port", "workers", "allowed_hosts", "cors_origins", "al
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     names = ", ".join(profile_names())
-    parser.add_argument("profile", nargs="?", metavar="PROFILE", help=f"one of: {names}")
+    parser.add_argument(
+        "profile",
+        nargs="?",
+        metavar="PROFILE",
+        help=f"one of: {names}; without one, no model is loaded yet",
+    )
     parser.add_argument(
         "--models", type=Path, metavar="FILE", help="run the models of a models.json instead"
     )
@@ -62,6 +67,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--engine", help="the server for a model of the catalogue (default: by its kind)"
     )
+    parser.add_argument("--http-port", type=int, help="the first model's HTTP port")
+    parser.add_argument("--grpc-port", type=int, help="its gRPC port, if Triton serves it")
+    parser.add_argument("--metrics-port", type=int, help="its metrics port, if Triton serves it")
+    add_gateway_arguments(parser)
+    parser.add_argument("--dry-run", action="store_true", help="print the commands and stop")
+
+
+def add_gateway_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of every command that runs a profile."""
     parser.add_argument("--port", type=int, help="the gateway's port (default: the profile's)")
     parser.add_argument("--host", help="the gateway's address (default: 127.0.0.1)")
     parser.add_argument("--workers", type=int, help="the gateway's processes (default: 1)")
@@ -75,9 +89,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="the gateway's --allow-image-urls",
     )
-    parser.add_argument("--http-port", type=int, help="the first model's HTTP port")
-    parser.add_argument("--grpc-port", type=int, help="its gRPC port, if Triton serves it")
-    parser.add_argument("--metrics-port", type=int, help="its metrics port, if Triton serves it")
     parser.add_argument(
         "--set",
         action="append",
@@ -93,13 +104,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="clients may load models by path from DIR (and from enginix' own directories)",
     )
-    parser.add_argument("--dry-run", action="store_true", help="print the commands and stop")
 
 
 def run(args: argparse.Namespace) -> int:
-    profile = overridden(_with_flags(_chosen(args), args), args.set)
+    return run_profile(_with_ports(_chosen(args), args), own_environment(), args)
+
+
+def run_profile(profile: Profile, here: Environment, args: argparse.Namespace) -> int:
+    """Serve it with the gateway's arguments until a signal comes; with --dry-run, show it."""
+    profile = overridden(_with_gateway(profile, args), args.set)
     profile = replace(profile, models=[with_free_ports(entry) for entry in profile.models])
-    here = _environment()
     if args.dry_run:
         _show(profile, here)
         return 0
@@ -116,7 +130,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _environment() -> Environment:
+def own_environment() -> Environment:
     home = environment.cache_home()
     return Environment(
         home=home,
@@ -141,20 +155,32 @@ def _chosen(args: argparse.Namespace) -> Profile:
             raise UsageError(f"{args.models} names the server of each model; leave --engine out")
         return read_models_file(args.models, args.model)
     if args.model is None:
-        raise UsageError("expected a PROFILE, --models FILE or --model NAME: enginix up demo")
+        if args.engine is not None:
+            raise UsageError("--engine serves a model; name it with --model NAME")
+        return Profile("gateway", "no model yet", [], hello="")
     return catalogue_profile(args.model, args.engine)
 
 
-def _with_flags(profile: Profile, args: argparse.Namespace) -> Profile:
-    def given(*names: str) -> dict[str, object]:
-        return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+def _with_ports(profile: Profile, args: argparse.Namespace) -> Profile:
+    ports = _given(args, "http_port", "grpc_port", "metrics_port")
+    if ports and not profile.models:
+        raise UsageError(
+            "--http-port, --grpc-port and --metrics-port are a model's; name a PROFILE, "
+            "--models FILE or --model NAME"
+        )
+    first = [replace(entry, **ports) for entry in profile.models[:1]]  # type: ignore[arg-type]
+    return replace(profile, models=[*first, *profile.models[1:]])
 
-    first, *rest = profile.models
-    ports = given("http_port", "grpc_port", "metrics_port")
+
+def _given(args: argparse.Namespace, *names: str) -> dict[str, object]:
+    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+
+
+def _with_gateway(profile: Profile, args: argparse.Namespace) -> Profile:
+    given = _given(args, *GATEWAY_FLAGS)
     return replace(
         profile,
-        models=[replace(first, **ports), *rest],  # type: ignore[arg-type]
-        gateway=replace(profile.gateway, **given(*GATEWAY_FLAGS)),  # type: ignore[arg-type]
+        gateway=replace(profile.gateway, **given),  # type: ignore[arg-type]
         model_roots=[*profile.model_roots, *(str(root.absolute()) for root in args.model_root)],
     )
 
@@ -176,13 +202,13 @@ def _prepare(entry: ModelEntry, here: Environment) -> None:
         return
     if entry.path:
         if reads is Reads.GGUF or read_manifest(Path(entry.path)).kind == "gguf":
-            _prepare_runtime(here)
+            prepare_runtime(here)
         return
     spec = find_model(entry.model)
     if spec.kind != "gguf":
-        _tell("engine", str(find_engine(spec.name)))
+        tell("engine", str(find_engine(spec.name)))
         return
-    _prepare_runtime(here)
+    prepare_runtime(here)
     if given_engine(spec.name):
         return
     engine = engine_directory(spec.name, here)
@@ -192,12 +218,12 @@ def _prepare(entry: ModelEntry, here: Environment) -> None:
             build_model(spec, engine, lines, replace_it=True)
         finally:
             lines.clear()
-    _tell("engine", str(engine))
+    tell("engine", str(engine))
 
 
-def _prepare_runtime(here: Environment) -> None:
+def prepare_runtime(here: Environment) -> None:
     if here.runtime(TRITON_CPU.kind) is None:
-        make_runtime(TRITON_CPU, here.home, lambda line: _tell("runtime", line))
+        make_runtime(TRITON_CPU, here.home, lambda line: tell("runtime", line))
 
 
 def _is_current(spec: ModelSpec, engine: Path) -> bool:
@@ -221,30 +247,32 @@ async def _serve(profile: Profile, here: Environment) -> None:
     def report(server: RestartingServer, failure: StartFailed | None) -> None:
         title = titles.get(server.name, "")
         if failure is None:
-            _tell(server.name, f"{title}ready after {time.monotonic() - start:.1f} s")
+            tell(server.name, f"{title}ready after {time.monotonic() - start:.1f} s")
         elif server.name in may_fail(profile):
-            _tell(server.name, f"{title}failed and is tried again: {failure}")
+            tell(server.name, f"{title}failed and is tried again: {failure}")
 
     url = gateway_url(profile.gateway)
     async with running_profile(profile, here, report) as scheduler:
         for name in scheduler.loaded if profile.hello else ():
             if why := await try_hello(console, url, name, profile.hello):
-                _tell(name, f"has not answered the sample question yet: {why}")
+                tell(name, f"has not answered the sample question yet: {why}")
         _tell_where(profile, url, log_directory(profile, here.home))
         await scheduler.expire()
 
 
 def _tell_where(profile: Profile, url: str, logs: Path) -> None:
     console.print()
-    _tell("page", f"{url}/")
+    tell("page", f"{url}/")
     names = ", ".join(repr(entry.name) for entry in profile.models)
-    _tell("openai", f"{url}/v1  (model {names}, any API key)")
+    tell("openai", f"{url}/v1  ({f'model {names}' if names else 'no model yet'}, any API key)")
+    if not names:
+        tell("load", "a model with `enginix load NAME`, or `enginix load --path FILE`")
     for entry in profile.models:
-        _tell(entry.engine, f"http://{LOOPBACK}:{entry.http_port}/{SERVERS[entry.engine].path}")
-    _tell("logs", str(logs))
+        tell(entry.engine, f"http://{LOOPBACK}:{entry.http_port}/{SERVERS[entry.engine].path}")
+    tell("logs", str(logs))
     console.print("\nCtrl-C stops everything.")
 
 
-def _tell(subject: str, text: str) -> None:
+def tell(subject: str, text: str) -> None:
     console.print(f"[bold]{subject:<8}[/] ", end="")
     console.print(text, markup=False)

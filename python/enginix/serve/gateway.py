@@ -71,6 +71,7 @@ def gateway_row(entry: ModelEntry, model: str, chat: Chat) -> dict[str, Any]:
         "engine": entry.engine,
         "aliases": entry.aliases,
         "contains": entry.contains,
+        "path": model,
         **SERVERS[entry.engine].address(entry, model),
         **left_in_text(entry, chat),
         **({"images": True} if reads_images(model) else {}),

@@ -11,7 +11,7 @@ from enginix.errors import EngineError, ModelNotFound, ModelUnknown, NotAnEngine
 from enginix.manifest import Manifest, read_manifest
 from enginix.serve.model_entry import ModelEntry
 from enginix.serve.roots import allowed_path
-from enginix.serve.servers import SERVERS, server_for_kind
+from enginix.serve.servers import SERVERS, server_for_form, server_for_kind
 from enginix.serve.servers.program import Reads
 from enginix.supervision import LoadRequest
 
@@ -32,15 +32,20 @@ def entry_of(
 
 
 def _by_path(request: LoadRequest, path: Path, entries: Mapping[str, ModelEntry]) -> ModelEntry:
-    manifest = _manifest(path)
-    name = request.model or (manifest.name if manifest else path.name)
+    is_gguf = path.suffix == ".gguf" and path.is_file()
+    manifest = None if is_gguf else _manifest(path)
+    name = request.model or (manifest.name if manifest else path.stem if is_gguf else path.name)
     engine = request.engine or (server_for_kind(manifest.kind).name if manifest else None)
+    if is_gguf:
+        engine = engine or server_for_form(Reads.GGUF).name
     if engine is None:
         raise _mistake("engine", f"it is missing, and {path} is no engine that says it: send one")
     _check_fits(engine, path, manifest)
     known = entries.get(name)
     if known is None:
-        return _new(name, engine, path=str(path))
+        # Requests may call it by the path that was sent, too.
+        aliases = [requested] if (requested := str(request.model_path)) != str(path) else []
+        return replace(new_entry(name, engine, path=str(path)), aliases=aliases)
     if (known.path, known.engine) != (str(path), engine):
         raise _mistake("model", f"{name} is another model here; send another name as model")
     return known
@@ -64,11 +69,12 @@ def _by_name(request: LoadRequest, entries: Mapping[str, ModelEntry]) -> ModelEn
     if spec.name in entries:
         return entries[spec.name]
     return replace(
-        _new(spec.name, engine), aliases=[request.model] if request.model != spec.name else []
+        new_entry(spec.name, engine), aliases=[request.model] if request.model != spec.name else []
     )
 
 
-def _new(name: str, engine: str, path: str = "") -> ModelEntry:
+def new_entry(name: str, engine: str, path: str = "") -> ModelEntry:
+    """An entry with its server's defaults, whose ports are still to be chosen."""
     server = SERVERS[engine]
     return ModelEntry(
         name=name,
@@ -111,6 +117,8 @@ def _manifest(path: Path) -> Manifest | None:
 
 def _check_fits(engine: str, path: Path, manifest: Manifest | None) -> None:
     server = SERVERS[engine]
+    if server.reads is Reads.GGUF and path.is_file():
+        return
     if server.reads is Reads.ENGINE:
         if manifest is None or manifest.kind not in server.engine_kinds:
             raise _mistake(

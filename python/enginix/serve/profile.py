@@ -63,14 +63,14 @@ def load_profile(name: str, directory: Path = DIRECTORY) -> Profile:
     models = data.pop("model", [])
     table = {**data, "name": name, "models": models}
     profile = decode(Profile, table, path.name, UsageError)
+    if not profile.models:
+        raise UsageError(f"{path.name}: it has no [[model]]; expected at least one")
     check(profile, path.name)
     return profile
 
 
 def check(profile: Profile, where: str) -> None:
     """Refuse models that cannot run together."""
-    if not profile.models:
-        raise UsageError(f"{where}: it has no [[model]]; expected at least one")
     for entry in profile.models:
         if entry.engine not in SERVERS:
             raise UsageError(

@@ -9,9 +9,10 @@ from enginix.errors import RequestError
 
 
 def allowed_path(requested: str, roots: Sequence[Path]) -> Path:
-    """The directory, with every link in it followed; RequestError when it is outside the roots.
+    """The directory or .gguf file, with every link in it followed; RequestError when it is outside
+    the roots.
 
-    Links inside the directory must point under the roots, too. The refusal of a path outside does
+    Links inside a directory must point under the roots, too. The refusal of a path outside does
     not reveal whether it exists.
     """
     path = Path(requested) if "\0" not in requested else Path()
@@ -19,9 +20,12 @@ def allowed_path(requested: str, roots: Sequence[Path]) -> Path:
     known = [_resolved(root) for root in roots]
     if not path.is_absolute() or resolved is None or not _is_under(resolved, known):
         raise _refused(requested, "it is not under this server's model roots", roots)
+    if resolved.suffix == ".gguf" and resolved.is_file():
+        return resolved
     if not resolved.is_dir():
         raise RequestError(
-            f"model_path: there is no directory {requested}; name an engine's or a checkpoint's",
+            f"model_path: there is no directory {requested}; name an engine's or a checkpoint's, "
+            "or a .gguf file",
             param="model_path",
             code="path_not_found",
         )

@@ -86,3 +86,42 @@ def test_an_engine_chooses_among_those_that_serve_a_name(
 def test_an_engine_that_does_not_serve_the_model_is_answered_with_those_that_do() -> None:
     with pytest.raises(RequestError, match="not served by 'triton' here; it is by trtllm, vllm"):
         BOTH.resolve("chat", "triton")
+
+
+def in_file(name: str, path: str) -> PassthroughModel:
+    backend = OpenAIBackend("nobody", "http://127.0.0.1:1", name)
+    return PassthroughModel(name, backend, "llamacpp", path=path)
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("/models/tiny.gguf", "tiny"),
+        ("tiny.gguf", "tiny"),
+        ("/engines/demo/model.gguf", "demo"),
+        ("/engines/demo/", "demo"),
+        ("model.gguf", "demo"),
+        ("/models/Qwen3-Coder", "coder"),
+    ],
+)
+def test_a_path_or_a_file_finds_its_model(asked: str, found: str) -> None:
+    paths = {
+        "tiny": "/models/tiny.gguf",
+        "demo": "/engines/demo/model.gguf",
+        "coder": "/models/Qwen3-Coder",
+    }
+    models = Models([in_file(name, path) for name, path in paths.items()])
+    assert models.resolve(asked).name == found
+
+
+def test_a_file_that_several_models_have_is_answered_with_their_names() -> None:
+    models = Models([in_file(name, f"/engines/{name}/model.gguf") for name in ("one", "two")])
+    with pytest.raises(RequestError, match="is the file of one and two; send one"):
+        models.resolve("model.gguf")
+    assert models.resolve("/engines/two/model.gguf").name == "two"
+
+
+@pytest.mark.parametrize("asked", ["demo", None])
+def test_a_gateway_without_a_model_says_how_to_load_one(asked: str | None) -> None:
+    with pytest.raises(RequestError, match="no model is loaded; load one with `enginix load NAME`"):
+        Models([]).resolve(asked)

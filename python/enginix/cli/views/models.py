@@ -24,6 +24,9 @@ COLUMNS = (
 
 def show(models: Sequence[dict[str, Any]]) -> None:
     """Print a table with a line per model, then why those that do not serve yet do not."""
+    if not models:
+        print("no model is loaded; load one with `enginix load NAME`")
+        return
     table = Table(box=None, pad_edge=False)
     for name in COLUMNS:
         table.add_column(name, no_wrap=True)

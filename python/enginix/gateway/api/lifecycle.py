@@ -90,7 +90,9 @@ def load_of(asked: LoadRequest, gateway: Gateway, *, wait: bool) -> Load:
         # As in every other request an alias will do, or a part of a name.
         name = gateway.models.resolve(asked.model, asked.engine).name
     except RequestError:
-        # The supervisor knows more models: the catalogue's.
+        if asked.model.startswith("/"):
+            request = replace(request, model=None, model_path=asked.model)
+        # The supervisor knows more models: the catalogue's, and those of its directories.
         return Load(request=request, wait=wait)
     request = replace(request, model=name)
     if request == supervision.LoadRequest(name, engine=asked.engine):

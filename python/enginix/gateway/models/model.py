@@ -65,6 +65,10 @@ class Model(NamedModel, Protocol):
         """An unknown name that contains one of these strings means this model."""
 
     @property
+    def path(self) -> str:
+        """What its server loads: a directory or a file; a name at the hub; empty if not known."""
+
+    @property
     def created(self) -> int: ...
     @property
     def root(self) -> str:

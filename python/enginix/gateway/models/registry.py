@@ -12,7 +12,7 @@ from enginix.catalog.load import load_catalog
 from enginix.chat.reply import markers
 from enginix.chat.template import ChatTemplate
 from enginix.chat.tokens import Tokenizer
-from enginix.errors import ModelNotFound, RequestError
+from enginix.errors import NO_MODEL, ModelNotFound, RequestError
 from enginix.gateway.models.engine_model import EngineModel
 from enginix.gateway.models.model import Model
 from enginix.gateway.models.server_model import ServerModel
@@ -30,6 +30,9 @@ from enginix.gateway.settings import RequestLimits
 from enginix.generation.backend import Backend
 from enginix.manifest import Manifest, read_manifest, require_within
 
+# The file of an engine for llama.cpp.
+GGUF_FILE = "model.gguf"
+
 
 @dataclass(frozen=True, slots=True)
 class Names:
@@ -38,6 +41,7 @@ class Names:
     name: str
     aliases: tuple[str, ...] = ()
     contains: tuple[str, ...] = ()
+    path: str = ""
 
 
 class ServedModel(EngineModel):
@@ -112,6 +116,7 @@ class EngineFiles:
             backend,
             self.names.aliases,
             self.names.contains,
+            self.names.path,
         )
 
 
@@ -127,7 +132,7 @@ def read_engine(engine: Path, names: Names | None = None) -> EngineFiles:
         tokenizer=tokenizer,
         template=ChatTemplate.load(engine),
         defaults=read_sampling_defaults(engine),
-        names=_all_names(manifest.name, names),
+        names=replace(_all_names(manifest.name, names), path=str(engine)),
         vocabulary=_engine_vocabulary(engine) or tokenizer.vocabulary_size,
     )
 
@@ -151,7 +156,7 @@ def _engine_vocabulary(engine: Path) -> int | None:
 
 
 class Models:
-    """Finds a model by its name, its alias, or a word in the name that was asked for."""
+    """Finds a model by its name, its alias, its file, or a word in the name that was asked for."""
 
     def __init__(self, models: Sequence[Model]) -> None:
         self._models = tuple(models)
@@ -199,17 +204,40 @@ class Models:
         if name is None:
             if len(self._models) == 1:
                 return list(self._models)
+            here = (
+                f"this server has {', '.join(sorted(self._by_name))}" if self._models else NO_MODEL
+            )
             raise RequestError(
-                f"model is missing; this server has {', '.join(sorted(self._by_name))}",
+                f"model is missing; {here}",
                 param="model",
                 code="model_missing",
             )
         if found := self._by_name.get(name):
             return found
+        in_file = [model for model in self._models if name.rstrip("/") in _files(model)]
+        if len(in_file) == 1:
+            return in_file
         plain = name.lower()
         found = [
             model for model in self._models if any(word.lower() in plain for word in model.contains)
         ]
+        if not found and in_file:
+            raise RequestError(
+                f"{name} is the file of {' and '.join(model.name for model in in_file)}; send one "
+                "of these names as model",
+                param="model",
+                code="model_ambiguous",
+            )
         if not found:
             raise ModelNotFound(name, self._by_name)
         return found
+
+
+def _files(model: Model) -> set[str]:
+    """What clients of llama.cpp's and vLLM's servers call a model: its path, or its file."""
+    path, found = Path(model.path), {model.path}
+    if path.suffix == ".gguf":
+        found |= {path.name, str(path.parent)} if path.name == GGUF_FILE else {path.name}
+    elif model.manifest and model.manifest.kind == "gguf":
+        found |= {GGUF_FILE, str(path / GGUF_FILE)}
+    return found - {""}

@@ -15,6 +15,7 @@ class ServerModel:
     engine: str
     aliases: tuple[str, ...] = ()
     contains: tuple[str, ...] = ()
+    path: str = ""
     created: int = field(default_factory=lambda: int(time.time()))
     reasoning: str | None = None
     """The format of reasoning that the server leaves in its texts, for our parser to find."""

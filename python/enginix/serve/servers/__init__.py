@@ -6,7 +6,7 @@ from enginix.errors import UsageError
 from enginix.runtimes.runtime import Recipe
 from enginix.serve.model_entry import ModelEntry
 from enginix.serve.servers.llamacpp import LLAMACPP
-from enginix.serve.servers.program import ServerProgram
+from enginix.serve.servers.program import Reads, ServerProgram
 from enginix.serve.servers.triton import TRITON
 from enginix.serve.servers.trtllm import TRTLLM
 from enginix.serve.servers.vllm import VLLM
@@ -23,6 +23,11 @@ SERVERS: dict[str, ServerProgram] = {
 def server_for_kind(kind: str) -> ServerProgram:
     """The program that serves an engine of that kind unless a profile or a request chooses."""
     return next(server for server in SERVERS.values() if kind in server.engine_kinds)
+
+
+def server_for_form(reads: Reads) -> ServerProgram:
+    """The program that reads that form, unless a request chooses."""
+    return next(server for server in SERVERS.values() if server.reads is reads)
 
 
 def server_called(word: str, where: str) -> ServerProgram:
