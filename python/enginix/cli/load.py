@@ -13,7 +13,12 @@ from enginix.serve.servers import SERVERS
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", metavar="MODEL", nargs="?", help="the name that clients use")
-    add("--path", type=Path, metavar="PATH", help="its engine, checkpoint or .gguf, below a --model-root")
+    add(
+        "--path",
+        type=Path,
+        metavar="PATH",
+        help="its engine, checkpoint or .gguf, in a --model-root",
+    )
     add("--engine", choices=list(SERVERS), help="what serves it (default: by the engine's kind)")
     add("--dtype", help="the type to compute unquantized weights in")
     add("--gpu-memory-utilization", type=float, metavar="SHARE", help="of each GPU's memory")
