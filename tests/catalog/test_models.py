@@ -26,6 +26,8 @@ every_model = pytest.mark.parametrize("model", CATALOG.values(), ids=list(CATALO
         ("phi-4", "llmapi", "nvidia/Phi-4-reasoning-plus-NVFP4"),
         ("qwen3-coder-30b", "vllm", "Qwen/Qwen3-Coder-30B-A3B-Instruct"),
         ("nemotron-nano-12b-vl", "vllm", "nvidia/NVIDIA-Nemotron-Nano-12B-v2-VL-NVFP4-QAD"),
+        ("qwen3-0.6b", "gguf", "Qwen/Qwen3-0.6B"),
+        ("smollm2-135m", "gguf", "HuggingFaceTB/SmolLM2-135M-Instruct"),
     ],
 )
 def test_a_model_has_its_repository(name: str, kind: str, repo: str) -> None:

