@@ -10,7 +10,7 @@ import pytest
 from fakes.hub import Hub, Repo
 
 from enginix.cli.main import main
-from tests.inventory.home import COMMIT, DEMO, add_checkpoint, add_engine
+from tests.inventory.home import COMMIT, DEMO, add_checkpoint, add_engine, add_runtime
 
 FILES = {path.name: path.read_bytes() for path in DEMO.iterdir()}
 
@@ -99,9 +99,14 @@ def test_the_context_of_an_engine_is_not_changed(
     assert "was built for 512 tokens, and --context asks for 4096" in capsys.readouterr().err
 
 
-def test_a_longer_context_means_fewer_requests_at_once(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["serve", "demo", "--context", "32768", "--dry-run"]) == 0
-    assert "--max-batch-size 2 --max-seq-len 32768" in capsys.readouterr().out
+def test_a_longer_context_means_fewer_requests_at_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Hub({"org/long": Repo(changed(max_position_embeddings=40960))}) as hub:
+        assert served(hub, monkeypatch, "org/long", "--context", "32768", "--dry-run") == 0
+        assert "--max-batch-size 1 --max-seq-len 32768" in capsys.readouterr().out
+        assert served(hub, monkeypatch, "org/long", "--context", "65536", "--dry-run") == 2
+    assert "made for 40960 tokens, and --context asks for 65536" in capsys.readouterr().err
 
 
 def test_a_gguf_file_is_for_llama_server(
@@ -112,6 +117,29 @@ def test_a_gguf_file_is_for_llama_server(
     said = capsys.readouterr().out
     assert "#   llamacpp serves it on the CPU" in said
     assert f"--model={tmp_path}/tiny.gguf --alias=mine" in said
+
+
+def test_gpus_are_used_by_what_is_installed_for_them(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    smi = tmp_path / "nvidia-smi"
+    rows = "".join(f"{n}, GPU-{n}, NVIDIA H200, 9.0, 143771, 143000, 580.1\\n" for n in range(2))
+    smi.write_text(f"#!/bin/sh\nprintf '{rows}'\n")
+    smi.chmod(0o755)
+    environment = add_runtime(home, "vllm") / "bin"
+    for program in ("python", "vllm"):
+        (environment / program).touch()
+
+    options = ["--engine", "vllm", "--tp", "2", "--context", "1024", "--dry-run"]
+    assert main(["serve", "demo-llama", str(DEMO), *options]) == 0
+
+    said = capsys.readouterr().out
+    assert said.count("#   vllm     serves it on 2 GPUs") == 2
+    assert said.count("#   trtllm   no: it is not installed (enginix setup trtllm)") == 2
+    command = next(line for line in said.splitlines() if f"{environment}/vllm serve" in line)
+    assert "--gpu-memory-utilization=0.45" in command
+    assert "--tensor-parallel-size=2" in command
+    assert "--max-model-len=1024" in command
 
 
 @pytest.mark.parametrize(

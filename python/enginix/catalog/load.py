@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from enginix.errors import CatalogError, ModelUnknown
-from enginix.manifest import KINDS, Chat, Check
+from enginix.manifest import KINDS, Chat, Check, Limits
 from enginix.records import decode
 
 DIRECTORY = Path(__file__).parent
@@ -38,6 +38,10 @@ class Variant:
     max_seq_len: int
     max_num_tokens: int
     gpu_memory_gb: float
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(self.max_batch_size, self.max_seq_len, self.max_num_tokens)
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,12 +40,7 @@ def _source(source: str, ranks: int) -> tuple[Path, Limits | None]:
         return directory, None
     variants = find_model(source).variants.values()
     variant = next((each for each in variants if each.tensor_parallel == ranks), None)
-    limits = (
-        Limits(variant.max_batch_size, variant.max_seq_len, variant.max_num_tokens)
-        if variant
-        else None
-    )
-    return directory, limits
+    return directory, variant.limits if variant else None
 
 
 def _as_text(found: Inspection) -> list[str]:

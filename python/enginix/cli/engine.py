@@ -190,7 +190,7 @@ def catalogue_job(spec: ModelSpec, checkpoint: Path | None, tensor_parallel: int
     job = Job(
         name=spec.name,
         checkpoint=directory,
-        limits=Limits(variant.max_batch_size, variant.max_seq_len, variant.max_num_tokens),
+        limits=variant.limits,
         tensor_parallel=variant.tensor_parallel,
         chat=spec.chat,
         check=spec.check,

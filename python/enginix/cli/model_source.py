@@ -99,6 +99,7 @@ def offer_of(source: ModelSource, ranks: int, context: int | None) -> Offer:
         algo=found.checkpoint.quantization.algo,
         weights=found.estimate.weights,
         cache=_cache(source, found.sizes, context),
+        context=found.sizes.context if found.sizes else 0,
         preferred=source.spec.kind if source.spec else "",
     )
 
@@ -192,6 +193,7 @@ def _of_listing(source: ModelSource, listing: Listing, ranks: int, context: int 
         algo=checkpoint.quantization.algo,
         weights=sum(files),
         cache=_cache(source, sizes, context),
+        context=sizes.context if sizes else 0,
         fetches=listing.size_bytes,
         preferred=source.spec.kind if source.spec else "",
     )

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from enginix.checkpoint.load import read_config
 from enginix.cli import environment
 from enginix.cli.checkpoint_fetch import fetch_listing
 from enginix.cli.model_source import ModelSource, find_source, limits_for, offer_of
@@ -136,10 +135,11 @@ def _plan(source: ModelSource, machine: Machine, args: argparse.Namespace) -> Pl
         if each is chosen:
             although = f", although {each.obstacle}" if each.obstacle else ""
             text = f"serves it {each.how}{although}"
-        say(f"  {each.server.name}", text)
+        say(f"  {each.server.name:<8}", text)
     if chosen is None:
         raise UsageError(_nothing_serves(source, verdicts, machine, args.engine))
-    _check_context(source, chosen, args.context)
+    if args.context is not None:
+        _check_context(source, offer, chosen, args.context)
     return Plan(source, offer, chosen, args.context)
 
 
@@ -159,9 +159,13 @@ def _nothing_serves(
     return text
 
 
-def _check_context(source: ModelSource, chosen: Verdict, context: int | None) -> None:
-    is_fixed = source.reads is Reads.ENGINE and chosen.server.reads is Reads.ENGINE
-    if is_fixed and context is not None:
+def _check_context(source: ModelSource, offer: Offer, chosen: Verdict, context: int) -> None:
+    if 0 < offer.context < context:
+        raise UsageError(
+            f"{source.name} was made for {offer.context} tokens, and --context asks for {context}; "
+            "expected at most that"
+        )
+    if source.reads is Reads.ENGINE and chosen.server.reads is Reads.ENGINE:
         built = read_manifest(source.path).limits.max_seq_len
         if context != built:
             raise UsageError(
@@ -243,7 +247,7 @@ def _entry(plan: Plan, here: Environment, models: int) -> ModelEntry:
     entry = new_entry(source.name, server.name, str(path))
     changes: dict[str, object] = {"memory": round(entry.memory / models, 2)}
     if server.reads is not Reads.ENGINE:
-        longest = _longest(source) or entry.max_model_len
+        longest = plan.offer.context or entry.max_model_len
         changes["max_model_len"] = plan.context or min(entry.max_model_len, longest)
     if source.repo and source.repo != source.name:
         changes["aliases"] = [source.repo]
@@ -252,14 +256,6 @@ def _entry(plan: Plan, here: Environment, models: int) -> ModelEntry:
     if server.ranks and plan.verdict.ranks > 1:
         changes["options"] = {server.ranks: plan.verdict.ranks}
     return replace(entry, **changes)  # type: ignore[arg-type]
-
-
-def _longest(source: ModelSource) -> int:
-    """The tokens that a checkpoint here was made for; 0 where that is not known."""
-    if source.reads is not Reads.CHECKPOINT or source.listing is not None:
-        return 0
-    context = read_config(source.path).get("max_position_embeddings")
-    return context if isinstance(context, int) else 0
 
 
 def _show(plan: Plan, here: Environment) -> None:

@@ -233,7 +233,8 @@ def _is_current(spec: ModelSpec, engine: Path) -> bool:
         check_files(engine, manifest)
     except EnginixError:
         return False
-    if manifest.built_with.enginix != __version__:
+    # `enginix serve --context` builds engines with other limits.
+    if manifest.built_with.enginix != __version__ or manifest.limits != spec.variant().limits:
         return False
     checkpoint = spec.source.directory
     return checkpoint is None or hash_files(checkpoint) == manifest.source.files

@@ -49,6 +49,8 @@ class Offer:
     """Their size in bytes."""
     cache: int = 0
     """Bytes of the KV cache that llama.cpp allocates, as far as that is known."""
+    context: int = 0
+    """The tokens that it was made for; 0 where that is not known."""
     fetches: int = 0
     """Bytes that are still to be downloaded."""
     ranks: int = 1
