@@ -127,6 +127,12 @@ def test_a_gpu_whose_memory_is_not_reported_is_left_to_the_server() -> None:
     assert chosen(replace(NVFP4, weights=90 * GB), replace(WORKSTATION, gpus=(0,))) == "vllm on 1"
 
 
+def test_what_a_server_lacks_on_this_machine_makes_way_for_another() -> None:
+    machine = replace(LAPTOP, lacks={"triton": "/dev/shm is missing"})
+    assert line(NVFP4, machine, "triton") == "no: /dev/shm is missing"
+    assert chosen(NVFP4, machine) == "llamacpp on 0"
+
+
 def test_a_verdict_is_one_line() -> None:
     for verdict in judge(NVFP4, LAPTOP):
         assert isinstance(verdict, Verdict)

@@ -21,7 +21,7 @@ from enginix.cli.up import (
     tell,
 )
 from enginix.cli.views.sizes import human_size
-from enginix.errors import CheckpointUnsupported, RuntimeMissing, UsageError
+from enginix.errors import CheckpointUnsupported, EnginixError, RuntimeMissing, UsageError
 from enginix.manifest import read_manifest
 from enginix.ports import require_port_free
 from enginix.runtimes.find import runtime_root
@@ -49,6 +49,10 @@ class Plan:
     def is_built(self) -> bool:
         """Whether an engine is made of its checkpoint."""
         return self.source.reads is Reads.CHECKPOINT and not self.reads_checkpoints
+
+    @property
+    def needs_llama_cpp(self) -> bool:
+        return not self.reads_checkpoints and self.offer.kind != "tensorrt-llm"
 
     @property
     def reads_checkpoints(self) -> bool:
@@ -183,6 +187,7 @@ def look_at_machine(here: Environment, models: int) -> Machine:
         memory=_available_memory(),
         disk=shutil.disk_usage(home).free,
         installed=_installed(here),
+        lacks=_lacks(),
     )
 
 
@@ -210,9 +215,22 @@ def _installed(here: Environment) -> dict[str, str]:
     return found
 
 
+def _lacks() -> dict[str, str]:
+    found = {}
+    for server in SERVERS.values():
+        try:
+            server.require_machine()
+        except EnginixError as error:
+            found[server.name] = str(error)
+    return found
+
+
 def _made(plan: Plan, args: argparse.Namespace, here: Environment) -> Plan:
     """Fetch and build what is missing; the weights themselves may refute the decision."""
     source = plan.source
+    if plan.needs_llama_cpp:
+        # Before the download: there may be no wheels of it for this machine.
+        prepare_runtime(here)
     if source.listing is not None:
         fetch_listing(source.listing, source.path, with_origin=True)
         tell("fetched", str(source.path))
@@ -228,7 +246,6 @@ def _made(plan: Plan, args: argparse.Namespace, here: Environment) -> Plan:
             )
         plan = Plan(source, offer, verdict, plan.context)
     if plan.is_built:
-        prepare_runtime(here)
         engine = _engine_directory(source, here)
         was_built = engine_for(source, engine, plan.context)
         tell("engine", f"{engine}{'' if was_built else ', as it was built before'}")

@@ -31,6 +31,8 @@ class Machine:
     """Free where enginix keeps engines and checkpoints."""
     installed: Mapping[str, str] = field(default_factory=dict)
     """Server program -> the kind of its environment; empty for one that the user has named."""
+    lacks: Mapping[str, str] = field(default_factory=dict)
+    """Server program -> what else of the machine it needs and does not have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,8 @@ def choose(verdicts: Sequence[Verdict], offer: Offer, engine: str | None = None)
 def _judge(server: ServerProgram, offer: Offer, machine: Machine, ranks: int | None) -> Verdict:
     if why := _cannot_read(server, offer):
         return Verdict(server, why, is_final=True)
+    if server.name in machine.lacks:
+        return Verdict(server, machine.lacks[server.name], is_final=True)
     if server.reads is not Reads.CHECKPOINT:
         if offer.kind == "tensorrt-llm":
             return _on_gpus(server, offer, machine, offer.ranks)
