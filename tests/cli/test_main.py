@@ -46,7 +46,7 @@ def test_no_command_is_a_usage_error() -> None:
 
 
 def test_an_unknown_command_names_the_known_ones() -> None:
-    done = enginix("serve")
+    done = enginix("cook")
     assert done.returncode == 2
     assert "models" in done.stderr
 
