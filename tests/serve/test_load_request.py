@@ -154,3 +154,19 @@ def test_a_path_that_was_sent_through_a_link_is_another_name_of_the_model(tmp_pa
     link.symlink_to("small.gguf")
     entry = requested_load(tmp_path, model_path=str(link))
     assert (entry.path, entry.aliases) == (str(tmp_path / "small.gguf"), [str(link)])
+
+
+def test_an_engine_or_a_file_in_the_roots_is_found_by_its_name(tmp_path: Path) -> None:
+    engine(tmp_path)
+    (tmp_path / "small.gguf").touch()
+    built = requested_load(tmp_path, model="engine")
+    assert (built.name, built.engine, built.path) == ("engine", "triton", str(tmp_path / "engine"))
+    file = requested_load(tmp_path, model="small.gguf")
+    assert (file.name, file.engine, file.path) == ("small", "llamacpp", f"{tmp_path}/small.gguf")
+
+
+@pytest.mark.parametrize("name", ["../engine", ".hidden", "engine/", "sub/engine", ""])
+def test_only_a_plain_name_is_looked_for_in_the_roots(tmp_path: Path, name: str) -> None:
+    engine(tmp_path).rename(tmp_path / ".hidden")
+    with pytest.raises(RequestError):
+        requested_load(tmp_path / "root", model=name)

@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     if args.engine is not None:
-        server_called(args.engine, "--engine")
+        args.engine = server_called(args.engine, "--engine").name
     for flag, value in (("--tp", args.tp), ("--context", args.context)):
         if value is not None and value < 1:
             raise UsageError(f"{flag}: expected at least 1, got {value}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,8 @@ from enginix.serve.servers.program import Reads
 from enginix.supervision import LoadRequest
 
 DEFAULT_MODEL_LEN = 8192
+# No path, and nothing that is hidden.
+PLAIN = re.compile(r"\w[\w.:+-]*")
 
 
 def entry_of(
@@ -24,11 +27,38 @@ def entry_of(
     """A known entry, changed as requested, or a new one whose ports are all 0."""
     if request.engine is not None and request.engine not in SERVERS:
         raise _mistake("engine", f"expected one of {', '.join(SERVERS)}, got {request.engine!r}")
+    if request.model_path is None:
+        request = _found_in(roots, request, entries)
     if request.model_path is not None:
         entry = _by_path(request, allowed_path(request.model_path, roots), entries)
     else:
         entry = _by_name(request, entries)
     return _with_limits(entry, request)
+
+
+def _found_in(
+    roots: Sequence[Path], request: LoadRequest, entries: Mapping[str, ModelEntry]
+) -> LoadRequest:
+    """A name that is neither here nor in the catalogue may be an engine or a file in the roots."""
+    word = request.model
+    if word is None or not PLAIN.fullmatch(word) or _is_known(word, entries):
+        return request
+    for root in roots:
+        if (root / word / Reads.ENGINE.value).is_file():
+            return replace(request, model_path=str(root / word))
+        if word.endswith(".gguf") and (root / word).is_file():
+            return replace(request, model=None, model_path=str(root / word))
+    return request
+
+
+def _is_known(word: str, entries: Mapping[str, ModelEntry]) -> bool:
+    if any(word in (entry.name, *entry.aliases) for entry in entries.values()):
+        return True
+    try:
+        find_model(word)
+    except ModelUnknown:
+        return False
+    return True
 
 
 def _by_path(request: LoadRequest, path: Path, entries: Mapping[str, ModelEntry]) -> ModelEntry:
