@@ -14,7 +14,7 @@ from enginix.cli.checkpoint_fetch import fetch_listing
 from enginix.cli.model_source import ModelSource, find_source, limits_for, offer_of
 from enginix.cli.serve_engine import engine_for
 from enginix.cli.up import (
-    add_gateway_arguments,
+    add_serving_arguments,
     own_environment,
     prepare_runtime,
     run_profile,
@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--context", type=int, metavar="N", help="tokens of a prompt and its answer")
     add("--name", help="what clients call it (default: its own name)")
     add("--dry-run", action="store_true", help="say what would be done, and stop")
-    add_gateway_arguments(parser)
+    add_serving_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -70,11 +70,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--http-port", type=int, help="the first model's HTTP port")
     parser.add_argument("--grpc-port", type=int, help="its gRPC port, if Triton serves it")
     parser.add_argument("--metrics-port", type=int, help="its metrics port, if Triton serves it")
-    add_gateway_arguments(parser)
+    add_serving_arguments(parser)
     parser.add_argument("--dry-run", action="store_true", help="print the commands and stop")
 
 
-def add_gateway_arguments(parser: argparse.ArgumentParser) -> None:
+def add_serving_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of every command that runs a profile."""
     parser.add_argument("--port", type=int, help="the gateway's port (default: the profile's)")
     parser.add_argument("--host", help="the gateway's address (default: 127.0.0.1)")
