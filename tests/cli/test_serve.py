@@ -10,6 +10,7 @@ import pytest
 from fakes.hub import Hub, Repo
 
 from enginix.cli.main import main
+from tests.conftest import free_ports
 from tests.inventory.home import COMMIT, DEMO, add_checkpoint, add_engine, add_runtime
 
 FILES = {path.name: path.read_bytes() for path in DEMO.iterdir()}
@@ -57,7 +58,7 @@ def test_a_model_that_nothing_here_can_serve_is_refused_before_its_weights_are_f
 ) -> None:
     files = changed(architectures=["NemotronHForCausalLM"])
     with Hub({"org/other": Repo(files)}) as hub:
-        assert served(hub, monkeypatch, "org/other", "--port=19499") == 2
+        assert served(hub, monkeypatch, "org/other", f"--port={free_ports(1)[0]}") == 2
         assert hub.ranges_of("model.safetensors") == []
     output = capsys.readouterr()
     assert "not NemotronHForCausalLM" in output.out
@@ -71,6 +72,23 @@ def test_a_repository_without_safetensors_is_refused(
     with Hub({"org/GGUF": Repo({"config.json": b"{}", "tiny.gguf": b"GGUF"})}) as hub:
         assert served(hub, monkeypatch, "org/GGUF", "--dry-run") == 1
     assert "has no .safetensors files" in capsys.readouterr().err
+
+
+def test_a_build_that_fails_leaves_the_whole_checkpoint_and_no_engine(
+    home: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "runtime" / "bin").mkdir(parents=True)
+    (tmp_path / "runtime" / "bin" / "python").touch()
+    monkeypatch.setenv("ENGINIX_RUNTIME_TRITON_CPU", str(tmp_path / "runtime"))
+    with Hub({"org/broken": Repo({**FILES, "tokenizer.json": b"{"})}) as hub:
+        assert served(hub, monkeypatch, "org/broken", f"--port={free_ports(1)[0]}") == 1
+    assert "tokenizer.json" in capsys.readouterr().err
+    assert [path.name for path in (home / "checkpoints").iterdir()] == ["org--broken@0123456789ab"]
+    assert list(home.glob("engines/*")) == []
+    assert not (home / "run").exists()
 
 
 @pytest.mark.parametrize("word", ["org/demo", f"org/demo@{COMMIT}", "org/demo@0123456789ab"])

@@ -13,7 +13,7 @@ GB = 10**9
 LAPTOP = Machine(memory=16 * GB, disk=100 * GB)
 WORKSTATION = Machine((24 * GB,), 64 * GB, 500 * GB, {"vllm": "vllm"})
 SERVER = replace(WORKSTATION, gpus=(80 * GB,) * 8, installed={"vllm": "vllm", "trtllm": "trtllm"})
-NVFP4 = Offer(Reads.CHECKPOINT, algo="NVFP4", weights=1 * GB, fetches=1 * GB)
+NVFP4 = Offer(Reads.CHECKPOINT, algo="NVFP4", weights=1 * GB, fetches=1 * GB, builds=1 * GB)
 BF16 = replace(NVFP4, algo=None)
 VISION = replace(NVFP4, refusals={"gguf": ["enginix repacks Qwen3ForCausalLM, not VisionModel"]})
 
@@ -75,7 +75,13 @@ def test_a_model_gets_a_server(offer: Offer, machine: Machine, server: str) -> N
             "no: it needs about 24.0 GB of memory, and 16.0 GB are available",
         ),
         (
-            replace(NVFP4, fetches=60 * GB, weights=60 * GB),
+            replace(NVFP4, cache=20 * GB),
+            LAPTOP,
+            "triton",
+            "no: it needs about 21.2 GB of memory, and 16.0 GB are available; a smaller --context",
+        ),
+        (
+            replace(NVFP4, fetches=60 * GB, builds=60 * GB, weights=60 * GB),
             replace(LAPTOP, memory=128 * GB),
             "triton",
             "no: it needs 120.0 GB of disk, and 100.0 GB are free",

@@ -100,6 +100,7 @@ def offer_of(source: ModelSource, ranks: int, context: int | None) -> Offer:
         weights=found.estimate.weights,
         cache=_cache(source, found.sizes, context),
         context=found.sizes.context if found.sizes else 0,
+        builds=_builds(source, found.estimate.weights),
         preferred=source.spec.kind if source.spec else "",
     )
 
@@ -195,6 +196,7 @@ def _of_listing(source: ModelSource, listing: Listing, ranks: int, context: int 
         cache=_cache(source, sizes, context),
         context=sizes.context if sizes else 0,
         fetches=listing.size_bytes,
+        builds=_builds(source, sum(files)),
         preferred=source.spec.kind if source.spec else "",
     )
 
@@ -213,6 +215,16 @@ def _configuration(listing: Listing) -> tuple[Checkpoint, Sizes | None]:
         is_known = checkpoint.architecture in FAMILIES
         sizes = read_sizes(directory / CONFIG_FILE, checkpoint.config) if is_known else None
     return checkpoint, sizes
+
+
+def _builds(source: ModelSource, weights: int) -> int:
+    """0 where an engine of that name is here: it is served, or makes way for its successor."""
+    return 0 if kept_engine(source.name).exists() else weights
+
+
+def kept_engine(name: str) -> Path:
+    """Where the engine is kept that is built of a checkpoint."""
+    return cache_home() / "engines" / name
 
 
 def _cache(source: ModelSource, sizes: Sizes | None, context: int | None) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from enginix.cli import environment
 from enginix.cli.checkpoint_fetch import fetch_listing
-from enginix.cli.model_source import ModelSource, find_source, limits_for, offer_of
+from enginix.cli.model_source import ModelSource, find_source, kept_engine, limits_for, offer_of
 from enginix.cli.serve_engine import engine_for
 from enginix.cli.up import (
     add_serving_arguments,
@@ -86,10 +86,10 @@ def run(args: argparse.Namespace) -> int:
     plans = _plans(args, here)
     if args.dry_run:
         for plan in plans:
-            _show(plan, here)
+            _show(plan)
     else:
         plans = [_made(plan, args, here) for plan in plans]
-    entries = [_entry(plan, here, len(plans)) for plan in plans]
+    entries = [_entry(plan, len(plans)) for plan in plans]
     # No sample question: not every model is a chat model.
     profile = Profile("serve", "what `enginix serve` serves", entries, hello="")
     return run_profile(profile, here, args)
@@ -120,7 +120,7 @@ def _plans(args: argparse.Namespace, here: Environment) -> list[Plan]:
         plans.append(plan)
         if not plan.verdict.ranks:
             machine = replace(machine, memory=machine.memory - plan.offer.host_memory)
-        disk = plan.offer.fetches + (plan.offer.weights if plan.is_built else 0)
+        disk = plan.offer.fetches + (plan.offer.builds if plan.is_built else 0)
         machine = replace(machine, disk=machine.disk - disk)
     return plans
 
@@ -246,19 +246,15 @@ def _made(plan: Plan, args: argparse.Namespace, here: Environment) -> Plan:
             )
         plan = Plan(source, offer, verdict, plan.context)
     if plan.is_built:
-        engine = _engine_directory(source, here)
+        engine = kept_engine(source.name)
         was_built = engine_for(source, engine, plan.context)
         tell("engine", f"{engine}{'' if was_built else ', as it was built before'}")
     return plan
 
 
-def _engine_directory(source: ModelSource, here: Environment) -> Path:
-    return here.home / "engines" / source.name
-
-
-def _entry(plan: Plan, here: Environment, models: int) -> ModelEntry:
+def _entry(plan: Plan, models: int) -> ModelEntry:
     source, server = plan.source, plan.verdict.server
-    path = _engine_directory(source, here) if plan.is_built else source.path
+    path = kept_engine(source.name) if plan.is_built else source.path
     if server.reads is Reads.GGUF and path.suffix != ".gguf":
         path /= Reads.GGUF.value
     entry = new_entry(source.name, server.name, str(path))
@@ -275,13 +271,13 @@ def _entry(plan: Plan, here: Environment, models: int) -> ModelEntry:
     return replace(entry, **changes)  # type: ignore[arg-type]
 
 
-def _show(plan: Plan, here: Environment) -> None:
+def _show(plan: Plan) -> None:
     """The commands that come before those of `up --dry-run`."""
     source = plan.source
     if source.listing is not None:
         print(f"enginix pull {source.listing.repo}@{source.listing.revision}")
     if plan.is_built:
-        out = _engine_directory(source, here)
+        out = kept_engine(source.name)
         batch, length = limits_for(source, plan.context)
         context = f" --max-batch-size {batch} --max-seq-len {length}" if plan.context else ""
         print(

@@ -55,6 +55,8 @@ class Offer:
     """The tokens that it was made for; 0 where that is not known."""
     fetches: int = 0
     """Bytes that are still to be downloaded."""
+    builds: int = 0
+    """Bytes of the engine for llama.cpp that is still to be built of it."""
     ranks: int = 1
     """GPUs that an engine was built for."""
     preferred: str = ""
@@ -137,7 +139,7 @@ def _as_gguf(server: ServerProgram, offer: Offer, machine: Machine, ranks: int |
     is_built = offer.reads is not Reads.CHECKPOINT
     if ranks not in (None, 1):
         return Verdict(server, f"it runs in one process, not on {ranks} GPUs", is_final=True)
-    obstacle = _too_little(offer, machine, 0 if is_built else offer.weights, on_cpu=True)
+    obstacle = _too_little(offer, machine, offer.builds, on_cpu=True)
     how = "on the CPU" if is_built else "repacked without loss for llama.cpp, on the CPU"
     return Verdict(server, obstacle, how=how)
 
@@ -174,7 +176,9 @@ def _too_little(offer: Offer, machine: Machine, written: int, *, on_cpu: bool) -
     if disk > machine.disk:
         return f"it needs {_gb(disk)} of disk, and {_gb(machine.disk)} are free"
     if on_cpu and memory > machine.memory:
-        return f"it needs about {_gb(memory)} of memory, and {_gb(machine.memory)} are available"
+        text = f"it needs about {_gb(memory)} of memory, and {_gb(machine.memory)} are available"
+        is_for_cache = memory - offer.cache <= machine.memory
+        return f"{text}; a smaller --context needs less" if is_for_cache else text
     return ""
 
 
