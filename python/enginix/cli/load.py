@@ -12,7 +12,7 @@ from enginix.serve.servers import SERVERS
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("model", metavar="MODEL", nargs="?", help="the name that clients use")
+    add("model", metavar="MODEL", nargs="?", help="the name that clients use, or a path")
     add(
         "--path",
         type=Path,
@@ -37,13 +37,23 @@ def run(args: argparse.Namespace) -> int:
 def load_request(args: argparse.Namespace) -> dict[str, object]:
     if args.model is None and args.path is None:
         raise UsageError("no model was named: pass its name, or its directory with --path")
+    name, path = args.model, args.path
+    if path is None and (given := _as_path(name)):
+        name, path = None, given
     request = {
-        "model": args.model,
+        "model": name,
         # The supervisor may have another working directory.
-        "model_path": str(args.path.absolute()) if args.path else None,
+        "model_path": str(path.absolute()) if path else None,
         "engine": args.engine,
         "dtype": args.dtype,
         "gpu_memory_utilization": args.gpu_memory_utilization,
         "max_model_len": args.max_model_len,
     }
     return {name: value for name, value in request.items() if value is not None}
+
+
+def _as_path(word: str) -> Path | None:
+    """A path that is here, written like one; a plain word is a name."""
+    path = Path(word).expanduser()
+    is_like_one = "/" in word or path.suffix == ".gguf"
+    return path if is_like_one and path.exists() else None
