@@ -19,6 +19,12 @@ logger = logging.getLogger(__name__)
 POLL = 0.1
 
 
+def local_url(host: str, port: int) -> str:
+    """Where this machine reaches what listens there; 0.0.0.0 and :: are no addresses to open."""
+    reached = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
+    return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
+
+
 def require_port_free(host: str, port: int, flag: str) -> None:
     """Raise PortTaken if `port` cannot be bound, naming the holder if /proc shows it."""
     with socket.socket() as probe:

@@ -119,9 +119,12 @@ def test_a_started_model_serves_until_it_is_stopped(machine: Machine) -> None:
 def test_two_models_run_side_by_side_and_each_can_be_stopped(machine: Machine) -> None:
     assert machine.start("first").endswith("status 0")
     assert machine.start("second", 1).endswith("status 0")
-    status = machine.run("status")
-    assert "first   vllm" in status
-    assert "second  vllm" in status
+    for place, model in enumerate(("first", "second")):
+        status = machine.run("status", f"--url=http://127.0.0.1:{machine.ports[place]}")
+        assert f"{model}  vllm" in status
+    refused = machine.run("unload", "first")
+    assert f"models-first at http://127.0.0.1:{machine.ports[0]}, models-second at" in refused
+    assert refused.endswith("status 2")
     assert "vllm-second | " in machine.run("logs", "second", "-n", "3")
     running = machine.run("ps").splitlines()
     assert [line.split()[:3] for line in running[1:3]] == [
@@ -194,7 +197,7 @@ def test_a_running_profile_keeps_its_files_from_a_second_one(machine: Machine) -
     lock = hold(directory.with_name(f"{directory.name}.lock"))
     assert lock is None
     refused = pytest.raises(ProcessError, match="another `enginix up` works in")
-    with refused, written_files(directory, []):
+    with refused, written_files(directory, [], "http://127.0.0.1:1"):
         pass
     assert sorted(directory.iterdir()) == before
     machine.run("stop")

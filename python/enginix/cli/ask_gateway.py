@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
 import httpx
 
-from enginix.catalog.load import Ports
 from enginix.cli import environment
 from enginix.errors import BackendError, BackendUnavailable
 
 TIMEOUT_SECONDS = 5.0
 # Loading a large model can take this long.
 LOAD_SECONDS = 3600.0
-
-
-def add_url(parser: argparse.ArgumentParser) -> None:
-    default = f"http://127.0.0.1:{Ports().gateway}"
-    parser.add_argument("--url", default=default, help="the gateway's address (%(default)s)")
 
 
 def authorization() -> dict[str, str]:

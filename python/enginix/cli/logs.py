@@ -9,6 +9,7 @@ from pathlib import Path
 
 from enginix.cli import environment
 from enginix.cli.background import running
+from enginix.cli.running_gateway import add_url, find_run
 from enginix.errors import UsageError
 
 POLL_SECONDS = 0.25
@@ -18,22 +19,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "profile",
         nargs="?",
-        help="or a model (default: what `enginix start` started, else list the logs)",
+        help="or a model (default: what runs; if nothing does, list the logs)",
     )
     parser.add_argument("server", nargs="?", help="a model, or gateway (default: all)")
     parser.add_argument("-n", "--lines", type=int, default=20, help="lines per log (%(default)s)")
     parser.add_argument("-f", "--follow", action="store_true", help="follow until Ctrl-C")
+    add_url(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     home = environment.cache_home() / "logs"
-    started = running(environment.cache_home())
-    if args.profile is None and not started:
+    profile = args.profile or _running_profile(args.url)
+    if profile is None:
         for path in sorted(home.glob("*/*.log")):
             print(path)
         return 0
-    chosen = [each.name for each in started if args.profile in (None, each.model)]
-    logs = [log for name in chosen or [args.profile] for log in find_logs(home, name, args.server)]
+    started = running(environment.cache_home())
+    chosen = [each.name for each in started if profile == each.model] or [profile]
+    logs = [log for name in chosen for log in find_logs(home, name, args.server)]
     followed = [Followed(path) for path in logs]
     width = max(len(path.stem) for path in logs)
     show(followed, width, args.lines)
@@ -41,6 +44,11 @@ def run(args: argparse.Namespace) -> int:
         time.sleep(POLL_SECONDS)
         show(followed, width)
     return 0
+
+
+def _running_profile(url: str | None) -> str | None:
+    run = find_run(url)
+    return run.profile if run else None
 
 
 def find_logs(home: Path, profile: str, server: str | None) -> list[Path]:

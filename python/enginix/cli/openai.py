@@ -6,6 +6,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from enginix.cli import environment
 from enginix.cli.find_engine import find_engine
 from enginix.cli.openai_models import Connect, OpenModels, opener_of, read_models, triton_model
 from enginix.cli.openai_workers import run_workers
+from enginix.cli.running_gateway import listed
 from enginix.errors import UsageError
 from enginix.gateway.app import create_app
 from enginix.gateway.http.origin import LOOPBACK_NAMES, host_name
@@ -135,7 +137,8 @@ def run(args: argparse.Namespace) -> int:
     warn_when_open(args.host, settings)
     if args.workers > 1:
         where = address(args.host, args.port)
-        run_workers(sys.argv[1:], where, args.workers, settings.load.drain)
+        with listed(args.host, args.port) if not args.supervisor else nullcontext():
+            run_workers(sys.argv[1:], where, args.workers, settings.load.drain)
         return 0
     serve_worker(args, open_models, settings, None)
     return 0
@@ -180,9 +183,10 @@ def serve_worker(
         stalled_reader=settings.load.stalled_reader,
     )
     host, port = listener.getsockname()[:2]
-    if not args.worker:
-        print(address(host, port), flush=True)
-    serve(app, listener, settings.load.drain)
+    with listed(host, port) if not (args.worker or args.supervisor) else nullcontext():
+        if not args.worker:
+            print(address(host, port), flush=True)
+        serve(app, listener, settings.load.drain)
 
 
 def address(host: str, port: int) -> str:

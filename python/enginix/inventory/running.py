@@ -20,12 +20,20 @@ CONTROL_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Supervisor:
-    """One `enginix up` that runs."""
+    """One `enginix up`, or `enginix openai`, that runs."""
 
     profile: str
     port: int
     """The gateway's."""
     directory: Path
+
+    @property
+    def url(self) -> str:
+        """The gateway's address on this machine."""
+        try:
+            return str(json.loads((self.directory / "run.json").read_bytes())["url"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return f"http://127.0.0.1:{self.port}"
 
     def engines(self) -> set[str]:
         """Engine directories that Triton serves, also when its processes are not visible here."""

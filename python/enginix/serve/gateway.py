@@ -11,9 +11,10 @@ from typing import Any
 
 from enginix.errors import BackendUnavailable
 from enginix.manifest import Chat
+from enginix.ports import local_url
 from enginix.readiness import answers_ok
 from enginix.serve.environment import Environment
-from enginix.serve.model_entry import LOOPBACK, ModelEntry
+from enginix.serve.model_entry import ModelEntry
 from enginix.serve.profile import GatewayEntry, Profile
 from enginix.serve.restart import RestartingServer
 from enginix.serve.run_directory import log_directory
@@ -31,8 +32,7 @@ POLICY = Policy(look_every=0.5, probe_every=1.0, probe_again=0.5, hung=sys.maxsi
 
 def gateway_url(gateway: GatewayEntry) -> str:
     """Where this machine reaches it."""
-    host = {"0.0.0.0": LOOPBACK, "::": "[::1]"}.get(gateway.host, gateway.host)
-    return f"http://{host}:{gateway.port}"
+    return local_url(gateway.host, gateway.port)
 
 
 def gateway_command(

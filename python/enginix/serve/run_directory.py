@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -27,8 +28,11 @@ def log_directory(profile: Profile, home: Path) -> Path:
 
 
 @contextmanager
-def written_files(directory: Path, commands: Sequence[Command]) -> Iterator[None]:
-    """Write the files that the commands read; `directory` is removed when the block ends."""
+def written_files(directory: Path, commands: Sequence[Command], url: str) -> Iterator[None]:
+    """Write the files that the commands read; `directory` is removed when the block ends.
+
+    `url` is where the gateway is reached, for other commands.
+    """
     directory.parent.mkdir(parents=True, exist_ok=True)
     lock = directory.with_name(f"{directory.name}.lock")
     descriptor = hold_soon(lock, os.O_CREAT)
@@ -40,6 +44,7 @@ def written_files(directory: Path, commands: Sequence[Command]) -> Iterator[None
         # A supervisor that was killed leaves its directory behind.
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir()
+        (directory / "run.json").write_text(json.dumps({"url": url}), encoding="utf-8")
         for command in commands:
             write_files(command)
         yield

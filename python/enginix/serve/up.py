@@ -46,7 +46,8 @@ async def running_profile(
     control = control_path(profile, environment.home)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(traffic.close)
-        stack.enter_context(written_files(run_directory(profile, environment.home), commands))
+        directory = run_directory(profile, environment.home)
+        stack.enter_context(written_files(directory, commands, gateway_url(profile.gateway)))
         stack.push_async_callback(scheduler.close)
         await stack.enter_async_context(control_socket(control, scheduler, requested.find_or_add))
         await stack.enter_async_context(supervised(started, report, may_fail(profile)))
