@@ -90,6 +90,38 @@ def test_commands_name_the_gateway_on_standard_error(
     assert "http://127.0.0.1:9" in said.err.splitlines()[1]
 
 
+def test_the_logs_of_the_run_are_shown_and_not_those_of_another_one_of_its_profile(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    urls, logs = ["http://127.0.0.1:1", "http://127.0.0.1:2"], []
+    with ExitStack() as stack:
+        for number, url in enumerate(urls, start=1):
+            logs.append(home / "logs" / "demo" / f"2026010{number}-000000-{number}")
+            logs[-1].mkdir(parents=True)
+            (logs[-1] / "gateway.log").write_text(f"of {number}\n")
+            files = written_files(home / "run" / f"demo-{number}", [], url, logs[-1])
+            stack.enter_context(files)
+        assert main(["logs", "demo"]) == 2
+        assert "several gateways run: demo at http://127.0.0.1:1, demo" in capsys.readouterr().err
+        assert main(["logs", "demo", "--url", urls[0]]) == 0
+        assert main(["logs", "--url", urls[1]]) == 0
+        said = capsys.readouterr()
+        assert said.out == "gateway | of 1\ngateway | of 2\n"
+        assert said.err == f"gateway: {urls[0]}\ngateway: {urls[1]}\n"
+    assert main(["logs", "demo"]) == 0
+    assert capsys.readouterr().out == "gateway | of 2\n"
+    assert main(["logs"]) == 0
+    assert capsys.readouterr().out == "".join(f"{each}/gateway.log\n" for each in logs)
+
+
+def test_a_gateway_without_a_profile_has_no_log_file(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running(home, "http://127.0.0.1:1"):
+        assert main(["logs"]) == 2
+    assert "logs to where `enginix openai` was started" in capsys.readouterr().err
+
+
 def test_a_gateway_that_cannot_be_listed_is_served_anyway(home: Path) -> None:
     (home / "run").write_text("")
     with listed("127.0.0.1", 9):

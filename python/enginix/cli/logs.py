@@ -11,6 +11,7 @@ from enginix.cli import environment
 from enginix.cli.background import running
 from enginix.cli.running_gateway import add_url, find_run
 from enginix.errors import UsageError
+from enginix.inventory.running import supervisors
 
 POLL_SECONDS = 0.25
 
@@ -28,15 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    home = environment.cache_home() / "logs"
-    profile = args.profile or _running_profile(args.url)
-    if profile is None:
-        for path in sorted(home.glob("*/*.log")):
+    home = environment.cache_home()
+    directory = _directory(home, args)
+    if directory is None:
+        for path in sorted((home / "logs").glob("*/*/*.log")):
             print(path)
         return 0
-    started = running(environment.cache_home())
-    chosen = [each.name for each in started if profile == each.model] or [profile]
-    logs = [log for name in chosen for log in find_logs(home, name, args.server)]
+    logs = find_logs(directory, args.server)
     followed = [Followed(path) for path in logs]
     width = max(len(path.stem) for path in logs)
     show(followed, width, args.lines)
@@ -46,23 +45,38 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _running_profile(url: str | None) -> str | None:
-    run = find_run(url)
-    return run.profile if run else None
+def _directory(home: Path, args: argparse.Namespace) -> Path | None:
+    """Of the run that is meant: one that runs, or the last one of that profile."""
+    for started in running(home):
+        if args.profile == started.model:
+            return Path(started.log).parent
+    is_running = any(run.profile == args.profile for run in supervisors(home))
+    if args.profile and not is_running:
+        return last_run(home / "logs", args.profile)
+    run = find_run(args.url, args.profile)
+    if run and not run.logs:
+        raise UsageError(f"the gateway at {run.url} logs to where `enginix openai` was started")
+    return run.logs if run else None
 
 
-def find_logs(home: Path, profile: str, server: str | None) -> list[Path]:
-    """The logs of a profile's servers; UsageError names those that exist."""
-    directory = home / profile
+def last_run(home: Path, profile: str) -> Path:
+    """The directory of its logs; UsageError names the profiles that have some."""
     # `profile` must be a name, not a path.
-    logs = sorted(directory.glob("*.log")) if directory.parent == home else []
-    if not logs:
-        known = ", ".join(sorted(path.name for path in home.glob("*") if path.is_dir())) or "none"
+    runs = sorted((home / profile).glob("*/")) if (home / profile).parent == home else []
+    if not runs:
+        known = ", ".join(sorted(path.name for path in home.glob("*/"))) or "none"
         raise UsageError(f"there are no logs of a profile {profile!r}; profiles with logs: {known}")
+    return runs[-1]
+
+
+def find_logs(directory: Path, server: str | None) -> list[Path]:
+    """The logs of a run's servers, or of one of them; UsageError names those that exist."""
+    logs = sorted(directory.glob("*.log"))
     chosen = [path for path in logs if server is None or is_of(path, server)]
     if not chosen:
-        known = ", ".join(path.stem for path in logs)
-        raise UsageError(f"{profile} has no log of {server!r}; it has {known}")
+        known = ", ".join(path.stem for path in logs) or "none yet"
+        what = f"log of {server!r}" if server else "log"
+        raise UsageError(f"{directory.parent.name} has no {what}; it has {known}")
     return chosen
 
 

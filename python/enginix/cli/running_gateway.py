@@ -43,9 +43,11 @@ def find_gateway(url: str | None, *, tell: bool = True) -> str:
     return found
 
 
-def find_run(url: str | None) -> Supervisor | None:
+def find_run(url: str | None, profile: str | None = None) -> Supervisor | None:
     """The run behind such a gateway; None if nothing runs and no address is given."""
-    running = supervisors(environment.cache_home())
+    running = [
+        run for run in supervisors(environment.cache_home()) if profile in (None, run.profile)
+    ]
     named = url or environment.gateway_url()
     if named:
         address = _plain(named).replace("//localhost:", "//127.0.0.1:")

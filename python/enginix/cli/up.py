@@ -23,6 +23,7 @@ from enginix.cli.signals import run_until_signalled
 from enginix.cli.smoke_test import try_hello
 from enginix.cli.views.stages import StageLines
 from enginix.errors import EnginixError, StartFailed, UsageError
+from enginix.inventory.leftovers import remove_old_logs
 from enginix.manifest import check_files, read_manifest
 from enginix.runtimes.make import make_runtime
 from enginix.runtimes.runtime import TRITON_CPU
@@ -36,7 +37,7 @@ from enginix.serve.overrides import overridden
 from enginix.serve.ports import require_ports_free, with_free_ports
 from enginix.serve.profile import Profile, load_profile, profile_names
 from enginix.serve.restart import RestartingServer
-from enginix.serve.run_directory import log_directory, run_directory
+from enginix.serve.run_directory import new_log_directory, run_directory
 from enginix.serve.servers import SERVERS
 from enginix.serve.servers.program import Reads
 from enginix.serve.up import may_fail, running_profile
@@ -94,12 +95,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="clients may load models by path from DIR (and from enginix' own directories)",
     )
     parser.add_argument("--dry-run", action="store_true", help="print the commands and stop")
+    parser.add_argument("--logs", type=Path, help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> int:
     profile = overridden(_with_flags(_chosen(args), args), args.set)
     profile = replace(profile, models=[with_free_ports(entry) for entry in profile.models])
     here = _environment()
+    here = replace(here, logs=args.logs or new_log_directory(profile, here.home))
     if args.dry_run:
         _show(profile, here)
         return 0
@@ -111,6 +114,7 @@ def run(args: argparse.Namespace) -> int:
         SERVERS[entry.engine].find(here, entry)
     for entry in profile.models:
         _prepare(entry, here)
+    remove_old_logs(here.home, profile.name)
     if run_until_signalled(_serve(profile, here)):
         console.print("\nstopped; nothing is left running")
     return 0
@@ -120,6 +124,7 @@ def _environment() -> Environment:
     home = environment.cache_home()
     return Environment(
         home=home,
+        logs=home / "logs",
         enginix=own_command(),
         runtime=environment.runtime_override,
         find_engine=find_engine,
@@ -230,7 +235,7 @@ async def _serve(profile: Profile, here: Environment) -> None:
         for name in scheduler.loaded if profile.hello else ():
             if why := await try_hello(console, url, name, profile.hello):
                 _tell(name, f"has not answered the sample question yet: {why}")
-        _tell_where(profile, url, log_directory(profile, here.home))
+        _tell_where(profile, url, here.logs)
         await scheduler.expire()
 
 

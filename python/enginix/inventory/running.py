@@ -30,10 +30,19 @@ class Supervisor:
     @property
     def url(self) -> str:
         """The gateway's address on this machine."""
+        return self._told("url") or f"http://127.0.0.1:{self.port}"
+
+    @property
+    def logs(self) -> Path | None:
+        """The directory of its servers' logs; None for a gateway that was started by itself."""
+        return Path(logs) if (logs := self._told("logs")) else None
+
+    def _told(self, key: str) -> str | None:
         try:
-            return str(json.loads((self.directory / "run.json").read_bytes())["url"])
+            value = json.loads((self.directory / "run.json").read_bytes())[key]
         except (OSError, ValueError, KeyError, TypeError):
-            return f"http://127.0.0.1:{self.port}"
+            return None
+        return value if isinstance(value, str) else None
 
     def engines(self) -> set[str]:
         """Engine directories that Triton serves, also when its processes are not visible here."""

@@ -17,7 +17,6 @@ from enginix.serve.environment import Environment
 from enginix.serve.model_entry import ModelEntry
 from enginix.serve.profile import GatewayEntry, Profile
 from enginix.serve.restart import RestartingServer
-from enginix.serve.run_directory import log_directory
 from enginix.serve.server_process import ServerSpec, with_mark
 from enginix.serve.servers import SERVERS
 from enginix.serve.servers.program import Command
@@ -102,7 +101,7 @@ def gateway_server(
     spec = ServerSpec(
         NAME,
         command.argv,
-        log_directory(profile, environment.home) / "gateway.log",
+        environment.logs / "gateway.log",
         is_ready,
         env=with_mark({**environment.gateway_variables, **command.env}),
         host=profile.gateway.host,

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from enginix.errors import ProcessError
@@ -23,15 +24,19 @@ def control_path(profile: Profile, home: Path) -> Path:
     return run_directory(profile, home) / "control"
 
 
-def log_directory(profile: Profile, home: Path) -> Path:
-    return home / "logs" / profile.name
+def new_log_directory(profile: Profile, home: Path) -> Path:
+    """For the logs of a run that starts now; the names of a profile's runs sort by time."""
+    begin = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    return home / "logs" / profile.name / f"{begin}-{profile.gateway.port}"
 
 
 @contextmanager
-def written_files(directory: Path, commands: Sequence[Command], url: str) -> Iterator[None]:
+def written_files(
+    directory: Path, commands: Sequence[Command], url: str, logs: Path | None = None
+) -> Iterator[None]:
     """Write the files that the commands read; `directory` is removed when the block ends.
 
-    `url` is where the gateway is reached, for other commands.
+    `url`, where the gateway is reached, and `logs` are for the commands that look for this run.
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
     lock = directory.with_name(f"{directory.name}.lock")
@@ -44,7 +49,8 @@ def written_files(directory: Path, commands: Sequence[Command], url: str) -> Ite
         # A supervisor that was killed leaves its directory behind.
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir()
-        (directory / "run.json").write_text(json.dumps({"url": url}), encoding="utf-8")
+        run = {"url": url, "logs": str(logs) if logs else None}
+        (directory / "run.json").write_text(json.dumps(run), encoding="utf-8")
         for command in commands:
             write_files(command)
         yield

@@ -47,7 +47,8 @@ async def running_profile(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(traffic.close)
         directory = run_directory(profile, environment.home)
-        stack.enter_context(written_files(directory, commands, gateway_url(profile.gateway)))
+        url = gateway_url(profile.gateway)
+        stack.enter_context(written_files(directory, commands, url, environment.logs))
         stack.push_async_callback(scheduler.close)
         await stack.enter_async_context(control_socket(control, scheduler, requested.find_or_add))
         await stack.enter_async_context(supervised(started, report, may_fail(profile)))
