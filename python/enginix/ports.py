@@ -25,9 +25,22 @@ def local_url(host: str, port: int) -> str:
     return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
 
 
+def network_url(host: str, port: int) -> str | None:
+    """What other machines open where a server listens on all addresses; None if that is unknown."""
+    far = {"": "192.0.2.1", "0.0.0.0": "192.0.2.1", "::": "2001:db8::1"}.get(host)
+    if far is None:
+        return None
+    family = socket.AF_INET6 if ":" in far else socket.AF_INET
+    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+        # This sends nothing: it only asks for the address that the default route starts from.
+        probe.connect((far, 9))
+        return local_url(probe.getsockname()[0], port)
+    return None
+
+
 def require_port_free(host: str, port: int, flag: str) -> None:
     """Raise PortTaken if `port` cannot be bound, naming the holder if /proc shows it."""
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from enginix.cli.openai import allowed_hosts, is_loopback, origin, read_keys
+from enginix.cli.api_keys import read_keys
+from enginix.cli.gateway_options import allowed_hosts, is_loopback, origin
 from enginix.errors import UsageError
 
 

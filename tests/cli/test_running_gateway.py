@@ -16,6 +16,7 @@ from enginix.cli.main import main
 from enginix.cli.running_gateway import DEFAULT, find_gateway, find_run, listed
 from enginix.errors import UsageError
 from enginix.inventory.running import supervisors
+from enginix.serve.profile import GatewayEntry
 from enginix.serve.run_directory import written_files
 from tests.conftest import free_ports
 
@@ -27,12 +28,18 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def at(url: str) -> GatewayEntry:
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    return GatewayEntry(int(port), host.strip("[]"))
+
+
 @contextmanager
 def running(home: Path, *urls: str) -> Iterator[None]:
     with ExitStack() as stack:
         for url in urls:
-            port = url.rpartition(":")[2]
-            stack.enter_context(written_files(home / "run" / f"demo-{port}", [], url))
+            entry = at(url)
+            files = written_files(home / "run" / f"demo-{entry.port}", [], entry)
+            stack.enter_context(files)
         yield
 
 
@@ -99,7 +106,7 @@ def test_the_logs_of_the_run_are_shown_and_not_those_of_another_one_of_its_profi
             logs.append(home / "logs" / "demo" / f"2026010{number}-000000-{number}")
             logs[-1].mkdir(parents=True)
             (logs[-1] / "gateway.log").write_text(f"of {number}\n")
-            files = written_files(home / "run" / f"demo-{number}", [], url, logs[-1])
+            files = written_files(home / "run" / f"demo-{number}", [], at(url), logs[-1])
             stack.enter_context(files)
         assert main(["logs", "demo"]) == 2
         assert "several gateways run: demo at http://127.0.0.1:1, demo" in capsys.readouterr().err
@@ -124,7 +131,7 @@ def test_a_gateway_without_a_profile_has_no_log_file(
 
 def test_a_gateway_that_cannot_be_listed_is_served_anyway(home: Path) -> None:
     (home / "run").write_text("")
-    with listed("127.0.0.1", 9):
+    with listed(GatewayEntry()):
         assert supervisors(home) == []
 
 

@@ -20,6 +20,7 @@ from enginix.errors import ProcessError
 from enginix.owned import hold
 from enginix.ports import port_holder
 from enginix.process import birth_of, descendants
+from enginix.serve.profile import GatewayEntry
 from enginix.serve.run_directory import written_files
 from tests.conftest import free_ports
 
@@ -197,7 +198,7 @@ def test_a_running_profile_keeps_its_files_from_a_second_one(machine: Machine) -
     lock = hold(directory.with_name(f"{directory.name}.lock"))
     assert lock is None
     refused = pytest.raises(ProcessError, match="another `enginix up` works in")
-    with refused, written_files(directory, [], "http://127.0.0.1:1"):
+    with refused, written_files(directory, [], GatewayEntry()):
         pass
     assert sorted(directory.iterdir()) == before
     machine.run("stop")

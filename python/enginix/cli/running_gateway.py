@@ -62,12 +62,12 @@ def find_run(url: str | None, profile: str | None = None) -> Supervisor | None:
 
 
 @contextmanager
-def listed(host: str, port: int) -> Iterator[None]:
+def listed(entry: GatewayEntry) -> Iterator[None]:
     """Let other commands find a gateway that was started without a profile."""
-    directory = environment.cache_home() / "run" / f"{BY_HAND}-{port}"
+    directory = environment.cache_home() / "run" / f"{BY_HAND}-{entry.port}"
     with ExitStack() as stack:
         try:
-            stack.enter_context(written_files(directory, [], url=local_url(host, port)))
+            stack.enter_context(written_files(directory, [], entry))
         except (OSError, ProcessError) as error:
             logger.info("other commands find this gateway only by --url: %s", error)
         yield

@@ -18,6 +18,13 @@ from enginix.checkpoint.locate import find_checkpoint
 from enginix.cli import environment
 from enginix.cli.engine import build_model
 from enginix.cli.find_engine import find_engine, given_engine
+from enginix.cli.gateway_options import (
+    accepted_keys,
+    add_gateway_arguments,
+    gateway_entry,
+    open_to_others,
+    settings_of,
+)
 from enginix.cli.reexec import own_command
 from enginix.cli.signals import run_until_signalled
 from enginix.cli.smoke_test import try_hello
@@ -25,6 +32,7 @@ from enginix.cli.views.stages import StageLines
 from enginix.errors import EnginixError, StartFailed, UsageError
 from enginix.inventory.leftovers import remove_old_logs
 from enginix.manifest import check_files, read_manifest
+from enginix.ports import network_url
 from enginix.runtimes.make import make_runtime
 from enginix.runtimes.runtime import TRITON_CPU
 from enginix.serve.environment import Environment
@@ -37,7 +45,7 @@ from enginix.serve.overrides import overridden
 from enginix.serve.ports import require_ports_free, with_free_ports
 from enginix.serve.profile import Profile, load_profile, profile_names
 from enginix.serve.restart import RestartingServer
-from enginix.serve.run_directory import new_log_directory, run_directory
+from enginix.serve.run_directory import control_path, new_log_directory, run_directory
 from enginix.serve.servers import SERVERS
 from enginix.serve.servers.program import Reads
 from enginix.serve.up import may_fail, running_profile
@@ -45,8 +53,6 @@ from enginix.serve.up import may_fail, running_profile
 logger = logging.getLogger(__name__)
 
 console = Console(highlight=False, soft_wrap=True)
-
-GATEWAY_FLAGS = ("host", "port", "workers", "allowed_hosts", "cors_origins", "allow_image_urls")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,19 +68,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--engine", help="the server for a model of the catalogue (default: by its kind)"
-    )
-    parser.add_argument("--port", type=int, help="the gateway's port (default: the profile's)")
-    parser.add_argument("--host", help="the gateway's address (default: 127.0.0.1)")
-    parser.add_argument("--workers", type=int, help="the gateway's processes (default: 1)")
-    for option, what in (("--allowed-host", "NAME"), ("--cors-origin", "ORIGIN")):
-        dest = f"{option.strip('-').replace('-', '_')}s"
-        text = f"the gateway's {option}; may be given again"
-        parser.add_argument(option, dest=dest, action="append", metavar=what, help=text)
-    parser.add_argument(
-        "--allow-image-urls",
-        action="store_true",
-        default=None,
-        help="the gateway's --allow-image-urls",
     )
     parser.add_argument("--http-port", type=int, help="the first model's HTTP port")
     parser.add_argument("--grpc-port", type=int, help="its gRPC port, if Triton serves it")
@@ -96,12 +89,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="print the commands and stop")
     parser.add_argument("--logs", type=Path, help=argparse.SUPPRESS)
+    add_gateway_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     profile = overridden(_with_flags(_chosen(args), args), args.set)
     profile = replace(profile, models=[with_free_ports(entry) for entry in profile.models])
     here = _environment()
+    settings = settings_of(profile.gateway, control_path(profile, here.home))
     here = replace(here, logs=args.logs or new_log_directory(profile, here.home))
     if args.dry_run:
         _show(profile, here)
@@ -115,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
     for entry in profile.models:
         _prepare(entry, here)
     remove_old_logs(here.home, profile.name)
-    if run_until_signalled(_serve(profile, here)):
+    if run_until_signalled(_serve(profile, here, open_to_others(profile.gateway, settings))):
         console.print("\nstopped; nothing is left running")
     return 0
 
@@ -159,7 +154,7 @@ def _with_flags(profile: Profile, args: argparse.Namespace) -> Profile:
     return replace(
         profile,
         models=[replace(first, **ports), *rest],  # type: ignore[arg-type]
-        gateway=replace(profile.gateway, **given(*GATEWAY_FLAGS)),  # type: ignore[arg-type]
+        gateway=gateway_entry(args, profile.gateway),
         model_roots=[*profile.model_roots, *(str(root.absolute()) for root in args.model_root)],
     )
 
@@ -218,7 +213,7 @@ def _is_current(spec: ModelSpec, engine: Path) -> bool:
     return checkpoint is None or hash_files(checkpoint) == manifest.source.files
 
 
-async def _serve(profile: Profile, here: Environment) -> None:
+async def _serve(profile: Profile, here: Environment, warning: str | None) -> None:
     """Serve until cancelled; nothing is left running then."""
     start = time.monotonic()
     titles = {entry.name: f"{SERVERS[entry.engine].title} " for entry in profile.models}
@@ -236,6 +231,10 @@ async def _serve(profile: Profile, here: Environment) -> None:
             if why := await try_hello(console, url, name, profile.hello):
                 _tell(name, f"has not answered the sample question yet: {why}")
         _tell_where(profile, url, here.logs)
+        if warning:
+            console.print("\n[bold white on red] WARNING [/] ", end="")
+            console.print(f"{warning[0].upper()}{warning[1:]}.", style="bold", markup=False)
+        console.print("\nCtrl-C stops everything.")
         await scheduler.expire()
 
 
@@ -243,11 +242,12 @@ def _tell_where(profile: Profile, url: str, logs: Path) -> None:
     console.print()
     _tell("page", f"{url}/")
     names = ", ".join(repr(entry.name) for entry in profile.models)
-    _tell("openai", f"{url}/v1  (model {names}, any API key)")
+    _tell("openai", f"{url}/v1  (model {names}, {accepted_keys(profile.gateway)})")
+    if network := network_url(profile.gateway.host, profile.gateway.port):
+        _tell("network", f"{network}/ and {network}/v1 on other machines")
     for entry in profile.models:
         _tell(entry.engine, f"http://{LOOPBACK}:{entry.http_port}/{SERVERS[entry.engine].path}")
     _tell("logs", str(logs))
-    console.print("\nCtrl-C stops everything.")
 
 
 def _tell(subject: str, text: str) -> None:

@@ -37,6 +37,11 @@ class Supervisor:
         """The directory of its servers' logs; None for a gateway that was started by itself."""
         return Path(logs) if (logs := self._told("logs")) else None
 
+    @property
+    def api_keys(self) -> Path | None:
+        """A file of keys that the gateway accepts."""
+        return Path(keys) if (keys := self._told("api_keys")) else None
+
     def _told(self, key: str) -> str | None:
         try:
             value = json.loads((self.directory / "run.json").read_bytes())[key]

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from enginix.errors import ProcessError
 from enginix.owned import hold_soon
-from enginix.serve.profile import Profile
+from enginix.ports import local_url
+from enginix.serve.profile import GatewayEntry, Profile
 from enginix.serve.servers.program import Command
 
 
@@ -32,11 +33,12 @@ def new_log_directory(profile: Profile, home: Path) -> Path:
 
 @contextmanager
 def written_files(
-    directory: Path, commands: Sequence[Command], url: str, logs: Path | None = None
+    directory: Path, commands: Sequence[Command], gateway: GatewayEntry, logs: Path | None = None
 ) -> Iterator[None]:
     """Write the files that the commands read; `directory` is removed when the block ends.
 
-    `url`, where the gateway is reached, and `logs` are for the commands that look for this run.
+    Commands that look for this run are told where it is reached and has its logs, and which file
+    holds its API keys.
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
     lock = directory.with_name(f"{directory.name}.lock")
@@ -49,7 +51,11 @@ def written_files(
         # A supervisor that was killed leaves its directory behind.
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir()
-        run = {"url": url, "logs": str(logs) if logs else None}
+        run = {
+            "url": local_url(gateway.host, gateway.port),
+            "logs": str(logs) if logs else None,
+            "api_keys": str(Path(gateway.api_keys).absolute()) if gateway.api_keys else None,
+        }
         (directory / "run.json").write_text(json.dumps(run), encoding="utf-8")
         for command in commands:
             write_files(command)

@@ -47,8 +47,8 @@ async def running_profile(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(traffic.close)
         directory = run_directory(profile, environment.home)
-        url = gateway_url(profile.gateway)
-        stack.enter_context(written_files(directory, commands, url, environment.logs))
+        files = written_files(directory, commands, profile.gateway, environment.logs)
+        stack.enter_context(files)
         stack.push_async_callback(scheduler.close)
         await stack.enter_async_context(control_socket(control, scheduler, requested.find_or_add))
         await stack.enter_async_context(supervised(started, report, may_fail(profile)))
