@@ -9,6 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Iterable
+from ipaddress import ip_address
 from pathlib import Path
 
 from enginix.errors import PortTaken, ProcessError
@@ -36,6 +37,13 @@ def network_url(host: str, port: int) -> str | None:
         probe.connect((far, 9))
         return local_url(probe.getsockname()[0], port)
     return None
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def require_port_free(host: str, port: int, flag: str) -> None:

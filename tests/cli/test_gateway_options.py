@@ -11,11 +11,13 @@ import pytest
 from enginix.cli.gateway_options import (
     accepted_keys,
     add_gateway_arguments,
+    address_for_others,
     gateway_entry,
     limits_of,
     open_to_others,
     settings_of,
 )
+from enginix.cli.openai import address
 from enginix.errors import UsageError
 from enginix.gateway.settings import Settings
 from enginix.generation.limits import Limits
@@ -143,3 +145,19 @@ def test_the_warning_says_who_can_do_what_and_how_to_close_it() -> None:
     alone = open_to_others(GatewayEntry(9400, "0.0.0.0"), Settings())
     assert alone is not None
     assert "can use its models, because" in alone
+
+
+def test_others_are_given_a_name_that_the_gateway_accepts() -> None:
+    assert address_for_others(GatewayEntry(9400, "0.0.0.0", allowed_hosts=["ai.lan"])) == (
+        "http://ai.lan:9400"
+    )
+    assert address_for_others(GatewayEntry(9400, allowed_hosts=["ai.lan"])) is None
+    assert address_for_others(GatewayEntry(9400, "192.0.2.7")) is None
+
+
+def test_the_gateway_by_itself_names_no_wildcard_as_an_address() -> None:
+    for host, url in (("0.0.0.0", "http://127.0.0.1:9400"), ("::", "http://[::1]:9400")):
+        said = address(GatewayEntry(9400, host))
+        assert said.startswith(f"The OpenAI API is at {url}/v1, its page at {url}/")
+        assert f"//{host}" not in said
+        assert f"[{host}]" not in said

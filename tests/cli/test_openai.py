@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from enginix.cli.api_keys import read_keys
-from enginix.cli.gateway_options import allowed_hosts, is_loopback, origin
+from enginix.cli.gateway_options import allowed_hosts, origin
 from enginix.errors import UsageError
+from enginix.ports import is_loopback
 
 
 def enginix(*arguments: str) -> subprocess.CompletedProcess[str]:

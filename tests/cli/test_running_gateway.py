@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from enginix.cli.ask_gateway import authorization
 from enginix.cli.main import main
 from enginix.cli.running_gateway import DEFAULT, find_gateway, find_run, listed
 from enginix.errors import UsageError
@@ -127,6 +128,26 @@ def test_a_gateway_without_a_profile_has_no_log_file(
     with running(home, "http://127.0.0.1:1"):
         assert main(["logs"]) == 2
     assert "logs to where `enginix openai` was started" in capsys.readouterr().err
+
+
+def test_a_gateways_key_is_sent_to_that_gateway_alone(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ENGINIX_API_KEYS", raising=False)
+    keys = home / "keys"
+    keys.write_text("sk-b\nsk-a\n")
+    entry = GatewayEntry(9100, api_keys=str(keys))
+    with written_files(home / "run" / "demo-9100", [], entry):
+        assert authorization("http://127.0.0.1:9100/v1") == {"Authorization": "Bearer sk-a"}
+        assert authorization("http://127.0.0.1:9200") == {}
+        assert authorization("http://elsewhere:9100") == {}
+        monkeypatch.setenv("ENGINIX_API_KEYS", "sk-c")
+        assert authorization("http://127.0.0.1:9100") == {"Authorization": "Bearer sk-c"}
+        monkeypatch.delenv("ENGINIX_API_KEYS")
+        keys.unlink()
+        assert authorization("http://127.0.0.1:9100") == {}
+    keys.write_text("sk-a\n")
+    assert authorization("http://127.0.0.1:9100") == {}
 
 
 def test_a_gateway_that_cannot_be_listed_is_served_anyway(home: Path) -> None:

@@ -26,7 +26,7 @@ def read_keys(path: str | Path) -> frozenset[str]:
 def keys_of_run(url: str) -> frozenset[str]:
     """Of the gateway here at that URL, if this user may read its file of keys."""
     for run in supervisors(environment.cache_home()):
-        if run.url == url.rstrip("/") and run.api_keys:
+        if run.url == url.rstrip("/").removesuffix("/v1") and run.api_keys:
             with suppress(UsageError):
                 return read_keys(run.api_keys)
     return frozenset()

@@ -22,6 +22,7 @@ from enginix.bench.prompts import Messages, from_file, synthetic, words_for
 from enginix.bench.summary import Summary, summarized
 from enginix.bench.target import Target
 from enginix.cli import environment
+from enginix.cli.api_keys import keys_of_run
 from enginix.cli.running_gateway import find_gateway
 from enginix.cli.views.bench import Progress, show_comparison, show_levels
 from enginix.errors import BackendError, UsageError
@@ -90,7 +91,8 @@ def run(args: argparse.Namespace) -> int:
     if args.plot:
         require_matplotlib()
     url = args.url or find_gateway(None)
-    target = Target(url, environment.bearer_key(), seconds=args.timeout)
+    key = min(keys_of_run(url), default=None) or environment.bearer_key()
+    target = Target(url, key, seconds=args.timeout)
     bench = _Bench(args, target, args.model or _only(target.models(), url))
     started = datetime.now(UTC).isoformat(timespec="seconds")
     interrupted = False

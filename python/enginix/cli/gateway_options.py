@@ -9,7 +9,6 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -19,6 +18,7 @@ from enginix.errors import UsageError
 from enginix.gateway.http.origin import LOOPBACK_NAMES, host_name
 from enginix.gateway.settings import LoadLimits, RequestLimits, Settings
 from enginix.generation.limits import Limits
+from enginix.ports import is_loopback, local_url, network_url
 from enginix.serve.gateway import flag_of
 from enginix.serve.profile import GatewayEntry
 from enginix.triton.client.client import DEFAULT_TRANSPORT, TRANSPORTS
@@ -193,11 +193,12 @@ def open_to_others(entry: GatewayEntry, settings: Settings) -> str | None:
     )
 
 
-def is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def address_for_others(entry: GatewayEntry) -> str | None:
+    """What other machines open; None if they reach nothing, or under an address that is unknown."""
+    if entry.allowed_hosts and not is_loopback(entry.host):
+        # Under any other name it would refuse them.
+        return local_url(entry.allowed_hosts[0], entry.port)
+    return network_url(entry.host, entry.port)
 
 
 def _absolute(text: str) -> str:

@@ -14,6 +14,7 @@ from enginix.cli import environment
 from enginix.cli.find_engine import find_engine
 from enginix.cli.gateway_options import (
     add_gateway_arguments,
+    address_for_others,
     gateway_entry,
     limits_of,
     open_to_others,
@@ -26,7 +27,8 @@ from enginix.errors import UsageError
 from enginix.gateway.app import create_app
 from enginix.gateway.server import listen, serve
 from enginix.gateway.settings import Settings
-from enginix.ports import local_url, network_url, require_port_free
+from enginix.ports import require_port_free
+from enginix.serve.gateway import gateway_url
 from enginix.serve.profile import GatewayEntry
 from enginix.triton.client.client import DEFAULT_TRANSPORT, TritonClient
 
@@ -73,8 +75,7 @@ def run(args: argparse.Namespace) -> int:
         serve_worker(args, entry, open_models, settings)
         return 0
     with listed(entry) if not args.supervisor else nullcontext():
-        where = address(entry.host, entry.port)
-        run_workers(sys.argv[1:], where, entry.workers, settings.load.drain)
+        run_workers(sys.argv[1:], address(entry), entry.workers, settings.load.drain)
     return 0
 
 
@@ -117,12 +118,12 @@ def serve_worker(
     here = replace(entry, host=host, port=port)
     with listed(here) if not (args.worker or args.supervisor) else nullcontext():
         if not args.worker:
-            print(address(host, port), flush=True)
+            print(address(here), flush=True)
         serve(app, listener, settings.load.drain)
 
 
-def address(host: str, port: int) -> str:
-    url, network = local_url(host, port), network_url(host, port)
+def address(entry: GatewayEntry) -> str:
+    url, network = gateway_url(entry), address_for_others(entry)
     others = f"; other machines reach it at {network}/v1" if network else ""
     return f"The OpenAI API is at {url}/v1, its page at {url}/{others}"
 

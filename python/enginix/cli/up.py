@@ -21,6 +21,7 @@ from enginix.cli.find_engine import find_engine, given_engine
 from enginix.cli.gateway_options import (
     accepted_keys,
     add_gateway_arguments,
+    address_for_others,
     gateway_entry,
     open_to_others,
     settings_of,
@@ -32,7 +33,6 @@ from enginix.cli.views.stages import StageLines
 from enginix.errors import EnginixError, StartFailed, UsageError
 from enginix.inventory.leftovers import remove_old_logs
 from enginix.manifest import check_files, read_manifest
-from enginix.ports import network_url
 from enginix.runtimes.make import make_runtime
 from enginix.runtimes.runtime import TRITON_CPU
 from enginix.serve.environment import Environment
@@ -243,7 +243,7 @@ def _tell_where(profile: Profile, url: str, logs: Path) -> None:
     _tell("page", f"{url}/")
     names = ", ".join(repr(entry.name) for entry in profile.models)
     _tell("openai", f"{url}/v1  (model {names}, {accepted_keys(profile.gateway)})")
-    if network := network_url(profile.gateway.host, profile.gateway.port):
+    if network := address_for_others(profile.gateway):
         _tell("network", f"{network}/ and {network}/v1 on other machines")
     for entry in profile.models:
         _tell(entry.engine, f"http://{LOOPBACK}:{entry.http_port}/{SERVERS[entry.engine].path}")
