@@ -117,7 +117,11 @@ def test_the_logs_of_the_run_are_shown_and_not_those_of_another_one_of_its_profi
         assert said.out == "gateway | of 1\ngateway | of 2\n"
         assert said.err == f"gateway: {urls[0]}\ngateway: {urls[1]}\n"
     assert main(["logs", "demo"]) == 0
-    assert capsys.readouterr().out == "gateway | of 2\n"
+    said = capsys.readouterr()
+    assert said.out == "gateway | of 2\n"
+    assert said.err == f"the last run of demo, which has ended: {logs[1]}\n"
+    assert main(["logs", "demo", "--url", urls[1]]) == 2
+    assert "no gateway here is at http://127.0.0.1:2; running: none" in capsys.readouterr().err
     assert main(["logs"]) == 0
     assert capsys.readouterr().out == "".join(f"{each}/gateway.log\n" for each in logs)
 

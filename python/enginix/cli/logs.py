@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,8 +52,10 @@ def _directory(home: Path, args: argparse.Namespace) -> Path | None:
         if args.profile == started.model:
             return Path(started.log).parent
     is_running = any(run.profile == args.profile for run in supervisors(home))
-    if args.profile and not is_running:
-        return last_run(home / "logs", args.profile)
+    if args.profile and not args.url and not is_running:
+        directory = last_run(home / "logs", args.profile)
+        print(f"the last run of {args.profile}, which has ended: {directory}", file=sys.stderr)
+        return directory
     run = find_run(args.url, args.profile)
     if run and not run.logs:
         raise UsageError(f"the gateway at {run.url} logs to where `enginix openai` was started")
