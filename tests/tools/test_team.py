@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import os
 import re
 import shlex
@@ -13,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from enginix.cli.main import _parser
+from enginix.cli.main import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 TEAM = ROOT / "tools" / "team"
@@ -21,8 +23,14 @@ PAGE = (ROOT / "docs" / "team.md").read_text(encoding="utf-8")
 
 
 def accepted(words: list[str]) -> bool:
-    assert words[0].rpartition("/")[2] == "enginix"
-    return hasattr(_parser(words[1:]).parse_args(words[1:]), "run")
+    """Whether the subcommand takes these arguments; SystemExit if it does not."""
+    program, command, *arguments = words
+    assert program.rpartition("/")[2] == "enginix"
+    assert command in COMMANDS
+    parser = argparse.ArgumentParser()
+    importlib.import_module(f"enginix.cli.{command}").add_arguments(parser)
+    parser.parse_args(arguments)
+    return True
 
 
 def exec_start() -> str:
