@@ -99,7 +99,7 @@ def test_commands_name_the_gateway_on_standard_error(
 
 
 def test_the_logs_of_the_run_are_shown_and_not_those_of_another_one_of_its_profile(
-    home: Path, capsys: pytest.CaptureFixture[str]
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     urls, logs = ["http://127.0.0.1:1", "http://127.0.0.1:2"], []
     with ExitStack() as stack:
@@ -112,10 +112,13 @@ def test_the_logs_of_the_run_are_shown_and_not_those_of_another_one_of_its_profi
         assert main(["logs", "demo"]) == 2
         assert "several gateways run: demo at http://127.0.0.1:1, demo" in capsys.readouterr().err
         assert main(["logs", "demo", "--url", urls[0]]) == 0
-        assert main(["logs", "--url", urls[1]]) == 0
+        monkeypatch.setenv("ENGINIX_URL", urls[1])
+        assert main(["logs"]) == 0
         said = capsys.readouterr()
         assert said.out == "gateway | of 1\ngateway | of 2\n"
-        assert said.err == f"gateway: {urls[0]}\ngateway: {urls[1]}\n"
+        # The user has just typed the other one's address.
+        assert said.err == f"gateway: {urls[1]}\n"
+        monkeypatch.delenv("ENGINIX_URL")
     assert main(["logs", "demo"]) == 0
     said = capsys.readouterr()
     assert said.out == "gateway | of 2\n"

@@ -33,12 +33,13 @@ def add_url(parser: argparse.ArgumentParser) -> None:
 def find_gateway(url: str | None, *, tell: bool = True) -> str:
     """`url`, or ENGINIX_URL, or the gateway that runs from this home, or the default address.
 
-    UsageError names those that run if there are several. `tell`: name it on standard error.
+    UsageError names those that run if there are several. `tell`: name it on standard error, unless
+    the user has.
     """
     named = url or environment.gateway_url()
     run = None if named else _only(supervisors(environment.cache_home()))
     found = _plain(named) if named else run.url if run else DEFAULT
-    if tell:
+    if tell and not url:
         _tell(found)
     return found
 
@@ -56,7 +57,7 @@ def find_run(url: str | None, profile: str | None = None) -> Supervisor | None:
             raise UsageError(f"no gateway here is at {named}; running: {_listed(running)}")
     else:
         run = _only(running)
-    if run is not None:
+    if run is not None and not url:
         _tell(run.url)
     return run
 
