@@ -282,7 +282,6 @@ LONG = {
     "triton/client/http2/connection.py": "one state machine; its parts share every field per frame",
     "triton/client/http2/connection.py:__init__": "the fields of that state, each with its reason",
     "cli/bench.py:add_arguments": "one statement per option",
-    "cli/openai.py:add_arguments": "one statement per option",
     "engine/gguf/build.py:gguf_build": "the stages of a build in their order",
     "engine/trtllm/watchdog.py:watch": "one loop over one process, with its cleanup",
     "gateway/app.py:create_app": "everything an application consists of, in its order",

@@ -9,6 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Iterable
+from ipaddress import ip_address
 from pathlib import Path
 
 from enginix.errors import PortTaken, ProcessError
@@ -19,9 +20,35 @@ logger = logging.getLogger(__name__)
 POLL = 0.1
 
 
+def local_url(host: str, port: int) -> str:
+    """Where this machine reaches what listens there; 0.0.0.0 and :: are no addresses to open."""
+    reached = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
+    return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
+
+
+def network_url(host: str, port: int) -> str | None:
+    """What other machines open where a server listens on all addresses; None if that is unknown."""
+    far = {"": "192.0.2.1", "0.0.0.0": "192.0.2.1", "::": "2001:db8::1"}.get(host)
+    if far is None:
+        return None
+    family = socket.AF_INET6 if ":" in far else socket.AF_INET
+    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+        # This sends nothing: it only asks for the address that the default route starts from.
+        probe.connect((far, 9))
+        return local_url(probe.getsockname()[0], port)
+    return None
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def require_port_free(host: str, port: int, flag: str) -> None:
     """Raise PortTaken if `port` cannot be bound, naming the holder if /proc shows it."""
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))

@@ -15,11 +15,12 @@ from enginix.cli.main import main
 from enginix.errors import BackendError, UsageError
 
 
-def test_a_missing_url_is_refused(
-    capsys: pytest.CaptureFixture[str],
+def test_without_a_url_the_running_gateway_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["bench"]) == 2
-    assert "expected a server's URL, or --compare" in capsys.readouterr().err
+    monkeypatch.setenv("ENGINIX_URL", "127.0.0.1:9")
+    assert main(["bench"]) == 1
+    assert capsys.readouterr().err.splitlines()[0] == "gateway: http://127.0.0.1:9"
 
 
 @pytest.mark.parametrize(

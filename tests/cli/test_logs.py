@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from enginix.cli.logs import Followed, find_logs
+from enginix.cli.logs import Followed, find_logs, last_run
 from enginix.errors import UsageError
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     for name in ("gateway", "triton-demo", "llamacpp-demo-llama"):
-        path = tmp_path / "multi" / f"{name}.log"
-        path.parent.mkdir(exist_ok=True)
+        path = tmp_path / "multi" / "20260102-000000-9000" / f"{name}.log"
+        path.parent.mkdir(exist_ok=True, parents=True)
         path.write_text("")
     return tmp_path
 
@@ -32,7 +32,7 @@ def home(tmp_path: Path) -> Path:
 def test_a_servers_log_is_found_by_its_models_name(
     home: Path, server: str | None, stems: list[str]
 ) -> None:
-    assert [path.stem for path in find_logs(home, "multi", server)] == stems
+    assert [path.stem for path in find_logs(last_run(home, "multi"), server)] == stems
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_a_missing_log_names_the_existing_ones(
     home: Path, profile: str, server: str | None, message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        find_logs(home, profile, server)
+        find_logs(last_run(home, profile), server)
 
 
 def test_lines_are_shown_once_and_only_when_complete(tmp_path: Path) -> None:

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from enginix.cli.openai import allowed_hosts, is_loopback, origin, read_keys
+from enginix.cli.api_keys import read_keys
+from enginix.cli.gateway_options import allowed_hosts, origin
 from enginix.errors import UsageError
+from enginix.ports import is_loopback
 
 
 def enginix(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -20,6 +20,7 @@ from enginix.errors import ProcessError
 from enginix.owned import hold
 from enginix.ports import port_holder
 from enginix.process import birth_of, descendants
+from enginix.serve.profile import GatewayEntry
 from enginix.serve.run_directory import written_files
 from tests.conftest import free_ports
 
@@ -119,9 +120,12 @@ def test_a_started_model_serves_until_it_is_stopped(machine: Machine) -> None:
 def test_two_models_run_side_by_side_and_each_can_be_stopped(machine: Machine) -> None:
     assert machine.start("first").endswith("status 0")
     assert machine.start("second", 1).endswith("status 0")
-    status = machine.run("status")
-    assert "first   vllm" in status
-    assert "second  vllm" in status
+    for place, model in enumerate(("first", "second")):
+        status = machine.run("status", f"--url=http://127.0.0.1:{machine.ports[place]}")
+        assert f"{model}  vllm" in status
+    refused = machine.run("unload", "first")
+    assert f"models-first at http://127.0.0.1:{machine.ports[0]}, models-second at" in refused
+    assert refused.endswith("status 2")
     assert "vllm-second | " in machine.run("logs", "second", "-n", "3")
     running = machine.run("ps").splitlines()
     assert [line.split()[:3] for line in running[1:3]] == [
@@ -151,8 +155,8 @@ def test_a_model_that_cannot_be_served_prints_the_reason_and_leaves_nothing(
 def test_ctrl_c_during_loading_leaves_nothing(machine: Machine) -> None:
     machine.env["FAKE_LOADS"] = "1"
     process = machine.begin("start", "--engine=vllm", "--model=first", f"--port={machine.ports[0]}")
-    log = machine.home / "logs" / "models-first" / "vllm-first.log"
-    wait_until(lambda: log.exists() and "loading" in log.read_text())
+    logs = machine.home / "logs" / "models-first"
+    wait_until(lambda: any("loading" in log.read_text() for log in logs.glob("*/vllm-first.log")))
     # Its gateway does not answer yet: the supervisor says what is known.
     assert machine.run("ps").splitlines()[1].split()[:3] == ["first", "vllm", "loading"]
     pids = machine.pids()
@@ -194,7 +198,7 @@ def test_a_running_profile_keeps_its_files_from_a_second_one(machine: Machine) -
     lock = hold(directory.with_name(f"{directory.name}.lock"))
     assert lock is None
     refused = pytest.raises(ProcessError, match="another `enginix up` works in")
-    with refused, written_files(directory, []):
+    with refused, written_files(directory, [], GatewayEntry()):
         pass
     assert sorted(directory.iterdir()) == before
     machine.run("stop")

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import PIPE, STDOUT
+from tempfile import TemporaryDirectory
 
 import httpx
 
@@ -34,26 +35,31 @@ def running_gateway(
     engine: Path, triton: str, *flags: str, keys: str | None = None
 ) -> Iterator[RunningGateway]:
     """A ready gateway, stopped with SIGTERM at the end."""
-    with _gateway(str(engine), f"--triton={triton}", *flags, keys=keys) as running:
+    with (
+        TemporaryDirectory() as home,
+        _gateway(home, str(engine), f"--triton={triton}", *flags, keys=keys) as running,
+    ):
         yield running
 
 
 @contextmanager
 def models_gateway(models: Path) -> Iterator[RunningGateway]:
     """The same in front of several models, all of them Triton's."""
-    with _gateway(f"--models={models}") as running:
+    with TemporaryDirectory() as home, _gateway(home, f"--models={models}") as running:
         yield running
 
 
 @contextmanager
-def _gateway(*arguments: str, keys: str | None = None) -> Iterator[RunningGateway]:
+def _gateway(home: str, *arguments: str, keys: str | None = None) -> Iterator[RunningGateway]:
     (port,) = free_ports(1)
     tap.OWN_PORTS.add(port)
     command = [
         *(sys.executable, "-m", "enginix", "openai", *arguments),
         *(f"--port={port}", "--no-access-log"),
     ]
-    environment = {**os.environ, **({"ENGINIX_API_KEYS": keys} if keys else {})}
+    # Where it is listed: not among the gateways of the user who runs the tests.
+    environment = {**os.environ, "ENGINIX_HOME": home}
+    environment |= {"ENGINIX_API_KEYS": keys} if keys else {}
     child = subprocess.Popen(
         command, stdout=PIPE, stderr=STDOUT, text=True, start_new_session=True, env=environment
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from enginix.inventory.leftovers import find_leftovers, remove_leftover
+from enginix.inventory.leftovers import find_leftovers, remove_leftover, remove_old_logs
 from enginix.runtimes.runtime import TRITON_CPU
 from tests.inventory.home import add_checkpoint, add_engine, add_runtime, held
 
@@ -101,9 +101,30 @@ def test_what_is_whole_is_no_leftover(tmp_path: Path) -> None:
     for name in ("vllm", "vllm-0123456789ab", TRITON_CPU.directory_name):
         add_runtime(tmp_path, name)
     make(tmp_path / "engines" / "by-hand")
-    make(tmp_path / "logs" / "demo")
+    make(tmp_path / "logs" / "demo" / "20260101-000000-9000")
     make(tmp_path / "python3.12" / "engines" / ".mine.building")
     assert find_leftovers(tmp_path) == []
+
+
+def test_the_logs_of_a_profiles_last_runs_are_kept_and_of_those_that_go_on(tmp_path: Path) -> None:
+    logs = tmp_path / "logs" / "demo"
+    runs = [make(logs / f"2026010{day}-000000-{9000 + day}") for day in range(1, 8)]
+    make(tmp_path / "logs" / "other" / "20250101-000000-9000")
+    with held(tmp_path / "run" / "demo-9001.lock"):
+        remove_old_logs(tmp_path, "demo")
+        assert sorted(logs.iterdir()) == [runs[0], *runs[2:]]
+    assert "logs/demo/20260101-000000-9001" in found(tmp_path)
+
+
+def test_logs_of_before_runs_had_directories_go_once_their_profile_has_ended(
+    tmp_path: Path,
+) -> None:
+    make(tmp_path / "logs" / "demo")
+    (tmp_path / "logs" / "demo" / "gateway.log.1").touch()
+    with held(tmp_path / "run" / "demo-9000.lock"):
+        assert found(tmp_path) == set()
+    (tmp_path / "run" / "demo-9000.lock").unlink()
+    assert found(tmp_path) == {"logs/demo/gateway.log.1"}
 
 
 def test_a_link_is_removed_and_what_it_leads_to_stays(tmp_path: Path) -> None:

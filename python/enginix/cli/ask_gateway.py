@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
 import httpx
 
-from enginix.catalog.load import Ports
 from enginix.cli import environment
+from enginix.cli.api_keys import keys_of_run
 from enginix.errors import BackendError, BackendUnavailable
 
 TIMEOUT_SECONDS = 5.0
@@ -16,15 +15,13 @@ TIMEOUT_SECONDS = 5.0
 LOAD_SECONDS = 3600.0
 
 
-def add_url(parser: argparse.ArgumentParser) -> None:
-    default = f"http://127.0.0.1:{Ports().gateway}"
-    parser.add_argument("--url", default=default, help="the gateway's address (%(default)s)")
+def authorization(url: str = "") -> dict[str, str]:
+    """The Authorization header for the gateway at that URL; empty if no key is known.
 
-
-def authorization() -> dict[str, str]:
-    """The Authorization header for a gateway with our own API keys; empty without keys."""
-    keys = sorted(environment.api_keys())
-    return {"Authorization": f"Bearer {keys[0]}"} if keys else {}
+    It is one of ENGINIX_API_KEYS, else of the keys of the run with that URL.
+    """
+    keys = environment.api_keys() or keys_of_run(url)
+    return {"Authorization": f"Bearer {min(keys)}"} if keys else {}
 
 
 def ask(
@@ -41,7 +38,7 @@ def ask(
             method,
             f"{url.rstrip('/')}{path}",
             json=body,
-            headers=authorization(),
+            headers=authorization(url),
             timeout=seconds,
             trust_env=False,
         )

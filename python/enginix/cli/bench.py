@@ -22,6 +22,8 @@ from enginix.bench.prompts import Messages, from_file, synthetic, words_for
 from enginix.bench.summary import Summary, summarized
 from enginix.bench.target import Target
 from enginix.cli import environment
+from enginix.cli.api_keys import keys_of_run
+from enginix.cli.running_gateway import find_gateway
 from enginix.cli.views.bench import Progress, show_comparison, show_levels
 from enginix.errors import BackendError, UsageError
 
@@ -31,7 +33,12 @@ PROBE_TOKENS = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("url", nargs="?", metavar="URL", help="http://HOST:PORT[/v1]")
+    parser.add_argument(
+        "url",
+        nargs="?",
+        metavar="URL",
+        help="http://HOST:PORT[/v1] (default: of the gateway that runs here)",
+    )
     parser.add_argument("--model", metavar="NAME", help="default: the server's only model")
     load = parser.add_mutually_exclusive_group()
     load.add_argument(
@@ -81,12 +88,12 @@ def run(args: argparse.Namespace) -> int:
         first, second = map(record.read, args.compare)
         show_comparison(first, second, compared(first, second))
         return 0
-    if not args.url:
-        raise UsageError("expected a server's URL, or --compare A.json B.json")
     if args.plot:
         require_matplotlib()
-    target = Target(args.url, environment.bearer_key(), seconds=args.timeout)
-    bench = _Bench(args, target, args.model or _only(target.models(), args.url))
+    url = args.url or find_gateway(None)
+    key = min(keys_of_run(url), default=None) or environment.bearer_key()
+    target = Target(url, key, seconds=args.timeout)
+    bench = _Bench(args, target, args.model or _only(target.models(), url))
     started = datetime.now(UTC).isoformat(timespec="seconds")
     interrupted = False
     try:

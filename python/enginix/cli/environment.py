@@ -77,6 +77,11 @@ def bearer_key() -> str | None:
     return min(api_keys(), default=None) or os.environ.get("OPENAI_API_KEY") or None
 
 
+def gateway_url() -> str | None:
+    """ENGINIX_URL: the gateway that commands talk to."""
+    return os.environ.get("ENGINIX_URL") or None
+
+
 def metrics_directory() -> str | None:
     """PROMETHEUS_MULTIPROC_DIR: where the gateway's processes share their metrics."""
     return os.environ.get("PROMETHEUS_MULTIPROC_DIR")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from enginix.cli.ask_gateway import LOAD_SECONDS, add_url, ask
+from enginix.cli.ask_gateway import LOAD_SECONDS, ask
+from enginix.cli.running_gateway import add_url, find_gateway
 from enginix.errors import UsageError
 from enginix.serve.servers import SERVERS
 
@@ -29,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     path = f"/v1/models/load?wait={'false' if args.no_wait else 'true'}"
-    answer = ask(args.url, "POST", path, load_request(args), seconds=LOAD_SECONDS)
+    request = load_request(args)
+    answer = ask(find_gateway(args.url), "POST", path, request, seconds=LOAD_SECONDS)
     print(f"{answer['id']} is {answer['status']}")
     return 0
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from enginix.cli import environment
 from enginix.cli.background import running
+from enginix.cli.running_gateway import add_url, find_run
 from enginix.errors import UsageError
+from enginix.inventory.running import supervisors
 
 POLL_SECONDS = 0.25
 
@@ -18,22 +21,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "profile",
         nargs="?",
-        help="or a model (default: what `enginix start` started, else list the logs)",
+        help="or a model (default: what runs; if nothing does, list the logs)",
     )
     parser.add_argument("server", nargs="?", help="a model, or gateway (default: all)")
     parser.add_argument("-n", "--lines", type=int, default=20, help="lines per log (%(default)s)")
     parser.add_argument("-f", "--follow", action="store_true", help="follow until Ctrl-C")
+    add_url(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    home = environment.cache_home() / "logs"
-    started = running(environment.cache_home())
-    if args.profile is None and not started:
-        for path in sorted(home.glob("*/*.log")):
+    home = environment.cache_home()
+    directory = _directory(home, args)
+    if directory is None:
+        for path in sorted((home / "logs").glob("*/*/*.log")):
             print(path)
         return 0
-    chosen = [each.name for each in started if args.profile in (None, each.model)]
-    logs = [log for name in chosen or [args.profile] for log in find_logs(home, name, args.server)]
+    logs = find_logs(directory, args.server)
     followed = [Followed(path) for path in logs]
     width = max(len(path.stem) for path in logs)
     show(followed, width, args.lines)
@@ -43,18 +46,40 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def find_logs(home: Path, profile: str, server: str | None) -> list[Path]:
-    """The logs of a profile's servers; UsageError names those that exist."""
-    directory = home / profile
+def _directory(home: Path, args: argparse.Namespace) -> Path | None:
+    """Of the run that is meant: one that runs, or the last one of that profile."""
+    for started in running(home):
+        if args.profile == started.model:
+            return Path(started.log).parent
+    is_running = any(run.profile == args.profile for run in supervisors(home))
+    if args.profile and not args.url and not is_running:
+        directory = last_run(home / "logs", args.profile)
+        print(f"the last run of {args.profile}, which has ended: {directory}", file=sys.stderr)
+        return directory
+    run = find_run(args.url, args.profile)
+    if run and not run.logs:
+        raise UsageError(f"the gateway at {run.url} logs to where `enginix openai` was started")
+    return run.logs if run else None
+
+
+def last_run(home: Path, profile: str) -> Path:
+    """The directory of its logs; UsageError names the profiles that have some."""
     # `profile` must be a name, not a path.
-    logs = sorted(directory.glob("*.log")) if directory.parent == home else []
-    if not logs:
-        known = ", ".join(sorted(path.name for path in home.glob("*") if path.is_dir())) or "none"
+    runs = sorted((home / profile).glob("*/")) if (home / profile).parent == home else []
+    if not runs:
+        known = ", ".join(sorted(path.name for path in home.glob("*/"))) or "none"
         raise UsageError(f"there are no logs of a profile {profile!r}; profiles with logs: {known}")
+    return runs[-1]
+
+
+def find_logs(directory: Path, server: str | None) -> list[Path]:
+    """The logs of a run's servers, or of one of them; UsageError names those that exist."""
+    logs = sorted(directory.glob("*.log"))
     chosen = [path for path in logs if server is None or is_of(path, server)]
     if not chosen:
-        known = ", ".join(path.stem for path in logs)
-        raise UsageError(f"{profile} has no log of {server!r}; it has {known}")
+        known = ", ".join(path.stem for path in logs) or "none yet"
+        what = f"log of {server!r}" if server else "log"
+        raise UsageError(f"{directory.parent.name} has no {what}; it has {known}")
     return chosen
 
 

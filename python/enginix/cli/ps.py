@@ -1,4 +1,4 @@
-"""`enginix ps`: the status of every `enginix up` that runs from this home."""
+"""`enginix ps`: the status of every gateway that runs from this home."""
 
 from __future__ import annotations
 
@@ -30,21 +30,20 @@ def run(args: argparse.Namespace) -> int:
     else:
         show(models)
         for each in running:
-            print(f"{each.profile}: http://127.0.0.1:{each.port}")
+            print(f"{each.profile}: {each.url}")
     return 0
 
 
 def models_of(supervisor: Supervisor) -> list[dict[str, Any]]:
     """From the gateway; where it does not answer at this address, from its supervisor."""
-    url = f"http://127.0.0.1:{supervisor.port}"
     try:
-        models = ask(url, "GET", "/v1/status")["models"]
+        models = ask(supervisor.url, "GET", "/v1/status")["models"]
     except (BackendError, KeyError):
         models = [
             {"id": name, "kind": _engine(name, server), **asdict(server)}
             for name, server in supervisor.servers().items()
         ]
-    return [{**model, "profile": supervisor.profile, "gateway": url} for model in models]
+    return [{**model, "profile": supervisor.profile, "gateway": supervisor.url} for model in models]
 
 
 def _engine(name: str, server: ServerStatus) -> str:

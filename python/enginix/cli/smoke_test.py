@@ -72,7 +72,7 @@ async def _deltas(url: str, model: str, question: str) -> AsyncGenerator[tuple[s
     }
     timeout = httpx.Timeout(TIMEOUT)
     async with (
-        httpx.AsyncClient(timeout=timeout, trust_env=False, headers=authorization()) as client,
+        httpx.AsyncClient(timeout=timeout, trust_env=False, headers=authorization(url)) as client,
         client.stream("POST", f"{url}/v1/chat/completions", json=body) as response,
     ):
         if response.status_code != httpx.codes.OK:

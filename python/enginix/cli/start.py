@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from enginix.cli import environment
@@ -20,6 +21,7 @@ from enginix.readiness import answers_ok
 from enginix.serve.model_entry import LOOPBACK
 from enginix.serve.models_file import catalogue_profile, read_models_file
 from enginix.serve.profile import GatewayEntry, Profile
+from enginix.serve.run_directory import new_log_directory
 from enginix.serve.servers import known_names, server_called
 
 MODELS = Path("models.json")
@@ -92,10 +94,12 @@ def _url(args: argparse.Namespace) -> str:
 
 
 def _started(args: argparse.Namespace, profile: Profile, home: Path) -> tuple[Detached, Started]:
-    log = home / "logs" / profile.name / "up.log"
+    gateway = replace(profile.gateway, port=args.port)
+    log = new_log_directory(replace(profile, gateway=gateway), home) / "up.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     source = f"--models={args.models.absolute()}" if args.models else f"--engine={args.engine}"
     command = [*own_command(), "up", source, f"--model={args.model}", f"--port={args.port}"]
+    command.append(f"--logs={log.parent}")
     with log.open("wb") as output, lock_for(home, profile.name) as lock:
         process = start_detached(command, output=output, keeps=[lock])
     born = birth_of(process.pid)

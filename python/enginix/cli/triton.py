@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from contextlib import AsyncExitStack, ExitStack
 
 from enginix.catalog.load import Ports
@@ -11,6 +12,7 @@ from enginix.cli.find_engine import find_engine
 from enginix.cli.signals import run_until_signalled
 from enginix.errors import EngineMismatch, UsageError
 from enginix.manifest import read_manifest
+from enginix.ports import is_loopback
 from enginix.process import adopt_orphans, end_adopted
 from enginix.readiness import answers_ok
 from enginix.runtimes.triton_cpu import require_shared_memory
@@ -18,6 +20,8 @@ from enginix.triton.server.command import ServerOptions
 from enginix.triton.server.launch import Launch, launched, require_ports_free
 from enginix.triton.server.mpi import parse_line
 from enginix.triton.server.scratch_dir import ScratchDir, backend_directories, workplace
+
+logger = logging.getLogger(__name__)
 
 # Engine kind -> the module that serves it: `check(engine, manifest)` refuses an engine that cannot
 # run here before anything starts, and `plan(...)` makes the launch.
@@ -85,6 +89,13 @@ def run(args: argparse.Namespace) -> int:
         log_verbose=args.log_verbose,
     )
     require_ports_free(options)
+    if not is_loopback(options.host):
+        logger.warning(
+            "anyone who can reach ports %d, %d and %d of this machine can use and unload the model,"
+            " because Triton knows no API keys; listen on 127.0.0.1 and let the gateway, which "
+            "does, face others",
+            *(options.http_port, options.grpc_port, options.metrics_port),
+        )
     with workplace() as scratch:
         launch = kind.plan(engine, manifest, options, scratch, args)
         run_until_signalled(_serve(launch, scratch, f"{manifest.name} from {engine}"))

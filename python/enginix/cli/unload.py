@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from enginix.cli.ask_gateway import LOAD_SECONDS, add_url, ask
+from enginix.cli.ask_gateway import LOAD_SECONDS, ask
+from enginix.cli.running_gateway import add_url, find_gateway
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     body = {"model": args.model}
-    answer = ask(args.url, "POST", "/v1/models/unload", body, seconds=LOAD_SECONDS)
+    url = find_gateway(args.url)
+    answer = ask(url, "POST", "/v1/models/unload", body, seconds=LOAD_SECONDS)
     print(f"{answer['id']} is {answer['status']}")
     return 0

@@ -18,11 +18,20 @@ from enginix.checkpoint.locate import find_checkpoint
 from enginix.cli import environment
 from enginix.cli.engine import build_model
 from enginix.cli.find_engine import find_engine, given_engine
+from enginix.cli.gateway_options import (
+    accepted_keys,
+    add_gateway_arguments,
+    address_for_others,
+    gateway_entry,
+    open_to_others,
+    settings_of,
+)
 from enginix.cli.reexec import own_command
 from enginix.cli.signals import run_until_signalled
 from enginix.cli.smoke_test import try_hello
 from enginix.cli.views.stages import StageLines
 from enginix.errors import EnginixError, StartFailed, UsageError
+from enginix.inventory.leftovers import remove_old_logs
 from enginix.manifest import check_files, read_manifest
 from enginix.runtimes.make import make_runtime
 from enginix.runtimes.runtime import TRITON_CPU
@@ -36,7 +45,7 @@ from enginix.serve.overrides import overridden
 from enginix.serve.ports import require_ports_free, with_free_ports
 from enginix.serve.profile import Profile, load_profile, profile_names
 from enginix.serve.restart import RestartingServer
-from enginix.serve.run_directory import log_directory, run_directory
+from enginix.serve.run_directory import control_path, new_log_directory, run_directory
 from enginix.serve.servers import SERVERS
 from enginix.serve.servers.program import Reads
 from enginix.serve.up import may_fail, running_profile
@@ -44,8 +53,6 @@ from enginix.serve.up import may_fail, running_profile
 logger = logging.getLogger(__name__)
 
 console = Console(highlight=False, soft_wrap=True)
-
-GATEWAY_FLAGS = ("host", "port", "workers", "allowed_hosts", "cors_origins", "allow_image_urls")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,19 +83,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_serving_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of every command that runs a profile."""
-    parser.add_argument("--port", type=int, help="the gateway's port (default: the profile's)")
-    parser.add_argument("--host", help="the gateway's address (default: 127.0.0.1)")
-    parser.add_argument("--workers", type=int, help="the gateway's processes (default: 1)")
-    for option, what in (("--allowed-host", "NAME"), ("--cors-origin", "ORIGIN")):
-        dest = f"{option.strip('-').replace('-', '_')}s"
-        text = f"the gateway's {option}; may be given again"
-        parser.add_argument(option, dest=dest, action="append", metavar=what, help=text)
-    parser.add_argument(
-        "--allow-image-urls",
-        action="store_true",
-        default=None,
-        help="the gateway's --allow-image-urls",
-    )
     parser.add_argument(
         "--set",
         action="append",
@@ -104,6 +98,8 @@ def add_serving_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="clients may load models by path from DIR (and from enginix' own directories)",
     )
+    parser.add_argument("--logs", type=Path, help=argparse.SUPPRESS)
+    add_gateway_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -114,6 +110,8 @@ def run_profile(profile: Profile, here: Environment, args: argparse.Namespace) -
     """Serve it with the gateway's arguments until a signal comes; with --dry-run, show it."""
     profile = overridden(_with_gateway(profile, args), args.set)
     profile = replace(profile, models=[with_free_ports(entry) for entry in profile.models])
+    settings = settings_of(profile.gateway, control_path(profile, here.home))
+    here = replace(here, logs=args.logs or new_log_directory(profile, here.home))
     if args.dry_run:
         _show(profile, here)
         return 0
@@ -125,7 +123,8 @@ def run_profile(profile: Profile, here: Environment, args: argparse.Namespace) -
         SERVERS[entry.engine].find(here, entry)
     for entry in profile.models:
         _prepare(entry, here)
-    if run_until_signalled(_serve(profile, here)):
+    remove_old_logs(here.home, profile.name)
+    if run_until_signalled(_serve(profile, here, open_to_others(profile.gateway, settings))):
         console.print("\nstopped; nothing is left running")
     return 0
 
@@ -134,6 +133,7 @@ def own_environment() -> Environment:
     home = environment.cache_home()
     return Environment(
         home=home,
+        logs=home / "logs",
         enginix=own_command(),
         runtime=environment.runtime_override,
         find_engine=find_engine,
@@ -177,10 +177,9 @@ def _given(args: argparse.Namespace, *names: str) -> dict[str, object]:
 
 
 def _with_gateway(profile: Profile, args: argparse.Namespace) -> Profile:
-    given = _given(args, *GATEWAY_FLAGS)
     return replace(
         profile,
-        gateway=replace(profile.gateway, **given),  # type: ignore[arg-type]
+        gateway=gateway_entry(args, profile.gateway),
         model_roots=[*profile.model_roots, *(str(root.absolute()) for root in args.model_root)],
     )
 
@@ -240,7 +239,7 @@ def _is_current(spec: ModelSpec, engine: Path) -> bool:
     return checkpoint is None or hash_files(checkpoint) == manifest.source.files
 
 
-async def _serve(profile: Profile, here: Environment) -> None:
+async def _serve(profile: Profile, here: Environment, warning: str | None) -> None:
     """Serve until cancelled; nothing is left running then."""
     start = time.monotonic()
     titles = {entry.name: f"{SERVERS[entry.engine].title} " for entry in profile.models}
@@ -257,7 +256,11 @@ async def _serve(profile: Profile, here: Environment) -> None:
         for name in scheduler.loaded if profile.hello else ():
             if why := await try_hello(console, url, name, profile.hello):
                 tell(name, f"has not answered the sample question yet: {why}")
-        _tell_where(profile, url, log_directory(profile, here.home))
+        _tell_where(profile, url, here.logs)
+        if warning:
+            console.print("\n[bold white on red] WARNING [/] ", end="")
+            console.print(f"{warning[0].upper()}{warning[1:]}.", style="bold", markup=False)
+        console.print("\nCtrl-C stops everything.")
         await scheduler.expire()
 
 
@@ -265,13 +268,15 @@ def _tell_where(profile: Profile, url: str, logs: Path) -> None:
     console.print()
     tell("page", f"{url}/")
     names = ", ".join(repr(entry.name) for entry in profile.models)
-    tell("openai", f"{url}/v1  ({f'model {names}' if names else 'no model yet'}, any API key)")
+    model = f"model {names}" if names else "no model yet"
+    tell("openai", f"{url}/v1  ({model}, {accepted_keys(profile.gateway)})")
+    if network := address_for_others(profile.gateway):
+        tell("network", f"{network}/ and {network}/v1 on other machines")
     if not names:
         tell("load", "a model with `enginix load NAME`, or `enginix load --path FILE`")
     for entry in profile.models:
         tell(entry.engine, f"http://{LOOPBACK}:{entry.http_port}/{SERVERS[entry.engine].path}")
     tell("logs", str(logs))
-    console.print("\nCtrl-C stops everything.")
 
 
 def tell(subject: str, text: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,12 @@ STAGES = {
     "work": "stages of a build that failed; the same build would go on from there",
     "lock": "a build that was killed",
 }
+
+
+# Of one profile. Each of a run's logs is bounded by itself.
+RUNS_WITH_LOGS = 5
+
+Found = Iterable[tuple[Path, str, Path | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +46,19 @@ def find_leftovers(home: Path) -> list[Leftover]:
         *_builds(home / "engines"),
         *_runtimes(home / "runtimes"),
         *_runs(home / "run"),
+        *_logs(home, "*"),
+        *_older_logs(home),
     ]
+    return _free(found)
+
+
+def remove_old_logs(home: Path, profile: str) -> None:
+    """Keep the logs of that profile's last runs only, and those of runs that go on."""
+    for each in _free(_logs(home, profile)):
+        remove_leftover(each)
+
+
+def _free(found: Found) -> list[Leftover]:
     return [
         Leftover(path, why, lock, measure(path).size_bytes)
         for path, why, lock in found
@@ -65,9 +83,6 @@ def remove_leftover(leftover: Leftover) -> bool:
         if descriptor is not None:
             os.close(descriptor)
     return True
-
-
-Found = Iterator[tuple[Path, str, Path | None]]
 
 
 def _interrupted_removals(home: Path) -> Found:
@@ -128,3 +143,18 @@ def _runs(directory: Path) -> Found:
         lock = path if path.suffix == ".lock" else path.with_name(f"{path.name}.lock")
         if path.is_dir() or path == lock:
             yield path, "files of an `enginix up` that was killed", lock
+
+
+def _logs(home: Path, profile: str) -> Found:
+    for directory in sorted((home / "logs").glob(profile)):
+        why = f"logs of a run that has ended; those of the last {RUNS_WITH_LOGS} are kept"
+        for run in sorted(path for path in directory.glob("*") if path.is_dir())[:-RUNS_WITH_LOGS]:
+            port = run.name.rpartition("-")[2]
+            yield run, why, home / "run" / f"{directory.name}-{port}.lock"
+
+
+def _older_logs(home: Path) -> Found:
+    """From before each run had a directory of its own."""
+    for path in sorted((home / "logs").glob("*/*.log*")):
+        locks = (home / "run").glob(f"{path.parent.name}-*.lock")
+        yield path, "a log of an earlier enginix", next(filter(is_held, locks), None)

@@ -20,12 +20,34 @@ CONTROL_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Supervisor:
-    """One `enginix up` that runs."""
+    """One `enginix up`, or `enginix openai`, that runs."""
 
     profile: str
     port: int
     """The gateway's."""
     directory: Path
+
+    @property
+    def url(self) -> str:
+        """The gateway's address on this machine."""
+        return self._told("url") or f"http://127.0.0.1:{self.port}"
+
+    @property
+    def logs(self) -> Path | None:
+        """The directory of its servers' logs; None for a gateway that was started by itself."""
+        return Path(logs) if (logs := self._told("logs")) else None
+
+    @property
+    def api_keys(self) -> Path | None:
+        """A file of keys that the gateway accepts."""
+        return Path(keys) if (keys := self._told("api_keys")) else None
+
+    def _told(self, key: str) -> str | None:
+        try:
+            value = json.loads((self.directory / "run.json").read_bytes())[key]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return value if isinstance(value, str) else None
 
     def engines(self) -> set[str]:
         """Engine directories that Triton serves, also when its processes are not visible here."""

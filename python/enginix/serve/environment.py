@@ -12,7 +12,9 @@ from enginix.catalog.load import ModelSpec
 @dataclass(frozen=True, slots=True)
 class Environment:
     home: Path
-    """Where enginix keeps runtimes, engines and logs."""
+    """Where enginix keeps runtimes and engines."""
+    logs: Path
+    """The directory of this run's logs."""
     enginix: Sequence[str]
     """The command that starts this program again."""
     runtime: Callable[[str], Path | None]

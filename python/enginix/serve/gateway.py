@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,19 +13,26 @@ from typing import Any
 from enginix.errors import BackendUnavailable, CheckpointDamaged
 from enginix.hub_files import CONFIG_FILE, read_object
 from enginix.manifest import Chat
+from enginix.ports import local_url
 from enginix.readiness import answers_ok
 from enginix.serve.environment import Environment
-from enginix.serve.model_entry import LOOPBACK, ModelEntry
+from enginix.serve.model_entry import ModelEntry
 from enginix.serve.profile import GatewayEntry, Profile
 from enginix.serve.restart import RestartingServer
-from enginix.serve.run_directory import log_directory
-from enginix.serve.server_process import ServerSpec, with_mark
+from enginix.serve.server_process import GRACE_SECONDS, ServerSpec, with_mark
 from enginix.serve.servers import SERVERS
 from enginix.serve.servers.program import Command
 from enginix.serve.wedge import Policy
 
 NAME = "gateway"
 PROBE_SECONDS = 1.0
+FLAGS = {
+    "allowed_hosts": "--allowed-host",
+    "cors_origins": "--cors-origin",
+    "access_log": "--no-access-log",
+}
+# In addition to the time for running answers.
+STOP_SECONDS = 5.0
 # Its probe does no slow work, so it may be declared dead sooner. With several workers, one that
 # hangs is replaced by the process that started them.
 POLICY = Policy(look_every=0.5, probe_every=1.0, probe_again=0.5, hung=sys.maxsize)
@@ -32,8 +40,26 @@ POLICY = Policy(look_every=0.5, probe_every=1.0, probe_again=0.5, hung=sys.maxsi
 
 def gateway_url(gateway: GatewayEntry) -> str:
     """Where this machine reaches it."""
-    host = {"0.0.0.0": LOOPBACK, "::": "[::1]"}.get(gateway.host, gateway.host)
-    return f"http://{host}:{gateway.port}"
+    return local_url(gateway.host, gateway.port)
+
+
+def flag_of(name: str) -> str:
+    """The option of `enginix openai` for a field of GatewayEntry."""
+    return FLAGS.get(name, f"--{name.replace('_', '-')}")
+
+
+def _other_flags(gateway: GatewayEntry) -> Iterator[str]:
+    """Those that are not as they would be without an option."""
+    usual = GatewayEntry(gateway.port, gateway.host)
+    for name in (each.name for each in fields(gateway)):
+        value = getattr(gateway, name)
+        if value == getattr(usual, name):
+            continue
+        if isinstance(value, bool):
+            yield flag_of(name)
+        else:
+            for each in value if isinstance(value, list) else [value]:
+                yield f"{flag_of(name)}={each}"
 
 
 def gateway_command(
@@ -52,10 +78,7 @@ def gateway_command(
             f"--host={gateway.host}",
             f"--port={gateway.port}",
             f"--supervisor={supervisor}",
-            *([f"--workers={gateway.workers}"] if gateway.workers != 1 else []),
-            *(f"--allowed-host={name}" for name in gateway.allowed_hosts),
-            *(f"--cors-origin={origin}" for origin in gateway.cors_origins),
-            *(["--allow-image-urls"] if gateway.allow_image_urls else []),
+            *_other_flags(gateway),
         ],
         files={file: json.dumps({"models": rows}, indent=2) + "\n"},
     )
@@ -114,9 +137,10 @@ def gateway_server(
     spec = ServerSpec(
         NAME,
         command.argv,
-        log_directory(profile, environment.home) / "gateway.log",
+        environment.logs / "gateway.log",
         is_ready,
         env=with_mark({**environment.gateway_variables, **command.env}),
+        grace=max(GRACE_SECONDS, (profile.gateway.drain_seconds or 0.0) + STOP_SECONDS),
         host=profile.gateway.host,
         ports=[profile.gateway.port],
     )

@@ -16,7 +16,7 @@ from enginix.serve.liveness import Probe, Seen
 from enginix.serve.model_entry import ModelEntry
 from enginix.serve.profile import Profile
 from enginix.serve.restart import RestartingServer
-from enginix.serve.run_directory import control_path, log_directory, run_directory
+from enginix.serve.run_directory import control_path, run_directory
 from enginix.serve.scheduler import ManagedModel
 from enginix.serve.server_process import ServerSpec, with_mark
 from enginix.serve.servers import SERVERS, ports_of
@@ -50,7 +50,7 @@ def model_server(profile: Profile, entry: ModelEntry, environment: Environment) 
     program = SERVERS[entry.engine]
     model = _model(entry, environment)
     settings = run_directory(profile, environment.home) / f"{entry.name}.yaml"
-    log = log_directory(profile, environment.home) / f"{entry.engine}-{entry.name}.log"
+    log = environment.logs / f"{entry.engine}-{entry.name}.log"
     command = program.command(program.find_or_name(environment, entry), entry, model, settings)
     return ModelServer(entry, command, log, model)
 

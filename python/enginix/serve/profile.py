@@ -28,6 +28,21 @@ class GatewayEntry:
     """Origins whose web pages may send requests."""
     allow_image_urls: bool = False
     """Whether requests may make servers fetch images by URL."""
+    api_keys: str = ""
+    """A file of the keys it accepts, one per line."""
+    transport: str = ""
+    # None: as many as the gateway's own settings say.
+    max_running: int | None = None
+    max_waiting: int | None = None
+    max_tokens: int | None = None
+    max_body_mb: float | None = None
+    first_token_seconds: float | None = None
+    next_token_seconds: float | None = None
+    stalled_seconds: float | None = None
+    drain_seconds: float | None = None
+    """How long running answers may take to finish when it is stopped."""
+    access_log: bool = True
+    log_prompts: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from enginix.errors import ProcessError
 from enginix.owned import hold_soon
-from enginix.serve.profile import Profile
+from enginix.ports import local_url
+from enginix.serve.profile import GatewayEntry, Profile
 from enginix.serve.servers.program import Command
 
 
@@ -22,13 +25,21 @@ def control_path(profile: Profile, home: Path) -> Path:
     return run_directory(profile, home) / "control"
 
 
-def log_directory(profile: Profile, home: Path) -> Path:
-    return home / "logs" / profile.name
+def new_log_directory(profile: Profile, home: Path) -> Path:
+    """For the logs of a run that starts now; the names of a profile's runs sort by time."""
+    begin = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    return home / "logs" / profile.name / f"{begin}-{profile.gateway.port}"
 
 
 @contextmanager
-def written_files(directory: Path, commands: Sequence[Command]) -> Iterator[None]:
-    """Write the files that the commands read; `directory` is removed when the block ends."""
+def written_files(
+    directory: Path, commands: Sequence[Command], gateway: GatewayEntry, logs: Path | None = None
+) -> Iterator[None]:
+    """Write the files that the commands read; `directory` is removed when the block ends.
+
+    Commands that look for this run are told where it is reached and has its logs, and which file
+    holds its API keys.
+    """
     directory.parent.mkdir(parents=True, exist_ok=True)
     lock = directory.with_name(f"{directory.name}.lock")
     descriptor = hold_soon(lock, os.O_CREAT)
@@ -40,6 +51,12 @@ def written_files(directory: Path, commands: Sequence[Command]) -> Iterator[None
         # A supervisor that was killed leaves its directory behind.
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir()
+        run = {
+            "url": local_url(gateway.host, gateway.port),
+            "logs": str(logs) if logs else None,
+            "api_keys": str(Path(gateway.api_keys).absolute()) if gateway.api_keys else None,
+        }
+        (directory / "run.json").write_text(json.dumps(run), encoding="utf-8")
         for command in commands:
             write_files(command)
         yield

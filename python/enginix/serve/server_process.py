@@ -25,6 +25,7 @@ READY_POLL = 0.1
 EXCERPT_LINES = 12
 # How long the previous server may take to release its ports.
 PORT_SECONDS = 15.0
+GRACE_SECONDS = 15.0
 
 MARK = "ENGINIX_SERVER"
 """In the environment of everything a server starts, so that orphans are found."""
@@ -50,7 +51,7 @@ class ServerSpec:
     log: Path
     is_ready: Callable[[], Awaitable[bool]]
     deadline: float = 120.0
-    grace: float = 15.0
+    grace: float = GRACE_SECONDS
     """Seconds it gets to end by itself; a wedged server gets none."""
     env: Mapping[str, str] | None = field(default=None, repr=False)
     """With MARK in it, all that a server has started is found when it ends."""

@@ -46,7 +46,9 @@ async def running_profile(
     control = control_path(profile, environment.home)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(traffic.close)
-        stack.enter_context(written_files(run_directory(profile, environment.home), commands))
+        directory = run_directory(profile, environment.home)
+        files = written_files(directory, commands, profile.gateway, environment.logs)
+        stack.enter_context(files)
         stack.push_async_callback(scheduler.close)
         await stack.enter_async_context(control_socket(control, scheduler, requested.find_or_add))
         await stack.enter_async_context(supervised(started, report, may_fail(profile)))

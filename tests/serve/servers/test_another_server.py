@@ -97,6 +97,7 @@ async def serving(home: Path, model: Path) -> AsyncIterator[httpx.AsyncClient]:
     check(profile, "here")
     here = Environment(
         home=home,
+        logs=home / "logs",
         enginix=[sys.executable, "-m", "enginix"],
         runtime=lambda _: None,
         find_engine=not_here,
@@ -178,6 +179,6 @@ def test_where_it_is_missing_the_command_that_installs_it_is_named(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(home))
-    here = Environment(home, [], lambda _: None, not_here, no_checkpoint, {}, lambda *_: {})
+    here = Environment(home, home, [], lambda _: None, not_here, no_checkpoint, {}, lambda *_: {})
     with pytest.raises(RuntimeMissing, match="enginix setup --engine madeup"):
         MADE_UP.find(here, ModelEntry("a", engine="madeup"))

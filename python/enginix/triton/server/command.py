@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from enginix.ports import local_url
+
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
@@ -20,8 +22,7 @@ class ServerOptions:
 
     @property
     def ready_url(self) -> str:
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)
-        return f"http://{host}:{self.http_port}/v2/health/ready"
+        return f"{local_url(self.host, self.http_port)}/v2/health/ready"
 
 
 @dataclass(frozen=True, slots=True)

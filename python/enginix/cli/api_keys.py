@@ -1,0 +1,32 @@
+"""Files of API keys, as `--api-keys` names them."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from enginix.cli import environment
+from enginix.errors import UsageError
+from enginix.inventory.running import supervisors
+
+
+def read_keys(path: str | Path) -> frozenset[str]:
+    """One key per line; empty lines and lines that start with # are ignored."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--api-keys {path} cannot be read: {error}") from None
+    keys = frozenset(line.strip() for line in lines if line.strip() and line[0] != "#")
+    if not keys:
+        # An empty file would disable authorization, which cannot be what the user wants.
+        raise UsageError(f"--api-keys {path} holds no key; write one key per line")
+    return keys
+
+
+def keys_of_run(url: str) -> frozenset[str]:
+    """Of the gateway here at that URL, if this user may read its file of keys."""
+    for run in supervisors(environment.cache_home()):
+        if run.url == url.rstrip("/").removesuffix("/v1") and run.api_keys:
+            with suppress(UsageError):
+                return read_keys(run.api_keys)
+    return frozenset()
