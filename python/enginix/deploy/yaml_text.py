@@ -35,18 +35,8 @@ def _entry(head: str, item: Any, indent: str) -> Iterator[str]:
     if isinstance(item, dict | list) and item:
         yield head
         yield from _block(item, f"{indent}  ")
-    elif isinstance(item, str) and _is_text(item):
-        yield f"{head} |"
-        yield from (f"{indent}  {line}" if line else "" for line in item[:-1].split("\n"))
     else:
         yield f"{head} {_scalar(item)}"
-
-
-def _is_text(text: str) -> bool:
-    """Whether a literal block keeps it: lines that end, none of them odd."""
-    lines = text[:-1].split("\n")
-    odd = any(not line.isprintable() for line in lines) or lines[0] != lines[0].lstrip()
-    return len(lines) > 1 and text.endswith("\n") and lines[0] != "" and lines[-1] != "" and not odd
 
 
 def _scalar(value: Any) -> str:
