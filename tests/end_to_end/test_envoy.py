@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +40,10 @@ ANSWER = {
 
 
 class HeldServer(ChatServer):
-    """Whole answers come at once; streams hold after their third event until `go`."""
+    """Whole answers come at once; streams hold after their third event until `go`.
+
+    With `silent` they hold before their first byte.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,10 +54,19 @@ class HeldServer(ChatServer):
             "/v1/completions": self._probe,
         }
         self.stays_after = 3
+        self.silent = False
         self.go = asyncio.Event()
 
     def _probe(self, _: Asked) -> bytes:
         return b'{"choices": [{"text": "Hi"}]}'
+
+    async def _stream(
+        self, events: Sequence[bytes], writer: asyncio.StreamWriter, reader: asyncio.StreamReader
+    ) -> None:
+        if self.silent:
+            await self.go.wait()
+            self.stays_after = None
+        await super()._stream(events, writer, reader)
 
     async def _wait_until_left(self, reader: asyncio.StreamReader) -> None:
         await self.go.wait()
@@ -152,14 +164,17 @@ async def test_no_request_fails_when_a_gateway_is_killed(bed: Bed) -> None:
 
 
 async def test_requests_that_wait_for_their_first_byte_are_sent_again(bed: Bed) -> None:
-    bed.server.stays_after = 0
+    bed.server.silent = True
     requests = [
-        asyncio.create_task(bed.client.post("/v1/chat/completions", json=QUESTION | {"stream": s}))
-        for s in (True, True)
+        asyncio.create_task(
+            bed.client.post("/v1/chat/completions", json={**QUESTION, "stream": True})
+        )
+        for _ in range(2)
     ]
 
     async def both_wait() -> bool:
-        return [running(gateway) for gateway in bed.gateways] == [1, 1]
+        each_has_one = [running(gateway) for gateway in bed.gateways] == [1, 1]
+        return each_has_one and bed.server.running == 2
 
     await until(both_wait, 10)
     bed.gateways[0].process.kill()
