@@ -112,7 +112,7 @@ def _gateway(release: Release) -> dict[str, Any]:
         },
         "startupProbe": _probe("/livez", 120),
         "livenessProbe": _probe("/livez", 30),
-        "readinessProbe": {**_probe("/readyz", CHECK_SECONDS), "periodSeconds": 2},
+        "readinessProbe": {**_probe("/readyz", 2 * CHECK_SECONDS), "periodSeconds": 2},
         "lifecycle": _stays(LEAVING_SECONDS),
     }
 
