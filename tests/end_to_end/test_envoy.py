@@ -91,7 +91,7 @@ class Bed:
         async def is_out() -> bool:
             return address not in await self.envoy.healthy()
 
-        return await until(is_out, 10)
+        return await until(is_out, 30)
 
 
 @contextmanager
@@ -166,18 +166,18 @@ async def test_no_request_fails_when_a_gateway_is_killed(bed: Bed) -> None:
 
 async def test_requests_that_wait_for_their_first_byte_are_sent_again(bed: Bed) -> None:
     bed.server.silent = True
-    requests = [
-        asyncio.create_task(
-            bed.client.post("/v1/chat/completions", json={**QUESTION, "stream": True})
-        )
-        for _ in range(2)
-    ]
+    streamed = {**QUESTION, "stream": True}
+    requests: list[asyncio.Task[httpx.Response]] = []
+    # One after the other: of two at once, each may be the first to the same gateway.
+    for count in (1, 2):
+        asked = bed.client.post("/v1/chat/completions", json=streamed)
+        requests.append(asyncio.create_task(asked))
 
-    async def both_wait() -> bool:
-        each_has_one = [running(gateway) for gateway in bed.gateways] == [1, 1]
-        return each_has_one and bed.server.running == 2
+        async def all_wait(count: int = count) -> bool:
+            return sum(map(running, bed.gateways)) == bed.server.running == count
 
-    await until(both_wait, 10)
+        await until(all_wait, 30)
+    assert [running(gateway) for gateway in bed.gateways] == [1, 1]
     bed.gateways[0].process.kill()
     bed.server.go.set()
     for response in await asyncio.gather(*requests):
@@ -206,7 +206,8 @@ async def test_a_frozen_gateway_gets_no_more_requests_and_gets_them_again_when_i
     frozen = bed.gateways[0]
     frozen.process.send_signal(signal.SIGSTOP)
     try:
-        assert await bed.out_after(frozen) < 3
+        # It takes 2.5 s, and more on a busy machine.
+        assert await bed.out_after(frozen) < 4
         for _ in range(4):
             assert (await bed.ask()).status_code == 200
     finally:
@@ -215,7 +216,7 @@ async def test_a_frozen_gateway_gets_no_more_requests_and_gets_them_again_when_i
     async def both_are_in() -> bool:
         return len(await bed.envoy.healthy()) == 2
 
-    await until(both_are_in, 10)
+    await until(both_are_in, 30)
 
 
 async def test_without_any_gateway_the_error_is_one_that_clients_read(bed: Bed) -> None:
@@ -228,7 +229,7 @@ async def test_without_any_gateway_the_error_is_one_that_clients_read(bed: Bed) 
         failures.append(await bed.ask())
         return failures[-1].json()["error"]["message"] == "Envoy: no healthy upstream"
 
-    await until(all_threads_know, 5)
+    await until(all_threads_know, 30)
     assert {response.status_code for response in failures} == {503}
 
 
