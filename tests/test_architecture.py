@@ -29,6 +29,7 @@ MAY_IMPORT = {
     # All that a gateway and a supervisor know of each other.
     "supervision": {"errors", "records"},
     "catalog": {"errors", "manifest", "records"},
+    "deploy": {"catalog", "errors"},
     "hub_files": {"errors", "plain_files", "records"},
     "marked": {"process"},
     "ports": {"errors", "process"},
@@ -81,6 +82,7 @@ MAY_IMPORT = {
         "catalog",
         "chat",
         "checkpoint",
+        "deploy",
         "doctor",
         "engine",
         "errors",

@@ -29,6 +29,7 @@ let
     mkServer = callPackage ../builders/mk-server.nix { };
     mkTritonServer = callPackage ../builders/mk-triton-server.nix { };
     mkGateway = callPackage ../builders/mk-gateway.nix { };
+    mkKubernetes = callPackage ../builders/mk-kubernetes.nix { };
   };
 in
 union [

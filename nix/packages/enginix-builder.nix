@@ -5,6 +5,7 @@ lib.addMetaAttrs { description = "The build side of enginix, as builders run it"
   enginix.override {
     without = [
       ../../python/enginix/backends
+      ../../python/enginix/deploy
       ../../python/enginix/doctor
       ../../python/enginix/gateway
       ../../python/enginix/serve

@@ -1,5 +1,6 @@
 # What each file of the catalogue stands for: a checkpoint, and for every variant an engine, a
-# server and a gateway. The same files tell Python; a model is added there and nowhere else.
+# server, a gateway and Kubernetes objects. The same files tell Python; a model is added there and
+# nowhere else.
 { lib }:
 self:
 let
@@ -30,7 +31,10 @@ let
       };
       named = name: builder: { ${name} = builder { inherit engine name; }; };
     in
-    { "${model.name}-engine${suffix}" = engine; }
+    {
+      "${model.name}-engine${suffix}" = engine;
+      "k8s-${model.name}${suffix}" = self.mkKubernetes { inherit model variant suffix; };
+    }
     // named "${servers.${model.kind}}-${model.app}${suffix}" self.mkTritonServer
     // named "openai-${model.app}${suffix}" self.mkGateway;
 

@@ -62,7 +62,10 @@ def test_what_builds_on_any_machine_is_checked_and_nothing_else(nix: Nix) -> Non
     # These need a download from the hub, NVIDIA's image, or a GPU.
     for model in load_catalog().values():
         assert (f"{model.name}-checkpoint" in packages) == (model.source.directory is not None)
-    assert not [name for name in packages if "qwen3-32b" in name or "tensorrt-llm" in name]
+    rendered = {name for name in packages if name.startswith("k8s-")}
+    assert {"k8s-demo", "k8s-qwen3-32b-tp4"} <= rendered
+    built = packages - rendered
+    assert not [name for name in built if "qwen3-32b" in name or "tensorrt-llm" in name]
 
 
 @pytest.mark.nix
@@ -75,6 +78,7 @@ def test_every_model_of_the_catalogue_has_its_packages(nix: Nix, system: str) ->
             ranks = variant.tensor_parallel
             suffix = f"-tp{ranks}" if ranks > 1 else ""
             assert {f"{model.name}-engine{suffix}", f"openai-{model.app}{suffix}"} <= names
+            assert f"k8s-{model.name}{suffix}" in names
 
 
 @pytest.mark.nix

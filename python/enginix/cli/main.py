@@ -36,6 +36,8 @@ COMMANDS = {
     "load": "start a model's server",
     "unload": "stop a model's server once its requests are done",
     "logs": "show the logs of a profile's servers",
+    "envoy": "render Envoy's configuration for several gateways",
+    "kubernetes": "render the Kubernetes objects that serve a model",
     "bench": "measure any OpenAI-compatible server",
     "doctor": "check this machine and say what to fix",
 }
