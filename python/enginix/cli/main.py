@@ -31,6 +31,7 @@ COMMANDS = {
     "up": "start a whole profile: engine, Triton and gateway",
     "start": "serve one model in the background",
     "stop": "stop what start has started",
+    "chat": "talk to a model of a running gateway",
     "status": "show the models of a running gateway and their state",
     "load": "start a model's server",
     "unload": "stop a model's server once its requests are done",
