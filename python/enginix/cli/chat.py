@@ -14,13 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
-from rich.console import Console
-
 from enginix.catalog.load import Ports
 from enginix.cli import environment
 from enginix.cli.ask_gateway import LOAD_SECONDS, ask
 from enginix.cli.background import running
 from enginix.cli.chat_stream import stream_chat
+from enginix.cli.views.console import Console
 from enginix.errors import BackendError, EnginixError, UsageError
 
 DEFAULT = f"http://127.0.0.1:{Ports().gateway}"

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 
-from rich.console import Console
-
 from enginix.cli.chat_stream import stream_chat
+from enginix.cli.views.console import Console
 from enginix.errors import BackendError
 
 TIMEOUT = 60.0

@@ -9,8 +9,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
-
 from enginix import __version__
 from enginix.catalog.load import ModelSpec, find_model
 from enginix.checkpoint.load import hash_files
@@ -21,6 +19,7 @@ from enginix.cli.find_engine import find_engine, given_engine
 from enginix.cli.reexec import own_command
 from enginix.cli.signals import run_until_signalled
 from enginix.cli.smoke_test import try_hello
+from enginix.cli.views.console import Console
 from enginix.cli.views.stages import StageLines
 from enginix.errors import EnginixError, StartFailed, UsageError
 from enginix.manifest import check_files, read_manifest

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from enginix.errors import UsageError
+from enginix.catalog.load import load_catalog
+from enginix.errors import UsageError, did_you_mean
 from enginix.records import decode
 from enginix.serve.model_entry import ModelEntry
 from enginix.serve.servers import SERVERS, ports_of
@@ -54,8 +55,10 @@ def load_profile(name: str, directory: Path = DIRECTORY) -> Profile:
     path = directory / f"{name}.toml"
     # A name, not a path: `--profile ../x` must not read just any file.
     if name not in profile_names(directory):
-        known = ", ".join(profile_names(directory))
-        raise UsageError(f"no profile named {name!r}; there is {known}")
+        known = profile_names(directory)
+        hint = did_you_mean(name, known) or f"there is {', '.join(known)}"
+        model = f"; to serve that model: enginix up --model {name}" * (name in load_catalog())
+        raise UsageError(f"no profile named {name!r}; {hint}{model}")
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
