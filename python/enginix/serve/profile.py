@@ -56,9 +56,12 @@ def load_profile(name: str, directory: Path = DIRECTORY) -> Profile:
     # A name, not a path: `--profile ../x` must not read just any file.
     if name not in profile_names(directory):
         known = profile_names(directory)
-        hint = did_you_mean(name, known) or f"there is {', '.join(known)}"
-        model = f"; to serve that model: enginix up --model {name}" * (name in load_catalog())
-        raise UsageError(f"no profile named {name!r}; {hint}{model}")
+        hints = [f"no profile named {name!r}; there is {', '.join(known)}"]
+        if name in load_catalog():
+            hints.append(f"to serve that model: enginix up --model {name}")
+        elif near := did_you_mean(name, known):
+            hints.append(near)
+        raise UsageError("; ".join(hints))
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
