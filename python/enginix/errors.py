@@ -234,10 +234,14 @@ class EngineError(EnginixError):
 
 
 class NotAnEngine(EngineError):
-    def __init__(self, path: Path, why: str = "it has no manifest.json") -> None:
+    def __init__(
+        self,
+        path: Path,
+        why: str = "it has no manifest.json",
+        command: str = "enginix engine build NAME --out DIR",
+    ) -> None:
         super().__init__(
-            f"{path} is not an enginix engine: {why}; "
-            "build one with `enginix engine build NAME --out DIR` "
+            f"{path} is not an enginix engine: {why}; build one with `{command}` "
             "(`enginix engine verify DIR --write-manifest` adopts what trtllm-build made)"
         )
 
