@@ -43,8 +43,15 @@ class Terminal:
         return found + len(words)
 
     async def ends(self) -> int:
+        """Wait for its end and read the rest of what it shows; its exit status."""
         async with asyncio.timeout(PATIENCE):
-            return await self.process.wait()
+            status = await self.process.wait()
+        asyncio.get_running_loop().remove_reader(self._master)
+        # It fails once everything is read.
+        with suppress(OSError):
+            while data := os.read(self._master, 65536):
+                self._text += data.decode(errors="replace")
+        return status
 
     def close(self) -> None:
         asyncio.get_running_loop().remove_reader(self._master)
