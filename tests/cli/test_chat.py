@@ -71,6 +71,17 @@ async def test_an_empty_question_is_refused(tmp_path: Path) -> None:
     assert "the question is empty" in errors
 
 
+async def test_bytes_that_are_no_text_do_not_stop_a_question(tmp_path: Path) -> None:
+    backend = FakeBackend(ids(PLAIN))
+    async with server(served(backend)) as client:
+        for argument, data in (("-", b"caf\xff?"), (b"caf\xff?", b"")):
+            process = await asyncio.create_subprocess_exec(
+                *command(client, "demo"), argument, env=variables(tmp_path), stdin=PIPE, stdout=PIPE
+            )
+            assert await process.communicate(data) == (b"Paris.\n", None)
+    assert all("caf\ufffd?" in asked(backend, turn) for turn in range(2))
+
+
 async def test_a_piped_question_that_fails_exits_with_1_and_the_servers_reason(
     tmp_path: Path,
 ) -> None:

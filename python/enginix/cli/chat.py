@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import io
 import json
 import os
 import re
@@ -62,8 +63,11 @@ def run(args: argparse.Namespace) -> int:
     chat = Chat(url.rstrip("/"), _model(url, args.model))
     if args.system:
         chat.messages.append({"role": "system", "content": args.system})
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        # What is typed or piped need not be valid in the encoding; the API takes only text.
+        sys.stdin.reconfigure(errors="replace")
     if args.question not in (None, "-"):
-        return _answer_once(chat, args.question)
+        return _answer_once(chat, os.fsencode(args.question).decode(errors="replace"))
     if args.question or not (sys.stdin.isatty() and sys.stdout.isatty()):
         return _answer_once(chat, sys.stdin.read())
     _converse(chat)
