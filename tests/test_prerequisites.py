@@ -190,7 +190,8 @@ def test_where_python3_does_not_fit_one_beside_it_is_used(tmp_path: Path) -> Non
     assert "lacks free port" in said.stderr
 
 
-def test_ctrl_c_while_it_installs_is_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_venv", [False, True])
+def test_ctrl_c_while_it_installs_is_one_line(tmp_path: Path, has_venv: bool) -> None:
     python = tmp_path / "python3"
     # As its venv does: it is interrupted, too, and ends with a traceback.
     python.write_text(
@@ -202,6 +203,13 @@ def test_ctrl_c_while_it_installs_is_one_line(tmp_path: Path) -> None:
         "raise KeyboardInterrupt\n"
     )
     python.chmod(0o755)
+    if has_venv:
+        pip = tmp_path / "venv" / "bin" / "pip"
+        pip.parent.mkdir(parents=True)
+        pip.write_text(
+            "#!/bin/sh\necho 'ERROR: Operation cancelled by user'\nkill -INT 0\nexit 1\n"
+        )
+        pip.chmod(0o755)
     said = subprocess.run(
         ["tools/prepare.sh", python, tmp_path / "venv", "./python"],
         cwd=ROOT,
