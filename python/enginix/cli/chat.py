@@ -254,17 +254,16 @@ def _show_answer(chat: Chat, question: str, console: Console) -> None:
 @contextmanager
 def _history(path: Path, console: Console) -> Iterator[None]:
     """The lines of earlier conversations, for the cursor keys; only the user may read them."""
-    # Its import changes how input() reads a terminal.
-    import readline
-
     try:
+        # Some Pythons lack it. Its import changes how input() reads a terminal.
+        import readline
+
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         path.chmod(0o600)
         readline.read_history_file(path)
-    except OSError as error:
-        why = error.strerror or error
-        console.print(f"what you type is not remembered: {path}: {why}", style="dim", markup=False)
+    except (ImportError, OSError) as error:
+        console.print(f"what you type is not remembered: {error}", style="dim", markup=False)
         yield
         return
     readline.set_history_length(HISTORY_LINES)

@@ -140,7 +140,7 @@ def _about_file(error: OSError) -> str:
 
     if not error.filename:
         return str(error)
-    path, home = Path(os.fsdecode(error.filename)), cache_home()
+    path, home = Path(str(error.filename)), cache_home()
     text = f"{path}: {error.strerror}"
     if home in (path, *path.parents):
         return f"{text}; enginix keeps its files in {home}: make it writable, or set ENGINIX_HOME"
