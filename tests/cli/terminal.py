@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 PATIENCE = 30.0
+POLL = 0.01
 
 
 class Terminal:
@@ -41,6 +42,16 @@ class Terminal:
         except TimeoutError:
             raise AssertionError(f"{words!r} is not in {self._text!r}") from None
         return found + len(words)
+
+    async def waits_for_keys(self) -> None:
+        """Wait until the program sleeps.
+
+        Python loses a Ctrl-C that comes after readline has shown its prompt and before it waits.
+        """
+        stat = Path(f"/proc/{self.process.pid}/stat")
+        async with asyncio.timeout(PATIENCE):
+            while stat.read_text().rpartition(")")[2].split()[0] != "S":
+                await asyncio.sleep(POLL)
 
     async def ends(self) -> int:
         """Wait for its end and read the rest of what it shows; its exit status."""

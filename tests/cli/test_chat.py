@@ -169,10 +169,12 @@ async def test_ctrl_c_stops_the_answer_and_then_at_the_prompt_ends_the_conversat
         end = await shown.shows("Paris.", after=end)
         end = await shown.shows("> ", after=end)
         assert "stop this?" not in asked(backend, 1)
+        await shown.waits_for_keys()
         shown.type(CTRL_C)
         end = await shown.shows("Ctrl-C again, or Ctrl-D, ends the conversation", after=end)
         await shown.shows("> ", after=end)
         assert shown.process.returncode is None
+        await shown.waits_for_keys()
         shown.type(CTRL_C)
         assert await shown.ends() == 0
     assert "Traceback" not in shown.text
