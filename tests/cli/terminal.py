@@ -50,7 +50,7 @@ class Terminal:
         """
         stat = Path(f"/proc/{self.process.pid}/stat")
         async with asyncio.timeout(PATIENCE):
-            while stat.read_text().rpartition(")")[2].split()[0] != "S":
+            while stat.read_text().rpartition(")")[2].split()[0] != "S":  # noqa: ASYNC110, a process's state
                 await asyncio.sleep(POLL)
 
     async def ends(self) -> int:

@@ -28,7 +28,7 @@ def test_the_package_installs_the_completion_of_three_shells(nix: Nix) -> None:
 
 def test_the_stand_in_refuses_a_flag_that_is_not_used_here_and_an_empty_script(nix: Nix) -> None:
     for arguments, complaint in (
-        ("--cmd x --nushell $src", "unknown flag --nushell"),
+        ("--cmd x --nushell /dev/null", "unknown flag --nushell"),
         ("--cmd x --bash /dev/null", "x.bash is empty"),
     ):
         done = nix.build_expression(
