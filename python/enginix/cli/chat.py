@@ -29,10 +29,10 @@ COMMAND = re.compile(r"/([a-z]+)(?:\s+(.*))?")
 HELP = '''\
 /help        show this
 /clear       forget the conversation
-/save FILE   write the conversation: as JSON if FILE ends with .json, else as Markdown
+/save FILE   write it: as JSON if FILE ends with .json, else as Markdown
 /exit        end; Ctrl-D does the same
-"""          starts and ends a question of several lines
-Ctrl-C       stops the answer; pressed once more at the prompt, it ends the conversation'''
+"""          start and end a question of several lines
+Ctrl-C       stop the answer; once more at the prompt: end the conversation'''
 # What a terminal would obey: all control characters but tabs and line breaks.
 CONTROLS = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)])
 
