@@ -8,8 +8,6 @@ VENV := .venv
 # Each Python is tested in its own environment.
 TESTED := $(VENV)$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 ENGINIX := $(VENV)/bin/enginix
-# The demo's ports; with ARGS, `enginix up` checks them.
-PORTS := $(if $(ARGS),,8000 8001 8002 9000)
 
 .PHONY: demo test test-fresh test-lowest test-modelopt test-real-model test-agents lint format clean
 
@@ -55,7 +53,7 @@ format: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check --fix .
 
 $(VENV)/installed: python/pyproject.toml tools/prepare.sh
-	@tools/prepare.sh "$(PYTHON)" $(VENV) ./python $(PORTS)
+	@tools/prepare.sh "$(PYTHON)" $(VENV) ./python demo $(ARGS)
 	@touch $@
 
 %/installed-dev: python/pyproject.toml tools/prepare.sh

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from enginix.prerequisites import (
+    DEMO_PORTS,
     PYTHONS,
     Distribution,
     Missing,
@@ -24,6 +25,8 @@ from enginix.prerequisites import (
     distribution_of,
     sentence,
 )
+from enginix.serve.profile import load_profile
+from enginix.serve.servers import ports_of
 
 ROOT = Path(__file__).parents[1]
 DEBIAN_13 = 'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\nVERSION_ID="13"\nID=debian\n'
@@ -97,6 +100,36 @@ def test_a_taken_port_is_named() -> None:
     assert not check_ports([port])
 
 
+@pytest.mark.parametrize("flag", ["--port", "--http-port", "--grpc-port", "--metrics-port"])
+def test_a_taken_port_of_the_demo_is_found_first_and_named_with_its_own_option(
+    tmp_path: Path, flag: str
+) -> None:
+    with a_taken_port() as taken:
+        port = taken.getsockname()[1]
+        said = subprocess.run(
+            [
+                *("tools/prepare.sh", sys.executable, tmp_path / "venv", "./python"),
+                *("demo", "--host=127.0.0.1", flag, str(port)),
+            ],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert said.returncode == 1
+    # The demo's own ports may be taken, too.
+    assert f"{flag}={port + 100}" in said.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+def test_the_demos_ports_and_options_are_those_of_its_profile() -> None:
+    profile = load_profile("demo")
+    ports = {"port": profile.gateway.port, **ports_of(profile.models[0])}
+    assert {f"--{name.replace('_', '-')}": port for name, port in ports.items()} == {
+        flag: port for port, flag in DEMO_PORTS.items()
+    }
+
+
 def test_a_directory_that_is_not_made_yet_is_judged_by_the_disk_it_will_be_on(
     tmp_path: Path,
 ) -> None:
@@ -155,6 +188,55 @@ def test_where_python3_does_not_fit_one_beside_it_is_used(tmp_path: Path) -> Non
         said = prepare("python3", tmp_path / "venv", [taken], path=f"{tmp_path}:/usr/bin:/bin")
     assert "python3 is not Python 3.11, 3.12 or 3.13; using python3.1" in said.stdout
     assert "lacks free port" in said.stderr
+
+
+@pytest.mark.parametrize("has_venv", [False, True])
+def test_ctrl_c_while_it_installs_is_one_line(tmp_path: Path, has_venv: bool) -> None:
+    python = tmp_path / "python3"
+    # As its venv does: it is interrupted, too, and ends with a traceback.
+    python.write_text(
+        f"#!{sys.executable}\n"
+        "import os, signal, subprocess, sys\n"
+        "if sys.argv[1:3] != ['-m', 'venv']:\n"
+        f"    sys.exit(subprocess.call([{sys.executable!r}, *sys.argv[1:]]))\n"
+        "os.killpg(0, signal.SIGINT)\n"
+        "raise KeyboardInterrupt\n"
+    )
+    python.chmod(0o755)
+    if has_venv:
+        pip = tmp_path / "venv" / "bin" / "pip"
+        pip.parent.mkdir(parents=True)
+        pip.write_text(
+            "#!/bin/sh\necho 'ERROR: Operation cancelled by user'\nkill -INT 0\nexit 1\n"
+        )
+        pip.chmod(0o755)
+    said = subprocess.run(
+        ["tools/prepare.sh", python, tmp_path / "venv", "./python"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        start_new_session=True,
+    )
+    assert said.returncode == 130
+    assert said.stderr == "enginix: interrupted; run it again to go on\n"
+
+
+def test_a_failure_of_pip_is_its_first_line_that_says_what_happened(tmp_path: Path) -> None:
+    pip = tmp_path / "venv" / "bin" / "pip"
+    pip.parent.mkdir(parents=True)
+    pip.write_text(
+        "#!/bin/sh\n"
+        "echo '  error: subprocess-exited-with-error'\n"
+        "echo '      ModuleNotFoundError: No module named setuptools'\n"
+        "echo 'error: metadata-generation-failed'\n"
+        "echo 'hint: See above for details.'\n"
+        "exit 1\n"
+    )
+    pip.chmod(0o755)
+    said = prepare(sys.executable, tmp_path / "venv", [])
+    assert said.returncode == 1
+    assert said.stderr.endswith(": ModuleNotFoundError: No module named setuptools\n")
 
 
 def old_python(version: str) -> str:

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Creates a virtual environment with enginix, or reports in one sentence what this machine lacks.
-# usage: prepare.sh PYTHON VENV REQUIREMENT [PORT...]     the ports must be free
+# usage: prepare.sh PYTHON VENV REQUIREMENT [PORT... | demo [ARG...]]     the ports must be free
 set -eu
 python=$1 venv=$2 requirement=$3
 shift 3
@@ -32,12 +32,17 @@ command -v "$python" >/dev/null ||
 home=${ENGINIX_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/enginix}
 "$python" tools/check-machine.py "$venv" "$home" "$@" || exit 1
 
+trap 'echo "enginix: interrupted; run it again to go on" >&2; exit 130' INT
 echo "installing enginix into $venv"
 # Recreate a directory left by an interrupted run.
-[ -x "$venv/bin/pip" ] || "$python" -m venv --clear "$venv"
+[ -x "$venv/bin/pip" ] || why=$("$python" -m venv --clear "$venv" 2>&1) ||
+  fail "$python cannot make a virtual environment in $venv: $(echo "$why" | tail -n 1)"
 log=$venv/install.log
 "$venv/bin/pip" install --quiet --disable-pip-version-check --editable "$requirement" >"$log" 2>&1 || {
-  why=$(grep -E 'ERROR: |rror: ' "$log" | tail -n 1)
+  errors=$(grep -E 'ERROR: |rror: ' "$log" || tail -n 1 "$log")
+  # The first one that says what happened, as in runtimes/pip.py.
+  why=$(echo "$errors" | grep -vE 'subprocess-exited-with-error|generation-failed|Failed to build|ERROR: Exception:' | head -n 1 | sed 's/^ *//')
+  [ "$why" ] || why=$(echo "$errors" | tail -n 1)
   if grep -q 'Retrying (' "$log"; then
     why="the package index cannot be reached; check the network or pip's index settings"
   elif grep -q 'No space left on device' "$log"; then
@@ -45,3 +50,4 @@ log=$venv/install.log
   fi
   fail "pip could not install enginix (the whole log: $log): $why"
 }
+echo "the command is $venv/bin/enginix; to call it as enginix: export PATH=\"$(cd "$venv/bin" && pwd):\$PATH\""

@@ -1,6 +1,7 @@
 # The `enginix` command: both halves, build side and serve side.
 {
   lib,
+  installShellFiles,
   python,
   python-gguf,
   python-orjson,
@@ -27,6 +28,15 @@ python.pkgs.buildPythonApplication {
   sourceRoot = "source/python";
 
   build-system = [ python.pkgs.hatchling ];
+
+  # The scripts are made from all commands.
+  nativeBuildInputs = lib.optionals (without == [ ]) [ installShellFiles ];
+  postInstall = lib.optionalString (without == [ ]) ''
+    installShellCompletion --cmd enginix \
+      --bash <($out/bin/enginix completion bash) \
+      --zsh <($out/bin/enginix completion zsh) \
+      --fish <($out/bin/enginix completion fish)
+  '';
 
   dependencies =
     (with python.pkgs; [

@@ -1,7 +1,25 @@
-"""`python -m enginix` is the `enginix` command."""
+"""The `enginix` command, also as `python -m enginix`."""
 
+import os
+import signal
 import sys
+from types import FrameType
 
-from enginix.cli.main import main
 
-sys.exit(main())
+def main() -> int:
+    # Until a command runs there is nothing to clean up, and an exception in the middle of an import
+    # may surface as anything. `sh` starts background jobs with SIGINT ignored.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _leave)
+    from enginix.cli.main import main as run
+
+    return run()
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    os.write(2, b"\nenginix: interrupted\n")
+    os._exit(128 + number)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

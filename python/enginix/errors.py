@@ -67,6 +67,12 @@ from difflib import get_close_matches
 from pathlib import Path
 
 
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """'did you mean A or B?'; empty if nothing is near."""
+    near = get_close_matches(word, sorted(known))
+    return f"did you mean {' or '.join(near)}?" if near else ""
+
+
 class EnginixError(Exception):
     """Base class; the message is one sentence for people: found, expected, what to do."""
 
@@ -82,8 +88,7 @@ class CatalogError(EnginixError):
 class ModelUnknown(CatalogError):
     def __init__(self, name: str, known: Iterable[str]) -> None:
         known = sorted(known)
-        near = get_close_matches(name, known, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+        hint = did_you_mean(name, known) or f"known: {', '.join(known)}"
         super().__init__(f"no model named {name!r} in the catalogue; {hint} (see `enginix models`)")
 
 
@@ -229,10 +234,14 @@ class EngineError(EnginixError):
 
 
 class NotAnEngine(EngineError):
-    def __init__(self, path: Path, why: str = "it has no manifest.json") -> None:
+    def __init__(
+        self,
+        path: Path,
+        why: str = "it has no manifest.json",
+        command: str = "enginix engine build NAME --out DIR",
+    ) -> None:
         super().__init__(
-            f"{path} is not an enginix engine: {why}; "
-            "build one with `enginix engine build NAME --out DIR` "
+            f"{path} is not an enginix engine: {why}; build one with `{command}` "
             "(`enginix engine verify DIR --write-manifest` adopts what trtllm-build made)"
         )
 

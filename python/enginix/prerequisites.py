@@ -73,6 +73,15 @@ PACKAGED = {
 }
 
 
+# The demo's ports, and the options of `enginix up demo` that choose others.
+DEMO_PORTS = {
+    8000: "--http-port",
+    8001: "--grpc-port",
+    8002: "--metrics-port",
+    9000: "--port",
+}
+
+
 @dataclass(frozen=True)
 class Distribution:
     """`manager` is a key of MANAGERS, empty if the distribution is unknown."""
@@ -200,12 +209,14 @@ def check_disk(places: Iterable[Path]) -> list[Missing]:
     return missing
 
 
-def check_ports(ports: Iterable[int]) -> list[Missing]:
+def check_ports(ports: Iterable[int], flags: Mapping[int, str] = DEMO_PORTS) -> list[Missing]:
+    """`flags`: port -> the option of `enginix up demo` that chooses another."""
     taken = [str(port) for port in ports if not _is_free(port)]
     if not taken:
         return []
     what = f"port{'s' * (len(taken) > 1)} {_listed(taken)}"
-    remedy = f"end what listens on {what}, or choose others: make demo ARGS='--port 9100'"
+    others = " ".join(f"{flags.get(int(port), '--port')}={int(port) + 100}" for port in taken)
+    remedy = f"end what listens on {what}, or choose others: make demo ARGS='{others}'"
     return [Missing(f"free {what}", remedy=remedy)]
 
 

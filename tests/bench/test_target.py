@@ -142,7 +142,9 @@ def test_an_address_may_name_the_version_or_not(url: str, seen: str) -> None:
     assert Target(url).url == seen
 
 
-@pytest.mark.parametrize("url", ["h:9000", "localhost", "ftp://h", "http://", "http://h:99999"])
+@pytest.mark.parametrize(
+    "url", ["localhost", "h:x", "h:99999", "ftp://h", "http://", "http://h:99999"]
+)
 def test_an_invalid_address_error_shows_the_expected_form(url: str) -> None:
     with pytest.raises(UsageError, match="expected http://HOST:PORT"):
         Target(url)
@@ -161,3 +163,9 @@ def test_an_invalid_key_is_refused() -> None:
 
 def test_the_key_is_shown_to_the_server() -> None:
     assert b"\r\nAuthorization: Bearer s3cret\r\n" in Target("http://h", "s3cret").message("/x", {})
+
+
+def test_an_address_needs_no_scheme() -> None:
+    assert Target("127.0.0.1:9400").url == "http://127.0.0.1:9400/v1"
+    assert Target("h:9000").url == "http://h:9000/v1"
+    assert Target("localhost:9400/v1").url == "http://localhost:9400/v1"

@@ -137,3 +137,11 @@ def named_engine(directory: Path, name: str) -> Path:
     )
     write_manifest(directory, manifest)
     return directory
+
+
+def test_an_engine_that_is_not_built_is_answered_with_the_command_that_builds_it(
+    home: Path,
+) -> None:
+    place = home / "enginix" / "engines" / "qwen3-32b"
+    with pytest.raises(NotAnEngine, match=f"`enginix engine build qwen3-32b --out {place}`"):
+        find_engine("qwen3-32b")

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import argparse
+import json
+import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
+import enginix as enginix_package
 from enginix import __version__
-from enginix.cli.main import COMMANDS, main
+from enginix.cli.main import COMMANDS, build_parser, main
+
+PYTHON = Path(enginix_package.__file__).parents[1]
 
 
-def enginix(*arguments: str) -> subprocess.CompletedProcess[str]:
+def enginix(
+    *arguments: str, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "enginix", *arguments], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "enginix", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONUNBUFFERED": "", **(env or {})},
     )
 
 
@@ -41,8 +57,109 @@ def test_the_version_is_printed() -> None:
     assert enginix("--version").stdout == f"enginix {__version__}\n"
 
 
-def test_no_command_is_a_usage_error() -> None:
-    assert enginix().returncode == 2
+def test_no_command_prints_the_help_and_is_a_usage_error() -> None:
+    done = enginix()
+    assert done.returncode == 2
+    assert done.stderr.startswith("usage: enginix")
+    assert all(f"\n    {command} " in done.stderr for command in COMMANDS)
+
+
+def helps(parser: argparse.ArgumentParser) -> Iterator[str]:
+    yield parser.format_help()
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for child in action.choices.values():
+                yield from helps(child)
+
+
+def test_every_help_fits_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = [line for text in helps(build_parser(COMMANDS)) for line in text.splitlines()]
+    assert len(lines) > 300
+    assert [line for line in lines if len(line) > 80] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["modles"], "did you mean models?"),
+        (["engine", "biuld"], "did you mean build or rebuild?"),
+        (["up", "dmeo"], "did you mean demo?"),
+        (["up", "demo-mutli"], "did you mean demo-multi"),
+        (["up", "qwen3-32b"], "to serve that model: enginix up --model qwen3-32b"),
+        (["up", "--model", "qwen3-32"], "did you mean qwen3-32b"),
+        (["engine", "build", "dmeo", "--out=x"], "did you mean demo"),
+    ],
+)
+def test_a_misspelt_name_is_answered_with_the_nearest_ones(arguments: list[str], hint: str) -> None:
+    done = enginix(*arguments)
+    assert done.returncode in (1, 2)
+    assert hint in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["models"], ["list"], ["up", "demo", "--dry-run"]])
+def test_every_command_ends_on_a_closed_pipe_as_if_by_sigpipe(arguments: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "enginix", *arguments], stdout=writer, stderr=PIPE, check=False
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
+
+
+@pytest.mark.parametrize("command", ["models", "doctor", "list"])
+def test_an_encoding_without_our_characters_costs_only_those(command: str) -> None:
+    done = enginix(command, env={"PYTHONIOENCODING": "ascii"})
+    assert "Traceback" not in done.stderr
+    assert done.stdout.isascii()
+
+
+def test_the_doctor_marks_its_findings_in_ascii_too() -> None:
+    marks = {
+        line[0] for line in enginix("doctor", env={"PYTHONIOENCODING": "ascii"}).stdout.splitlines()
+    }
+    assert marks - {" "} <= {"+", "!", "x"}
+
+
+@pytest.mark.parametrize("arguments", [["up", "demo"], ["setup", "triton-cpu"]])
+def test_a_home_that_cannot_be_written_is_one_line_that_says_what_to_do(
+    tmp_path: Path, arguments: list[str]
+) -> None:
+    (tmp_path / "file").touch()
+    home = tmp_path / "file" / "home"
+    done = enginix(*arguments, env={"ENGINIX_HOME": str(home)})
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"enginix: {home}")
+    assert "Not a directory" in done.stderr
+    assert done.stderr.endswith("make it writable, or set ENGINIX_HOME\n")
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_doctor_finds_a_home_that_cannot_be_written_red(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = enginix("doctor", "--json", env={"ENGINIX_HOME": str(tmp_path / "file" / "home")})
+    red = [each for each in json.loads(done.stdout) if each["level"] == "red"]
+    assert [each["subject"] for each in red] == ["disk"]
+    assert "cannot be written" in red[0]["found"]
+    assert "ENGINIX_HOME" in red[0]["fix"]
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize("moment", ["enginix.cli.main", "argparse", "rich.console", "httpx"])
+def test_ctrl_c_while_modules_are_imported_is_one_line(tmp_path: Path, moment: str) -> None:
+    """The import of `moment` sends the process a SIGINT, as Ctrl-C does."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "class Interrupts:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {moment!r}:\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupts())\n"
+    )
+    paths = os.pathsep.join([str(tmp_path), *sys.path[:1], str(PYTHON)])
+    done = enginix("status", env={"PYTHONPATH": paths})
+    assert (done.returncode, done.stderr) == (130, "\nenginix: interrupted\n")
 
 
 def test_an_unknown_command_names_the_known_ones() -> None:

@@ -253,6 +253,23 @@ def test_a_wrong_command_line_starts_nothing(
     assert machine.pids() == set()
 
 
+def test_without_a_models_file_an_unknown_model_is_told_where_one_was_expected(
+    machine: Machine,
+) -> None:
+    (machine.directory / "models.json").unlink()
+    output = machine.run("start", "--engine=vllm", "--model=coder")
+    assert f"there is no models.json in {machine.directory}, and no model named 'coder'" in output
+    assert "name a file of models with --models" in output
+    assert output.endswith("status 2")
+
+
+def test_a_model_is_served_by_the_environment_that_is_named(machine: Machine) -> None:
+    words = ("--engine=cuda-vllm", "--model=first", "--env=vllm-old")
+    output = machine.run("start", *words, f"--port={machine.ports[0]}")
+    assert "no environment named 'vllm-old' is set up here" in output
+    assert output.endswith("status 1")
+
+
 def test_of_two_simultaneous_starts_one_wins(machine: Machine) -> None:
     arguments = ("start", "--engine=vllm", f"--port={machine.ports[0]}")
     both = [machine.begin(*arguments, "--model=first") for _ in range(2)]

@@ -87,7 +87,7 @@ def test_a_taken_port_is_yellow() -> None:
 
 
 def test_a_place_that_does_not_exist_yet_is_measured_where_it_will_be(tmp_path: Path) -> None:
-    (finding,) = look_at_disk([tmp_path / "not" / "yet"])
+    (finding,) = look_at_disk(tmp_path / "not" / "yet")
     assert "GiB free in" in finding.found
 
 

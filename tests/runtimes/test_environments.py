@@ -121,7 +121,8 @@ def test_an_index_without_tensorrt_llm_names_nvidias_index(setup: Setup, tmp_pat
     assert setup.names() == set()
 
 
-def test_ctrl_c_leaves_nothing(setup: Setup) -> None:
+@pytest.mark.parametrize("moment", ["making a virtual environment", "installing"])
+def test_ctrl_c_leaves_nothing(setup: Setup, moment: str) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "enginix", "setup", "vllm"],
         env=setup.env,
@@ -131,11 +132,15 @@ def test_ctrl_c_leaves_nothing(setup: Setup) -> None:
         start_new_session=True,
     )
     assert process.stdout is not None
+    lines = []
     for line in process.stdout:
-        if line.startswith("installing"):
+        lines.append(line)
+        if line.startswith(moment):
             process.send_signal(signal.SIGINT)
     assert process.wait(timeout=30) == 130
     process.stdout.close()
+    assert lines[-1] == "enginix: interrupted\n"
+    assert not [line for line in lines if "Traceback" in line]
     assert setup.names() == set()
 
 
@@ -248,3 +253,18 @@ def test_another_python_is_taken_from_path_if_this_one_has_no_wheels(
         (tmp_path / name).chmod(0o755)
     with pytest.raises(RuntimeMissing, match=r"python3\.98 cannot make a virtual environment"):
         make_runtime(recipe, tmp_path, print)
+
+
+def test_a_package_that_cannot_be_built_is_quoted_with_its_own_reason(
+    setup: Setup, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "pyproject.toml").write_text(
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+        '[project]\nname = "broken"\nversion = "1"\n'
+    )
+    (broken / "backend.py").write_text("raise RuntimeError('error: nvcc was not found')\n")
+    output = setup("vllm", f"--requirement={broken}")
+    assert "could not be installed: RuntimeError: error: nvcc was not found" in output
+    assert setup.names() == set()

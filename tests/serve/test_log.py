@@ -33,3 +33,25 @@ def test_last_lines_are_those_since_the_last_start(tmp_path: Path) -> None:
 
 def test_a_log_that_is_not_there_says_nothing(tmp_path: Path) -> None:
     assert RotatingLog(tmp_path / "none.log").last_lines(3) == []
+
+
+def test_a_table_of_triton_is_its_cells(tmp_path: Path) -> None:
+    log = RotatingLog(tmp_path / "a.log")
+    table = f"""\
++{"-" * 10}+{"-" * 9}+{"-" * 150}+
+| Model    | Version | Status{" " * 143} |
++{"-" * 10}+{"-" * 9}+{"-" * 150}+
+| demo     | 1       | UNAVAILABLE: Internal: no such file{" " * 100} |
+|          |         |{" " * 150}|
++{"-" * 10}+{"-" * 9}+{"-" * 150}+
+
+error: creating server: Internal - failed to load all models
+"""
+    with log.open() as file:
+        file.write(table.encode())
+    assert log.last_lines(9) == [
+        "Model  Version  Status",
+        "demo  1  UNAVAILABLE: Internal: no such file",
+        "",
+        "error: creating server: Internal - failed to load all models",
+    ]

@@ -55,7 +55,7 @@ def write(directory: Path, **models: dict[str, Any]) -> Path:
     return path
 
 
-@pytest.mark.parametrize("engine", ["tensorrt-llm", "trtllm"])
+@pytest.mark.parametrize("engine", ["tensorrt-llm", "trtllm", "cuda-trt"])
 def test_limits_become_trtllm_serves_options(directory: Path, engine: str) -> None:
     row = {"engine": engine, "model_path": "checkpoint", "tensor_parallel_size": 2, **LIMITS}
     profile = read_models_file(write(directory, m={**row, "dtype": "float16"}))
@@ -66,8 +66,9 @@ def test_limits_become_trtllm_serves_options(directory: Path, engine: str) -> No
     assert json.loads(command.files[directory / "m.yaml"]) == {"dtype": "float16"}
 
 
-def test_limits_become_vllms_options(directory: Path) -> None:
-    row = {"engine": "vllm", "model_path": "checkpoint", "tensor_parallel_size": 2, **LIMITS}
+@pytest.mark.parametrize("engine", ["vllm", "cuda-vllm"])
+def test_limits_become_vllms_options(directory: Path, engine: str) -> None:
+    row = {"engine": engine, "model_path": "checkpoint", "tensor_parallel_size": 2, **LIMITS}
     (entry,) = read_models_file(write(directory, m={**row, "dtype": "bfloat16"})).models
     argv = VLLM.command(["vllm", "serve"], entry, entry.path, directory).argv
     assert {

@@ -10,7 +10,7 @@ from enginix.catalog.load import find_model
 from enginix.errors import UsageError
 from enginix.serve.model_entry import ModelEntry
 from enginix.serve.overrides import overridden
-from enginix.serve.profile import Profile, check, load_profile, profile_names
+from enginix.serve.profile import Profile, check, load_profile, memory_by_gpu, profile_names
 
 ONE = 'title = "x"\n[[model]]\nname = "a"\n'
 TWO = '[[model]]\nname = "b"\nengine = "vllm"\nhttp_port = 1\n'
@@ -130,3 +130,25 @@ def test_models_on_demand_need_room_one_at_a_time(
 def test_a_mistake_in_a_setting_is_named(setting: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         overridden(load_profile("demo-multi"), [setting])
+
+
+@pytest.mark.parametrize("value", ["0", "[0]", '["0"]'])
+def test_gpus_may_be_set_as_numbers(value: str) -> None:
+    profile = overridden(load_profile("vllm-multi"), [f"qwen3-coder-30b.gpus={value}"])
+    assert profile.models[0].gpus == ["0"]
+
+
+@pytest.mark.parametrize("value", ["0,1", "[0, 1]", '["0", "1"]'])
+def test_several_gpus_may_be_set_as_a_list(value: str) -> None:
+    profile = overridden(load_profile("vllm-qwen3-coder"), [f"qwen3-coder-30b.gpus={value}"])
+    assert profile.models[0].gpus == ["0", "1"]
+
+
+def test_two_models_in_vllm_share_one_gpu() -> None:
+    shared = load_profile("vllm-multi-one-gpu")
+    assert memory_by_gpu(shared.models) == {
+        "0": {"qwen3-coder-30b": 0.55, "nemotron-3-nano-30b-a3b": 0.35}
+    }
+    assert [entry.name for entry in shared.models] == [
+        entry.name for entry in load_profile("vllm-multi").models
+    ]

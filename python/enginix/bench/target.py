@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections.abc import Mapping
 from typing import Any
@@ -16,13 +17,15 @@ from enginix.bench.connection import Connection
 from enginix.errors import BackendError, BackendUnavailable, UsageError
 
 TIMEOUT_SECONDS = 10.0
+# HOST:PORT without a scheme.
+BARE = re.compile(r"[^/:]+:\d+(/|$)")
 
 
 class Target:
     """One server; its connections belong to the event loop they are used in."""
 
     def __init__(self, url: str, key: str | None = None, *, seconds: float = 600.0) -> None:
-        parts = urlsplit(url)
+        parts = urlsplit(f"http://{url}" if BARE.match(url) else url)
         try:
             port = parts.port
         except ValueError:

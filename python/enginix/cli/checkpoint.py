@@ -9,17 +9,19 @@ from pathlib import Path
 from enginix.catalog.load import DIRECTORY
 
 LOCK = """\
-Write the commit and the Nix hash of a model's files into its catalogue file, or of all models.
+Write the commit and the Nix hash of a model's files into its catalogue file,
+or of all models.
 
-revision  is the commit that main (or the pinned revision) is at the hub: one request per model.
-          A build from it is always of the same files.
-nar_hash  is what Nix needs to fetch the files in its sandbox and never twice. It is a hash of all
-          the bytes, so all of them must be downloaded once: into enginix' cache, where a build
-          finds them, or with --no-keep one file at a time, each removed when it is hashed.
+revision  is the commit that main (or the pinned revision) is at the hub: one
+          request per model. A build from it is always of the same files.
+nar_hash  is what Nix needs to fetch the files in its sandbox and never twice.
+          It is a hash of all the bytes, so all of them must be downloaded
+          once: into enginix' cache, where a build finds them, or with
+          --no-keep one file at a time, each removed when it is hashed.
 
---all goes on where an earlier run ended: what is locked is skipped, what fails (gated, missing) is
-said and skipped, the exit status is 1 then. A file of the catalogue is written when its model is
-done, whole or not at all.
+--all goes on where an earlier run ended: what is locked is skipped, what fails
+(gated, missing) is said and skipped, the exit status is 1 then. A file of the
+catalogue is written when its model is done, whole or not at all.
 """
 
 

@@ -8,12 +8,12 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from enginix.catalog.load import Ports
 from enginix.cli import environment
 from enginix.cli.find_engine import find_directory
+from enginix.cli.views.console import Console
 from enginix.doctor.finding import Finding, Level
 from enginix.doctor.gpu import look_at_gpus
 from enginix.doctor.machine import (
@@ -39,6 +39,8 @@ from enginix.triton.server.gpus import query_gpus, visible_gpus
 from enginix.triton.server.installation import runtime_version
 
 MARKS = {Level.GREEN: "✓", Level.YELLOW: "!", Level.RED: "✗"}
+# For a terminal whose encoding lacks those.
+ASCII = str.maketrans("✓✗→", "+x>")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,7 +74,7 @@ def _check(engine: Path | None) -> list[Finding]:
         *look_at_runtime("triton-cpu", _runtime_root("triton-cpu")),
         *look_at_nix(getpass.getuser()),
         *look_at_ports([ports.http, ports.grpc, ports.metrics, ports.gateway]),
-        *look_at_disk([environment.cache_home(), Path("/nix/store")]),
+        *look_at_disk(environment.cache_home(), [Path("/nix/store")]),
         *look_at_shared_memory(),
         *_libraries(),
         *look_at_memlock(),
@@ -99,9 +101,12 @@ def _runtime_root(kind: str) -> Path | None:
 
 
 def _show(findings: list[Finding]) -> None:
+    console = Console()
     table = Table(box=None, show_header=False, pad_edge=False)
     for finding in findings:
         mark = f"[{finding.level.value}]{MARKS[finding.level]}[/]"
         fix = f"\n→ {finding.fix}" if finding.fix else ""
-        table.add_row(mark, finding.subject, finding.found + fix)
-    Console().print(table)
+        cells = [mark, finding.subject, finding.found + fix]
+        ascii_only = console.options.ascii_only
+        table.add_row(*(cell.translate(ASCII) if ascii_only else cell for cell in cells))
+    console.print(table)

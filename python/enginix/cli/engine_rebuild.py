@@ -34,12 +34,14 @@ from enginix.errors import BuildError, EngineDamaged, NotACheckpoint, NotAnEngin
 from enginix.manifest import BuiltWith, Manifest, Recipe, read_manifest, read_manifest_file
 
 ABOUT = """\
-Rebuild an engine from its manifest alone, and compare the result with the original.
+Rebuild an engine from its manifest alone, and compare the result with the
+original.
 
-The source files are fetched at the recorded commit, or taken from --checkpoint; each must have the
-recorded sha256. The build uses the recorded options. A gguf engine must be identical byte for byte.
-For tensorrt-llm, the rank checkpoint and the tokenizer must be; TensorRT's own engine files may
-differ and are not compared. An engine that differs is not kept.
+The source files are fetched at the recorded commit, or taken from --checkpoint;
+each must have the recorded sha256. The build uses the recorded options. A gguf
+engine must be identical byte for byte. For tensorrt-llm, the rank checkpoint
+and the tokenizer must be; TensorRT's own engine files may differ and are not
+compared. An engine that differs is not kept.
 """
 
 

@@ -7,10 +7,10 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from enginix.cli.views.console import Console
 from enginix.errors import EnginixError
 from enginix.manifest import Manifest, check_files, read_manifest
 

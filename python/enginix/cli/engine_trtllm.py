@@ -55,7 +55,9 @@ LIMITS = Limits(max_batch_size=8, max_seq_len=16384, max_num_tokens=8192)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("engines of the kind tensorrt-llm")
     group.add_argument("--model", dest="source", metavar="REPO|DIR", help="an unquantized model")
-    group.add_argument("--model-type", choices=sorted(MODEL_TYPES), help="refuse any other type")
+    types = sorted(MODEL_TYPES)
+    text = f"refuse any other type: {', '.join(types)}"
+    group.add_argument("--model-type", choices=types, metavar="TYPE", help=text)
     group.add_argument("--dtype", choices=["auto", "bfloat16", "float16"], default="auto")
     group.add_argument("--max-num-tokens", type=int, metavar="N", help="tokens per step")
     group.add_argument("--max-input-len", type=int, metavar="N", help="tokens per prompt")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from enginix.catalog.load import find_model, load_catalog
@@ -29,7 +30,8 @@ def find_engine(word: str | None) -> Path:
         if (place / FILE_NAME).is_file():
             return place
     looked = " and ".join(str(place) for place in places)
-    raise NotAnEngine(places[0], f"{name} is not built yet (looked in {looked})")
+    build = shlex.join(["enginix", "engine", "build", name, "--out", str(places[0])])
+    raise NotAnEngine(places[0], f"{name} is not built yet (looked in {looked})", build)
 
 
 def find_directory(word: str) -> Path:

@@ -8,17 +8,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from enginix.cli.environment import cache_home
+from enginix.cli.views.console import Console, print_table
 from enginix.cli.views.sizes import human_size
 from enginix.inventory.items import Item, take_inventory
 from enginix.inventory.leftovers import find_leftovers
 
 HEADINGS = ("name", "what", "size", "detail", "weights", "commit", "last use")
-TABLE_WIDTH = 200
 DAY = 24 * 3600
 
 
@@ -43,16 +39,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _show(items: Sequence[Item]) -> None:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in HEADINGS:
-        is_size = heading == "size"
-        table.add_column(heading, justify="right" if is_size else "left", no_wrap=True)
     now = time.time()
-    for item in items:
-        # Text, because a name may hold what rich takes for its markup.
-        table.add_row(*(Text(cell) for cell in row(item, now)))
-    # A narrow terminal wraps the lines; a table that fits by cutting names helps nobody.
-    Console(highlight=False, width=max(TABLE_WIDTH, Console().width)).print(table)
+    console = Console(highlight=False)
+    print_table(console, HEADINGS, (row(item, now) for item in items), right=["size"])
     total = human_size(sum(item.size_bytes for item in items))
     print(f"\n{total} in {len(items)} {'item' if len(items) == 1 else 'items'}")
     for item in items:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import logging
 import os
+import re
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import NoReturn
 
 from enginix import __version__
 from enginix.cli.file_limit import raise_file_limit
-from enginix.errors import EnginixError, UsageError
+from enginix.errors import EnginixError, UsageError, did_you_mean
 
 # Subcommand -> its help. Its module is enginix.cli.<name>, imported only when it is run, so
 # that `enginix --help` stays fast. A module has `add_arguments(parser)` and `run(args) -> int`.
@@ -32,6 +37,7 @@ COMMANDS = {
     "serve": "fetch, build and serve any model with what this machine has",
     "start": "serve one model in the background",
     "stop": "stop what start has started",
+    "chat": "talk to a model of a running gateway",
     "status": "show the models of a running gateway and their state",
     "load": "start a model's server",
     "unload": "stop a model's server once its requests are done",
@@ -39,15 +45,23 @@ COMMANDS = {
     "envoy": "render Envoy's configuration for several gateways",
     "kubernetes": "render the Kubernetes objects that serve a model",
     "bench": "measure any OpenAI-compatible server",
+    "completion": "print a shell's completion script",
     "doctor": "check this machine and say what to fix",
 }
+
+# argparse's own message; Python versions differ in its quotes.
+INVALID_CHOICE = re.compile(r"invalid choice: '?(\S+?)'? \(choose from (.*)\)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _accept_any_text()
     try:
-        # A subcommand's imports take long enough for a Ctrl-C to arrive.
-        return _run(_parser(arguments).parse_args(arguments))
+        try:
+            return _run(arguments)
+        finally:
+            if sys.stdout:
+                sys.stdout.flush()
     except UsageError as error:
         print(f"enginix: {error}", file=sys.stderr)
         return 2
@@ -55,14 +69,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"enginix: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        return 130
+        print("\nenginix: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
     except BrokenPipeError:
-        # The reader has closed the pipe (`enginix models | head`); Python would fail again at exit.
+        # The reader has closed the pipe (`enginix models | head`). Python would fail again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        if "-v" in arguments or "--verbose" in arguments:
+            raise
+        print(f"enginix: {_about_file(error)}", file=sys.stderr)
+        return 1
 
 
-def _run(args: argparse.Namespace) -> int:
+def _run(arguments: Sequence[str]) -> int:
+    parser = build_parser([next((word for word in arguments if word in COMMANDS), "")])
+    if not arguments:
+        parser.print_help(sys.stderr)
+        return 2
+    args = parser.parse_args(arguments)
     logging.basicConfig(
         level=logging.DEBUG if args.verbose else logging.INFO,
         format="%(levelname).1s %(name)s: %(message)s",
@@ -71,11 +96,15 @@ def _run(args: argparse.Namespace) -> int:
     # httpx logs one line per request at INFO.
     logging.getLogger("httpx").setLevel(logging.WARNING)
     raise_file_limit()
+    if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, signal.default_int_handler):
+        # Commands clean up after themselves on a KeyboardInterrupt.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     return int(args.run(args))
 
 
-def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def build_parser(complete: Collection[str]) -> argparse.ArgumentParser:
+    """The whole command line; only the commands of `complete` are imported, with their options."""
+    parser = Parser(
         prog="enginix",
         description="From an NVFP4 checkpoint to an OpenAI endpoint, reproducibly.",
         epilog="`enginix COMMAND --help` explains a command. Start with: enginix up demo",
@@ -83,11 +112,39 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"enginix {__version__}")
     parser.add_argument("-v", "--verbose", action="store_true", help="log at debug level")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    chosen = next((word for word in arguments if word in COMMANDS), None)
     for name, text in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        if name == chosen:
+        if name in complete:
             module = importlib.import_module(f"enginix.cli.{name}")
             module.add_arguments(command)
             command.set_defaults(run=module.run)
     return parser
+
+
+class Parser(argparse.ArgumentParser):
+    """Suggests what a word that is not among the choices may have meant."""
+
+    def error(self, message: str) -> NoReturn:
+        if found := INVALID_CHOICE.search(message):
+            hint = did_you_mean(found[1], re.findall(r"[^\s',]+", found[2]))
+            message = f"{message}; {hint}" if hint else message
+        super().error(message)
+
+
+def _accept_any_text() -> None:
+    """Where the terminal's encoding lacks a character, print a question mark instead of failing."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="replace")
+
+
+def _about_file(error: OSError) -> str:
+    """What could not be done with which file, and what to do if it is one of our own."""
+    from enginix.cli.environment import cache_home
+
+    if not error.filename:
+        return str(error)
+    path, home = Path(str(error.filename)), cache_home()
+    text = f"{path}: {error.strerror}"
+    if home in (path, *path.parents):
+        return f"{text}; enginix keeps its files in {home}: make it writable, or set ENGINIX_HOME"
+    return text

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 
-from rich.console import Console
-from rich.table import Table
-
 from enginix.catalog.load import ModelSpec, SourceSpec, load_catalog
+from enginix.cli.views.console import Console, print_table
 
-TABLE_WIDTH = 120
 HEADINGS = (
     "model",
     "kind",
@@ -36,14 +33,8 @@ def run(args: argparse.Namespace) -> int:
         rows = [asdict(spec) | {"pinned": spec.source.pinned} for spec in catalog.values()]
         print(json.dumps(rows, indent=2, default=str))
         return 0
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in HEADINGS:
-        table.add_column(heading, no_wrap=heading == "pinned")
-    for spec in catalog.values():
-        _add_rows(table, spec)
-    # On a narrow terminal, wrapped lines are better than names that are cut.
-    Console(width=max(TABLE_WIDTH, Console().width)).print(table)
     console = Console(highlight=False)
+    print_table(console, HEADINGS, (row for spec in catalog.values() for row in _rows(spec)))
     if note := _unpinned_note(catalog.values()):
         console.print(f"\n{note}")
     for status, names in _by_status(catalog.values()).items():
@@ -77,10 +68,10 @@ def _unpinned_note(specs: Iterable[ModelSpec]) -> str | None:
     )
 
 
-def _add_rows(table: Table, spec: ModelSpec) -> None:
+def _rows(spec: ModelSpec) -> Iterator[list[str]]:
     for variant in sorted(spec.variants.values(), key=lambda item: item.tensor_parallel):
         memory = variant.gpu_memory_gb
-        table.add_row(
+        yield [
             spec.name,
             spec.kind,
             pinned(spec.source),
@@ -90,4 +81,4 @@ def _add_rows(table: Table, spec: ModelSpec) -> None:
             str(variant.max_seq_len),
             spec.chat.reasoning or "-",
             spec.chat.tools or "-",
-        )
+        ]

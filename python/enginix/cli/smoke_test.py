@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-import httpx
-from rich.console import Console
-
-from enginix.cli.ask_gateway import authorization
+from enginix.cli.chat_stream import stream_chat
+from enginix.cli.views.console import Console
 from enginix.errors import BackendError
 
 TIMEOUT = 60.0
@@ -39,8 +35,8 @@ async def try_hello(
         try:
             await say_hello(console, url, model, question)
             return None
-        except (BackendError, httpx.HTTPError) as error:
-            why = str(error) or type(error).__name__
+        except BackendError as error:
+            why = str(error)
         if loop.time() >= until:
             return why
         await asyncio.sleep(pause)
@@ -49,8 +45,11 @@ async def try_hello(
 async def say_hello(console: Console, url: str, model: str, question: str) -> None:
     """Print reasoning and answer; BackendError when no answer comes."""
     shown = ""
-    async with aclosing(_deltas(url, model, question)) as deltas:
+    body = {"model": model, "messages": [{"role": "user", "content": question}], "temperature": 0}
+    async with aclosing(stream_chat(url, body, TIMEOUT)) as deltas:
         async for kind, text in deltas:
+            if kind == "finish":
+                continue
             if kind != shown:
                 label, style = ("thinks", "dim") if kind == "reasoning" else (model, "")
                 if shown:
@@ -61,33 +60,3 @@ async def say_hello(console: Console, url: str, model: str, question: str) -> No
     console.print()
     if shown != "content":
         raise BackendError(f"{url} gave no answer to {question!r}; see its log")
-
-
-async def _deltas(url: str, model: str, question: str) -> AsyncGenerator[tuple[str, str], None]:
-    body = {
-        "model": model,
-        "messages": [{"role": "user", "content": question}],
-        "stream": True,
-        "temperature": 0,
-    }
-    timeout = httpx.Timeout(TIMEOUT)
-    async with (
-        httpx.AsyncClient(timeout=timeout, trust_env=False, headers=authorization(url)) as client,
-        client.stream("POST", f"{url}/v1/chat/completions", json=body) as response,
-    ):
-        if response.status_code != httpx.codes.OK:
-            error = (await response.aread()).decode(errors="replace")
-            raise BackendError(f"{url} answered {response.status_code} to {question!r}: {error}")
-        async for line in response.aiter_lines():
-            if not line.startswith("data: {"):
-                continue
-            data = json.loads(line.removeprefix("data: "))
-            if "error" in data:
-                raise BackendError(f"{url} broke off: {data['error']['message']}")
-            for choice in data["choices"]:
-                delta = choice["delta"]
-                # OpenAI has no field for reasoning; servers disagree.
-                if text := delta.get("reasoning_content") or delta.get("reasoning"):
-                    yield "reasoning", text
-                if text := delta.get("content"):
-                    yield "content", text

@@ -14,7 +14,7 @@ from enginix.cli.background import Started, alone, end, forget, lock_for, rememb
 from enginix.cli.logs import Followed
 from enginix.cli.reexec import own_command
 from enginix.cli.signals import terminated_as_exit
-from enginix.errors import PortTaken, StartFailed, UsageError
+from enginix.errors import ModelUnknown, PortTaken, StartFailed, UsageError
 from enginix.ports import require_port_free
 from enginix.process import Detached, birth_of, describe_exit, start_detached
 from enginix.readiness import answers_ok
@@ -37,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--models", type=Path, metavar="FILE", help=f"models by name (default: {MODELS}, if there)"
+    )
+    parser.add_argument(
+        "--env", metavar="NAME", help="the environment that `enginix setup --env NAME` made"
     )
     default = GatewayEntry().port
     parser.add_argument("--port", type=int, default=default, help="the gateway's (%(default)s)")
@@ -66,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _profile(args: argparse.Namespace) -> Profile:
     if args.models is None:
-        return catalogue_profile(args.model, args.engine)
+        return _of_the_catalogue(args)
     profile = read_models_file(args.models, args.model)
     (entry,) = profile.models
     if server_called(args.engine, "--engine").name != entry.engine:
@@ -75,6 +78,16 @@ def _profile(args: argparse.Namespace) -> Profile:
             "change --engine, or the file"
         )
     return profile
+
+
+def _of_the_catalogue(args: argparse.Namespace) -> Profile:
+    try:
+        return catalogue_profile(args.model, args.engine)
+    except ModelUnknown as error:
+        raise UsageError(
+            f"there is no {MODELS} in {Path.cwd()}, and {error}; name a file of models with "
+            "--models"
+        ) from None
 
 
 def _check_free(args: argparse.Namespace, profile: Profile, home: Path) -> None:
@@ -100,6 +113,8 @@ def _started(args: argparse.Namespace, profile: Profile, home: Path) -> tuple[De
     source = f"--models={args.models.absolute()}" if args.models else f"--engine={args.engine}"
     command = [*own_command(), "up", source, f"--model={args.model}", f"--port={args.port}"]
     command.append(f"--logs={log.parent}")
+    if args.env:
+        command.append(f"--set={profile.models[0].name}.environment={args.env}")
     with log.open("wb") as output, lock_for(home, profile.name) as lock:
         process = start_detached(command, output=output, keeps=[lock])
     born = birth_of(process.pid)

@@ -9,8 +9,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
-
 from enginix import __version__
 from enginix.catalog.load import ModelSpec, find_model
 from enginix.checkpoint.load import hash_files
@@ -29,6 +27,7 @@ from enginix.cli.gateway_options import (
 from enginix.cli.reexec import own_command
 from enginix.cli.signals import run_until_signalled
 from enginix.cli.smoke_test import try_hello
+from enginix.cli.views.console import Console
 from enginix.cli.views.stages import StageLines
 from enginix.errors import EnginixError, StartFailed, UsageError
 from enginix.inventory.leftovers import remove_old_logs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import shutil
 from collections.abc import Iterable
@@ -42,10 +43,15 @@ def look_at_ports(ports: Iterable[int]) -> list[Finding]:
     return findings
 
 
-def look_at_disk(places: Iterable[Path]) -> list[Finding]:
+def look_at_disk(home: Path, others: Iterable[Path] = ()) -> list[Finding]:
+    """`home` must be writable; enough space matters in all of them."""
     findings = []
-    for place in places:
+    for place in (home, *others):
         existing = next(path for path in (place, *place.parents) if path.exists())
+        if place == home and not (existing.is_dir() and os.access(existing, os.W_OK)):
+            text = f"{place}, where enginix keeps its files, cannot be written"
+            findings.append(red("disk", text, f"make {existing} writable, or set ENGINIX_HOME"))
+            continue
         free = shutil.disk_usage(existing).free
         text = f"{free / GIB:.0f} GiB free in {place}"
         if free < BUILD_BYTES:

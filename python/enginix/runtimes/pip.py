@@ -17,10 +17,18 @@ Report = Callable[[str], None]
 # A server and its CUDA libraries are gigabytes.
 PATIENCE = 4 * 3600.0
 GRACE = 2.0
-LAST_LINES = 15
+LAST_LINES = 100
 
 # pip's messages if it cannot reach an index; it then also claims that the package is missing.
 NETWORK_TROUBLE = ("Retrying (", "connection", "timed out", "SSLError", "ProxyError", "getaddrinfo")
+
+# pip's errors that only say that there was an error; tools/prepare.sh has the same list.
+SAYS_NOTHING = (
+    "subprocess-exited-with-error",
+    "generation-failed",
+    "Failed to build",
+    "ERROR: Exception:",
+)
 
 # pip's progress lines.
 PROGRESS = ("Downloading ", "Installing collected ")
@@ -113,8 +121,15 @@ def _why(recipe: Recipe, runtime: Runtime, error: ProcessError) -> str:
             "there is no wheel of it for this platform and Python; "
             f"it needs Python {pythons}, {recipe.needs}"
         )
-    conflict = next((line for line in message.splitlines() if "Cannot install" in line), None)
-    return conflict or last_line(error)
+    return _reason(message.splitlines())
+
+
+def _reason(lines: Sequence[str]) -> str:
+    """pip's own first error that says what happened, else the program's that it ran."""
+    errors = [line.strip() for line in lines if "error: " in line.lower()]
+    telling = [line for line in errors if not any(words in line for words in SAYS_NOTHING)]
+    own = [line for line in telling if line.startswith("ERROR: ")]
+    return (own[:1] or telling[-1:] or errors[-1:] or lines[-1:] or ["it printed nothing"])[0]
 
 
 def _pip(runtime: Runtime) -> list[str]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import IO
 
 LARGEST = 16 << 20
 KEPT = 3
+FRAME = re.compile(r"\+[-+]+\+")
 
 
 class RotatingLog:
@@ -51,7 +53,17 @@ class RotatingLog:
                 text = log.read().decode(errors="replace")
         except FileNotFoundError:
             return []
-        return text.strip().splitlines()[-count:]
+        lines = (_without_frame(line) for line in text.strip().splitlines())
+        return [line for line in lines if line is not None][-count:]
 
     def _old(self, number: int) -> Path:
         return self.path.with_name(f"{self.path.name}.{number}")
+
+
+def _without_frame(line: str) -> str | None:
+    """A line of Triton's tables, which are 200 columns wide, as its cells; None for a border."""
+    if FRAME.fullmatch(line):
+        return None
+    if line.startswith("|") and line.endswith("|"):
+        return "  ".join(cell for cell in map(str.strip, line.split("|")) if cell) or None
+    return line

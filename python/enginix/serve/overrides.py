@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from enginix.errors import UsageError
 from enginix.records import decode
@@ -64,7 +64,17 @@ def _with(entry: Entry, key: str, inner: str, value: Any, setting: str) -> Entry
         if not isinstance(table, dict):
             raise UsageError(f"--set {setting}: {key} has no keys of its own")
         value = {**table, inner: value}
+    if get_type_hints(type(entry))[key] == list[str]:
+        value = _words(value)
     return decode(type(entry), {**asdict(entry), key: value}, f"--set {setting}", UsageError)
+
+
+def _words(value: Any) -> Any:
+    """`gpus=0`, `gpus=0,1` and `gpus=[0, 1]` mean the words "0" and "1"."""
+    if isinstance(value, str):
+        return value.split(",")
+    items = value if isinstance(value, list) else [value]
+    return [str(item) if type(item) is int else item for item in items]
 
 
 def _value(text: str) -> Any:

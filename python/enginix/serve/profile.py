@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from enginix.errors import UsageError
+from enginix.catalog.load import load_catalog
+from enginix.errors import UsageError, did_you_mean
 from enginix.records import decode
 from enginix.serve.model_entry import ModelEntry
 from enginix.serve.servers import SERVERS, ports_of
@@ -69,8 +70,13 @@ def load_profile(name: str, directory: Path = DIRECTORY) -> Profile:
     path = directory / f"{name}.toml"
     # A name, not a path: `--profile ../x` must not read just any file.
     if name not in profile_names(directory):
-        known = ", ".join(profile_names(directory))
-        raise UsageError(f"no profile named {name!r}; there is {known}")
+        known = profile_names(directory)
+        hints = [f"no profile named {name!r}; there is {', '.join(known)}"]
+        if name in load_catalog():
+            hints.append(f"to serve that model: enginix up --model {name}")
+        elif near := did_you_mean(name, known):
+            hints.append(near)
+        raise UsageError("; ".join(hints))
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

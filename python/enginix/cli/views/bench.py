@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Table
@@ -17,6 +16,7 @@ from enginix.bench.compare import Ratio
 from enginix.bench.load import Level, Limit
 from enginix.bench.record import Record
 from enginix.bench.summary import Spread, Summary, remarks
+from enginix.cli.views.console import Console
 
 Cell = Callable[[Summary], str]
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -20,6 +19,7 @@ from rich.progress import (
 
 from enginix.checkpoint.download import Checked, Checking, Damaged, Event, Started
 from enginix.checkpoint.transfer import Received, Retrying
+from enginix.cli.views.console import Console
 from enginix.cli.views.sizes import human_size
 
 LOG_INTERVAL = 10.0

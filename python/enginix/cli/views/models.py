@@ -6,8 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from enginix.cli.views.console import Console, print_table
 
 COLUMNS = (
     "model",
@@ -27,12 +26,8 @@ def show(models: Sequence[dict[str, Any]]) -> None:
     if not models:
         print("no model is loaded; load one with `enginix load NAME`")
         return
-    table = Table(box=None, pad_edge=False)
-    for name in COLUMNS:
-        table.add_column(name, no_wrap=True)
-    for model in models:
-        table.add_row(*row(model, time.time()))
-    Console(highlight=False, soft_wrap=True).print(table)
+    now = time.time()
+    print_table(Console(highlight=False), COLUMNS, (row(model, now) for model in models))
     for model in models:
         if model["status"] in ("loading", "error"):
             why = model.get("progress") or model.get("last_error") or model.get("reason")

@@ -49,11 +49,11 @@ def recipes() -> dict[str, Recipe]:
 
 def find_recipe(word: str) -> Recipe:
     """Of a kind of environment, or of the engine that it serves."""
-    known = {server.name: server.recipes[0] for server in SERVERS.values()} | recipes()
+    named = {name: server.recipes[0] for server in SERVERS.values() for name in server.names}
+    known = named | recipes()
     if word not in known:
-        raise UsageError(
-            f"there is no runtime kind {word!r}; expected one of {', '.join(sorted(known))}"
-        )
+        names = ", ".join(sorted({*SERVERS, *recipes()}))
+        raise UsageError(f"there is no runtime kind {word!r}; expected one of {names}")
     return known[word]
 
 

@@ -61,7 +61,7 @@ def _address(entry: ModelEntry, model: str) -> dict[str, str]:
 TRTLLM = ServerProgram(
     name="trtllm",
     title="trtllm-serve",
-    aliases=("tensorrt-llm",),
+    aliases=("tensorrt-llm", "cuda-trt"),
     reads=Reads.CHECKPOINT,
     engine_kinds=("llmapi",),
     command=_command,

@@ -32,6 +32,7 @@ def _command(program: Sequence[str], entry: ModelEntry, model: str, _settings: P
 VLLM = ServerProgram(
     name="vllm",
     title="vLLM",
+    aliases=("cuda-vllm",),
     reads=Reads.CHECKPOINT,
     engine_kinds=("vllm",),
     command=_command,
