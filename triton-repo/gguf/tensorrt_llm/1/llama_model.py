@@ -15,9 +15,20 @@ from guides import KINDS, Vocabulary
 from llama_cpp import Batch, LlamaError, load_library
 from sampling import Chain, Sampler, Sampling, check_sampling
 from stop_words import Sampled
+from threads import default_threads, is_small, threads_for
 
 # The longest token: one of Qwen's is a line of 128 spaces.
 PIECE_BYTES = 1024
+
+# llama_decode's code for a batch that did not fit into the memory, which is then unchanged.
+NO_ROOM = 1
+
+# What a small model's sequences share before one of them needs more: 16 contexts of 4096. Clients
+# that send 30,000 tokens of tools are few, and a gigabyte for 16 of them would be cleared first.
+FIRST_CELLS = 65536
+
+# Beyond this position attention takes most of a step, whatever the model's size.
+DEEP = 1024
 
 
 class TokenBatch:
@@ -28,6 +39,8 @@ class TokenBatch:
         self.size = 0
         self.outputs: dict[int, tuple[int, int]] = {}
         """Sequence to sample for -> its entry in the batch, and its row among all logits."""
+        self.is_deep = False
+        """Whether it holds a part of a prompt that lies far from its beginning."""
         self._tokens = np.zeros(capacity, np.int32)
         self._positions = np.zeros(capacity, np.int32)
         self._sequences = np.zeros(capacity, np.int32)
@@ -46,6 +59,7 @@ class TokenBatch:
     def clear(self) -> None:
         self.size = 0
         self.outputs.clear()
+        self.is_deep = False
 
     def add_prompt(
         self, sequence: int, position: int, tokens: Sequence[int], *, sample: bool
@@ -57,6 +71,7 @@ class TokenBatch:
         self._sequences[part] = sequence
         self._wanted[part] = 0
         self.size += len(tokens)
+        self.is_deep |= position >= DEEP
         if sample:
             self._want(sequence)
 
@@ -81,7 +96,10 @@ class TokenBatch:
 class LlamaModel:
     """`parallel` sequences of up to `context` tokens; a step reads `prompt_tokens` of prompts.
 
+    `threads`: 0 for as many as suit the model and this machine.
     `ends`: tokens that end a guided answer, beside those that llama.cpp knows of.
+    A small model's memory is shared by its sequences, and starts with `cells` tokens; when `decode`
+    returns NO_ROOM, `forget` frees some and `grow` adds some, up to `context` for each sequence.
 
     Belongs to one thread, but for `check_request`, `sampler` and `spell`.
     """
@@ -92,9 +110,10 @@ class LlamaModel:
         *,
         parallel: int,
         context: int,
-        threads: int,
+        threads: int = 0,
         prompt_tokens: int = 512,
         ends: Collection[int] = (),
+        cells: int = FIRST_CELLS,
     ) -> None:
         self._library = load_library()
         self.parallel = parallel
@@ -102,7 +121,14 @@ class LlamaModel:
         self.prompt_tokens = prompt_tokens
         # Every sequence may have a token of its answer in the batch, beside the prompts.
         self.batch = TokenBatch(prompt_tokens + parallel)
-        self._context = self._make_context(parallel, context, threads)
+        self.is_small = is_small(path)
+        self._most_cells = parallel * context
+        self.cells = (
+            min(max(cells, context), self._most_cells) if self.is_small else self._most_cells
+        )
+        self._threads = threads or threads_for(path)
+        self._deep_threads = threads or default_threads()
+        self._context = self._make_context(self.cells)
         self._memory = self._library.llama_get_memory(self._context)
         self.vocabulary = self._library.llama_model_get_vocab(self._model)
         self.vocabulary_size: int = self._library.llama_vocab_n_tokens(self.vocabulary)
@@ -178,8 +204,25 @@ class LlamaModel:
         self._library.llama_memory_seq_rm(self._memory, sequence, -1, -1)
         return False
 
+    def grow(self) -> bool:
+        """Double the memory, and forget everything; False if it cannot grow."""
+        if self.cells >= self._most_cells:
+            return False
+        cells = min(2 * self.cells, self._most_cells)
+        try:
+            context = self._make_context(cells)
+        except LlamaError:
+            return False
+        self._library.llama_free(self._context)
+        self.cells, self._context = cells, context
+        self._memory = self._library.llama_get_memory(context)
+        self._logits_address = 0
+        return True
+
     def decode(self) -> int:
-        """0, or llama.cpp's code for what went wrong."""
+        """0, NO_ROOM, or llama.cpp's code for what went wrong."""
+        threads = self._deep_threads if self.batch.is_deep else self._threads
+        self._library.llama_set_n_threads(self._context, threads, threads)
         code: int = self._library.llama_decode(self._context, self.batch.as_parameter())
         return code
 
@@ -210,17 +253,18 @@ class LlamaModel:
             raise LlamaError(f"llama.cpp cannot load {path}; is it a whole GGUF file?")
         return model
 
-    def _make_context(self, parallel: int, context: int, threads: int) -> int:
+    def _make_context(self, cells: int) -> int:
         parameters = self._library.llama_context_default_params()
-        parameters.n_ctx = context * parallel
-        parameters.n_seq_max = parallel
+        parameters.n_ctx = cells
+        parameters.n_seq_max = self.parallel
         parameters.n_batch = parameters.n_ubatch = self.batch.capacity
-        parameters.n_threads = parameters.n_threads_batch = threads
         parameters.no_perf = True
+        # One memory for all sequences; otherwise each has its own equal part.
+        parameters.kv_unified = cells < self._most_cells
         made: int | None = self._library.llama_init_from_model(self._model, parameters)
         if not made:
             raise LlamaError(
-                f"llama.cpp cannot make a context of {parallel} x {context} tokens; "
+                f"llama.cpp cannot make a context of {cells} tokens for {self.parallel} sequences; "
                 "is there memory for it? Fewer sequences, or shorter ones, need less"
             )
         return made
