@@ -32,7 +32,7 @@ ENDLESS = {
     "name": "Endless",
     "base_model_id": "demo",
     "meta": {"description": ""},
-    "params": {"custom_params": {"ignore_eos": "true"}},
+    "params": {"max_tokens": 40_000, "custom_params": {"ignore_eos": "true"}},
     "is_active": True,
 }
 
@@ -137,7 +137,7 @@ def stop(page: Page) -> None:
     expect(page.locator("#messages-container")).to_contain_text("Paris")
     page.get_by_role("button", name="Stop").click()
     expect(page.get_by_role("button", name="Stop")).to_have_count(0)
-    show(page, "stop", messages=messages(page))
+    show(page, "stop", messages=messages(page)[:400])
 
 
 main()

@@ -116,5 +116,5 @@ def test_a_person_chooses_chats_regenerates_calls_a_tool_and_stops(
     assert "The capital of France is Paris." in steps["chat"]["messages"]
     assert "Thought for" in steps["chat"]["messages"]
     assert "get_weather" in steps["tool"]["messages"]
-    # The page's Stop frees the slot in the model, long before the 4096 tokens of an endless answer.
+    # The page's Stop frees the slot in the model, long before an endless answer fills the context.
     assert idle

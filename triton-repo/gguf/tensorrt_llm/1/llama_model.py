@@ -23,9 +23,9 @@ PIECE_BYTES = 1024
 # llama_decode's code for a batch that did not fit into the memory, which is then unchanged.
 NO_ROOM = 1
 
-# What a small model's sequences share before one of them needs more: 16 contexts of 4096. Clients
-# that send 30,000 tokens of tools are few, and a gigabyte for 16 of them would be cleared first.
-FIRST_CELLS = 65536
+# The room of a small model's sequences before one of them needs more. Prompts of 30,000 tokens are
+# rare, and room for 16 of them is a gigabyte, which takes seconds to clear.
+FIRST_ROOM = 4096
 
 # Beyond this position attention takes most of a step, whatever the model's size.
 DEEP = 1024
@@ -98,8 +98,9 @@ class LlamaModel:
 
     `threads`: 0 for as many as suit the model and this machine.
     `ends`: tokens that end a guided answer, beside those that llama.cpp knows of.
-    A small model's memory is shared by its sequences, and starts with `cells` tokens; when `decode`
-    returns NO_ROOM, `forget` frees some and `grow` adds some, up to `context` for each sequence.
+    A small model's sequences start with room for `first_room` tokens; when `decode` returns
+    NO_ROOM, `grow` makes more, up to `context`. Each has a part of the memory to itself: in a
+    common one, rounding depends on where a sequence lies, and seeds do not repeat an answer.
 
     Belongs to one thread, but for `check_request`, `sampler` and `spell`.
     """
@@ -113,7 +114,7 @@ class LlamaModel:
         threads: int = 0,
         prompt_tokens: int = 512,
         ends: Collection[int] = (),
-        cells: int = FIRST_CELLS,
+        first_room: int = FIRST_ROOM,
     ) -> None:
         self._library = load_library()
         self.parallel = parallel
@@ -122,18 +123,14 @@ class LlamaModel:
         # Every sequence may have a token of its answer in the batch, beside the prompts.
         self.batch = TokenBatch(prompt_tokens + parallel)
         self.is_small = is_small(path)
-        self._most_cells = parallel * context
-        self.cells = (
-            min(max(cells, context), self._most_cells) if self.is_small else self._most_cells
-        )
+        self.context = context
+        self.room = min(first_room, context) if self.is_small else context
         self._threads = threads or threads_for(path)
         self._deep_threads = threads or default_threads()
-        self._context = self._make_context(self.cells)
+        self._context = self._make_context(self.room)
         self._memory = self._library.llama_get_memory(self._context)
         self.vocabulary = self._library.llama_model_get_vocab(self._model)
         self.vocabulary_size: int = self._library.llama_vocab_n_tokens(self.vocabulary)
-        # llama.cpp rounds a context up; the engine's promise is the exact number.
-        self.context: int = min(context, self._library.llama_n_ctx_seq(self._context))
         self._spelled: dict[int, bytes] = {}
         self.ends = tuple(
             token
@@ -204,17 +201,19 @@ class LlamaModel:
         self._library.llama_memory_seq_rm(self._memory, sequence, -1, -1)
         return False
 
-    def grow(self) -> bool:
-        """Double the memory, and forget everything; False if it cannot grow."""
-        if self.cells >= self._most_cells:
+    def grow(self, tokens: int) -> bool:
+        """Make room for sequences of that length, and forget all; False if that is impossible."""
+        room = self.room
+        while room < min(tokens, self.context):
+            room = min(2 * room, self.context)
+        if room == self.room:
             return False
-        cells = min(2 * self.cells, self._most_cells)
         try:
-            context = self._make_context(cells)
+            context = self._make_context(room)
         except LlamaError:
             return False
         self._library.llama_free(self._context)
-        self.cells, self._context = cells, context
+        self.room, self._context = room, context
         self._memory = self._library.llama_get_memory(context)
         self._logits_address = 0
         return True
@@ -253,18 +252,16 @@ class LlamaModel:
             raise LlamaError(f"llama.cpp cannot load {path}; is it a whole GGUF file?")
         return model
 
-    def _make_context(self, cells: int) -> int:
+    def _make_context(self, room: int) -> int:
         parameters = self._library.llama_context_default_params()
-        parameters.n_ctx = cells
+        parameters.n_ctx = self.parallel * room
         parameters.n_seq_max = self.parallel
         parameters.n_batch = parameters.n_ubatch = self.batch.capacity
         parameters.no_perf = True
-        # One memory for all sequences; otherwise each has its own equal part.
-        parameters.kv_unified = cells < self._most_cells
         made: int | None = self._library.llama_init_from_model(self._model, parameters)
         if not made:
             raise LlamaError(
-                f"llama.cpp cannot make a context of {cells} tokens for {self.parallel} sequences; "
+                f"llama.cpp cannot make a context of {self.parallel} x {room} tokens; "
                 "is there memory for it? Fewer sequences, or shorter ones, need less"
             )
         return made

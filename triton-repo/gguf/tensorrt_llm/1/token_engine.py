@@ -199,16 +199,13 @@ class TokenEngine:
                 self._continue(slot)
 
     def _make_room(self) -> bool:
-        """Forget what was remembered for longest, or else get more memory; then the step is new."""
-        for slot in self._slots:
-            if slot.seen and not slot.generation:
-                self.model.forget(slot.number, 0)
-                slot.seen.clear()
-                return True
-        if not self.model.grow():
+        """For the longest sequence; what is running is read again."""
+        running = [slot for slot in self._slots if slot.generation]
+        if not self.model.grow(max(len(slot.seen) + len(slot.unread) for slot in running)):
             return False
-        for slot in self._slots:
+        for slot in running:
             slot.unread[:0] = slot.seen
+        for slot in self._slots:
             slot.seen.clear()
         return True
 

@@ -1,8 +1,8 @@
 """Answers prompts with little memory, as a program: four one after another, then four at once.
 
-usage: python shared_memory.py MODEL_CODE model.gguf < [[PROMPT_IDS, END_ID] ...]
+usage: python growing_memory.py MODEL_CODE model.gguf ROOM < [[PROMPT_IDS, END_ID] ...]
 
-Prints one JSON object: the answers, and for how many tokens the memory had room before, between
+Prints one JSON object: the answers, and for how many tokens each sequence had room before, between
 and after.
 """
 
@@ -16,7 +16,7 @@ sys.path.insert(0, sys.argv[1])
 from llama_model import LlamaModel
 from token_engine import Output, Request, TokenEngine
 
-PARALLEL, CONTEXT = 4, 512
+PARALLEL, CONTEXT = 4, 1024
 
 
 def ask(engine: TokenEngine, prompt: list[int], end: int) -> "Future[object]":
@@ -35,16 +35,20 @@ def ask(engine: TokenEngine, prompt: list[int], end: int) -> "Future[object]":
 def main() -> None:
     asked = json.load(sys.stdin)
     model = LlamaModel(
-        Path(sys.argv[2]), parallel=PARALLEL, context=CONTEXT, prompt_tokens=64, cells=CONTEXT
+        Path(sys.argv[2]),
+        parallel=PARALLEL,
+        context=CONTEXT,
+        prompt_tokens=64,
+        first_room=int(sys.argv[3]),
     )
     engine = TokenEngine(model)
-    cells = [model.cells]
+    rooms = [model.room]
     found = [ask(engine, *one).result(30) for one in asked[:PARALLEL]]
-    cells.append(model.cells)
+    rooms.append(model.room)
     found += [answer.result(30) for answer in [ask(engine, *one) for one in asked[PARALLEL:]]]
-    cells.append(model.cells)
+    rooms.append(model.room)
     engine.close()
-    print(json.dumps({"answers": found, "cells": cells}))
+    print(json.dumps({"answers": found, "rooms": rooms}))
 
 
 main()
