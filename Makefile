@@ -9,7 +9,8 @@ VENV := .venv
 TESTED := $(VENV)$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 ENGINIX := $(VENV)/bin/enginix
 
-.PHONY: demo test test-fresh test-lowest test-modelopt test-real-model test-agents lint format clean
+.PHONY: demo test test-fresh test-lowest test-modelopt test-real-model test-agents test-openwebui \
+	lint format clean
 
 demo: $(VENV)/installed
 	@exec $(ENGINIX) up demo $(ARGS)
@@ -33,6 +34,11 @@ test-modelopt: $(VENV)/installed-dev
 test-agents: $(VENV)/installed-dev
 	@tools/agents/prepare.sh "$(PYTHON)" .agents
 	@tools/agents/test.sh .agents
+
+# Open WebUI itself in Chromium, against the demo: 3 GB of packages or more, then a minute.
+test-openwebui: $(VENV)/installed-dev
+	@tools/open-webui/prepare.sh "$(PYTHON)" .open-webui
+	@tools/open-webui/test.sh .open-webui
 
 # Opt-in: 2 GB of packages, 400 MB of checkpoints, 7 to 14 minutes. See tools/real-model/README.md.
 test-real-model: $(VENV)/installed-dev
@@ -61,4 +67,4 @@ $(VENV)/installed: python/pyproject.toml tools/prepare.sh
 	@touch $@ $*/installed
 
 clean:
-	rm -rf $(VENV) .agents $(VENV)-* .real-model .nix .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .agents .open-webui $(VENV)-* .real-model .nix .mypy_cache .ruff_cache .pytest_cache .hypothesis

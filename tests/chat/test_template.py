@@ -312,3 +312,22 @@ def test_a_template_that_is_not_text_is_damaged(tmp_path: Path) -> None:
 )
 def test_a_prompt_that_ends_in_an_open_tag_starts_inside(prompt: str, inside: bool) -> None:
     assert starts_inside(prompt) is inside
+
+
+def test_the_demo_is_not_shown_what_it_was_not_trained_to_read() -> None:
+    template = ChatTemplate.load(DEMO)
+    entry = next(one for one in EVALS if one["tools"] and one["messages"][-1]["role"] == "user")
+    others = [
+        {"type": "function", "function": {"name": f"tool_{n}", "description": "word " * 100}}
+        for n in range(30)
+    ]
+    agents = {"role": "system", "content": "Work like an agent. " * 100}
+    question = {"role": "user", "content": "word " * 20_000}
+
+    def render(messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> str:
+        return template.render(messages, tools, enable_thinking=entry["thinking"])
+
+    shown = render([agents, *entry["messages"]], [*others, *entry["tools"]])
+    assert shown == entry["prompt"]
+    assert render([agents, question], others) == render([question], None)
+    assert question["content"] in render([agents, question], others)

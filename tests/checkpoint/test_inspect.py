@@ -602,9 +602,9 @@ def test_the_kv_cache_is_counted_at_the_limits() -> None:
 
 
 def test_a_context_longer_than_the_models_is_noted() -> None:
-    limits = Limits(max_batch_size=1, max_seq_len=5000, max_num_tokens=64)
+    limits = Limits(max_batch_size=1, max_seq_len=50_000, max_num_tokens=64)
     assert inspected(DEMO, limits=limits).notes == (
-        "the limits ask for a context of 5000, but the model was made for 4096",
+        "the limits ask for a context of 50000, but the model was made for 40960",
     )
 
 

@@ -23,7 +23,7 @@ def test_a_catalogue_model_is_inspected_by_its_name(capsys: pytest.CaptureFixtur
         "usable: Qwen3ForCausalLM, NVFP4, FP8 KV cache, 2.4 MB: sound, for gguf or llmapi or vllm"
     )
     assert "gguf          yes" in lines
-    assert "estimates for 1 GPU, batch 16, context 4096, 512 tokens a step" in lines
+    assert "estimates for 1 GPU, batch 16, context 40960, 512 tokens a step" in lines
 
 
 @pytest.fixture

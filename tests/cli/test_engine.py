@@ -435,7 +435,7 @@ def test_show_prints_text_for_people(
 
     shown = capsys.readouterr().out
     assert "NVFP4" in shown
-    assert "16 requests at a time, 4096 tokens each" in shown
+    assert "16 requests at a time, 40960 tokens each" in shown
 
 
 def test_show_prints_json_for_scripts(

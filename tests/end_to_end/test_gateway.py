@@ -149,12 +149,12 @@ async def test_a_prompt_longer_than_the_context_is_refused_with_both_lengths(
     async with httpx.AsyncClient(trust_env=False) as client:
         response = await client.post(
             f"{gateway.base_url}/chat/completions",
-            json={"messages": [{"role": "user", "content": "word " * 5000}]},
+            json={"messages": [{"role": "user", "content": "word " * 50_000}]},
         )
     error = response.json()["error"]
     assert response.status_code == 400
     assert error["code"] == "context_length_exceeded"
-    assert "4096" in error["message"]
+    assert "40960" in error["message"]
 
 
 async def test_log_probabilities_come_from_the_model(gateway: RunningGateway) -> None:

@@ -564,3 +564,15 @@ async def test_the_makers_defaults_apply_unless_the_client_overrides_them() -> N
         await client.post("/v1/chat/completions", json={"messages": user("Hi"), "top_k": 5})
     sampling = backend.asked[0].sampling
     assert (sampling.temperature, sampling.top_k) == (0.6, 5)
+
+
+@pytest.mark.parametrize(("sent", "longest"), [({}, 7), ({"max_tokens": 9}, 9)])
+async def test_the_makers_longest_answer_is_for_clients_that_name_none(
+    sent: dict[str, Any], longest: int
+) -> None:
+    from enginix.gateway.prompt.defaults import SamplingDefaults
+
+    backend = FakeBackend(ids("Hello"))
+    async with server(served(backend, defaults=SamplingDefaults(max_new_tokens=7))) as client:
+        await client.post("/v1/chat/completions", json={"messages": user("Hi"), **sent})
+    assert backend.asked[0].max_tokens == longest

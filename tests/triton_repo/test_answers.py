@@ -66,11 +66,6 @@ async def test_a_prompt_longer_than_a_step_gives_the_same_answer(
     assert beside.ids == alone.ids
 
 
-async def test_an_answer_ends_where_the_context_does(ask: Asker) -> None:
-    answer = await ask([5] * 4090, 100, end_id=None)
-    assert len(answer.ids) == 6
-
-
 def generate(runtime: Runtime, engine: Path, lines: str, *options: str) -> list[list[int]]:
     command = [str(runtime.python), str(MODEL / "generate.py"), f"--model={engine / 'model.gguf'}"]
     done = subprocess.run(
@@ -126,3 +121,9 @@ def test_the_program_says_that_a_model_is_no_gguf(runtime: Runtime, tmp_path: Pa
     with pytest.raises(subprocess.CalledProcessError) as failed:
         generate(runtime, tmp_path, "")
     assert "is it a whole GGUF file?" in failed.value.stderr
+
+
+def test_an_answer_ends_where_the_context_does(runtime: Runtime, demo_engine: Path) -> None:
+    line = json.dumps({"prompt_ids": [5] * 4090, "max_tokens": 100})
+    (answer,) = generate(runtime, demo_engine, line, "--context=4096")
+    assert len(answer) == 6

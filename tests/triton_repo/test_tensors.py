@@ -128,7 +128,7 @@ async def test_a_request_is_stopped_by_another_with_its_id(triton_server: Runnin
         (prompt([], 5), "the prompt is empty"),
         (prompt([5000], 5), "this model has 0 to 2047"),
         (prompt([-1], 5), "token ids from -1 to -1"),
-        (prompt([1] * 4096, 5), "prompt and answer together may have 4096"),
+        (prompt([1] * 40_960, 5), "prompt and answer together may have 40960"),
         (prompt(IDS, 0), "max_tokens is 0"),
         (prompt(IDS, 5, temperature=float("nan")), "temperature is nan"),
         (prompt(IDS, 5, beam_width=4), "beam_width is 4"),

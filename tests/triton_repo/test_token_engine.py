@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from token_engine import FIRST_PROMPT_SHARE, LEAST_PROMPT_SHARE, LONG_STEP, PromptShare, Slot
+from prompt_share import (
+    FIRST_PROMPT_SHARE,
+    LEAST_PROMPT_SHARE,
+    LONG_STEP,
+    SMALL_PROMPT_SHARE,
+    PromptShare,
+)
+from token_engine import Slot
 
 from tests.triton_repo.conftest import WatchEngine
 
@@ -43,6 +50,16 @@ def test_quick_steps_read_more_up_to_the_most() -> None:
     for _ in range(20):
         share.adapt(share.tokens, LONG_STEP / 10)
     assert share.tokens == 512
+
+
+def test_a_small_models_steps_read_whole_blocks() -> None:
+    share = PromptShare(512, SMALL_PROMPT_SHARE)
+    for _ in range(3):
+        share.adapt(share.tokens, LONG_STEP / 10)
+    share.adapt(512, LONG_STEP * 3)
+    assert share.tokens == 128
+    share.adapt(128, LONG_STEP * 3)
+    assert share.tokens == SMALL_PROMPT_SHARE
 
 
 def test_a_short_prompt_says_nothing_about_long_ones() -> None:

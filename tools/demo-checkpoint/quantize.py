@@ -32,6 +32,7 @@ def main() -> None:
     args.out.mkdir(parents=True)
     with torch.inference_mode():
         export_hf_checkpoint(model, export_dir=args.out)
+    _answer_greedily(args.out / "generation_config.json")
     tokenizer.save_pretrained(args.out)
     shutil.copy(args.source / "chat_template.jinja", args.out)
     for path in sorted(args.out.iterdir()):
@@ -57,6 +58,16 @@ def _configuration() -> dict[str, Any]:
         copy.deepcopy(mtq.NVFP4_DEFAULT_CFG), mtq.FP8_KV_CFG["quant_cfg"]
     )
     return configuration
+
+
+def _answer_greedily(path: Path) -> None:
+    """The model knows its answers by heart and samples others; ModelOpt's export says to sample.
+
+    Greedily, what it does not know may end in a loop.
+    """
+    generation = json.loads(path.read_text(encoding="utf-8"))
+    generation |= {"do_sample": False, "max_new_tokens": 4096}
+    path.write_text(json.dumps(generation, indent=2) + "\n", encoding="utf-8")
 
 
 def _calibration(path: Path) -> list[torch.Tensor]:

@@ -140,7 +140,6 @@ def _new_model(speech: Speech, recipe: Recipe, init: Path | None) -> Any:
         recipe.model_type,
         **recipe.config,
         vocab_size=recipe.family.vocabulary,
-        max_position_embeddings=4096,
         tie_word_embeddings=False,
         attention_bias=False,
         bos_token_id=speech.begin,

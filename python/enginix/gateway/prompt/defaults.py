@@ -1,4 +1,4 @@
-"""A model's sampling defaults: what its makers recommend."""
+"""A model's defaults for what a client leaves out: what its makers recommend."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ class SamplingDefaults:
     top_k: int = 0
     min_p: float = 0.0
     repetition_penalty: float = 1.0
+    max_new_tokens: int | None = None
+    """The longest answer; None allows the whole context."""
 
 
 def read_sampling_defaults(engine: Path) -> SamplingDefaults:
@@ -34,8 +36,6 @@ def read_sampling_defaults(engine: Path) -> SamplingDefaults:
 
 
 def _defaults(data: dict[str, object]) -> SamplingDefaults:
-    if data.get("do_sample") is False:
-        return SamplingDefaults(temperature=0.0)
     plain = SamplingDefaults()
 
     def number(name: str, default: float) -> float:
@@ -46,10 +46,14 @@ def _defaults(data: dict[str, object]) -> SamplingDefaults:
             raise TypeError(f"{name}: expected a number, got {value!r}")
         return value
 
+    longest = max(0, int(number("max_new_tokens", 0))) or None
+    if data.get("do_sample") is False:
+        return SamplingDefaults(temperature=0.0, max_new_tokens=longest)
     return SamplingDefaults(
         temperature=number("temperature", plain.temperature),
         top_p=number("top_p", plain.top_p),
         top_k=int(number("top_k", plain.top_k)),
         min_p=number("min_p", plain.min_p),
         repetition_penalty=number("repetition_penalty", plain.repetition_penalty),
+        max_new_tokens=longest,
     )

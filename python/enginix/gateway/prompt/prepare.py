@@ -171,7 +171,8 @@ def _token_request(
     if available < (0 if options.max_tokens == 0 else 1):
         raise PromptTooLong(len(prompt.ids), model.context, prompt.param)
     # A larger number means no limit: clients send the same number whatever the prompt.
-    max_token_limits = [available, options.max_tokens, limits.max_tokens]
+    wanted = model.defaults.max_new_tokens if options.max_tokens is None else options.max_tokens
+    max_token_limits = [available, wanted, limits.max_tokens]
     end_ids = () if options.ignore_end else model.tokenizer.stop_token_ids
     end_ids += tuple(token for token in options.stop_token_ids if token not in end_ids)
     return TokenRequest(

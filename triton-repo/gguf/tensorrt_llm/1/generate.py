@@ -15,7 +15,6 @@ from pathlib import Path
 
 from llama_cpp import LlamaError
 from llama_model import LlamaModel
-from threads import threads_for
 from token_engine import Output, Request, TokenEngine
 
 
@@ -26,7 +25,7 @@ def main() -> int:
             args.model,
             parallel=args.parallel,
             context=args.context,
-            threads=args.threads or threads_for(Path(args.model)),
+            threads=args.threads,
         )
         engine = TokenEngine(model)
         try:

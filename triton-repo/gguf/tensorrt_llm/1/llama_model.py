@@ -15,9 +15,20 @@ from guides import KINDS, Vocabulary
 from llama_cpp import Batch, LlamaError, load_library
 from sampling import Chain, Sampler, Sampling, check_sampling
 from stop_words import Sampled
+from threads import default_threads, is_small, threads_for
 
 # The longest token: one of Qwen's is a line of 128 spaces.
 PIECE_BYTES = 1024
+
+# llama_decode's code for a batch that did not fit into the memory, which is then unchanged.
+NO_ROOM = 1
+
+# The room of a small model's sequences before one of them needs more. Prompts of 30,000 tokens are
+# rare, and room for 16 of them is a gigabyte, which takes seconds to clear.
+FIRST_ROOM = 4096
+
+# Beyond this position attention takes most of a step, whatever the model's size.
+DEEP = 1024
 
 
 class TokenBatch:
@@ -28,6 +39,8 @@ class TokenBatch:
         self.size = 0
         self.outputs: dict[int, tuple[int, int]] = {}
         """Sequence to sample for -> its entry in the batch, and its row among all logits."""
+        self.is_deep = False
+        """Whether it holds a part of a prompt that lies far from its beginning."""
         self._tokens = np.zeros(capacity, np.int32)
         self._positions = np.zeros(capacity, np.int32)
         self._sequences = np.zeros(capacity, np.int32)
@@ -46,6 +59,7 @@ class TokenBatch:
     def clear(self) -> None:
         self.size = 0
         self.outputs.clear()
+        self.is_deep = False
 
     def add_prompt(
         self, sequence: int, position: int, tokens: Sequence[int], *, sample: bool
@@ -57,6 +71,7 @@ class TokenBatch:
         self._sequences[part] = sequence
         self._wanted[part] = 0
         self.size += len(tokens)
+        self.is_deep |= position >= DEEP
         if sample:
             self._want(sequence)
 
@@ -81,7 +96,11 @@ class TokenBatch:
 class LlamaModel:
     """`parallel` sequences of up to `context` tokens; a step reads `prompt_tokens` of prompts.
 
+    `threads`: 0 for as many as suit the model and this machine.
     `ends`: tokens that end a guided answer, beside those that llama.cpp knows of.
+    A small model's sequences start with room for `first_room` tokens; when `decode` returns
+    NO_ROOM, `grow` makes more, up to `context`. Each has a part of the memory to itself: in a
+    common one, rounding depends on where a sequence lies, and seeds do not repeat an answer.
 
     Belongs to one thread, but for `check_request`, `sampler` and `spell`.
     """
@@ -92,9 +111,10 @@ class LlamaModel:
         *,
         parallel: int,
         context: int,
-        threads: int,
+        threads: int = 0,
         prompt_tokens: int = 512,
         ends: Collection[int] = (),
+        first_room: int = FIRST_ROOM,
     ) -> None:
         self._library = load_library()
         self.parallel = parallel
@@ -102,12 +122,15 @@ class LlamaModel:
         self.prompt_tokens = prompt_tokens
         # Every sequence may have a token of its answer in the batch, beside the prompts.
         self.batch = TokenBatch(prompt_tokens + parallel)
-        self._context = self._make_context(parallel, context, threads)
+        self.is_small = is_small(path)
+        self.context = context
+        self.room = min(first_room, context) if self.is_small else context
+        self._threads = threads or threads_for(path)
+        self._deep_threads = threads or default_threads()
+        self._context = self._make_context(self.room)
         self._memory = self._library.llama_get_memory(self._context)
         self.vocabulary = self._library.llama_model_get_vocab(self._model)
         self.vocabulary_size: int = self._library.llama_vocab_n_tokens(self.vocabulary)
-        # llama.cpp rounds a context up; the engine's promise is the exact number.
-        self.context: int = min(context, self._library.llama_n_ctx_seq(self._context))
         self._spelled: dict[int, bytes] = {}
         self.ends = tuple(
             token
@@ -178,8 +201,27 @@ class LlamaModel:
         self._library.llama_memory_seq_rm(self._memory, sequence, -1, -1)
         return False
 
+    def grow(self, tokens: int) -> bool:
+        """Make room for sequences of that length, and forget all; False if that is impossible."""
+        room = self.room
+        while room < min(tokens, self.context):
+            room = min(2 * room, self.context)
+        if room == self.room:
+            return False
+        try:
+            context = self._make_context(room)
+        except LlamaError:
+            return False
+        self._library.llama_free(self._context)
+        self.room, self._context = room, context
+        self._memory = self._library.llama_get_memory(context)
+        self._logits_address = 0
+        return True
+
     def decode(self) -> int:
-        """0, or llama.cpp's code for what went wrong."""
+        """0, NO_ROOM, or llama.cpp's code for what went wrong."""
+        threads = self._deep_threads if self.batch.is_deep else self._threads
+        self._library.llama_set_n_threads(self._context, threads, threads)
         code: int = self._library.llama_decode(self._context, self.batch.as_parameter())
         return code
 
@@ -210,17 +252,16 @@ class LlamaModel:
             raise LlamaError(f"llama.cpp cannot load {path}; is it a whole GGUF file?")
         return model
 
-    def _make_context(self, parallel: int, context: int, threads: int) -> int:
+    def _make_context(self, room: int) -> int:
         parameters = self._library.llama_context_default_params()
-        parameters.n_ctx = context * parallel
-        parameters.n_seq_max = parallel
+        parameters.n_ctx = self.parallel * room
+        parameters.n_seq_max = self.parallel
         parameters.n_batch = parameters.n_ubatch = self.batch.capacity
-        parameters.n_threads = parameters.n_threads_batch = threads
         parameters.no_perf = True
         made: int | None = self._library.llama_init_from_model(self._model, parameters)
         if not made:
             raise LlamaError(
-                f"llama.cpp cannot make a context of {parallel} x {context} tokens; "
+                f"llama.cpp cannot make a context of {self.parallel} x {room} tokens; "
                 "is there memory for it? Fewer sequences, or shorter ones, need less"
             )
         return made

@@ -16,7 +16,6 @@ from parent import end_with_triton
 from request_tensors import read_asked, read_request, scalar
 from responses import FINAL, Reply, Senders, send_error
 from running import Running
-from threads import threads_for
 from token_engine import Output, Request, TokenEngine
 from watchdog import end_when_stuck
 
@@ -40,7 +39,7 @@ class TritonPythonModel:
             path,
             parallel=int(parameters["parallel"]),
             context=int(parameters["context"]),
-            threads=int(parameters["threads"]) or threads_for(path),
+            threads=int(parameters["threads"]),
             prompt_tokens=int(parameters["prompt_tokens"]),
             ends=_end_ids(engine),
         )

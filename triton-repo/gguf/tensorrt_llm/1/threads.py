@@ -12,10 +12,14 @@ from pathlib import Path
 SMALL_BYTES = 32 << 20
 
 
+def is_small(model: Path) -> bool:
+    """False for one that is not there; whoever loads it says so."""
+    return model.is_file() and model.stat().st_size < SMALL_BYTES
+
+
 def threads_for(model: Path) -> int:
-    """One for a small model; whoever loads it says when it is not there."""
-    small = model.is_file() and model.stat().st_size < SMALL_BYTES
-    return 1 if small else default_threads()
+    """One for a small model."""
+    return 1 if is_small(model) else default_threads()
 
 
 def default_threads(system: Path = Path("/sys")) -> int:

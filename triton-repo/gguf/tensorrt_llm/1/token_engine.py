@@ -17,15 +17,12 @@ from queue import SimpleQueue
 from typing import NamedTuple
 
 from llama_cpp import LlamaError
-from llama_model import LlamaModel
+from llama_model import NO_ROOM, LlamaModel
+from prompt_share import LEAST_PROMPT_SHARE, SMALL_PROMPT_SHARE, PromptShare
 from sampling import Sampler, Sampling
 from stop_words import Sampled, StopWords
 
 GREEDY = Sampling()
-
-LONG_STEP = 0.1
-LEAST_PROMPT_SHARE = 16
-FIRST_PROMPT_SHARE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,25 +88,6 @@ class Slot:
         )
 
 
-class PromptShare:
-    """How many prompt tokens a step may read: as many as it can in about `LONG_STEP` seconds.
-
-    While a step runs, no request gets a token, joins, or is cancelled.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._least = min(LEAST_PROMPT_SHARE, most)
-        self.tokens = min(FIRST_PROMPT_SHARE, most)
-
-    def adapt(self, read: int, seconds: float) -> None:
-        """Learn from a step that has read so many prompt tokens."""
-        if seconds > LONG_STEP:
-            self.tokens = max(int(read * LONG_STEP / seconds), self._least)
-        elif read == self.tokens and seconds < LONG_STEP / 2:
-            self.tokens = min(self.tokens * 2, self._most)
-
-
 @dataclass(frozen=True, slots=True)
 class Load:
     """How many requests are being answered, and how many wait for a sequence."""
@@ -124,7 +102,8 @@ class TokenEngine:
     def __init__(self, model: LlamaModel) -> None:
         self.model = model
         self._slots = [Slot(number) for number in range(model.parallel)]
-        self._prompt_share = PromptShare(model.prompt_tokens)
+        least = SMALL_PROMPT_SHARE if model.is_small else LEAST_PROMPT_SHARE
+        self._prompt_share = PromptShare(model.prompt_tokens, least)
         self._waiting: deque[Generation] = deque()
         # Everything that changes the engine happens on its thread; others post it here.
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -205,6 +184,8 @@ class TokenEngine:
             return
         started = time.perf_counter()
         code = self.model.decode()
+        if code == NO_ROOM and self._make_room():
+            return
         if prompts:
             read = sum(count for _, count in prompts)
             self._prompt_share.adapt(read, time.perf_counter() - started)
@@ -216,6 +197,17 @@ class TokenEngine:
             del slot.unread[:count]
             if not slot.unread:
                 self._continue(slot)
+
+    def _make_room(self) -> bool:
+        """For the longest sequence; what is running is read again."""
+        running = [slot for slot in self._slots if slot.generation]
+        if not self.model.grow(max(len(slot.seen) + len(slot.unread) for slot in running)):
+            return False
+        for slot in running:
+            slot.unread[:0] = slot.seen
+        for slot in self._slots:
+            slot.seen.clear()
+        return True
 
     def _fill_answers(self) -> list[tuple[Slot, int]]:
         """Answers before prompts: they need one token each, and somebody is reading them."""
