@@ -175,6 +175,7 @@ def test_gpus_are_used_by_what_is_installed_for_them(
         (["demo", "--tp", "2"], "no server program here can serve demo"),
         (["demo", "--context", "0"], "--context: expected at least 1"),
         (["demo", "demo"], "two models have one name"),
+        (["nope", "--api-keys", "/no/keys"], "--api-keys /no/keys cannot be read"),
     ],
 )
 def test_a_mistake_is_answered_with_what_to_do_and_nothing_is_left(

@@ -57,8 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.model == "-" and args.question is None:
         args.model, args.question = None, "-"
+    converses = args.question is None and sys.stdin.isatty() and sys.stdout.isatty()
     # A conversation's first line names it.
-    url = find_gateway(args.url, tell=False)
+    url = find_gateway(args.url, tell=not converses)
     chat = Chat(url, _model(url, args.model))
     if args.system:
         chat.messages.append({"role": "system", "content": args.system})
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         sys.stdin.reconfigure(errors="replace")
     if args.question not in (None, "-"):
         return _answer_once(chat, os.fsencode(args.question).decode(errors="replace"))
-    if args.question or not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not converses:
         return _answer_once(chat, sys.stdin.read())
     _converse(chat)
     return 0

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from enginix.cli import environment
 from enginix.cli.checkpoint_fetch import fetch_listing
+from enginix.cli.gateway_options import gateway_entry, settings_of
 from enginix.cli.model_source import ModelSource, find_source, kept_engine, limits_for, offer_of
 from enginix.cli.serve_engine import engine_for
 from enginix.cli.up import (
@@ -79,10 +80,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     _check(args)
     here = own_environment()
-    # Found before anything is fetched: a taken port ends it in any case.
-    gateway = GatewayEntry()
+    # Found before anything is fetched: these end it in any case.
+    gateway = gateway_entry(args, GatewayEntry())
+    settings_of(gateway)
     if not args.dry_run:
-        require_port_free(args.host or gateway.host, args.port or gateway.port, "--port")
+        require_port_free(gateway.host, gateway.port, "--port")
     plans = _plans(args, here)
     if args.dry_run:
         for plan in plans:
