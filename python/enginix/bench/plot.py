@@ -76,13 +76,15 @@ def picture(panels: Sequence[Panel], title: str) -> bytes:
                     linestyle="--",
                     label=f"{label}: roofline",
                 )
+        values = [y for points in panel.curves.values() for _, y in points]
+        axes.set_ylim(0, 1.08 * max([*values, *panel.ceilings.values()], default=0) or 1)
         xs = sorted({x for points in panel.curves.values() for x, _ in points})
         axes.set_xticks(xs, [f"{x:g}" for x in xs])
         axes.set_xlabel(panel.x_label)
         axes.set_ylabel(panel.y_label)
-        axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
-        axes.legend()
+        if panel.curves:
+            axes.legend()
     figure.suptitle(title)
     image = io.BytesIO()
     figure.savefig(image, format="png")

@@ -180,12 +180,9 @@ class _Session:
             f"Prompts: the lines of {args.prompts.name}, repeated as needed: caches may help"
             if args.prompts
             else f"Prompts: random words, about {args.prompt_tokens} tokens, no two alike",
-            f"Answers: greedy (temperature 0), up to the length that is asked for (`ignore_eos`); "
+            f"Answers: greedy (temperature 0), up to the length that is asked for (ignore_eos); "
             f"parallel ones of {args.max_tokens} tokens",
-            *[
-                f"{name} refuses `ignore_eos`: its answers end where the model ends"
-                for name in ends
-            ],
+            *[f"{name} refuses ignore_eos: its answers end where the model ends" for name in ends],
         ]
 
 

@@ -112,6 +112,13 @@ def test_the_roofline_stands_beside_the_single_stream_where_it_is_known() -> Non
     assert "- Roofline of two: unknown: --gpu" in markdown(BOTH)
 
 
+def test_more_than_the_roofline_is_a_remark() -> None:
+    slow = report([measured(server("one", ceiling=80), 1, 50, tokens=64)])
+
+    assert "one, 1 concurrent, 64 tokens: 125 % of the roofline: speculative" in markdown(slow)
+    assert "% of the roofline: " not in markdown(BOTH)
+
+
 def test_goodput_counts_failed_requests_as_missed() -> None:
     found = rows(files(BOTH)["parallel.csv"])
 
@@ -132,7 +139,8 @@ def test_failures_are_listed_with_their_message_as_text() -> None:
 
 def test_saturation_is_one_line_for_each_server() -> None:
     assert saturations(BOTH) == [
-        "one: saturated at 4 concurrent requests, 100 output tokens/s; 8 brought +3%, less than 5%",
+        "one: saturated at 4 concurrent requests, 100 output tokens/s; 8 brought +3%, not the 5% "
+        "that count as growth",
         "two: not saturated up to 8 concurrent requests, 300 output tokens/s",
     ]
 
@@ -151,6 +159,17 @@ def test_answers_shorter_than_asked_for_are_a_remark() -> None:
     assert "answers of 10 tokens on average, shorter than asked for" in markdown(report([short]))
 
 
+def test_tokens_that_arrived_together_are_no_decode_rate() -> None:
+    gathered = measured(ONE, 1, 50, tokens=64)
+    for each in gathered.answers:
+        each.arrivals = [0.5] * 60 + [0.51] * 4
+    made = files(report([gathered]))
+
+    [row] = rows(made["single_stream.csv"])
+    assert (row["decode_tokens_per_second"], row["percent_of_roofline"]) == ("", "")
+    assert "32 events arrived at once on average" in made["report.md"].decode()
+
+
 def test_an_interrupted_report_says_so_and_which_level_is_incomplete() -> None:
     cut = measured(ONE, 4, 100)
     cut.complete = False
@@ -161,7 +180,7 @@ def test_an_interrupted_report_says_so_and_which_level_is_incomplete() -> None:
     assert "one, 4 concurrent, 10 tokens: incomplete" in made["report.md"].decode()
     page = Page(made["index.html"]).text
     assert "Incomplete: interrupted." in page
-    assert "no level was completed" in page
+    assert "no level of parallel requests was completed" in page
 
 
 def test_a_markdown_table_has_as_many_cells_in_every_row() -> None:
@@ -203,6 +222,13 @@ def test_pictures_are_in_the_page_itself_and_beside_the_markdown() -> None:
     page = Page(made["index.html"])
     assert [link[:22] for link in page.links] == ["data:image/png;base64,"] * 2
     assert page.open == []
+
+
+def test_answers_of_one_token_have_no_curve_of_times_per_token() -> None:
+    pytest.importorskip("matplotlib")
+    one_token = [measured(ONE, 4, 50, tokens=1)]
+
+    assert files(report(one_token, one_token, plots=True))["parallel.png"]
 
 
 def test_a_picture_of_failures_alone_is_not_drawn() -> None:

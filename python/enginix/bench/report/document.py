@@ -45,6 +45,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto
 .wide { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; font-size: 0.85rem; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.3rem 0.6rem; text-align: right; border-bottom: 1px solid #8884; }
+td { white-space: nowrap; }
 th { vertical-align: bottom; }
 td:nth-child(2), th:nth-child(2) { text-align: left; }
 img { max-width: 100%; height: auto; background: white; }

@@ -18,7 +18,16 @@ from enginix.bench.report.measure import MIN_GROWTH, Measured, levels_of, satura
 from enginix.bench.report.pictures import pictures_of
 from enginix.bench.report.servers import Server
 from enginix.bench.report.slo import Slo
-from enginix.bench.report.tables import PARALLEL, SINGLE, Line, lines, short
+from enginix.bench.report.tables import (
+    MAX_EVENTS_PER_READ,
+    PARALLEL,
+    SINGLE,
+    Line,
+    events_per_read,
+    lines,
+    percent_of_roofline,
+    short,
+)
 from enginix.bench.summary import remarks
 
 
@@ -64,7 +73,7 @@ def _head(report: Report) -> list[Block]:
         blocks.append(
             Text(
                 "Incomplete: interrupted. The last level has fewer runs or requests than the "
-                "others (`complete` in the CSV files), and further levels are missing.",
+                "others (column complete of the CSV files), and further levels are missing.",
                 warning=True,
             )
         )
@@ -126,7 +135,7 @@ def saturations(report: Report) -> list[str]:
 
 def _saturation(levels: Sequence[Measured]) -> str:
     if not levels:
-        return "no level was completed"
+        return "no level of parallel requests was completed"
     index = saturated_at(levels)
     if index is None:
         last = levels[-1]
@@ -137,9 +146,9 @@ def _saturation(levels: Sequence[Measured]) -> str:
     best, more = levels[index], levels[index + 1]
     growth = more.tokens_per_second / best.tokens_per_second - 1 if best.tokens_per_second else 0
     return (
-        f"saturated at {best.concurrency} concurrent requests, "
+        f"saturated at {best.concurrency} concurrent request{'s' * (best.concurrency > 1)}, "
         f"{short(best.tokens_per_second)} output tokens/s; {more.concurrency} brought "
-        f"{growth:+.0%}, less than {MIN_GROWTH:.0%}"
+        f"{growth:+.0%}, not the {MIN_GROWTH:.0%} that count as growth"
     )
 
 
@@ -154,18 +163,29 @@ def _notes(rows: Sequence[Line]) -> list[Block]:
         )
         if not measured.complete:
             items.append(f"{where}: incomplete")
-        items += [f"{where}: {remark}" for remark in [*remarks(line.summary), *_brevity(line)]]
+        items += [f"{where}: {remark}" for remark in [*remarks(line.summary), *_doubts(line)]]
         items += [
             f"{where}: {count} failed: {message}" for message, count in line.summary.errors.items()
         ]
     return [Heading("Failures and remarks"), Bullets(items) if items else Text("None.")]
 
 
-def _brevity(line: Line) -> list[str]:
+def _doubts(line: Line) -> list[str]:
+    found = []
     asked, summary = line.measured.max_tokens, line.summary
-    if not summary.ok or (mean := summary.output_tokens / summary.ok) > 0.95 * asked:
-        return []
-    return [f"answers of {short(mean)} tokens on average, shorter than asked for"]
+    if summary.ok and (mean := summary.output_tokens / summary.ok) < 0.95 * asked:
+        found.append(f"answers of {short(mean)} tokens on average, shorter than asked for")
+    if (together := events_per_read(line)) > MAX_EVENTS_PER_READ:
+        found.append(
+            f"{together:.0f} events arrived at once on average: a proxy or a busy machine gathered "
+            "them, so the first token is later and the time per token shorter than the server's"
+        )
+    if (percent := percent_of_roofline(line) or 0) > 100:
+        found.append(
+            f"{percent:.0f} % of the roofline: speculative decoding, weights in a cache of the "
+            "processor, or tokens that were gathered on their way"
+        )
+    return found
 
 
 def _meaning(slo: Slo) -> list[Block]:
@@ -174,11 +194,12 @@ def _meaning(slo: Slo) -> list[Block]:
         Bullets(
             [
                 "Latencies are those of successful answers; p50 and p99 are over all requests of "
-                "all runs. Rates are over the whole time of a level, failed requests not counted.",
+                "all runs; of fewer than 100, p99 is nearly the slowest. Rates are over the whole "
+                "time of a level, failed requests not counted.",
                 "first token: from the request's first byte to the first text. inter-token: from "
                 "one event to the next. per token: an answer's average after its first token. "
                 "decode tokens/s: its inverse, without the time to the first token.",
-                "counted by: the server's `usage`, or the events that arrived if it sends none.",
+                "counted by: the server's usage, or the events that arrived if it sends none.",
                 f"goodput: answers per second that meet {slo.text}, where itl is an answer's time "
                 "per token; % within SLO is their share of all requests, failed ones included.",
                 "cached tokens (mean per prompt) and acceptance (of drafted tokens) are the "
