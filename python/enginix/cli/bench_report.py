@@ -100,7 +100,7 @@ def _add_measurement(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     slo = parse_slo(args.slo)
     if not args.no_plots:
-        require_matplotlib("a report's plots (or --no-plots)")
+        require_matplotlib("a report with plots (see --no-plots)")
     session = _Session(args, _servers(args))
     _prepare(args.out, force=args.force)
     client = client_machine()
