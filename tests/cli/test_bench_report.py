@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from fakes.backend import FakeBackend
 
-from enginix.cli.bench import address
 from enginix.cli.bench_report import _each
 from enginix.cli.main import main
 from enginix.errors import UsageError
@@ -90,9 +89,6 @@ def test_a_place_that_cannot_be_written_to_is_refused(
 
 
 def test_a_scheme_may_be_left_out(capsys: pytest.CaptureFixture[str]) -> None:
-    assert address("127.0.0.1:9000") == "http://127.0.0.1:9000"
-    assert address("https://h/v1") == "https://h/v1"
-
     assert main(["bench", GONE]) == 1
     assert "no server answers at http://127.0.0.1:9/v1" in capsys.readouterr().err
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ def require_matplotlib(option: str = "--plot") -> None:
             f"{option} needs matplotlib, which is not installed; "
             "`pip install 'enginix[bench]'` brings it"
         ) from None
+    # At INFO it tells of its font cache.
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)
 
 
 def plot(levels: Sequence[Summary], title: str, path: Path) -> None:

@@ -80,6 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compare", nargs=2, type=Path, metavar=("A.json", "B.json"), help="show B relative to A"
     )
+    parser.epilog = "`enginix bench report --help`: tables, plots and a page for publication"
 
 
 def run(args: argparse.Namespace) -> int:
@@ -183,11 +184,6 @@ def _write(args: argparse.Namespace, measured: record.Record) -> None:
     if args.plot:
         levels: list[Summary] = list(measured.levels)
         plot(levels, f"{measured.model} at {measured.url}", args.plot)
-
-
-def address(text: str) -> str:
-    """A server's URL, typed with its scheme or without."""
-    return text if "://" in text else f"http://{text}"
 
 
 def count(text: str) -> int:

@@ -23,7 +23,7 @@ from enginix.bench.report.slo import EXAMPLE, parse_slo
 from enginix.bench.target import Target
 from enginix.bench.workload import Workload
 from enginix.cli import environment
-from enginix.cli.bench import INTERRUPTED, address, count, counts, only_model, positive
+from enginix.cli.bench import INTERRUPTED, count, counts, only_model, positive
 from enginix.cli.views.bench_report import ReportProgress, show_summary
 from enginix.errors import UsageError
 
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("url", nargs="+", type=address, metavar="URL", help="[http://]HOST:PORT")
+    add("url", nargs="+", metavar="URL", help="http://HOST:PORT[/v1]")
     add("--out", type=Path, default=Path("bench-report"), metavar="DIR", help="(%(default)s)")
     add("--force", action="store_true", help="write into --out though it is not empty")
     add("--no-plots", action="store_true", help="no PNG files; plots need enginix[bench]")

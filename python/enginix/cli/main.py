@@ -97,9 +97,8 @@ def _run(arguments: Sequence[str]) -> int:
         format="%(levelname).1s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    # At INFO, httpx logs one line per request, and matplotlib its cache.
-    for chatty in ("httpx", "matplotlib"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    # httpx logs one line per request at INFO.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     raise_file_limit()
     if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, signal.default_int_handler):
         # Commands clean up after themselves on a KeyboardInterrupt.

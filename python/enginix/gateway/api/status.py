@@ -70,13 +70,13 @@ async def status_of(
         **status,
         "context": manifest.limits.max_seq_len,
         "architecture": manifest.architecture,
-        "weights_bytes": manifest.weights_bytes,
-        "ranks": manifest.parallelism.world_size,
-        "built_for_gpu": manifest.built_with.gpu_name,
         "limits": {
             "max_batch_size": manifest.limits.max_batch_size,
             "max_seq_len": manifest.limits.max_seq_len,
         },
+        "weights_bytes": manifest.weights_bytes,
+        "ranks": manifest.parallelism.world_size,
+        "built_for_gpu": manifest.built_with.gpu_name,
     }
 
 
