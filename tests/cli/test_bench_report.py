@@ -127,11 +127,12 @@ def rows(file: Path) -> list[dict[str, str]]:
 
 
 async def test_two_models_of_a_gateway_are_compared_in_one_run(tmp_path: Path) -> None:
+    (tmp_path / "parallel.png").write_text("of another report")
     reply = ids("one two three four five six seven eight")
     models = [served(FakeBackend(reply), name=name, aliases=()) for name in ("a", "b")]
     async with server(*models) as client:
         url = str(client.base_url).removeprefix("http://").rstrip("/")
-        child = await reporting(url, *SMALL, "--model=a,b", f"--out={tmp_path}")
+        child = await reporting(url, *SMALL, "--model=a,b", f"--out={tmp_path}", "--force")
         output, errors = (text.decode() for text in await child.communicate())
 
     assert child.returncode == 0, errors

@@ -257,6 +257,9 @@ def _prepare(out: Path, *, force: bool) -> None:
 
 
 def _write(out: Path, contents: Mapping[str, bytes]) -> None:
+    for name in {"single_stream.png", "parallel.png"} - contents.keys():
+        # Of the report that --force replaces.
+        (out / name).unlink(missing_ok=True)
     for name, content in contents.items():
         try:
             (out / name).write_bytes(content)

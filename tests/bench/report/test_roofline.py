@@ -17,6 +17,7 @@ from enginix.errors import UsageError
         ("4x NVIDIA H100 80GB HBM3", 4 * 3350),
         ("2xRTX 4090", 2 * 1008),
         ("L4", 300),
+        ("8x B300", 8 * 8000),
     ],
 )
 def test_a_gpu_is_found_by_the_words_of_its_name(text: str, gb_per_second: float) -> None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from enginix.errors import UsageError
 
 # Peak memory bandwidth of one GPU in GB/s, by the name that nvidia-smi shows. Source: NVIDIA's data
-# sheet or product page of each GPU ("memory bandwidth"; B200 and B300: DGX data sheets, 64 TB/s for
-# eight). Parts of one name that differ in bandwidth are listed by their memory.
+# sheet or product page of each GPU ("memory bandwidth"); B200 and later: those of the DGX and NVL72
+# systems, divided by their number of GPUs.
 BANDWIDTH = {
     "NVIDIA A10": 600,
     "NVIDIA A100-PCIE-40GB": 1555,
@@ -19,8 +19,10 @@ BANDWIDTH = {
     "NVIDIA A30": 933,
     "NVIDIA A40": 696,
     "NVIDIA B200": 8000,
-    "NVIDIA B300": 8000,
+    "NVIDIA B300 SXM6 AC": 8000,
     "NVIDIA GB10": 273,
+    "NVIDIA GB200": 8000,
+    "NVIDIA GB300": 8000,
     "NVIDIA GeForce RTX 3090": 936,
     "NVIDIA GeForce RTX 4090": 1008,
     "NVIDIA GeForce RTX 5090": 1792,
