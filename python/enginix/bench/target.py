@@ -74,7 +74,7 @@ class Target:
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         try:
             return httpx.get(address, headers=headers, timeout=TIMEOUT_SECONDS, trust_env=False)
-        except (httpx.TransportError, httpx.InvalidURL) as error:
+        except (httpx.RequestError, httpx.InvalidURL) as error:
             raise BackendUnavailable(f"no server answers at {self.url}: {error}") from None
 
     def message(self, path: str, body: Mapping[str, Any]) -> bytes:

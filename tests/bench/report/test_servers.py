@@ -90,8 +90,20 @@ def test_another_server_is_known_by_its_list_of_models_and_version() -> None:
 
 
 def test_a_server_that_says_nothing_is_unknown() -> None:
-    for documents in ({}, {"/v1/status": [], "/v1/models": {"data": "no"}, "/version": "9"}):
+    odd: list[dict[str, Any]] = [
+        {},
+        {"/v1/status": [], "/v1/models": {"data": "no"}, "/version": "9"},
+        {"/v1/status": {"models": 3}},
+        {"/v1/status": {"models": ["m", {"id": "x", "aliases": 5}]}},
+    ]
+    for documents in odd:
         assert described(documents).software == "unknown software of unknown version"
+
+
+def test_a_size_that_is_no_number_is_not_known() -> None:
+    models = [{**ROW, "weights_bytes": "19 GB"}]
+
+    assert "--weights-bytes" in described({"/v1/status": {"models": models}}).roofline.because
 
 
 def test_the_client_is_described_without_its_name() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,8 +44,8 @@ class Hardware:
 def server(name: str, target: Target, model: str, hardware: Hardware) -> Server:
     """`target`, as it describes itself: enginix in its status, others in the list of models."""
     status = target.facts("/v1/status")
-    rows = status.get("models") or target.facts("/v1/models").get("data") or []
-    row: Mapping[str, Any] = next((each for each in rows if _is_named(each, model)), {})
+    rows = status.get("models") or target.facts("/v1/models").get("data")
+    row = _row_of(model, rows if isinstance(rows, list) else [])
     owner = str(row.get("owned_by") or "unknown software")
     version = status.get("version") or target.facts("/version").get("version")
     facts = [row.get(key) for key in ("kind", "architecture", "quantization")]
@@ -60,8 +60,14 @@ def server(name: str, target: Target, model: str, hardware: Hardware) -> Server:
     )
 
 
-def _is_named(row: Any, model: str) -> bool:
-    return isinstance(row, dict) and model in (row.get("id"), *(row.get("aliases") or ()))
+def _row_of(model: str, rows: Sequence[Any]) -> Mapping[str, Any]:
+    """The model's, by name or alias; empty if there is none."""
+    for row in rows:
+        if isinstance(row, dict):
+            aliases = row.get("aliases")
+            if model == row.get("id") or (isinstance(aliases, list) and model in aliases):
+                return row
+    return {}
 
 
 def _roofline(row: Mapping[str, Any], hardware: Hardware) -> Roofline:
@@ -73,7 +79,9 @@ def _roofline(row: Mapping[str, Any], hardware: Hardware) -> Roofline:
             return Roofline(None, f"unknown: the bandwidth of {gpu}; give it with --bandwidth GB/S")
     if hardware.read_per_token:
         return roofline(memory, hardware.read_per_token, None)
-    return roofline(memory, row.get("weights_bytes"), str(row.get("architecture")))
+    weights = row.get("weights_bytes")
+    known = weights if isinstance(weights, int) else None
+    return roofline(memory, known, str(row.get("architecture")))
 
 
 def client_machine() -> str:
