@@ -91,8 +91,7 @@ def run(args: argparse.Namespace) -> int:
     if args.plot:
         require_matplotlib()
     url = args.url or find_gateway(None)
-    key = min(keys_of_run(url), default=None) or environment.bearer_key()
-    target = Target(url, key, seconds=args.timeout)
+    target = Target(url, key_for(url), seconds=args.timeout)
     model = args.model or only_model(target.models(), url)
     bench = _Bench(args, Workload(target, model, args.ignore_eos))
     started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -142,6 +141,11 @@ class _Bench:
             progress.start()
             self.runs.append(Run(level))
             await put_under_load(self.runs[-1], limit, ask, progress.advance, self.args.seed)
+
+
+def key_for(url: str) -> str | None:
+    """The key that the gateway of this user has there, or the environment's."""
+    return min(keys_of_run(url), default=None) or environment.bearer_key()
 
 
 def only_model(models: Sequence[str], url: str) -> str:

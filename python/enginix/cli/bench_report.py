@@ -22,8 +22,7 @@ from enginix.bench.report.servers import Hardware, Server, client_machine, serve
 from enginix.bench.report.slo import EXAMPLE, parse_slo
 from enginix.bench.target import Target
 from enginix.bench.workload import Workload
-from enginix.cli import environment
-from enginix.cli.bench import INTERRUPTED, count, counts, only_model, positive
+from enginix.cli.bench import INTERRUPTED, count, counts, key_for, only_model, positive
 from enginix.cli.views.bench_report import ReportProgress, show_summary
 from enginix.errors import UsageError
 
@@ -188,8 +187,9 @@ class _Session:
 
 def _servers(args: argparse.Namespace) -> list[tuple[Server, Workload]]:
     many = max(len(args.url), len(args.model or ()))
-    key = environment.bearer_key()
-    targets = [Target(url, key, seconds=args.timeout) for url in _each("URL", args.url, many)]
+    targets = [
+        Target(url, key_for(url), seconds=args.timeout) for url in _each("URL", args.url, many)
+    ]
     models = [
         model or only_model(target.models(), target.url)
         for target, model in zip(targets, _each("--model", args.model, many), strict=True)
