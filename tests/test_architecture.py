@@ -133,7 +133,7 @@ ONLY_DOOR = {
     "transformers": ("engine/text/libraries.py",),
     "tritonclient": ("triton/",),
     "uvicorn": ("gateway/",),
-    "uvloop": ("cli/bench.py",),
+    "uvloop": ("cli/bench.py", "cli/bench_report.py"),
     "xllamacpp": ("serve/llama_server.py",),
 }
 

@@ -49,6 +49,18 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     assert read_manifest(tmp_path) == MANIFEST
 
 
+def test_weights_are_the_files_of_all_ranks_without_the_tokenizer() -> None:
+    files = {
+        "rank0.engine": 5,
+        "rank1.engine": 6,
+        "tokenizer.json": 9,
+        "checkpoint/a.safetensors": 7,
+    }
+
+    assert replace(MANIFEST, files=files).weights_bytes == 18
+    assert MANIFEST.weights_bytes == 3
+
+
 def test_writing_leaves_no_other_file(tmp_path: Path) -> None:
     write_manifest(tmp_path, MANIFEST)
     assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]

@@ -16,6 +16,7 @@ from enginix.records import decode, read_json
 
 FILE_NAME = "manifest.json"
 SCHEMA_VERSION = 1
+WEIGHTS = (".engine", ".gguf", ".safetensors")
 KINDS = ("tensorrt-llm", "gguf", "llmapi", "vllm")
 
 
@@ -121,6 +122,11 @@ class Manifest:
     recipe: Recipe | None = None
     """None in older manifests, and for engines that enginix did not build."""
     schema_version: int = SCHEMA_VERSION
+
+    @property
+    def weights_bytes(self) -> int:
+        """The size of all files that hold weights, those of all ranks together."""
+        return sum(size for name, size in self.files.items() if name.endswith(WEIGHTS))
 
 
 def read_manifest(directory: Path) -> Manifest:

@@ -59,6 +59,35 @@ def test_tokens_are_the_servers_count() -> None:
     assert (answer.prompt_tokens, answer.tokens, answer.failure) == (5, 4, None)
 
 
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [
+        ({"usage": {"prompt_tokens_details": {"cached_tokens": 3}}}, (3, None, None)),
+        ({"usage": {"prompt_tokens_details": None}}, (None, None, None)),
+        (
+            {
+                "usage": {
+                    "completion_tokens_details": {
+                        "accepted_prediction_tokens": 6,
+                        "rejected_prediction_tokens": 2,
+                    }
+                }
+            },
+            (None, 8, 6),
+        ),
+        ({"timings": {"cache_n": 5, "draft_n": 9, "draft_n_accepted": 4}}, (5, 9, 4)),
+        ({"timings": {"prompt_n": 1}}, (None, None, None)),
+    ],
+)
+def test_cached_and_drafted_tokens_are_those_the_server_tells(
+    last: dict[str, Any], said: tuple[int | None, ...]
+) -> None:
+    answer = read(stream(chunk({"content": "a"}), {"choices": [], **last}, "[DONE]"))
+
+    assert answer.failure is None
+    assert (answer.cached_tokens, answer.drafted_tokens, answer.accepted_tokens) == said
+
+
 @given(st.lists(st.integers(0, len(WHOLE)), max_size=8))
 def test_chunks_may_end_anywhere(cuts: list[int]) -> None:
     places = [0, *sorted(cuts), len(WHOLE)]

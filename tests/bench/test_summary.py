@@ -78,6 +78,22 @@ def test_failed_requests_are_counted_by_message_and_excluded_from_latencies() ->
     assert level.output_tokens == 2
 
 
+def test_cached_and_accepted_tokens_are_averages_of_those_that_tell() -> None:
+    one, two, silent = (answer(10.5, 10.7, tokens=2) for _ in range(3))
+    one.cached_tokens, one.drafted_tokens, one.accepted_tokens = 4, 10, 9
+    two.cached_tokens, two.drafted_tokens, two.accepted_tokens = 8, 30, 11
+
+    level = summarized(run(one, two, silent))
+
+    assert (level.cached_tokens, level.acceptance) == (6, 0.5)
+
+
+def test_a_server_that_tells_no_cached_or_drafted_tokens_has_none() -> None:
+    level = summarized(run(answer(10.5, 10.7, tokens=2)))
+
+    assert level.cached_tokens is level.acceptance is None
+
+
 def test_without_a_successful_answer_there_are_no_latencies() -> None:
     level = summarized(run(answer(failure="HTTP 500: no")))
 

@@ -10,7 +10,7 @@ import pytest
 from bench.test_record import LEVEL, made
 
 from enginix.bench import record
-from enginix.cli.bench import _only
+from enginix.cli.bench import only_model
 from enginix.cli.main import main
 from enginix.errors import BackendError, UsageError
 
@@ -55,11 +55,11 @@ def test_a_plot_without_matplotlib_is_refused_before_the_measurement(
 
 
 def test_the_only_model_is_the_default() -> None:
-    assert _only(["m"], "url") == "m"
+    assert only_model(["m"], "url") == "m"
     with pytest.raises(UsageError, match="serves a, b; choose one with --model"):
-        _only(["a", "b"], "url")
+        only_model(["a", "b"], "url")
     with pytest.raises(BackendError, match="serves no model"):
-        _only([], "url")
+        only_model([], "url")
 
 
 def test_two_files_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

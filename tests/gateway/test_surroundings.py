@@ -225,6 +225,13 @@ async def test_status_shows_every_model_with_its_load() -> None:
     assert status["models"][0]["running"] == 0
 
 
+async def test_status_tells_what_a_benchmark_needs_of_the_engine() -> None:
+    async with server(served(FakeBackend())) as client:
+        model = (await client.get("/v1/status")).json()["models"][0]
+    assert (model["architecture"], model["ranks"]) == ("Qwen3ForCausalLM", 1)
+    assert (model["weights_bytes"], model["built_for_gpu"]) == (0, None)
+
+
 async def test_the_api_description_defines_everything_it_refers_to() -> None:
     async with server(served(FakeBackend())) as client:
         document = (await client.get("/openapi.json")).json()

@@ -17,6 +17,11 @@ class Answer:
     prompt_tokens: int | None = None
     output_tokens: int | None = None
     """From the server's `usage`; None if it sends none."""
+    cached_tokens: int | None = None
+    """Prompt tokens that the server took from its cache; None if it does not say."""
+    drafted_tokens: int | None = None
+    accepted_tokens: int | None = None
+    """Of speculative decoding; None if the server does not say."""
     finished: bool = False
     failure: str | None = None
 

@@ -1,4 +1,8 @@
-"""A connection that timestamps responses when their bytes arrive, before any task wakes."""
+"""A connection that timestamps responses when their bytes arrive, before any task wakes.
+
+It is not the client of `backends/`, which wakes a task for the first bytes of a response, and which
+is a part of what is measured here: a fault of both would not show.
+"""
 
 from __future__ import annotations
 

@@ -54,11 +54,31 @@ class EventReader:
         if usage := chunk.get("usage"):
             self._answer.prompt_tokens = usage.get("prompt_tokens")
             self._answer.output_tokens = usage.get("completion_tokens")
+            self._details(usage)
+        if timings := chunk.get("timings"):
+            self._timings(timings)
         choices = chunk.get("choices") or ()
         if any(_has_text(choice) for choice in choices):
             self._answer.arrivals.append(now)
         if any(choice.get("finish_reason") for choice in choices):
             self._answer.finished = True
+
+    def _details(self, usage: dict[str, Any]) -> None:
+        answer = self._answer
+        prompt = usage.get("prompt_tokens_details") or {}
+        answer.cached_tokens = prompt.get("cached_tokens", answer.cached_tokens)
+        completion = usage.get("completion_tokens_details") or {}
+        accepted = completion.get("accepted_prediction_tokens")
+        rejected = completion.get("rejected_prediction_tokens")
+        if accepted is not None and rejected is not None:
+            answer.accepted_tokens, answer.drafted_tokens = accepted, accepted + rejected
+
+    def _timings(self, timings: dict[str, Any]) -> None:
+        """Read llama-server's own counts."""
+        answer = self._answer
+        answer.cached_tokens = timings.get("cache_n", answer.cached_tokens)
+        answer.drafted_tokens = timings.get("draft_n", answer.drafted_tokens)
+        answer.accepted_tokens = timings.get("draft_n_accepted", answer.accepted_tokens)
 
     def _fail(self, why: str) -> None:
         self._answer.failure = self._answer.failure or why[:MAX_SHOWN]

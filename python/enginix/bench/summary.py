@@ -48,6 +48,10 @@ class Summary:
     requests_per_second: float
     client_cpu: float
     """This process's share of one core."""
+    cached_tokens: float | None = None
+    """Prompt tokens from the server's cache, on average per request; None if it does not say."""
+    acceptance: float | None = None
+    """The share of drafted tokens that were accepted; None without speculative decoding."""
 
     @property
     def label(self) -> str:
@@ -59,6 +63,8 @@ def summarized(run: Run) -> Summary:
     seconds = max(run.seconds, 1e-9)
     prompts = [one.prompt_tokens for one in good if one.prompt_tokens is not None]
     tokens = sum(answer.tokens for answer in good)
+    cached = [one.cached_tokens for one in good if one.cached_tokens is not None]
+    drafted = sum(one.drafted_tokens or 0 for one in good)
     per_token = [one.seconds_per_token for one in good]
     return Summary(
         concurrency=run.level.concurrency,
@@ -79,6 +85,8 @@ def summarized(run: Run) -> Summary:
         output_tokens_per_second=tokens / seconds,
         requests_per_second=len(good) / seconds,
         client_cpu=run.cpu_seconds / seconds,
+        cached_tokens=sum(cached) / len(cached) if cached else None,
+        acceptance=sum(one.accepted_tokens or 0 for one in good) / drafted if drafted else None,
     )
 
 

@@ -34,26 +34,20 @@ class Target:
             raise UsageError(f"{url!r} is not a server's address; expected http://HOST:PORT")
         if key and not (key.isascii() and key.isprintable()):
             raise UsageError("the API key has characters that HTTP headers forbid; is it complete?")
-        self._host = parts.hostname
+        self.host = parts.hostname
         self._port = port or (443 if parts.scheme == "https" else 80)
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         path = parts.path.rstrip("/")
         self._base = path if path.endswith("/v1") else f"{path}/v1"
-        self._authority = parts.netloc.rpartition("@")[2]
+        self.authority = parts.netloc.rpartition("@")[2]
         self._key = key
         self._seconds = seconds
         self._idle: list[Connection] = []
-        self.url = f"{parts.scheme}://{self._authority}{self._base}"
+        self.url = f"{parts.scheme}://{self.authority}{self._base}"
 
     def models(self) -> list[str]:
         """Their names; raises BackendUnavailable or BackendError if the server cannot list them."""
-        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        try:
-            answer = httpx.get(
-                f"{self.url}/models", headers=headers, timeout=TIMEOUT_SECONDS, trust_env=False
-            )
-        except (httpx.TransportError, httpx.InvalidURL) as error:
-            raise BackendUnavailable(f"no server answers at {self.url}: {error}") from None
+        answer = self._get(f"{self.url}/models")
         if answer.is_error:
             raise BackendError(
                 f"{self.url}/models answered {answer.status_code}: {answer.text[:200]}; "
@@ -67,12 +61,28 @@ class Target:
                 "OpenAI-compatible server"
             ) from None
 
+    def facts(self, path: str) -> dict[str, Any]:
+        """What the server says of itself at `path`: a JSON object, empty if it says nothing."""
+        try:
+            answer = self._get(f"{self.url.removesuffix('/v1')}{path}")
+            found = answer.json() if answer.is_success else None
+        except (BackendUnavailable, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def _get(self, address: str) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        try:
+            return httpx.get(address, headers=headers, timeout=TIMEOUT_SECONDS, trust_env=False)
+        except (httpx.RequestError, httpx.InvalidURL) as error:
+            raise BackendUnavailable(f"no server answers at {self.url}: {error}") from None
+
     def message(self, path: str, body: Mapping[str, Any]) -> bytes:
         """A complete request as bytes."""
         content = orjson.dumps(body)
         lines = [
             f"POST {self._base}{path} HTTP/1.1",
-            f"Host: {self._authority}",
+            f"Host: {self.authority}",
             "Content-Type: application/json",
             "Accept: text/event-stream",
             f"Content-Length: {len(content)}",
@@ -122,6 +132,6 @@ class Target:
     async def _connected(self) -> Connection:
         loop = asyncio.get_running_loop()
         _, connection = await loop.create_connection(
-            Connection, self._host, self._port, ssl=self._tls
+            Connection, self.host, self._port, ssl=self._tls
         )
         return connection

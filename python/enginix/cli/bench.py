@@ -18,9 +18,10 @@ from enginix.bench.answer import Answer
 from enginix.bench.compare import compared
 from enginix.bench.load import Level, Limit, Run, put_under_load
 from enginix.bench.plot import plot, require_matplotlib
-from enginix.bench.prompts import Messages, from_file, synthetic, words_for
+from enginix.bench.prompts import Messages
 from enginix.bench.summary import Summary, summarized
 from enginix.bench.target import Target
+from enginix.bench.workload import Workload
 from enginix.cli import environment
 from enginix.cli.api_keys import keys_of_run
 from enginix.cli.running_gateway import find_gateway
@@ -28,8 +29,6 @@ from enginix.cli.views.bench import Progress, show_comparison, show_levels
 from enginix.errors import BackendError, UsageError
 
 INTERRUPTED = 130
-# For a request that only counts its prompt's tokens: enough for some text to come out.
-PROBE_TOKENS = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     load = parser.add_mutually_exclusive_group()
     load.add_argument(
         "--concurrency",
-        type=_counts,
+        type=counts,
         metavar="N,N,...",
         help="concurrent requests, one level after another (default: 1)",
     )
@@ -51,28 +50,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rate", type=_rates, metavar="R,R,...", help="new requests per second, at random times"
     )
     parser.add_argument(
-        "--requests", type=_count, metavar="N", help="per level (default: 10 x concurrency)"
+        "--requests", type=count, metavar="N", help="per level (default: 10 x concurrency)"
     )
-    parser.add_argument("--duration", type=_positive, metavar="S", help="per level, in seconds")
+    parser.add_argument("--duration", type=positive, metavar="S", help="per level, in seconds")
     parser.add_argument(
         "--warm-up", type=int, metavar="N", help="not counted, per level (default: concurrency)"
     )
     prompts = parser.add_mutually_exclusive_group()
     prompts.add_argument(
-        "--prompt-tokens", type=_count, default=128, metavar="N", help="random text (%(default)s)"
+        "--prompt-tokens", type=count, default=128, metavar="N", help="random text (%(default)s)"
     )
     prompts.add_argument(
         "--prompts", type=Path, metavar="FILE", help="per line: text, or JSON with `messages`"
     )
     parser.add_argument(
-        "--max-tokens", type=_count, default=128, metavar="N", help="per response (%(default)s)"
+        "--max-tokens", type=count, default=128, metavar="N", help="per response (%(default)s)"
     )
     parser.add_argument(
         "--ignore-eos", action="store_true", help="generate all --max-tokens, if the server can"
     )
     parser.add_argument("--seed", type=int, default=0, help="of prompts and times (%(default)s)")
     parser.add_argument(
-        "--timeout", type=_positive, default=600.0, metavar="S", help="for a whole response"
+        "--timeout", type=positive, default=600.0, metavar="S", help="for a whole response"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all results there")
     parser.add_argument(
@@ -81,6 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compare", nargs=2, type=Path, metavar=("A.json", "B.json"), help="show B relative to A"
     )
+    parser.epilog = "`enginix bench report --help`: tables, plots and a page for publication"
 
 
 def run(args: argparse.Namespace) -> int:
@@ -91,9 +91,9 @@ def run(args: argparse.Namespace) -> int:
     if args.plot:
         require_matplotlib()
     url = args.url or find_gateway(None)
-    key = min(keys_of_run(url), default=None) or environment.bearer_key()
-    target = Target(url, key, seconds=args.timeout)
-    bench = _Bench(args, target, args.model or _only(target.models(), url))
+    target = Target(url, key_for(url), seconds=args.timeout)
+    model = args.model or only_model(target.models(), url)
+    bench = _Bench(args, Workload(target, model, args.ignore_eos))
     started = datetime.now(UTC).isoformat(timespec="seconds")
     interrupted = False
     try:
@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     levels = [summarized(each) for each in bench.runs if each.answers]
     if not levels:
         return INTERRUPTED
-    measured = record.Record(target.url, bench.model, started, _settings(args), levels)
+    measured = record.Record(target.url, model, started, _settings(args), levels)
     show_levels(measured, interrupted=interrupted)
     _write(args, measured)
     if interrupted:
@@ -115,21 +115,22 @@ def run(args: argparse.Namespace) -> int:
 @dataclass(slots=True)
 class _Bench:
     args: argparse.Namespace
-    target: Target
-    model: str
+    workload: Workload
     runs: list[Run] = field(default_factory=list)
 
     async def measure(self) -> None:
         try:
-            prompts = await self._prompts()
+            prompts = await self.workload.prompts(
+                self.args.prompts, self.args.prompt_tokens, self.args.seed
+            )
             for level in _levels(self.args):
                 await self._level(level, prompts)
         finally:
-            await self.target.close()
+            await self.workload.target.close()
 
     async def _level(self, level: Level, prompts: Iterator[Messages]) -> None:
         async def ask() -> Answer:
-            return await self._ask(next(prompts))
+            return await self.workload.ask(next(prompts), self.args.max_tokens)
 
         concurrency = level.concurrency or 1
         warm_up = concurrency if self.args.warm_up is None else self.args.warm_up
@@ -141,33 +142,13 @@ class _Bench:
             self.runs.append(Run(level))
             await put_under_load(self.runs[-1], limit, ask, progress.advance, self.args.seed)
 
-    async def _prompts(self) -> Iterator[Messages]:
-        if self.args.prompts:
-            return from_file(self.args.prompts)
 
-        async def count(messages: Messages) -> int | None:
-            answer = await self._ask(messages, max_tokens=PROBE_TOKENS)
-            if answer.failure and answer.prompt_tokens is None:
-                raise BackendError(f"{self.target.url} fails without any load: {answer.failure}")
-            return answer.prompt_tokens
-
-        return synthetic(await words_for(self.args.prompt_tokens, count), self.args.seed)
-
-    async def _ask(self, messages: Messages, max_tokens: int | None = None) -> Answer:
-        body: dict[str, Any] = {
-            "model": self.model,
-            "messages": messages,
-            "max_tokens": max_tokens or self.args.max_tokens,
-            "temperature": 0,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        }
-        if self.args.ignore_eos:
-            body["ignore_eos"] = True
-        return await self.target.ask(self.target.message("/chat/completions", body))
+def key_for(url: str) -> str | None:
+    """The key that the gateway of this user has there, or the environment's."""
+    return min(keys_of_run(url), default=None) or environment.bearer_key()
 
 
-def _only(models: Sequence[str], url: str) -> str:
+def only_model(models: Sequence[str], url: str) -> str:
     match models:
         case [model]:
             return model
@@ -209,23 +190,23 @@ def _write(args: argparse.Namespace, measured: record.Record) -> None:
         plot(levels, f"{measured.model} at {measured.url}", args.plot)
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
     with suppress(ValueError):
         if (count := int(text)) > 0:
             return count
     raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
 
 
-def _positive(text: str) -> float:
+def positive(text: str) -> float:
     with suppress(ValueError):
         if 0 < (number := float(text)) < float("inf"):
             return number
     raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
 
 
-def _counts(text: str) -> list[int]:
-    return [_count(each) for each in text.split(",")]
+def counts(text: str) -> list[int]:
+    return [count(each) for each in text.split(",")]
 
 
 def _rates(text: str) -> list[float]:
-    return [_positive(each) for each in text.split(",")]
+    return [positive(each) for each in text.split(",")]

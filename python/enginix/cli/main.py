@@ -83,7 +83,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    parser = build_parser([next((word for word in arguments if word in COMMANDS), "")])
+    chosen = next((word for word in arguments if word in COMMANDS), "")
+    if chosen == "bench" and arguments[arguments.index("bench") + 1 :][:1] == ["report"]:
+        # The one command with a URL in the place of a subcommand.
+        chosen = "bench report"
+    parser = build_parser([chosen])
     if not arguments:
         parser.print_help(sys.stderr)
         return 2
@@ -114,8 +118,8 @@ def build_parser(complete: Collection[str]) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, text in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        if name in complete:
-            module = importlib.import_module(f"enginix.cli.{name}")
+        if found := [words for words in complete if words.split()[:1] == [name]]:
+            module = importlib.import_module(f"enginix.cli.{found[0].replace(' ', '_')}")
             module.add_arguments(command)
             command.set_defaults(run=module.run)
     return parser

@@ -74,6 +74,9 @@ async def status_of(
             "max_batch_size": manifest.limits.max_batch_size,
             "max_seq_len": manifest.limits.max_seq_len,
         },
+        "weights_bytes": manifest.weights_bytes,
+        "ranks": manifest.parallelism.world_size,
+        "built_for_gpu": manifest.built_with.gpu_name,
     }
 
 
