@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from enginix.catalog.load import load_catalog
-from enginix.cli.main import _parser, main
+from enginix.cli.main import build_parser, main
 from enginix.deploy.kubernetes.release import KINDS
 from enginix.gateway.models.metrics import Metrics
 
@@ -137,7 +137,7 @@ def test_the_containers_run_commands_that_there_are(folder: Path) -> None:
     for container in pod_of(objects, name)["containers"]:
         program, *arguments = container["command"]
         assert program == "enginix"
-        assert _parser(arguments).parse_args(arguments).engine == "/engine"
+        assert build_parser(arguments[:1]).parse_args(arguments).engine == "/engine"
         mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
         assert {"/engine", "/tmp"} <= mounts
 
