@@ -32,7 +32,7 @@ from enginix.serve.load_request import new_entry
 from enginix.serve.model_entry import ModelEntry
 from enginix.serve.models_file import NAME
 from enginix.serve.profile import GatewayEntry, Profile
-from enginix.serve.servers import SERVERS, known_names, server_called
+from enginix.serve.servers import SERVERS, server_called
 from enginix.serve.servers.program import Reads
 from enginix.triton.server.gpus import query_gpus, visible_gpus
 
@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a catalogue name, org/name (@revision) at the hub, a checkpoint's or an engine's "
         "directory, or a .gguf file",
     )
-    add("--engine", metavar="E", help=f"the server, one of: {', '.join(known_names())}")
+    add("--engine", metavar="E", help=f"the server, one of: {', '.join(SERVERS)}")
     add("--tp", "--tensor-parallel", type=int, metavar="N", help="GPUs to split the model across")
     add("--context", type=int, metavar="N", help="tokens of a prompt and its answer")
     add("--name", help="what clients call it (default: its own name)")

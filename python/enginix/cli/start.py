@@ -22,7 +22,7 @@ from enginix.serve.model_entry import LOOPBACK
 from enginix.serve.models_file import catalogue_profile, read_models_file
 from enginix.serve.profile import GatewayEntry, Profile
 from enginix.serve.run_directory import new_log_directory
-from enginix.serve.servers import known_names, server_called
+from enginix.serve.servers import SERVERS, server_called
 
 MODELS = Path("models.json")
 POLL_SECONDS = 0.2
@@ -31,7 +31,7 @@ FOREGROUND_LINES = ("", "Ctrl-C stops everything.")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--engine", required=True, help=f"one of: {', '.join(known_names())}")
+    parser.add_argument("--engine", required=True, help=f"one of: {', '.join(SERVERS)}")
     parser.add_argument(
         "--model", required=True, metavar="NAME", help="of the file; without one, of the catalogue"
     )
