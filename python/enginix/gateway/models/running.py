@@ -45,7 +45,7 @@ class RunningRequest:
             "route": self.record.path,
             "client": self.record.client,
             "state": self.state,
-            "age_seconds": round(time.monotonic() - self.record.started, 2),
+            "age_seconds": round(time.monotonic() - self.record.started, 4),
             "prompt_tokens": self.record.prompt_tokens,
             "completion_tokens": self.tokens,
         }
