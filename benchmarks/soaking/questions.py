@@ -142,7 +142,7 @@ INVALID: tuple[tuple[str, Any, int], ...] = (
     (CHAT, {"model": "demo"}, 400),
     (CHAT, {"model": "nobody", "messages": user("x")}, 404),
     (CHAT, {"model": "demo", "messages": user("x"), "temperature": -3}, 400),
-    (CHAT, {"model": "demo", "messages": user("x " * 9000)}, 400),
+    (CHAT, {"model": "demo", "messages": user("x " * 90_000)}, 400),
     (CHAT, {"model": "demo", "messages": user("x"), "n": 1000}, 400),
     ("/v1/completions", {"model": "demo", "prompt": 3.5}, 400),
     ("/v1/messages", {"model": "demo", "messages": user("x")}, 400),

@@ -32,6 +32,8 @@ python.pkgs.buildPythonApplication {
   # The scripts are made from all commands.
   nativeBuildInputs = lib.optionals (without == [ ]) [ installShellFiles ];
   postInstall = lib.optionalString (without == [ ]) ''
+    # Root may write anywhere: no cache of Python's goes into the libraries.
+    export PYTHONDONTWRITEBYTECODE=1
     installShellCompletion --cmd enginix \
       --bash <($out/bin/enginix completion bash) \
       --zsh <($out/bin/enginix completion zsh) \

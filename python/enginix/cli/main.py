@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import sys
+import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -69,6 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"enginix: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        # Python complains of an event loop that was half made, and of a coroutine not yet run.
+        sys.unraisablehook = lambda _: None
+        warnings.simplefilter("ignore", RuntimeWarning)
         print("\nenginix: interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
     except BrokenPipeError:
