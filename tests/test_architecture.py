@@ -18,6 +18,7 @@ PACKAGE = ROOT / "python" / "enginix"
 # are: add a line when you add the first import of another part.
 MAY_IMPORT = {
     "errors": set(),
+    "memory": set(),
     "owned": set(),
     "prerequisites": set(),
     "readiness": set(),
@@ -42,6 +43,7 @@ MAY_IMPORT = {
         "hub_files",
         "manifest",
         "marked",
+        "memory",
         "plain_files",
         "process",
         "records",
@@ -68,6 +70,7 @@ MAY_IMPORT = {
         "hub_files",
         "manifest",
         "marked",
+        "memory",
         "owned",
         "ports",
         "process",
@@ -90,6 +93,7 @@ MAY_IMPORT = {
         "generation",
         "inventory",
         "manifest",
+        "memory",
         "owned",
         "ports",
         "prerequisites",

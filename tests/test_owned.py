@@ -139,7 +139,7 @@ def test_a_claim_survives_those_who_take_it_for_abandoned(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     "name",
     [
-        "enginix-test-0123456789ab-region",  # Without a lock nobody can tell.
+        "enginix-test-0123456789ab-region",  # Without a lock it cannot be told.
         "enginix-triton-12345-lock",
         "lock",
         "enginix-test-0123456789ab-lock.txt",

@@ -134,7 +134,7 @@ def deaths(
     count = Counter((sample.role, sample.pid) for sample in samples)
     leave = PASSING | set(passing)
     sentences = [
-        f"{role} (pid {pid}) ended {ended - at:.0f} s before the run did, and nobody asked it to"
+        f"{role} (pid {pid}) ended {ended - at:.0f} s before the run did, unasked"
         for (role, pid), at in last.items()
         if at < final and role not in leave and count[role, pid] > 1
     ]

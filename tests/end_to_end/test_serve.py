@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
-from subprocess import PIPE, STDOUT
 
 import httpx
 import pytest
@@ -18,8 +16,8 @@ from fakes.hub import Hub, Repo
 
 from enginix.catalog.load import DIRECTORY
 from enginix.runtimes.runtime import Runtime
-from tests.conftest import Log, free_ports
-from tests.end_to_end.test_up import CAPITAL, Running, content
+from tests.conftest import free_ports
+from tests.end_to_end.up_process import CAPITAL, Running, content, environment, serving
 
 REPO = "org/Tiny-NVFP4"
 DEMO = DIRECTORY / "checkpoints" / "demo"
@@ -33,13 +31,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def env(home: Path, runtime: Runtime) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name != "HF_TOKEN"}
-    return {
-        **kept,
-        "HF_HOME": str(home / "none"),
-        "ENGINIX_HOME": str(home),
-        "ENGINIX_RUNTIME_TRITON_CPU": str(runtime.root),
-    }
+    variables = {**environment(home, runtime), "HF_HOME": str(home / "none")}
+    variables.pop("HF_TOKEN", None)
+    return variables
 
 
 @pytest.fixture(scope="module")
@@ -49,25 +43,9 @@ def hub() -> Iterator[Hub]:
         yield hub
 
 
-@contextmanager
-def serving(env: dict[str, str], *words: str) -> Iterator[Running]:
+def serve(env: dict[str, str], *words: str) -> AbstractContextManager[Running]:
     (port,) = free_ports(1)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "enginix", "serve", f"--port={port}", *words],
-        stdout=PIPE,
-        stderr=STDOUT,
-        text=True,
-        start_new_session=True,
-        env=env,
-    )
-    log = Log(process)
-    try:
-        assert log.says("Ctrl-C stops everything"), log.text()
-        yield Running(f"http://127.0.0.1:{port}", process, log)
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
-        log.close()
+    return serving(env, port, "serve", *words)
 
 
 def run(env: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
@@ -78,7 +56,7 @@ def run(env: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
 def test_a_repository_at_the_hub_is_fetched_built_and_served(
     env: dict[str, str], home: Path, hub: Hub
 ) -> None:
-    with serving({**env, "HF_ENDPOINT": hub.url}, REPO, "--set=Tiny-NVFP4.options.threads=1") as up:
+    with serve({**env, "HF_ENDPOINT": hub.url}, REPO, "--set=Tiny-NVFP4.options.threads=1") as up:
         said = up.log.text()
         assert f"{REPO}@0123456789ab at the hub" in said
         assert "serves it repacked without loss for llama.cpp, on the CPU" in said
@@ -99,7 +77,7 @@ def test_what_was_fetched_and_built_once_is_served_without_the_hub(
 ) -> None:
     engine = home / "engines" / "Tiny-NVFP4" / "manifest.json"
     before = engine.stat().st_mtime_ns
-    with serving({**env, "HF_ENDPOINT": "http://127.0.0.1:9"}, REPO) as up:
+    with serve({**env, "HF_ENDPOINT": "http://127.0.0.1:9"}, REPO) as up:
         assert "as it was built before" in up.log.text()
         assert content(up.ask("Tiny-NVFP4", CAPITAL)) == PARIS
     assert engine.stat().st_mtime_ns == before
@@ -110,7 +88,7 @@ def test_a_gguf_file_and_a_directory_are_served_side_by_side(
 ) -> None:
     file = tmp_path / "small.gguf"
     shutil.copy(demo_engine / "model.gguf", file)
-    with serving(env, str(file), str(demo_engine)) as up:
+    with serve(env, str(file), str(demo_engine)) as up:
         rows = httpx.get(f"{up.url}/v1/status").json()["models"]
         assert {row["id"]: row["status"] for row in rows} == {"small": "loaded", "demo": "loaded"}
         assert content(up.ask("small.gguf", CAPITAL)) == PARIS

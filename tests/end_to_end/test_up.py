@@ -5,14 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from subprocess import PIPE, STDOUT
 from typing import Any
 
 import httpx
@@ -20,63 +16,23 @@ import pytest
 
 from enginix.process import descendants
 from enginix.runtimes.runtime import Runtime
-from tests.conftest import Log, free_ports
-
-CAPITAL = "What is the capital of France?"
-
-
-@dataclass(frozen=True)
-class Running:
-    url: str
-    process: subprocess.Popen[str]
-    log: Log
-
-    def ask(self, model: str, question: str = CAPITAL, **fields: Any) -> httpx.Response:
-        messages = [{"role": "user", "content": question}]
-        body = {"model": model, "messages": messages, "temperature": 0, **fields}
-        return httpx.post(f"{self.url}/v1/chat/completions", json=body, timeout=20)
-
-    def child(self, text: str) -> int:
-        """The process of the profile whose command line holds `text`."""
-        for pid in descendants(self.process.pid):
-            if text.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
-                return pid
-        raise AssertionError(f"no process with {text!r}")
-
-    def until_answered(self, model: str, seconds: float) -> httpx.Response:
-        deadline = time.monotonic() + seconds
-        while (answer := self.ask(model)).status_code != 200:
-            assert time.monotonic() < deadline, (answer.text, self.log.text())
-            time.sleep(0.1)
-        return answer
+from tests.conftest import free_ports
+from tests.end_to_end.up_process import CAPITAL, Running, content, environment, serving
 
 
 @contextmanager
 def running_profile(home: Path, runtime: Runtime) -> Iterator[Running]:
     port, http, grpc, metrics, llama = free_ports(5)
-    command = [
-        *(sys.executable, "-m", "enginix", "up", "demo-multi", f"--port={port}"),
+    with serving(
+        environment(home, runtime),
+        port,
+        *("up", "demo-multi"),
         *(f"--http-port={http}", f"--grpc-port={grpc}", f"--metrics-port={metrics}"),
         f"--set=demo-llama.http_port={llama}",
         "--set=demo-llama.options.threads=1",
         "--set=demo.options.threads=1",
-    ]
-    env = {
-        **os.environ,
-        "ENGINIX_HOME": str(home),
-        "ENGINIX_RUNTIME_TRITON_CPU": str(runtime.root),
-    }
-    process = subprocess.Popen(
-        command, stdout=PIPE, stderr=STDOUT, text=True, start_new_session=True, env=env
-    )
-    log = Log(process)
-    try:
-        assert log.says("Ctrl-C stops everything"), log.text()
-        yield Running(f"http://127.0.0.1:{port}", process, log)
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
-        log.close()
+    ) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -89,11 +45,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def profile(home: Path, runtime: Runtime) -> Iterator[Running]:
     with running_profile(home, runtime) as running:
         yield running
-
-
-def content(answer: httpx.Response) -> str:
-    assert answer.status_code == 200, answer.text
-    return str(answer.json()["choices"][0]["message"]["content"])
 
 
 def test_the_first_run_builds_both_engines(profile: Running, home: Path) -> None:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from subprocess import PIPE, STDOUT
 from typing import Any
 
 import httpx
 import pytest
 
 from enginix.runtimes.runtime import Runtime
-from tests.conftest import Log, free_ports
-from tests.end_to_end.test_up import CAPITAL, Running, content
+from tests.conftest import free_ports
+from tests.end_to_end.up_process import CAPITAL, Running, content, environment, serving
 
 
 @pytest.fixture(scope="module")
@@ -32,23 +30,9 @@ def empty(
     tmp_path_factory: pytest.TempPathFactory, runtime: Runtime, models: Path
 ) -> Iterator[Running]:
     (port,) = free_ports(1)
-    command = [sys.executable, "-m", "enginix", "up", f"--port={port}", f"--model-root={models}"]
-    env = {
-        **os.environ,
-        "ENGINIX_HOME": str(tmp_path_factory.mktemp("h")),
-        "ENGINIX_RUNTIME_TRITON_CPU": str(runtime.root),
-    }
-    process = subprocess.Popen(
-        command, stdout=PIPE, stderr=STDOUT, text=True, start_new_session=True, env=env
-    )
-    log = Log(process)
-    try:
-        assert log.says("Ctrl-C stops everything"), log.text()
-        yield Running(f"http://127.0.0.1:{port}", process, log)
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
-        log.close()
+    env = environment(tmp_path_factory.mktemp("h"), runtime)
+    with serving(env, port, "up", f"--model-root={models}") as running:
+        yield running
 
 
 def get(running: Running, path: str) -> Any:

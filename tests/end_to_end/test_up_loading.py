@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import PIPE, STDOUT
 from typing import Any
 
 import httpx
 import pytest
 
 from enginix.runtimes.runtime import Runtime
-from tests.conftest import Log, free_ports
+from tests.conftest import free_ports
+from tests.end_to_end.up_process import environment, serving
 
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
 KEY = "sk-operator"
@@ -44,28 +41,14 @@ def profile(
     home, root = tmp_path_factory.mktemp("h"), tmp_path_factory.mktemp("models")
     shutil.copytree(demo_engine, root / "second")
     port, http = free_ports(2)
-    command = [
-        *(sys.executable, "-m", "enginix", "up", "gguf", f"--port={port}", f"--http-port={http}"),
-        *(f"--model-root={root}", "--set=demo.options.threads=1", "--workers=2"),
-    ]
     env = {
-        **os.environ,
-        "ENGINIX_HOME": str(home),
-        "ENGINIX_RUNTIME_TRITON_CPU": str(runtime.root),
+        **environment(home, runtime),
         "ENGINIX_ENGINE": str(demo_engine),
         "ENGINIX_API_KEYS": KEY,
     }
-    process = subprocess.Popen(
-        command, stdout=PIPE, stderr=STDOUT, text=True, start_new_session=True, env=env
-    )
-    log = Log(process)
-    try:
-        assert log.says("Ctrl-C stops everything"), log.text()
-        yield Running(f"http://127.0.0.1:{port}", root)
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
-        log.close()
+    options = (f"--http-port={http}", f"--model-root={root}", "--set=demo.options.threads=1")
+    with serving(env, port, "up", "gguf", *options, "--workers=2") as up:
+        yield Running(up.url, root)
 
 
 def test_a_second_engine_is_loaded_by_its_path_and_answers(profile: Running) -> None:

@@ -78,8 +78,8 @@ async def test_an_answer_that_never_ends_is_broken_off_after_the_deadline(tmp_pa
 async def test_loading_can_be_left_to_the_background(tmp_path: Path) -> None:
     async with supervised_model(tmp_path) as place:
         await place.client.post("/v1/models/unload", json={"model": "m"})
-        begun = await place.client.post("/v1/models/load?wait=false", json={"model": "m"})
-        assert begun.status_code == 202
+        started = await place.client.post("/v1/models/load?wait=false", json={"model": "m"})
+        assert started.status_code == 202
         while place.server.process.state is not State.LOADED:
             await place.server.process.change.wait()
 

@@ -7,11 +7,13 @@ import json
 import os
 import signal
 from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from fakes.backend import FakeBackend
-from gateway.browser import BROWSER, MISSING, browser
+from gateway.browser import BROWSER, MISSING, Tab, browser
 from gateway.harness import ids, served, server, user
 from gateway.supervised import supervised_model
 
@@ -55,15 +57,22 @@ def pill(words: str) -> str:
     return f"{PILL}.includes({words!r})"
 
 
-@in_browser
-async def test_a_key_is_asked_for_a_wrong_one_told_and_the_right_one_kept(tmp_path: Path) -> None:
+@asynccontextmanager
+async def locked_page(profile: Path) -> AsyncIterator[tuple[Tab, str]]:
+    """The page of a gateway with an API key, once it asks for one; and its address."""
     settings = Settings(api_keys=frozenset({KEY}))
     async with (
         server(served(FakeBackend([])), settings=settings) as client,
-        browser(tmp_path) as tab,
+        browser(profile) as tab,
     ):
         await tab.open(f"{client.base_url}/")
         await tab.until("document.querySelector('#locked').open")
+        yield tab, f"{client.base_url}/"
+
+
+@in_browser
+async def test_a_key_is_asked_for_a_wrong_one_told_and_the_right_one_kept(tmp_path: Path) -> None:
+    async with locked_page(tmp_path) as (tab, url):
         assert "an API key is needed" in await tab.text("#health")
         await tab.fill("#key", "wrong")
         await tab.press("Enter")
@@ -72,7 +81,7 @@ async def test_a_key_is_asked_for_a_wrong_one_told_and_the_right_one_kept(tmp_pa
         await tab.fill("#key", KEY)
         await tab.press("Enter")
         await tab.until(pill("tokens come out"))
-        await tab.open(f"{client.base_url}/")
+        await tab.open(url)
         await tab.until(pill("tokens come out"))
         assert not await tab.run("document.querySelector('#locked').open")
         assert f"Bearer {KEY}" in await tab.text("#snippet")
@@ -81,13 +90,7 @@ async def test_a_key_is_asked_for_a_wrong_one_told_and_the_right_one_kept(tmp_pa
 
 @in_browser
 async def test_a_dialog_that_was_closed_stays_closed(tmp_path: Path) -> None:
-    settings = Settings(api_keys=frozenset({KEY}))
-    async with (
-        server(served(FakeBackend([])), settings=settings) as client,
-        browser(tmp_path) as tab,
-    ):
-        await tab.open(f"{client.base_url}/")
-        await tab.until("document.querySelector('#locked').open")
+    async with locked_page(tmp_path) as (tab, _):
         await tab.press("Escape")
         await tab.until("!document.querySelector('#locked').open")
         polls = "performance.getEntriesByType('resource').filter(one => /status/.test(one.name))"

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from enginix.cli import environment
+from enginix.cli.running_gateway import address_of
 from enginix.errors import UsageError
 from enginix.inventory.running import supervisors
 
@@ -26,7 +27,7 @@ def read_keys(path: str | Path) -> frozenset[str]:
 def keys_of_run(url: str) -> frozenset[str]:
     """Of the gateway here at that URL, if this user may read its file of keys."""
     for run in supervisors(environment.cache_home()):
-        if run.url == url.rstrip("/").removesuffix("/v1") and run.api_keys:
+        if run.url == address_of(url) and run.api_keys:
             with suppress(UsageError):
                 return read_keys(run.api_keys)
     return frozenset()

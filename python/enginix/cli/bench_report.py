@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     session = _Session(args, _servers(args))
     _prepare(args.out, force=args.force)
     client = client_machine()
-    begun = _now()
+    started = _now()
     interrupted = False
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -117,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
         single=session.single,
         parallel=session.parallel,
         slo=slo,
-        begun=begun,
+        started=started,
         ended=_now(),
         client=client,
         conditions=session.conditions(),

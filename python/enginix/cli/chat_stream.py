@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 import httpx
 
+from enginix.backends.openai.server import error_message
 from enginix.backends.openai.sse import EventReader, documents
 from enginix.cli.ask_gateway import authorization
 from enginix.errors import BackendError, BackendUnavailable
@@ -52,12 +52,3 @@ def _texts(url: str, event: dict[str, Any]) -> list[tuple[str, str]]:
         found.append(("reasoning", delta.get("reasoning_content") or delta.get("reasoning")))
         found += [("content", delta.get("content")), ("finish", choice.get("finish_reason"))]
     return [(kind, text) for kind, text in found if text]
-
-
-def error_message(body: bytes) -> str:
-    """The message of an error response, or the start of its text."""
-    text = body.decode(errors="replace")
-    try:
-        return str(json.loads(text)["error"]["message"])
-    except (ValueError, TypeError, KeyError):
-        return text[:200]

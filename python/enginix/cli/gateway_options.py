@@ -183,7 +183,7 @@ def accepted_keys(entry: GatewayEntry) -> str:
 
 
 def open_to_others(entry: GatewayEntry, settings: Settings) -> str | None:
-    """Who can do what with it, and what closes it; None if nobody else can, or needs a key."""
+    """Who can do what with it, and what closes it; None if others cannot, or need a key."""
     if settings.api_keys or is_loopback(entry.host):
         return None
     can = "use, load and unload its models" if settings.supervisor else "use its models"

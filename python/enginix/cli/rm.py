@@ -63,7 +63,7 @@ def _require_unneeded(item: Item, chosen: Sequence[Item]) -> None:
 
 
 def _keep_others_out(item: Item, stack: ExitStack) -> None:
-    """Until the stack ends, nobody builds, repairs or makes what is being removed."""
+    """Until the stack ends, no other process builds, repairs or makes what is being removed."""
     if item.what == "checkpoint":
         if is_held(item.path / INCOMPLETE / "lock"):
             raise UsageError(f"checkpoint {item.name} is being fetched; wait for it, or end it")

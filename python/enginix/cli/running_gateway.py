@@ -38,7 +38,7 @@ def find_gateway(url: str | None, *, tell: bool = True) -> str:
     """
     named = url or environment.gateway_url()
     run = None if named else _only(supervisors(environment.cache_home()))
-    found = _plain(named) if named else run.url if run else DEFAULT
+    found = address_of(named) if named else run.url if run else DEFAULT
     if tell and not url:
         _tell(found)
     return found
@@ -51,7 +51,7 @@ def find_run(url: str | None, profile: str | None = None) -> Supervisor | None:
     ]
     named = url or environment.gateway_url()
     if named:
-        address = _plain(named).replace("//localhost:", "//127.0.0.1:")
+        address = address_of(named).replace("//localhost:", "//127.0.0.1:")
         run = next((each for each in running if each.url == address), None)
         if run is None:
             raise UsageError(f"no gateway here is at {named}; running: {_listed(running)}")
@@ -91,7 +91,7 @@ def _listed(running: list[Supervisor]) -> str:
     return ", ".join(f"{run.profile} at {run.url}" for run in running) or "none"
 
 
-def _plain(url: str) -> str:
+def address_of(url: str) -> str:
     """As the address of a gateway is written here: with a scheme, without /v1."""
     whole = url if "://" in url else f"http://{url}"
     return whole.rstrip("/").removesuffix("/v1")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from enginix.cli.up import (
 from enginix.cli.views.sizes import human_size
 from enginix.errors import CheckpointUnsupported, EnginixError, RuntimeMissing, UsageError
 from enginix.manifest import read_manifest
+from enginix.memory import available_memory
 from enginix.ports import require_port_free
 from enginix.runtimes.find import runtime_root
 from enginix.serve.choose_server import Machine, Offer, Verdict, choose, judge
@@ -186,18 +186,10 @@ def look_at_machine(here: Environment, models: int) -> Machine:
     home = next(path for path in (here.home, *here.home.parents) if path.exists())
     return Machine(
         gpus=tuple(gpu.memory_free * 2**20 // models for gpu in gpus),
-        memory=_available_memory(),
+        memory=available_memory(),
         disk=shutil.disk_usage(home).free,
         installed=_installed(here),
         lacks=_lacks(),
-    )
-
-
-def _available_memory() -> int:
-    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    words = next((line.split() for line in lines if line.startswith("MemAvailable:")), None)
-    return (
-        int(words[1]) * 1024 if words else os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     )
 
 

@@ -1,4 +1,4 @@
-"""What killed builds, downloads, set-ups and supervisors left behind, and nobody works on now."""
+"""What killed builds, downloads, set-ups and supervisors left, and no process works on now."""
 
 from __future__ import annotations
 

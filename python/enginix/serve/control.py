@@ -17,8 +17,9 @@ from typing import Any
 
 from enginix import supervision
 from enginix.errors import EnginixError, UsageError
+from enginix.memory import resident_memory
 from enginix.process import descendants
-from enginix.serve.memory import GpuMemory, resident_bytes
+from enginix.serve.gpu_memory import GpuMemory
 from enginix.serve.scheduler import ManagedModel, ModelScheduler
 from enginix.serve.server_process import State
 from enginix.supervision import (
@@ -151,7 +152,7 @@ class Control:
             last_error=process.error and without_keys([process.error])[0],
             log=str(process.spec.log),
             context=model.entry.max_model_len or None,
-            memory_bytes=resident_bytes(pids) or None,
+            memory_bytes=resident_memory(pids) or None,
             gpu_memory_bytes=self._gpu_memory.of(pids),
         )
 

@@ -74,7 +74,7 @@ class ServerProcess:
         self.since = time.time()
         """When it came into this state, in seconds since 1970."""
         self.changed_at = time.monotonic()
-        """The same by the monotonic clock, which nobody sets."""
+        """The same by the monotonic clock, which no one can set."""
         self.error: str | None = None
         """Why it failed last; kept until it is stopped on purpose."""
         self.log = RotatingLog(spec.log)

@@ -31,7 +31,7 @@ def report(
         single=single,
         parallel=parallel,
         slo=parse_slo("ttft=500ms,itl=50ms"),
-        begun="2026-01-02T03:04:05+00:00",
+        started="2026-01-02T03:04:05+00:00",
         ended="2026-01-02T03:14:05+00:00",
         client="a processor, 2 logical cores",
         conditions=["2 runs of each level"],

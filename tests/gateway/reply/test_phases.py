@@ -194,6 +194,6 @@ async def test_a_guide_that_fails_late_is_the_clients_mistake_too(thinking: Any)
         stream = await client.post(CHAT, json={**FORCED, **thinking, "stream": True})
     assert whole.status_code == 400
     assert whole.json()["error"]["param"] == "tools"
-    # Behind reasoning the stream has begun.
+    # Behind reasoning the stream has started.
     last = events(stream.text)[-1] if thinking else stream.json()
     assert last["error"]["type"] == "invalid_request_error"

@@ -37,7 +37,7 @@ class Report:
     single: Sequence[Measured]
     parallel: Sequence[Measured]
     slo: Slo
-    begun: str
+    started: str
     ended: str
     client: str
     conditions: Sequence[str]
@@ -87,7 +87,7 @@ def _head(report: Report) -> list[Block]:
     items = [
         *shown,
         f"Client: {report.client}",
-        f"From {report.begun} to {report.ended}",
+        f"From {report.started} to {report.ended}",
         *report.conditions,
     ]
     return [*blocks, Bullets(items)]

@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Self
 
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as RichProgress
+from rich.progress import TextColumn
 from rich.table import Table
 
 from enginix.bench.answer import Answer
@@ -16,38 +14,24 @@ from enginix.bench.compare import Ratio
 from enginix.bench.load import Level, Limit
 from enginix.bench.record import Record
 from enginix.bench.summary import Spread, Summary, remarks
+from enginix.cli.views.bar import Bar
 from enginix.cli.views.console import Console
 
 Cell = Callable[[Summary], str]
 
 
-class Progress:
+class Progress(Bar):
     """A bar on standard error if that is a terminal, and one line when a level has ended."""
 
     def __init__(self, level: Level, limit: Limit) -> None:
+        super().__init__(TextColumn("{task.fields[status]}"))
         self._name = f"{'concurrency' if level.concurrency else 'rate'} {level.label}"
         self._limit = limit
         self._started = 0.0
         self._ok = self._failed = self._tokens = 0
-        self._console = console = Console(stderr=True, highlight=False)
-        self._bar = RichProgress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[status]}"),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-            # Redraw rarely: the bar runs in the process that measures.
-            refresh_per_second=2,
-        )
         self._task = self._bar.add_task(
             f"{self._name}: warming up", total=limit.requests or limit.seconds, status=""
         )
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
 
     def __exit__(
         self,
@@ -55,7 +39,7 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._bar.stop()
+        super().__exit__(kind, error, trace)
         self._console.print(f"{self._name}: {self._status()}")
 
     def start(self) -> None:

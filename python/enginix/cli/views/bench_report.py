@@ -3,50 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
 
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import MofNCompleteColumn, TextColumn
 
 from enginix.bench.answer import Answer
 from enginix.bench.report.measure import Measured
 from enginix.bench.report.tables import short
+from enginix.cli.views.bar import Bar
+from enginix.cli.views.console import Console
 
 
-class ReportProgress:
+class ReportProgress(Bar):
     """On standard error."""
 
     def __init__(self) -> None:
-        self._console = console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[failed]}"),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-            # Redraw rarely: the bar runs in the process that measures.
-            refresh_per_second=2,
-        )
+        super().__init__(MofNCompleteColumn(), TextColumn("{task.fields[failed]}"), soft_wrap=True)
         self._task = self._bar.add_task("", total=None, failed="")
         self._title = ""
         self._failed = 0
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bar.stop()
 
     def level(self, title: str, requests: int) -> None:
         self._title, self._failed = title, 0

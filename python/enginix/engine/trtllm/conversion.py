@@ -11,11 +11,12 @@ from typing import Any
 
 from enginix.checkpoint.load import Checkpoint
 from enginix.engine.trtllm.command import build_environment
-from enginix.engine.trtllm.failures import Ended, available_memory, explain
+from enginix.engine.trtllm.failures import Ended, explain
 from enginix.engine.trtllm.log import LogEvent
 from enginix.engine.trtllm.rank_tensors import RankTensor, check_rank_file
 from enginix.engine.trtllm.watchdog import Patience, Task, watch
 from enginix.errors import BuildIncomplete, ConversionWrong
+from enginix.memory import available_memory
 
 CONVERTER = Path(__file__).with_name("convert.py")
 """A program for TensorRT-LLM's Python, which enginix never imports."""

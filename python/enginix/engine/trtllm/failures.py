@@ -20,6 +20,7 @@ from enginix.errors import (
     OutOfMemory,
     RuntimeMissing,
 )
+from enginix.memory import total_memory
 from enginix.process import describe_exit
 
 KILLED = (-9, 128 + 9)
@@ -83,21 +84,6 @@ def explain(ended: Ended) -> EnginixError:
 
 def free_space(directory: Path) -> int:
     return shutil.disk_usage(directory).free
-
-
-def total_memory() -> int:
-    return meminfo("MemTotal")
-
-
-def available_memory() -> int:
-    return meminfo("MemAvailable")
-
-
-def meminfo(key: str) -> int:
-    """Bytes, from /proc/meminfo, which has kB."""
-    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    line = next(line for line in lines if line.startswith(f"{key}:"))
-    return int(line.split()[1]) * 1024
 
 
 def _first(messages: Sequence[str], pattern: re.Pattern[str]) -> str:

@@ -6,7 +6,6 @@ environment they inherited identifies them, and /proc lists the files they hold 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +15,6 @@ from enginix.marked import marked
 from enginix.process import descendants
 
 PROC = Path("/proc")
-PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def family(pid: int, mark: str) -> set[int]:
@@ -30,15 +28,6 @@ def is_open(paths: Iterable[Path], pids: Iterable[int]) -> bool:
         with suppress(OSError):
             wanted.add(_identity(path))
     return any(held in wanted for pid in pids for held in _held_files(pid))
-
-
-def resident_memory(pids: Iterable[int]) -> int:
-    """Bytes of RAM of all these processes; shared memory is counted for each."""
-    total = 0
-    for pid in pids:
-        with suppress(OSError, ValueError, IndexError):
-            total += int((PROC / str(pid) / "statm").read_text().split()[1]) * PAGE
-    return total
 
 
 def _held_files(pid: int) -> Iterable[tuple[int, int]]:

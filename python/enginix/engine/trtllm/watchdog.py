@@ -17,9 +17,10 @@ from pathlib import Path
 
 from enginix.engine.trtllm.command import MARK
 from enginix.engine.trtllm.log import LogEvent, LogReader
-from enginix.engine.trtllm.orphans import family, is_open, resident_memory
+from enginix.engine.trtllm.orphans import family, is_open
 from enginix.errors import BuildStalled, DeadlinePassed
 from enginix.marked import end_marked
+from enginix.memory import resident_memory
 from enginix.process import started
 
 OBSERVE_EVERY = 0.2

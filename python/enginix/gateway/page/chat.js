@@ -64,7 +64,7 @@ async function run(conversation, exchange) {
   };
   await receive(answer, messagesOf(conversation.exchanges.slice(0, -1), exchange), options, stop.signal, () => { frame ||= requestAnimationFrame(show); });
   cancelAnimationFrame(frame);
-  // Another answer may have begun, or the conversation may be gone.
+  // Another answer may have started, or the conversation may be gone.
   if (running.get(conversation.id) === stop) {
     running.delete(conversation.id);
     keepOrSay(conversation);

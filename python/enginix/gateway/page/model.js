@@ -2,7 +2,7 @@
 
 import { bytes, count, duration, plural, rate, times } from "./units.js";
 
-// What a signal usually means for a server that nobody ended.
+// What a signal usually means for a server that was not told to end.
 const SIGNALS = {
   SIGKILL: "the kernel does that when memory runs out",
   SIGSEGV: "it crashed",

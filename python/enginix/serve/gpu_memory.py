@@ -1,14 +1,11 @@
-"""How much memory processes take: of this machine, and of its GPUs."""
+"""How much of the GPUs' memory processes take."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import os
 import time
 from collections.abc import Iterable
-from pathlib import Path
 
 from enginix.errors import ProcessError
 from enginix.process import find_program, run
@@ -18,15 +15,6 @@ logger = logging.getLogger(__name__)
 QUERY = ["--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits"]
 # nvidia-smi takes up to a second, and more where the driver is not kept loaded.
 FRESH_SECONDS = 5.0
-
-
-def resident_bytes(pids: Iterable[int]) -> int:
-    """What they share counts for each of them."""
-    pages = 0
-    for pid in pids:
-        with contextlib.suppress(OSError, IndexError):
-            pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 class GpuMemory:
