@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 from contextlib import AsyncExitStack, ExitStack
+from functools import partial
 
 from enginix.catalog.load import Ports
 from enginix.cli import triton_gguf, triton_trtllm
@@ -18,7 +19,6 @@ from enginix.readiness import answers_ok
 from enginix.runtimes.triton_cpu import require_shared_memory
 from enginix.triton.server.command import ServerOptions
 from enginix.triton.server.launch import Launch, launched, require_ports_free
-from enginix.triton.server.mpi import parse_line
 from enginix.triton.server.scratch_dir import ScratchDir, backend_directories, workplace
 
 logger = logging.getLogger(__name__)
@@ -122,7 +122,8 @@ async def _serve_until_end(launch: Launch, scratch: ScratchDir, what: str) -> No
         # Own new directories even of a server that ends between two polls.
         owning = stack.enter_context(ExitStack())
         owning.callback(scratch.own_new, before)
-        server = await stack.enter_async_context(launched(launch, is_ready, hear=_print_line))
+        hear = partial(print, flush=True)
+        server = await stack.enter_async_context(launched(launch, is_ready, hear=hear))
         owning.close()
         ranks = f" on {launch.ranks} ranks" if launch.ranks > 1 else ""
         print(
@@ -131,8 +132,3 @@ async def _serve_until_end(launch: Launch, scratch: ScratchDir, what: str) -> No
             flush=True,
         )
         raise await server.ended()
-
-
-def _print_line(line: str) -> None:
-    ranked = parse_line(line)
-    print(f"[rank {ranked.rank}] {ranked.text}" if ranked else line, flush=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from enginix.process import find_program
-from enginix.triton.server.mpi import CrashExcerpt, RankLine, mpirun_command, parse_line
+from enginix.triton.server.mpi import CrashExcerpt, RankLine, RankLines, mpirun_command
 
 needs_mpirun = pytest.mark.skipif(
     find_program("mpirun") is None, reason="mpirun is not installed (Debian: openmpi-bin)"
@@ -29,9 +29,10 @@ def run_ranks(*programs: str) -> CrashExcerpt:
     done = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
-    words = CrashExcerpt()
+    words, lines = CrashExcerpt(), RankLines()
     for line in done.stdout.splitlines():
-        words.hear(line)
+        for of_rank in lines.take(line):
+            words.hear(of_rank)
     return words
 
 
@@ -52,12 +53,61 @@ def test_root_must_be_allowed() -> None:
     [
         ("[1,2]<stderr>:E0101 out of memory", RankLine(2, "E0101 out of memory")),
         ("[prterun-host-1@1,0]<stdout>: hello", RankLine(0, "hello")),
-        ("mpirun noticed that process rank 1 exited", None),
-        ("[1,2] no stream", None),
+        (
+            "mpirun noticed that process rank 1 exited",
+            RankLine(None, "mpirun noticed that process rank 1 exited"),
+        ),
+        ("[1,2] no stream", RankLine(None, "[1,2] no stream")),
+        ("", RankLine(None, "")),
     ],
 )
-def test_a_tagged_line_names_its_rank(line: str, expected: RankLine | None) -> None:
-    assert parse_line(line) == expected
+def test_a_tagged_line_names_its_rank(line: str, expected: RankLine) -> None:
+    assert RankLines().take(line) == [expected]
+
+
+def test_a_line_in_chunks_is_one_line() -> None:
+    assert RankLines().take("[1,0]<stdout>:half a [1,0]<stdout>:line") == [
+        RankLine(0, "half a line")
+    ]
+
+
+def test_ranks_that_write_into_each_others_lines_keep_their_own() -> None:
+    # Recorded from Open MPI 4.1.4: rank 3 writes a text, and its line end by itself.
+    lines = RankLines()
+    assert lines.take("[1,3]<stdout>:I rank 3 starts[1,0]<stdout>:I rank 0 starts") == [
+        RankLine(0, "I rank 0 starts")
+    ]
+    assert lines.take("[1,3]<stdout>:") == [RankLine(3, "I rank 3 starts")]
+
+
+def test_a_ranks_two_streams_keep_their_own_lines() -> None:
+    lines = RankLines()
+    assert lines.take("[1,0]<stderr>:out of [1,0]<stdout>:loading") == [RankLine(0, "loading")]
+    assert lines.take("[1,0]<stderr>:memory") == [RankLine(0, "out of memory")]
+
+
+def test_a_word_of_mpiruns_before_a_ranks_line_stays_apart() -> None:
+    assert RankLines().take("mpirun: [1,1]<stdout>:hello") == [
+        RankLine(None, "mpirun: "),
+        RankLine(1, "hello"),
+    ]
+
+
+def test_a_rank_that_dies_while_it_writes_is_still_heard() -> None:
+    lines = RankLines()
+    lines.take("[1,1]<stderr>:out of mem[1,0]<stdout>:fine")
+    assert lines.end() == [RankLine(1, "out of mem")]
+    assert lines.end() == []
+
+
+@needs_mpirun
+def test_ranks_that_write_half_lines_at_once_keep_their_own() -> None:
+    half = "for part in (b'{0} half ', b'{0} line\\n'): os.write(1, part); time.sleep(0.002)"
+    programs = [f"import os, time\nfor _ in range(50):\n  {half.format(n)}" for n in "abcd"]
+    words = run_ranks(*programs)
+    assert [set(words.of(rank)) for rank in range(4)] == [
+        {f"{name} half {name} line"} for name in "abcd"
+    ]
 
 
 @needs_mpirun
@@ -88,8 +138,8 @@ def test_mpirun_gives_every_rank_its_number() -> None:
 
 def test_without_a_name_there_is_no_culprit() -> None:
     words = CrashExcerpt()
-    words.hear("[1,0]<stdout>:fine")
-    words.hear("")
+    words.hear(RankLine(0, "fine"))
+    words.hear(RankLine(None, ""))
     assert words.culprit() is None
 
 

@@ -15,7 +15,7 @@ from enginix.errors import ProcessError, StartFailed
 from enginix.ports import require_port_free
 from enginix.process import describe_exit, end_tree, kill, started
 from enginix.triton.server.command import ServerOptions
-from enginix.triton.server.mpi import CrashExcerpt, leader
+from enginix.triton.server.mpi import CrashExcerpt, RankLine, RankLines, leader
 
 logger = logging.getLogger(__name__)
 
@@ -146,15 +146,18 @@ async def _listen(
     if stream is None or words is None:
         return
     decode = getincrementaldecoder("utf-8")("replace").decode
-    rest = ""
+    ranks, rest = RankLines(), ""
+
+    def hear_all(lines: list[RankLine]) -> None:
+        for line in lines:
+            words.hear(line)
+            hear(str(line))
+
     while data := await stream.read(CHUNK):
         *lines, rest = (rest + decode(data)).split("\n")
         for line in lines:
-            words.hear(line)
-            hear(line)
-    if rest:
-        words.hear(rest)
-        hear(rest)
+            hear_all(ranks.take(line))
+    hear_all([*(ranks.take(rest) if rest else []), *ranks.end()])
 
 
 def _describe_mpirun(code: int) -> str:

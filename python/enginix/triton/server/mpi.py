@@ -19,7 +19,7 @@ MAX_LINES = 8
 RANK = "OMPI_COMM_WORLD_RANK"
 
 # "[1,2]<stderr>:text" and, since Open MPI 5, "[job-name,2]<stderr>: text".
-TAG = re.compile(r"\[[^\[\],]*,(\d+)\]<(?:stdout|stderr|stddiag)>: ?")
+TAG = re.compile(r"\[[^\[\],]*,(\d+)\]<(stdout|stderr|stddiag)>: ?")
 
 # How mpirun names the first rank to end: killed by a signal, or with an exit status.
 NAMED = re.compile(r"process rank (\d+) |Process name: \[\[\d+,\d+\],(\d+)\]")
@@ -53,15 +53,41 @@ def leader(mpirun: int) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class RankLine:
-    rank: int
+    """A rank's output line; with rank None, a line of mpirun's own."""
+
+    rank: int | None
     text: str
 
+    def __str__(self) -> str:
+        return self.text if self.rank is None else f"[rank {self.rank}] {self.text}"
 
-def parse_line(line: str) -> RankLine | None:
-    """A rank's output line; None for a line of mpirun's own."""
-    found = TAG.match(line)
-    # A line that reached mpirun in chunks has a tag before each chunk.
-    return RankLine(int(found[1]), TAG.sub("", line)) if found else None
+
+class RankLines:
+    """Takes the output lines of mpirun apart into the lines of each rank.
+
+    mpirun passes on what a rank has written so far, tagged, and that may end inside a line: what
+    another rank writes then follows on the same line, and the rest comes on a later one.
+    """
+
+    def __init__(self) -> None:
+        # By rank and stream: the line it has begun.
+        self._begun: dict[tuple[int, str], str] = {}
+
+    def take(self, line: str) -> list[RankLine]:
+        """The lines that end with this line of mpirun's output."""
+        own, *pieces = TAG.split(line)
+        finished = [RankLine(None, own)] if own or not pieces else []
+        tags = [(int(rank), stream) for rank, stream in zip(pieces[::3], pieces[1::3], strict=True)]
+        for tag, text in zip(tags, pieces[2::3], strict=True):
+            self._begun[tag] = self._begun.get(tag, "") + text
+        if tags:
+            finished.append(RankLine(tags[-1][0], self._begun.pop(tags[-1])))
+        return finished
+
+    def end(self) -> list[RankLine]:
+        """The lines that were begun and never ended: of ranks that died while they wrote."""
+        begun, self._begun = self._begun, {}
+        return [RankLine(rank, text) for (rank, _), text in begun.items()]
 
 
 class CrashExcerpt:
@@ -70,12 +96,9 @@ class CrashExcerpt:
     def __init__(self) -> None:
         self._lines: dict[int | None, deque[str]] = defaultdict(lambda: deque(maxlen=MAX_LINES))
 
-    def hear(self, line: str) -> None:
-        line_of_rank = parse_line(line)
-        if line_of_rank:
-            self._lines[line_of_rank.rank].append(line_of_rank.text)
-        elif line.strip():
-            self._lines[None].append(line)
+    def hear(self, line: RankLine) -> None:
+        if line.rank is not None or line.text.strip():
+            self._lines[line.rank].append(line.text)
 
     def culprit(self) -> int | None:
         """The rank that mpirun names as the first to end, or None."""
