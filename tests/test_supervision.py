@@ -130,6 +130,14 @@ def test_news_are_the_rows_with_what_is_to_be_done_about_them() -> None:
     assert supervision.decode_news(line) == news
 
 
+def test_news_name_the_replicas_that_rest() -> None:
+    row = {"name": "a", "address": "127.0.0.1:1,127.0.0.1:2"}
+    news = News(1, [ModelNews(row, Availability.OPEN, "", ["127.0.0.1:2"])])
+    line = supervision.encode_news(news)
+    assert json.loads(line)["models"][0]["resting"] == ["127.0.0.1:2"]
+    assert supervision.decode_news(line) == news
+
+
 def test_a_report_counts_what_runs_and_what_has_started() -> None:
     report = Report(4, {"a": (1, 9)})
     line = supervision.encode(report)

@@ -8,7 +8,7 @@ does.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -139,6 +139,8 @@ class ModelNews:
     availability: Availability
     reason: str
     """Why it is not open."""
+    resting: list[str] = field(default_factory=list)
+    """Addresses of its replicas that get no new requests."""
 
     @property
     def name(self) -> str:
@@ -158,6 +160,11 @@ class Report:
     seen: int
     """The generation of the last News it acts on."""
     requests: dict[str, tuple[int, int]]
+    """By model, and by `replica_key` for each replica of a model that has several."""
+
+
+def replica_key(model: str, address: str) -> str:
+    return f"{model}@{address}"
 
 
 def encode(message: Call | Statuses | LogTail | Changed | Report) -> bytes:
@@ -197,7 +204,12 @@ def encode_error(error: Exception) -> bytes:
 
 def encode_news(news: News) -> bytes:
     models = [
-        {**model.row, "presence": model.availability, "reason": model.reason}
+        {
+            **model.row,
+            "presence": model.availability,
+            "reason": model.reason,
+            **({"resting": model.resting} if model.resting else {}),
+        }
         for model in news.models
     ]
     return _line({"generation": news.generation, "models": models})
@@ -208,7 +220,9 @@ def decode_news(line: bytes) -> News:
     try:
         fields = json.loads(line)
         models = [
-            ModelNews(row, Availability(row.pop("presence")), row.pop("reason"))
+            ModelNews(
+                row, Availability(row.pop("presence")), row.pop("reason"), row.pop("resting", [])
+            )
             for row in fields["models"]
         ]
         return News(fields["generation"], models)
