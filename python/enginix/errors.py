@@ -40,6 +40,7 @@ EnginixError
 ├── BackendError             the backend could not generate
 │   ├── BackendUnavailable   not reachable, loading, or dead: retry later
 │   │   ├── SafeToRetry      failed before anything was generated: safe to retry once
+│   │   ├── ReplicaMismatch  a replica serves something else than the others
 │   │   └── ProtocolBroken   the peer violates HTTP/2
 │   ├── BackendTimedOut      no token within the deadline
 │   └── GenerationFailed     the backend answered with an error
@@ -293,6 +294,10 @@ class BackendUnavailable(BackendError):
 
 
 class SafeToRetry(BackendUnavailable):
+    pass
+
+
+class ReplicaMismatch(BackendUnavailable):
     pass
 
 

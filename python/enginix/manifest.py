@@ -6,6 +6,7 @@ depends on the time or place of the build: the same inputs give the same bytes.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass, field
@@ -152,6 +153,11 @@ def read_manifest_file(path: Path) -> Manifest:
         raise _damaged(f"{path}: kind: expected one of {', '.join(KINDS)}, got {manifest.kind!r}")
     _check_names(manifest, path)
     return manifest
+
+
+def manifest_hash(directory: Path) -> str:
+    """SHA-256 of the engine's manifest, in hexadecimal: what tells one engine from another."""
+    return hashlib.sha256((directory / FILE_NAME).read_bytes()).hexdigest()
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:

@@ -34,6 +34,7 @@ class FakeBackend:
 
     name = "fake"
     late_tokens = 0
+    replicas = ()
 
     def __init__(
         self,

@@ -47,7 +47,7 @@ class ChatServer:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode()
                 _, path, _ = head.split(" ", 2)
                 length = int(head.lower().split("content-length: ")[1].split("\r\n")[0])
-                asked = json.loads(await reader.readexactly(length))
+                asked = json.loads(await reader.readexactly(length) or b"{}")
                 self.asked.append((path, asked))
                 await self._answer(path, asked, writer, reader)
         except (asyncio.IncompleteReadError, ConnectionError):

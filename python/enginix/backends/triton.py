@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from enginix.errors import BackendTimedOut, GenerationFailed
+from enginix.generation.backend import Replica
 from enginix.triton.client.client import TokenChunk, TokenRequest, TritonClient
 
 PROBE_SECONDS = 5.0
@@ -16,6 +17,8 @@ PROBE_PROMPT = (1,)
 
 class TritonBackend:
     """Generates through a TritonClient."""
+
+    replicas: Sequence[Replica] = ()
 
     def __init__(
         self, name: str, client: TritonClient, *, probe_seconds: float = PROBE_SECONDS

@@ -10,11 +10,14 @@ from typing import Any
 import orjson
 
 from enginix.backends.openai.server import SILENCE_SECONDS, OpenAIBackend
+from enginix.backends.replicas.openai import ReplicatedOpenAI
+from enginix.backends.replicas.triton import ReplicatedTriton
 from enginix.backends.triton import TritonBackend
 from enginix.chat.reply import REASONING, TOOLS
 from enginix.errors import UsageError
 from enginix.gateway.models.model import Model
 from enginix.gateway.models.registry import Names, PassthroughModel, read_engine
+from enginix.manifest import manifest_hash
 from enginix.triton.client.address import parse_addresses
 from enginix.triton.client.client import TritonClient
 
@@ -107,12 +110,17 @@ def _opener(row: Any, where: str, connect: Connect, silence: float) -> Callable[
 def _triton(
     engine: Path, names: Names | None, address: str, connect: Connect
 ) -> Callable[[], Model]:
-    parse_addresses(address)
+    addresses = parse_addresses(address)
     files = read_engine(engine, names)
 
     def open_model() -> Model:
-        client = connect(address, files.vocabulary)
-        return files.bind(TritonBackend(f"Triton at {address}", client))
+        servers = [
+            TritonBackend(f"Triton at {one}", connect(str(one), files.vocabulary))
+            for one in addresses
+        ]
+        if len(servers) == 1:
+            return files.bind(servers[0])
+        return files.bind(ReplicatedTriton(f"Triton at {address}", servers, manifest_hash(engine)))
 
     return open_model
 
@@ -125,15 +133,19 @@ def _relayed(
     if not isinstance(url, str) or not isinstance(upstream, str):
         raise UsageError(f"{where}: expected url and upstream to be strings")
     name = f"{engine} at {url}"
-    # Refuse a bad address now, not in the event loop.
-    OpenAIBackend(name, url, upstream)
+    urls = [one.strip() for one in url.split(",")]
+    for one in urls:
+        # Refuse a bad address now, not in the event loop.
+        OpenAIBackend(name, one, upstream)
     reasoning, tools = (_format(row.get(key), key, where) for key in ("reasoning", "tools"))
     starts_inside, images = (_flag(row, key, where) for key in ("starts_inside", "images"))
 
     def open_model() -> Model:
         return PassthroughModel(
             names.name,
-            OpenAIBackend(name, url, upstream, silence=silence),
+            OpenAIBackend(name, url, upstream, silence=silence)
+            if len(urls) == 1
+            else ReplicatedOpenAI(name, urls, upstream, silence=silence),
             engine,
             names.aliases,
             names.contains,

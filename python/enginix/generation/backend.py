@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Protocol
 
 from enginix.generation.request import TokenChunk, TokenRequest
+
+
+class Replica(Protocol):
+    """One of several servers of a model."""
+
+    address: str
+    """As its profile or the command line spells it."""
+    resting: bool
+    """Set by whoever is about to restart it: it gets no new requests."""
+    out: str | None
+    """Why it gets no request while others can; None while it is in rotation."""
+    running: int
+    started: int
+    """Requests ever sent to it."""
+    changed: Callable[[], None]
+    """Called when any of the above changes."""
+    retried: Callable[[], None]
+    """Called when a request begins again on another replica."""
 
 
 class Server(Protocol):
@@ -17,6 +35,10 @@ class Server(Protocol):
     @property
     def late_tokens(self) -> int:
         """Count of tokens that arrived for cancelled requests: wasted work."""
+
+    @property
+    def replicas(self) -> Sequence[Replica]:
+        """The servers behind it; empty where there is one."""
 
     async def probe(self) -> None:
         """Return once a token came out; raise BackendError when none did within the deadline."""

@@ -12,7 +12,16 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from enginix.errors import EngineMismatch, TemplateMismatch
-from enginix.manifest import BuiltWith, Limits, Manifest, Parallelism, Quantization, Source
+from enginix.manifest import (
+    BuiltWith,
+    Limits,
+    Manifest,
+    Parallelism,
+    Quantization,
+    Source,
+    manifest_hash,
+    write_manifest,
+)
 from enginix.triton.server.repository import RenderOptions, render_configs, render_repository
 from tests.triton.engines import tensorrt_llm_manifest
 
@@ -38,6 +47,8 @@ GGUF = Manifest(
 def rendered(
     engine: Path, out: Path, manifest: Manifest = GGUF, options: RenderOptions | None = None
 ) -> dict[str, model_config_pb2.ModelConfig]:
+    engine.mkdir(parents=True, exist_ok=True)
+    write_manifest(engine, manifest)
     render_repository(engine, manifest, out, options)
     return {
         path.parent.name: text_format.Parse(path.read_text(), model_config_pb2.ModelConfig())
@@ -54,6 +65,13 @@ def test_limits_come_from_the_manifest(tmp_path: Path) -> None:
     model = rendered(tmp_path / "engine", tmp_path / "repository")["tensorrt_llm"]
     assert model.parameters["parallel"].string_value == "3"
     assert model.parameters["context"].string_value == "512"
+
+
+@pytest.mark.parametrize("manifest", [GGUF, tensorrt_llm_manifest()])
+def test_the_model_says_which_engine_it_serves(tmp_path: Path, manifest: Manifest) -> None:
+    models = rendered(tmp_path / "engine", tmp_path / "repository", manifest)
+    said = models["tensorrt_llm"].parameters["enginix_engine"].string_value
+    assert said == manifest_hash(tmp_path / "engine")
 
 
 def test_a_path_with_quotes_survives(tmp_path: Path) -> None:

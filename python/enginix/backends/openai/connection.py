@@ -30,7 +30,8 @@ class Connection(asyncio.Protocol):
         self.closed = False
         self._lost: str | None = None
         self._late = False
-        self._heard = 0.0
+        self.heard = 0.0
+        """When its last bytes came, by the event loop's clock."""
         self._timer: asyncio.TimerHandle | None = None
         self._begin()
 
@@ -76,6 +77,14 @@ class Connection(asyncio.Protocol):
             self._changed = self._loop.create_future()
             await self._changed
         return self._take()
+
+    async def begun(self) -> None:
+        """Return when the body's first bytes are here, or its end. Raises BackendUnavailable."""
+        while not (self._chunks or self._complete):
+            if self._lost is not None:
+                raise self._gone(SafeToRetry, "before it answered")
+            self._changed = self._loop.create_future()
+            await self._changed
 
     async def pipe(self, pass_on: PassOn) -> None:
         """Pass on the whole body, chunk by chunk as it comes. Raises BackendUnavailable.
@@ -132,7 +141,7 @@ class Connection(asyncio.Protocol):
 
         One timer looks now and then: setting one for every token would cost more.
         """
-        self._heard = self._loop.time()
+        self.heard = self._loop.time()
         self._timer = self._loop.call_later(silence, self._look, silence)
 
     def unwatch(self) -> None:
@@ -143,8 +152,8 @@ class Connection(asyncio.Protocol):
     def _look(self, silence: float) -> None:
         if self._chunks or self._left is not None:
             # The reader is slow, not the server.
-            self._heard = self._loop.time()
-        left = self._heard + silence - self._loop.time()
+            self.heard = self._loop.time()
+        left = self.heard + silence - self._loop.time()
         if left > 0:
             self._timer = self._loop.call_later(left, self._look, silence)
             return
@@ -167,7 +176,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        self._heard = self._loop.time()
+        self.heard = self._loop.time()
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import orjson
 
 from enginix.backends.openai.connection import Connection
-from enginix.backends.openai.http import HttpClient
+from enginix.backends.openai.http import Http, HttpClient
 from enginix.backends.openai.overflow import prompt_too_long
 from enginix.errors import (
     BackendError,
@@ -23,6 +23,7 @@ from enginix.errors import (
     Overloaded,
     RequestError,
 )
+from enginix.generation.backend import Replica
 from enginix.generation.limits import Limits
 
 PROBE_SECONDS = 2.0
@@ -53,7 +54,7 @@ class OpenAIBackend:
         self.model = model
         # A connection closes with its request, so no token comes late.
         self.late_tokens = 0
-        self._http = HttpClient(url, name=name)
+        self._http: Http = HttpClient(url, name=name)
         authorization = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._headers = {"Content-Type": "application/json", **authorization}
         self._probe_seconds = probe_seconds
@@ -82,6 +83,10 @@ class OpenAIBackend:
         silence = self._silence if streams else None
         return self._http.request("POST", path, body, headers, silence=silence)
 
+    @property
+    def replicas(self) -> Sequence[Replica]:
+        return ()
+
     async def probe(self) -> None:
         """Return once a token came out: a server's own health stays green without any."""
         body = {"model": self.model, "prompt": "Hi", "max_tokens": 1, "temperature": 0}
@@ -100,7 +105,7 @@ class OpenAIBackend:
 
 
 async def probe(
-    http: HttpClient,
+    http: Http,
     path: str,
     body: bytes,
     headers: Mapping[str, str],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -14,9 +15,11 @@ from enginix import __version__
 from enginix.gateway.api.models import entry
 from enginix.gateway.http.scope import gateway_of
 from enginix.gateway.models.health import Health
-from enginix.gateway.models.peers import Traffic, traffic_of
-from enginix.gateway.models.state import ModelState
-from enginix.supervision import Availability, ServerStatus
+from enginix.gateway.models.model_state import ModelState
+from enginix.gateway.models.peers import Report, traffic_of
+from enginix.generation.backend import Replica
+from enginix.manifest import Manifest
+from enginix.supervision import Availability, ServerStatus, replica_key
 
 router = APIRouter(tags=["Operation"])
 
@@ -32,17 +35,17 @@ async def show_status(request: Request) -> dict[str, Any]:
         "uptime_seconds": round(time.time() - gateway.started, 1),
         "stopping": gateway.stopping,
         "models": [
-            await status_of(state, servers.get(name), traffic_of(reports, name))
+            await status_of(state, servers.get(name), reports)
             for name, state in gateway.states.items()
         ],
     }
 
 
 async def status_of(
-    state: ModelState, server: ServerStatus | None = None, traffic: Traffic | None = None
+    state: ModelState, server: ServerStatus | None = None, reports: Sequence[Report] = ()
 ) -> dict[str, Any]:
-    """`server`: what the supervisor knows of the model's process. `traffic`: of all workers."""
-    traffic = traffic or state.traffic
+    """`server`: what the supervisor knows of the model's process. `reports`: of all workers."""
+    traffic = traffic_of(reports, state.model.name) if reports else state.traffic
     health = await health_of(state)
     status = {
         **entry(state.model),
@@ -63,11 +66,15 @@ async def status_of(
         status["state"] = server.status
         if server.status == "loaded":
             status["uptime_seconds"] = round(time.time() - server.since, 1)
-    manifest = state.model.manifest
+    if replicas := state.model.backend.replicas:
+        status["replicas"] = [replica_row(state, replica, reports) for replica in replicas]
+    return status | _of_manifest(state.model.manifest)
+
+
+def _of_manifest(manifest: Manifest | None) -> dict[str, Any]:
     if manifest is None:
-        return status
+        return {}
     return {
-        **status,
         "context": manifest.limits.max_seq_len,
         "architecture": manifest.architecture,
         "limits": {
@@ -77,6 +84,17 @@ async def status_of(
         "weights_bytes": manifest.weights_bytes,
         "ranks": manifest.parallelism.world_size,
         "built_for_gpu": manifest.built_with.gpu_name,
+    }
+
+
+def replica_row(state: ModelState, replica: Replica, reports: Sequence[Report]) -> dict[str, Any]:
+    """One of the servers of a model that has several."""
+    traffic = traffic_of(reports, replica_key(state.model.name, replica.address))
+    return {
+        "address": replica.address,
+        "in_rotation": replica.out is None and not replica.resting,
+        "reason": replica.out or ("it is about to be restarted" if replica.resting else None),
+        "running": traffic.running if reports else replica.running,
     }
 
 

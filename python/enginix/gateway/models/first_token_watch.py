@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from enginix.gateway.models.model_state import ModelState
 from enginix.gateway.models.speed import SAMPLE_SECONDS
-from enginix.gateway.models.state import Gateway, ModelState
+from enginix.gateway.models.state import Gateway
 from enginix.supervision import Availability
 
 # A request that waits longer is a reason to probe the model.

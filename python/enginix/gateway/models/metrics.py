@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from enginix.gateway.models.record import GAP_BUCKETS, RequestRecord, TokenTimes
+from enginix.generation.backend import Replica
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 CLIENT_LEFT = 499
@@ -39,6 +40,48 @@ class LoadGauges(NamedTuple):
     running: Gauge
     waiting: Gauge
     stalled: Gauge
+
+
+class ReplicaMetrics:
+    """Of the servers of models that have several."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        labels = ["model", "replica"]
+        self._in_rotation = Gauge(
+            "enginix_replica_in_rotation",
+            "Whether a replica gets requests, for every process of the gateway",
+            labels,
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+        self._running = Gauge(
+            "enginix_replica_running_requests",
+            "Requests on a replica",
+            labels,
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._retried = Counter(
+            "enginix_replica_retried_requests_total",
+            "Requests that began again on another replica",
+            labels,
+            registry=registry,
+        )
+
+    def follow(self, model: str, replica: Replica) -> None:
+        labels = (model, replica.address)
+        in_rotation, running = self._in_rotation.labels(*labels), self._running.labels(*labels)
+        retried = self._retried.labels(*labels)
+
+        def show() -> None:
+            in_rotation.set(replica.out is None and not replica.resting)
+            running.set(replica.running)
+
+        def retry() -> None:
+            retried.inc()
+
+        replica.changed, replica.retried = show, retry
+        show()
 
 
 class Metrics:
@@ -81,12 +124,17 @@ class Metrics:
             "enginix_stalled_requests",
             "Requests without a first token while three later ones have theirs",
         )
+        self._replicas = ReplicaMetrics(registry)
         self.begin_at_zero(models)
 
     def load(self, model: str) -> LoadGauges:
         """Look the gauges up once: labels cost more than updates."""
         gauges = (self._running, self._waiting, self._stalled)
         return LoadGauges(*(gauge.labels(model) for gauge in gauges))
+
+    def follow(self, model: str, replica: Replica) -> None:
+        """Show the replica's state from now on."""
+        self._replicas.follow(model, replica)
 
     def report_tokens(self, model: str, times: TokenTimes) -> None:
         self._generated.labels(model).inc(times.tokens)

@@ -54,7 +54,7 @@ class Report:
 
     requests: list[dict[str, Any]]
     traffic: dict[str, Traffic]
-    """By model."""
+    """By model, and by `replica_key` for the replicas of one that has several."""
     cancelled: int = 0
     """Requests that were ended for the question."""
 

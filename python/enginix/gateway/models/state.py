@@ -17,16 +17,13 @@ from enginix.errors import (
     RequestStopped,
     ServerStopping,
 )
-from enginix.gateway.models.admission import Admission
-from enginix.gateway.models.first_tokens import FirstTokens
-from enginix.gateway.models.health import Liveness
 from enginix.gateway.models.metrics import Metrics
 from enginix.gateway.models.model import GenerationRequest, Model
-from enginix.gateway.models.peers import Peers, Report, Traffic
+from enginix.gateway.models.model_state import ModelState
+from enginix.gateway.models.peers import Peers, Report
 from enginix.gateway.models.record import RequestRecord, TokenTimes
 from enginix.gateway.models.registry import Models
 from enginix.gateway.models.running import RunningRequest
-from enginix.gateway.models.speed import Speed
 from enginix.gateway.models.store import ResponseStore
 from enginix.gateway.settings import Settings
 from enginix.gateway.supervision.client import SupervisorClient
@@ -40,41 +37,6 @@ class Subscription(Protocol):
     """What the gateway needs of gateway/supervision/subscription.py, which imports this module."""
 
     async def seen(self, generation: int) -> None: ...
-
-
-class ModelState:
-    """One model's slots, availability and liveness."""
-
-    def __init__(self, model: Model, settings: Settings, metrics: Metrics) -> None:
-        self.model = model
-        self.gauges = metrics.load(model.name)
-        self.admission = Admission(model.name, settings.load.running, settings.load.waiting)
-        self.liveness = Liveness(model.backend.probe)
-        self.first_tokens = FirstTokens()
-        self.speed = Speed()
-        self.presence = Availability.OPEN
-        self.reason = ""
-        """Why it is not open."""
-        self.loading: asyncio.Task[None] | None = None
-        self.waiting_for_load = 0
-        self.requests: set[RunningRequest] = set()
-        """Those that wait or run."""
-        self.late_tokens = 0
-        """Late tokens already added to the metrics."""
-
-    @property
-    def unreported(self) -> int:
-        """Tokens of running requests that no metric counts yet."""
-        return sum(request.unreported for request in self.requests)
-
-    @property
-    def traffic(self) -> Traffic:
-        return Traffic(
-            self.admission.running,
-            self.admission.waiting + self.waiting_for_load,
-            self.speed.tokens_per_second(self.unreported),
-            self.speed.first_tokens(),
-        )
 
 
 class Gateway:
@@ -118,7 +80,7 @@ class Gateway:
             request.stop()
         return Report(
             [request.row() for request in self.requests()],
-            {name: state.traffic for name, state in self.states.items()},
+            {name: one for state in self.states.values() for name, one in state.traffics()},
             len(ended),
         )
 

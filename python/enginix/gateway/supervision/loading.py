@@ -15,7 +15,8 @@ from enginix.gateway.http.disconnect import unless_client_leaves
 from enginix.gateway.http.errors import failure_of
 from enginix.gateway.http.scope import gateway_of, record_in
 from enginix.gateway.http.sse import Opening
-from enginix.gateway.models.state import Gateway, ModelState
+from enginix.gateway.models.model_state import ModelState
+from enginix.gateway.models.state import Gateway
 from enginix.gateway.passthrough.dialect import error_event
 from enginix.supervision import Availability
 

@@ -15,7 +15,7 @@ from enginix import supervision
 from enginix.errors import BackendUnavailable, EnginixError
 from enginix.gateway.models.model import Model
 from enginix.gateway.supervision.client import LONGEST_LINE
-from enginix.supervision import ModelNews, News, Report
+from enginix.supervision import ModelNews, News, Report, replica_key
 
 if TYPE_CHECKING:
     from enginix.gateway.models.state import Gateway
@@ -75,6 +75,7 @@ class SupervisorSubscription:
                 await self._add(model, self._opener)
             if state := self._gateway.states.get(model.name):
                 state.presence, state.reason = model.availability, model.reason
+                state.rest(model.resting)
         self._seen = news.generation
         self._news.set()
         self._news = asyncio.Event()
@@ -92,13 +93,19 @@ class SupervisorSubscription:
         """Report what runs whenever that has changed."""
         last = None
         while True:
-            states = self._gateway.states.items()
-            requests = {name: (one.admission.busy, one.admission.started) for name, one in states}
-            report = Report(self._seen, requests)
+            report = Report(self._seen, self._requests())
             if report != last:
                 writer.write(supervision.encode(report))
                 last = report
             await asyncio.sleep(REPORT_SECONDS)
+
+    def _requests(self) -> dict[str, tuple[int, int]]:
+        counts = {}
+        for name, state in self._gateway.states.items():
+            counts[name] = (state.admission.busy, state.admission.started)
+            for replica in state.model.backend.replicas:
+                counts[replica_key(name, replica.address)] = (replica.running, replica.started)
+        return counts
 
 
 @asynccontextmanager

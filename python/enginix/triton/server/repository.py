@@ -16,7 +16,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from enginix.errors import EngineMismatch, TemplateMismatch
-from enginix.manifest import Limits, Manifest
+from enginix.manifest import Limits, Manifest, manifest_hash
 from enginix.triton.server.template_versions import lines_for
 from enginix.triton.template_files import TEMPLATES
 
@@ -72,6 +72,7 @@ def repository_values(engine: Path, manifest: Manifest, options: RenderOptions) 
     values = _tensorrt_llm if manifest.kind == "tensorrt-llm" else _gguf
     return {
         "engine_dir": str(engine.absolute()),
+        "engine_hash": manifest_hash(engine),
         # An engine contains its tokenizer.
         "tokenizer_dir": str(engine.absolute()),
         **values(engine, manifest.limits, options),

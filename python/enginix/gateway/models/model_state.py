@@ -1,0 +1,66 @@
+"""One model of a gateway: its slots, availability, liveness and running requests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+
+from enginix.gateway.models.admission import Admission
+from enginix.gateway.models.first_tokens import FirstTokens
+from enginix.gateway.models.health import Liveness
+from enginix.gateway.models.metrics import Metrics
+from enginix.gateway.models.model import Model
+from enginix.gateway.models.peers import Traffic
+from enginix.gateway.models.running import RunningRequest
+from enginix.gateway.models.speed import Speed
+from enginix.gateway.settings import Settings
+from enginix.supervision import Availability, replica_key
+
+
+class ModelState:
+    """One model's slots, availability and liveness."""
+
+    def __init__(self, model: Model, settings: Settings, metrics: Metrics) -> None:
+        self.model = model
+        self.gauges = metrics.load(model.name)
+        self.admission = Admission(model.name, settings.load.running, settings.load.waiting)
+        self.liveness = Liveness(model.backend.probe)
+        self.first_tokens = FirstTokens()
+        self.speed = Speed()
+        self.presence = Availability.OPEN
+        self.reason = ""
+        """Why it is not open."""
+        self.loading: asyncio.Task[None] | None = None
+        self.waiting_for_load = 0
+        self.requests: set[RunningRequest] = set()
+        """Those that wait or run."""
+        for replica in model.backend.replicas:
+            metrics.follow(model.name, replica)
+        self.late_tokens = 0
+        """Late tokens already added to the metrics."""
+
+    def rest(self, addresses: Sequence[str]) -> None:
+        """Only these of the model's replicas get no new requests."""
+        for replica in self.model.backend.replicas:
+            replica.resting = replica.address in addresses
+            replica.changed()
+
+    @property
+    def unreported(self) -> int:
+        """Tokens of running requests that no metric counts yet."""
+        return sum(request.unreported for request in self.requests)
+
+    @property
+    def traffic(self) -> Traffic:
+        return Traffic(
+            self.admission.running,
+            self.admission.waiting + self.waiting_for_load,
+            self.speed.tokens_per_second(self.unreported),
+            self.speed.first_tokens(),
+        )
+
+    def traffics(self) -> Iterator[tuple[str, Traffic]]:
+        """The model's by its name, and what runs on each of its replicas."""
+        yield self.model.name, self.traffic
+        for replica in self.model.backend.replicas:
+            yield replica_key(self.model.name, replica.address), Traffic(replica.running)

@@ -1,0 +1,14 @@
+"""Waits for what has no event: another process's state, or what a background task finds out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+PATIENCE = 30.0
+
+
+async def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110, the reason of this module
+            await asyncio.sleep(0.01)
