@@ -18,9 +18,11 @@ from gateway.harness import ids, served, server, user
 from gateway.supervised import supervised_model
 
 from enginix.backends.openai.server import OpenAIBackend
+from enginix.backends.replicas.openai import ReplicatedOpenAI
 from enginix.gateway.models.registry import PassthroughModel
 from enginix.gateway.settings import Settings
 from enginix.serve.server_process import State
+from tests.conftest import free_ports
 
 in_browser = pytest.mark.skipif(BROWSER is None, reason=MISSING)
 CHAT = "/v1/chat/completions"
@@ -50,6 +52,18 @@ async def test_models_of_our_own_and_of_other_servers_are_shown(tmp_path: Path) 
     assert "not answering" in page
     for words in ("demo", "512 tokens", "qwen", "vllm", "cannot be reached"):
         assert words in page
+
+
+@in_browser
+async def test_each_replica_of_a_model_is_shown_with_why_it_gets_no_requests(
+    tmp_path: Path,
+) -> None:
+    urls = [f"http://127.0.0.1:{port}" for port in free_ports(2)]
+    model = PassthroughModel("qwen", ReplicatedOpenAI("vLLM", urls, "q"), "vllm")
+    async with server(model) as client:
+        page = await shown(f"{client.base_url}/", tmp_path)
+    for url in urls:
+        assert f"{url}: gets no requests: the server at {url} cannot be reached" in page
 
 
 def pill(words: str) -> str:

@@ -70,6 +70,10 @@ export function figures(model) {
   ];
 }
 
+/** One of the servers of a model that has several. */
+export const replica = ({ in_rotation, reason, running }) =>
+  (in_rotation ? `${count(running)} running` : `gets no requests: ${reason}`);
+
 /** What is true for as long as the model is loaded. */
 export function facts(model) {
   const restarts = model.restarts && `restarted ${times(model.restarts)}`;

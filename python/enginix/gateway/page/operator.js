@@ -1,7 +1,7 @@
 // The models: what each of them does, and what an operator can do about it.
 
 import { $, api, apiKey, askForKey, base, errorOf, keyed, make, page, refresh, server } from "./shared.js";
-import { condition, facts, figures, summary } from "./model.js";
+import { condition, facts, figures, replica, summary } from "./model.js";
 import { showLog } from "./log.js";
 
 const POLL_MS = 2000, BUSY_MS = 500;
@@ -29,7 +29,7 @@ function newCard(model) {
   const words = make("p", "why"), quoted = make("details", "quoted"), notice = make("p", "bad");
   notice.setAttribute("role", "alert");
   quoted.append(make("summary", "", "its last log lines"), make("pre"));
-  card.append(head, words, quoted, notice, make("dl", "figures"), make("div", "facts"));
+  card.append(head, words, quoted, notice, make("dl", "figures"), make("ul", "replicas"), make("div", "facts"));
   log.addEventListener("click", () => showLog(model.id));
   lever.addEventListener("click", () => pull(model.id, lever, notice));
   return card;
@@ -57,6 +57,11 @@ function updateCard(card, model) {
     cell.append(make("dt", "", name), make("dd"));
     return cell;
   }, (cell, [, value]) => { cell.lastElementChild.textContent = value; });
+  keyed(card.querySelector(".replicas"), model.replicas ?? [], ({ address }) => address, () => make("li"),
+    (row, one) => {
+      row.className = one.in_rotation ? "" : "out";
+      row.textContent = `${one.address}: ${replica(one)}`;
+    });
   keyed(card.querySelector(".facts"), facts(model), (fact) => fact, (fact) => make("span", "", fact));
 }
 
