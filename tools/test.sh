@@ -41,10 +41,19 @@ if ! "$ENGINIX_LITELLM_PYTHON" -c 'import litellm, mcp' 2>/dev/null; then
     echo "LiteLLM could not be installed: the tests of its client are skipped" >&2
 fi
 
-if [[ $venv == .venv ]] && (($# == 0)); then
-  # Other Pythons run the demo, the lowest allowed releases the gateway's tests.
-  tools/test-pythons.sh
-  tools/test-lowest.sh --quiet tests/backends tests/gateway
+if [[ $venv != .venv ]] || (($#)); then
+  exec pytest -c tests/pytest.ini tests "$@"
 fi
 
-exec pytest -c tests/pytest.ini tests "$@"
+# Other Pythons run the demo, the lowest allowed releases the gateway's tests: beside the first of
+# the tests, which use one core.
+others=$(mktemp)
+beside=
+trap 'kill $beside 2>/dev/null; rm -f "$others"' EXIT
+{ tools/test-pythons.sh && tools/test-lowest.sh --quiet tests/backends tests/gateway; } >"$others" 2>&1 &
+beside=$!
+own=0
+pytest -c tests/pytest.ini tests || own=$?
+wait "$beside" || { cat "$others"; exit 1; }
+cat "$others"
+exit "$own"
