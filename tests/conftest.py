@@ -21,7 +21,7 @@ from fakes.token_triton import TokenTriton, token_triton
 
 from enginix.cli import environment
 from enginix.errors import RuntimeMissing
-from enginix.runtimes.find import find_runtime
+from enginix.runtimes.find import find_triton_cpu
 from enginix.runtimes.runtime import Runtime
 from tests.oracle import tap
 
@@ -69,9 +69,8 @@ def free_ports(count: int) -> list[int]:
 @pytest.fixture(scope="session")
 def runtime() -> Runtime:
     try:
-        return find_runtime(
-            "triton-cpu", environment.cache_home(), environment.runtime_override("triton-cpu")
-        )
+        override = environment.runtime_override("triton-cpu")
+        return find_triton_cpu(environment.cache_home(), override)
     except RuntimeMissing as missing:
         pytest.skip(str(missing))
 

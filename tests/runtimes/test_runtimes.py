@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from enginix.errors import RuntimeMissing
-from enginix.runtimes.find import find_runtime, runtime_root
+from enginix.runtimes.find import find_triton_cpu, runtime_root
 from enginix.runtimes.make import make_runtime
 from enginix.runtimes.runtime import TRITON_CPU, Recipe, Runtime
 from enginix.runtimes.triton_cpu import (
@@ -47,18 +47,18 @@ def test_other_requirements_are_another_runtime() -> None:
 
 def test_a_missing_runtime_names_the_command_that_installs_it(tmp_path: Path) -> None:
     with pytest.raises(RuntimeMissing, match="enginix setup triton-cpu"):
-        find_runtime("triton-cpu", tmp_path)
+        find_triton_cpu(tmp_path)
 
 
 def test_an_override_without_python_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RuntimeMissing, match="expected bin/python in it"):
-        find_runtime("triton-cpu", tmp_path, tmp_path / "nix")
+        find_triton_cpu(tmp_path, tmp_path / "nix")
 
 
 def test_an_override_is_taken(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "python").touch()
-    assert find_runtime("triton-cpu", tmp_path / "home", tmp_path).root == tmp_path
+    assert find_triton_cpu(tmp_path / "home", tmp_path).root == tmp_path
 
 
 def test_a_python_without_stub_is_refused(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_a_runtime_whose_python_was_removed_is_remade(tmp_path: Path) -> None:
     python.unlink()
     python.symlink_to("python-of-yesterday")
     with pytest.raises(RuntimeMissing):
-        find_runtime("triton-cpu", tmp_path)
+        find_triton_cpu(tmp_path)
     with pytest.raises(RuntimeMissing, match="was not found"):
         make_runtime(SMALL, tmp_path, silent, python="python-of-nowhere")
 

@@ -26,14 +26,15 @@ from enginix.doctor.machine import (
 from enginix.doctor.software import (
     look_at_engine,
     look_at_nix,
-    look_at_runtime,
     look_at_tensorrt_llm,
     look_at_tensorrt_llm_version,
     look_at_token,
+    look_at_triton_cpu,
 )
 from enginix.errors import RuntimeMissing
 from enginix.prerequisites import python_version, supported_pythons, this_distribution
-from enginix.runtimes.find import find_runtime
+from enginix.runtimes.find import find_triton_cpu
+from enginix.runtimes.runtime import TRITON_CPU
 from enginix.triton.server.compatibility import Machine
 from enginix.triton.server.gpus import query_gpus, visible_gpus
 from enginix.triton.server.installation import runtime_version
@@ -71,7 +72,7 @@ def _check(engine: Path | None) -> list[Finding]:
         *look_at_gpus(variables),
         *look_at_tensorrt_llm(Path("/")),
         *look_at_tensorrt_llm_version(version),
-        *look_at_runtime("triton-cpu", _runtime_root("triton-cpu")),
+        *look_at_triton_cpu(_triton_cpu()),
         *look_at_nix(getpass.getuser()),
         *look_at_ports([ports.http, ports.grpc, ports.metrics, ports.gateway]),
         *look_at_disk(environment.cache_home(), [Path("/nix/store")]),
@@ -92,10 +93,10 @@ def _libraries() -> list[Finding]:
     return look_at_libraries(python, this_distribution()) if python in supported_pythons() else []
 
 
-def _runtime_root(kind: str) -> Path | None:
+def _triton_cpu() -> Path | None:
     try:
-        override = environment.runtime_override(kind)
-        return find_runtime(kind, environment.cache_home(), override).root
+        override = environment.runtime_override(TRITON_CPU.kind)
+        return find_triton_cpu(environment.cache_home(), override).root
     except RuntimeMissing:
         return None
 

@@ -11,11 +11,11 @@ from enginix.engine.build import Build, Job
 from enginix.engine.gguf.answers import Generator
 from enginix.errors import RuntimeMissing
 from enginix.manifest import Limits
-from enginix.runtimes.find import find_runtime
+from enginix.runtimes.find import find_triton_cpu
+from enginix.runtimes.runtime import TRITON_CPU
 from enginix.triton.template_files import TEMPLATES
 
 KIND = "gguf"
-RUNTIME = "triton-cpu"
 GENERATE = Path("gguf", "tensorrt_llm", "1", "generate.py")
 
 # Defaults outside the catalogue: a KV cache that fits a small machine.
@@ -38,15 +38,15 @@ def builder(job: Job, out: Path, args: argparse.Namespace | None) -> Build:
         return gguf_build(job, generator())
     except RuntimeMissing:
         # A runtime that was named must exist; without one the build only skips the check.
-        if environment.runtime_override(RUNTIME):
+        if environment.runtime_override(TRITON_CPU.kind):
             raise
         return gguf_build(job, None)
 
 
 def generator() -> Generator:
     """The token engine in its runtime; RuntimeMissing if that is not set up."""
-    override = environment.runtime_override(RUNTIME)
-    runtime = find_runtime(RUNTIME, environment.cache_home(), override)
+    override = environment.runtime_override(TRITON_CPU.kind)
+    runtime = find_triton_cpu(environment.cache_home(), override)
     return Generator(
         python=runtime.python,
         program=TEMPLATES / GENERATE,

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from enginix.cli import environment
 from enginix.manifest import Manifest, check_files
-from enginix.runtimes.find import find_runtime
+from enginix.runtimes.find import find_triton_cpu
+from enginix.runtimes.runtime import TRITON_CPU
 from enginix.runtimes.triton_cpu import (
     cache_directory,
     check_runtime,
@@ -20,7 +21,6 @@ from enginix.triton.server.launch import Launch
 from enginix.triton.server.repository import RenderOptions, render_repository
 from enginix.triton.server.scratch_dir import ScratchDir
 
-RUNTIME = "triton-cpu"
 START_TIMEOUT = 120.0
 
 
@@ -35,7 +35,8 @@ def plan(
     scratch: ScratchDir,
     args: argparse.Namespace,
 ) -> Launch:
-    runtime = find_runtime(RUNTIME, environment.cache_home(), environment.runtime_override(RUNTIME))
+    override = environment.runtime_override(TRITON_CPU.kind)
+    runtime = find_triton_cpu(environment.cache_home(), override)
     check_runtime(runtime)
     repository, backends = scratch.directory / "repository", scratch.directory / "backends"
     render_repository(engine, manifest, repository, RenderOptions(threads=args.threads))

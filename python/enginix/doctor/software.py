@@ -43,10 +43,10 @@ def look_at_tensorrt_llm_version(version: str | None) -> list[Finding]:
     return [green("tensorrt-llm", f"version {version} is installed")] if version else []
 
 
-def look_at_runtime(kind: str, root: Path | None) -> list[Finding]:
+def look_at_triton_cpu(root: Path | None) -> list[Finding]:
     if root is None:
-        return [yellow("runtime", f"{kind} is not set up", f"enginix setup {kind}")]
-    return [green("runtime", f"{kind} in {root}")]
+        return [yellow("runtime", "triton-cpu is not set up", "enginix setup triton-cpu")]
+    return [green("runtime", f"triton-cpu in {root}")]
 
 
 def look_at_token(token: str | None) -> list[Finding]:

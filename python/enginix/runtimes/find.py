@@ -59,12 +59,12 @@ def read_record(root: Path) -> Record | None:
         return None
 
 
-def find_runtime(kind: str, home: Path, override: Path | None = None) -> Runtime:
+def find_triton_cpu(home: Path, override: Path | None = None) -> Runtime:
     """The runtime in `override`, else in `home`; RuntimeMissing says how to make it."""
-    assert kind == TRITON_CPU.kind, "every other runtime is found by its server's program"
+    kind = TRITON_CPU.kind
     root = override or runtime_root(TRITON_CPU, home)
     if is_made(root):
-        return Runtime(kind, root)
+        return Runtime(root)
     if override:
         raise RuntimeMissing(
             f"{override} holds no runtime of kind {kind}: expected bin/python in it; "

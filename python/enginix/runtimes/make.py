@@ -49,7 +49,7 @@ def make_runtime(
                 _put(made, root)
             finally:
                 _sweep(root.parent)
-    return Runtime(recipe.kind, root)
+    return Runtime(root)
 
 
 @contextmanager
@@ -113,7 +113,7 @@ def _install(recipe: Recipe, root: Path, python: str, report: Report) -> None:
             f"{python} cannot make a virtual environment; on Debian and Ubuntu: "
             f"apt install python{version}-venv ({pip.last_line(error)})"
         ) from error
-    runtime = Runtime(recipe.kind, root)
+    runtime = Runtime(root)
     pip.install(recipe, runtime, report)
     if recipe.program:
         _check_program(recipe, root)

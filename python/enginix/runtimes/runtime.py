@@ -88,7 +88,6 @@ def runtime_variable(kind: str) -> str:
 class Runtime:
     """`root` is laid out as a virtual environment: bin/python, lib/python3.X/site-packages."""
 
-    kind: str
     root: Path
 
     @property

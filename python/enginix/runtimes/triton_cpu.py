@@ -15,7 +15,7 @@ from enginix import prerequisites
 from enginix.errors import ProcessError, RuntimeMissing
 from enginix.prerequisites import Missing, part_of
 from enginix.process import find_program, run
-from enginix.runtimes.runtime import Runtime
+from enginix.runtimes.runtime import TRITON_CPU, Runtime
 from enginix.runtimes.triton_stub import fit_stub
 
 STUB = "triton_python_backend_stub"
@@ -94,7 +94,7 @@ def check_runtime(runtime: Runtime) -> None:
         if not file.exists():
             raise RuntimeMissing(
                 f"{file} is missing from the runtime; make it again with "
-                f"`enginix setup {runtime.kind} --force`"
+                f"`enginix setup {TRITON_CPU.kind} --force`"
             )
     missing = _missing_libraries(runtime, _stub(runtime)) | _missing_libraries(
         runtime, next(runtime.site_packages.glob("xllamacpp/xllamacpp*.so"))
