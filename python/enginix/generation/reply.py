@@ -48,22 +48,9 @@ class ReplyFormat:
     """The reply continues the prompt's text: its first space is kept."""
 
 
-class TokenLogprob(NamedTuple):
-    token: int
-    logprob: float
-    top: tuple[tuple[int, float], ...] = ()
-    """The likeliest tokens at its position, the likeliest first."""
-
-
-class SpelledLogprob(TokenLogprob):
-    """A log probability with its token's text: `entry` is its form in chat completions."""
-
-    entry: Mapping[str, Any]
-
-    def __new__(cls, entry: Mapping[str, Any]) -> SpelledLogprob:
-        self = super().__new__(cls, -1, entry.get("logprob") or 0.0)
-        self.entry = entry
-        return self
+# A token's text, log probability and likeliest alternatives, as chat completions has them: servers
+# of the OpenAI API send this form, and the other dialects' forms are parts of it.
+TokenLogprob = Mapping[str, Any]
 
 
 # One is created for every token on request, hence a tuple.

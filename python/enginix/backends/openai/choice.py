@@ -21,7 +21,6 @@ from enginix.generation.reply import (
     Logprobs,
     ReplyEvent,
     ReplyFormat,
-    SpelledLogprob,
 )
 
 # The engine gave up on the answer; it did not come to its end.
@@ -60,8 +59,7 @@ class Choice:
             return events
         logprobs = choice.get("logprobs")
         if isinstance(logprobs, dict) and isinstance(entries := logprobs.get("content"), list):
-            spelled = (SpelledLogprob(entry) for entry in entries if isinstance(entry, dict))
-            events.append(Logprobs(tuple(spelled)))
+            events.append(Logprobs(tuple(each for each in entries if isinstance(each, dict))))
         delta = choice.get("delta")
         if isinstance(delta, dict):
             self._add(self._stop.feed(self._read_delta(delta)), events)

@@ -6,7 +6,7 @@ A chunk is constant but for its delta, so everything around it is made once per 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -23,14 +23,12 @@ from enginix.gateway.api.custom_input import whole_input
 from enginix.gateway.http.document import WholeChoice
 from enginix.gateway.http.errors import Failure, openai_error
 from enginix.gateway.models.model import GenerationRequest, NamedModel
-from enginix.gateway.reply.parts import Heard
 from enginix.gateway.schema.fields import StreamOptions
 from enginix.generation.reply import (
     Counted,
     Finished,
     Logprobs,
     ReplyEvent,
-    SpelledLogprob,
     TokenLogprob,
     Usage,
 )
@@ -51,8 +49,7 @@ class ChatStream:
         self._head = head(generation, "chat.completion.chunk")
         self._tails = tails = Tails(generation, options)
         self._choices = [
-            ChoiceChunks(self._head, index, tails, generation.model, customs)
-            for index in range(generation.choices)
+            ChoiceChunks(self._head, index, tails, customs) for index in range(generation.choices)
         ]
 
     def begin(self) -> bytes:
@@ -96,9 +93,7 @@ class Tails:
 class ChoiceChunks:
     """The chunks of one choice."""
 
-    def __init__(
-        self, head: bytes, index: int, tails: Tails, model: NamedModel, customs: frozenset[str]
-    ) -> None:
+    def __init__(self, head: bytes, index: int, tails: Tails, customs: frozenset[str]) -> None:
         self._before = before = b'%b,"choices":[{"index":%d,"delta":{' % (head, index)
         self._tails = tails
         self._end_with(tails.first)
@@ -106,7 +101,6 @@ class ChoiceChunks:
         self._answer = before + b'"content":'
         self._reasoning = before + b'"reasoning_content":'
         self._call = before + b'"tool_calls":['
-        self._model = model
         self._logprobs: tuple[TokenLogprob, ...] = ()
         self._customs = customs
         self._custom: ToolCallStart | None = None
@@ -185,7 +179,7 @@ class ChoiceChunks:
 
     def _take_logprobs(self) -> bytes:
         tokens, self._logprobs = self._logprobs, ()
-        return dumps(logprobs_of(tokens, self._model)) if tokens else b"null"
+        return dumps(logprobs_of(tokens))
 
 
 class ChatDocument:
@@ -220,11 +214,10 @@ class ChatDocument:
             message["reasoning_content"] = reply.reasoning
         if calls:
             message["tool_calls"] = calls
-        logprobs = logprobs_of(choice.logprobs, self._generation.model) if choice.logprobs else None
         return {
             "index": index,
             "message": message,
-            "logprobs": logprobs,
+            "logprobs": logprobs_of(choice.logprobs),
             "finish_reason": choice.finished.reason,
         }
 
@@ -265,36 +258,5 @@ def usage_of(usage: Usage) -> dict[str, Any]:
     }
 
 
-def logprobs_of(tokens: Sequence[TokenLogprob], model: NamedModel) -> dict[str, Any]:
-    content: list[Mapping[str, Any]] = []
-    for each in tokens:
-        if isinstance(each, SpelledLogprob):
-            content.append(each.entry)
-            continue
-        top = [_spelled(token, logprob, model) for token, logprob in each.top]
-        content.append({**_spelled(each.token, each.logprob, model), "top_logprobs": top})
-    return {"content": content, "refusal": None}
-
-
-def logprobs_of_answer(heard: Sequence[Heard], model: NamedModel) -> list[Mapping[str, Any]]:
-    """Those of an answer's own text: what is in front of it, markup say, is left out."""
-    entries: list[Mapping[str, Any]] = []
-    for text, tokens in heard:
-        spelled = logprobs_of(tokens, model)["content"]
-        missing, first = len(text.encode()), len(spelled)
-        while missing > 0 and first:
-            first -= 1
-            entry = spelled[first]
-            raw = entry.get("bytes")
-            missing -= len(raw if isinstance(raw, list) else str(entry.get("token", "")).encode())
-        entries += spelled[first:]
-    return entries
-
-
-def _spelled(token: int, logprob: float, model: NamedModel) -> dict[str, Any]:
-    spelled = model.spell(token)
-    return {
-        "token": spelled.decode(errors="replace"),
-        "logprob": logprob,
-        "bytes": list(spelled),
-    }
+def logprobs_of(tokens: Sequence[TokenLogprob]) -> dict[str, Any] | None:
+    return {"content": tokens, "refusal": None} if tokens else None

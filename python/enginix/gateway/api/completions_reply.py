@@ -13,7 +13,7 @@ from enginix.chat.events import Answer
 from enginix.gateway.api.chat_reply import Tails, fingerprint, head, usage_of
 from enginix.gateway.http.document import WholeChoice
 from enginix.gateway.http.errors import Failure, openai_error
-from enginix.gateway.models.model import GenerationRequest, NamedModel
+from enginix.gateway.models.model import GenerationRequest
 from enginix.gateway.schema.fields import StreamOptions
 from enginix.generation.reply import (
     Counted,
@@ -39,8 +39,7 @@ class CompletionStream:
         self._head = head(generation, "text_completion")
         self._tails = tails = Tails(generation, options)
         self._choices = [
-            ChoiceChunks(self._head, index, tails, generation.model)
-            for index in range(generation.choices)
+            ChoiceChunks(self._head, index, tails) for index in range(generation.choices)
         ]
         self._echoes = echoes
 
@@ -62,11 +61,10 @@ class CompletionStream:
 
 
 class ChoiceChunks:
-    def __init__(self, head: bytes, index: int, tails: Tails, model: NamedModel) -> None:
+    def __init__(self, head: bytes, index: int, tails: Tails) -> None:
         self._before = b'%b,"choices":[{"index":%d,"text":' % (head, index)
         self._tails = tails
         self._end_with(tails.first)
-        self._model = model
         self._logprobs: tuple[TokenLogprob, ...] = ()
         self._offset = 0
 
@@ -92,7 +90,7 @@ class ChoiceChunks:
         tokens, self._logprobs = self._logprobs, ()
         logprobs = b"null"
         if tokens:
-            places = logprobs_of(tokens, self._model, self._offset)
+            places = logprobs_of(tokens, self._offset)
             self._offset = places["text_offset"][-1] + len(places["tokens"][-1])
             logprobs = dumps(places)
         return b'%b%b,"logprobs":%b,"finish_reason":%b}]%b' % (
@@ -120,7 +118,7 @@ class CompletionDocument:
 
     def _choice(self, index: int, choice: WholeChoice) -> dict[str, Any]:
         echo = self._echoes[index] if self._echoes else ""
-        logprobs = logprobs_of(choice.logprobs, self._generation.model) if choice.logprobs else None
+        logprobs = logprobs_of(choice.logprobs) if choice.logprobs else None
         return {
             "index": index,
             "text": echo + choice.message.content,
@@ -129,20 +127,14 @@ class CompletionDocument:
         }
 
 
-def logprobs_of(
-    tokens: Sequence[TokenLogprob], model: NamedModel, offset: int = 0
-) -> dict[str, Any]:
+def logprobs_of(tokens: Sequence[TokenLogprob], offset: int = 0) -> dict[str, Any]:
     """`offset`: where in the answer the first of them begins."""
-
-    def spell(token: int) -> str:
-        return model.spell(token).decode(errors="replace")
-
-    spelled = [spell(each.token) for each in tokens]
+    texts = [each["token"] for each in tokens]
     # The chosen token is among them, whether it is one of the likeliest or not.
-    top = [{spell(token): logprob for token, logprob in [*each.top, each[:2]]} for each in tokens]
+    likeliest = [[*each["top_logprobs"], each] for each in tokens]
     return {
-        "tokens": spelled,
-        "token_logprobs": [each.logprob for each in tokens],
-        "top_logprobs": top,
-        "text_offset": [*accumulate(map(len, spelled), initial=offset)][:-1],
+        "tokens": texts,
+        "token_logprobs": [each["logprob"] for each in tokens],
+        "top_logprobs": [{one["token"]: one["logprob"] for one in place} for place in likeliest],
+        "text_offset": [*accumulate(map(len, texts), initial=offset)][:-1],
     }

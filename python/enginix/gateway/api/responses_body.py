@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
 from enginix.chat.events import Answer, Event, Reasoning
-from enginix.gateway.api.chat_reply import logprobs_of_answer
 from enginix.gateway.api.responses_calls import PREFIXES, call_fields
 from enginix.gateway.api.responses_tools import ClientTool, Toolbox
 from enginix.gateway.models.model import Model
 from enginix.gateway.reply.parts import Heard, Part
 from enginix.gateway.schema.responses import ResponseRequest, Tool, ToolChoice
-from enginix.generation.reply import Usage
+from enginix.generation.reply import TokenLogprob, Usage
 
 Item = dict[str, Any]
 
@@ -91,11 +90,8 @@ class ResponseBody:
     def content(self, part: Part) -> dict[str, Any]:
         content = content_of(part, part.text)
         if part.heard:
-            content["logprobs"] = self.logprobs(part.heard)
+            content["logprobs"] = logprobs_of(part.heard)
         return content
-
-    def logprobs(self, heard: Sequence[Heard]) -> list[Mapping[str, Any]]:
-        return logprobs_of_answer(heard, self.model)
 
     def item_id(self, part: Part) -> str:
         if part.index not in self._ids:
@@ -182,3 +178,17 @@ def usage_of(usage: Usage) -> dict[str, Any]:
         "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
         "total_tokens": usage.total_tokens,
     }
+
+
+def logprobs_of(heard: Sequence[Heard]) -> list[TokenLogprob]:
+    """Those of an answer's own text: what is in front of it, markup say, is left out."""
+    found: list[TokenLogprob] = []
+    for text, tokens in heard:
+        missing, first = len(text.encode()), len(tokens)
+        while missing > 0 and first:
+            first -= 1
+            raw = tokens[first].get("bytes")
+            token = str(tokens[first].get("token", ""))
+            missing -= len(raw if isinstance(raw, list) else token.encode())
+        found += tokens[first:]
+    return found

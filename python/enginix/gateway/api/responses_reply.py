@@ -9,7 +9,7 @@ import orjson
 
 from enginix.chat.events import Answer
 from enginix.gateway.api.custom_input import InputText
-from enginix.gateway.api.responses_body import ResponseBody, content_of, kind_of
+from enginix.gateway.api.responses_body import ResponseBody, content_of, kind_of, logprobs_of
 from enginix.gateway.http.document import WholeChoice
 from enginix.gateway.http.errors import Failure
 from enginix.gateway.reply.parts import Part, Parts
@@ -110,7 +110,7 @@ class ResponseStream:
         return added + self._event("response.content_part.added", **self._place(part), part=content)
 
     def _delta_with_logprobs(self, part: Part, text: str) -> bytes:
-        logprobs = self._body.logprobs(part.heard[self._heard :])
+        logprobs = logprobs_of(part.heard[self._heard :])
         self._heard = len(part.heard)
         name = f"{kind_of(part)[2]}.delta"
         return self._event(name, **self._place(part), logprobs=logprobs, delta=text)

@@ -67,6 +67,3 @@ class EngineModel:
             if beginning - CUT_TOKENS > self.context:
                 raise PromptTooLong(beginning, self.context, param, counted_all=False)
         return self.tokenizer.encode(text, add_special_tokens=add_special_tokens)
-
-    def spell(self, token: int) -> bytes:
-        return self.tokenizer.bytes_of(token)

@@ -28,9 +28,6 @@ class NamedModel(Protocol):
     def manifest(self) -> Manifest | None:
         """None where the engine belongs to another server."""
 
-    def spell(self, token: int) -> bytes:
-        """A token's text; never called for tokens that came with theirs."""
-
 
 class GenerationRequest(Protocol):
     """One request, ready to be generated from."""

@@ -29,6 +29,3 @@ class ServerModel:
     @property
     def manifest(self) -> None:
         return None
-
-    def spell(self, token: int) -> bytes:
-        raise NotImplementedError("its server spells its tokens")

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import repeat
+from typing import Any
 
 from enginix.chat.events import Answer, Event, Reasoning, ToolCallStart
 from enginix.chat.made_calls import MadeCalls
@@ -142,6 +143,7 @@ class Choice:
         "_reasons",
         "_reply",
         "_thinks",
+        "_tokenizer",
         "_tools",
         "done",
         "reasoning_tokens",
@@ -149,6 +151,7 @@ class Choice:
     )
 
     def __init__(self, model: EngineModel, format: ReplyFormat, request: TokenRequest) -> None:
+        self._tokenizer = model.tokenizer
         self._reply, self._prefill = reply_stream(model, format)
         self._most_tokens = request.max_tokens
         self._tools = bool(format.definitions)
@@ -171,7 +174,7 @@ class Choice:
         for ids, logprobs, final, top in chunks:
             if ids:
                 if logprobs:
-                    places = map(TokenLogprob, ids, logprobs, top or repeat(()))
+                    places = map(self._logprob, ids, logprobs, top or repeat(()))
                     events.append(Logprobs(tuple(places)))
                 self._read_tokens(ids, events)
             if final and not self.done:
@@ -179,6 +182,16 @@ class Choice:
             if self.done:
                 break
         return events
+
+    def _logprob(
+        self, token: int, logprob: float, top: Sequence[tuple[int, float]]
+    ) -> TokenLogprob:
+        likeliest = [self._spelled(*each) for each in top]
+        return {**self._spelled(token, logprob), "top_logprobs": likeliest}
+
+    def _spelled(self, token: int, logprob: float) -> dict[str, Any]:
+        text = self._tokenizer.bytes_of(token)
+        return {"token": text.decode(errors="replace"), "logprob": logprob, "bytes": list(text)}
 
     def _read_tokens(self, ids: tuple[int, ...], events: list[ReplyEvent]) -> None:
         self.tokens += len(ids)
