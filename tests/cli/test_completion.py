@@ -62,6 +62,8 @@ CASES = [
     (["engine", "build", "demo", "--kind", "g"], ["gguf"]),
     (["start", "--engine", "vl"], ["vllm"]),
     (["completion", "z"], ["zsh"]),
+    (["bench", "rep"], ["report"]),
+    (["bench", "report", "--max-c"], ["--max-concurrency"]),
 ]
 
 
@@ -78,14 +80,16 @@ def test_a_word_is_completed(
 def test_all_commands_and_all_profiles_are_offered(scripts: Path, complete: object) -> None:
     assert callable(complete)
     offered = set(complete(scripts, "enginix", ""))
-    assert COMMANDS.keys() <= offered
+    assert {command.split()[0] for command in COMMANDS} <= offered
+    assert "report" in complete(scripts, "enginix", "bench", "")
+    assert "report" not in offered
     assert not load_catalog().keys() & offered
     assert set(profile_names()) <= set(complete(scripts, "enginix", "up", ""))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_bash_completes_the_options_of_every_command(scripts: Path, command: str) -> None:
-    assert in_bash(scripts, "enginix", command, "--hel") == ["--help"]
+    assert in_bash(scripts, "enginix", *command.split(), "--hel") == ["--help"]
 
 
 def test_bash_completes_a_value_behind_an_equals_sign(scripts: Path) -> None:

@@ -36,7 +36,7 @@ def enginix(
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_info:
-        main([command, "--help"])
+        main([*command.split(), "--help"])
     assert exit_info.value.code == 0
     assert f"enginix {command}" in capsys.readouterr().out
 
@@ -61,7 +61,7 @@ def test_no_command_prints_the_help_and_is_a_usage_error() -> None:
     done = enginix()
     assert done.returncode == 2
     assert done.stderr.startswith("usage: enginix")
-    assert all(f"\n    {command} " in done.stderr for command in COMMANDS)
+    assert all(f"\n    {command} " in done.stderr for command in COMMANDS if " " not in command)
 
 
 def helps(parser: argparse.ArgumentParser) -> Iterator[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from enginix.cli.api_keys import key_for_server
 from enginix.cli.ask_gateway import authorization
 from enginix.cli.main import main
 from enginix.cli.running_gateway import DEFAULT, find_gateway, find_run, listed
@@ -155,6 +156,22 @@ def test_a_gateways_key_is_sent_to_that_gateway_alone(
         assert authorization("http://127.0.0.1:9100") == {}
     keys.write_text("sk-a\n")
     assert authorization("http://127.0.0.1:9100") == {}
+
+
+def test_a_benchmark_sends_the_key_that_other_commands_send_and_has_one_more_for_other_servers(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-openai")
+    monkeypatch.setenv("ENGINIX_API_KEYS", "sk-c")
+    keys = home / "keys"
+    keys.write_text("sk-a\n")
+    entry = GatewayEntry(9100, api_keys=str(keys))
+    with written_files(home / "run" / "demo-9100", [], entry):
+        assert key_for_server("http://127.0.0.1:9100") == "sk-c"
+        monkeypatch.delenv("ENGINIX_API_KEYS")
+        assert key_for_server("http://127.0.0.1:9100") == "sk-a"
+        assert key_for_server("http://elsewhere:9100") == "sk-openai"
+        assert authorization("http://elsewhere:9100") == {}
 
 
 def test_a_gateway_that_cannot_be_listed_is_served_anyway(home: Path) -> None:

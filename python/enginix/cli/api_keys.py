@@ -24,7 +24,17 @@ def read_keys(path: str | Path) -> frozenset[str]:
     return keys
 
 
-def keys_of_run(url: str) -> frozenset[str]:
+def key_for_gateway(url: str) -> str | None:
+    """The key to send to our gateway at that URL: one of ENGINIX_API_KEYS, else of that run's."""
+    return min(environment.api_keys() or _keys_of_run(url), default=None)
+
+
+def key_for_server(url: str) -> str | None:
+    """Likewise for any server of the OpenAI API, with OPENAI_API_KEY if there is no other."""
+    return key_for_gateway(url) or environment.openai_key()
+
+
+def _keys_of_run(url: str) -> frozenset[str]:
     """Of the gateway here at that URL, if this user may read its file of keys."""
     for run in supervisors(environment.cache_home()):
         if run.url == address_of(url) and run.api_keys:

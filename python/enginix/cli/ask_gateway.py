@@ -6,8 +6,7 @@ from typing import Any
 
 import httpx
 
-from enginix.cli import environment
-from enginix.cli.api_keys import keys_of_run
+from enginix.cli.api_keys import key_for_gateway
 from enginix.errors import BackendError, BackendUnavailable
 
 TIMEOUT_SECONDS = 5.0
@@ -15,13 +14,10 @@ TIMEOUT_SECONDS = 5.0
 LOAD_SECONDS = 3600.0
 
 
-def authorization(url: str = "") -> dict[str, str]:
-    """The Authorization header for the gateway at that URL; empty if no key is known.
-
-    It is one of ENGINIX_API_KEYS, else of the keys of the run with that URL.
-    """
-    keys = environment.api_keys() or keys_of_run(url)
-    return {"Authorization": f"Bearer {min(keys)}"} if keys else {}
+def authorization(url: str) -> dict[str, str]:
+    """The Authorization header for the gateway at that URL; empty if no key is known."""
+    key = key_for_gateway(url)
+    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def ask(

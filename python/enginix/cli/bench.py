@@ -22,8 +22,7 @@ from enginix.bench.prompts import Messages
 from enginix.bench.summary import Summary, summarized
 from enginix.bench.target import Target
 from enginix.bench.workload import Workload
-from enginix.cli import environment
-from enginix.cli.api_keys import keys_of_run
+from enginix.cli.api_keys import key_for_server
 from enginix.cli.running_gateway import find_gateway
 from enginix.cli.views.bench import Progress, show_comparison, show_levels
 from enginix.errors import BackendError, UsageError
@@ -91,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     if args.plot:
         require_matplotlib()
     url = args.url or find_gateway(None)
-    target = Target(url, key_for(url), seconds=args.timeout)
+    target = Target(url, key_for_server(url), seconds=args.timeout)
     model = args.model or only_model(target.models(), url)
     bench = _Bench(args, Workload(target, model, args.ignore_eos))
     started = datetime.now(UTC).isoformat(timespec="seconds")
@@ -141,11 +140,6 @@ class _Bench:
             progress.start()
             self.runs.append(Run(level))
             await put_under_load(self.runs[-1], limit, ask, progress.advance, self.args.seed)
-
-
-def key_for(url: str) -> str | None:
-    """The key that the gateway of this user has there, or the environment's."""
-    return min(keys_of_run(url), default=None) or environment.bearer_key()
 
 
 def only_model(models: Sequence[str], url: str) -> str:

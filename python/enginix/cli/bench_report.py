@@ -22,19 +22,13 @@ from enginix.bench.report.servers import Hardware, Server, client_machine, serve
 from enginix.bench.report.slo import EXAMPLE, parse_slo
 from enginix.bench.target import Target
 from enginix.bench.workload import Workload
-from enginix.cli.bench import INTERRUPTED, count, counts, key_for, only_model, positive
+from enginix.cli.api_keys import key_for_server
+from enginix.cli.bench import INTERRUPTED, count, counts, only_model, positive
 from enginix.cli.views.bench_report import ReportProgress, show_summary
 from enginix.errors import UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    # `bench` is a command of its own as well: main chooses this module by the word after it.
-    commands = parser.add_subparsers(metavar="report", required=True)
-    text = "Measure servers in turns, and write CSV, markdown, plots and one HTML page."
-    _add_arguments(commands.add_parser("report", description=text))
-
-
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("url", nargs="+", metavar="URL", help="http://HOST:PORT[/v1]")
     add("--out", type=Path, default=Path("bench-report"), metavar="DIR", help="(%(default)s)")
@@ -188,7 +182,8 @@ class _Session:
 def _servers(args: argparse.Namespace) -> list[tuple[Server, Workload]]:
     many = max(len(args.url), len(args.model or ()))
     targets = [
-        Target(url, key_for(url), seconds=args.timeout) for url in _each("URL", args.url, many)
+        Target(url, key_for_server(url), seconds=args.timeout)
+        for url in _each("URL", args.url, many)
     ]
     models = [
         model or only_model(target.models(), target.url)

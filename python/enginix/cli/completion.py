@@ -47,6 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     commands = list(_commands(build_parser(COMMANDS), "", _names()))
+    for name in COMMANDS:
+        # Its parser is not inside that of its first word.
+        if " " in name:
+            first, last = name.split()
+            command = next(each for each in commands if each.path == first)
+            command.words[last] = COMMANDS[name]
+            command.subcommands.append(last)
     print(SCRIPTS[args.shell](commands), end="")
     return 0
 

@@ -72,9 +72,9 @@ def api_keys() -> frozenset[str]:
     return frozenset(key.strip() for key in keys if key.strip())
 
 
-def bearer_key() -> str | None:
-    """The key to send to a server: one of ENGINIX_API_KEYS, or OPENAI_API_KEY."""
-    return min(api_keys(), default=None) or os.environ.get("OPENAI_API_KEY") or None
+def openai_key() -> str | None:
+    """OPENAI_API_KEY: the key for a server that is not ours."""
+    return os.environ.get("OPENAI_API_KEY") or None
 
 
 def gateway_url() -> str | None:

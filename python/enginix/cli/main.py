@@ -19,8 +19,9 @@ from enginix import __version__
 from enginix.cli.file_limit import raise_file_limit
 from enginix.errors import EnginixError, UsageError, did_you_mean
 
-# Subcommand -> its help. Its module is enginix.cli.<name>, imported only when it is run, so
-# that `enginix --help` stays fast. A module has `add_arguments(parser)` and `run(args) -> int`.
+# Subcommand, of one word or two -> its help. Its module is enginix.cli.<name>, imported only when
+# it is run, so that `enginix --help` stays fast. A module has `add_arguments(parser)` and
+# `run(args) -> int`.
 COMMANDS = {
     "models": "list the catalogue",
     "pull": "get a model's checkpoint from the Hugging Face hub",
@@ -46,6 +47,7 @@ COMMANDS = {
     "envoy": "render Envoy's configuration for several gateways",
     "kubernetes": "render the Kubernetes objects that serve a model",
     "bench": "measure any OpenAI-compatible server",
+    "bench report": "measure servers in turns, and write CSV, markdown, plots and one HTML page",
     "completion": "print a shell's completion script",
     "doctor": "check this machine and say what to fix",
 }
@@ -87,10 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    chosen = next((word for word in arguments if word in COMMANDS), "")
-    if chosen == "bench" and arguments[arguments.index("bench") + 1 :][:1] == ["report"]:
-        # The one command with a URL in the place of a subcommand.
-        chosen = "bench report"
+    chosen, arguments = _find_command(arguments)
     parser = build_parser([chosen])
     if not arguments:
         parser.print_help(sys.stderr)
@@ -110,6 +109,20 @@ def _run(arguments: Sequence[str]) -> int:
     return int(args.run(args))
 
 
+def _find_command(arguments: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """The command, empty if there is none, and the arguments with its words as one.
+
+    argparse has no command that takes a URL in the place of a subcommand, as `bench` does.
+    """
+    for place, word in enumerate(arguments):
+        if word in COMMANDS:
+            two = " ".join(arguments[place : place + 2])
+            if two in COMMANDS:
+                return two, [*arguments[:place], two, *arguments[place + 2 :]]
+            return word, arguments
+    return "", arguments
+
+
 def build_parser(complete: Collection[str]) -> argparse.ArgumentParser:
     """The whole command line; only the commands of `complete` are imported, with their options."""
     parser = Parser(
@@ -121,9 +134,14 @@ def build_parser(complete: Collection[str]) -> argparse.ArgumentParser:
     parser.add_argument("-v", "--verbose", action="store_true", help="log at debug level")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, text in COMMANDS.items():
-        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        if found := [words for words in complete if words.split()[:1] == [name]]:
-            module = importlib.import_module(f"enginix.cli.{found[0].replace(' ', '_')}")
+        description = text[0].upper() + text[1:] + "."
+        if " " in name:
+            # Without `help` it is not listed here: its first word's help names it.
+            command = commands.add_parser(name, description=description)
+        else:
+            command = commands.add_parser(name, help=text, description=description)
+        if name in complete:
+            module = importlib.import_module(f"enginix.cli.{name.replace(' ', '_')}")
             module.add_arguments(command)
             command.set_defaults(run=module.run)
     return parser
@@ -134,7 +152,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         if found := INVALID_CHOICE.search(message):
-            hint = did_you_mean(found[1], re.findall(r"[^\s',]+", found[2]))
+            hint = did_you_mean(found[1], found[2].replace("'", "").split(", "))
             message = f"{message}; {hint}" if hint else message
         super().error(message)
 
