@@ -5,10 +5,8 @@ set -eu
 python=$1 venv=$2 requirement=$3
 shift 3
 
-fail() {
-  printf 'enginix: %s\n' "$1" >&2
-  exit 1
-}
+# shellcheck source-path=SCRIPTDIR source=virtual-environment.sh
+. "$(dirname "$0")/virtual-environment.sh"
 
 fits() {
   command -v "$1" >/dev/null &&

@@ -8,9 +8,5 @@ export ENGINIX_AGENTS
 shift
 
 .venv/bin/enginix setup triton-cpu
-set -- .venv/bin/pytest -q -s -c tests/pytest.ini tests/agents/test_real_agents.py "$@"
-if command -v bwrap >/dev/null && bwrap --dev-bind / / --unshare-net true 2>/dev/null; then
-  exec bwrap --dev-bind / / --unshare-net --die-with-parent "$@"
-fi
-echo "bubblewrap is not here or may not make a network: only their settings keep the agents to loopback" >&2
-exec "$@"
+exec tools/offline.sh "only their settings keep the agents to loopback" \
+  .venv/bin/pytest -q -s -c tests/pytest.ini tests/agents/test_real_agents.py "$@"

@@ -8,9 +8,5 @@ export ENGINIX_OPEN_WEBUI
 shift
 
 .venv/bin/enginix setup triton-cpu
-set -- .venv/bin/pytest -q -s -c tests/pytest.ini tests/open_webui "$@"
-if command -v bwrap >/dev/null && bwrap --dev-bind / / --unshare-net true 2>/dev/null; then
-  exec bwrap --dev-bind / / --unshare-net --die-with-parent "$@"
-fi
-echo "bubblewrap is not here or may not make a network: only its settings keep Open WebUI to loopback" >&2
-exec "$@"
+exec tools/offline.sh "only its settings keep Open WebUI to loopback" \
+  .venv/bin/pytest -q -s -c tests/pytest.ini tests/open_webui "$@"

@@ -8,10 +8,8 @@ python=$1 out=$2
 tools=$(dirname "$0")
 wheel=$out/wheel
 
-fail() {
-  printf 'enginix: %s\n' "$1" >&2
-  exit 1
-}
+# shellcheck source-path=SCRIPTDIR source=../virtual-environment.sh
+. "$(dirname "$0")/../virtual-environment.sh"
 
 [ ! -e "$out/nvfp4/config.json" ] || exit 0
 mkdir -p "$out"
