@@ -251,6 +251,10 @@ class EngineDamaged(EngineError):
     pass
 
 
+def engine_damaged(reason: str) -> EngineDamaged:
+    return EngineDamaged(f"{reason}; build the engine again")
+
+
 class QuantizationLost(EngineError):
     pass
 

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from enginix.errors import CheckpointDamaged, EngineDamaged
+from enginix.errors import CheckpointDamaged, engine_damaged
 from enginix.plain_files import read_text
 from enginix.records import Failure
 
@@ -140,7 +140,7 @@ class HubFiles:
 
 def engine_files(directory: Path) -> HubFiles:
     """The checkpoint files that an engine keeps; EngineDamaged for a broken one."""
-    return HubFiles(directory, lambda reason: EngineDamaged(f"{reason}; build the engine again"))
+    return HubFiles(directory, engine_damaged)
 
 
 def text_of(token: object) -> str | None:

@@ -12,7 +12,7 @@ import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from enginix.errors import EngineDamaged, EngineError, NotAnEngine
+from enginix.errors import EngineDamaged, EngineError, NotAnEngine, engine_damaged
 from enginix.records import decode, read_json
 
 FILE_NAME = "manifest.json"
@@ -141,16 +141,18 @@ def read_manifest(directory: Path) -> Manifest:
 
 def read_manifest_file(path: Path) -> Manifest:
     """A manifest file alone, without its engine; FileNotFoundError if it does not exist."""
-    data = read_json(path, _damaged)
+    data = read_json(path, engine_damaged)
     found = data.get("schema_version") if isinstance(data, dict) else None
     if found != SCHEMA_VERSION:
         raise EngineError(
             f"{path} has schema version {found!r}, but this enginix reads {SCHEMA_VERSION}; "
             "build the engine again with this version"
         )
-    manifest = decode(Manifest, data, str(path), _damaged)
+    manifest = decode(Manifest, data, str(path), engine_damaged)
     if manifest.kind not in KINDS:
-        raise _damaged(f"{path}: kind: expected one of {', '.join(KINDS)}, got {manifest.kind!r}")
+        raise engine_damaged(
+            f"{path}: kind: expected one of {', '.join(KINDS)}, got {manifest.kind!r}"
+        )
     _check_names(manifest, path)
     return manifest
 
@@ -179,11 +181,13 @@ def check_files(directory: Path, manifest: Manifest) -> None:
         try:
             found = (directory / name).stat().st_size
         except OSError:
-            raise _damaged(
+            raise engine_damaged(
                 f"{directory / name} is missing, the manifest promises {size} bytes"
             ) from None
         if found != size:
-            raise _damaged(f"{directory / name} has {found} bytes, the manifest promises {size}")
+            raise engine_damaged(
+                f"{directory / name} has {found} bytes, the manifest promises {size}"
+            )
 
 
 def require_within(directory: Path) -> None:
@@ -197,13 +201,11 @@ def require_within(directory: Path) -> None:
             )
 
 
-def _damaged(reason: str) -> EngineDamaged:
-    return EngineDamaged(f"{reason}; build the engine again")
-
-
 def _check_names(manifest: Manifest, path: Path) -> None:
     for where, names in (("files", manifest.files), ("sha256", manifest.sha256)):
         for name in names:
             parts = name.split("/")
             if not {"", ".", ".."}.isdisjoint(parts) or "\0" in name:
-                raise _damaged(f"{path}: {where}: expected a path within the engine, got {name!r}")
+                raise engine_damaged(
+                    f"{path}: {where}: expected a path within the engine, got {name!r}"
+                )

@@ -5,6 +5,7 @@ what was expected.
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
@@ -40,6 +41,26 @@ def read_json(path: Path, failure: Failure) -> Any:
         raise failure(f"{path} is not JSON: {error}") from error
     except (OSError, ValueError, RecursionError) as error:
         raise failure(f"{path} cannot be read: {error}") from error
+
+
+def read_toml(path: Path, failure: Failure) -> dict[str, Any]:
+    """The content of a TOML file."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise failure(f"{path}: {error}") from error
+
+
+def decode_file(kind: type[Record], path: Path, failure: Failure) -> Record:
+    """The content of a JSON file as the dataclass `kind`, likewise."""
+    return decode(kind, read_json(path, failure), str(path), failure)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write atomically: the old file stays until the new one is complete."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    partial.replace(path)
 
 
 def decode(kind: type[Record], value: object, where: str, failure: Failure) -> Record:

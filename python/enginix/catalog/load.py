@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from enginix.errors import CatalogError, ModelUnknown
 from enginix.manifest import KINDS, Chat, Check, Limits
-from enginix.records import decode
+from enginix.records import decode, read_toml
 
 DIRECTORY = Path(__file__).parent
 
@@ -100,10 +99,7 @@ def find_model(name: str, directory: Path = DIRECTORY) -> ModelSpec:
 
 
 def load_model(path: Path) -> ModelSpec:
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise CatalogError(f"{path}: {error}") from error
+    data = read_toml(path, CatalogError)
     # The file and, by default, the Nix apps are named after the model.
     spec = decode(ModelSpec, {"app": path.stem, **data, "name": path.stem}, path.name, CatalogError)
     if "name" in data:

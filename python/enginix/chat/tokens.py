@@ -15,7 +15,7 @@ import tokenizers
 
 from enginix.chat.pieces import Pieces, read_spelling
 from enginix.chat.reply import ALL_MARKERS
-from enginix.errors import EngineDamaged
+from enginix.errors import engine_damaged
 from enginix.hub_files import engine_files
 
 # Longer texts are tokenized without the GIL, so that other streams continue; for shorter ones
@@ -52,15 +52,11 @@ class Tokenizer:
         """Read tokenizer.json and the special tokens from the configuration next to it."""
         path = directory / "tokenizer.json"
         if not path.is_file():
-            raise EngineDamaged(
-                f"{path} is missing, so text cannot be tokenized; build the engine again"
-            )
+            raise engine_damaged(f"{path} is missing, so text cannot be tokenized")
         try:
             tokenizer = tokenizers.Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises no narrower class
-            raise EngineDamaged(
-                f"{path} cannot be read: {error}; build the engine again"
-            ) from error
+            raise engine_damaged(f"{path} cannot be read: {error}") from error
         files = engine_files(directory)
         bos = files.special_tokens.get("bos_token")
         return cls(

@@ -5,13 +5,12 @@ A build takes the repository and the commit from there, and only while every fil
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from enginix.errors import CheckpointDamaged
-from enginix.records import decode, read_json
+from enginix.records import decode_file, write_json
 
 FILE_NAME = ".enginix-source.json"
 
@@ -45,10 +44,7 @@ def write_origin(directory: Path, origin: Origin) -> None:
         before = None
     if before and (before.repo, before.revision) == (origin.repo, origin.revision):
         origin = Origin(origin.repo, origin.revision, {**before.files, **origin.files})
-    partial = directory / f"{FILE_NAME}.partial"
-    text = json.dumps(asdict(origin), indent=2, sort_keys=True)
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(directory / FILE_NAME)
+    write_json(directory / FILE_NAME, asdict(origin))
 
 
 def read_origin(directory: Path) -> Origin | None:
@@ -62,6 +58,6 @@ def read_origin(directory: Path) -> Origin | None:
         )
 
     try:
-        return decode(Origin, read_json(path, failure), str(path), failure)
+        return decode_file(Origin, path, failure)
     except (FileNotFoundError, NotADirectoryError):
         return None

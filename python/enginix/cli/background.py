@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import json
 import os
 import signal
 from collections.abc import Iterable, Iterator
@@ -19,6 +18,7 @@ from pathlib import Path
 from enginix.errors import ProcessError
 from enginix.owned import hold, hold_soon
 from enginix.process import birth_of, descendants, kill
+from enginix.records import decode_file, write_json
 
 # Longer than the grace period of a server.
 GRACE = 30.0
@@ -65,10 +65,7 @@ def lock_for(home: Path, name: str) -> Iterator[int]:
 
 
 def remember(home: Path, started: Started) -> None:
-    path = _file(home, started.name)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(asdict(started), indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_json(_file(home, started.name), asdict(started))
 
 
 def forget(home: Path, started: Started) -> None:
@@ -80,18 +77,18 @@ def running(home: Path) -> list[Started]:
     """What runs now; the files of what has ended are removed."""
     found = []
     for path in sorted(_directory(home).glob("*.json")):
-        try:
-            started = Started(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise ProcessError(
-                f"{path} does not say what was started ({error}); look for `enginix up` among the "
-                "processes, end it, and remove this file"
-            ) from None
+        started = decode_file(Started, path, _unreadable)
         if _is_held(path.with_suffix(".lock")):
             found.append(started)
         else:
             path.unlink(missing_ok=True)
     return found
+
+
+def _unreadable(reason: str) -> ProcessError:
+    return ProcessError(
+        f"{reason}; look for `enginix up` among the processes, end it, and remove this file"
+    )
 
 
 def _is_held(lock: Path) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from enginix.errors import RuntimeMissing, UsageError
 from enginix.process import find_program
-from enginix.records import decode, read_json
+from enginix.records import decode_file
 from enginix.runtimes.runtime import NAME, TRITON_CPU, Recipe, Runtime, runtime_variable
 
 # Written last into an environment that a user can name; describes it.
@@ -54,7 +54,7 @@ def read_record(root: Path) -> Record | None:
         )
 
     try:
-        return decode(Record, read_json(path, failure), str(path), failure)
+        return decode_file(Record, path, failure)
     except (FileNotFoundError, NotADirectoryError):
         return None
 

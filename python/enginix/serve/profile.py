@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from enginix.catalog.load import load_catalog
 from enginix.errors import UsageError, did_you_mean
-from enginix.records import decode
+from enginix.records import decode, read_toml
 from enginix.serve.model_entry import ModelEntry
 from enginix.serve.servers import SERVERS, ports_of
 
@@ -77,10 +76,7 @@ def load_profile(name: str, directory: Path = DIRECTORY) -> Profile:
         elif near := did_you_mean(name, known):
             hints.append(near)
         raise UsageError("; ".join(hints))
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: {error}") from error
+    data = read_toml(path, UsageError)
     models = data.pop("model", [])
     table = {**data, "name": name, "models": models}
     profile = decode(Profile, table, path.name, UsageError)

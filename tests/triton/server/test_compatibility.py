@@ -117,7 +117,7 @@ def test_a_lost_quantization_is_refused(engine: Path, quantization: Any) -> None
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff"])
 def test_a_broken_config_is_damage(engine: Path, content: bytes) -> None:
     (engine / "config.json").write_bytes(content)
-    with pytest.raises(EngineDamaged, match="cannot be read"):
+    with pytest.raises(EngineDamaged, match="is not readable JSON"):
         find_mismatches(engine, manifest(engine), Machine(gpus(2)))
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-from enginix.errors import EngineDamaged
+from enginix.errors import EngineDamaged, engine_damaged
 
 VERSION = 3
 ALIGNMENT = 32
@@ -52,7 +52,7 @@ def read_header(path: Path) -> GgufHeader:
     try:
         with path.open("rb") as file:
             if not path.stat().st_size:
-                raise EngineDamaged(f"{path} is empty; build the engine again")
+                raise engine_damaged(f"{path} is empty")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 return _parse(_Cursor(path, data))
     except OSError as error:
@@ -109,7 +109,7 @@ class _Cursor:
         self.position = 0
 
     def damaged(self, what: str) -> EngineDamaged:
-        return EngineDamaged(f"{self._path} {what}; build the engine again")
+        return engine_damaged(f"{self._path} {what}")
 
     def bytes(self, count: int) -> bytes:
         start = self.position

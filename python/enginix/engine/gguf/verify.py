@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from enginix.engine.gguf.header import GgufHeader, read_header
-from enginix.errors import EngineDamaged
+from enginix.errors import engine_damaged
+from enginix.hub_files import read_object
 from enginix.manifest import Manifest
 
 MODEL_FILE = "model.gguf"
 ARCHITECTURE = "general.architecture"
+TOKENIZER_FILE = "tokenizer.json"
 JSON_FILES = (
-    "tokenizer.json",
+    TOKENIZER_FILE,
     "tokenizer_config.json",
     "special_tokens_map.json",
     "chat_template.json",
@@ -26,8 +27,8 @@ def verify_model(directory: Path) -> str:
     header = read_header(path)
     _require_one_vocabulary(path, header)
     for name in JSON_FILES:
-        if name == "tokenizer.json" or (directory / name).exists():
-            _require_json(directory / name)
+        if read_object(directory / name, engine_damaged) is None and name == TOKENIZER_FILE:
+            raise engine_damaged(f"{directory / name} is missing")
     tokens = header.arrays["tokenizer.ggml.tokens"]
     return f"{len(header.tensors)} tensors within {MODEL_FILE}, {tokens} tokens"
 
@@ -37,15 +38,14 @@ def verify_promises(directory: Path, manifest: Manifest) -> None:
     header = read_header(directory / MODEL_FILE)
     types = {tensor.type for tensor in header.tensors}
     if "NVFP4" in (manifest.quantization.algo or "") and "NVFP4" not in types:
-        raise EngineDamaged(
-            f"{directory / MODEL_FILE} holds {', '.join(sorted(types))}, the manifest records "
-            "NVFP4; build the engine again"
+        raise engine_damaged(
+            f"{directory / MODEL_FILE} holds {', '.join(sorted(types))}, the manifest records NVFP4"
         )
     context = header.values.get(f"{header.values[ARCHITECTURE]}.context_length", 0)
     if isinstance(context, str) or manifest.limits.max_seq_len > context:
-        raise EngineDamaged(
+        raise engine_damaged(
             f"{directory / MODEL_FILE} has {context} positions, the manifest records "
-            f"{manifest.limits.max_seq_len}; build the engine again"
+            f"{manifest.limits.max_seq_len}"
         )
 
 
@@ -55,16 +55,7 @@ def _require_one_vocabulary(path: Path, header: GgufHeader) -> None:
     tokens = header.arrays.get("tokenizer.ggml.tokens")
     rows = next((one.shape[0] for one in header.tensors if one.name == "token_embd.weight"), None)
     if stated is None or not stated == tokens == rows:
-        raise EngineDamaged(
+        raise engine_damaged(
             f"{path}: the architecture {architecture} has vocab_size {stated}, {tokens} tokens "
-            f"and an embedding of {rows} rows; expected one number, build the engine again"
+            f"and an embedding of {rows} rows; expected one number"
         )
-
-
-def _require_json(path: Path) -> None:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise EngineDamaged(f"{path} cannot be read: {error}; build the engine again") from error
-    if not isinstance(data, dict):
-        raise EngineDamaged(f"{path}: expected a JSON object; build the engine again")

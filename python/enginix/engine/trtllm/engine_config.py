@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,8 @@ from enginix.engine.trtllm.rank_tensors import (
     rank_tensors,
     rope_tables,
 )
-from enginix.errors import EngineDamaged
+from enginix.errors import EngineDamaged, engine_damaged
+from enginix.hub_files import read_object
 from enginix.manifest import Limits, Parallelism, Quantization
 
 CONFIG_FILE = "config.json"
@@ -90,19 +90,16 @@ def read_engine(directory: Path) -> EngineConfig:
             decoder=_decoder(config),
         )
     except KeyError as error:
-        raise EngineDamaged(f"{path}: {error} is missing; build the engine again") from None
+        raise engine_damaged(f"{path}: {error} is missing") from None
     except ValueError as error:
-        raise EngineDamaged(f"{path}: {error}; build the engine again") from None
+        raise engine_damaged(f"{path}: {error}") from None
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise EngineDamaged(f"{path} is missing; build the engine again") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise EngineDamaged(f"{path} is not readable JSON: {error}") from error
-    if not isinstance(data, dict) or any(key not in data for key in ENGINE_KEYS):
+    data = read_object(path, EngineDamaged)
+    if data is None:
+        raise engine_damaged(f"{path} is missing")
+    if any(key not in data for key in ENGINE_KEYS):
         # Triton's error for this is "builder_config not found".
         raise EngineDamaged(
             f"{path} is not the one trtllm-build writes: it lacks some of "

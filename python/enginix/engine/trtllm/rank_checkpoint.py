@@ -15,7 +15,7 @@ from enginix.engine.trtllm.conversion import check_config
 from enginix.engine.trtllm.plan import Plan
 from enginix.engine.trtllm.rank_tensors import check_rank_file
 from enginix.errors import ConversionWrong
-from enginix.records import decode, read_json
+from enginix.records import decode_file
 
 NOTE = "conversion.json"
 
@@ -70,6 +70,6 @@ def _read_note(directory: Path) -> _Note:
         )
 
     try:
-        return decode(_Note, read_json(path, failure), str(path), failure)
+        return decode_file(_Note, path, failure)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise failure(f"{path} cannot be read: {error.strerror}") from error

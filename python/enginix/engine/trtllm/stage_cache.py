@@ -14,6 +14,7 @@ from typing import Any
 
 from enginix.checkpoint.load import hash_files, source_files
 from enginix.errors import BuildError
+from enginix.records import write_json
 
 
 class StageCache:
@@ -44,7 +45,7 @@ class StageCache:
     def finish(self, stage: str, key: str, result: Mapping[str, Any]) -> None:
         directory = self.directory / stage
         files = {path.name: path.stat().st_size for path in sorted(directory.iterdir())}
-        _write(self._note(stage), {"key": key, "files": files, "facts": dict(result)})
+        write_json(self._note(stage), {"key": key, "files": files, "facts": dict(result)})
 
     def source_hashes(self, checkpoint: Path) -> dict[str, str]:
         """sha256 of every source file; computed again only if a file has changed."""
@@ -55,7 +56,7 @@ class StageCache:
             known: dict[str, str] = note["hashes"]
             return known
         hashes = hash_files(checkpoint)
-        _write(path, {"stamps": stamps, "hashes": hashes})
+        write_json(path, {"stamps": stamps, "hashes": hashes})
         return hashes
 
     def _note(self, stage: str) -> Path:
@@ -123,9 +124,3 @@ def _read(path: Path) -> dict[str, Any]:
         # Absent, or half written in a crash: the stage is not finished.
         return {}
     return data if isinstance(data, dict) else {}
-
-
-def _write(path: Path, data: Mapping[str, Any]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(data), encoding="utf-8")
-    partial.replace(path)

@@ -13,7 +13,7 @@ from enginix.engine.trtllm.rank_tensors import (
     engine_bytes,
     least_engine_bytes,
 )
-from enginix.errors import EngineDamaged, EngineMismatch, QuantizationLost
+from enginix.errors import EngineDamaged, EngineMismatch, QuantizationLost, engine_damaged
 from enginix.manifest import Manifest, Quantization
 
 RANK_FILE = re.compile(r"rank(\d+)\.engine")
@@ -81,9 +81,9 @@ def _require_rank_files(directory: Path, config: EngineConfig) -> None:
     expected = set(config.rank_files)
     found = {path.name for path in directory.iterdir() if RANK_FILE.fullmatch(path.name)}
     if found != expected:
-        raise EngineDamaged(
+        raise engine_damaged(
             f"{directory} holds {_listed(found)}, expected {_listed(expected)}: "
-            f"{CONFIG_FILE} says {counted(len(expected), 'rank')}; build the engine again"
+            f"{CONFIG_FILE} says {counted(len(expected), 'rank')}"
         )
 
 

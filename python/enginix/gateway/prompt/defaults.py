@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from enginix.errors import EngineDamaged
+from enginix.errors import engine_damaged
+from enginix.hub_files import read_object
 
 FILE_NAME = "generation_config.json"
 
@@ -26,13 +26,10 @@ class SamplingDefaults:
 
 def read_sampling_defaults(engine: Path) -> SamplingDefaults:
     path = engine / FILE_NAME
-    if not path.is_file():
-        return SamplingDefaults()
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        return _defaults(data)
-    except (ValueError, TypeError, AttributeError, OSError) as error:
-        raise EngineDamaged(f"{path} cannot be read: {error}; build the engine again") from error
+        return _defaults(read_object(path, engine_damaged) or {})
+    except (ValueError, TypeError, OverflowError) as error:
+        raise engine_damaged(f"{path}: {error}") from error
 
 
 def _defaults(data: dict[str, object]) -> SamplingDefaults:

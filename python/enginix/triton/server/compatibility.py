@@ -7,14 +7,14 @@ what was expected, and the command that fixes it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from enginix.catalog.load import load_catalog
-from enginix.errors import EngineDamaged, EngineMismatch
+from enginix.errors import EngineMismatch
+from enginix.hub_files import engine_files
 from enginix.manifest import Manifest, check_files
 from enginix.triton.server.gpus import Gpu
 
@@ -67,7 +67,7 @@ def build_command(manifest: Manifest, gpus: int) -> str:
 
 def _config_mismatches(directory: Path, manifest: Manifest) -> list[str]:
     rebuild = f"build it again: {build_command(manifest, manifest.parallelism.world_size)}"
-    config = _read_config(directory / "config.json")
+    config = engine_files(directory).config
     if missing := ENGINE_CONFIG_KEYS - config.keys():
         what = "a Hugging Face" if "architectures" in config else "not an engine's"
         return [
@@ -114,14 +114,6 @@ def _version_mismatches(manifest: Manifest, runtime: str | None) -> list[str]:
         f"the engine was built with TensorRT-LLM {built_with}, the runtime here is {runtime}; "
         f"build it with this runtime: {build_command(manifest, manifest.parallelism.world_size)}"
     ]
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise EngineDamaged(f"{path} cannot be read: {error}; build the engine again") from error
-    return config if isinstance(config, dict) else {}
 
 
 def _within(table: dict[str, Any], key: str) -> dict[str, Any]:
