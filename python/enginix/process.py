@@ -93,11 +93,7 @@ async def start(
 
 
 def start_detached(
-    argv: Sequence[str],
-    *,
-    output: IO[bytes],
-    env: Mapping[str, str] | None = None,
-    keeps: Sequence[int] = (),
+    argv: Sequence[str], *, output: IO[bytes], keeps: Sequence[int] = ()
 ) -> Detached:
     """Start `argv` in its own session that outlives us; the caller must end it.
 
@@ -105,7 +101,6 @@ def start_detached(
     """
     return subprocess.Popen(
         argv,
-        env=env,
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,

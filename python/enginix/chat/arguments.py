@@ -46,11 +46,11 @@ def as_object(arguments: str) -> str:
 
 def _loaded(text: str) -> object:
     try:
-        value: object = json.loads(text, parse_constant=_refuse)
+        value: object = json.loads(text, parse_constant=refuse_constant)
     except (ValueError, RecursionError):
         return None
     return value
 
 
-def _refuse(constant: str) -> NoReturn:
+def refuse_constant(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")

@@ -61,10 +61,6 @@ class Inspection:
         message += f"`enginix checkpoint inspect {self.checkpoint.directory}`"
         raise CheckpointDamaged(message) if self.damage else CheckpointUnsupported(message)
 
-    def plain_layers(self) -> list[str]:
-        """Linear layers that are not quantized, by their names in the checkpoint."""
-        return [layer.name for layer in self.layers if self.algorithms[layer.name] is None]
-
 
 def inspect_checkpoint(
     checkpoint: Checkpoint,

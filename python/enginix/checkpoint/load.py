@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -100,7 +100,12 @@ def source_files(directory: Path) -> list[str]:
 
 def hash_files(directory: Path) -> dict[str, str]:
     """File name -> sha256 of every source file; reads all of them."""
-    names = source_files(directory)
+    return hash_all(directory, source_files(directory))
+
+
+def hash_all(directory: Path, names: Iterable[str]) -> dict[str, str]:
+    """File name -> sha256."""
+    names = list(names)
     # Hashing releases the interpreter lock, so threads use several cores.
     with ThreadPoolExecutor() as pool:
         hashes = list(pool.map(lambda name: hash_file(directory / name), names))

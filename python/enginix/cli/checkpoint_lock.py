@@ -20,6 +20,7 @@ from enginix.checkpoint.origin import FILE_NAME as ORIGIN_FILE
 from enginix.checkpoint.prefetch import hash_without_keeping
 from enginix.cli.checkpoint_fetch import fetch_listing, hub, list_repository
 from enginix.cli.environment import cache_home
+from enginix.cli.views.console import print_progress
 from enginix.cli.views.download import download_view
 from enginix.cli.views.sizes import human_size
 from enginix.errors import (
@@ -51,7 +52,7 @@ def lock(args: argparse.Namespace) -> int:
     if not (args.revisions or args.no_keep):
         _require_room(entries)
     for number, entry in enumerate(entries, start=1):
-        _say(f"[{number}/{len(entries)}] {entry.spec.name}: {entry.listing.repo}")
+        print_progress(f"[{number}/{len(entries)}] {entry.spec.name}: {entry.listing.repo}")
         try:
             print(_lock(entry, args), flush=True)
         except HubUnreachable:
@@ -59,9 +60,9 @@ def lock(args: argparse.Namespace) -> int:
             raise
         except (DownloadError, CheckpointError) as error:
             failures[entry.spec.name] = str(error)
-            _say(f"{entry.spec.name} is not locked: {error}")
+            print_progress(f"{entry.spec.name} is not locked: {error}")
     if failures and args.all:
-        _say(
+        print_progress(
             f"{len(failures)} of {len(specs)} entries not locked: {', '.join(sorted(failures))}; "
             "do what is said above and run the same command again, it does only what is missing"
         )
@@ -103,7 +104,7 @@ def _look_up(
             raise
         except DownloadError as error:
             failures[spec.name] = str(error)
-            _say(f"{spec.name} is not locked: {error}")
+            print_progress(f"{spec.name} is not locked: {error}")
     return entries, failures
 
 
@@ -180,7 +181,3 @@ def _require_only(listing: Listing, directory: Path) -> None:
             f"{directory} holds {extra[0]}, which is not among the files of {listing.repo} that "
             "are fetched; remove it, and lock again"
         )
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -19,6 +18,7 @@ from enginix.cli.engine_text import load_text
 from enginix.cli.find_checkpoint import find_checkpoint_directory
 from enginix.cli.find_engine import find_directory
 from enginix.cli.signals import terminated_as_exit
+from enginix.cli.views.console import print_progress
 from enginix.cli.views.stages import StageLines
 from enginix.engine.build import Build, Job, LoadText, build_engine
 from enginix.engine.stages import Report
@@ -91,12 +91,10 @@ def run(args: argparse.Namespace) -> int:
     return action(args)
 
 
-def build_model(
-    spec: ModelSpec, out: Path, report: Report, *, replace_it: bool = False
-) -> Manifest:
-    """Build the catalogue model `spec`, whose checkpoint is on this disk, at `out`."""
+def build_model(spec: ModelSpec, out: Path, report: Report) -> Manifest:
+    """Build the catalogue model `spec`, whose checkpoint is on this disk, over what is at `out`."""
     job = catalogue_job(spec, checkpoint=None, tensor_parallel=None)
-    return run_job(job, spec.kind, out, report, replace_it=replace_it)
+    return run_job(job, spec.kind, out, report, replace_it=True)
 
 
 def run_job(
@@ -123,7 +121,7 @@ def run_job(
 
 def _remark(job: Job) -> None:
     if job.remark:
-        print(job.remark, file=sys.stderr, flush=True)
+        print_progress(job.remark)
 
 
 def _build(args: argparse.Namespace) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import glob
-import sys
 from pathlib import Path
 
 from enginix import __version__
@@ -15,6 +14,7 @@ from enginix.cli import engine_gguf, engine_trtllm, environment
 from enginix.cli.find_checkpoint import find_checkpoint_directory
 from enginix.cli.find_engine import find_directory
 from enginix.cli.signals import terminated_as_exit
+from enginix.cli.views.console import print_progress
 from enginix.cli.views.stages import StageLines
 from enginix.engine.build import Build, build_engine
 from enginix.engine.output import require_free
@@ -125,7 +125,9 @@ def _fetched(manifest: Manifest, repo: str, home: Path) -> Path:
 
     source = manifest.source
     if not source.revision:
-        _print(f"the manifest records no commit of {repo}: main must still have the same files")
+        print_progress(
+            f"the manifest records no commit of {repo}: main must still have the same files"
+        )
     names = [glob.escape(name) for name in source.files]
     listing = list_repository(repo, source.revision or "main", names)
     require_listing(listing, manifest)
@@ -169,7 +171,7 @@ def _options(where: Path, recipe: Recipe) -> Options:
 
 def _print_differences(manifest: Manifest, now: BuiltWith, libraries: dict[str, str]) -> None:
     differences = list(other_versions(manifest, now, libraries))
-    _print(
+    print_progress(
         "versions differ: " + "; ".join(differences)
         if differences
         else "all versions are the recorded ones"
@@ -185,7 +187,3 @@ def _rest(before: Manifest, after: Manifest) -> str:
         )
     keys = other_keys(before, after)
     return f"manifest.json differs in {', '.join(keys)}" if keys else "manifest.json is identical"
-
-
-def _print(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import replace
 
 from enginix.cli import environment
 from enginix.cli.signals import terminated_as_exit
+from enginix.cli.views.console import print_progress
 from enginix.errors import UsageError
 from enginix.runtimes.find import is_made, named, read_record, runtime_root
 from enginix.runtimes.make import make_runtime
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         runtime = make_runtime(
             recipe,
             home,
-            lambda line: print(line, file=sys.stderr),
+            print_progress,
             python=args.python,
             force=args.force,
         )

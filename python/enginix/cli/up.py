@@ -213,7 +213,7 @@ def _prepare(entry: ModelEntry, here: Environment) -> None:
     if not _is_current(spec, engine):
         lines = StageLines()
         try:
-            build_model(spec, engine, lines, replace_it=True)
+            build_model(spec, engine, lines)
         finally:
             lines.clear()
     tell("engine", str(engine))

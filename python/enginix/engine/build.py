@@ -7,12 +7,11 @@ absent, the list of files, the manifest written last.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from enginix.checkpoint.load import hash_file
+from enginix.checkpoint.load import hash_all
 from enginix.checkpoint.origin import Origin
 from enginix.engine.output import new_output
 from enginix.engine.stages import Report, Stages
@@ -95,14 +94,6 @@ def build_engine(build: Build, out: Path, report: Report, *, replace_it: bool = 
             "what was there before is as it was"
         ) from error
     return manifest
-
-
-def hash_all(directory: Path, names: Iterable[str]) -> dict[str, str]:
-    """File name -> sha256; hashes in parallel on all cores."""
-    names = list(names)
-    with ThreadPoolExecutor() as pool:
-        hashes = list(pool.map(lambda name: hash_file(directory / name), names))
-    return dict(zip(names, hashes, strict=True))
 
 
 def sync_files(directory: Path) -> dict[str, int]:

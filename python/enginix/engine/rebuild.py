@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from enginix.checkpoint.load import hash_files
-from enginix.engine.build import Build, Job, hash_all, sync_files
+from enginix.checkpoint.load import hash_all, hash_files
+from enginix.engine.build import Build, Job, sync_files
 from enginix.engine.stages import Stages
 from enginix.errors import EngineError, NotReproduced, SourceChanged
 from enginix.manifest import BuiltWith, Manifest, Recipe, check_files

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from enginix.engine.build import hash_all
+from enginix.checkpoint.load import hash_all
 from enginix.engine.gguf.answers import Generator, compare_answers
 from enginix.engine.gguf.verify import MODEL_FILE, verify_model, verify_promises
 from enginix.engine.stages import Report, Stages

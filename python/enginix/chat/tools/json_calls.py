@@ -6,12 +6,21 @@ An object that turns out not to be a call before its arguments start is returned
 
 from __future__ import annotations
 
+from enginix.chat.blocks import Opening
 from enginix.chat.events import Answer, Event
-from enginix.chat.tools.calls import Calls
+from enginix.chat.tools.calls import Calls, ToolFormat
 from enginix.chat.tools.json_call import JsonCall
 
 _BEFORE_CALLS = " \t\r\n["
 _AFTER_CALLS = " \t\r\n,;]}"
+
+
+def json_between(opening: str, closing: str) -> ToolFormat:
+    """The format whose calls stand between these two markers."""
+    return ToolFormat(
+        (opening, closing),
+        lambda calls: (Opening(opening, lambda: JsonCalls(opening, closing, calls)),),
+    )
 
 
 class JsonCalls:

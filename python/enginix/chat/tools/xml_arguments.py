@@ -6,9 +6,9 @@ import ast
 import json
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import Any, NoReturn
+from typing import Any
 
-from enginix.chat.arguments import NONE
+from enginix.chat.arguments import NONE, refuse_constant
 from enginix.chat.tools.schema_parts import MAX_VARIANTS, BadReference, listed, variants
 
 NO_SCHEMA: Mapping[str, Any] = {}
@@ -125,7 +125,7 @@ def json_text(text: str, types: frozenset[str]) -> str:
 
 def _json_types(text: str) -> frozenset[str]:
     try:
-        value = json.loads(text, parse_constant=_refuse)
+        value = json.loads(text, parse_constant=refuse_constant)
     except (ValueError, RecursionError):
         return frozenset()
     return _JSON_TYPES[type(value)]
@@ -139,7 +139,3 @@ def _from_python(text: str) -> str:
         return json.dumps(ast.literal_eval(text), ensure_ascii=False, allow_nan=False)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         return ""
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")

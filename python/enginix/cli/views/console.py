@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterable, Sequence
 
 from rich.cells import cell_len
@@ -17,6 +18,11 @@ class Console(RichConsole):
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
+
+
+def print_progress(line: str) -> None:
+    """What a command is about to do: beside its result, which is on standard output."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def print_table(

@@ -62,10 +62,10 @@ def _declared(files: HubFiles) -> Iterator[tuple[int, str, dict[str, Any]]]:
     decoder = files.tokenizer_config.get("added_tokens_decoder") or {}
     try:
         for content, number in older.items():
-            yield _id(number), str(content), {}
+            yield token_id(number), str(content), {}
         for number, token in decoder.items():
             flags = {name: token[name] for name in (*FLAGS, "special") if name in token}
-            yield _id(int(number)), str(token["content"]), flags
+            yield token_id(int(number)), str(token["content"]), flags
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise CheckpointDamaged(
             f"{files.directory}: added_tokens_decoder or added_tokens.json holds no list of tokens "
@@ -73,7 +73,7 @@ def _declared(files: HubFiles) -> Iterator[tuple[int, str, dict[str, Any]]]:
         ) from None
 
 
-def _id(number: Any) -> int:
+def token_id(number: Any) -> int:
     if type(number) is not int or not 0 <= number < MAX_TOKENS:
         raise ValueError(number)
     return number

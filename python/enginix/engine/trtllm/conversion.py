@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from enginix.engine.trtllm.rank_tensors import RankTensor, check_rank_file
 from enginix.engine.trtllm.watchdog import Patience, Task, watch
 from enginix.errors import BuildIncomplete, ConversionWrong
 from enginix.memory import available_memory
+from enginix.records import write_json
 
 CONVERTER = Path(__file__).with_name("convert.py")
 """A program for TensorRT-LLM's Python, which enginix never imports."""
@@ -132,75 +133,72 @@ def _promised_config(conversion: Conversion) -> dict[str, Any]:
 async def _convert_rank(
     conversion: Conversion, paths: BuildPaths, patience: Patience, rank: int
 ) -> dict[str, Any]:
-    program = f"the conversion of rank {rank}"
-    request, report = _write_request(conversion, paths, rank)
+    request = {
+        "checkpoint": str(conversion.checkpoint.directory.resolve()),
+        "architecture": conversion.checkpoint.architecture,
+        "output": str(paths.rank_checkpoint),
+        "rank": rank,
+        "tensor_parallel": conversion.ranks,
+        "dtype": conversion.dtype,
+        "quantization": conversion.quant_config,
+    }
     rank_file = paths.rank_checkpoint / f"rank{rank}.safetensors"
-    mark = f"{paths.directory}:rank{rank}"
+    report = await _report(
+        paths,
+        patience,
+        f"the conversion of rank {rank}",
+        f"convert-rank{rank}",
+        request,
+        writes=[rank_file],
+        memory=conversion.rank_memory,
+    )
+    if conversion.tensors is not None:
+        check_rank_file(rank_file, conversion.tensors)
+    return report
+
+
+async def ask_runtime(paths: BuildPaths, patience: Patience) -> dict[str, Any]:
+    """The runtime's versions and GPU, in the form of a conversion's report."""
+    return await _report(paths, patience, "TensorRT-LLM's Python", "runtime", {})
+
+
+async def _report(
+    paths: BuildPaths,
+    patience: Patience,
+    program: str,
+    name: str,
+    request: Mapping[str, Any],
+    *,
+    writes: Sequence[Path] = (),
+    memory: int = 0,
+) -> dict[str, Any]:
+    """Run the converter; its files in the work directory begin with `name`.
+
+    `memory`: its estimate in bytes, for the error that the machine had too little.
+    """
+    asked = paths.directory / f"{name}.json"
+    report = paths.directory / f"{name}-report.json"
+    report.unlink(missing_ok=True)
+    write_json(asked, {**request, "report": str(report)})
+    mark = f"{paths.directory}:{name}"
     task = Task(
         program=program,
-        argv=[str(paths.python), str(CONVERTER), str(request)],
+        argv=[str(paths.python), str(CONVERTER), str(asked)],
         environment=build_environment(paths.environment, mark),
         mark=mark,
         directory=paths.directory,
-        log=paths.logs / f"convert-rank{rank}.log",
-        files=[rank_file, report],
+        log=paths.logs / f"{name}.log",
+        files=[*writes, report],
         is_complete=report.exists,
     )
     outcome = await watch(task, patience, _ignore)
     # It may fail at exit, or never exit: the report is the last thing it writes.
     if not report.exists():
         if outcome.returncode:
-            memory = conversion.rank_memory
             raise explain(Ended(program, outcome.returncode, outcome.events, task.log, memory))
         raise BuildIncomplete(program, "wrote no report", task.log)
-    if conversion.tensors is not None:
-        check_rank_file(rank_file, conversion.tensors)
     data: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
     return data
-
-
-async def ask_runtime(paths: BuildPaths, patience: Patience) -> dict[str, Any]:
-    """The runtime's versions and GPU, in the form of a conversion's report."""
-    request, report = paths.directory / "runtime-request.json", paths.directory / "runtime.json"
-    report.unlink(missing_ok=True)
-    request.write_text(json.dumps({"report": str(report)}), encoding="utf-8")
-    program = "TensorRT-LLM's Python"
-    mark = f"{paths.directory}:runtime"
-    task = Task(
-        program=program,
-        argv=[str(paths.python), str(CONVERTER), str(request)],
-        environment=build_environment(paths.environment, mark),
-        mark=mark,
-        directory=paths.directory,
-        log=paths.logs / "runtime.log",
-        files=[report],
-        is_complete=report.exists,
-    )
-    outcome = await watch(task, patience, _ignore)
-    if not report.exists():
-        if outcome.returncode:
-            raise explain(Ended(program, outcome.returncode, outcome.events, task.log, 0))
-        raise BuildIncomplete(program, "wrote no report", task.log)
-    data: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
-    return data
-
-
-def _write_request(conversion: Conversion, paths: BuildPaths, rank: int) -> tuple[Path, Path]:
-    request = paths.directory / f"convert-rank{rank}.json"
-    report = paths.directory / f"converted-rank{rank}.json"
-    report.unlink(missing_ok=True)
-    text = {
-        "checkpoint": str(conversion.checkpoint.directory.resolve()),
-        "architecture": conversion.checkpoint.architecture,
-        "output": str(paths.rank_checkpoint),
-        "report": str(report),
-        "rank": rank,
-        "tensor_parallel": conversion.ranks,
-        "dtype": conversion.dtype,
-        "quantization": conversion.quant_config,
-    }
-    request.write_text(json.dumps(text, indent=2), encoding="utf-8")
-    return request, report
 
 
 def _ignore(event: LogEvent) -> None:

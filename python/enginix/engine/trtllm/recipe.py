@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from enginix.engine.build import hash_all
+from enginix.checkpoint.load import hash_all
 from enginix.engine.stages import Stages
 from enginix.engine.trtllm.command import BuildSpec, build_command
 from enginix.engine.trtllm.engine_config import CONFIG_FILE

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from enginix.engine.text.added_tokens import token_id
 from enginix.engine.text.staging import text_files
 from enginix.errors import CheckpointDamaged, NotACheckpoint
 from enginix.hub_files import HubFiles, read_object
@@ -37,9 +38,6 @@ TOKENIZER_PATTERNS = (
     "generation_config.json",
     "tokenization_*.py",
 )
-
-# Above any vocabulary: a wrong id must not become a list of billions.
-MAX_TOKENS = 4_000_000
 
 
 def tokenizer_files(directory: Path) -> list[Path]:
@@ -96,12 +94,6 @@ def _tokens(data: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
         # SentencePiece's unigrams are sorted by id, each with a score.
         yield from enumerate(str(token) for token, _ in vocabulary)
     else:
-        yield from ((_id(number), token) for token, number in vocabulary.items())
+        yield from ((token_id(number), token) for token, number in vocabulary.items())
     for added in data.get("added_tokens") or []:
-        yield _id(added["id"]), str(added["content"])
-
-
-def _id(number: int) -> int:
-    if type(number) is not int or not 0 <= number < MAX_TOKENS:
-        raise ValueError(number)
-    return number
+        yield token_id(added["id"]), str(added["content"])

@@ -5,7 +5,6 @@ A chunk is constant but for its delta, so everything around it is made once per 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,9 +19,9 @@ from enginix.chat.events import (
     ToolCallStart,
 )
 from enginix.gateway.api.custom_input import whole_input
+from enginix.gateway.api.openai_reply import ChunkStream, Tails, document
 from enginix.gateway.http.document import WholeChoice
-from enginix.gateway.http.errors import Failure, openai_error
-from enginix.gateway.models.model import GenerationRequest, NamedModel
+from enginix.gateway.models.model import GenerationRequest
 from enginix.gateway.schema.fields import StreamOptions
 from enginix.generation.reply import (
     Counted,
@@ -33,12 +32,11 @@ from enginix.generation.reply import (
     Usage,
 )
 
-DONE = b"data: [DONE]\n\n"
 dumps = orjson.dumps
 
 
-class ChatStream:
-    """chat.completion.chunk after chat.completion.chunk."""
+class ChatStream(ChunkStream):
+    object = "chat.completion.chunk"
 
     def __init__(
         self,
@@ -46,10 +44,10 @@ class ChatStream:
         options: StreamOptions | None = None,
         customs: frozenset[str] = frozenset(),
     ) -> None:
-        self._head = head(generation, "chat.completion.chunk")
-        self._tails = tails = Tails(generation, options)
+        super().__init__(generation, options)
         self._choices = [
-            ChoiceChunks(self._head, index, tails, customs) for index in range(generation.choices)
+            ChoiceChunks(self.head, index, self.tails, customs)
+            for index in range(generation.choices)
         ]
 
     def begin(self) -> bytes:
@@ -60,34 +58,6 @@ class ChatStream:
         if len(events) == 1:
             return chunks.encode(events[0])
         return b"".join([chunks.encode(event) for event in events])
-
-    def end(self, usage: Usage) -> bytes:
-        return self._tails.end(self._head, usage)
-
-    def fail(self, failure: Failure) -> bytes:
-        return b"data: %b\n\n" % openai_error(failure)
-
-
-class Tails:
-    """What chunks end with: usage where it was asked for, null until the end or as far as it is."""
-
-    def __init__(self, generation: GenerationRequest, options: StreamOptions | None) -> None:
-        self._prompt_tokens = generation.prompt_tokens
-        # OpenAI sends the field with every chunk once it was asked for.
-        self._with_usage = options is not None and options.include_usage
-        self.first = b',"usage":null}\n\n' if self._with_usage else b"}\n\n"
-        if generation.counts:
-            self.first = self.after(0)
-
-    def after(self, tokens: int) -> bytes:
-        usage = usage_of(Usage(self._prompt_tokens, tokens, 0))
-        return b',"usage":%b}\n\n' % dumps(usage)
-
-    def end(self, head: bytes, usage: Usage) -> bytes:
-        """The last events of a stream whose chunks begin with `head`."""
-        if not self._with_usage:
-            return DONE
-        return b'%b,"choices":[],"usage":%b}\n\n%b' % (head, dumps(usage_of(usage)), DONE)
 
 
 class ChoiceChunks:
@@ -192,15 +162,8 @@ class ChatDocument:
         self._customs = customs
 
     def document(self, choices: Sequence[WholeChoice], usage: Usage) -> dict[str, Any]:
-        return {
-            "id": self._generation.id,
-            "object": "chat.completion",
-            "created": int(time.time()),
-            "model": self._generation.model.name,
-            "system_fingerprint": fingerprint(self._generation.model),
-            "choices": [self._choice(index, choice) for index, choice in enumerate(choices)],
-            "usage": usage_of(usage),
-        }
+        shown = [self._choice(index, choice) for index, choice in enumerate(choices)]
+        return document(self._generation, "chat.completion", shown, usage)
 
     def _choice(self, index: int, choice: WholeChoice) -> dict[str, Any]:
         reply = choice.message
@@ -229,33 +192,6 @@ class ChatDocument:
         text = whole_input(call.arguments)
         custom = {"name": call.name, "input": text}
         return None if text is None else {"id": call.id, "type": "custom", "custom": custom}
-
-
-def head(generation: GenerationRequest, object: str) -> bytes:
-    """What every chunk of a stream begins with."""
-    fields = {
-        "id": generation.id,
-        "object": object,
-        "created": int(time.time()),
-        "model": generation.model.name,
-        "system_fingerprint": fingerprint(generation.model),
-    }
-    return b"data: " + dumps(fields).removesuffix(b"}")
-
-
-def fingerprint(model: NamedModel) -> str:
-    """What produced the answer, as far as it can change it."""
-    manifest = model.manifest
-    return f"{manifest.kind}-{manifest.built_with.enginix}" if manifest else model.engine
-
-
-def usage_of(usage: Usage) -> dict[str, Any]:
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.total_tokens,
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
-    }
 
 
 def logprobs_of(tokens: Sequence[TokenLogprob]) -> dict[str, Any] | None:

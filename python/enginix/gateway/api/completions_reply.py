@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
@@ -10,9 +9,8 @@ from typing import Any
 import orjson
 
 from enginix.chat.events import Answer
-from enginix.gateway.api.chat_reply import Tails, fingerprint, head, usage_of
+from enginix.gateway.api.openai_reply import ChunkStream, Tails, document
 from enginix.gateway.http.document import WholeChoice
-from enginix.gateway.http.errors import Failure, openai_error
 from enginix.gateway.models.model import GenerationRequest
 from enginix.gateway.schema.fields import StreamOptions
 from enginix.generation.reply import (
@@ -27,8 +25,8 @@ from enginix.generation.reply import (
 dumps = orjson.dumps
 
 
-class CompletionStream:
-    """text_completion after text_completion."""
+class CompletionStream(ChunkStream):
+    object = "text_completion"
 
     def __init__(
         self,
@@ -36,10 +34,9 @@ class CompletionStream:
         options: StreamOptions | None = None,
         echoes: Sequence[str] = (),
     ) -> None:
-        self._head = head(generation, "text_completion")
-        self._tails = tails = Tails(generation, options)
+        super().__init__(generation, options)
         self._choices = [
-            ChoiceChunks(self._head, index, tails) for index in range(generation.choices)
+            ChoiceChunks(self.head, index, self.tails) for index in range(generation.choices)
         ]
         self._echoes = echoes
 
@@ -52,12 +49,6 @@ class CompletionStream:
     def encode(self, choice: int, events: Sequence[ReplyEvent]) -> bytes:
         chunks = self._choices[choice]
         return b"".join([chunks.encode(event) for event in events])
-
-    def end(self, usage: Usage) -> bytes:
-        return self._tails.end(self._head, usage)
-
-    def fail(self, failure: Failure) -> bytes:
-        return b"data: %b\n\n" % openai_error(failure)
 
 
 class ChoiceChunks:
@@ -106,15 +97,8 @@ class CompletionDocument:
         self._echoes = echoes
 
     def document(self, choices: Sequence[WholeChoice], usage: Usage) -> dict[str, Any]:
-        return {
-            "id": self._generation.id,
-            "object": "text_completion",
-            "created": int(time.time()),
-            "model": self._generation.model.name,
-            "system_fingerprint": fingerprint(self._generation.model),
-            "choices": [self._choice(index, choice) for index, choice in enumerate(choices)],
-            "usage": usage_of(usage),
-        }
+        shown = [self._choice(index, choice) for index, choice in enumerate(choices)]
+        return document(self._generation, "text_completion", shown, usage)
 
     def _choice(self, index: int, choice: WholeChoice) -> dict[str, Any]:
         echo = self._echoes[index] if self._echoes else ""

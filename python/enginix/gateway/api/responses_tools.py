@@ -12,9 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from enginix.gateway.http.body import parse_part
+from enginix.gateway.schema import chat
 from enginix.gateway.schema.responses import (
-    CustomTool,
-    FunctionTool,
     NamespaceTool,
     SearchTool,
     ShellTool,
@@ -128,12 +127,12 @@ def client_tools(tool: Tool, where: str, namespace: str | None = None) -> list[C
     """The functions that a declared tool stands for; none where the client does not run it."""
     match tool.type:
         case "function":
-            declared = parse_part(tool, FunctionTool, where)
+            declared = parse_part(tool, chat.Function, where)
             schema = declared.parameters or {"type": "object", "properties": {}}
             found = _tool("function", declared.name, namespace, declared.description, schema)
             return [replace(found, strict=bool(declared.strict))]
         case "custom":
-            custom = parse_part(tool, CustomTool, where)
+            custom = parse_part(tool, chat.Custom, where)
             text = described(custom.description, custom.format)
             return [_tool("custom", custom.name, namespace, text, INPUT)]
         case "namespace":

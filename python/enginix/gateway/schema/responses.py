@@ -117,19 +117,6 @@ class ToolsItem(Schema):
     tools: list[AnyTool] | None = None
 
 
-class FunctionTool(Schema):
-    name: Annotated[str, Field(min_length=1)]
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-    strict: bool | None = None
-
-
-class CustomTool(Schema):
-    name: Annotated[str, Field(min_length=1)]
-    description: str | None = None
-    format: dict[str, Any] | None = None
-
-
 class NamespaceTool(Schema):
     name: str | None = None
     tools: list[AnyTool] = Field(default_factory=list)

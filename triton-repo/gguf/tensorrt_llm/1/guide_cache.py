@@ -21,16 +21,10 @@ class GuideCache:
     """Gives copies of compiled guides; the least recently used make room. Thread-safe."""
 
     def __init__(
-        self,
-        library: CDLL,
-        vocabulary: Vocabulary,
-        *,
-        kept: int = KEPT,
-        trial: Trial | None = None,
+        self, library: CDLL, vocabulary: Vocabulary, *, trial: Trial | None = None
     ) -> None:
         self._guides = Guides(library, vocabulary)
         self._trial = trial or Trial(vocabulary)
-        self._kept = kept
         self._made: OrderedDict[bytes, Guide | LlamaError] = OrderedDict()
         # Held for a moment only; compiling has one of its own.
         self._lock = threading.Lock()
@@ -69,7 +63,7 @@ class GuideCache:
     def _keep(self, key: bytes, made: Guide | LlamaError) -> None:
         with self._lock:
             self._made[key] = made
-            if len(self._made) > self._kept:
+            if len(self._made) > KEPT:
                 _, oldest = self._made.popitem(last=False)
                 if isinstance(oldest, Guide):
                     oldest.close()
