@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -17,7 +16,7 @@ from typing import Any
 
 import hypothesis
 import pytest
-from fakes.token_triton import TokenTriton, token_triton
+from fakes.token_triton import TokenTriton, free_ports, token_triton
 
 from enginix.cli import environment
 from enginix.errors import RuntimeMissing
@@ -57,13 +56,21 @@ class RunningTriton:
     engine: Path
 
 
-def free_ports(count: int) -> list[int]:
-    """Distinct free ports."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [server.getsockname()[1] for server in sockets]
-    for server in sockets:
-        server.close()
-    return ports
+def contents(directory: Path) -> dict[str, bytes]:
+    """Every file in it, by its path from there."""
+    return {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file()
+    }
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process exists; a zombie is only a note for a parent who does not read it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -22,6 +21,7 @@ from enginix.process import (
     run,
     started,
 )
+from tests.conftest import is_running
 
 # Starts a grandchild that ignores SIGTERM, says both process ids and waits.
 STUBBORN_FAMILY = """
@@ -35,21 +35,13 @@ signal.pause()
 """
 
 
-def is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
-
-
 async def test_a_stubborn_grandchild_in_its_own_session_is_ended_too() -> None:
     argv = [sys.executable, "-c", STUBBORN_FAMILY]
     async with started(argv, stdout=subprocess.PIPE, grace=0.2) as child:
         assert child.stdout is not None
         grandchild = int(await child.stdout.readline())
         assert grandchild in descendants(child.pid)
-    assert not is_alive(grandchild)
+    assert not is_running(grandchild)
     assert child.returncode == -signal.SIGKILL
 
 
@@ -83,14 +75,14 @@ async def test_a_child_dies_with_a_killed_parent() -> None:
     child = int(await parent.stdout.readline())
     os.kill(parent.pid, signal.SIGKILL)
     await parent.wait()
-    descriptor = os.pidfd_open(child) if is_alive(child) else None
+    descriptor = os.pidfd_open(child) if is_running(child) else None
     if descriptor is not None:
         gone = asyncio.Event()
         asyncio.get_running_loop().add_reader(descriptor, gone.set)
         await asyncio.wait_for(gone.wait(), 5)
         asyncio.get_running_loop().remove_reader(descriptor)
         os.close(descriptor)
-    assert not is_alive(child)
+    assert not is_running(child)
 
 
 async def test_a_missing_program_is_named() -> None:

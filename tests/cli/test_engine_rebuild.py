@@ -16,6 +16,7 @@ from fakes.random_checkpoint import write_checkpoint
 from fakes.trtllm_runtime import write_runtime
 
 from enginix.cli.main import main
+from tests.conftest import contents
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 FILES = {path.name: path.read_bytes() for path in DEMO.iterdir()}
@@ -60,14 +61,6 @@ def enginix(capsys: pytest.CaptureFixture[str]) -> Enginix:
 @pytest.fixture
 def rebuild(enginix: Enginix) -> Enginix:
     return lambda *arguments: enginix("engine", "rebuild", *arguments)
-
-
-def contents(directory: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(directory)): path.read_bytes()
-        for path in directory.rglob("*")
-        if path.is_file()
-    }
 
 
 def change(engine: Path, **values: object) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from enginix.process import descendants
 from enginix.runtimes.runtime import Runtime
-from tests.conftest import free_ports
+from tests.conftest import free_ports, is_running
 from tests.end_to_end.up_process import CAPITAL, Running, content, environment, serving
 
 
@@ -158,11 +158,3 @@ def test_nothing_is_left_running_when_the_supervisor_is_killed(
             assert time.monotonic() < deadline
             time.sleep(0.1)
     assert len(pids) >= 6
-
-
-def is_running(pid: int) -> bool:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return False
-    return stat.rpartition(")")[2].split()[0] != "Z"

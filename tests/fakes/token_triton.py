@@ -44,6 +44,7 @@ class TokenTriton:
 
 
 def free_ports(count: int) -> list[int]:
+    """Distinct free ports."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [server.getsockname()[1] for server in sockets]
     for server in sockets:

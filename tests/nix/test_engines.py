@@ -12,6 +12,7 @@ from nix.on_this_machine import Nix
 from packaging.requirements import Requirement
 
 from enginix.runtimes.runtime import TRITON_CPU
+from tests.conftest import contents
 
 pytestmark = pytest.mark.nix
 
@@ -19,14 +20,6 @@ pytestmark = pytest.mark.nix
 HOST = ("/bin", "/etc", "/lib", "/lib64", "/usr", sys.prefix, sys.base_prefix)
 LET_IN = " ".join(path for path in HOST if Path(path).exists())
 SANDBOX = ["--option", "sandbox", "true", "--option", "sandbox-paths", LET_IN]
-
-
-def contents(directory: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(directory)): path.read_bytes()
-        for path in directory.rglob("*")
-        if path.is_file()
-    }
 
 
 def test_the_demo_engine_is_byte_for_byte_what_the_command_builds(nix: Nix, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from enginix.ports import until_free
 from enginix.serve import server_process
 from enginix.serve.restart import RestartingServer
 from enginix.serve.server_process import MARK, ServerSpec, State
-from tests.conftest import free_ports
+from tests.conftest import free_ports, is_running
 
 HOST = "127.0.0.1"
 
@@ -50,13 +50,6 @@ def restarting_server(directory: Path, port: int, mark: str) -> RestartingServer
     )
 
 
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 async def test_what_a_killed_server_leaves_running_is_gone_before_the_next_start(
     tmp_path: Path,
 ) -> None:
@@ -72,7 +65,7 @@ async def test_what_a_killed_server_leaves_running_is_gone_before_the_next_start
             while server.process.pid in (None, first) or server.process.state is not State.LOADED:
                 await server.process.change.wait()
         assert server.restarts == 1
-        assert not is_alive(holder)
+        assert not is_running(holder)
     finally:
         await server.unload()
     assert not marked(MARK, "restarts")
@@ -84,7 +77,7 @@ async def test_an_unloaded_server_leaves_nothing_running_that_had_left_it(tmp_pa
     await server.load()
     holder = int((tmp_path / "ready").read_text())
     await server.unload()
-    assert not is_alive(holder)
+    assert not is_running(holder)
 
 
 class Waiting(logging.Handler):

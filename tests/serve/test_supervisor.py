@@ -16,6 +16,7 @@ from enginix.serve.backoff import Backoff
 from enginix.serve.restart import RestartingServer
 from enginix.serve.server_process import ServerSpec, State
 from enginix.serve.supervisor import supervised
+from tests.conftest import is_running
 
 FOREVER = "import signal; open(r'{mark}', 'w').close(); signal.pause()"
 
@@ -43,15 +44,6 @@ def file_exists(path: Path) -> Callable[[], Awaitable[bool]]:
     return check
 
 
-def is_alive(pid: int) -> bool:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return False
-    # A zombie is only a note for a parent who does not read it.
-    return stat.rpartition(")")[2].split()[0] != "Z"
-
-
 async def changed(server: RestartingServer, pid: int | None) -> None:
     """Until it has another process and serves."""
     async with asyncio.timeout(20):
@@ -70,8 +62,8 @@ async def test_all_servers_are_gone_after_the_block(tmp_path: Path) -> None:
     servers = [restarting_server(tmp_path, "first"), restarting_server(tmp_path, "second")]
     async with supervised(servers, lambda *_: None):
         pids = [server.process.pid or 0 for server in servers]
-        assert all(is_alive(pid) for pid in pids)
-    assert not any(is_alive(pid) for pid in pids)
+        assert all(is_running(pid) for pid in pids)
+    assert not any(is_running(pid) for pid in pids)
 
 
 async def test_a_server_that_ends_early_is_quoted(tmp_path: Path) -> None:
@@ -143,7 +135,7 @@ async def test_what_a_killed_server_leaves_behind_is_gone_before_the_next_start(
         (orphan,) = descendants(pid)
         os.kill(pid, 9)
         await changed(server, pid)
-        assert not is_alive(orphan)
+        assert not is_running(orphan)
 
 
 async def test_an_unloaded_server_is_gone_and_can_be_loaded_again(tmp_path: Path) -> None:
@@ -152,7 +144,7 @@ async def test_an_unloaded_server_is_gone_and_can_be_loaded_again(tmp_path: Path
         pid = server.process.pid or 0
         await server.unload()
         assert (server.process.state, server.process.pid) == (State.IDLE, None)
-        assert not is_alive(pid)
+        assert not is_running(pid)
         await server.load()
         assert server.process.state is State.LOADED
         assert server.restarts == 0

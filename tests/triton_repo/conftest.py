@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer
 
+from enginix.catalog.load import find_model
 from enginix.runtimes.runtime import Runtime
 from enginix.triton.client.client import Sampling, TokenRequest, TritonClient
 from tests.conftest import RunningTriton
@@ -94,3 +96,10 @@ async def ask(triton_server: RunningTriton, evals: list[dict[str, Any]]) -> Asyn
     client = TritonClient(triton_server.grpc, vocabulary=2048)
     yield Asker(client, evals)
     await client.close()
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    directory = find_model("demo").source.directory
+    assert directory
+    return Tokenizer.from_file(str(directory / "tokenizer.json"))

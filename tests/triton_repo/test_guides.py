@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 
-from enginix.catalog.load import find_model
 from enginix.errors import GenerationFailed
 from enginix.runtimes.runtime import Runtime
 from enginix.triton.client.client import Guide
@@ -32,13 +31,6 @@ CITY = {
     "additionalProperties": False,
 }
 PHONE = "[0-9]{3}-[a-z]{2,8}"
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Tokenizer:
-    directory = find_model("demo").source.directory
-    assert directory
-    return Tokenizer.from_file(str(directory / "tokenizer.json"))
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0, 3.0])

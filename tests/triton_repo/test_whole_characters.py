@@ -9,8 +9,6 @@ import pytest
 from tokenizers import Tokenizer
 from whole_characters import TextPart, WholeCharacters
 
-from enginix.catalog.load import find_model
-
 SPELLED = {1: b"a", 2: "é".encode()[:1], 3: "é".encode()[1:], 4: b"", 5: b"\xff", 6: b"b"}
 
 
@@ -40,13 +38,6 @@ def test_a_control_token_is_no_context() -> None:
 
 def test_bytes_that_are_no_character_do_not_hold_up_the_rest() -> None:
     assert parts([[5], [1]]) == [TextPart([], [5]), TextPart([5], [1])]
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Tokenizer:
-    directory = find_model("demo").source.directory
-    assert directory
-    return Tokenizer.from_file(str(directory / "tokenizer.json"))
 
 
 def spell_of(tokenizer: Tokenizer) -> dict[int, bytes]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 
+from fakes.clock import Clock
+
 from enginix.checkpoint.download import Damaged, Started
 from enginix.checkpoint.listing import Listing
 from enginix.checkpoint.transfer import Received, RemoteFile, Retrying
@@ -11,14 +13,6 @@ from enginix.cli.views.download import LogLines
 
 FILE = RemoteFile("model.safetensors", 2_000_000_000, "http://hub/file")
 LISTING = Listing("org/big", "0123456789abcdef", (FILE,))
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def lines_of(stream: io.StringIO) -> list[str]:

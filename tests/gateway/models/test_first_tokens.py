@@ -2,14 +2,9 @@ from __future__ import annotations
 
 import asyncio
 
+from fakes.clock import Clock
+
 from enginix.gateway.models.first_tokens import FirstTokens
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def current() -> asyncio.Task[object]:
@@ -19,7 +14,7 @@ def current() -> asyncio.Task[object]:
 
 
 async def test_a_request_that_three_later_ones_overtook_is_stalled() -> None:
-    clock = Clock()
+    clock = Clock(0.0)
     waits = FirstTokens(clock)
     numbers = [waits.asked(current()) for _ in range(5)]
     clock.now = 4.0
@@ -31,7 +26,7 @@ async def test_a_request_that_three_later_ones_overtook_is_stalled() -> None:
 
 
 async def test_the_first_of_a_queue_is_not_stalled_however_long_it_waits() -> None:
-    clock = Clock()
+    clock = Clock(0.0)
     waits = FirstTokens(clock)
     for _ in range(5):
         waits.asked(current())
@@ -41,7 +36,7 @@ async def test_the_first_of_a_queue_is_not_stalled_however_long_it_waits() -> No
 
 
 async def test_requests_sent_earlier_do_not_overtake() -> None:
-    clock = Clock()
+    clock = Clock(0.0)
     waits = FirstTokens(clock)
     numbers = [waits.asked(current()) for _ in range(5)]
     clock.now = 10.0
@@ -51,7 +46,7 @@ async def test_requests_sent_earlier_do_not_overtake() -> None:
 
 
 async def test_a_token_that_comes_after_all_ends_the_stall() -> None:
-    clock = Clock()
+    clock = Clock(0.0)
     waits = FirstTokens(clock)
     numbers = [waits.asked(current()) for _ in range(4)]
     clock.now = 4.0

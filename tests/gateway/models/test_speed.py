@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
+from fakes.clock import Clock
+
 from enginix.gateway.models.peers import Traffic
 from enginix.gateway.models.speed import Speed
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def sampled(speed: Speed, clock: Clock, seconds: int, rate: int) -> None:
