@@ -55,13 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--warm-up", type=int, metavar="N", help="not counted, per level (default: concurrency)"
     )
-    prompts = parser.add_mutually_exclusive_group()
-    prompts.add_argument(
-        "--prompt-tokens", type=count, default=128, metavar="N", help="random text (%(default)s)"
-    )
-    prompts.add_argument(
-        "--prompts", type=Path, metavar="FILE", help="per line: text, or JSON with `messages`"
-    )
+    add_request_options(parser)
     parser.add_argument(
         "--max-tokens", type=count, default=128, metavar="N", help="per response (%(default)s)"
     )
@@ -69,9 +63,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ignore-eos", action="store_true", help="generate all --max-tokens, if the server can"
     )
     parser.add_argument("--seed", type=int, default=0, help="of prompts and times (%(default)s)")
-    parser.add_argument(
-        "--timeout", type=positive, default=600.0, metavar="S", help="for a whole response"
-    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all results there")
     parser.add_argument(
         "--plot", type=Path, metavar="FILE.png", help="plot the results; needs enginix[bench]"
@@ -80,6 +71,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--compare", nargs=2, type=Path, metavar=("A.json", "B.json"), help="show B relative to A"
     )
     parser.epilog = "`enginix bench report --help`: tables, plots and a page for publication"
+
+
+def add_request_options(parser: argparse._ActionsContainer) -> None:
+    """What a report's requests have in common with a benchmark's."""
+    prompts = parser.add_mutually_exclusive_group()
+    prompts.add_argument(
+        "--prompt-tokens", type=count, default=128, metavar="N", help="random text (%(default)s)"
+    )
+    prompts.add_argument(
+        "--prompts", type=Path, metavar="FILE", help="per line: text, or JSON with `messages`"
+    )
+    parser.add_argument(
+        "--timeout", type=positive, default=600.0, metavar="S", help="for a whole response"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -23,7 +23,7 @@ from enginix.bench.report.slo import EXAMPLE, parse_slo
 from enginix.bench.target import Target
 from enginix.bench.workload import Workload
 from enginix.cli.api_keys import key_for_server
-from enginix.cli.bench import INTERRUPTED, count, counts, only_model, positive
+from enginix.cli.bench import INTERRUPTED, add_request_options, count, counts, only_model, positive
 from enginix.cli.views.bench_report import ReportProgress, show_summary
 from enginix.errors import UsageError
 
@@ -76,18 +76,9 @@ def _add_measurement(parser: argparse.ArgumentParser) -> None:
         "--requests", type=count, default=2, metavar="N",
         help="per run and concurrent stream (%(default)s)",
     )  # fmt: skip
-    prompts = work.add_mutually_exclusive_group()
-    prompts.add_argument(
-        "--prompt-tokens", type=count, default=128, metavar="N", help="random text (%(default)s)"
-    )
-    prompts.add_argument(
-        "--prompts", type=Path, metavar="FILE", help="per line: text, or JSON with `messages`"
-    )
+    add_request_options(work)
     work.add_argument("--slo", default=EXAMPLE, help="for goodput: ttft, itl, e2e (%(default)s)")
     work.add_argument("--seed", type=int, default=0, help="of the prompts (%(default)s)")
-    work.add_argument(
-        "--timeout", type=positive, default=600.0, metavar="S", help="for a whole response"
-    )
 
 
 def run(args: argparse.Namespace) -> int:

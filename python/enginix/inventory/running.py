@@ -30,19 +30,19 @@ class Supervisor:
     @property
     def url(self) -> str:
         """The gateway's address on this machine."""
-        return self._told("url") or f"http://127.0.0.1:{self.port}"
+        return self._recorded("url") or f"http://127.0.0.1:{self.port}"
 
     @property
     def logs(self) -> Path | None:
         """The directory of its servers' logs; None for a gateway that was started by itself."""
-        return Path(logs) if (logs := self._told("logs")) else None
+        return Path(logs) if (logs := self._recorded("logs")) else None
 
     @property
     def api_keys(self) -> Path | None:
         """A file of keys that the gateway accepts."""
-        return Path(keys) if (keys := self._told("api_keys")) else None
+        return Path(keys) if (keys := self._recorded("api_keys")) else None
 
-    def _told(self, key: str) -> str | None:
+    def _recorded(self, key: str) -> str | None:
         try:
             value = json.loads((self.directory / "run.json").read_bytes())[key]
         except (OSError, ValueError, KeyError, TypeError):

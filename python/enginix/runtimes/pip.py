@@ -65,12 +65,12 @@ def last_line(error: ProcessError) -> str:
     return str(error).strip().splitlines()[-1]
 
 
-def run_to_its_end(argv: Sequence[str], heard: Report | None = None) -> None:
+def run_to_its_end(argv: Sequence[str], report: Report | None = None) -> None:
     """Run it; ProcessError has its last lines. On an interrupt, no process is left."""
-    asyncio.run(_run_to_its_end(argv, heard))
+    asyncio.run(_run_to_its_end(argv, report))
 
 
-async def _run_to_its_end(argv: Sequence[str], heard: Report | None) -> None:
+async def _run_to_its_end(argv: Sequence[str], report: Report | None) -> None:
     last: deque[str] = deque(maxlen=LAST_LINES)
     async with started(argv, stdout=PIPE, stderr=STDOUT, grace=GRACE) as child:
         assert child.stdout is not None, "it has a pipe"
@@ -78,8 +78,8 @@ async def _run_to_its_end(argv: Sequence[str], heard: Report | None) -> None:
             async with asyncio.timeout(PATIENCE):
                 async for line in child.stdout:
                     last.append(line.decode(errors="replace").rstrip())
-                    if heard:
-                        heard(last[-1])
+                    if report:
+                        report(last[-1])
                 await child.wait()
         except TimeoutError:
             raise ProcessError(f"{argv[0]} did not finish within {PATIENCE:g} s") from None
@@ -94,12 +94,12 @@ def _install(
     requirements: Sequence[str],
     report: Report | None = None,
 ) -> None:
-    def heard(line: str) -> None:
+    def report_progress(line: str) -> None:
         if report and line.strip().startswith(PROGRESS):
             report(line.strip()[:MAX_LINE_LENGTH])
 
     try:
-        run_to_its_end([*_pip(runtime), "install", *options, *requirements], heard)
+        run_to_its_end([*_pip(runtime), "install", *options, *requirements], report_progress)
     except ProcessError as error:
         why = _why(recipe, runtime, error)
         raise RuntimeMissing(f"{' '.join(requirements)} could not be installed: {why}") from error

@@ -57,7 +57,7 @@ async def create_chat_completion(request: Request) -> Response:
 
 
 async def answer_chat(request: Request) -> Response:
-    """The reply whose reasoning and calls are separated here."""
+    """The reply when this gateway separates reasoning and calls, not the model's own server."""
     gateway = gateway_of(request)
     chat = await read(request, ChatRequest)
     check_stream_options(chat.stream_options, chat.stream)
@@ -82,7 +82,7 @@ def custom_names(chat: ChatRequest) -> frozenset[str]:
 
 
 async def sent_chat(request: Request) -> Mapping[str, Any]:
-    """The body as it was sent, in the dialect's own spelling and with functions as only tools."""
+    """The body as the client sent it, in OpenAI's own spelling and with no tools but functions."""
     sent = plain_body(CHAT, await read_document(request))
     return {**sent, "messages": with_functions_only(sent["messages"])}
 
@@ -95,7 +95,7 @@ def check(chat: ChatRequest) -> None:
         raise unsupported("top_logprobs", "send logprobs as true with it")
     if chat.modalities and chat.modalities != ["text"]:
         raise unsupported("modalities", "this model writes text")
-    # Even an empty one asks for a search.
+    # Even an empty object asks for a search.
     if chat.web_search_options is not None:
         raise unsupported("web_search_options", "this server searches nothing; send tools")
 

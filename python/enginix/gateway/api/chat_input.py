@@ -1,4 +1,4 @@
-"""From the messages and tools of chat completions to those that chat templates know."""
+"""Converts the messages and tools of chat completions to those that chat templates know."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def plain_messages(messages: Sequence[ChatMessage]) -> list[Plain]:
 
 
 def functions(tools: Sequence[FunctionTool | CustomTool] | None) -> tuple[Mapping[str, Any], ...]:
-    """A tool that takes a text is a function of one input to the model."""
+    """The tools as functions; the model sees a custom tool as a function with one input."""
     return tuple(
         _custom(tool) if isinstance(tool, CustomTool) else tool.model_dump(exclude_unset=True)
         for tool in tools or ()

@@ -95,9 +95,9 @@ class ChoiceChunks:
             case Logprobs() | Counted():
                 return self._encode_other(event)
         self._custom = None
-        return self._tell_custom(call) + self.encode(event)
+        return self._custom_call(call) + self.encode(event)
 
-    def _tell_custom(self, start: ToolCallStart) -> bytes:
+    def _custom_call(self, start: ToolCallStart) -> bytes:
         text = whole_input(self._arguments)
         if text is None:
             return b""
@@ -111,7 +111,7 @@ class ChoiceChunks:
                 self._custom, self._arguments = event, ""
                 return b""
             case Logprobs(tokens):
-                # They belong to the text that comes next, which may be tokens away.
+                # They belong to the next text, which may come several tokens later.
                 self._logprobs += tokens
                 return b""
             case Counted(tokens):
@@ -185,7 +185,7 @@ class ChatDocument:
         }
 
     def _call(self, call: ToolCall) -> dict[str, Any] | None:
-        """None for a call of a custom tool that was cut off: a part of it would be run, too."""
+        """None for a custom tool's call that was cut off: a client would run the part it has."""
         if call.name not in self._customs:
             function = {"name": call.name, "arguments": call.arguments}
             return {"id": call.id, "type": "function", "function": function}

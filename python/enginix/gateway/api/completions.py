@@ -44,18 +44,18 @@ FORMAT = ReplyFormat(continues=True)
 
 @router.post("/v1/completions", **described(CompletionRequest, streams=True))
 async def create_completion(request: Request) -> Response:
-    """Write on from one prompt or several."""
+    """Continue one prompt or several."""
     if passed := await pass_through(request):
         return passed
     return await answer_completion(request, await read(request, CompletionRequest))
 
 
 async def answer_completion(request: Request, completion: CompletionRequest) -> Response:
-    """The answer to a completion, in whichever dialect it was asked for."""
+    """The answer to a completion, whichever route the request came by."""
     gateway = gateway_of(request)
     model = gateway.models.find(completion.model, completion.engine)
     check(completion)
-    # Before any of them is tokenized: there may be a million.
+    # Before tokenizing any: there may be a million.
     check_choices(count_prompts(completion.prompt), completion.n or 1, gateway.settings.request)
     note_prompt(request, completion.prompt)
     prompts = await prompts_of(completion, model)
@@ -101,7 +101,7 @@ def count_prompts(asked: str | list[str] | list[int] | list[list[int]]) -> int:
 
 
 def _each(asked: str | list[str] | list[int] | list[list[int]]) -> Iterator[str | list[int]]:
-    """One prompt is one text or one list of token ids."""
+    """The prompts, each a text or a list of token ids."""
     if isinstance(asked, str) or isinstance(asked[0], int):
         yield asked
     else:

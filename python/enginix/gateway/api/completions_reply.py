@@ -112,9 +112,9 @@ class CompletionDocument:
 
 
 def logprobs_of(tokens: Sequence[TokenLogprob], offset: int = 0) -> dict[str, Any]:
-    """`offset`: where in the answer the first of them begins."""
+    """`offset`: where the first token starts in the answer."""
     texts = [each["token"] for each in tokens]
-    # The chosen token is among them, whether it is one of the likeliest or not.
+    # The chosen token is always included, even if it is not one of the likeliest.
     likeliest = [[*each["top_logprobs"], each] for each in tokens]
     return {
         "tokens": texts,

@@ -1,4 +1,4 @@
-"""The input of a custom tool: a text, which the model writes as the one argument of a function."""
+"""The input of a custom tool: text that the model writes as a function's only argument."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class InputText:
         return whole[len(sent) :] if whole.startswith(sent) else ""
 
     def _decoded(self) -> str:
-        """As much as is certain: half an escape says nothing yet."""
+        """The text decoded so far; an incomplete escape sequence waits for its rest."""
         assert self._place is not None, "the string has started"
         texts: list[str] = []
         while (place := self._place) < len(self._arguments):
@@ -77,6 +77,6 @@ class InputText:
 def _escape_length(text: str, place: int) -> int:
     if text[place + 1 : place + 2] != "u":
         return 2
-    # Half of a pair is no character.
+    # Half of a surrogate pair is not a character.
     high = text[place + 2 : place + 4].lower() in ("d8", "d9", "da", "db")
     return 12 if high else 6

@@ -1,4 +1,4 @@
-"""/api/v1/inference/stream: a prompt, the model by its id, and the answer as it comes.
+"""/api/v1/inference/stream: takes a prompt and a model's id, and streams the answer.
 
 The reply is that of /v1/completions, streamed or whole; only the request is spelled differently.
 """
@@ -24,7 +24,7 @@ router = APIRouter(tags=["Inference"])
 
 @router.post("/api/v1/inference/stream", **described(InferenceRequest, streams=True))
 async def create_inference(request: Request) -> Response:
-    """Write on from a prompt."""
+    """Continue a prompt."""
     asked = completion_of(await read(request, InferenceRequest))
     if passed := pass_to(gateway_of(request), "/v1/completions", asked):
         return passed
@@ -32,7 +32,7 @@ async def create_inference(request: Request) -> Response:
 
 
 def completion_of(asked: InferenceRequest) -> dict[str, Any]:
-    """The same request as OpenAI spells it."""
+    """The same request in OpenAI's spelling."""
     fields = {
         "model": asked.modelId,
         "prompt": asked.prompt,

@@ -1,5 +1,5 @@
-"""/v1/models/load, /unload and /{name}/log: start, end and read models' servers, through the
-supervisor.
+"""/v1/models/load, /unload and /{name}/log: starts and stops a model's server and shows its log,
+through the supervisor.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAX_LOG_LINES = 1000
 
 @router.post("/v1/models/load", **described(LoadRequest))
 async def load_model(request: Request) -> Response:
-    """Start a model's server; answers when it serves, with `?wait=false` at once."""
+    """Start a model's server; answers once it serves, or at once with `?wait=false`."""
     gateway = gateway_of(request)
     require_json(request)
     asked = await read(request, LoadRequest)
@@ -44,7 +44,7 @@ async def load_model(request: Request) -> Response:
 
 @router.post("/v1/models/unload", **described(UnloadRequest))
 async def unload_model(request: Request) -> dict[str, Any]:
-    """End a model's server once its running requests are done."""
+    """Stop a model's server once its running requests are done."""
     gateway = gateway_of(request)
     require_json(request)
     asked = await read(request, UnloadRequest)
@@ -67,7 +67,7 @@ async def unload_model(request: Request) -> dict[str, Any]:
     },
 )
 async def show_log(request: Request, name: str) -> dict[str, Any]:
-    """The last lines that a model's server has written, at most 64 KB."""
+    """The last lines of a server's log, at most 64 KB."""
     gateway = gateway_of(request)
     asked = request.query_params.get("lines", str(LOG_LINES))
     if not asked.isdecimal() or not 0 < int(asked) <= MAX_LOG_LINES:
@@ -82,12 +82,12 @@ async def show_log(request: Request, name: str) -> dict[str, Any]:
 
 
 def load_of(asked: LoadRequest, gateway: Gateway, *, wait: bool) -> Load:
-    """By name for a model that is there as it is; by the whole request for any other."""
+    """Load a model that exists unchanged by its name; any other by the whole request."""
     request = supervision.LoadRequest(**asked.model_dump())
     if asked.model is None or asked.model_path is not None:
         return Load(request=request, wait=wait)
     try:
-        # As in every other request an alias will do, or a part of a name.
+        # An alias or part of a name works, as in every other request.
         name = gateway.models.resolve(asked.model, asked.engine).name
     except RequestError:
         if asked.model.startswith("/"):

@@ -37,7 +37,7 @@ async def create_message(request: Request) -> Response:
 
 
 async def answer_message(request: Request) -> Response:
-    """The reply whose dialect is written here."""
+    """The reply when this gateway writes the dialect, not the model's own server."""
     gateway = gateway_of(request)
     asked = await read(request, MessagesRequest)
     model = gateway.models.resolve(asked.model)
@@ -86,14 +86,14 @@ def conversation_of(asked: CountRequest, model: Model) -> Conversation:
 
 
 def thinks(asked: CountRequest, model: Model) -> bool | None:
-    """Anthropic's models think only when told to; another server's template may have no switch."""
+    """Whether to reason: by default not; None leaves it to the server's own template."""
     if asked.thinking is None:
         return None if model.takes_messages else False
     return asked.thinking.type != "disabled"
 
 
 def begins_the_answer(messages: Sequence[dict[str, Any]]) -> bool:
-    """Anthropic's way to begin an answer: the last message is the assistant's own."""
+    """Whether the last message is the assistant's: the start of an answer to continue."""
     last = messages[-1] if messages else {}
     return last.get("role") == "assistant" and bool(last["content"]) and "tool_calls" not in last
 

@@ -1,4 +1,4 @@
-"""From Anthropic's messages of blocks to the messages that chat templates know.
+"""Converts Anthropic's messages of blocks to the messages that chat templates know.
 
 A block of a known type is validated; one of any other type is skipped, because a client cannot
 remove it from its session: docs/dialects.md has the table.
@@ -34,7 +34,7 @@ Blocks = str | Sequence[Block] | None
 
 
 def plain_conversation(system: Blocks, messages: Sequence[Message], *, sees: bool) -> list[Plain]:
-    """`sees`: the model's server may read images."""
+    """`sees`: whether the model's server may read images."""
     plain: list[Plain] = []
     if text := system_text(system, "system"):
         plain.append({"role": "system", "content": text})
@@ -188,7 +188,7 @@ class Reader:
 
 
 def image_url(source: Mapping[str, Any]) -> str | None:
-    """None for an image that is kept elsewhere, under an id that means nothing here."""
+    """None for an image that is stored elsewhere, under an id that is unknown here."""
     match source.get("type"), source.get("media_type"), source.get("data"), source.get("url"):
         case "base64", str(kind), str(data), _:
             return f"data:{kind};base64,{data}"

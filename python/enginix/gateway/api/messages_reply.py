@@ -132,7 +132,7 @@ def stop_of(finished: Finished | None) -> dict[str, str | None]:
 
 
 def block_of(part: Part, *, empty: bool = False) -> dict[str, Any]:
-    """A content block; `empty` as it begins a stream."""
+    """A content block; `empty` gives it without content, as a stream starts it."""
     text = "" if empty else part.text
     if part.kind is Answer:
         return {"type": "text", "text": text}
@@ -148,7 +148,7 @@ def block_of(part: Part, *, empty: bool = False) -> dict[str, Any]:
 
 
 def arguments_of(text: str) -> Any:
-    """The object that a call's whole arguments spell; one that cannot be written stays text."""
+    """A call's complete arguments; if they are no usable JSON, their text under an empty key."""
     try:
         arguments = orjson.loads(text)
     except orjson.JSONDecodeError:

@@ -1,4 +1,4 @@
-"""/v1/models: from memory, whatever the backends do."""
+"""/v1/models: answered from memory, without asking a backend."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ router = APIRouter(tags=["OpenAI"])
 
 @router.get("/v1/models")
 async def list_models(request: Request) -> dict[str, Any]:
-    """The models of this server, in one object for OpenAI's clients and for Anthropic's."""
+    """The models of this gateway, in one shape for OpenAI's and Anthropic's clients."""
     models = [entry(model) for model in gateway_of(request).models]
     return {
         "object": "list",

@@ -59,7 +59,7 @@ def _answer(request: Request, name: str) -> Response:
 
 
 def _read_files() -> dict[str, tuple[bytes, str, str]]:
-    """Name -> content, type and tag. Read once: nothing else of the disk can be asked for."""
+    """Name -> content, type and tag. Read once: no request can name another file."""
     files = {}
     for path in FOLDER.rglob("*"):
         if path.suffix in TYPES:

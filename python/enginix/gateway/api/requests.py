@@ -1,4 +1,4 @@
-"""/v1/requests: the requests that wait or run, and an end to one of them; for operators."""
+"""/v1/requests: lets operators list the requests that wait or run, and stop one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ router = APIRouter(tags=["Operation"])
 
 @router.get("/v1/requests")
 async def list_requests(request: Request) -> dict[str, Any]:
-    """What waits or runs, the oldest first; never a prompt or an answer."""
+    """The requests that wait or run, oldest first; never a prompt or an answer."""
     reports = await gateway_of(request).peers.reports()
     rows = [row for report in reports for row in report.requests]
     rows.sort(key=lambda row: (-float(row["age_seconds"]), row["id"]))

@@ -1,4 +1,4 @@
-"""/v1/responses: OpenAI's newer dialect, the one that Codex speaks."""
+"""/v1/responses: OpenAI's newer dialect, which Codex speaks."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ LOGPROBS = "message.output_text.logprobs"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class GatheredRequest:
     """A request with the stored conversation that it continues."""
 
     request: ResponseRequest
     messages: Messages
-    """Without the instructions, which belong to this request only."""
+    """Without the instructions, which apply to this request only."""
     late_tools: PlacedTools
-    """Those that the input brought, now and before."""
+    """Tools declared in the input, of this request and of earlier ones."""
     toolbox: Toolbox
 
 
@@ -71,20 +71,20 @@ async def create_response(request: Request) -> Response:
 
 
 def error_stream(sent: Mapping[str, Any], model: Model, error: EnginixError) -> bytes | None:
-    """Codex shortens a conversation when a stream reports its length, not for a status."""
+    """A prompt's excess length as a stream: Codex shortens a conversation for that only."""
     if not isinstance(error, PromptTooLong):
         return None
     try:
         request = checked(sent, ResponseRequest)
     except RequestError:
-        # The server reads more than this one does.
+        # The server reads more than this gateway does.
         return None
     stream = ResponseStream(ResponseBody(f"resp_{uuid4().hex}", model, request))
     return stream.begin() + stream.fail(failure_of(error))
 
 
 async def answer_response(request: Request) -> Response:
-    """The reply whose dialect is written here."""
+    """The reply when this gateway writes the dialect, not the model's own server."""
     gateway = gateway_of(request)
     schema = await read(request, ResponseRequest)
     model = gateway.models.resolve(schema.model)
@@ -119,7 +119,7 @@ async def show_response(request: Request, response_id: str) -> Response:
 
 @router.get("/v1/responses/{response_id}/input_items")
 async def list_input_items(request: Request, response_id: str) -> Response:
-    """What a stored response was asked with."""
+    """The input of a stored response."""
     stored = gateway_of(request).responses.get(response_id)
     page = page_of(orjson.loads(stored.input_items), request.query_params)
     return Response(orjson.dumps(page), media_type="application/json")
@@ -127,12 +127,12 @@ async def list_input_items(request: Request, response_id: str) -> Response:
 
 @router.delete("/v1/responses/{response_id}")
 async def delete_response(request: Request, response_id: str) -> dict[str, Any]:
-    """Forget a response."""
+    """Delete a stored response."""
     gateway_of(request).responses.remove(response_id)
     return {"id": response_id, "object": "response", "deleted": True}
 
 
-def gathered(asked: ResponseRequest, gateway: Gateway, *, sees: bool) -> Asked:
+def gathered(asked: ResponseRequest, gateway: Gateway, *, sees: bool) -> GatheredRequest:
     """`sees`: the model's server may read images."""
     earlier: Messages = ()
     late_tools: PlacedTools = ()
@@ -151,10 +151,10 @@ def gathered(asked: ResponseRequest, gateway: Gateway, *, sees: bool) -> Asked:
     messages = [*earlier, *reader.messages(asked.input)]
     if not messages and not asked.instructions:
         raise RequestError("input is empty; send at least one item", param="input")
-    return Asked(asked, messages, late_tools, tools)
+    return GatheredRequest(asked, messages, late_tools, tools)
 
 
-def conversation_of(gathered: Asked) -> Conversation:
+def conversation_of(gathered: GatheredRequest) -> Conversation:
     asked = gathered.request
     tools, must_call, name = wanted_calls(gathered.toolbox, asked.tool_choice)
     instructions = [{"role": "system", "content": asked.instructions}]
@@ -207,14 +207,14 @@ def guide_of(asked: ResponseRequest) -> Guide | None:
 
 
 def remembering(
-    gateway: Gateway, asked: Asked, response: ResponseBody
+    gateway: Gateway, asked: GatheredRequest, response: ResponseBody
 ) -> Callable[[bytes, Sequence[Part]], None]:
-    """What stores the finished response."""
+    """A function that stores the finished response."""
 
     def remember(body: bytes, parts: Sequence[Part]) -> None:
         if asked.request.store is False:
             return
-        # A call that was cut off is in no item.
+        # A call that was cut off has no item.
         made = {part.index: response.item(part, "completed") for part in parts}
         kept = [part for part in parts if made[part.index] is not None]
         messages = [*asked.messages, answer_message(kept)]
@@ -228,7 +228,7 @@ def remembering(
 
 
 def answer_message(parts: Sequence[Part]) -> dict[str, Any]:
-    """The answer as the next request's template wants to see it."""
+    """The answer as a message for the next request's chat template."""
     message: dict[str, Any] = {"role": "assistant", "content": ""}
     thoughts: list[str] = []
     for part in parts:

@@ -11,7 +11,7 @@ from enginix.chat.events import Answer, Event, Reasoning
 from enginix.gateway.api.responses_calls import PREFIXES, call_fields
 from enginix.gateway.api.responses_tools import ClientTool, Toolbox
 from enginix.gateway.models.model import Model
-from enginix.gateway.reply.parts import Heard, Part
+from enginix.gateway.reply.parts import Part, ScoredText
 from enginix.gateway.schema.responses import ResponseRequest, Tool, ToolChoice
 from enginix.generation.reply import TokenLogprob, Usage
 
@@ -73,7 +73,7 @@ class ResponseBody:
         return {**item, **spoken(part, [self.content(part)])}
 
     def announced(self, part: Part) -> Item:
-        """The item as it begins, without its content."""
+        """The item as a stream starts it, without its content."""
         item: Item = {"id": self.item_id(part), "status": "in_progress"}
         if part.call is None:
             return {**item, **spoken(part, [])}
@@ -89,8 +89,8 @@ class ResponseBody:
 
     def content(self, part: Part) -> dict[str, Any]:
         content = content_of(part, part.text)
-        if part.heard:
-            content["logprobs"] = logprobs_of(part.heard)
+        if part.scored:
+            content["logprobs"] = logprobs_of(part.scored)
         return content
 
     def item_id(self, part: Part) -> str:
@@ -141,7 +141,7 @@ def number(asked: float | None, default: float) -> float:
 
 
 def shown(tool: Tool) -> dict[str, Any]:
-    """As it was sent, and a function with all that clients expect of one."""
+    """A tool as it was sent; a function gets every field that clients expect."""
     expected: dict[str, Any] = {}
     if tool.type == "function":
         expected = {"description": None, "parameters": None, "strict": False}
@@ -180,10 +180,10 @@ def usage_of(usage: Usage) -> dict[str, Any]:
     }
 
 
-def logprobs_of(heard: Sequence[Heard]) -> list[TokenLogprob]:
-    """Those of an answer's own text: what is in front of it, markup say, is left out."""
+def logprobs_of(scored: Sequence[ScoredText]) -> list[TokenLogprob]:
+    """Those of the answer's own text: tokens before it, such as markup, are left out."""
     found: list[TokenLogprob] = []
-    for text, tokens in heard:
+    for text, tokens in scored:
         missing, first = len(text.encode()), len(tokens)
         while missing > 0 and first:
             first -= 1

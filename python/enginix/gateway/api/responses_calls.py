@@ -1,4 +1,4 @@
-"""The calls of the tools that clients run: as items of a response, and back from its input."""
+"""Calls of client-side tools: as items of a response, and back from a request's input."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def _arguments_of(type: str, call: CallItem, where: str) -> Any:
         raise missing(f"{where}.{field}")
     arguments = {name: value for name, value in fields.items() if value is not None}
     if type == "local_shell_call":
-        # Fields that the client left out stay out.
+        # Do not add fields that the client left out.
         arguments.pop("type", None)
         if not arguments.get("env"):
             arguments.pop("env", None)

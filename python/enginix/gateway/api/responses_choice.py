@@ -1,4 +1,4 @@
-"""Which tools of a response's request may be called, and which one must be."""
+"""Which tools of a request the model may call, and which one it must."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def wanted_calls(
     name = None
     match choice:
         case ToolChoice(type="allowed_tools"):
-            # As everywhere: what only OpenAI's server can call is passed over.
+            # As everywhere: tools that only OpenAI's server can run are skipped.
             allowed = [each for tool in choice.tools or () for each in _called(tool, toolbox)]
             found = among(found, allowed, "tool_choice.tools")
             choice = choice.mode
@@ -43,7 +43,7 @@ def wanted_calls(
 
 
 def _called(choice: ToolChoice, toolbox: Toolbox) -> list[str]:
-    """The functions that a choice among several means."""
+    """The functions that a choice among several names."""
     if choice.type in NAMED:
         return [toolbox.called(choice.name or "", choice.namespace)]
     if choice.type == "namespace":

@@ -1,4 +1,4 @@
-"""From the items of a response's input to the messages and tools that chat templates know.
+"""Converts the items of a response's input to messages and tools that chat templates know.
 
 An item of a known type is validated; one of any other type is skipped, because a client cannot
 remove it from its session: docs/dialects.md has the table.
@@ -50,7 +50,7 @@ class Reader:
     stored: Callable[[str], Mapping[str, Any] | None] = lambda _: None
 
     def messages(self, items: Items) -> list[Message]:
-        """What was said so far."""
+        """The conversation so far."""
         if isinstance(items, str):
             return [{"role": "user", "content": items}] if items else []
         messages: list[Message] = []
@@ -113,7 +113,7 @@ class Reader:
         return Item.model_validate(found)
 
     def _content(self, content: Content, where: str, *, answered: bool) -> Any:
-        """A text, or parts of chat completions where there is more than text."""
+        """Text, or parts as chat completions has them if there is more than text."""
         if content is None or isinstance(content, str):
             return content or ""
         parts: list[dict[str, Any]] = []
@@ -129,7 +129,7 @@ class Reader:
         return joined(parts)
 
     def _part(self, part: Part, where: str, *, answered: bool) -> dict[str, Any] | None:
-        """None for a part of a type that is passed over."""
+        """None for a part of a type that is skipped."""
         if part.type in TEXTS:
             return {"type": "text", "text": part.text or part.refusal or ""}
         kind = UNSEEN.get(part.type)
@@ -142,14 +142,14 @@ class Reader:
             if answered:
                 raise missing(f"{where}.image_url")
         if answered:
-            # Codex takes the images out and goes on where a parameter of this name is refused.
+            # Codex removes the images and continues when a parameter of this name is refused.
             param = f"{where}.image_url" if kind == "image" else f"{where}.type"
             raise _unreadable(part.type, where, param)
         return {"type": "text", "text": note(kind)}
 
 
 def type_of(item: Item) -> str:
-    """An item without a type is a message, or a reference where it has nothing but an id."""
+    """An item without a type is a message, or a reference if it has only an id."""
     if item.type is not None:
         return item.type
     fields = item.model_extra or {}
@@ -157,7 +157,7 @@ def type_of(item: Item) -> str:
 
 
 def tools_in(items: Items) -> Iterator[tuple[str, Tool]]:
-    """The tools that items bring, each with its place."""
+    """The tools that items declare, each with its path in the request."""
     for place, item in enumerate(items if not isinstance(items, str) else ()):
         if item.type in TOOLS:
             where = f"input[{place}]"
@@ -166,7 +166,7 @@ def tools_in(items: Items) -> Iterator[tuple[str, Tool]]:
 
 
 def _last_of_user(items: Sequence[Item]) -> int | None:
-    """The place of the message that is to be answered, if it is the user's."""
+    """The index of the message to answer, if it is the user's."""
     spoken = [place for place, item in enumerate(items) if _speaks(item)]
     if not spoken:
         return None
@@ -205,7 +205,7 @@ def _found_tools(item: Item, where: str) -> Message:
 
 
 def _url(part: Part) -> str | None:
-    """None for an image that is kept elsewhere, under an id that means nothing here."""
+    """None for an image that is stored elsewhere, under an id that is unknown here."""
     url = part.image_url
     if isinstance(url, Mapping):
         url = url.get("url")

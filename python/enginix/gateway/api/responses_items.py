@@ -1,4 +1,4 @@
-"""The input items of a stored response: what it was asked with, each under an id, page by page."""
+"""The input items of a stored response, each with an id, page by page."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ USUAL = 20
 
 
 def input_items(items: str | Sequence[Item]) -> ItemList:
-    """In the order they were sent, in the one shape that clients read."""
+    """In the order they were sent, in the shape that clients read."""
     if isinstance(items, str):
         items = [Item.model_validate({"role": "user", "content": items})]
     return [_whole(item) for item in items]
 
 
 def page_of(items: ItemList, query: Mapping[str, str]) -> dict[str, Any]:
-    """A page as `limit`, `order` and `after` want it; the newest first by default."""
+    """The page that `limit`, `order` and `after` select; newest first by default."""
     limit, order = _limit(query.get("limit")), query.get("order", "desc")
     if order not in ("asc", "desc"):
         raise _wrong("order", "'asc' or 'desc'", order)

@@ -20,7 +20,7 @@ dumps = orjson.dumps
 Done = Callable[[bytes, Sequence[Part]], None]
 ARGUMENTS = "response.function_call_arguments"
 INPUT = "response.custom_tool_call_input"
-# Codes of ours -> those that clients know what to do about.
+# Our error codes -> those that clients handle.
 CODES = {"overloaded": "rate_limit_exceeded"}
 
 
@@ -37,7 +37,7 @@ class ResponseStream:
         """Of a custom tool's call that is open."""
         self._silent = False
         """What is open is announced when it is whole."""
-        self._heard = 0
+        self._scored_sent = 0
         """How many of its texts with log probabilities were sent."""
         self._number = 0
         self._finished: Finished | None = None
@@ -70,7 +70,7 @@ class ResponseStream:
             self._finished = event
             return b""
         if isinstance(event, Logprobs):
-            self._parts.note(event.tokens)
+            self._parts.add_logprobs(event.tokens)
             return b""
         if isinstance(event, Counted):
             return b""
@@ -80,13 +80,13 @@ class ResponseStream:
             text = self._input.feed(text)
         if not text or self._silent:
             return start
-        if len(part.heard) > self._heard:
+        if len(part.scored) > self._scored_sent:
             return start + self._delta_with_logprobs(part, text)
         number, self._number = self._number, self._number + 1
         return b"%b%b%d%b%b}\n\n" % (start, self._before, number, self._after, dumps(text))
 
     def _begin(self, part: Part) -> bytes:
-        self._open, self._heard = part, 0
+        self._open, self._scored_sent = part, 0
         tool = self._body.tool(part)
         self._input = InputText() if tool and tool.kind == "custom" else None
         self._silent = tool is not None and tool.kind not in ("function", "custom")
@@ -110,8 +110,8 @@ class ResponseStream:
         return added + self._event("response.content_part.added", **self._place(part), part=content)
 
     def _delta_with_logprobs(self, part: Part, text: str) -> bytes:
-        logprobs = logprobs_of(part.heard[self._heard :])
-        self._heard = len(part.heard)
+        logprobs = logprobs_of(part.scored[self._scored_sent :])
+        self._scored_sent = len(part.scored)
         name = f"{kind_of(part)[2]}.delta"
         return self._event(name, **self._place(part), logprobs=logprobs, delta=text)
 
@@ -121,7 +121,7 @@ class ResponseStream:
             return b""
         item = self._body.item(part, status if part.whole else "incomplete")
         if item is None:
-            # The client has seen its beginning, but is not told to run it.
+            # The client has seen its start, but must not run it.
             return b""
         closed = self._ended(part, item)
         return closed + self._event("response.output_item.done", output_index=part.index, item=item)

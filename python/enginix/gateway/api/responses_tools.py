@@ -93,7 +93,7 @@ class Toolbox:
     def __init__(self, tools: Iterable[ClientTool] = ()) -> None:
         self._tools: dict[str, ClientTool] = {}
         for tool in tools:
-            # One that came twice is what it was the last time.
+            # Of a tool that was declared twice, the last declaration counts.
             self._tools[tool.called] = tool
 
     @property
@@ -101,7 +101,7 @@ class Toolbox:
         return tuple(tool.function for tool in self._tools.values())
 
     def find(self, called: str) -> ClientTool | None:
-        """The tool of a call; a model may leave the namespace out where that says enough."""
+        """The tool of a call; a model may omit the namespace if the name is unique without it."""
         if called in self._tools:
             return self._tools[called]
         found = [tool for tool in self._tools.values() if tool.name == called]
@@ -119,12 +119,12 @@ class Toolbox:
 
 
 def toolbox(tools: Sequence[tuple[str, Tool]]) -> Toolbox:
-    """`tools`: each with where the request has it."""
+    """`tools`: each with its path in the request."""
     return Toolbox(found for where, tool in tools for found in client_tools(tool, where))
 
 
 def client_tools(tool: Tool, where: str, namespace: str | None = None) -> list[ClientTool]:
-    """The functions that a declared tool stands for; none where the client does not run it."""
+    """The functions that a declared tool stands for; none if the client does not run it."""
     match tool.type:
         case "function":
             declared = parse_part(tool, chat.Function, where)
@@ -160,12 +160,12 @@ def client_tools(tool: Tool, where: str, namespace: str | None = None) -> list[C
 
 
 def flat_name(namespace: str, name: str) -> str:
-    """Both names as one that every chat template and tool format takes."""
+    """Both names joined to one that every chat template and tool format accepts."""
     return f"{namespace}{'' if namespace.endswith('__') else '__'}{name}"
 
 
 def described(description: str | None, format: Mapping[str, Any] | None) -> str | None:
-    """A custom tool's description, and the grammar of its input where it has one."""
+    """A custom tool's description, with the grammar of its input if it has one."""
     inner = format.get("grammar") if format else None
     grammar = inner if isinstance(inner, Mapping) else format or {}
     definition = grammar.get("definition")

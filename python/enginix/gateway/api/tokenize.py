@@ -1,4 +1,4 @@
-"""/tokenize and /detokenize: the model's own tokenizer, without the model."""
+"""/tokenize and /detokenize: run the model's tokenizer, not the model."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def tokenize(request: Request) -> Response:
     """Token ids of a text, or of messages as the model would see them."""
     asked = await read(request, TokenizeRequest)
     model = gateway_of(request).models.find(asked.model)
-    # Beside the event loop to the last byte: there may be megabytes of them.
+    # In a thread, up to the encoded body: there may be megabytes of ids.
     where = None if asked.messages is None else model.renderer
     loop = asyncio.get_running_loop()
     answer = await loop.run_in_executor(where, tokenized, asked, model)

@@ -61,7 +61,7 @@ async def read(request: Request, schema: type[Schema]) -> Schema:
 
 
 async def read_document(request: Request) -> Any:
-    """The body's JSON, decoded once for all who ask; do not change it. Raises RequestError."""
+    """The body's JSON, decoded once for all callers; do not modify it. Raises RequestError."""
     if DOCUMENT not in request.scope:
         body = await _received(request)
         large = len(body) > LARGE_BODY
@@ -77,7 +77,7 @@ async def read_document(request: Request) -> Any:
 
 
 def is_large(request: Request) -> bool:
-    """Whether work on the whole body belongs beside the event loop."""
+    """Whether work on the whole body belongs in a thread, not on the event loop."""
     large = request.scope[DOCUMENT][1]
     assert isinstance(large, bool)
     return large
@@ -129,7 +129,7 @@ def decoded(body: bytes) -> Any:
     try:
         data = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        # It has a limit of its own, far above ours.
+        # The decoder has its own nesting limit, far above ours.
         if "depth" in str(error):
             raise _too_deep() from None
         raise RequestError(f"the body is not JSON: {error}", code="invalid_json") from None
@@ -204,7 +204,7 @@ def _path(error: ErrorDetails, data: Any) -> tuple[int | str, ...]:
         try:
             data = data[step]
         except (KeyError, IndexError, TypeError):
-            # What is missing is the last step of all.
+            # The missing field is the last step of the path.
             if error["type"] != "missing" or place + 1 < len(location):
                 continue
         path.append(step)

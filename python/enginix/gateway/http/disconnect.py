@@ -33,7 +33,7 @@ async def _unless_done_first(gone: asyncio.Task[None], work: Coroutine[None, Non
 
     def leave(_: asyncio.Task[None]) -> None:
         nonlocal left
-        # It may have been scheduled when the work finished.
+        # The watcher may have been scheduled already when the work finished.
         if at_work:
             left = True
             task.cancel()

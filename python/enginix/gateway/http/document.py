@@ -51,7 +51,7 @@ class WholeChoice:
         parts = Parts()
         for event in self._events:
             if isinstance(event, Logprobs):
-                parts.note(event.tokens)
+                parts.add_logprobs(event.tokens)
             elif not isinstance(event, Finished | Counted):
                 parts.add(event)
         return parts.all

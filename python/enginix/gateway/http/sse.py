@@ -47,11 +47,11 @@ class Opening:
     async def begin(self, send: Send) -> None:
         if not self.started:
             self.started = True
-            # A copy: middleware adds headers of its own.
+            # A copy: middleware adds headers to it.
             await send({**START, "headers": list(STREAM_HEADERS)})
 
     async def wait(self, work: Awaitable[Result], send: Send, comment: bytes) -> Result:
-        """The result of `work`, with a comment now and then; it is cancelled with the wait."""
+        """The result of `work`, with a comment now and then; cancelling the wait cancels it."""
         task = asyncio.ensure_future(work)
         try:
             while not (await asyncio.wait({task}, timeout=self._period))[0]:

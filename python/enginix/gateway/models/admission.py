@@ -1,4 +1,4 @@
-"""Limits one model's concurrent answers: a queue in order of arrival, and a limit on its length."""
+"""Limits one model's concurrent answers: others queue in order of arrival, up to a limit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Admission:
 
     @property
     def busy(self) -> int:
-        """Requests that run or wait."""
+        """The number of requests that run or wait."""
         return self.running + self.waiting
 
     async def enter(self) -> None:

@@ -33,23 +33,23 @@ class FirstTokens:
         self._count = 0
 
     def asked(self, task: asyncio.Task[Any]) -> int:
-        """`task` sends a request to the server. Return the request's number."""
+        """Record that `task` sends a request to the server; return the request's number."""
         self._count += 1
         self._waiting[self._count] = Waiting(task, self._clock())
         return self._count
 
     def arrived(self, number: int) -> None:
-        """The request's first token came."""
+        """Record the request's first token."""
         if self._waiting.pop(number, None) is None:
             return
-        # In the order of sending.
+        # In the order in which they were sent.
         for other, waiting in self._waiting.items():
             if other > number:
                 break
             waiting.overtaken += 1
 
     def left(self, numbers: Sequence[int]) -> None:
-        """The requests ended, with or without a token."""
+        """Record that the requests ended, with or without a token."""
         for number in numbers:
             self._waiting.pop(number, None)
 
@@ -59,19 +59,19 @@ class FirstTokens:
         return self._clock() - first.since if first else 0.0
 
     def give_up(self, why: str) -> None:
-        """End all waiting requests; `why` is what their clients learn."""
+        """End all waiting requests; their clients get `why`."""
         for waiting in self._waiting.values():
             if waiting.given_up is None:
                 waiting.given_up = why
                 waiting.task.cancel()
 
     def given_up(self, numbers: Sequence[int]) -> str | None:
-        """Why waiting for these was ended, or None."""
+        """Why these requests were given up, or None."""
         waiting = (self._waiting.get(number) for number in numbers)
         return next((each.given_up for each in waiting if each and each.given_up), None)
 
     def stalled(self) -> int:
-        """How many seem to wait in vain."""
+        """How many requests seem to wait in vain."""
         since = self._clock() - SECONDS
         return sum(
             waiting.overtaken >= OVERTAKEN_BY and waiting.since <= since

@@ -1,4 +1,4 @@
-"""What every model can do, whichever kind of server runs it: routes know nothing else of it."""
+"""What routes know of a model: the same for every kind of server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from enginix.manifest import Manifest
 
 
 class NamedModel(Protocol):
-    """What a reply says of the model it is from."""
+    """What a reply states about its model."""
 
     @property
     def name(self) -> str: ...
@@ -26,11 +26,11 @@ class NamedModel(Protocol):
 
     @property
     def manifest(self) -> Manifest | None:
-        """None where the engine belongs to another server."""
+        """None if another server owns the engine."""
 
 
 class GenerationRequest(Protocol):
-    """One request, ready to be generated from."""
+    """One request, ready to generate."""
 
     @property
     def id(self) -> str: ...
@@ -40,7 +40,7 @@ class GenerationRequest(Protocol):
     def choices(self) -> int: ...
     @property
     def prompt_tokens(self) -> int:
-        """0 where only the server can count them: the reply's last event has the number."""
+        """0 if only the server can count them: then the reply's last event has the number."""
 
     @property
     def counts(self) -> bool:
@@ -63,19 +63,19 @@ class Model(NamedModel, Protocol):
 
     @property
     def path(self) -> str:
-        """What its server loads: a directory or a file; a name at the hub; empty if not known."""
+        """What its server loads: a directory, a file, or a name at the hub; empty if unknown."""
 
     @property
     def created(self) -> int: ...
     @property
     def root(self) -> str:
-        """What the model is called where it comes from."""
+        """The model's name at its source."""
 
     @property
     def defaults(self) -> SamplingDefaults: ...
     @property
     def takes_messages(self) -> bool:
-        """Its server renders messages itself: it sees images and may know more fields than we."""
+        """Whether its server renders messages: it may read images and fields unknown here."""
 
     @property
     def images(self) -> bool:
@@ -87,12 +87,12 @@ class Model(NamedModel, Protocol):
         """The request whose `replies` answer `conversation`. Raises RequestError."""
 
     async def count(self, conversation: Conversation, request_id: str) -> int:
-        """The prompt's tokens. Raises ResourceNotFound where the server cannot count them."""
+        """The number of prompt tokens. Raises ResourceNotFound if the server cannot count them."""
 
     def passthrough(
         self, path: str, sent: Mapping[str, Any], *, translatable: bool
     ) -> Passthrough | None:
-        """The request to pass on; None where the reply's dialect is written here.
+        """The request to pass on; None if this gateway writes the reply's dialect.
 
-        `translatable`: whether it can be.
+        `translatable`: whether this gateway can.
         """

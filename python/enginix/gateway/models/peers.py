@@ -1,4 +1,4 @@
-"""What the worker processes of one gateway tell each other for operators: their load and requests.
+"""Lets the worker processes of one gateway share their load and requests, for operators.
 
 Each answers on a socket in the directory that they share for their metrics: a line asks, a line
 answers.
@@ -26,7 +26,7 @@ LONGEST_LINE = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """One model's, in one process or in all of them."""
+    """One model's traffic, in one process or in all of them."""
 
     running: int = 0
     waiting: int = 0
@@ -44,19 +44,19 @@ class Traffic:
 
     @property
     def first_token_seconds(self) -> float | None:
-        """The median; None if there were no requests lately."""
+        """The median; None without recent requests."""
         return round(median(self.first_tokens), 4) if self.first_tokens else None
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one process has."""
+    """The requests and traffic of one process."""
 
     requests: list[dict[str, Any]]
     traffic: dict[str, Traffic]
     """By model, and by `replica_key` for the replicas of one that has several."""
     cancelled: int = 0
-    """Requests that were ended for the question."""
+    """How many requests were ended for this call."""
 
 
 class Peers:
@@ -67,7 +67,7 @@ class Peers:
         self._report = report
 
     async def reports(self, cancel: str | None = None) -> list[Report]:
-        """Of all workers, this one's first; those that do not answer in time are missing."""
+        """All workers' reports, this one's first, without those that do not answer in time."""
         own = self._report(cancel)
         if self._directory is None:
             return [own]
@@ -77,7 +77,7 @@ class Peers:
 
     @asynccontextmanager
     async def answering(self) -> AsyncIterator[None]:
-        """Answer the others until the block ends."""
+        """Answer the other workers until the block ends."""
         server = await self._listen() if self._directory else None
         try:
             yield
@@ -105,7 +105,7 @@ class Peers:
             writer.write(orjson.dumps(asdict(self._report(cancel))) + b"\n")
             await writer.drain()
         except (OSError, ValueError):
-            # The other worker has gone.
+            # The other worker has ended.
             pass
         finally:
             writer.close()
@@ -121,12 +121,12 @@ async def _ask(path: Path, cancel: str | None) -> Report | None:
             finally:
                 writer.close()
     except (OSError, TimeoutError, ValueError):
-        # It has ended or is frozen; what started it replaces it.
+        # It has ended or is frozen; the process that started it replaces it.
         return None
     traffic = {name: Traffic(**each) for name, each in fields.pop("traffic").items()}
     return Report(**fields, traffic=traffic)
 
 
 def traffic_of(reports: Sequence[Report], model: str) -> Traffic:
-    """One model's, in all processes."""
+    """One model's traffic, in all processes."""
     return sum((each.traffic[model] for each in reports if model in each.traffic), Traffic())

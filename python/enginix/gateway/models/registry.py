@@ -94,7 +94,7 @@ class PassthroughModel(ServerModel):
 
 @dataclass(frozen=True, slots=True)
 class EngineFiles:
-    """What an engine directory says of its model, waiting for a backend.
+    """An engine directory's files, read and waiting for a backend.
 
     In two steps, because files are read before the event loop runs and backends belong to one.
     """
@@ -121,11 +121,11 @@ class EngineFiles:
 
 
 def read_engine(engine: Path, names: Names | None = None) -> EngineFiles:
-    """Read everything but weights; `names` are others than the engine's and the catalogue's."""
+    """Read everything but weights; without `names` it has the manifest's and the catalogue's."""
     manifest = read_manifest(engine)
     require_within(engine)
     tokenizer = Tokenizer.load(engine)
-    # Says now, not on the first request, that a format is not known.
+    # Raises for an unknown format now, not on the first request.
     markers(manifest.chat.reasoning, manifest.chat.tools)
     return EngineFiles(
         manifest=manifest,
@@ -147,7 +147,7 @@ def _all_names(name: str, others: Names | None) -> Names:
 
 
 def _engine_vocabulary(engine: Path) -> int | None:
-    """What TensorRT-LLM's own config.json says, which has the padding; gguf takes any width."""
+    """The padded width from TensorRT-LLM's config.json; gguf accepts any width."""
     try:
         config = json.loads((engine / "config.json").read_text(encoding="utf-8"))
         return int(config["pretrained_config"]["vocab_size"])
@@ -170,7 +170,7 @@ class Models:
         return iter(self._models)
 
     def find(self, name: str | None, engine: str | None = None) -> ServedModel:
-        """As `resolve`, for what only a model with a tokenizer of ours can do."""
+        """Like `resolve`, for requests that need a model whose tokenizer is here."""
         model = self.resolve(name, engine)
         if not isinstance(model, ServedModel):
             raise RequestError(
@@ -234,7 +234,7 @@ class Models:
 
 
 def _files(model: Model) -> set[str]:
-    """What clients of llama.cpp's and vLLM's servers call a model: its path, or its file."""
+    """The names that clients of llama.cpp's and vLLM's servers use: its path, or its file."""
     path, found = Path(model.path), {model.path}
     if path.suffix == ".gguf":
         found |= {path.name, str(path.parent)} if path.name == GGUF_FILE else {path.name}

@@ -16,7 +16,7 @@ class RunningRequest:
     task: asyncio.Task[Any]
     """Cancelled to end the request."""
     loads: bool = False
-    """It waits until its model is loaded."""
+    """Whether it waits for its model to load."""
     times: list[TokenTimes] = field(default_factory=list)
     """One for each choice, once it has a slot."""
     stopped: bool = False
@@ -37,7 +37,7 @@ class RunningRequest:
         return sum(each.tokens for each in self.times)
 
     def row(self) -> dict[str, Any]:
-        """What operators see of it: no prompt, and no answer."""
+        """What operators see: never the prompt or the answer."""
         return {
             "id": self.record.id,
             "object": "request",

@@ -1,4 +1,4 @@
-"""A model of another server that speaks the OpenAI API itself and keeps its tokenizer there."""
+"""A model on another server that speaks the OpenAI API and has the tokenizer itself."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class ServerModel:
     path: str = ""
     created: int = field(default_factory=lambda: int(time.time()))
     reasoning: str | None = None
-    """The format of reasoning that the server leaves in its texts, for our parser to find."""
+    """The format of reasoning that the server leaves in its text, for our parser."""
     tools: str | None = None
-    """As `reasoning`, of tool calls."""
+    """Likewise for tool calls."""
     starts_inside: bool = False
-    """The chat template begins the reasoning, so that the model never writes its first tag."""
+    """The chat template opens the reasoning, so the model does not write the first tag."""
     images: bool = False
     """The model is known to read images."""
 

@@ -1,4 +1,4 @@
-"""How fast a model answers lately: tokens per second, and the time to the first token."""
+"""A model's recent speed: tokens per second, and the time to the first token."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 SAMPLE_SECONDS = 0.5
 RATE_SECONDS = 5.0
-# How many requests, and how old ones, are recent.
+# How many requests count as recent, and up to which age.
 REQUESTS = 100
 RECENT_SECONDS = 300.0
 
 
 class Speed:
-    """One model's. Sampled twice a second, so that tokens themselves cost nothing more."""
+    """One model's speed. Sampled twice a second, so that a token costs nothing extra."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -36,7 +36,7 @@ class Speed:
         return max(0.0, (self.reported + unreported - total) / seconds)
 
     def note_first_token(self, seconds: float) -> None:
-        """A request's first token came after so long."""
+        """Record the seconds to a request's first token."""
         self._first_tokens.append((self._clock(), seconds))
 
     def first_tokens(self) -> list[float]:

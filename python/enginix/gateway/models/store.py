@@ -21,7 +21,7 @@ class StoredResponse:
     input_items: bytes
     size: int
     tools: Sequence[Any] = ()
-    """The tools of the input, for responses that continue this one."""
+    """Tools declared in the input, for responses that continue this one."""
     item_ids: tuple[str, ...] = ()
 
 

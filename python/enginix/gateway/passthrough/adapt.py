@@ -1,4 +1,4 @@
-"""What changes in a request before another server gets it, and which requests it cannot get.
+"""Decides which requests another server can take, and adapts them to it.
 
 Servers of the OpenAI API read their dialects strictly. What clients send beyond them is respelled;
 what has no other spelling is translated to chat completions.
@@ -33,14 +33,14 @@ SPELLINGS = {
     MESSAGES: (messages_choice, messages_tool),
     COUNT: (messages_choice, messages_tool),
 }
-# What every server of a dialect reads. All else is translated to chat completions.
+# What every server of a dialect reads. Everything else is translated to chat completions.
 BLOCKS = frozenset({"text", "image", "tool_use", "tool_result", "thinking", "redacted_thinking"})
 ITEMS = frozenset({"message", "reasoning", "function_call", "function_call_output"})
-# The tools that clients run, and that few servers know.
+# Tools that clients run and few servers know.
 CLIENT_TOOLS = frozenset(
     {"namespace", "custom", "tool_search", "local_shell", "shell", "apply_patch"}
 )
-# Fields of a chat whose answers have nothing that is not written here.
+# Fields of a chat whose answers this gateway can write completely.
 CHATS = ChatRequest.model_fields.keys() | {
     "metadata",
     "moderation",
@@ -67,16 +67,18 @@ class Passthrough:
 def passthrough(
     model: ServerModel, path: str, sent: Mapping[str, Any], *, translatable: bool
 ) -> Passthrough | None:
-    """None where the server's chat completions are asked, and the dialect is written here."""
-    # Without tools no call is left in the text.
+    """None for a request that is translated to a chat completion instead."""
+    # Without tools the text holds no call.
     parses = model.reasoning is not None or (model.tools is not None and bool(sent.get("tools")))
-    translated = (parses and path != COUNT) or model.backend.lacks(path) or needs_us(path, sent)
+    translated = (
+        (parses and path != COUNT) or model.backend.lacks(path) or must_translate(path, sent)
+    )
     if translatable and translated:
         return None
     body = {**plain_body(path, sent), "model": model.backend.model}
     if path == CHAT and "messages" in body and model.backend.lacks(REASONING):
         body["messages"] = without_reasoning(body["messages"])
-    # A choice between servers is made here, and some of them know no such field.
+    # This gateway has chosen between the servers, and some do not know the field.
     body.pop("engine", None)
     return Passthrough(model, path, body)
 
@@ -98,8 +100,8 @@ def plain_body(path: str, sent: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def needs_us(path: str, sent: Mapping[str, Any]) -> bool:
-    """Whether a request is sent through chat completions, whatever else the server speaks."""
+def must_translate(path: str, sent: Mapping[str, Any]) -> bool:
+    """Whether only a translation to chat completions serves the request."""
     if path == CHAT:
         customs = "custom" in _types(sent.get("tools"))
         return customs or (bool(sent.get("stop")) and not keeps_stop_strings(sent))
@@ -107,11 +109,11 @@ def needs_us(path: str, sent: Mapping[str, Any]) -> bool:
         strange = any(kind not in BLOCKS for kind in _block_types(sent))
         return strange or (path == MESSAGES and bool(sent.get("stop_sequences")))
     if path == RESPONSES and not sent.get("previous_response_id"):
-        # Only the server can continue what it has stored.
+        # Only the server can continue a conversation that it has stored.
         tools = {*_types(sent.get("tools"))}
         if tools & CLIENT_TOOLS:
             return True
-        # A server that runs tools itself reads their items.
+        # A server that runs tools reads their items.
         strange = any(kind not in ITEMS for kind in _types(sent.get("input"), default="message"))
         return strange and tools <= {"function"}
     return False

@@ -1,4 +1,4 @@
-"""How a stream ends in each dialect that is passed through: by itself, or with an error."""
+"""How a passed-through stream ends in each dialect: normally, or with an error."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def is_terminal(events: bytes, path: str) -> bool:
 
 
 def error_event(failure: Failure, path: str, events: bytes) -> bytes:
-    """What ends a stream that broke off behind `events`."""
+    """The event that ends a stream which broke off after `events`."""
     if speaks_anthropic(path):
         return b"event: error\ndata: %b\n\n" % anthropic_error(failure)
     if speaks_responses(path):

@@ -29,7 +29,7 @@ from enginix.gateway.models.state import Gateway
 from enginix.gateway.passthrough.adapt import CHAT, Passthrough
 from enginix.gateway.passthrough.dialect import error_event, is_terminal
 
-# A whole reply, not a stream, may be this long.
+# The limit of a whole reply, as opposed to a stream.
 MAX_RESPONSE_BYTES = 64 << 20
 
 
@@ -165,7 +165,7 @@ class PassthroughResponse(Response):
             await send({"type": "http.response.body", "body": rewrite(rest), "more_body": True})
 
     def _rewriter(self) -> Callable[[bytes], bytes]:
-        """What is done to whole events on their way."""
+        """The function that rewrites whole events on their way."""
         rename = Rename(self._model.name).feed
         if self._path != CHAT:
             return rename

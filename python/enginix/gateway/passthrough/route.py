@@ -27,7 +27,7 @@ Answer = Callable[[Request], Awaitable[Response]]
 async def pass_through(
     request: Request, answer: Answer | None = None, error_stream: ErrorStream | None = None
 ) -> Response | None:
-    """The response of the model's own server; None where it is written here.
+    """The response of the model's own server; None if this gateway writes it.
 
     `answer` writes it here: it stands in for a server that turns out not to have the route.
     `error_stream`: the stream that says why there is none, where clients do not read a status.
@@ -47,7 +47,7 @@ def pass_to(
     fallback: Callable[[], Awaitable[Response]] | None = None,
     error_stream: ErrorStream | None = None,
 ) -> Response | None:
-    """As `pass_through`, for a body that has been read and the path it belongs to."""
+    """Like `pass_through`, for a body that was read and the path it was sent to."""
     if not gateway.models.any_takes_messages or not isinstance(sent, dict):
         return None
     name, engine = sent.get("model"), sent.get("engine")
@@ -56,19 +56,19 @@ def pass_to(
     model = gateway.models.resolve(name, engine)
     if not model.takes_messages:
         return None
-    # Before the server is asked, in whichever way.
+    # Before any request to the server.
     check_body(sent, gateway.settings.request.passed_on)
     check_media(sent, fetched=gateway.settings.request.image_urls)
-    question = model.passthrough(path, sent, translatable=fallback is not None)
-    if question is None:
+    passed = model.passthrough(path, sent, translatable=fallback is not None)
+    if passed is None:
         return None
     streams = sent.get("stream") is True
     failed = partial(error_stream, sent, model) if error_stream and streams else None
     return PassthroughResponse(
         gateway,
-        question,
+        passed,
         streams=streams,
-        # There is no other way to ask for a chat.
+        # Chat completions are what all others fall back to.
         fallback=None if path == CHAT else fallback,
         error_stream=failed,
     )

@@ -1,4 +1,4 @@
-"""From a conversation, in no dialect, to the chat completion that another server is asked for.
+"""Turns a conversation, in no dialect, into a chat completion for another server.
 
 Only what the client asked for is sent, and only in fields that every one of these servers knows:
 TensorRT-LLM's refuses a request for a single field that it does not.
@@ -27,9 +27,9 @@ from enginix.gateway.prompt.prepare import Options, check_stop
 from enginix.generation.reply import Arrived, Replies, ReplyFormat
 from enginix.generation.request import Guide
 
-# Engines whose servers can count with every chunk.
+# Engines whose servers can send usage with every chunk.
 COUNTING = ("vllm", "trtllm")
-# Newer levels of reasoning effort -> those that all of them know.
+# Newer levels of reasoning effort -> those that every server knows.
 EFFORTS = {
     "minimal": "low",
     "low": "low",
@@ -43,7 +43,7 @@ SWITCHES = ("enable_thinking", "thinking")
 
 @dataclass(frozen=True, slots=True)
 class ChatGeneration:
-    """A request to a model whose own server takes chats."""
+    """A request to a model whose server accepts chats."""
 
     id: str
     model: ServerModel
@@ -62,7 +62,7 @@ class ChatGeneration:
 def chat_request(
     model: ServerModel, conversation: Conversation, options: Options
 ) -> ChatGeneration:
-    """Stop strings are not sent: servers look for them in the reasoning and in calls, too."""
+    """Stop strings are not sent: servers would also match them in reasoning and in calls."""
     stop = () if options.sent and keeps_stop_strings(options.sent) else options.stop
     blind = None
     if stop:
@@ -113,7 +113,7 @@ def sampling_fields(options: Options) -> dict[str, Any]:
     }
     body = {name: value for name, value in fields.items() if value is not None}
     if body.get("top_p") == 0:
-        # Greedy, as a number that all of them take.
+        # Greedy, as a value that every server accepts.
         del body["top_p"]
         body["temperature"] = 0
     return body
@@ -122,7 +122,7 @@ def sampling_fields(options: Options) -> dict[str, Any]:
 def conversation_fields(model: ServerModel, conversation: Conversation) -> dict[str, Any]:
     body: dict[str, Any] = {}
     if conversation.continues and model.engine == "vllm":
-        # Others go on with a last message of the assistant's by themselves, or cannot.
+        # Other servers continue a last message of the assistant without a field for it, or cannot.
         body |= {"add_generation_prompt": False, "continue_final_message": True}
     effort = EFFORTS.get(str(conversation.template_variables.get("reasoning_effort")))
     if effort is not None:
@@ -170,7 +170,7 @@ def reply_format(
 
 def server_tools(model: ServerModel, conversation: Conversation) -> Sequence[Mapping[str, Any]]:
     if model.engine.startswith("trtllm"):
-        # It knows no such field of a function as `strict`.
+        # Its functions have no field `strict`.
         return shown_tools(conversation.tools)
     return conversation.tools
 
@@ -201,7 +201,7 @@ def _server_message(message: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def server_call(call: Mapping[str, Any]) -> dict[str, Any]:
-    """Servers and their templates loop over the arguments, so they always get an object."""
+    """Servers and their templates iterate over the arguments, so they always get an object."""
     function = dict(call["function"])
     arguments = function.get("arguments")
     text = arguments if isinstance(arguments, str) else orjson.dumps(arguments).decode()
@@ -216,6 +216,6 @@ def response_format(model: ServerModel, guide: Guide) -> dict[str, Any]:
         return {"type": "json_object"}
     schema = orjson.loads(guide.text or "{}")
     if model.engine.startswith("trtllm"):
-        # The name that all of its versions know.
+        # The name that all its versions know.
         return {"type": "json", "schema": schema}
     return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}

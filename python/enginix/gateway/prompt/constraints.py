@@ -111,7 +111,7 @@ def _strict_calls(format: ReplyFormat) -> CallGuide | None:
 
 
 def _either(format: ReplyFormat, answer: Guide) -> Guide | None:
-    """One guide for an answer or a call, for formats in which only a schema separates them."""
+    """One guide for either an answer or a call, in formats where only a schema tells which."""
     if format.tools is None or answer.kind not in ("json", JSON_SCHEMA):
         return None
     schema = orjson.loads(answer.text) if answer.text else ANY_OBJECT

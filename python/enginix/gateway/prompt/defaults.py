@@ -1,4 +1,4 @@
-"""A model's defaults for what a client leaves out: what its makers recommend."""
+"""A model's sampling defaults, as its makers recommend them."""
 
 from __future__ import annotations
 

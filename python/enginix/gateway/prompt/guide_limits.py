@@ -55,7 +55,7 @@ def check_guide(guide: Guide, limits: GuideLimits, param: str) -> None:
         try:
             schema = orjson.loads(guide.text)
         except orjson.JSONDecodeError:
-            # The engine reports what is wrong with it.
+            # The engine reports the error.
             return
         check_schema(schema, limits, param)
     elif guide.kind == "regex":

@@ -27,7 +27,7 @@ class Options:
 
     id_prefix: str
     sampling: SamplingFields = field(default_factory=SamplingFields)
-    """As the client sent it; what it left out is the model's to choose."""
+    """As the client sent it; the model's defaults fill the rest."""
     guide: Guide | None = None
     choices: int = 1
     max_tokens: int | None = None

@@ -14,7 +14,7 @@ from enginix.gateway.schema.chat import GuidedFields, ResponseFormat, Structured
 from enginix.gateway.schema.fields import Schema
 from enginix.generation.request import Guide
 
-# llama.cpp's own clients send it empty to mean none.
+# llama.cpp's own clients send an empty grammar to mean none.
 LLAMA_CPPS = "grammar"
 # Field -> the function that makes its value a guide.
 Makers = dict[str, Callable[[Any], Guide | None]]

@@ -9,8 +9,8 @@ from enginix.chat.events import Answer, Event, Reasoning, ToolCallArguments, Too
 from enginix.generation.reply import TokenLogprob
 
 
-class Heard(NamedTuple):
-    """A part of the answer's text and the tokens that came with it: some may be markup."""
+class ScoredText(NamedTuple):
+    """Text of the answer and the tokens that came with it, some of which may be markup."""
 
     text: str
     tokens: tuple[TokenLogprob, ...]
@@ -19,14 +19,14 @@ class Heard(NamedTuple):
 class Part:
     """A run of reasoning, a run of answer text, or one call; `kind` is its events' class."""
 
-    __slots__ = ("call", "heard", "index", "kind", "texts")
+    __slots__ = ("call", "index", "kind", "scored", "texts")
 
     def __init__(self, index: int, kind: type[Event], call: ToolCallStart | None = None) -> None:
         self.index = index
         self.kind = kind
         self.call = call
         self.texts: list[str] = []
-        self.heard: list[Heard] = []
+        self.scored: list[ScoredText] = []
 
     @property
     def text(self) -> str:
@@ -47,7 +47,7 @@ class Parts:
         self._last: Part | None = None
         self._tokens: tuple[TokenLogprob, ...] = ()
 
-    def note(self, tokens: tuple[TokenLogprob, ...]) -> None:
+    def add_logprobs(self, tokens: tuple[TokenLogprob, ...]) -> None:
         """Keep the tokens of the next event."""
         self._tokens += tokens
 
@@ -67,7 +67,7 @@ class Parts:
         part.texts.append(text)
         if self._tokens:
             if part.kind is Answer:
-                part.heard.append(Heard(text, self._tokens))
+                part.scored.append(ScoredText(text, self._tokens))
             self._tokens = ()
         return part, text
 

@@ -86,7 +86,7 @@ class PhasedReply:
                 yield self._passed(chunks)
 
     async def _call(self) -> Chunks:
-        """One guided call, and what must stand behind it if another may follow."""
+        """One guided call, and the text that must follow it if another call may come."""
         call = self._phases.call
         assert call is not None
         async with aclosing(self._generate(Guide(call.kind, call.text))) as arrivals:
@@ -98,7 +98,7 @@ class PhasedReply:
             self._next = self._watch
 
     async def _watch(self) -> Chunks:
-        """Free text, until a call or an answer begins that is held to a form."""
+        """Free text, until a constrained call or answer begins."""
         watch = Watch(self._model, self._format, fresh=not self._called)
         async with aclosing(self._watched(watch)) as arrivals:
             async for chunks in arrivals:
@@ -107,11 +107,11 @@ class PhasedReply:
             yield self._written(self._model.tokenizer.encode(watch.instead))
             self._next = self._call
         elif watch.found is Found.ANSWER and not self._called:
-            # Text behind a call would be held to nothing: the reply ends with its calls.
+            # Text after a call would be unconstrained: the reply ends with its calls.
             self._next = self._answer
 
     async def _watched(self, watch: Watch) -> Chunks:
-        """Free text, passed on until `watch` has found something or the text has ended."""
+        """Free text, passed on until `watch` finds something or the text ends."""
         async with aclosing(self._generate(None)) as arrivals:
             async for chunks in arrivals:
                 if ready := watch.feed(chunks):
@@ -124,7 +124,7 @@ class PhasedReply:
         request = self._request
         sampling = replace(request.sampling, guide=guide)
         if sampling.min_tokens:
-            # It counts for the whole reply.
+            # The count is of the whole reply.
             written = request.max_tokens - self._left
             sampling = replace(sampling, min_tokens=max(0, sampling.min_tokens - written))
         self._generations += 1
@@ -141,12 +141,12 @@ class PhasedReply:
         )
 
     def _passed(self, chunks: Sequence[TokenChunk]) -> list[TokenChunk]:
-        """Generated chunks for the client, without the end, which the reply sends later."""
+        """Generated chunks for the client, without the final one, which the reply sends later."""
         for chunk in chunks:
             self._ids.extend(chunk.ids)
             self._left -= len(chunk.ids)
         return [chunk._replace(final=False) for chunk in chunks]
 
     def _written(self, ids: Sequence[int]) -> list[TokenChunk]:
-        """What is written for the model."""
+        """Text that is written for the model."""
         return self._passed([TokenChunk(tuple(ids[: self._left]))])

@@ -1,4 +1,4 @@
-"""What reads one reply: its tokens' text, and the parser of its formats."""
+"""Makes the readers of one reply: of its tokens' text, and of its formats."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from enginix.generation.reply import ReplyFormat
 def reply_reader(
     model: EngineModel, format: ReplyFormat
 ) -> tuple[TextStream, ReplyParser, list[Event]]:
-    """Both of them, and the events of the reply's prefill."""
+    """The text decoder, the parser, and the events of the reply's prefill."""
     tools = format.tools if format.definitions else None
     text = model.tokenizer.stream(
         keep=markers(format.reasoning, tools), continues=format.continues or bool(format.prefill)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-# Values for how much to call -> OpenAI's value.
+# Values of tool_choice -> OpenAI's value.
 CHOICES = {"auto": "auto", "none": "none", "required": "required", "any": "required"}
 ANTHROPIC_CHOICES = {**{word: word for word in ("auto", "any", "none")}, "required": "any"}
 NAMED = ("function", "tool", "custom")

@@ -1,4 +1,4 @@
-"""Calls the supervisor of the models' servers: for their status, and to start or end one.
+"""Calls the supervisor for the status of models' servers, and to start or stop one.
 
 Without a supervisor, where `enginix openai` was started by itself, nothing is known and nothing
 can be done.
@@ -41,7 +41,7 @@ class SupervisorClient:
         self._socket = socket
 
     def require(self) -> Path:
-        """The supervisor's socket; RequestError where there is none."""
+        """The supervisor's socket; RequestError if there is none."""
         if self._socket is None:
             raise RequestError(
                 "this gateway has no supervisor, so it cannot start or end servers; "
@@ -61,11 +61,11 @@ class SupervisorClient:
             return {}
 
     async def load(self, load: Load) -> Changed:
-        """Return when it serves; BackendUnavailable quotes its log when it does not."""
+        """Return when it serves; BackendUnavailable quotes its log if it does not start."""
         return supervision.decode(Changed, await self._call(load))
 
     async def unload(self, model: str, *, drain: float) -> Changed:
-        """Return when it has ended; its running requests get `drain` seconds to finish."""
+        """Return when it has stopped; its running requests get `drain` seconds to finish."""
         return supervision.decode(Changed, await self._call(Unload(model, drain)))
 
     async def log(self, model: str, lines: int) -> LogTail:
@@ -73,7 +73,7 @@ class SupervisorClient:
         return supervision.decode(LogTail, await self._call(Log(model, lines)))
 
     async def explained(self, model: str, error: BackendError) -> BackendError:
-        """`error`, or the state of the model's server when that is the cause."""
+        """`error`, or the state of the model's server if that is the cause."""
         if not isinstance(error, BackendUnavailable):
             return error
         server = (await self.status()).get(model)

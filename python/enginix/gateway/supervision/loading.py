@@ -24,7 +24,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 def when_loaded(handler: Handler) -> Handler:
-    """`handler`, asked once the model of the request's body is loaded."""
+    """`handler`, called once the model that the body names is loaded."""
 
     async def loaded_first(request: Request) -> Response:
         gateway = gateway_of(request)

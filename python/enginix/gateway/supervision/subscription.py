@@ -1,4 +1,4 @@
-"""Follows the supervisor: which models there are and accept requests; reports what runs of them.
+"""Follows the supervisor's news of models, and reports the requests that run.
 
 The other end is serve/subscribers.py; the lines are those of enginix.supervision.
 """
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 REPORT_SECONDS = 0.1
 RECONNECT_SECONDS = 0.5
-# How long after the supervisor's answer its news may arrive.
+# How much later than the supervisor's answer its news may arrive.
 NEWS_SECONDS = 30.0
 FIRST_NEWS_SECONDS = 5.0
 
@@ -82,7 +82,7 @@ class SupervisorSubscription:
 
     async def _add(self, model: ModelNews, opener: Opener) -> None:
         try:
-            # It reads a tokenizer; running streams go on meanwhile.
+            # It reads a tokenizer, so run it in a thread: streams continue meanwhile.
             open_model = await asyncio.to_thread(opener, model.row)
         except EnginixError as error:
             logger.error("%s cannot be served here: %s", model.name, error)
@@ -90,7 +90,7 @@ class SupervisorSubscription:
         self._gateway.add(open_model())
 
     async def _report(self, writer: asyncio.StreamWriter) -> None:
-        """Report what runs whenever that has changed."""
+        """Report the running requests whenever they change."""
         last = None
         while True:
             report = Report(self._seen, self._requests())
