@@ -1,4 +1,4 @@
-"""How long to wait before a server that failed is started again."""
+"""How long to wait before restarting a failed server."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Seconds. The first restart waits for nothing: most failures happen once."""
+    """Seconds. The first restart is immediate: most failures happen once."""
 
     first: float = 1.0
     most: float = 60.0
@@ -18,9 +18,9 @@ class Backoff:
         """Before the next start, after that many failures in a row."""
         if failures <= 1:
             return 0.0
-        # Two to the power of some hundreds is no float any more.
+        # Two to the power of a thousand is no float.
         return min(self.most, self.first * 2.0 ** min(failures - 2, 32))
 
     def count(self, failures: int, served: float) -> int:
-        """Failures in a row, once one more came after `served` seconds of service."""
+        """The number of failures in a row, including one after `served` seconds of service."""
         return 1 if served >= self.stable else failures + 1

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from enginix.serve.servers import SERVERS, server_for_kind
 from enginix.serve.servers.program import Reads, ServerProgram
 
-# Weights are not all: there are activations, the KV cache and the program itself.
+# Beside the weights there are activations, the KV cache and the program itself.
 OVERHEAD = 1.2
 # The share of a GPU's free memory that a server may take.
 USABLE = 0.9
 CPU_BUILD = "-cpu"
-"""The end of the kind of an environment that needs no GPU."""
+"""The suffix of an environment kind that needs no GPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,11 @@ class Machine:
     memory: int = 0
     """Host memory that is available to programs."""
     disk: int = 0
-    """Free where enginix keeps engines and checkpoints."""
+    """Free bytes where enginix keeps engines and checkpoints."""
     installed: Mapping[str, str] = field(default_factory=dict)
-    """Server program -> the kind of its environment; empty for one that the user has named."""
+    """Server program -> its environment's kind; empty if the user named the program."""
     lacks: Mapping[str, str] = field(default_factory=dict)
-    """Server program -> what else of the machine it needs and does not have."""
+    """Server program -> what else it needs that this machine lacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +52,11 @@ class Offer:
     cache: int = 0
     """Bytes of the KV cache that llama.cpp allocates, as far as that is known."""
     context: int = 0
-    """The tokens that it was made for; 0 where that is not known."""
+    """The context length in tokens; 0 if unknown."""
     fetches: int = 0
     """Bytes that are still to be downloaded."""
     builds: int = 0
-    """Bytes of the engine for llama.cpp that is still to be built of it."""
+    """Bytes of the llama.cpp engine that is still to be built from it."""
     ranks: int = 1
     """GPUs that an engine was built for."""
     preferred: str = ""
@@ -64,7 +64,7 @@ class Offer:
 
     @property
     def host_memory(self) -> int:
-        """What it needs on the CPU, in bytes."""
+        """The memory it needs on the CPU, in bytes."""
         return round(self.weights * OVERHEAD) + self.cache
 
 
@@ -99,7 +99,7 @@ def choose(verdicts: Sequence[Verdict], offer: Offer, engine: str | None = None)
     if engine is not None:
         named = next(each for each in verdicts if engine in each.server.names)
         return None if named.is_final else named
-    # What is made here of a model for TensorRT-LLM is no such engine, so Triton is not meant.
+    # For a TensorRT-LLM model this machine makes another kind of engine, so Triton is not meant.
     is_meant = offer.preferred not in ("", "tensorrt-llm")
     meant = server_for_kind(offer.preferred) if is_meant else None
     able = [each for each in verdicts if not each.obstacle]
@@ -124,7 +124,7 @@ def _judge(server: ServerProgram, offer: Offer, machine: Machine, ranks: int | N
 
 
 def _cannot_read(server: ServerProgram, offer: Offer) -> str:
-    """Why it reads neither the model nor what can be made of it here."""
+    """Why it can read neither the model nor what this machine can make from it."""
     if offer.reads is Reads.CHECKPOINT:
         kind = server.engine_kinds[0] if server.reads is Reads.CHECKPOINT else "gguf"
         return next(iter(offer.refusals.get(kind, ())), "")

@@ -1,4 +1,4 @@
-"""What `serve/` is told of the user's environment: only the command line reads it."""
+"""What `serve/` needs of the user's environment, which only the command line reads."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ class Environment:
     logs: Path
     """The directory of this run's logs."""
     enginix: Sequence[str]
-    """The command that starts this program again."""
+    """The command that runs this same enginix."""
     runtime: Callable[[str], Path | None]
-    """Kind of runtime -> the root that the user has named for it."""
+    """Kind of runtime -> the root that the user named for it."""
     find_engine: Callable[[str], Path]
     """Name -> its engine's directory; NotAnEngine says how to build it."""
     find_checkpoint: Callable[[ModelSpec], Path]
-    """Model -> its checkpoint's directory; NotACheckpoint says where it was looked for."""
+    """Model -> its checkpoint's directory; NotACheckpoint says where this looked."""
     gateway_variables: Mapping[str, str] = field(repr=False)
-    """What the gateway's process gets as its environment."""
+    """The environment of the gateway's process."""
     server_variables: Callable[[Sequence[str], bool], Mapping[str, str]]
     """What a server gets: with these secrets, and the hub's if it downloads from there."""

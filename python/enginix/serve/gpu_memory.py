@@ -1,4 +1,4 @@
-"""How much of the GPUs' memory processes take."""
+"""Reads how much GPU memory each process uses."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from enginix.process import find_program, run
 logger = logging.getLogger(__name__)
 
 QUERY = ["--query-compute-apps=pid,used_memory", "--format=csv,noheader,nounits"]
-# nvidia-smi takes up to a second, and more where the driver is not kept loaded.
+# nvidia-smi takes up to a second, or more if the driver is not kept loaded.
 FRESH_SECONDS = 5.0
 
 
 class GpuMemory:
-    """What each process has of the GPUs' memory. Reads it beside the event loop, when asked."""
+    """The GPU memory of each process, read in a thread on request."""
 
     def __init__(self) -> None:
         self._smi = find_program("nvidia-smi")
@@ -27,7 +27,7 @@ class GpuMemory:
         self._reading: asyncio.Task[None] | None = None
 
     def of(self, pids: Iterable[int]) -> int | None:
-        """Bytes as last read; None if nothing is known of these processes."""
+        """Bytes at the last reading; None if it has none of these processes."""
         if self._smi and not self._reading and time.monotonic() - self._read_at > FRESH_SECONDS:
             self._reading = asyncio.create_task(self._read())
         found = [self._bytes[pid] for pid in pids if pid in self._bytes]
@@ -49,7 +49,7 @@ def bytes_by_process(text: str) -> dict[int, int]:
     used: dict[int, int] = {}
     for line in text.splitlines():
         pid, _, mebibytes = line.partition(", ")
-        # "[N/A]" where the driver does not tell.
+        # "[N/A]" if the driver does not report it.
         if pid.isdigit() and mebibytes.strip().isdigit():
             used[int(pid)] = used.get(int(pid), 0) + (int(mebibytes) << 20)
     return used

@@ -59,7 +59,7 @@ async def until_dead(vitals: Vitals, policy: Policy = POLICY, clock: Clock = CLO
                 probes.add(asyncio.create_task(_probe(detector, vitals, clock)))
             for task in [task for task in probes if task.done()]:
                 probes.remove(task)
-                # A bug of ours must not look like a healthy server.
+                # A bug in this program must not look like a healthy server.
                 task.result()
     finally:
         for task in probes:

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 
-# Where the program is not in its runtime it is only read, not run.
+# Outside its runtime this module is only imported, never run.
 import xllamacpp  # type: ignore[import-not-found]
 
 SMALL_BYTES = 32 << 20
@@ -25,7 +25,7 @@ def main() -> None:
     parameters.hostnames = [args.host]
     parameters.port = args.port
     parameters.n_parallel = args.parallel
-    # The context is shared by those who are answered at once.
+    # Concurrent requests share the context.
     parameters.n_ctx = args.context * args.parallel
     # A step of a small model is over before a second thread has woken.
     few = os.path.getsize(args.model) < SMALL_BYTES if os.path.isfile(args.model) else False
@@ -38,7 +38,7 @@ def main() -> None:
     sys.stdout.write(f"llama-server serves {args.model} at {server.listening_address}\n")
     sys.stdout.flush()
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
-    # Its own way to close does not always come to an end.
+    # Its own shutdown does not always finish.
     os._exit(0)
 
 

@@ -17,14 +17,14 @@ from enginix.serve.servers.program import Reads
 from enginix.supervision import LoadRequest
 
 DEFAULT_MODEL_LEN = 8192
-# No path, and nothing that is hidden.
+# Neither a path nor a hidden file.
 PLAIN = re.compile(r"\w[\w.:+-]*")
 
 
 def entry_of(
     request: LoadRequest, entries: Mapping[str, ModelEntry], roots: Sequence[Path]
 ) -> ModelEntry:
-    """A known entry, changed as requested, or a new one whose ports are all 0."""
+    """A known entry, changed as requested, or a new one with all ports 0."""
     if request.engine is not None and request.engine not in SERVERS:
         raise _mistake("engine", f"expected one of {', '.join(SERVERS)}, got {request.engine!r}")
     if request.model_path is None:
@@ -39,7 +39,7 @@ def entry_of(
 def _found_in(
     roots: Sequence[Path], request: LoadRequest, entries: Mapping[str, ModelEntry]
 ) -> LoadRequest:
-    """A name that is neither here nor in the catalogue may be an engine or a file in the roots."""
+    """The path in the roots of a name that is neither loaded nor in the catalogue."""
     word = request.model
     if word is None or not PLAIN.fullmatch(word) or _is_known(word, entries):
         return request
@@ -73,7 +73,7 @@ def _by_path(request: LoadRequest, path: Path, entries: Mapping[str, ModelEntry]
     _check_fits(engine, path, manifest)
     known = entries.get(name)
     if known is None:
-        # Requests may call it by the path that was sent, too.
+        # Requests may also name it by the path that was sent.
         aliases = [requested] if (requested := str(request.model_path)) != str(path) else []
         return replace(new_entry(name, engine, path=str(path)), aliases=aliases)
     if (known.path, known.engine) != (str(path), engine):

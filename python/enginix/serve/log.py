@@ -1,4 +1,4 @@
-"""A server's log file: the server writes it, and it is rotated."""
+"""A server's log file, which the server writes and this module rotates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FRAME = re.compile(r"\+[-+]+\+")
 
 
 class RotatingLog:
-    """The server's own descriptor appends, so it continues at the start of a truncated file."""
+    """The server's descriptor appends, so after truncation it continues at the start."""
 
     def __init__(self, path: Path, *, largest: int = LARGEST, kept: int = KEPT) -> None:
         self.path = path
@@ -24,7 +24,7 @@ class RotatingLog:
         self._began = 0
 
     def open(self) -> IO[bytes]:
-        """For a server that starts now; from here on `last_lines` returns only its lines."""
+        """Open it for a server that starts now; `last_lines` then has only that server's lines."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.rotate()
         log = self.path.open("ab")
@@ -45,7 +45,7 @@ class RotatingLog:
             self._began = 0
 
     def last_lines(self, count: int, *, before_start: bool = False) -> list[str]:
-        """The last lines that the server wrote since its start, or `before_start` too."""
+        """The last lines since the server's start; with `before_start`, earlier ones too."""
         try:
             with self.path.open("rb") as log:
                 end = log.seek(0, os.SEEK_END)

@@ -1,4 +1,4 @@
-"""One model of a profile, and how its server is to run."""
+"""One model of a profile, and how to run its server."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class ModelEntry:
     """One model and the server it runs in. Servers start in the order of the profile."""
 
     name: str
-    """What clients ask for."""
+    """The name that clients request."""
     engine: str = "triton"
     source: str = ""
-    """The catalogue's name of it, where that is another."""
+    """Its name in the catalogue, if that differs."""
     aliases: list[str] = field(default_factory=list)
     contains: list[str] = field(default_factory=list)
     """An unknown name that contains one of these means this model."""
@@ -27,18 +27,18 @@ class ModelEntry:
     grpc_port: int = 8001
     metrics_port: int = 8002
     gpus: list[str] = field(default_factory=list)
-    """Those it may use, by number or UUID, MIG devices by UUID; empty: all."""
+    """The GPUs it may use, by number or UUID, MIG devices by UUID; empty: all."""
     memory: float = 0.0
-    """The share of each of its GPUs' memory that it takes."""
+    """The share of memory it takes on each of its GPUs."""
     ready_seconds: float = 120.0
     options: dict[str, Option] = field(default_factory=dict)
     """The server's own options, with underscores; true for one without a value."""
     autodeploy: dict[str, Any] = field(default_factory=dict)
     """TensorRT-LLM's AutoDeploy settings; with any, that backend is used."""
     environment: str = ""
-    """The environment of its server, if `enginix setup --env` made one by another name."""
+    """The name of its server's environment, if `enginix setup --env` gave it one."""
     secrets: list[str] = field(default_factory=list)
-    """Environment variables that look like secrets, and that its server needs."""
+    """Environment variables that look like secrets but that its server needs."""
     path: str = ""
     """The engine's or checkpoint's directory, if it is not the catalogue's."""
     dtype: str = ""
@@ -52,7 +52,7 @@ class ModelEntry:
     starts_inside: bool = False
     """The chat template opens the reasoning, so the model does not write the first tag."""
     on_demand: bool = False
-    """Whether it is started by the first request, and ended to make room for another."""
+    """Whether the first request starts it, and it ends to make room for others."""
     ttl_seconds: float = 0.0
     """Seconds without a request after which it is ended; 0: never."""
 

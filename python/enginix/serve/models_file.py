@@ -1,4 +1,4 @@
-"""Profiles that have no file: the models of a `models.json`, or one model of the catalogue.
+"""Profiles without a file of their own: of a `models.json`, or of one catalogue model.
 
 {"models": {"NAME": {"engine": "vllm", "model_path": "DIR", "max_batch_size": 8, ...}}}
 """
@@ -23,13 +23,13 @@ from enginix.serve.servers import server_called
 from enginix.serve.servers.program import Reads, ServerProgram
 from enginix.supervision import LoadRequest
 
-# A name is also that of a log file.
+# The name is also a log file's.
 NAME = re.compile(r"[\w][\w.:+-]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A model as the file has it; 0 and '' stand for what is left out."""
+    """A model in the file; 0 and '' stand for absent keys."""
 
     engine: str
     model_path: str
@@ -115,7 +115,7 @@ def _entry(name: str, data: object, file: Path) -> ModelEntry:
     row = _row(data, where)
     server = server_called(row.engine, f"{where}: engine")
     path = _path(row, server.reads, file.parent, where)
-    # Ports that are 0 are chosen when it is started.
+    # Ports that are 0 are chosen at its start.
     entry = ModelEntry(
         name,
         server.name,

@@ -36,7 +36,7 @@ def _changed(profile: Profile, setting: str) -> Profile:
     if equals and path.startswith("gateway."):
         key = path.removeprefix("gateway.")
         return replace(profile, gateway=_with(profile.gateway, key, "", _value(text), setting))
-    # The longest name that fits: names may hold dots.
+    # The longest name that matches: names may contain dots.
     names = [entry.name for entry in profile.models if path.startswith(f"{entry.name}.")]
     if not equals or not names:
         known = ", ".join(entry.name for entry in profile.models)

@@ -1,4 +1,4 @@
-"""The ports of a profile: free ones for those still to be chosen, none of them taken."""
+"""Chooses a profile's free ports, and checks that none of its ports is taken."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def with_free_ports(entry: ModelEntry) -> ModelEntry:
 
 
 def require_ports_free(profile: Profile) -> None:
-    """PortTaken names the flag that chooses another; call it before anything slow is done."""
+    """Raise PortTaken, which names the flag to choose another; call it before slow work."""
     for number, entry in enumerate(profile.models):
         for name, port in ports_of(entry).items():
             flag = f"--set {entry.name}.{name}=N" if number else f"--{name.replace('_', '-')}"

@@ -31,7 +31,7 @@ class GatewayEntry:
     api_keys: str = ""
     """A file of the keys it accepts, one per line."""
     transport: str = ""
-    # None: as many as the gateway's own settings say.
+    # None: the default of the gateway's settings.
     max_running: int | None = None
     max_waiting: int | None = None
     max_tokens: int | None = None
@@ -52,9 +52,9 @@ class Profile:
     models: list[ModelEntry]
     gateway: GatewayEntry = field(default_factory=GatewayEntry)
     hello: str = "Hello!"
-    """The sample question of `enginix up` once everything runs; empty for none."""
+    """The question that `enginix up` asks once everything runs; empty for none."""
     model_roots: list[str] = field(default_factory=list)
-    """Directories that models may be loaded from by their path."""
+    """Directories from which clients may load models by path."""
     min_residency_seconds: float = 30.0
     """How long a loaded model stays before it makes room for another."""
     drain_seconds: float = 30.0
@@ -153,7 +153,7 @@ def too_much(models: Sequence[ModelEntry]) -> str | None:
     """The sum of the models' shares of a GPU, if it is more than the GPU has."""
     for gpu, shares in memory_by_gpu(models).items():
         total = sum(shares.values())
-        # Shares are decimal fractions, their sum is binary: 0.3 + 0.7 must pass.
+        # Shares are decimal fractions and their sum is binary: 0.3 + 0.7 must pass.
         if total > 1.0 + 1e-9:
             parts = " + ".join(f"{share:g} ({name})" for name, share in shares.items())
             which = "each GPU" if gpu is None else f"GPU {gpu}"

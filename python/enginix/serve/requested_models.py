@@ -1,4 +1,4 @@
-"""Makes models of load requests while a profile runs."""
+"""Makes models from load requests while a profile runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class RequestedModels:
         self._environment = environment
         self._scheduler = scheduler
         self._traffic = traffic
-        # What enginix made itself may always be loaded.
+        # Engines and checkpoints in enginix' own directory may always be loaded.
         own = [environment.home / "engines", environment.home / "checkpoints"]
         self._roots = [*map(Path, profile.model_roots), *own]
 

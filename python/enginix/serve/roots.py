@@ -1,4 +1,4 @@
-"""The directories of this machine from which clients may load models."""
+"""Checks the paths of models that clients load: they must be in allowed directories."""
 
 from __future__ import annotations
 

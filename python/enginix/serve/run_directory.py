@@ -1,4 +1,4 @@
-"""The files of a running profile: what its commands read, its control socket, its logs."""
+"""The directory of a running profile: its commands' files, control socket and logs."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def written_files(
             f"another `enginix up` works in {directory}; end it, or choose another --port"
         )
     try:
-        # A supervisor that was killed leaves its directory behind.
+        # A killed supervisor leaves its directory behind.
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir()
         run = {

@@ -28,7 +28,7 @@ PORT_SECONDS = 15.0
 GRACE_SECONDS = 15.0
 
 MARK = "ENGINIX_SERVER"
-"""In the environment of everything a server starts, so that orphans are found."""
+"""A variable in the environment of all a server's processes, to find orphans."""
 
 
 def with_mark(env: Mapping[str, str]) -> dict[str, str]:
@@ -52,14 +52,14 @@ class ServerSpec:
     is_ready: Callable[[], Awaitable[bool]]
     deadline: float = 120.0
     grace: float = GRACE_SECONDS
-    """Seconds it gets to end by itself; a wedged server gets none."""
+    """Seconds to end by itself; a wedged server gets none."""
     env: Mapping[str, str] | None = field(default=None, repr=False)
     """With MARK in it, all that a server has started is found when it ends."""
     host: str = "127.0.0.1"
     ports: Sequence[int] = ()
-    """They must be free before it is started."""
+    """Ports that must be free before it starts."""
     orphaned: signal.Signals = signal.SIGKILL
-    """The signal it gets when this process dies."""
+    """The signal it gets when the supervisor dies."""
 
 
 class ServerProcess:
@@ -91,7 +91,7 @@ class ServerProcess:
         return self._process is not None and self._process.returncode is None
 
     def processor_seconds(self) -> float:
-        """Of all its processes so far."""
+        """Processor time of all its processes so far."""
         return processor_seconds(self._process.pid) if self._process else 0.0
 
     async def start(self) -> None:

@@ -1,4 +1,4 @@
-"""The gateways that follow a supervisor: they hear what accepts requests, and report what runs.
+"""The gateways that follow a supervisor: they get its news, and report what runs.
 
 A model is drained once every gateway has seen that it accepts no more requests, and has none left.
 The lines are those of enginix.supervision.
@@ -26,11 +26,11 @@ class Subscribers:
 
     @property
     def generation(self) -> int:
-        """Grows with every change of the news."""
+        """Increases with every change of the news."""
         return self._news.generation
 
     def tell(self, models: list[ModelNews]) -> None:
-        """Send to all what has changed, and to those who subscribe later."""
+        """Send the news to all subscribers, and to those who subscribe later."""
         if models == self._news.models:
             return
         self._news = News(self.generation + 1, models)
@@ -38,7 +38,7 @@ class Subscribers:
             writer.write(supervision.encode_news(self._news))
 
     async def follow(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One gateway's connection, until it closes it; ValueError for a line that is no report."""
+        """Serve a gateway's connection until it closes; ValueError for a line that is no report."""
         self._reports[writer] = Report(-1, {})
         writer.write(supervision.encode_news(self._news))
         try:

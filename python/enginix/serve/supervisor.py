@@ -1,4 +1,4 @@
-"""Runs a profile's servers: starts them in order, each after the one before is ready.
+"""Runs a profile's servers: starts them in order, each once the previous one is ready.
 
 Each is kept serving until the block ends; then all of them end, and also when this process is
 killed (they die with their parent).
@@ -28,7 +28,7 @@ async def supervised(
     """
     async with AsyncExitStack() as stack:
         for server in servers:
-            # Before the start: a start that fails halfway leaves a process, too.
+            # Before the start: a start that fails halfway also leaves a process.
             stack.push_async_callback(server.unload)
             try:
                 await server.load()

@@ -1,4 +1,4 @@
-"""Reads from the gateway's metrics what real requests show of a model's server.
+"""Reads from the gateway's metrics how real requests to a model's server fare.
 
 Tokens show that it works; a request that waits while later ones are answered, and one that has
 timed out, are reasons to probe it.
@@ -56,7 +56,7 @@ class Counts:
 
 
 def counted(metrics: str, model: str) -> Counts:
-    """From Prometheus' text format."""
+    """Parse Prometheus' text format."""
     counts = Counts()
     for name, labels, value in SAMPLE.findall(metrics):
         label = dict(LABEL.findall(labels))

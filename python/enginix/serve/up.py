@@ -1,4 +1,4 @@
-"""A running profile: its servers kept serving, the gateway in front, and the socket between."""
+"""A running profile: its servers, the gateway in front, and the control socket between."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from enginix.serve.traffic import Traffic
 def may_fail(profile: Profile) -> frozenset[str]:
     """Models whose failed start is tried again while the others serve."""
     names = frozenset(entry.name for entry in profile.models)
-    # One broken model does not keep the others from serving; a broken gateway does.
+    # One broken model does not stop the others from serving; a broken gateway does.
     return names if len(names) > 1 else frozenset()
 
 

@@ -1,5 +1,5 @@
-"""/v1/models/load, /unload and /{name}/log: starts and stops a model's server and shows its log,
-through the supervisor.
+"""/v1/models/load, /unload and /{name}/log: start, end and read models' servers, through the
+supervisor.
 """
 
 from __future__ import annotations

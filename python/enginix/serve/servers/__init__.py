@@ -1,4 +1,4 @@
-"""The server programs a model can run in. Another one is a file here, and a line in this table."""
+"""The server programs that can serve a model. To add one: a file here, a line in this table."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ SERVERS: dict[str, ServerProgram] = {
 
 
 def server_for_kind(kind: str) -> ServerProgram:
-    """The program that serves an engine of that kind unless a profile or a request chooses."""
+    """The program that serves an engine kind unless a profile or a request chooses another."""
     return next(server for server in SERVERS.values() if kind in server.engine_kinds)
 
 
 def server_for_form(reads: Reads) -> ServerProgram:
-    """The program that reads that form, unless a request chooses."""
+    """The program that reads that form unless a request chooses another."""
     return next(server for server in SERVERS.values() if server.reads is reads)
 
 
 def server_called(word: str, where: str) -> ServerProgram:
-    """The program that a models.json or a command line calls `word`, at `where` in it."""
+    """The program called `word` in a models.json or a command line, at `where`."""
     for server in SERVERS.values():
         if word in server.names:
             return server
@@ -43,12 +43,12 @@ def known_names() -> list[str]:
 
 
 def recipes() -> dict[str, Recipe]:
-    """Kind of environment -> what `enginix setup` installs into it."""
+    """Environment kind -> what `enginix setup` installs into it."""
     return {recipe.kind: recipe for server in SERVERS.values() for recipe in server.recipes}
 
 
 def find_recipe(word: str) -> Recipe:
-    """Of a kind of environment, or of the engine that it serves."""
+    """The recipe of an environment kind, or of the server program it holds."""
     named = {name: server.recipes[0] for server in SERVERS.values() for name in server.names}
     known = named | recipes()
     if word not in known:

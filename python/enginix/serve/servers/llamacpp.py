@@ -1,4 +1,4 @@
-"""llama.cpp's own server of the OpenAI API, run from the triton-cpu runtime's wheel."""
+"""llama.cpp's OpenAI server, run from the wheel in the triton-cpu runtime."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything that differs between server programs, as one value of each."""
+"""Everything that differs between server programs, as one value per program."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Reads(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What is run, the variables added to its environment, and the files it reads."""
+    """What to run, the variables added to its environment, and the files it reads."""
 
     argv: list[str]
     env: Mapping[str, str] = field(default_factory=dict)
@@ -42,11 +42,11 @@ class Probes(NamedTuple):
 
     token: Probe
     text: Probe | None = None
-    """Also passes through what the server has around its engine; run rarely."""
+    """Also exercises what the server has around its engine; runs rarely."""
 
 
 def openai_address(entry: ModelEntry, _model: str) -> dict[str, str]:
-    """For a server of the OpenAI API that was told the model's name."""
+    """The address of an OpenAI server that knows the model by our name."""
     return {"url": f"http://{LOOPBACK}:{entry.http_port}", "upstream": entry.name}
 
 
@@ -58,7 +58,7 @@ def openai_probes(server: ServerProgram, entry: ModelEntry, model: str) -> Probe
 
 
 def nothing_required() -> None:
-    """For a server that any machine can run."""
+    """For a server that runs on any machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,32 +66,32 @@ class ServerProgram:
     """One program that serves models. `model` is what it loads: a path, or a name on the hub."""
 
     name: str
-    """In profiles, requests, models.json and logs."""
+    """Its name in profiles, requests, models.json and logs."""
     title: str
-    """In messages for people."""
+    """Its name in messages for people."""
     aliases: tuple[str, ...] = ()
-    """Other names of it in models.json."""
+    """Its other names in models.json."""
     reads: Reads
     engine_kinds: tuple[str, ...] = ()
     """Kinds of manifest.json that it serves by default."""
     command: Callable[[Sequence[str], ModelEntry, str, Path], Command]
-    """From the program, the entry, `model` and a path for a file of settings."""
+    """Makes it from the program, the entry, `model` and a path for a settings file."""
     recipes: tuple[Recipe, ...]
-    """The environments that hold it, the preferred one first."""
+    """The environments that contain it, the preferred one first."""
     arguments: tuple[str, ...] = ()
-    """They follow the recipe's program."""
+    """Arguments that follow the recipe's program."""
     own_program: Callable[[Environment], list[str]] | None = None
     """For one that is not the recipe's program."""
     require_machine: Callable[[], None] = nothing_required
-    """Raise EnginixError when this machine cannot run it."""
+    """Raises EnginixError if this machine cannot run it."""
     ports: tuple[str, ...] = ("http_port",)
     """The entry's settings for the ports it listens on."""
     ready_seconds: float = 120.0
-    """Time to load, where nothing else is set."""
+    """The default time to load."""
     memory: float = 0.0
-    """The share of a GPU's memory it takes when it starts, where nothing else is set."""
+    """The default share of a GPU's memory that it takes at its start."""
     slots: str = ""
-    """Its option for the number of requests answered at once."""
+    """Its option for the number of concurrent requests."""
     ranks: str = ""
     """Its option for the number of GPUs; empty if it runs on one device only."""
     parsers: Mapping[str, str] = field(default_factory=dict)
@@ -102,7 +102,7 @@ class ServerProgram:
     path: str = "v1"
     """The prefix of its HTTP routes."""
     orphaned: signal.Signals = signal.SIGKILL
-    """What it gets when the supervisor dies."""
+    """The signal it gets when the supervisor dies."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -119,7 +119,7 @@ class ServerProgram:
         return [str(program), *self.arguments]
 
     def find_or_name(self, environment: Environment, entry: ModelEntry) -> list[str]:
-        """As `find`, or what would be run where it is installed."""
+        """Like `find`; if it is not installed, the command that an installation would run."""
         try:
             return self.find(environment, entry)
         except RuntimeMissing:
@@ -129,7 +129,7 @@ class ServerProgram:
 def visible_gpus(entry: ModelEntry) -> dict[str, str]:
     if not entry.gpus:
         return {}
-    # PCI order, so that the numbers are those nvidia-smi shows.
+    # PCI order, so that numbers are those of nvidia-smi.
     return {
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "CUDA_VISIBLE_DEVICES": ",".join(entry.gpus),

@@ -1,4 +1,4 @@
-"""trtllm-serve, TensorRT-LLM's own server of the OpenAI API."""
+"""trtllm-serve, TensorRT-LLM's OpenAI server."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def _command(program: Sequence[str], entry: ModelEntry, model: str, settings: Pa
             *flags(entry.options, dash="_"),
         ],
         visible_gpus(entry),
-        # JSON is YAML, and needs no writer of our own.
+        # JSON is valid YAML.
         {settings: json.dumps(_settings(entry), indent=2) + "\n"},
     )
 
 
 def _settings(entry: ModelEntry) -> dict[str, Any]:
-    """What goes into --extra_llm_api_options: it overrides the command line, so all is there."""
+    """The file of --extra_llm_api_options, which overrides the command line: it has everything."""
     settings: dict[str, Any] = dict(entry.autodeploy)
     if entry.dtype:
         settings["dtype"] = entry.dtype
@@ -53,7 +53,7 @@ def _settings(entry: ModelEntry) -> dict[str, Any]:
 
 
 def _address(entry: ModelEntry, model: str) -> dict[str, str]:
-    """It calls a directory by its last part, and everything else as it was called."""
+    """It names a directory's model by its last part, and any other as it was given."""
     upstream = Path(model).name if Path(model).is_dir() else model
     return {**openai_address(entry, model), "upstream": upstream}
 

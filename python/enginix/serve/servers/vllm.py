@@ -1,4 +1,4 @@
-"""vLLM's own server of the OpenAI API."""
+"""vLLM's OpenAI server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _command(program: Sequence[str], entry: ModelEntry, model: str, _settings: P
             f"--served-model-name={entry.name}",
             *([f"--gpu-memory-utilization={entry.memory:g}"] if entry.memory else []),
             *([f"--dtype={entry.dtype}"] if entry.dtype else []),
-            # An option that is given twice counts as it was given last.
+            # Of an option that is given twice, the last one counts.
             *flags(entry.options),
             *([f"--max-model-len={entry.max_model_len}"] if entry.max_model_len else []),
         ],
