@@ -1,4 +1,4 @@
-"""Files of API keys, as `--api-keys` names them."""
+"""API keys: reads the files that `--api-keys` names, and finds the key to send to a server."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def key_for_server(url: str) -> str | None:
 
 
 def _keys_of_run(url: str) -> frozenset[str]:
-    """Of the gateway here at that URL, if this user may read its file of keys."""
+    """The keys of this machine's gateway at that URL, if this user may read its file of keys."""
     for run in supervisors(environment.cache_home()):
         if run.url == address_of(url) and run.api_keys:
             with suppress(UsageError):

@@ -1,4 +1,4 @@
-"""What `enginix start` has started and still runs: a file for each, and a lock that it holds.
+"""Tracks what `enginix start` has started: a file for each, and a lock held while it runs.
 
 The lock, not the process id, shows that it runs: a process that shares the home but not the PID
 namespace would see no process.
@@ -74,7 +74,7 @@ def forget(home: Path, started: Started) -> None:
 
 
 def running(home: Path) -> list[Started]:
-    """What runs now; the files of what has ended are removed."""
+    """What runs now; removes the files of what has ended."""
     found = []
     for path in sorted(_directory(home).glob("*.json")):
         started = decode_file(Started, path, _unreadable)
@@ -104,7 +104,7 @@ def _is_held(lock: Path) -> bool:
 
 
 def end(home: Path, started: Started) -> None:
-    """Return once it, and everything it has started, is gone."""
+    """End it; return once it and everything it started is gone."""
     if started.is_seen:
         asyncio.run(_end(started))
     elif _is_held(_file(home, started.name).with_suffix(".lock")):
@@ -121,7 +121,7 @@ async def _end(started: Started) -> None:
     except TimeoutError:
         family |= _with_births(descendants(started.pid))
         await kill(started.pid)
-    # It ends its servers before it ends; if it was killed, the kernel has signalled them.
+    # It stops its servers before it ends; if it was killed, the kernel has signalled them.
     left = [pid for pid, born in family.items() if birth_of(pid) == born]
     await asyncio.gather(*(kill(pid) for pid in left))
 

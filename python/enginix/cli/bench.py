@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_request_options(parser: argparse._ActionsContainer) -> None:
-    """What a report's requests have in common with a benchmark's."""
+    """The options of requests that `bench` and `bench report` share."""
     prompts = parser.add_mutually_exclusive_group()
     prompts.add_argument(
         "--prompt-tokens", type=count, default=128, metavar="N", help="random text (%(default)s)"

@@ -197,7 +197,7 @@ def _servers(args: argparse.Namespace) -> list[tuple[Server, Workload]]:
 def _names(
     args: argparse.Namespace, targets: Sequence[Target], models: Sequence[str]
 ) -> Sequence[str]:
-    """As given, or the shortest that tell them apart."""
+    """The given names, or the shortest ones that are distinct."""
     if args.names:
         names = _each("--names", args.names, len(targets))
         if len(set(names)) < len(names):
@@ -212,7 +212,7 @@ def _names(
 
 
 def _each(option: str, values: Sequence[Any] | None, many: int) -> Sequence[Any]:
-    """One value for each server; None for each if none is given."""
+    """One value per server; all None if the option is absent."""
     if values is None:
         return [None] * many
     if len(values) not in (1, many):
@@ -223,7 +223,7 @@ def _each(option: str, values: Sequence[Any] | None, many: int) -> Sequence[Any]
 
 
 def _prepare(out: Path, *, force: bool) -> None:
-    """Make the directory, and check it before the measurement."""
+    """Make the directory and check it, before the measurement."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out):
@@ -244,7 +244,7 @@ def _prepare(out: Path, *, force: bool) -> None:
 
 def _write(out: Path, contents: Mapping[str, bytes]) -> None:
     for name in {"single_stream.png", "parallel.png"} - contents.keys():
-        # Of the report that --force replaces.
+        # Plots of the report that --force replaces.
         (out / name).unlink(missing_ok=True)
     for name, content in contents.items():
         try:

@@ -31,7 +31,7 @@ HELP = '''\
 /exit        end; Ctrl-D does the same
 """          start and end a question of several lines
 Ctrl-C       stop the answer; once more at the prompt: end the conversation'''
-# What a terminal would obey: all control characters but tabs and line breaks.
+# Characters that a terminal would obey: all control characters except tabs and line breaks.
 CONTROLS = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)])
 
 Show = Callable[[str, str], None]
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     if args.system:
         chat.messages.append({"role": "system", "content": args.system})
     if isinstance(sys.stdin, io.TextIOWrapper):
-        # What is typed or piped need not be valid in the encoding; the API takes only text.
+        # Input may be invalid in the encoding; the API accepts only text.
         sys.stdin.reconfigure(errors="replace")
     if args.question not in (None, "-"):
         return _answer_once(chat, os.fsencode(args.question).decode(errors="replace"))
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _model(url: str, wanted: str | None) -> str:
-    """The name to ask for; the gateway also knows aliases."""
+    """The name to request; the gateway also knows aliases."""
     if wanted is not None:
         return str(ask(url, "GET", f"/v1/models/{quote(wanted)}")["id"])
     names = [model["id"] for model in ask(url, "GET", "/v1/models")["data"]]
@@ -169,7 +169,7 @@ def _converse(chat: Chat) -> None:
     console.print(
         f"{chat.model} at {chat.url}; /help lists the commands", style="dim", markup=False
     )
-    # Whether the last thing that happened was a Ctrl-C: another one ends.
+    # Whether the last event was a Ctrl-C: a second one ends the chat.
     interrupted = False
     with _history(environment.cache_home() / "chat_history", console):
         while True:

@@ -1,4 +1,4 @@
-"""`enginix checkpoint fetch`: a repository's files on this machine."""
+"""`enginix checkpoint fetch`: downloads a repository's files."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def fetch_listing(listing: Listing, directory: Path, *, with_origin: bool) -> No
 
 
 def hub() -> Hub:
-    # These log each request with its URL, and a redirect's URL is signed: whoever has it may read.
+    # These log each request's URL, and a redirect's URL is signed: it grants access.
     for name in ("httpx", "httpx2", "httpcore", "httpcore2"):
         logging.getLogger(name).setLevel(logging.WARNING)
     return Hub(hub_endpoint() or DEFAULT_ENDPOINT, hub_token())

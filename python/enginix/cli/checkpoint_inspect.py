@@ -1,4 +1,4 @@
-"""`enginix checkpoint inspect`: what a checkpoint is, and what can be made of it."""
+"""`enginix checkpoint inspect`: shows what a checkpoint is, and what can be built from it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _source(source: str, ranks: int) -> tuple[Path, Limits | None]:
-    """The directory meant, and the limits of the catalogue's variant where there is one."""
+    """The directory, and the limits of the catalogue's variant if there is one."""
     directory = find_checkpoint_directory(source)
     if "/" in source or Path(source).is_dir():
         return directory, None

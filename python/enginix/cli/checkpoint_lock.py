@@ -1,4 +1,4 @@
-"""`enginix checkpoint lock`: commits and Nix hashes into the catalogue's files."""
+"""`enginix checkpoint lock`: writes commits and Nix hashes into the catalogue's files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from enginix.errors import (
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A catalogue entry to lock, and what the hub says it is now."""
+    """A catalogue entry to lock, and its current state at the hub."""
 
     spec: ModelSpec
     listing: Listing
@@ -56,7 +56,7 @@ def lock(args: argparse.Namespace) -> int:
         try:
             print(_lock(entry, args), flush=True)
         except HubUnreachable:
-            # The others would fail like it, each after minutes.
+            # The others would fail the same way, each after minutes.
             raise
         except (DownloadError, CheckpointError) as error:
             failures[entry.spec.name] = str(error)
@@ -89,7 +89,7 @@ def _wanted(args: argparse.Namespace) -> list[ModelSpec]:
 def _look_up(
     specs: Sequence[ModelSpec], args: argparse.Namespace
 ) -> tuple[list[Entry], dict[str, str]]:
-    """What the hub has of each; and of which it has nothing, and why."""
+    """The entries that the hub has, and the reason for each one that it lacks."""
     entries, failures = [], {}
     for spec in specs:
         source = spec.source
@@ -113,7 +113,7 @@ def _is_locked(source: SourceSpec, *, revisions: bool) -> bool:
 
 
 def _lock(entry: Entry, args: argparse.Namespace) -> str:
-    """Write the entry's file; a line on what changed in it."""
+    """Write the entry's file; return a line on what changed."""
     source, revision = entry.spec.source, entry.listing.revision
     same_commit = source.revision == revision
     if args.revisions:
@@ -149,7 +149,7 @@ def _hash(entry: Entry, *, keep: bool) -> str:
 
 
 def _require_room(entries: Sequence[Entry]) -> None:
-    """Better before the first byte than when the disk is full of the first half."""
+    """Refuse before the first byte, not when half a download has filled the disk."""
     missing = sum(
         max(entry.listing.size_bytes - _have(entry.directory), 0)
         for entry in entries
@@ -167,13 +167,13 @@ def _require_room(entries: Sequence[Entry]) -> None:
 
 
 def _have(directory: Path) -> int:
-    """Bytes that an interrupted fetch has left, in sparse files of the final length."""
+    """Bytes of an interrupted fetch, in sparse files of the final length."""
     partial = directory.with_name(directory.name + ".partial")
     return sum(path.stat().st_blocks * 512 for path in partial.rglob("*") if path.is_file())
 
 
 def _require_only(listing: Listing, directory: Path) -> None:
-    """Nix will fetch what is listed, so the hash must be of nothing else."""
+    """Refuse other files: Nix fetches only what is listed, and its hash must match."""
     files = {ORIGIN_FILE, *(file.name for file in listing.files)}
     found = {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
     if extra := sorted(found - files):

@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     commands = list(_commands(build_parser(COMMANDS), "", _names()))
     for name in COMMANDS:
-        # Its parser is not inside that of its first word.
+        # A command of two words has no parser inside its first word's.
         if " " in name:
             first, last = name.split()
             command = next(each for each in commands if each.path == first)
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _names() -> dict[str, list[str]]:
-    """Metavar or option -> what it can be; everything else is completed as a file."""
+    """Metavar or option -> its possible values; anything else is completed as a file."""
     models = list(load_catalog())
     return {
         **dict.fromkeys(("MODEL", "NAME", "--model"), models),
@@ -74,7 +74,7 @@ def _commands(
 ) -> Iterator[Command]:
     command = Command(path)
     inner: list[Command] = []
-    # argparse has no public list of what was added to a parser.
+    # argparse has no public list of a parser's arguments.
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             helps = {each.dest: each.help or "" for each in action._choices_actions}
@@ -135,7 +135,7 @@ complete -o bashdefault -o default -F _enginix enginix
 
 
 def _paths(commands: list[Command]) -> str:
-    """As `$path $word` has them: a command of `enginix` itself follows an empty path."""
+    """The values of `$path $word`: a top-level command follows an empty path."""
     paths = [each.path if " " in each.path else f" {each.path}" for each in commands if each.path]
     return "|".join(shlex.quote(path) for path in paths)
 
@@ -211,7 +211,7 @@ fi
 
 
 def _zsh_values(line: str) -> str:
-    """A case of bash, which completes files where an option has no values."""
+    """A case of bash as one of zsh, which completes files for options without values."""
     patterns, _, values = line.removesuffix(" ;;").partition(") words=")
     words = values.strip("'")
     return f"{patterns}) {f'compadd {words}' if words else '_files'}; return ;;"

@@ -40,7 +40,7 @@ from enginix.triton.server.gpus import query_gpus, visible_gpus
 from enginix.triton.server.installation import runtime_version
 
 MARKS = {Level.GREEN: "✓", Level.YELLOW: "!", Level.RED: "✗"}
-# For a terminal whose encoding lacks those.
+# For terminals whose encoding lacks the marks.
 ASCII = str.maketrans("✓✗→", "+x>")
 
 

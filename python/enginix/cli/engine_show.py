@@ -36,7 +36,7 @@ def show_engine(args: argparse.Namespace) -> int:
 
 
 def rows(manifest: Manifest) -> Iterator[tuple[str, str]]:
-    """What is worth telling, a name and a sentence each."""
+    """The rows to show: a name and a sentence each."""
     quantization, parallelism, limits = manifest.quantization, manifest.parallelism, manifest.limits
     yield "name", manifest.name
     yield "kind", manifest.kind

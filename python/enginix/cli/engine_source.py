@@ -1,4 +1,4 @@
-"""Where a build's files come from: the commit, whether it is pinned, and what to print about it."""
+"""Determines a build's source: the commit, whether it is pinned, and a remark to print."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ GATEWAY_SECRETS = ("ENGINIX_API_KEYS",)
 
 PASS_SECRETS = "ENGINIX_PASS_SECRETS"
 
-# Variables that people have set and that go by another name now.
+# Variables that were renamed -> the earlier name, which people may still set.
 EARLIER_NAMES = {"ENGINIX_RUNTIME_TENSORRT_LLM": "ENGINIX_RUNTIME_TRTLLM"}
 
 

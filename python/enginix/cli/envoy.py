@@ -12,7 +12,7 @@ from enginix.errors import UsageError
 from enginix.serve.profile import load_profile, profile_names
 from enginix.triton.client.address import parse_addresses
 
-# Of addresses that a server listens on, what reaches it from this machine.
+# An address to listen on -> the address that reaches it from this machine.
 REACHED_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 

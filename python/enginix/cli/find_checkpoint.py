@@ -1,4 +1,4 @@
-"""Which checkpoint a command means: a directory, a fetched repository, or a catalogue model."""
+"""Finds a command's checkpoint: a directory, a fetched repository, or a catalogue model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@.+)?")
 
 
 def split_revision(word: str) -> tuple[str, str | None]:
-    """`org/name@revision` in two; the revision is None where there is none."""
+    """Split `org/name@revision`; the revision is None if absent."""
     repo, _, revision = word.partition("@")
     return repo, revision or None
 
@@ -30,7 +30,7 @@ def find_checkpoint_directory(word: str) -> Path:
     if "/" not in word:
         return _of_model(word)
     if not REPOSITORY.fullmatch(word):
-        # Whoever opens it says that it does not exist.
+        # The caller that opens it reports that it does not exist.
         return path
     repo, revision = split_revision(word)
     if revision is None:

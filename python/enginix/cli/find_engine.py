@@ -1,4 +1,4 @@
-"""Which engine a command means: a directory, or a name and the places it may be built in."""
+"""Finds a command's engine: a directory, or a name in the places where engines are built."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ LINKS = Path("~/.cache/trtllm-engines")
 
 
 def find_engine(word: str | None) -> Path:
-    """The engine directory; NotAnEngine says where it was looked for and how to build it."""
+    """The engine directory; NotAnEngine says where this looked and how to build it."""
     if word is None:
         return _only_given()
     directory = Path(word).expanduser()
     if "/" in word or (directory / FILE_NAME).is_file():
         return directory.absolute()
-    # A word that is no path must be a name: an unknown one is answered with the nearest names.
+    # A word that is not a path must be a name; the error for an unknown one suggests names.
     name = _known_name(word)
     if given := given_engine(name):
         return given
@@ -35,7 +35,7 @@ def find_engine(word: str | None) -> Path:
 
 
 def find_directory(word: str) -> Path:
-    """Likewise, for commands that also say what is wrong with a path that is no engine."""
+    """Likewise, for commands that also explain why a path is not an engine."""
     path = Path(word)
     return path if path.exists() else find_engine(word)
 
@@ -58,11 +58,11 @@ def _only_given() -> Path:
 
 
 def _known_name(word: str) -> str:
-    """A name that an engine was given where engines are kept, or a model's of the catalogue."""
+    """The name of an engine in enginix' own directory, or of a catalogue model."""
     kept = {
         manifest.parent.name
         for parent in _parents()
-        # A hidden one is being built, or removed.
+        # A hidden directory is being built or removed.
         for manifest in parent.glob(f"[!.]*/{FILE_NAME}")
     }
     if word in kept:

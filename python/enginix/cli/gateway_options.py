@@ -1,4 +1,4 @@
-"""The gateway's options: one list for `openai`, `up` and all that runs a profile.
+"""The gateway's options, for `openai`, `up` and every other command that runs a profile.
 
 Their names are those of GatewayEntry, which a profile's [gateway] and `--set gateway.KEY` fill too.
 """
@@ -111,13 +111,13 @@ def _add(group: _Group, name: str, text: str, **options: Any) -> None:
 
 
 def gateway_entry(args: argparse.Namespace, base: GatewayEntry) -> GatewayEntry:
-    """`base` with the options that were given."""
+    """`base` with the given options."""
     given = {name: value for name in base.__slots__ if (value := getattr(args, name)) is not None}
     return replace(base, **given)
 
 
 def settings_of(entry: GatewayEntry, supervisor: Path | None = None) -> Settings:
-    """UsageError for a value that no gateway takes."""
+    """Raise UsageError for a value that no gateway accepts."""
     for name in ABOVE_ZERO:
         value = getattr(entry, name)
         if value is not None and value <= 0:
@@ -183,7 +183,7 @@ def accepted_keys(entry: GatewayEntry) -> str:
 
 
 def open_to_others(entry: GatewayEntry, settings: Settings) -> str | None:
-    """Who can do what with it, and what closes it; None if others cannot, or need a key."""
+    """What others can do with the gateway, and how to stop them; None if they cannot."""
     if settings.api_keys or is_loopback(entry.host):
         return None
     can = "use, load and unload its models" if settings.supervisor else "use its models"
@@ -194,9 +194,9 @@ def open_to_others(entry: GatewayEntry, settings: Settings) -> str | None:
 
 
 def address_for_others(entry: GatewayEntry) -> str | None:
-    """What other machines open; None if they reach nothing, or under an address that is unknown."""
+    """The URL for other machines; None if they cannot reach it, or the address is unknown."""
     if entry.allowed_hosts and not is_loopback(entry.host):
-        # Under any other name it would refuse them.
+        # It refuses requests under any other name.
         return local_url(entry.allowed_hosts[0], entry.port)
     return network_url(entry.host, entry.port)
 

@@ -62,7 +62,7 @@ def row(item: Item, now: float) -> list[str]:
 
 
 def notes(item: Item) -> list[str]:
-    """How it relates to other items and to what runs, a sentence each."""
+    """Sentences on its relation to other items and to running servers."""
     lines = []
     if item.made_from:
         lines.append(f"made from {item.made_from}")

@@ -1,4 +1,4 @@
-"""`enginix load MODEL`: has a running gateway's supervisor start a model's server."""
+"""`enginix load MODEL`: starts a model's server, through a running gateway."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _directory(home: Path, args: argparse.Namespace) -> Path | None:
-    """Of the run that is meant: one that runs, or the last one of that profile."""
+    """The log directory of the running profile, or of that profile's last run."""
     for started in running(home):
         if args.profile == started.model:
             return Path(started.log).parent
@@ -89,7 +89,7 @@ def is_of(path: Path, server: str) -> bool:
 
 
 class Followed:
-    """A log file that is read on from the last position, or from the start after a rotation."""
+    """A log file, read from the last position on, or from the start after a rotation."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"enginix: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        # Python complains of an event loop that was half made, and of a coroutine not yet run.
+        # Python would warn about a half-made event loop and a coroutine that never ran.
         sys.unraisablehook = lambda _: None
         warnings.simplefilter("ignore", RuntimeWarning)
         print("\nenginix: interrupted", file=sys.stderr)
@@ -148,7 +148,7 @@ def build_parser(complete: Collection[str]) -> argparse.ArgumentParser:
 
 
 class Parser(argparse.ArgumentParser):
-    """Suggests what a word that is not among the choices may have meant."""
+    """Suggests the nearest choices for a word that is none of them."""
 
     def error(self, message: str) -> NoReturn:
         if found := INVALID_CHOICE.search(message):
@@ -164,7 +164,7 @@ def _accept_any_text() -> None:
 
 
 def _about_file(error: OSError) -> str:
-    """What could not be done with which file, and what to do if it is one of our own."""
+    """What failed on which file, and what to do if enginix keeps the file."""
     from enginix.cli.environment import cache_home
 
     if not error.filename:

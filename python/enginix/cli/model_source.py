@@ -1,4 +1,4 @@
-"""What a word of `enginix serve` means, and what is known of that model before anything is built.
+"""Resolves a word of `enginix serve` to a model, and finds what is known of it before a build.
 
 A word is a catalogue name, an engine's name, a repository of the hub, a directory or a .gguf file.
 """
@@ -41,16 +41,16 @@ EXPECTED = (
 @dataclass(frozen=True, slots=True)
 class ModelSource:
     name: str
-    """What clients ask for."""
+    """The name that clients request."""
     reads: Reads
     """Its form: an engine, a checkpoint or a GGUF file."""
     path: Path
-    """Where it is, or will be once it is fetched."""
+    """Its path, now or once it is fetched."""
     repo: str = ""
-    """Its repository at the hub, which is another name of it."""
+    """Its repository at the hub, which also names it."""
     spec: ModelSpec | None = None
     listing: Listing | None = None
-    """What is still to be fetched."""
+    """The files still to fetch."""
 
     @property
     def described(self) -> str:
@@ -66,7 +66,7 @@ class ModelSource:
 
 
 def find_source(word: str) -> ModelSource:
-    """UsageError, ModelUnknown or an error of the hub says what was found instead."""
+    """Raises UsageError, ModelUnknown or an error of the hub, which say what was found instead."""
     path = Path(word).expanduser()
     if path.suffix == ".gguf" and path.is_file():
         return ModelSource(path.stem, Reads.GGUF, path.absolute())
@@ -82,7 +82,7 @@ def find_source(word: str) -> ModelSource:
 
 
 def offer_of(source: ModelSource, ranks: int, context: int | None) -> Offer:
-    """What is known of it; of a repository that is not here, from its configuration alone."""
+    """What is known of the model: of a repository that is not here, only its configuration."""
     if source.reads is Reads.GGUF:
         return Offer(Reads.GGUF, weights=source.path.stat().st_size)
     if source.reads is Reads.ENGINE:
@@ -120,7 +120,7 @@ def limits_for(source: ModelSource, context: int | None) -> tuple[int, int]:
 
 
 def _of_directory(path: Path) -> ModelSource | None:
-    """None where nothing marks it as a model: a word may also be a name."""
+    """None if nothing marks it as a model: the word may also be a name."""
     if (path / Reads.ENGINE.value).is_file():
         return ModelSource(read_manifest(path).name, Reads.ENGINE, path)
     if (path / Reads.CHECKPOINT.value).is_file():
@@ -157,7 +157,7 @@ def _engine(name: str) -> Path | None:
 
 
 def _of_repository(repo: str, revision: str | None, spec: ModelSpec | None = None) -> ModelSource:
-    """What is on this machine comes first: `enginix pull` gets what is newer."""
+    """The copy on this machine comes first; `enginix pull` fetches a newer one."""
     name = spec.name if spec else repo.rpartition("/")[2]
     source = ModelSource(name, Reads.CHECKPOINT, Path(), repo, spec)
     try:
@@ -170,7 +170,7 @@ def _of_repository(repo: str, revision: str | None, spec: ModelSpec | None = Non
         and (built := read_manifest(engine).source).repo == repo
         and (revision is None or (built.revision or "").startswith(revision))
     ):
-        # An engine serves without its checkpoint.
+        # An engine can be served without its checkpoint.
         return replace(source, reads=Reads.ENGINE, path=engine)
     listing = list_repository(repo, revision or "main")
     if not any(file.name.endswith(WEIGHTS) for file in listing.files):
@@ -202,7 +202,7 @@ def _of_listing(source: ModelSource, listing: Listing, ranks: int, context: int 
 
 
 def _configuration(listing: Listing) -> tuple[Checkpoint, Sizes | None]:
-    """Of a repository whose weights are still at the hub; nothing of it is kept."""
+    """The configuration of a repository whose weights are still at the hub; keeps no file."""
     wanted = (CONFIG_FILE, LEGACY_FILE, LAYERS_FILE)
     files = tuple(file for file in listing.files if file.name in wanted)
     if CONFIG_FILE not in {file.name for file in files}:
@@ -218,12 +218,12 @@ def _configuration(listing: Listing) -> tuple[Checkpoint, Sizes | None]:
 
 
 def _builds(source: ModelSource, weights: int) -> int:
-    """0 where an engine of that name is here: it is served, or makes way for its successor."""
+    """0 if an engine of that name exists: it is served, or its successor replaces it."""
     return 0 if kept_engine(source.name).exists() else weights
 
 
 def kept_engine(name: str) -> Path:
-    """Where the engine is kept that is built of a checkpoint."""
+    """Where an engine that is built from a checkpoint is kept."""
     return cache_home() / "engines" / name
 
 

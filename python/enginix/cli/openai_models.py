@@ -1,4 +1,4 @@
-"""`--models FILE`: the models of one gateway and the server of each; `up` writes the file."""
+"""Reads `--models FILE`: a gateway's models and their servers; `up` writes the file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from enginix.triton.client.client import TritonClient
 Connect = Callable[[str, int], TritonClient]
 OpenModels = Callable[[], Sequence[Model]]
 
-# What an OpenAI server leaves in its text for our parsers, and the formats they know.
+# What an OpenAI server may leave in its text for our parsers -> the formats they know.
 FORMATS: dict[str, Iterable[str]] = {"reasoning": REASONING, "tools": TOOLS}
 KEYS = {
     "name",

@@ -20,7 +20,7 @@ from enginix.process import describe_exit, started
 logger = logging.getLogger(__name__)
 
 RESTART_SECONDS = 1.0
-# A worker whose event loop has not run for this long is frozen.
+# A worker whose event loop has not run for this long counts as frozen.
 SILENT_SECONDS = 3.5
 # In addition to the drain time of running generations.
 GRACE_SECONDS = 5.0
@@ -60,7 +60,7 @@ async def _keep_running(command: Sequence[str], metrics: str, grace: float) -> N
 
 
 async def _ended(worker: asyncio.subprocess.Process, metrics: str) -> str:
-    """How a worker ended; a frozen one is killed."""
+    """How a worker ended; kills a frozen one."""
     ended = asyncio.create_task(worker.wait())
     silent = asyncio.create_task(until_silent(heartbeat_file(metrics, worker.pid), SILENT_SECONDS))
     try:

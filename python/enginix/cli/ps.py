@@ -1,4 +1,4 @@
-"""`enginix ps`: the status of every gateway that runs from this home."""
+"""`enginix ps`: shows every gateway that runs from this home."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def models_of(supervisor: Supervisor) -> list[dict[str, Any]]:
-    """From the gateway; where it does not answer at this address, from its supervisor."""
+    """The models as the gateway reports them, or its supervisor if the gateway does not answer."""
     try:
         models = ask(supervisor.url, "GET", "/v1/status")["models"]
     except (BackendError, KeyError):

@@ -1,4 +1,4 @@
-"""`enginix pull NAME...`: models' checkpoints into enginix' own directory, from the hub."""
+"""`enginix pull NAME...`: downloads models' checkpoints into enginix' own directory."""
 
 from __future__ import annotations
 

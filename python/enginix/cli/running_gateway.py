@@ -1,4 +1,4 @@
-"""Which running gateway a command talks to; the same for all commands."""
+"""Finds the running gateway for a command, the same way for all commands."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from enginix.serve.run_directory import written_files
 logger = logging.getLogger(__name__)
 
 DEFAULT = local_url(GatewayEntry().host, GatewayEntry().port)
-# What stands for a profile's name where no profile runs.
+# Stands for a profile's name if no profile runs.
 BY_HAND = "openai"
 
 
@@ -45,7 +45,7 @@ def find_gateway(url: str | None, *, tell: bool = True) -> str:
 
 
 def find_run(url: str | None, profile: str | None = None) -> Supervisor | None:
-    """The run behind such a gateway; None if nothing runs and no address is given."""
+    """The run of that gateway; None if nothing runs and no address is given."""
     running = [
         run for run in supervisors(environment.cache_home()) if profile in (None, run.profile)
     ]
@@ -92,6 +92,6 @@ def _listed(running: list[Supervisor]) -> str:
 
 
 def address_of(url: str) -> str:
-    """As the address of a gateway is written here: with a scheme, without /v1."""
+    """A gateway's address in its usual form: with a scheme, without /v1."""
     whole = url if "://" in url else f"http://{url}"
     return whole.rstrip("/").removesuffix("/v1")

@@ -1,4 +1,4 @@
-"""`enginix serve MODEL...`: fetch, build and serve any model with what this machine has."""
+"""`enginix serve MODEL...`: fetches, builds and serves any model as this machine allows."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from enginix.triton.server.gpus import query_gpus, visible_gpus
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A model, the server that is to serve it, and the user's limits."""
+    """A model, its server program, and the user's limits."""
 
     source: ModelSource
     offer: Offer
@@ -48,7 +48,7 @@ class Plan:
 
     @property
     def is_built(self) -> bool:
-        """Whether an engine is made of its checkpoint."""
+        """Whether its checkpoint is made into an engine."""
         return self.source.reads is Reads.CHECKPOINT and not self.reads_checkpoints
 
     @property
@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     _check(args)
     here = own_environment()
-    # Found before anything is fetched: these end it in any case.
+    # Raise these errors before any download.
     gateway = gateway_entry(args, GatewayEntry())
     settings_of(gateway)
     if not args.dry_run:
@@ -108,7 +108,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _plans(args: argparse.Namespace, here: Environment) -> list[Plan]:
-    """What serves each model; UsageError where nothing here can."""
+    """A plan for each model; UsageError if no server here can serve it."""
     machine = look_at_machine(here, len(args.models))
     plans = []
     for word in args.models:
@@ -128,11 +128,11 @@ def _plans(args: argparse.Namespace, here: Environment) -> list[Plan]:
 
 
 def _plan(source: ModelSource, machine: Machine, args: argparse.Namespace) -> Plan:
-    """Decide, and say of every server why."""
+    """Choose a server, and print the reason for each program."""
     offer = offer_of(source, args.tp or 1, args.context)
     verdicts = judge(offer, machine, args.tp)
     chosen = choose(verdicts, offer, args.engine)
-    # A dry run prints a script.
+    # Standard output of a dry run is a script.
     say = _comment if args.dry_run else tell
     fetches = f", {human_size(offer.fetches)} to fetch" if offer.fetches else ""
     say(source.name, f"{source.described}, {human_size(offer.weights)} of weights{fetches}")
@@ -220,10 +220,10 @@ def _lacks() -> dict[str, str]:
 
 
 def _made(plan: Plan, args: argparse.Namespace, here: Environment) -> Plan:
-    """Fetch and build what is missing; the weights themselves may refute the decision."""
+    """Fetch and build what is missing; the downloaded weights may change the decision."""
     source = plan.source
     if plan.needs_llama_cpp:
-        # Before the download: there may be no wheels of it for this machine.
+        # Before the download: there may be no wheels for this machine.
         prepare_runtime(here)
     if source.listing is not None:
         fetch_listing(source.listing, source.path, with_origin=True)
@@ -266,7 +266,7 @@ def _entry(plan: Plan, models: int) -> ModelEntry:
 
 
 def _show(plan: Plan) -> None:
-    """The commands that come before those of `up --dry-run`."""
+    """Print the commands that precede those of `up --dry-run`."""
     source = plan.source
     if source.listing is not None:
         print(f"enginix pull {source.listing.repo}@{source.listing.revision}")

@@ -1,4 +1,4 @@
-"""The engine for llama.cpp that `enginix serve` makes of a checkpoint, kept in enginix' home."""
+"""Builds the llama.cpp engine of a checkpoint for `enginix serve`, in enginix' home."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _job(source: ModelSource, context: int | None) -> Job:
         job = replace(job, chat=spec.chat if spec else None)
     batch, length = limits_for(source, context)
     if context is None:
-        # A model may have been made for fewer tokens than that.
+        # The model may support fewer tokens.
         length = min(length, job.limits.max_seq_len)
     limits = replace(job.limits, max_batch_size=batch, max_seq_len=length)
     return replace(job, name=source.name, limits=limits)

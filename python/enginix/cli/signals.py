@@ -1,4 +1,4 @@
-"""Ends a command on a signal the way it ends by itself, so that it cleans up after itself."""
+"""Ends a command on a signal as it ends by itself, so that it cleans up."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def _run(work: Coroutine[Any, Any, None]) -> bool:
 
 @contextmanager
 def terminated_as_exit() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the block by SystemExit, so that it leaves nothing half-made.
+    """SIGTERM and SIGHUP end the block with SystemExit, so that it leaves nothing half-made.
 
     They are forwarded as SIGINT, on which asyncio cancels what it runs. An exception raised in a
     signal handler could interrupt the event loop itself and lose a child's exit.
@@ -45,7 +45,7 @@ def terminated_as_exit() -> Iterator[None]:
 
     handlers = {signal.SIGTERM: interrupt, signal.SIGHUP: interrupt}
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-        # `nohup` has set it.
+        # Set by `nohup`.
         del handlers[signal.SIGHUP]
     # A shell without a terminal starts background jobs with SIGINT ignored.
     before = {signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler)}

@@ -24,7 +24,7 @@ async def try_hello(
     retry_for: float = RETRY_FOR,
     pause: float = RETRY_SECONDS,
 ) -> str | None:
-    """Show the question and its answer, with retries; the reason if no answer came.
+    """Show the question and its answer, with retries; return why no answer came, if none did.
 
     A failure is for people to read, and no reason to stop servers.
     """

@@ -26,7 +26,7 @@ from enginix.serve.servers import SERVERS, server_called
 
 MODELS = Path("models.json")
 POLL_SECONDS = 0.2
-# Lines of `enginix up` that make sense in the foreground only.
+# Lines of `enginix up` that only make sense in the foreground.
 FOREGROUND_LINES = ("", "Ctrl-C stops everything.")
 
 
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         try:
             _wait(process, started)
         except BaseException:
-            # Ctrl-C, too: do not leave behind what does not serve yet.
+            # Also on Ctrl-C: leave nothing running that does not serve yet.
             end(home, started)
             forget(home, started)
             raise
@@ -127,7 +127,7 @@ def _started(args: argparse.Namespace, profile: Profile, home: Path) -> tuple[De
 
 
 def _wait(process: Detached, started: Started) -> None:
-    """Show its output until it serves; StartFailed when it ends before."""
+    """Show its output until it serves; StartFailed if it ends before."""
     output = Followed(Path(started.log))
     while process.poll() is None:
         _show(output)

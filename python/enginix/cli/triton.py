@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _serve(launch: Launch, scratch: ScratchDir, what: str) -> None:
-    # Python stubs of a killed rank lose their parent; they are reaped here.
+    # Python stubs of a killed rank lose their parent; reap them here.
     adopt_orphans()
     try:
         await _serve_until_end(launch, scratch, what)

@@ -1,4 +1,4 @@
-"""`enginix up PROFILE`: prepare and run everything that a profile needs."""
+"""`enginix up PROFILE`: prepares and runs everything that a profile needs."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def run_profile(profile: Profile, here: Environment, args: argparse.Namespace) -> int:
-    """Serve it with the gateway's arguments until a signal comes; with --dry-run, show it."""
+    """Serve it with the gateway's arguments until a signal; with --dry-run, show the commands."""
     profile = overridden(_with_gateway(profile, args), args.set)
     profile = replace(profile, models=[with_free_ports(entry) for entry in profile.models])
     settings = settings_of(profile.gateway, control_path(profile, here.home))
@@ -184,7 +184,7 @@ def _with_gateway(profile: Profile, args: argparse.Namespace) -> Profile:
 
 
 def _show(profile: Profile, here: Environment) -> None:
-    """As a script that writes the files and runs the commands in order."""
+    """Print a script that writes the files and runs the commands in order."""
     print(f"mkdir -p {shlex.quote(str(run_directory(profile, here.home)))}")
     for command in commands_of(profile, model_servers(profile, here), here):
         for path, text in command.files.items():
@@ -194,7 +194,7 @@ def _show(profile: Profile, here: Environment) -> None:
 
 
 def _prepare(entry: ModelEntry, here: Environment) -> None:
-    """Make its runtime and its engine if they are missing."""
+    """Make the model's runtime and engine if they are missing."""
     reads = SERVERS[entry.engine].reads
     if reads is Reads.CHECKPOINT:
         return
@@ -225,7 +225,7 @@ def prepare_runtime(here: Environment) -> None:
 
 
 def _is_current(spec: ModelSpec, engine: Path) -> bool:
-    """Whether this enginix built it from the checkpoint as it is now, and all files are there."""
+    """Whether this enginix built it from the current checkpoint, and no file is missing."""
     try:
         manifest = read_manifest(engine)
         check_files(engine, manifest)
@@ -239,7 +239,7 @@ def _is_current(spec: ModelSpec, engine: Path) -> bool:
 
 
 async def _serve(profile: Profile, here: Environment, warning: str | None) -> None:
-    """Serve until cancelled; nothing is left running then."""
+    """Serve until cancelled; leaves nothing running."""
     start = time.monotonic()
     titles = {entry.name: f"{SERVERS[entry.engine].title} " for entry in profile.models}
 

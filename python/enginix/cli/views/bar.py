@@ -11,7 +11,7 @@ from enginix.cli.views.console import Console
 
 
 class Bar:
-    """`between`: the columns after the bar itself and before the time that has passed."""
+    """`between`: the columns between the bar and the elapsed time."""
 
     def __init__(self, *between: ProgressColumn, soft_wrap: bool = False) -> None:
         self._console = console = Console(stderr=True, highlight=False, soft_wrap=soft_wrap)

@@ -21,7 +21,7 @@ Cell = Callable[[Summary], str]
 
 
 class Progress(Bar):
-    """A bar on standard error if that is a terminal, and one line when a level has ended."""
+    """A bar on standard error if that is a terminal, and one line per finished level."""
 
     def __init__(self, level: Level, limit: Limit) -> None:
         super().__init__(TextColumn("{task.fields[status]}"))

@@ -1,4 +1,4 @@
-"""Shows how a report's measurement goes: a bar on a terminal, and one line for each level."""
+"""Shows the progress of a report's measurement: a bar on a terminal, and one line per level."""
 
 from __future__ import annotations
 

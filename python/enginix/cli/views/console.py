@@ -1,4 +1,4 @@
-"""A rich console as all commands use it: tables that fit their terminal, and closed pipes."""
+"""The console of all commands: tables that fit the terminal, progress lines, closed pipes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Console(RichConsole):
 
 
 def print_progress(line: str) -> None:
-    """What a command is about to do: beside its result, which is on standard output."""
+    """Print to standard error; a command's result goes to standard output."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -42,7 +42,7 @@ def print_table(
             named = [
                 f"{name} {cell}" for name, cell in zip(headings[1:], cells, strict=True) if cell
             ]
-            # Text, because a name may hold what rich takes for its markup.
+            # Text, because rich would read markup in a name.
             console.print(Text(first, style="bold"))
             console.print(Padding(Text(", ".join(named)), (0, 0, 0, len(GAP))))
         return

@@ -22,7 +22,7 @@ COLUMNS = (
 
 
 def show(models: Sequence[dict[str, Any]]) -> None:
-    """Print a table with a line per model, then why those that do not serve yet do not."""
+    """Print a line per model, then for each that does not serve the reason."""
     if not models:
         print("no model is loaded; load one with `enginix load NAME`")
         return
@@ -36,7 +36,7 @@ def show(models: Sequence[dict[str, Any]]) -> None:
 
 def row(model: dict[str, Any], now: float) -> list[str]:
     since = model.get("since")
-    # The supervisor by itself knows nothing of requests.
+    # The supervisor alone knows nothing of requests.
     token = model.get("last_token_seconds", "")
     return [
         model["id"],
