@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def run_profile(profile: Profile, here: Environment, args: argparse.Namespace) -> int:
-    """Serve it with the gateway's arguments until a signal; with --dry-run, show the commands."""
+    """Serve it with the gateway's arguments until a signal comes; with --dry-run, show it."""
     profile = overridden(_with_gateway(profile, args), args.set)
     profile = replace(profile, models=[with_free_ports(entry) for entry in profile.models])
     settings = settings_of(profile.gateway, control_path(profile, here.home))

@@ -1,4 +1,4 @@
-"""Repairs the calls in a chat completion that is passed through, where clients cannot read them.
+"""Repairs tool calls that clients cannot read in a chat completion that is passed through.
 
 A server with a tool parser of its own may still give two calls one index, leave arguments out, or
 claim calls that a limit cut. Everything else, unknown fields included, passes byte for byte.
@@ -29,7 +29,7 @@ class StreamedCalls:
         self._choices: dict[int, ChoiceCalls] = {}
 
     def feed(self, events: bytes) -> bytes:
-        # Nearly all streams have no calls; of those that do the end matters, too.
+        # Nearly all streams have no calls; in those that have, the end matters as well.
         if not self._choices and CALLS not in events:
             return events
         return b"".join(map(self._mend, END_OF_EVENT.split(events)))
@@ -63,7 +63,7 @@ class ChoiceCalls:
         self._last: ServerCall | None = None
 
     def mend(self, choice: dict[str, Any], calls: Any) -> bool:
-        """Whether anything had to be changed."""
+        """Repair the calls of one chunk in place; return whether anything changed."""
         sent = [each for each in calls if isinstance(each, dict)] if isinstance(calls, list) else []
         if any(map(is_custom, sent)):
             return False
@@ -93,7 +93,7 @@ class ChoiceCalls:
 
 
 def mended_document(body: bytes) -> bytes:
-    """A whole chat completion likewise."""
+    """A whole chat completion with its calls repaired."""
     if CALLS not in body:
         return body
     document = loaded(body)
@@ -125,7 +125,7 @@ def mend_message(choice: dict[str, Any]) -> bool:
 
 
 def is_custom(call: Mapping[str, Any]) -> bool:
-    """Whether it is of a tool that takes a text, which has no arguments to mend."""
+    """Whether it calls a custom tool, which has no arguments to repair."""
     return "custom" in call and "function" not in call
 
 
@@ -138,7 +138,7 @@ def not_believed(choice: dict[str, Any], arguments: Sequence[str]) -> bool:
 
 
 def as_text(call: Mapping[str, Any], text: str) -> dict[str, Any]:
-    """Arguments that came as an object, as the text that they have to be."""
+    """Arguments as the text they have to be, if they came as an object."""
     function = function_of(call)
     if not function or isinstance(function.get("arguments"), str | None):
         return {}
@@ -158,7 +158,7 @@ def loaded(text: bytes) -> Any:
 
 
 def dumped(document: Any) -> bytes | None:
-    """None for what is too deep to be written again."""
+    """None for a value that is nested too deeply to encode."""
     try:
         return orjson.dumps(document)
     except orjson.JSONEncodeError:

@@ -1,4 +1,4 @@
-"""Tool calls that a server parsed, in fragments that may lack anything but their order."""
+"""Reads tool calls that a server parsed, from fragments of which only the order is reliable."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from enginix.errors import GenerationFailed
 
 
 class ServerCall:
-    """One call so far; `place` is its number in our reply."""
+    """One call so far; `place` is its index in our reply."""
 
     __slots__ = ("id", "name", "place", "texts")
 
@@ -30,7 +30,7 @@ class ServerCall:
 
 
 class CallOrder:
-    """Which call each fragment belongs to. Some servers give all of them one index, or none."""
+    """Assigns fragments to calls: some servers give every call one index, or none."""
 
     def __init__(self) -> None:
         self.all: list[ServerCall] = []
@@ -62,7 +62,7 @@ class CallOrder:
 def begins_another(call: ServerCall, id: str, name: str, text: str, *, numbered: bool) -> bool:
     """Whether a fragment with the same index, or none, belongs to a new call."""
     if id and call.id and id != call.id:
-        # Some give every fragment an id of its own; within arguments it means nothing.
+        # Some servers give every fragment an id, which means nothing within arguments.
         nothing = not text and not call.text.strip()
         return bool(name) or not numbered or nothing or is_whole(call.text)
     if id or not name or not call.name:
@@ -71,7 +71,7 @@ def begins_another(call: ServerCall, id: str, name: str, text: str, *, numbered:
 
 
 class ServerCalls:
-    """The same calls as events: each with its name, and with arguments that are an object."""
+    """The calls as events: each with its name, and with arguments that are an object."""
 
     def __init__(self) -> None:
         self._order = CallOrder()
@@ -105,7 +105,7 @@ class ServerCalls:
             if text:
                 events.append(ToolCallArguments(call.place, text))
             return
-        # Anything but an object has to be whole before it can be made one.
+        # Anything but an object must be complete before it can become one.
         if call.name and call.text.lstrip()[:1] == "{":
             self._start(call, call.text.lstrip(), events)
 
@@ -115,7 +115,7 @@ class ServerCalls:
         if call is None or started:
             return
         if not call.name and call.place and not call.text.strip():
-            # The empty fragment that ends the previous call has an id of its own.
+            # The empty fragment that ends the previous call may have another id.
             return
         if not call.name:
             raise GenerationFailed("the server sent a tool call without a name")

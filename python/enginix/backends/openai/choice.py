@@ -23,12 +23,12 @@ from enginix.generation.reply import (
     ReplyFormat,
 )
 
-# The engine gave up on the answer; it did not come to its end.
+# The engine gave up: the answer did not end by itself.
 FAILURES = frozenset({"abort", "cancelled", "error"})
 
 
 class Choice:
-    """`done` once the reason of its end is known."""
+    """`done` once its finish reason is known."""
 
     def __init__(self, format: ReplyFormat) -> None:
         self._parser = reply_parser(
@@ -53,7 +53,7 @@ class Choice:
         self._reasons = format.starts_inside
 
     def read(self, choice: Mapping[str, Any]) -> list[ReplyEvent]:
-        """The events of one delta; none behind the end."""
+        """The events of one delta; none after the end."""
         events: list[ReplyEvent] = []
         if self.done:
             return events
@@ -64,7 +64,7 @@ class Choice:
         if isinstance(delta, dict):
             self._add(self._stop.feed(self._read_delta(delta)), events)
         if self._stop.matched is not None:
-            # The server continues: it does not know the string.
+            # The server generates on: it does not know the string.
             self._stop_string = self._stop.matched
             self.done = self.cut = True
             return events
@@ -73,7 +73,7 @@ class Choice:
         return events
 
     def break_off(self) -> list[ReplyEvent]:
-        """The stream is over without a reason."""
+        """End the choice of a stream that ended without a finish reason."""
         events: list[ReplyEvent] = []
         if not self.done:
             self._end("stop", {}, events)
@@ -82,7 +82,7 @@ class Choice:
     def finished(self, tokens: int, prompt_tokens: int | None, reasoning_tokens: int) -> Finished:
         reason = self._reason
         if reason == "stop" and self._made.whole:
-            # Whatever the server's reason: clients run calls only for this one.
+            # Whatever the server's reason is: clients run calls only for this one.
             reason = "tool_calls"
         return Finished(reason, tokens, reasoning_tokens, self._stop_string, prompt_tokens)
 
@@ -106,7 +106,7 @@ class Choice:
     def _add(self, new: list[Event], events: list[ReplyEvent]) -> None:
         for event in new:
             if isinstance(event, ToolCallStart) and self._made.any and self._one_call:
-                # The client asked for one call; what follows is not read.
+                # The client requested a single call; ignore the rest.
                 self.done = self.cut = True
                 return
             self._made.read(event)

@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection and the response on it: read as it comes, or piped on at once."""
+"""One HTTP/1.1 connection and its current response, to read or to pipe on as it arrives."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import httptools
 
 from enginix.errors import BackendError, BackendTimedOut, BackendUnavailable, SafeToRetry
 
-# A chunk being passed on.
+# Passes a chunk on.
 Pending = Coroutine[Any, Any, None]
 PassOn = Callable[[bytes], Pending | None]
 
-# How much may be unread before reading pauses and the server has to wait.
+# Unread bytes above which reading pauses, so that the server has to wait.
 MAX_WAITING = 256 << 10
 MAX_ERROR_BYTES = 64 << 10
 
 
 class Connection(asyncio.Protocol):
-    """One connection, and the response that is on it now."""
+    """One connection, and its current response."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -54,7 +54,7 @@ class Connection(asyncio.Protocol):
         return self._complete and self._keep and not (self.closed or self._unrequested)
 
     async def send(self, message: bytes) -> None:
-        """Send a request; return when its response's headers are here."""
+        """Send a request; return when the response's headers have arrived."""
         self._begin()
         assert self._transport is not None, "it is connected"
         self._transport.write(message)
@@ -137,7 +137,7 @@ class Connection(asyncio.Protocol):
         return b"".join(chunks)[:limit]
 
     def watch(self, silence: float) -> None:
-        """Give the response up after `silence` seconds without a byte.
+        """Abandon the response after `silence` seconds without a byte.
 
         One timer looks now and then: setting one for every token would cost more.
         """
@@ -172,7 +172,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # Not checked: uvloop's own transports are no asyncio.Transport.
+        # Unchecked: uvloop's transports do not derive from asyncio.Transport.
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
@@ -202,7 +202,7 @@ class Connection(asyncio.Protocol):
 
     # The parser calls these.
     def on_message_begin(self) -> None:
-        # An unrequested response must not be taken for that to the next request.
+        # An unrequested response must not count as the next request's.
         self._unrequested = self._complete
         self.headers.clear()
         self._bounded = False
@@ -232,7 +232,7 @@ class Connection(asyncio.Protocol):
             self._keep = self._parser.should_keep_alive()
 
     def _pipe_chunk(self, pass_on: PassOn) -> bool:
-        """Whether it was passed on; otherwise `pipe` continues it."""
+        """Whether the chunk was passed on; otherwise `pipe` continues."""
         try:
             pending = pass_on(self._take())
             if pending is not None:
@@ -266,7 +266,7 @@ class Connection(asyncio.Protocol):
 
 @coroutine
 def resume(pending: Pending, waits_for: Any) -> Generator[Any, Any, None]:
-    """Continue a coroutine that started outside of any task and waits."""
+    """Continue a waiting coroutine that was started outside any task."""
     try:
         yield waits_for
     except BaseException:

@@ -1,4 +1,4 @@
-"""How many tokens a conversation has, by a server's own /tokenize, where it has one."""
+"""Counts a conversation's tokens with the server's own /tokenize, if it has one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_RESPONSE_BYTES = 16 << 20
 async def count_tokens(
     server: OpenAIBackend, chat: Mapping[str, Any], request_id: str
 ) -> int | None:
-    """The prompt's tokens of a chat completion; None from a server that cannot count them."""
+    """The prompt tokens of a chat completion; None if the server cannot count them."""
     try:
         async with asyncio.timeout(SECONDS):
             return await _counted(server, chat, request_id)
@@ -29,7 +29,7 @@ async def count_tokens(
 
 
 async def _counted(server: OpenAIBackend, chat: Mapping[str, Any], request_id: str) -> int | None:
-    """vLLM's takes messages; llama-server's takes text, and applies its template elsewhere."""
+    """vLLM's route takes messages; llama-server's takes text, and another applies the template."""
     counted = await _ask(server, "/tokenize", chat, request_id)
     if counted is None:
         return None
@@ -47,7 +47,7 @@ async def _counted(server: OpenAIBackend, chat: Mapping[str, Any], request_id: s
 async def _ask(
     server: OpenAIBackend, path: str, body: Mapping[str, Any], request_id: str
 ) -> dict[str, Any] | None:
-    """The reply; None from a server that has no such route, or takes no such body."""
+    """The reply; None if the server lacks the route, or refuses such a body."""
     async with server.ask(path, orjson.dumps(body), request_id) as response:
         if response.status in (404, 405, 501):
             return None

@@ -44,7 +44,7 @@ class Http(Protocol):
 
 
 class HttpClient:
-    """Talks to one server; belongs to the event loop it is used in."""
+    """Connects to one server; belongs to the event loop it is used in."""
 
     def __init__(self, url: str, *, name: str) -> None:
         parts = urlsplit(url)
@@ -97,7 +97,7 @@ class HttpClient:
                 continue
             with suppress(SafeToRetry):
                 return await self._send_on(kept, message, silence)
-            # The server closed it while we wrote and has begun nothing: a new one is safe.
+            # The server closed it while we wrote, before any response: a new connection is safe.
             break
         return await self._send_on(await self._connect(), message, silence)
 

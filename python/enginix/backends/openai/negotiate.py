@@ -1,4 +1,4 @@
-"""Sends a request again without what its server refuses and its client would not miss."""
+"""Retries a request without what its server refuses and its client does not need."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Body = Mapping[str, Any]
 # A server, a body, its refusal and the refusal's own bytes -> a body that may be accepted.
 Retry = Callable[[OpenAIBackend, Body, EnginixError, bytes], Body | None]
 
-# Clients send back what they were sent, and some servers refuse messages that contain it.
+# Clients return the reasoning they were sent, and some servers refuse messages with it.
 REASONING = "reasoning_content"
 REASONING_NAMES = (REASONING, "reasoning", "thinking")
 # What a server lacks whose model has no vision.
 IMAGES = "images"
 TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
 CONTEXT = ("context", "max_seq_len", "max_model_len")
-# How servers refuse an image that their model cannot see.
+# How servers refuse images for a model without vision.
 NO_VISION = re.compile(r"image|multi-?modal|vision|mmproj", re.IGNORECASE)
 
 
@@ -68,7 +68,7 @@ async def negotiated(
 def drop_token_limit(
     server: OpenAIBackend, body: Body, refused: EnginixError, text: bytes
 ) -> Body | None:
-    """Clients send the same limit whatever the prompt: more than fits means all there is."""
+    """Drop a limit that exceeds the context: clients send the same one with every prompt."""
     message = str(refused)
     if any(name in message for name in TOKEN_LIMITS) and any(word in message for word in CONTEXT):
         less = {name: value for name, value in body.items() if name not in TOKEN_LIMITS}
@@ -87,7 +87,7 @@ def drop_reasoning(
 
 
 def drop_images(blind: Sequence[Mapping[str, Any]] | None) -> Retry:
-    """`blind`: the same messages without images, where there are any."""
+    """`blind`: the same messages without images, if they have any."""
 
     def drop(server: OpenAIBackend, body: Body, refused: EnginixError, text: bytes) -> Body | None:
         if blind is None or blind == body["messages"] or not NO_VISION.search(str(refused)):
@@ -99,7 +99,7 @@ def drop_images(blind: Sequence[Mapping[str, Any]] | None) -> Retry:
 
 
 def without_reasoning(messages: Any) -> Any:
-    """The same messages for a server that takes no reasoning in them, if they are any."""
+    """The same messages, if `messages` is a list of them, for a server that refuses reasoning."""
     if not isinstance(messages, list | tuple):
         return messages
     return [

@@ -13,7 +13,7 @@ from typing import Any
 from enginix.errors import PromptTooLong
 
 CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})
-# vLLM's two, SGLang's two, TensorRT-LLM's three: the prompt's tokens and the context's.
+# Messages of vLLM (two), SGLang (two), TensorRT-LLM (three), with both numbers of tokens.
 MESSAGES = tuple(
     re.compile(pattern, re.IGNORECASE | re.DOTALL)
     for pattern in (

@@ -1,4 +1,4 @@
-"""Replaces the server's name of a model by ours."""
+"""Replaces the server's name of a model with ours."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import orjson
 from enginix.backends.openai.sse import documents
 
 KEY = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.)*")')
-# Where a document says which model it is of: itself, the response, or the message, it announces.
+# Where a document names its model: at the top, or in the response or message that it starts.
 PLACES = ("response", "message")
 
 
@@ -41,7 +41,7 @@ class Rename:
 
 
 def spelling_of_model(data: bytes) -> bytes | None:
-    """The bytes of key and name, as this server writes them."""
+    """The bytes of the key and the name, as this server writes them."""
     names = {name for document in documents(data) if (name := model_of(document)) is not None}
     for found in KEY.finditer(data) if names else ():
         with suppress(orjson.JSONDecodeError):

@@ -1,4 +1,4 @@
-"""A server of the OpenAI API: trtllm-serve, vLLM, llama-server. Its errors become ours."""
+"""A client of an OpenAI server (trtllm-serve, vLLM, llama-server), with our errors for its own."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PROBE_SECONDS = 2.0
 # they are whole.
 SILENCE_SECONDS = Limits().first_token
 RETRY_SECONDS = 1.0
-# How long a server is known to lack something; it may have been replaced by then.
+# How long to remember that a server lacks something: it may be replaced later.
 LACK_SECONDS = 60.0
 NO_ROUTE = re.compile(r"\W*(?:404\W+)?(?:\w+ )?not found\W*|.*\bcannot post\b.*", re.IGNORECASE)
 
@@ -60,7 +60,7 @@ class OpenAIBackend:
         self._probe_seconds = probe_seconds
         self._silence = silence
         self._clock = clock
-        # Route or field -> until when, and how often the server had been away by then.
+        # Route or field -> until when to remember it, and how often the server had been away.
         self._lacking: dict[str, tuple[float, int]] = {}
 
     def mark_unsupported(self, what: str) -> None:
@@ -68,7 +68,7 @@ class OpenAIBackend:
         self._lacking[what] = (self._clock() + LACK_SECONDS, self._http.outages)
 
     def lacks(self, what: str) -> bool:
-        """Whether the server is known not to support it; forgotten when the server was away."""
+        """Whether the server is known not to support it; forgotten once the server was away."""
         until, outages = self._lacking.get(what, (-1.0, 0))
         return self._clock() < until and outages == self._http.outages
 
@@ -143,7 +143,7 @@ def has_no_route(path: str, status: int, body: bytes) -> bool:
 
 
 def error_in_event(name: str, event: dict[str, Any]) -> EnginixError | None:
-    """The error that an event of a running stream reports, if it does."""
+    """The error that an event of a running stream reports, if any."""
     if not event.get("error") and event.get("object") != "error":
         return None
     body = orjson.dumps(event)

@@ -1,4 +1,4 @@
-"""Reads a server's stream: whole events out of bytes that are cut anywhere, and their data."""
+"""Reads a server's stream: assembles events from arbitrary chunks, and extracts their data."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ FIELDS = (b"data:", b"error:")
 
 
 class EventReader:
-    """`feed` bytes as they come; half an event is kept until it is whole."""
+    """`feed` bytes as they arrive; an incomplete event waits for its rest."""
 
     __slots__ = ("_before", "_last", "_long_before", "_rest")
 
     def __init__(self) -> None:
-        # The end of a stream has its reason, its usage and its last event.
+        # The end of a stream holds the finish reason, the usage and the last event.
         self._rest = self._last = self._before = self._long_before = b""
 
     def feed(self, chunk: bytes) -> bytes:
-        """All events that are whole by now, byte for byte."""
+        """All events that are now complete, byte for byte."""
         if self._rest or not chunk.endswith(b"\n\n"):
             data = self._rest + chunk
             end = end_of_events(data)
@@ -37,7 +37,7 @@ class EventReader:
         return chunk
 
     def finish(self) -> bytes:
-        """The last event, which may lack its last line breaks."""
+        """The last event, which may lack its final line breaks."""
         rest = self._rest.rstrip()
         if _data(rest).endswith((b"[DONE]", b"}")):
             self._rest = b""
@@ -52,18 +52,18 @@ class EventReader:
 
     @property
     def is_cut(self) -> bool:
-        """Whether half an event has been read."""
+        """Whether an incomplete event waits for its rest."""
         return bool(self._rest)
 
 
 def end_of_events(data: bytes) -> int:
-    """Where the last whole event ends, whichever line breaks the server uses."""
+    """Where the last complete event ends, for any kind of line break."""
     found = ((data.rfind(blank), len(blank)) for blank in (b"\n\n", b"\n\r\n", b"\r\r"))
     return max((place + length for place, length in found if place >= 0), default=0)
 
 
 def data_of(events: bytes) -> list[bytes]:
-    """What each of them says; comments say nothing."""
+    """The data of each event; comments have none."""
     return [data for event in BLANK_LINE.split(events) if (data := _data(event))]
 
 

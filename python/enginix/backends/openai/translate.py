@@ -1,4 +1,4 @@
-"""Asks a server's chat completions and reads its stream as the events of a reply.
+"""Requests a server's chat completions and turns its stream into the events of a reply.
 
 The other source of these events is gateway/reply/generate.py; what writes them in a dialect does
 not know which of the two it reads.
@@ -30,25 +30,25 @@ from enginix.generation.reply import Arrived, Finished, Replies, ReplyEvent, Rep
 
 CHAT = "/v1/chat/completions"
 DONE = b"[DONE]"
-# What a server gets to end a body whose last event was here, so that its connection can be kept.
+# Time for a server to end a body after its last event, so that the connection can be reused.
 LAST_CHUNK_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class ChatCompletion:
-    """A streamed chat completion to ask for, and how its texts are read."""
+    """A streamed chat completion to request, and how to read its text."""
 
     body: Mapping[str, Any]
     format: ReplyFormat
     choices: int = 1
     blind: Sequence[Mapping[str, Any]] | None = None
-    """The messages without images, where there are any: its model may turn out not to see."""
+    """The messages without images, if they have any: the model may turn out to lack vision."""
 
 
 async def chat_replies(
     server: OpenAIBackend, chat: ChatCompletion, request_id: str, arrived: Sequence[Arrived]
 ) -> Replies:
-    """All choices of `chat` as they come. Use `aclosing`: leaving it ends the server's work."""
+    """All choices of `chat` as they arrive. Use `aclosing`: leaving it stops the server."""
     completion = Completion(chat.format, chat.choices, server.name)
     retries = (drop_token_limit, drop_reasoning, drop_images(chat.blind))
     async with negotiated(server, CHAT, chat.body, request_id, retries, streams=True) as response:
@@ -73,7 +73,7 @@ async def chat_replies(
 
 
 async def read_to_end(response: Connection) -> None:
-    # Nothing that goes wrong now can take the reply back.
+    # The reply is complete: ignore any failure from here on.
     with suppress(TimeoutError, BackendError):
         async with asyncio.timeout(LAST_CHUNK_SECONDS):
             while await response.chunk():
@@ -81,7 +81,7 @@ async def read_to_end(response: Connection) -> None:
 
 
 class Completion:
-    """All choices of one chat completion; `over` when nothing more is to be read."""
+    """All choices of one chat completion; `over` once nothing more is to be read."""
 
     def __init__(self, format: ReplyFormat, choices: int, name: str) -> None:
         self._choices = [Choice(format) for _ in range(choices)]
@@ -102,7 +102,7 @@ class Completion:
         )
 
     def read(self, events: Sequence[bytes]) -> None:
-        """Their data; what came before a failure can still be taken."""
+        """Read the events' data; `take` still returns what came before a failure."""
         try:
             for data in events:
                 self._read(data)
@@ -148,7 +148,7 @@ class Completion:
             raise self._failed
 
     def finish(self) -> Iterator[tuple[int, list[ReplyEvent], int]]:
-        """The last events; raises BackendUnavailable when the server left before them."""
+        """The last events; raises BackendUnavailable if the server left before them."""
         if not self.ended and not all(choice.done for choice in self._choices):
             raise BackendUnavailable(
                 f"{self._name} ended its answer without saying that it was over"
@@ -167,6 +167,6 @@ class Completion:
         if not first:
             return choice.finished(0, prompt, 0)
         if reasoning is None and choice.chunks:
-            # Exact where a chunk is a token, which is the rule.
+            # Exact if every chunk is one token, as usual.
             reasoning = round(total * choice.reasoning_chunks / choice.chunks)
         return choice.finished(total, prompt, reasoning or 0)

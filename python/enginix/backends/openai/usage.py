@@ -1,4 +1,4 @@
-"""How many tokens a server says it has read and written."""
+"""Reads a server's token counts from its replies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enginix.backends.openai.sse import documents
 
 
 class ServerUsage(NamedTuple):
-    """None for what the server does not say."""
+    """A count is None if the server does not state it."""
 
     prompt: int | None = None
     completion: int | None = None
@@ -43,5 +43,5 @@ def usage_of(document: Any) -> ServerUsage:
 
 def _count(counts: dict[str, Any], *names: str) -> int | None:
     found = (counts.get(name) for name in names)
-    # Some servers say -1 where they do not know.
+    # Some servers send -1 for an unknown count.
     return next((each for each in found if type(each) is int and each >= 0), None)

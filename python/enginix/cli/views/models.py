@@ -22,7 +22,7 @@ COLUMNS = (
 
 
 def show(models: Sequence[dict[str, Any]]) -> None:
-    """Print a line per model, then for each that does not serve the reason."""
+    """Print a table with a line per model, then why those that do not serve yet do not."""
     if not models:
         print("no model is loaded; load one with `enginix load NAME`")
         return
