@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("url", nargs="+", metavar="URL", help="http://HOST:PORT[/v1]")
     add("--out", type=Path, default=Path("bench-report"), metavar="DIR", help="(%(default)s)")
-    add("--force", action="store_true", help="write into --out though it is not empty")
+    add("--force", action="store_true", help="write into --out even if it is not empty")
     add("--no-plots", action="store_true", help="no PNG files; plots need enginix[bench]")
     _add_servers(parser)
     _add_measurement(parser)
@@ -48,10 +48,10 @@ def _add_servers(parser: argparse.ArgumentParser) -> None:
         "--gpu", type=_words, metavar="[Nx]NAME", help="for the roofline, like 2xH200"
     )
     each.add_argument(
-        "--bandwidth", type=_numbers, metavar="GB/S", help="instead: of all its memory together"
+        "--bandwidth", type=_numbers, metavar="GB/S", help="instead of --gpu: its total"
     )
     each.add_argument(
-        "--weights-bytes", type=_numbers, metavar="N", help="which a token reads, like 17.3e9"
+        "--weights-bytes", type=_numbers, metavar="N", help="read per token, like 17.3e9"
     )
 
 
@@ -66,12 +66,22 @@ def _add_measurement(parser: argparse.ArgumentParser) -> None:
         help="concurrent requests, then twice as many until saturation (4,8,16,32,64)",
     )  # fmt: skip
     work.add_argument(
-        "--max-concurrency", type=count, default=1024, metavar="N", help="the end (%(default)s)"
+        "--max-concurrency",
+        type=count,
+        default=1024,
+        metavar="N",
+        help="stop there at the latest (%(default)s)",
     )
     work.add_argument(
-        "--max-tokens", type=count, default=128, metavar="N", help="if parallel (%(default)s)"
+        "--max-tokens",
+        type=count,
+        default=128,
+        metavar="N",
+        help="per parallel response (%(default)s)",
     )
-    work.add_argument("--runs", type=count, default=3, metavar="N", help="of all (%(default)s)")
+    work.add_argument(
+        "--runs", type=count, default=3, metavar="N", help="of all requests (%(default)s)"
+    )
     work.add_argument(
         "--requests", type=count, default=2, metavar="N",
         help="per run and concurrent stream (%(default)s)",

@@ -27,7 +27,9 @@ catalogue is written when its model is done, whole or not at all.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    _add_inspect(actions.add_parser("inspect", help="say whether it is sound, and who can run it"))
+    _add_inspect(
+        actions.add_parser("inspect", help="check its files, and which engine kinds can run it")
+    )
     _add_fetch(actions.add_parser("fetch", help="get one from the Hugging Face hub"))
     _add_lock(
         actions.add_parser(
@@ -77,7 +79,9 @@ def _add_lock(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="every model that comes from the hub")
     parser.add_argument("--revision", help="lock this one; default: the pinned one, or main")
     parser.add_argument(
-        "--update", action="store_true", help="lock main's commit of now, also where one is pinned"
+        "--update",
+        action="store_true",
+        help="lock main's current commit, even if another is pinned",
     )
     parser.add_argument(
         "--revisions", action="store_true", help="only the commits: no download, no nar_hash"
@@ -85,7 +89,7 @@ def _add_lock(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-keep",
         action="store_true",
-        help="needs room for the largest file only; a model that is interrupted begins again",
+        help="delete each file once hashed: needs less space, but an interrupted model starts over",
     )
     parser.add_argument(
         "--catalog", type=Path, default=DIRECTORY, metavar="DIR", help="where the TOML files are"

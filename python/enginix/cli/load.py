@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="its engine, checkpoint or .gguf, in a --model-root",
     )
-    add("--engine", choices=list(SERVERS), help="what serves it (default: by the engine's kind)")
+    add("--engine", choices=list(SERVERS), help="the server (default: by the engine's kind)")
     add("--dtype", help="the type to compute unquantized weights in")
     add("--gpu-memory-utilization", type=float, metavar="SHARE", help="of each GPU's memory")
     add("--max-model-len", type=int, metavar="N", help="tokens of a prompt and its answer")

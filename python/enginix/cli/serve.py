@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--tp", "--tensor-parallel", type=int, metavar="N", help="GPUs to split the model across")
     add("--context", type=int, metavar="N", help="tokens of a prompt and its answer")
     add("--name", help="what clients call it (default: its own name)")
-    add("--dry-run", action="store_true", help="say what would be done, and stop")
+    add("--dry-run", action="store_true", help="print what would be done, and stop")
     add_serving_arguments(parser)
 
 
