@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from fakes.trtllm_serve.__main__ import install
 
 from enginix.process import descendants
 from tests.conftest import Log, free_ports
+from tests.end_to_end import up_process
 
 QWEN, NEMOTRON = "qwen3-30b-a3b", "nemotron-3-nano-30b-a3b"
 QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
@@ -27,11 +27,8 @@ ANSWER = "The capital of France is Paris."
 
 
 @dataclass(frozen=True)
-class Running:
-    url: str
+class Running(up_process.Running):
     ports: dict[str, int]
-    process: subprocess.Popen[str]
-    log: Log
 
     def server(self, model: str) -> int:
         """The process that serves it."""
@@ -40,17 +37,6 @@ class Running:
             if port in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
                 return pid
         raise AssertionError(f"nobody serves {model}: {self.log.text()}")
-
-    def ask(self, model: str, **options: object) -> httpx.Response:
-        body = {"model": model, "messages": QUESTION, **options}
-        return httpx.post(f"{self.url}/v1/chat/completions", json=body, timeout=20)
-
-    def until_answered(self, model: str, seconds: float) -> httpx.Response:
-        deadline = time.monotonic() + seconds
-        while (answer := self.ask(model)).status_code != 200:
-            assert time.monotonic() < deadline, (answer.text, self.log.text())
-            time.sleep(0.1)
-        return answer
 
 
 @contextmanager
@@ -71,7 +57,7 @@ def started(home: Path, checkpoints: dict[str, Path], **variables: str) -> Itera
     )
     log = Log(process)
     try:
-        yield Running(f"http://127.0.0.1:{port}", ports, process, log)
+        yield Running(f"http://127.0.0.1:{port}", process, log, ports)
     finally:
         process.terminate()
         process.wait(timeout=60)

@@ -97,7 +97,6 @@ class Found:
 
     files: HubFiles
     file: str
-    class_name: str
     rules: Rules
 
     @property
@@ -125,7 +124,7 @@ def find_tokenizer(directory: Path) -> Found:
     rules = [each for each in FAMILIES.get(class_name, ()) if isinstance(each, kind)]
     if not rules:
         raise CheckpointUnsupported(_no_rules(files, file, class_name))
-    found = Found(files, file, class_name, rules[0])
+    found = Found(files, file, rules[0])
     return _with_roles(found) if class_name == "ChatGLMTokenizer" else found
 
 

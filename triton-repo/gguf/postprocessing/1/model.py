@@ -1,6 +1,6 @@
 """Triton's `postprocessing` model: token ids in, text out, with NVIDIA's tensor names.
 
-It remembers nothing: each part of an answer comes with the tokens before it that its text depends
+It has no state: each part of an answer comes with the tokens before it that its text depends
 on, and ends where a character ends (see whole_characters.py of the `tensorrt_llm` model).
 """
 
@@ -37,7 +37,7 @@ class TritonPythonModel:
         if not ids:
             return ""
         before, text = self._decode(context), self._decode([*context, *ids])
-        # Where bytes that are no character change how the ones before them read.
+        # Invalid bytes can change how the bytes before them decode.
         return text.removeprefix(before) if text.startswith(before) else self._decode(ids)
 
     def _decode(self, ids: list[int]) -> str:

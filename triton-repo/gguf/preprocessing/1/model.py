@@ -12,7 +12,7 @@ import triton_python_backend_utils as pb_utils
 from parent import end_with_triton
 from tokenizers import Tokenizer
 
-# TensorRT-LLM's own default where a model names no padding token; nothing is padded here.
+# TensorRT-LLM's default for a model without a padding token; nothing is padded here.
 NO_PADDING = 0
 
 
@@ -44,7 +44,7 @@ class TritonPythonModel:
             _ints("INPUT_ID", [ids]),
             _ints("REQUEST_INPUT_LEN", [[len(ids)]]),
             _ints("REQUEST_OUTPUT_LEN", [[_scalar(request, "REQUEST_OUTPUT_LEN")]]),
-            # A model with several end tokens: TensorRT-LLM takes one, the rest are stop words.
+            # Of several end tokens TensorRT-LLM takes one; the others become stop words.
             _ints("OUT_END_ID", [ends[:1] or [-1]]),
             _ints("OUT_PAD_ID", [[_scalar(request, "PAD_ID", NO_PADDING)]]),
             _ints("STOP_WORDS_IDS", [word_list([*stop_words, *([end] for end in ends[1:])])]),
@@ -56,7 +56,7 @@ class TritonPythonModel:
         return list(self._tokenizer.encode(text, add_special_tokens=special).ids)
 
     def _bias(self, request: Any) -> np.ndarray:
-        """[1, 0] where no word has a bias."""
+        """The bias per token, of shape [1, vocabulary]; [1, 0] if no word has one."""
         words = _texts(request, "EMBEDDING_BIAS_WORDS")
         tensor = pb_utils.get_input_tensor_by_name(request, "EMBEDDING_BIAS_WEIGHTS")
         weights = [] if tensor is None else tensor.as_numpy().reshape(-1).tolist()
@@ -84,7 +84,7 @@ def end_ids(engine: Path, tokenizer: Tokenizer) -> list[int]:
 
 
 def word_list(words: Iterable[Sequence[int]]) -> list[list[int]]:
-    """Row 0: all words' ids one after the other; row 1: where each ends, filled up with -1."""
+    """Row 0: the ids of all words, concatenated; row 1: the end of each, padded with -1."""
     words = [word for word in words if word]
     ids = [token for word in words for token in word]
     ends = [sum(len(word) for word in words[: place + 1]) for place in range(len(words))]

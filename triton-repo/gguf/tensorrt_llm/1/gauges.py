@@ -1,4 +1,4 @@
-"""How busy the model is, on Triton's metrics page under TensorRT-LLM's names."""
+"""Exports the model's load on Triton's metrics page, under TensorRT-LLM's names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from token_engine import Load
 
 
 class Gauges:
-    """nv_trt_llm_request_metrics; setting a value costs a call to Triton, so only changes are."""
+    """nv_trt_llm_request_metrics; sets changed values only, because each costs a call to Triton."""
 
     def __init__(self, model: str, version: str, slots: int) -> None:
         self._family = pb_utils.MetricFamily(

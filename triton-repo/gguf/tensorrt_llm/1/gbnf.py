@@ -37,12 +37,12 @@ BOUNDS = {"*": (0, None), "+": (1, None), "?": (0, 1)}
 
 
 class GrammarError(LlamaError):
-    """The text is no grammar, or one beyond the limits."""
+    """The text is not a grammar, or exceeds the limits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """Text in llguidance's notation; `atomic` when a repetition may follow as it stands."""
+    """Text in llguidance's notation; `atomic` if a repetition may follow without parentheses."""
 
     text: str
     references: frozenset[str] = frozenset()
@@ -73,12 +73,12 @@ def lark_of(grammar: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-# A reference in an expression, until every rule has its new name; no text can look like one.
+# Stands for a reference until every rule has its new name; no text can look like it.
 REFERENCE = re.compile("\0([^\0]+)\0")
 
 
 def _names(rules: dict[str, Expression]) -> dict[str, str]:
-    """What rules are called: terminals in upper case, those that hold themselves in lower case."""
+    """The rules' new names: terminals in upper case, recursive rules in lower case."""
     waiting = {name: len(rule.references) for name, rule in rules.items()}
     users: dict[str, list[str]] = {name: [] for name in rules}
     for name, rule in rules.items():
@@ -225,9 +225,9 @@ def _characters(text: str) -> Iterator[str]:
 
 
 def _set(text: str) -> str:
-    """A character set as a regular expression of Rust's has it."""
+    """A character set in the syntax of Rust's regular expressions."""
     negated, body = text[1:2] == "^", text[2:-1] if text[1:2] == "^" else text[1:-1]
-    # An escaped dash is a character, a plain one between two is a range.
+    # An escaped dash is a character; a plain one between two characters is a range.
     plain = [match.group() == "-" for match in CHARACTER.finditer(body)]
     characters = list(_characters(body))
     if not characters:

@@ -1,4 +1,4 @@
-"""Answers prompts greedily, as a program: one JSON object a line in, one a line out, in order.
+"""A program that answers prompts greedily: one JSON object per line in, one per line out.
 
 usage: python generate.py --model model.gguf [--threads N] [--parallel N] [--context N]
 in:    {"prompt_ids": [1, 2], "max_tokens": 16, "stop_ids": [2]}

@@ -1,4 +1,4 @@
-"""Guides that have been tried and compiled, for the next request that sends the same ones.
+"""Caches compiled guides for later requests that send the same ones.
 
 Agents send the schemas of their tools with every turn.
 """
@@ -18,7 +18,7 @@ KEPT = 64
 
 
 class GuideCache:
-    """Gives copies of compiled guides; the least recently used make room. Thread-safe."""
+    """Gives copies of compiled guides; evicts the least recently used. Thread-safe."""
 
     def __init__(
         self, library: CDLL, vocabulary: Vocabulary, *, trial: Trial | None = None
@@ -26,16 +26,16 @@ class GuideCache:
         self._guides = Guides(library, vocabulary)
         self._trial = trial or Trial(vocabulary)
         self._made: OrderedDict[bytes, Guide | LlamaError] = OrderedDict()
-        # Held for a moment only; compiling has one of its own.
+        # Held briefly; compiling has its own lock.
         self._lock = threading.Lock()
         self._compiling = threading.Lock()
 
     def known(self, kind: str, text: str) -> bool:
-        """Whether `make` has its answer at once."""
+        """Whether `make` returns without compiling."""
         return self._found(_key(kind, text)) is not None
 
     def make(self, kind: str, text: str) -> Guide:
-        """Raises LlamaError for a text that is no such guide, or one beyond the limits."""
+        """Raises LlamaError for a text that is not such a guide, or exceeds the limits."""
         key = _key(kind, text)
         made = self._found(key, copied=True)
         if made is None:
@@ -73,7 +73,7 @@ class GuideCache:
             self._trial.check(kind, text)
             return self._guides.make(kind, text)
         except TrialFailed:
-            # Of this moment, not of the guide: the next request may have more luck.
+            # The failure is not the guide's: the next request may succeed.
             raise
         except LlamaError as error:
             return error

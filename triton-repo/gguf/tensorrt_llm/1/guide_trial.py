@@ -1,4 +1,4 @@
-"""Tries guides in a process of their own, because a few bytes of one can ask for all memory.
+"""Tries guides in a separate process, because a few bytes of one can demand all memory.
 
 `Trial` is the parent's side. As a program this file reads a vocabulary and then guides from its
 standard input, compiles each under limits on memory and time, and answers what is wrong with it.
@@ -30,11 +30,11 @@ NICE = 19
 
 
 class TrialFailed(LlamaError):
-    """Nothing has been found out about the guide."""
+    """The trial failed without a result about the guide."""
 
 
 class Trial:
-    """Starts the process when it is first needed, and again when a guide has ended it."""
+    """Starts the process when it is first needed, and again after a guide has ended it."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Trial:
         self._process: subprocess.Popen[bytes] | None = None
 
     def check(self, kind: str, text: str) -> None:
-        """Raises LlamaError for a guide that is none, or is beyond the limits."""
+        """Raises LlamaError for an invalid guide, or one that exceeds the limits."""
         process = self._running()
         answer = _ask(process, {"kind": kind, "text": text}, self._seconds)
         if answer is None:
@@ -84,7 +84,7 @@ class Trial:
         return self._process
 
     def _start(self) -> subprocess.Popen[bytes]:
-        # Nothing else ends a trial whose parent was killed.
+        # Nothing else ends a trial after its parent was killed.
         numbers = (self._memory, 2 * self._seconds, os.getpid())
         command = [self._python, str(Path(__file__)), *map(str, numbers)]
         try:
@@ -94,7 +94,7 @@ class Trial:
 
 
 def _ask(process: subprocess.Popen[bytes], question: object, seconds: float) -> str | None:
-    """The answer, or None from a process that has ended or needs too long."""
+    """The answer; None if the process has ended or takes too long."""
     assert process.stdin is not None
     assert process.stdout is not None
     try:
@@ -111,7 +111,7 @@ def _ask(process: subprocess.Popen[bytes], question: object, seconds: float) -> 
 
 
 def _python() -> str:
-    # In Triton's stub sys.executable is not Python's, but the prefix is.
+    # In Triton's stub sys.executable is not Python; the prefix is right.
     own = Path(sys.prefix) / "bin" / "python3"
     return str(own) if own.exists() else shutil.which("python3") or sys.executable
 
@@ -119,7 +119,7 @@ def _python() -> str:
 def main(arguments: Sequence[str]) -> int:
     # The end of its input tells it only between two guides, and one may take for ever.
     end_with_parent(int(arguments[2]))
-    # Tokens first: running answers have the processor whenever they want it.
+    # Tokens first: running answers get the processor whenever they need it.
     _yield_processor()
     first = json.loads(sys.stdin.buffer.readline())
     spelled = [bytes.fromhex(each) for each in first["spelled"]]
@@ -143,7 +143,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _yield_processor() -> None:
-    """Compute only while no other process wants the processor."""
+    """Compute only while no other process needs the processor."""
     os.nice(NICE)
     # Linux shares the processor out by session first, and a nice value counts within one only: so
     # a session of its own, with a nice value of its own.
@@ -159,6 +159,6 @@ def _limit_memory(more: int) -> None:
 
 
 if __name__ == "__main__":
-    # An end of memory is not to leave a core file of it.
+    # Running out of memory must not leave a core file.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     sys.exit(main(sys.argv[1:]))

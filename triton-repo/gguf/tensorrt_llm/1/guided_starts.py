@@ -1,4 +1,4 @@
-"""Starts requests with guides on a thread of their own: compiling one must not delay the others.
+"""Starts requests with guides on a separate thread: compiling one must not delay others.
 
 Short guides go first: one that takes seconds is long, and those that wait behind it would wait for
 all of its kind.
@@ -21,7 +21,7 @@ class Waiting:
 
 
 class GuidedStarts:
-    """Runs what it is given, one after the other: the smallest first, of like ones the first."""
+    """Runs jobs one at a time: the smallest first, and in order among equals."""
 
     def __init__(self) -> None:
         self._queue: PriorityQueue[Waiting] = PriorityQueue()
@@ -33,7 +33,7 @@ class GuidedStarts:
         self._queue.put(Waiting(size, next(self._numbers), start))
 
     def close(self) -> None:
-        """Returns when all have been started."""
+        """Return when all have been started."""
         self._queue.put(Waiting(float("inf"), next(self._numbers), None))
         self._thread.join()
 

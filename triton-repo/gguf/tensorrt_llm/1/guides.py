@@ -1,4 +1,4 @@
-"""Keeps an answer to a JSON schema, a regular expression or a grammar while it is being generated.
+"""Constrains an answer to a JSON schema, a regular expression or a grammar as it is generated.
 
 The work is done by llguidance, which the xllamacpp wheel has compiled in: it says which tokens may
 come next.
@@ -25,8 +25,8 @@ KINDS = {
 }
 
 ANY_OBJECT = '{"type": "object"}'
-# Between any two words JSON allows any space: a small model that begins with it never ends.
-# Of `oneOf` any one is taken: that no second one fits as well nothing here can make sure of.
+# JSON allows any white space between tokens: a small model that starts it never stops.
+# `oneOf` is treated as `anyOf`: nothing here can ensure that no second schema matches.
 JSON_OPTIONS = {
     "whitespace_flexible": False,
     "item_separator": ", ",
@@ -35,9 +35,9 @@ JSON_OPTIONS = {
 }
 
 MESSAGE_BYTES = 2000
-# Larger than llguidance's structure, which it fills by itself.
+# Larger than llguidance's structure, which llguidance fills.
 INIT_BYTES = 512
-# What llguidance knows a special token by: no text can contain it.
+# Marks a special token for llguidance: no text can contain it.
 SPECIAL = b"\xff"
 
 
@@ -59,7 +59,7 @@ class TokenizerInit(Structure):
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """`spell` gives a token's bytes, and nothing for a control token; `ends` end an answer."""
+    """`spell` gives a token's bytes, none for a control token; `ends` end an answer."""
 
     size: int
     spell: Callable[[int], bytes]
@@ -78,7 +78,7 @@ class Guide:
         self._mask = np.zeros((vocabulary.size + 31) // 32, np.uint32)
 
     def constrain(self, logits: np.ndarray) -> None:
-        """Make impossible what may not come next."""
+        """Exclude the tokens that may not come next."""
         code = self._library.llg_matcher_compute_mask_into(
             self._matcher, self._mask.ctypes.data, self._mask.nbytes
         )
@@ -86,7 +86,7 @@ class Guide:
             raise self._error("the guide cannot be followed any further")
         bits = np.unpackbits(self._mask.view(np.uint8), count=self._size, bitorder="little")
         allowed = bits.view(np.bool_)
-        # llguidance knows one end token; any of the model's will do.
+        # llguidance knows one end token; allow all of the model's.
         allowed[self._ends] = allowed[self._ends[0]]
         logits[~allowed] = -np.inf
 
@@ -97,11 +97,11 @@ class Guide:
             raise self._error(f"the guide did not expect token {token}")
 
     def try_first(self) -> None:
-        """Find out what may come first: much of a guide's work is done with that."""
+        """Compute the first allowed tokens, which is much of a guide's work."""
         self.constrain(np.zeros(self._size, np.float32))
 
     def copy(self) -> Guide:
-        """The same guide for another answer, at its beginning as long as this one is."""
+        """A copy for another answer; take it before this one has advanced."""
         matcher = self._library.llg_clone_matcher(self._matcher)
         return Guide(self._library, matcher, self._vocabulary)
 
@@ -110,20 +110,20 @@ class Guide:
 
     def _error(self, what: str) -> LlamaError:
         message = self._library.llg_matcher_get_error(self._matcher) or b""
-        # Its whole state follows in hundreds of lines.
+        # Hundreds of lines with its whole state follow.
         return LlamaError(f"{what}: {_one_line(message.partition(b'<state>')[0])}")
 
 
 @dataclass(slots=True)
 class Guides:
-    """Makes guides for one model. Its vocabulary is prepared when the first guide is asked for."""
+    """Makes guides for one model; prepares its vocabulary for the first guide."""
 
     library: CDLL
     vocabulary: Vocabulary
     _init: ctypes.Array[ctypes.c_char] | None = field(default=None, init=False)
 
     def make(self, kind: str, text: str) -> Guide:
-        """Raises LlamaError, with llguidance's own message, for a text that is no such guide."""
+        """Raises LlamaError, with llguidance's own message, for a text that is not such a guide."""
         if self._init is None:
             self._init = self._prepare()
         matcher = self.library.llg_new_matcher(
@@ -167,7 +167,7 @@ class Guides:
 
 
 def _constraint(kind: str, text: str) -> str:
-    """A guide's text as llguidance takes it."""
+    """A guide's text in the form that llguidance accepts."""
     if kind == "ebnf_grammar":
         try:
             return lark_of(text)

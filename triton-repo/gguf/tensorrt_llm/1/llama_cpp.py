@@ -27,7 +27,7 @@ VERSION = "2026.10.11549"
 
 
 class LlamaError(Exception):
-    """llama.cpp cannot do what was asked; the text is one sentence for people."""
+    """llama.cpp cannot do what was requested; the text is one sentence for people."""
 
 
 class ModelParams(Structure):
@@ -154,7 +154,7 @@ SIGNATURES = {
     "llg_matcher_consume_token": (c_int32, [c_void_p, c_uint32]),
 }
 
-# What the structures read as when they fit: defaults of llama.cpp that no other layout shows.
+# Defaults of llama.cpp that the structures show only if their layout is right.
 KNOWN_DEFAULTS = {
     "n_ctx": 512,
     "n_batch": 2048,
@@ -175,7 +175,7 @@ SILENCE = LogCallback(lambda level, text, data: None)
 
 
 def load_library() -> ctypes.CDLL:
-    """The wheel's library, checked, with the signatures of what we call."""
+    """The wheel's library, checked, with the signatures of the functions used here."""
     # A waiting thread that spins takes its core from Triton; libgomp reads this when it is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     path = _library_path()

@@ -17,10 +17,10 @@ from sampling import Chain, Sampler, Sampling, check_sampling
 from stop_words import Sampled
 from threads import default_threads, is_small, threads_for
 
-# The longest token: one of Qwen's is a line of 128 spaces.
+# The longest token: one of Qwen's is 128 spaces.
 PIECE_BYTES = 1024
 
-# llama_decode's code for a batch that did not fit into the memory, which is then unchanged.
+# llama_decode's code for a batch that does not fit into the memory, which stays unchanged.
 NO_ROOM = 1
 
 # The room of a small model's sequences before one of them needs more. Prompts of 30,000 tokens are
@@ -32,7 +32,7 @@ DEEP = 1024
 
 
 class TokenBatch:
-    """llama.cpp's batch over arrays of ours, filled in slices."""
+    """llama.cpp's batch over our own arrays, filled in slices."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
@@ -76,7 +76,7 @@ class TokenBatch:
             self._want(sequence)
 
     def add_token(self, sequence: int, position: int, token: int) -> None:
-        """One token of an answer; this happens for every token, a slice costs five times more."""
+        """One token of an answer. Called for every token: a slice would cost five times more."""
         self._tokens[self.size] = token
         self._positions[self.size] = position
         self._sequences[self.size] = sequence
@@ -120,7 +120,7 @@ class LlamaModel:
         self.parallel = parallel
         self._model = self._load(path)
         self.prompt_tokens = prompt_tokens
-        # Every sequence may have a token of its answer in the batch, beside the prompts.
+        # Beside the prompts, every sequence may have one token of its answer in the batch.
         self.batch = TokenBatch(prompt_tokens + parallel)
         self.is_small = is_small(path)
         self.context = context
@@ -144,7 +144,7 @@ class LlamaModel:
         self._logits_address = 0
 
     def check_request(self, prompt_ids: Sequence[int], max_tokens: int) -> int:
-        """How many tokens the answer may have; LlamaError if there can be no answer."""
+        """How many tokens the answer may have; LlamaError if none is possible."""
         if not prompt_ids:
             raise LlamaError("the prompt is empty; expected at least one token")
         if max_tokens < 1:
@@ -166,7 +166,7 @@ class LlamaModel:
     ) -> Sampler:
         """`ends` are kept away for `min_tokens`; LlamaError for options that cannot be followed."""
         check_sampling(sampling, self.vocabulary_size)
-        # Clients switch an end off by a token that the model does not have.
+        # Clients disable the end by a token that the model does not have.
         ends = [token for token in ends if 0 <= token < self.vocabulary_size]
         if sampling.guide is None:
             return Sampler(self._chain(sampling, prompt_ids), sampling, ends)
@@ -180,7 +180,7 @@ class LlamaModel:
         return Sampler(self._chain(sampling, prompt_ids), sampling, ends, guide)
 
     def knows_guide(self, kind: str, text: str) -> bool:
-        """Whether a sampler with it is made at once."""
+        """Whether a sampler with this guide needs no compilation."""
         return self._guides.known(kind, text)
 
     def _chain(self, sampling: Sampling, prompt_ids: Sequence[int]) -> Chain | None:
@@ -195,14 +195,14 @@ class LlamaModel:
         return self._spelled[token]
 
     def forget(self, sequence: int, keep: int) -> bool:
-        """Drop what the sequence has seen after `keep` tokens; False when it had to drop all."""
+        """Drop the sequence's tokens after the first `keep`; False if it had to drop all."""
         if self._library.llama_memory_seq_rm(self._memory, sequence, keep, -1):
             return True
         self._library.llama_memory_seq_rm(self._memory, sequence, -1, -1)
         return False
 
     def grow(self, tokens: int) -> bool:
-        """Make room for sequences of that length, and forget all; False if that is impossible."""
+        """Make room for sequences of that length, dropping all; False if that is impossible."""
         room = self.room
         while room < min(tokens, self.context):
             room = min(2 * room, self.context)
@@ -219,14 +219,14 @@ class LlamaModel:
         return True
 
     def decode(self) -> int:
-        """0, NO_ROOM, or llama.cpp's code for what went wrong."""
+        """Run a step; return 0, NO_ROOM, or llama.cpp's error code."""
         threads = self._deep_threads if self.batch.is_deep else self._threads
         self._library.llama_set_n_threads(self._context, threads, threads)
         code: int = self._library.llama_decode(self._context, self.batch.as_parameter())
         return code
 
     def sample(self, sampler: Sampler, sequence: int) -> Sampled:
-        """The next token of a sequence whose last token the last step has read."""
+        """The next token of a sequence, all of whose tokens have been read."""
         entry, row = self.batch.outputs[sequence]
         return sampler.sample(self._context, entry, self._all_logits()[row])
 
@@ -267,7 +267,7 @@ class LlamaModel:
         return made
 
     def _all_logits(self) -> np.ndarray:
-        """The rows of the last step; the buffer stays where it is until it has to grow."""
+        """The rows of the last step; the buffer moves only when it grows."""
         address = self._library.llama_get_logits(self._context)
         if address != self._logits_address:
             size = self.parallel * self.vocabulary_size

@@ -87,7 +87,7 @@ class TritonPythonModel:
         try:
             self._start(wanted, reply)
         except Exception as error:
-            # One request's guide must not end the thread that all others need.
+            # A request's guide must not end the thread that all requests need.
             reply.abandon(str(error) if isinstance(error, LlamaError) else repr(error))
 
     def _start(self, wanted: Request, reply: Reply) -> None:
@@ -99,7 +99,7 @@ class TritonPythonModel:
                 self._running.remove(generation)
 
         generation = self._engine.generation(wanted, deliver)
-        # Known before it can end.
+        # Register it before it can end.
         self._running.add(generation, reply)
         self._engine.start(generation)
 
@@ -114,7 +114,7 @@ class TritonPythonModel:
 
 
 def _end_ids(engine: Path) -> list[int]:
-    """Those of generation_config.json: a GGUF has room for three."""
+    """The end tokens of generation_config.json: a GGUF holds only three."""
     path = engine / "generation_config.json"
     stated = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     ids = stated.get("eos_token_id")

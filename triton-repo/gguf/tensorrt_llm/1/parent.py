@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import NoReturn
 
 SHARED_MEMORY = Path("/dev/shm")
-# Where they are in the stub's command line.
+# Positions in the stub's command line.
 REGION, TRITON_PID = 2, 5
-# What `ps` shows of it; the kernel keeps 15 letters.
+# The name that `ps` shows; the kernel keeps 15 characters.
 NAME = "parent-watch"
 
 
@@ -43,7 +43,7 @@ def end_with_parent(parent: int, after: Callable[[], None] = lambda: None) -> No
     except ProcessLookupError:
         _end(after)
     except OSError:
-        # A kernel without it: Triton's own check ends at least the models that are idle.
+        # A kernel without it: Triton's own check still ends idle models.
         return
     if os.getppid() != parent:
         _end(after)
@@ -57,7 +57,7 @@ def end_with_parent(parent: int, after: Callable[[], None] = lambda: None) -> No
 
 
 def _watch(parent: int, watched: int, after: Callable[[], None]) -> None:
-    """In the process that keeps watch."""
+    """Runs in the watching process."""
     Path("/proc/self/comm").write_text(NAME)
     ended = select.poll()
     ended.register(parent, select.POLLIN)
@@ -74,11 +74,11 @@ def _end(after: Callable[[], None]) -> NoReturn:
 
 
 def _remove_region() -> None:
-    # Triton made it for the two of them alone.
+    # Triton made it for this process only.
     with suppress(OSError, IndexError):
         (SHARED_MEMORY / Path(_argument(REGION)).name).unlink()
 
 
 def _argument(place: int) -> str:
-    """Of the stub's command line."""
+    """An argument of the stub's command line."""
     return os.fsdecode(Path("/proc/self/cmdline").read_bytes().split(b"\0")[place])

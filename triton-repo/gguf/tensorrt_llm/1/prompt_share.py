@@ -1,4 +1,4 @@
-"""How much of its prompts a step reads."""
+"""Decides how many prompt tokens a step reads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class PromptShare:
         self.tokens = min(FIRST_PROMPT_SHARE, most)
 
     def adapt(self, read: int, seconds: float) -> None:
-        """Learn from a step that has read so many prompt tokens."""
+        """Adjust to the duration of a step that read so many prompt tokens."""
         if seconds > LONG_STEP:
             self.tokens = max(int(read * LONG_STEP / seconds), self._least)
             self.tokens -= self.tokens % self._least

@@ -1,4 +1,4 @@
-"""Reads a Triton request with TensorRT-LLM's tensor names into what the token engine takes."""
+"""Converts a Triton request with TensorRT-LLM's tensors to a request of the token engine."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ GUIDE = "guided_decoding_guide"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """How the answer is wanted."""
+    """How to send the answer."""
 
     streaming: bool
     with_prompt: bool
@@ -65,7 +65,7 @@ def read_asked(request: Any, *, exclude_prompt: bool) -> Asked:
 
 
 def read_request(request: Any) -> Request:
-    """Raises LlamaError, which says what is wrong with which tensor."""
+    """Raises LlamaError, which names the tensor and what is wrong with it."""
     ids = _row(request, "input_ids")
     if ids is None:
         raise LlamaError("input_ids is missing; this model takes token ids")
@@ -126,7 +126,7 @@ def _stop_words(request: Any) -> list[list[int]]:
 
 
 def _words(request: Any, name: str) -> list[list[int]]:
-    """Row 0 has all words' ids one after the other, row 1 where each ends, filled up with -1."""
+    """The words of a tensor: row 0 has their ids, row 1 the end of each, padded with -1."""
     tensor = pb_utils.get_input_tensor_by_name(request, name)
     if tensor is None:
         return []

@@ -1,4 +1,4 @@
-"""Turns the engine's outputs into Triton responses, and sends them from threads of their own.
+"""Turns the engine's outputs into Triton responses, and sends them from separate threads.
 
 Handing a response to Triton takes 130 us, most of it waiting: several threads wait side by side,
 and decoding does not wait at all. One request's responses all go through one thread, in order.
@@ -43,15 +43,15 @@ class Senders:
         self._next = cycle(self._senders)
 
     def queue(self) -> Queue:
-        """The thread that will send one request's responses."""
+        """The thread that sends one request's responses."""
         return next(self._next).queue
 
     def stuck(self, now: float) -> float:
-        """For how many seconds the slowest send has not come back; 0 when none is under way."""
+        """How many seconds the slowest pending send has taken; 0 if none is pending."""
         return max(sender.sending(now) for sender in self._senders)
 
     def close(self) -> None:
-        """Returns when everything has been sent."""
+        """Return when everything has been sent."""
         for sender in self._senders:
             sender.queue.put(None)
         for sender in self._senders:
@@ -59,7 +59,7 @@ class Senders:
 
 
 class Sender:
-    """One thread, and since when it is in a send."""
+    """One thread, and when its pending send started."""
 
     def __init__(self) -> None:
         self.queue: Queue = SimpleQueue()
@@ -78,14 +78,14 @@ class Sender:
             try:
                 reply.send(output)
             except Exception as error:
-                # The other requests of this thread must go on, and this one must end.
+                # The thread's other requests must continue, and this one must end.
                 pb_utils.Logger.log_error(f"a response could not be sent: {error!r}")
                 reply.abandon(f"the answer could not be sent: {error!r}")
             self._since = None
 
 
 class Reply:
-    """The answer to one request. Not streamed, it is one response with everything."""
+    """The answer to one request: a stream, or one response with everything."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class Reply:
         self._ending = threading.Lock()
 
     def is_cancelled(self) -> bool:
-        # After the last response Triton has freed what this question is about.
+        # After the last response Triton has freed the object that this would query.
         with self._ending:
             if not self._ended and self._sender.is_cancelled():
                 self._is_wanted = False
@@ -117,7 +117,7 @@ class Reply:
         if output.error:
             self.abandon(output.error)
         elif self._asked.streaming:
-            # What has been generated and not sent when the client left, only holds up others.
+            # Unsent output of a client that has left would only delay others.
             if self._is_wanted or output.final:
                 self._send(output.tokens, [], final=output.final)
         else:

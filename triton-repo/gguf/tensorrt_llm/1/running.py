@@ -1,4 +1,4 @@
-"""The requests that are being answered: notices those whose clients have gone."""
+"""Tracks running requests, and notices those whose clients have left."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Running:
             self._replies.pop(generation, None)
 
     def stop(self, request_id: str) -> None:
-        """Cancel the requests with this id: what a request with `stop` asks for."""
+        """Cancel the requests with this id, as a request with `stop` demands."""
         for generation, reply in self._snapshot():
             if reply.request_id == request_id:
                 self._cancel(generation)

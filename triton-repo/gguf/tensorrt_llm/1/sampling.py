@@ -1,4 +1,4 @@
-"""Chooses the next token from the model's logits, as one request wants it."""
+"""Chooses the next token from the model's logits, by one request's options."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from stop_words import Sampled
 FORBIDDEN = -1e9
 ONE_AT_LEAST = 1
 ANY_SEED = 0xFFFF_FFFF
-# Tokens back to which a penalty looks.
+# How many tokens back a penalty looks.
 PENALTY_WINDOW = 65536
 MOST_LOGPROBS = 20
-# Of what is as good as impossible, as OpenAI has it.
+# OpenAI's log probability of a token that is practically impossible.
 LEAST_LOGPROB = -9999.0
 HIGHEST = float(np.finfo(np.float32).max)
 
-# Option, lowest and highest value.
+# Option, its lowest and its highest value.
 RANGES = (
     ("temperature", 0.0, HIGHEST),
     ("top_k", 0, inf),
@@ -54,13 +54,13 @@ class Sampling:
     frequency_penalty: float = 0.0
     min_tokens: int = 0
     bias: np.ndarray | None = None
-    """Added to the logits: one value for each token, from the first on."""
+    """Added to the logits: one value per token, from the first token on."""
     bad_words: Sequence[Sequence[int]] = ()
     guide: tuple[str, str] | None = None
-    """What kind of guide, and the guide."""
+    """The kind of guide, and its text."""
     logprobs: bool = False
     top_logprobs: int = 0
-    """Of how many of the likeliest tokens, too."""
+    """How many of the likeliest tokens to report as well."""
 
     @property
     def is_greedy(self) -> bool:
@@ -103,7 +103,7 @@ def check_sampling(sampling: Sampling, vocabulary_size: int) -> None:
 
 
 class Sampler:
-    """One request's state: penalties remember its tokens, the seed's stream moves on."""
+    """One request's state: the tokens for penalties, and the random stream of its seed."""
 
     def __init__(
         self,
@@ -165,7 +165,7 @@ class Sampler:
 
 
 class BadWords:
-    """Sequences of tokens that must not come: their last token may not follow the others."""
+    """Sequences of tokens to exclude: the last token may not follow the others."""
 
     def __init__(self, words: Sequence[Sequence[int]]) -> None:
         self._words = [tuple(word) for word in words]
@@ -183,7 +183,7 @@ class BadWords:
 
 
 class Chain:
-    """llama.cpp's samplers, in a row."""
+    """A chain of llama.cpp's samplers."""
 
     def __init__(
         self,
@@ -211,7 +211,7 @@ class Chain:
 
 
 def _log_of_all(logits: np.ndarray) -> float:
-    """What a logit is to be lowered by to be a log probability."""
+    """The value to subtract from a logit for its log probability."""
     highest = float(logits.max())
     total = float(np.exp(logits - highest, dtype=np.float32).sum(dtype=np.float64))
     return highest + math.log(total)

@@ -1,4 +1,4 @@
-"""Ends an answer at a stop word, a sequence of token ids, of which nothing is let out."""
+"""Ends an answer at a stop word, a sequence of token ids, and never emits a part of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Sampled(NamedTuple):
-    """One token of an answer; `logprob`, and the likeliest tokens', where they were asked for."""
+    """One token of an answer, with log probabilities if they were requested."""
 
     token: int
     logprob: float | None = None
@@ -15,7 +15,7 @@ class Sampled(NamedTuple):
 
 
 class StopWords:
-    """Holds back tokens that may be the beginning of a stop word; most are let out at once."""
+    """Holds back tokens that may start a stop word; most pass at once."""
 
     __slots__ = ("_held", "_sequences", "_single", "matched")
 
@@ -27,10 +27,10 @@ class StopWords:
         self.matched = False
 
     def feed(self, sampled: Sampled) -> list[Sampled]:
-        """What is certainly part of the answer; once `matched`, the last of it."""
+        """The tokens that certainly belong to the answer; once `matched`, its last ones."""
         if sampled.token in self._single:
             self.matched = True
-            # A longer word's beginning, cut off: it was an ordinary part of the answer.
+            # The start of a longer word, cut off: it belongs to the answer.
             return self.finish()
         if not self._sequences:
             return [sampled]
@@ -38,7 +38,7 @@ class StopWords:
         return self._release()
 
     def finish(self) -> list[Sampled]:
-        """Let out what was held back: the answer ended otherwise."""
+        """Release what was held back: the answer ended otherwise."""
         held, self._held = self._held, []
         return held
 
@@ -55,6 +55,6 @@ class StopWords:
 
 
 def _overlap(tokens: tuple[int, ...], word: tuple[int, ...]) -> int:
-    """Length of the longest end of `tokens` that begins `word`."""
+    """The length of the longest suffix of `tokens` that is a prefix of `word`."""
     longest = min(len(tokens), len(word) - 1)
     return next((n for n in range(longest, 0, -1) if tokens[-n:] == word[:n]), 0)

@@ -1,4 +1,4 @@
-"""How many threads llama.cpp should use on this machine."""
+"""Decides how many threads llama.cpp uses on this machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SMALL_BYTES = 32 << 20
 
 
 def is_small(model: Path) -> bool:
-    """False for one that is not there; whoever loads it says so."""
+    """False for a missing file; whoever loads it reports that."""
     return model.is_file() and model.stat().st_size < SMALL_BYTES
 
 
@@ -23,7 +23,7 @@ def threads_for(model: Path) -> int:
 
 
 def default_threads(system: Path = Path("/sys")) -> int:
-    """The physical cores this process may use: a second thread on a core only gets in the way."""
+    """The physical cores this process may use: a second thread per core only slows it down."""
     allowed = os.sched_getaffinity(0)
     cores = {_core(system, cpu) for cpu in allowed}
     return max(1, min(len(cores), _quota(system)))
@@ -38,7 +38,7 @@ def _core(system: Path, cpu: int) -> tuple[str, ...]:
 
 
 def _quota(system: Path) -> int:
-    """The cores a container may keep busy (cgroup v2); the threads above would only be stopped."""
+    """The cores a container may keep busy (cgroup v2); more threads would only be throttled."""
     with contextlib.suppress(OSError, ValueError):
         quota, period = (system / "fs/cgroup/cpu.max").read_text().split()
         return math.ceil(int(quota) / int(period))

@@ -1,4 +1,4 @@
-"""Generates token ids with llama.cpp for many requests at once; it knows nothing about text.
+"""Generates token ids with llama.cpp for many requests at once, without knowing text.
 
 One thread owns llama.cpp. It decodes all running requests in one batch, step by step (continuous
 batching): requests join and leave between any two steps. A long prompt is read in chunks, so that
@@ -27,7 +27,7 @@ GREEDY = Sampling()
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """`stop_words` end the answer and are no part of it; a word is one token id or several."""
+    """`stop_words` end the answer and are not part of it; a word is one or more token ids."""
 
     prompt_ids: Sequence[int]
     max_tokens: int
@@ -36,7 +36,7 @@ class Request:
 
 
 class Output(NamedTuple):
-    """A piece of an answer. The last one is `final` and may be empty, or be an error."""
+    """A part of an answer. The last one is `final` and may be empty or an error."""
 
     tokens: Sequence[Sampled]
     final: bool = False
@@ -49,7 +49,7 @@ Deliver = Callable[[Output], None]
 
 
 class Generation:
-    """A request on its way; `deliver` is called on the engine's thread and must not block."""
+    """A running request; `deliver` is called on the engine's thread and must not block."""
 
     __slots__ = ("deliver", "left", "request", "sampler", "stop_words")
 
@@ -69,7 +69,7 @@ class Generation:
 
 
 class Slot:
-    """One of llama.cpp's sequences: the tokens it has seen, and who uses it now."""
+    """One of llama.cpp's sequences: the tokens it has seen, and its current request."""
 
     __slots__ = ("generation", "number", "seen", "unread")
 
@@ -80,7 +80,7 @@ class Slot:
         self.generation: Generation | None = None
 
     def shared_with(self, prompt: Sequence[int]) -> int:
-        """How many tokens at the start of `prompt` this sequence has seen."""
+        """How many tokens at the start of `prompt` this sequence already holds."""
         pairs = zip(self.seen, prompt, strict=False)
         return next(
             (place for place, (mine, theirs) in enumerate(pairs) if mine != theirs),
@@ -90,7 +90,7 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How many requests are being answered, and how many wait for a sequence."""
+    """How many requests run, and how many wait for a sequence."""
 
     active: int
     waiting: int
@@ -119,7 +119,7 @@ class TokenEngine:
         left = self.model.check_request(request.prompt_ids, request.max_tokens)
         stop_words = [word for word in request.stop_words if word]
         if request.sampling.guide is not None:
-            # A guide that is fulfilled allows nothing but an end, whichever was asked for.
+            # A completed guide allows only an end token, whichever the request named.
             stop_words += [[token] for token in self.model.ends]
         ends = [word[0] for word in stop_words if len(word) == 1]
         sampler = self.model.sampler(request.sampling, request.prompt_ids, ends)
@@ -129,7 +129,7 @@ class TokenEngine:
         self._inbox.put(lambda: self._waiting.append(generation))
 
     def cancel(self, generation: Generation) -> None:
-        """End it before the next step, with an empty final output; harmless when it has ended."""
+        """End it before the next step, with an empty final output; a no-op if it has ended."""
         self._inbox.put(lambda: self._cancel(generation))
 
     def load(self) -> Load:
@@ -139,7 +139,7 @@ class TokenEngine:
         )
 
     def close(self) -> None:
-        """End what is running, as if cancelled, and free the model."""
+        """Cancel what is running, and free the model."""
         self._inbox.put(self._close)
         self._thread.join()
         self.model.close()
@@ -177,7 +177,7 @@ class TokenEngine:
             slot.generation = generation
 
     def _step(self) -> None:
-        """Read a batch of unread tokens, and sample for each sequence that has read all of its."""
+        """Read a batch of unread tokens; sample for each sequence that has read all its tokens."""
         self.model.batch.clear()
         answers, prompts = self._fill_answers(), self._fill_prompts()
         if not answers and not prompts:
@@ -199,7 +199,7 @@ class TokenEngine:
                 self._continue(slot)
 
     def _make_room(self) -> bool:
-        """For the longest sequence; what is running is read again."""
+        """Make room for the longest sequence; running requests are read again."""
         running = [slot for slot in self._slots if slot.generation]
         if not self.model.grow(max(len(slot.seen) + len(slot.unread) for slot in running)):
             return False
@@ -210,7 +210,7 @@ class TokenEngine:
         return True
 
     def _fill_answers(self) -> list[tuple[Slot, int]]:
-        """Answers before prompts: they need one token each, and somebody is reading them."""
+        """Answers come before prompts: they need one token each, and clients are reading them."""
         answers = [slot for slot in self._slots if len(slot.unread) == 1]
         for slot in answers:
             self.model.batch.add_token(slot.number, len(slot.seen), slot.unread[0])
@@ -233,7 +233,7 @@ class TokenEngine:
         try:
             sampled = self.model.sample(generation.sampler, slot.number)
         except Exception as error:
-            # One request's options must not end the others.
+            # One request's options must not end other requests.
             reason = str(error) if isinstance(error, LlamaError) else repr(error)
             self._end(slot, Output((), final=True, error=reason))
             return
@@ -253,14 +253,14 @@ class TokenEngine:
         assert generation is not None, "only a slot in use ends"
         slot.generation = None
         slot.unread.clear()
-        # In the order of their last use.
+        # In order of last use.
         self._slots.remove(slot)
         self._slots.append(slot)
         generation.sampler.close()
         generation.deliver(output)
 
     def _fail(self, slot: Slot, error: str) -> None:
-        # What llama.cpp has kept of this step is unknown.
+        # What llama.cpp kept of this step is unknown.
         self.model.forget(slot.number, 0)
         slot.seen.clear()
         self._end(slot, Output((), final=True, error=error))

@@ -1,4 +1,4 @@
-"""Ends the model's process when a response cannot be handed to Triton any more.
+"""Ends the model's process when Triton no longer takes a response.
 
 A send that never comes back was seen once, after twenty minutes of load, deep inside Triton's
 stub: every fourth request hung, and nothing else showed it. A dead process is noticed at once.
@@ -23,7 +23,7 @@ def end_when_stuck(
     longest: float = LONGEST_SEND,
     look: float = LOOK_SECONDS,
 ) -> None:
-    """`stuck`: for how many seconds the slowest send has not come back."""
+    """`stuck`: how many seconds the slowest pending send has taken."""
     arguments = (stuck, log, longest, look)
     threading.Thread(target=_watch, args=arguments, name="watchdog", daemon=True).start()
 
@@ -34,7 +34,7 @@ def _watch(
     before, never = time.monotonic(), threading.Event()
     while not never.wait(look):
         now = time.monotonic()
-        # One that was frozen, with all its threads, is given its time again.
+        # After the whole process was frozen, sends get their time again.
         frozen, before = now - before > 2 * look, now
         if not frozen and stuck(now) > longest:
             log(f"a response was not taken within {longest:g} s; this process ends, to be replaced")

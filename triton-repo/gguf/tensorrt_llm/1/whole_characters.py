@@ -28,7 +28,7 @@ class WholeCharacters:
         self._has_text = False
 
     def feed(self, tokens: Sequence[int], *, final: bool) -> TextPart:
-        """What can be decoded now; empty while a character is incomplete, all when `final`."""
+        """The part to decode now; empty while a character is incomplete, everything if `final`."""
         for token in tokens:
             self._ids.append(token)
             if spelled := self._spell(token):
@@ -41,7 +41,7 @@ class WholeCharacters:
 
     def _cut(self) -> TextPart:
         part = TextPart(self._context, self._ids)
-        # Text that comes after a control token alone would lose its space.
+        # Text after a control token alone would lose its space.
         if self._has_text:
             self._context = self._ids
         self._ids, self._has_text = [], False

@@ -34,7 +34,7 @@ class TritonPythonModel:
     def _answer(self, request: Any) -> Any:
         tokens = pb_utils.get_input_tensor_by_name(request, "TOKENS_BATCH").as_numpy()[0]
         lengths = pb_utils.get_input_tensor_by_name(request, "SEQUENCE_LENGTH").as_numpy()[0]
-        # One sequence for each beam, filled up to the longest.
+        # One sequence per beam, padded to the longest.
         texts = [
             self._decode(beam[:length].tolist())
             for beam, length in zip(tokens, lengths, strict=True)

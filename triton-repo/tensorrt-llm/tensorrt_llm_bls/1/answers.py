@@ -1,4 +1,4 @@
-"""The answers of the models behind this one, kept until Triton's stub has let go of them.
+"""Keeps the answers of the models behind this one until Triton's stub has released them.
 
 The stub of release 24.10 drops its own reference to an answer some time after the last response
 has been read, in a thread that does not hold Python's lock. When that is the last reference, the
@@ -21,10 +21,10 @@ class Answers:
         self._kept: set[Any] = set()
 
     def of(self, question: Any) -> Iterator[Any]:
-        """All responses; Refused, after the last one, when one was an error."""
+        """All responses; raises Refused after the last one if one was an error."""
         answer = question.exec(decoupled=True)
         refused = None
-        # To its end, error or not: the stub never drops an answer that was not read.
+        # Read to the end, error or not: the stub never drops an unread answer.
         for response in answer:
             try:
                 yield checked(response)

@@ -66,7 +66,7 @@ class TritonPythonModel:
                 is_wanted = False
                 self._stop(request_id)
             outputs = {tensor.name(): tensor for tensor in response.output_tensors()}
-            # The end of an answer can come alone.
+            # The end of an answer may come without output.
             if is_wanted and "output_ids" in outputs:
                 text = self._text(outputs, texts, is_stream)
                 others = [outputs[name] for name in beside if name in outputs]
@@ -93,7 +93,7 @@ class TritonPythonModel:
     def _text(
         self, outputs: dict[str, Any], texts: dict[tuple[int, int], TextStream], is_stream: bool
     ) -> Any:
-        """text_output of one response: a text for each of its beams."""
+        """text_output of one response: one text per beam."""
         beams = outputs["output_ids"].as_numpy()[0]
         lengths = outputs["sequence_length"].as_numpy()[0]
         index = outputs.get("sequence_index")
@@ -116,7 +116,7 @@ def _outputs(inputs: dict[str, np.ndarray]) -> list[str]:
 
 
 def _tokens_of(inputs: dict[str, np.ndarray]) -> list[Any]:
-    """tensorrt_llm's inputs: what preprocessing makes of the text, and all other options."""
+    """tensorrt_llm's inputs: those that preprocessing makes of the text, and all other options."""
     question = pb_utils.InferenceRequest(
         model_name="preprocessing",
         requested_output_names=list(TOKENS),

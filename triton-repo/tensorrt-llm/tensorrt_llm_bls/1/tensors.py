@@ -1,4 +1,4 @@
-"""How the models behind this one call its tensors, and which outputs a request gets."""
+"""This model's tensors by the names of the models behind it, and the outputs of a request."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RENAMED = {
     "stream": "streaming",
 }
 
-# The input that asks for them -> outputs beside the text.
+# The input that requests them -> outputs beside the text.
 ASKED_FOR = {
     "return_log_probs": ("cum_log_probs", "output_log_probs"),
     "return_context_logits": ("context_logits",),

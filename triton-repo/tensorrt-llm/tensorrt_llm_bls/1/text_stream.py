@@ -1,4 +1,4 @@
-"""Token ids in, text out, in whole characters: for one answer, from its first token to its last."""
+"""Turns one answer's token ids into text, in whole characters."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TextStream:
         self._held: list[int] = []
 
     def feed(self, ids: Sequence[int]) -> str:
-        """The text that is whole now; empty while a character is incomplete."""
+        """The text that is now complete; empty while a character is incomplete."""
         self._held += ids
         text = self._text()
         if text.endswith(UNFINISHED) and len(self._held) < MOST_HELD:
@@ -32,22 +32,22 @@ class TextStream:
         return text
 
     def finish(self) -> str:
-        """What was held back: no more bytes will come."""
+        """Release what was held back: no more bytes will come."""
         text = self._text()
         self._cut(text)
         return text
 
     def _text(self) -> str:
-        """What the held tokens add to the text of their context."""
+        """The text that the held tokens add to that of their context."""
         if not self._held:
             return ""
         before = self._decode(self._context) if self._context else ""
         text = self._decode([*self._context, *self._held])
-        # Where bytes that are no character change how the ones before them read.
+        # Invalid bytes can change how the bytes before them decode.
         return text.removeprefix(before) if text.startswith(before) else self._decode(self._held)
 
     def _cut(self, text: str) -> None:
-        # Text that comes after a control token alone would lose its space.
+        # Text after a control token alone would lose its space.
         if text:
             self._context = self._held
         self._held = []
