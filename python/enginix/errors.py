@@ -2,7 +2,6 @@
 
 EnginixError
 ├── UsageError               the command line or the environment is wrong
-├── UsageError               the command line or the environment is wrong
 ├── CatalogError             a catalogue file is wrong
 │   └── ModelUnknown         no model has that name; suggests similar names
 ├── CheckpointError          a checkpoint directory is not usable
@@ -23,6 +22,7 @@ EnginixError
 │   ├── BuildIncomplete      the program succeeded, but files are missing or too small
 │   ├── OutOfMemory          killed, as the kernel does when memory runs out
 │   ├── GpuMemoryFull        TensorRT could not allocate GPU memory
+│   ├── NumpyMismatch        TensorRT's bindings were built for another numpy
 │   ├── DiskFull             no space left where the build writes
 │   ├── NoGpu                the program found no GPU or no driver
 │   └── EnginePathGone       this TensorRT-LLM can no longer build engines
@@ -57,6 +57,7 @@ EnginixError
     ├── BodyTooLarge         the body exceeds the size limit
     ├── BodyTooSlow          the body did not arrive in time
     ├── ResourceNotFound     nothing is stored under that id
+    ├── RequestStopped       an operator stopped the request
     ├── Overloaded           too many requests at once
     └── ServerStopping       the server finishes running requests and accepts no new ones
 """

@@ -1,4 +1,4 @@
-"""Main memory: of this machine, and what processes take of it. In bytes."""
+"""Reads this machine's available memory and that of processes, in bytes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def total_memory() -> int:
 
 
 def available_memory() -> int:
-    """What the kernel would give without swapping; all there is where it does not tell."""
+    """The memory available without swapping; all memory if the kernel does not report it."""
     return _meminfo("MemAvailable") or _physical()
 
 
 def resident_memory(pids: Iterable[int]) -> int:
-    """Of all these processes; shared memory is counted for each."""
+    """The resident memory of these processes; shared memory counts for each."""
     total = 0
     for pid in pids:
         with suppress(OSError, ValueError, IndexError):
@@ -30,7 +30,7 @@ def resident_memory(pids: Iterable[int]) -> int:
 
 
 def _meminfo(key: str) -> int | None:
-    """From /proc/meminfo, which has kB."""
+    """A value of /proc/meminfo, in bytes."""
     lines = (PROC / "meminfo").read_text(encoding="ascii").splitlines()
     line = next((line for line in lines if line.startswith(f"{key}:")), None)
     return int(line.split()[1]) * 1024 if line else None

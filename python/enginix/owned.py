@@ -71,7 +71,7 @@ def hold(path: Path, flags: int = 0) -> int | None:
 
 
 def hold_soon(path: Path, flags: int = 0) -> int | None:
-    """As `hold`, but outlasts a command that holds the lock for a moment to see who has it."""
+    """Like `hold`, but waits while another command briefly holds the lock to check it."""
     until = time.monotonic() + LOOK_SECONDS
     while (descriptor := hold(path, flags)) is None and time.monotonic() < until:
         time.sleep(LOOK_SECONDS / 20)

@@ -21,13 +21,13 @@ POLL = 0.1
 
 
 def local_url(host: str, port: int) -> str:
-    """Where this machine reaches what listens there; 0.0.0.0 and :: are no addresses to open."""
+    """The URL that reaches a listener from this machine, also for 0.0.0.0 and ::."""
     reached = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
     return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
 
 
 def network_url(host: str, port: int) -> str | None:
-    """What other machines open where a server listens on all addresses; None if that is unknown."""
+    """The URL for other machines if a server listens on all addresses; None if unknown."""
     far = {"": "192.0.2.1", "0.0.0.0": "192.0.2.1", "::": "2001:db8::1"}.get(host)
     if far is None:
         return None

@@ -62,7 +62,7 @@ class Target:
             ) from None
 
     def facts(self, path: str) -> dict[str, Any]:
-        """What the server says of itself at `path`: a JSON object, empty if it says nothing."""
+        """The JSON object that the server has at `path`; empty if it has none."""
         try:
             answer = self._get(f"{self.url.removesuffix('/v1')}{path}")
             found = answer.json() if answer.is_success else None
@@ -100,7 +100,7 @@ class Target:
                     found = await self._request(idle, message)
                     if idle.answered:
                         return found
-                    # The server closed it while we wrote, as it may: it started no work.
+                    # The server closed it while we wrote, before starting any work.
                 return await self._request(await self._connected(), message)
         except TimeoutError:
             answer.failure = f"no complete answer within {self._seconds:g} s"

@@ -1,4 +1,4 @@
-"""The chats that one model of a server is measured with."""
+"""The chats to measure one model of a server with."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Workload:
         return await self.target.ask(self.target.message("/chat/completions", body))
 
     async def try_to_ignore_eos(self) -> None:
-        """Generate the length that is asked for, unless the server refuses the field."""
+        """Generate exactly the requested length, unless the server refuses the field."""
         self.ignore_eos = True
         answer = await self.ask(next(synthetic(8, seed=3)), PROBE_TOKENS)
         self.ignore_eos = not (answer.failure or "").startswith("HTTP 4")

@@ -1,4 +1,4 @@
-"""How a model's reply is read, and the events it becomes, in no API's dialect."""
+"""How to read a model's reply, and the events it becomes, independent of any dialect."""
 
 from __future__ import annotations
 

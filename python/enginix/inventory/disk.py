@@ -17,16 +17,16 @@ from pathlib import Path
 
 from enginix.errors import RemovalFailed
 
-# Read whenever the environment's Python starts, and never by us.
+# Read at every start of the environment's Python, and never by enginix.
 RUNTIME_WITNESS = "pyvenv.cfg"
-# What a path is called between the start of its removal and the end.
+# Part of a path's name while it is being removed.
 REMOVING = ".removing-"
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
     size_bytes: int
-    """What the disk would get back: sparse and compressed files count as they are stored."""
+    """The disk space it takes: sparse and compressed files count as they are stored."""
     last_used: float
     """Seconds since the epoch; most file systems keep it to the day."""
 
@@ -49,7 +49,7 @@ def measure(path: Path) -> Measure:
 
 
 def remove(path: Path) -> None:
-    """Remove a path and all in it; interrupted, it leaves nothing under the path's own name."""
+    """Remove a path and its content; an interruption leaves nothing under the path's own name."""
     try:
         _remove(path)
     except OSError as error:
@@ -65,7 +65,7 @@ def _remove(path: Path) -> None:
             shutil.rmtree(files)
         return
     if not path.name.startswith("."):
-        # What has a hidden name is nothing whole to anybody.
+        # Nothing uses a directory with a hidden name.
         path = path.rename(path.with_name(f".{path.name}{REMOVING}{secrets.token_hex(4)}"))
     shutil.rmtree(path)
 
@@ -87,7 +87,7 @@ def _files(path: Path) -> Iterator[os.stat_result]:
             try:
                 found = os.lstat(os.path.join(parent, name))
             except FileNotFoundError:
-                # A download or a build goes on while we look.
+                # A download or a build may continue meanwhile.
                 continue
             if stat.S_ISREG(found.st_mode):
                 yield found

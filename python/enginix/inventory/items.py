@@ -30,7 +30,7 @@ class Item:
     what: str
     """`engine`, `checkpoint` or `runtime`."""
     name: str
-    """What commands call it."""
+    """Its name in commands."""
     path: Path
     size_bytes: int
     last_used: float
@@ -42,11 +42,11 @@ class Item:
     revision: str | None = None
     """The commit."""
     pinned: bool = False
-    """Whether the catalogue names this very commit."""
+    """Whether the catalogue names exactly this commit."""
     made_from: str | None = None
     """What an engine was built from."""
     needed_by: tuple[str, ...] = ()
-    """Engines that were made from it, or are served by it."""
+    """Engines that were built from it, or that it serves."""
     in_use_by: tuple[str, ...] = ()
     """Processes and supervisors that use it now."""
     note: str | None = None
@@ -54,13 +54,13 @@ class Item:
 
     @property
     def users(self) -> str:
-        """The first of what uses it, and how many more there are."""
+        """Its first user, and the number of others."""
         more = len(self.in_use_by) - 1
         return self.in_use_by[0] + (f" and {more} more" if more else "")
 
 
 def take_inventory(home: Path) -> list[Item]:
-    """Engines, then checkpoints, then runtimes, each in the order of their names."""
+    """Engines, then checkpoints, then runtimes, each sorted by name."""
     catalog = load_catalog()
     pinned = {spec.source.revision for spec in catalog.values() if spec.source.pinned}
     checkpoints = [_checkpoint(path, pinned) for path in _visible(checkpoint_home(home))]
@@ -75,7 +75,7 @@ def take_inventory(home: Path) -> list[Item]:
 
 
 def _visible(directory: Path) -> list[Path]:
-    """The directories there that are whole: work in progress has a hidden name, or .partial."""
+    """The complete directories: unfinished ones have a hidden name, or .partial."""
     return [
         path
         for path in sorted(directory.glob("*"))
@@ -174,7 +174,7 @@ def _with_users(items: Sequence[Item], home: Path) -> Iterator[Item]:
     for item in items:
         users = [process.name for process in processes if _is_used(item, process)]
         if not users and str(item.path) in served:
-            # It runs in another container that shares this home.
+            # The process runs in another container that shares this home.
             users = [served[str(item.path)]]
         yield replace(item, in_use_by=tuple(users))
 

@@ -1,4 +1,4 @@
-"""What killed builds, downloads, set-ups and supervisors left, and no process works on now."""
+"""Finds what killed builds, downloads, set-ups and supervisors left behind."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STAGES = {
 }
 
 
-# Of one profile. Each of a run's logs is bounded by itself.
+# Runs of one profile whose logs are kept; every log has its own size limit.
 RUNS_WITH_LOGS = 5
 
 Found = Iterable[tuple[Path, str, Path | None]]
@@ -34,7 +34,7 @@ class Leftover:
     path: Path
     why: str
     lock: Path | None
-    """Held by a process that still works on it."""
+    """A process that still works on it holds this lock."""
     size_bytes: int
 
 
@@ -53,7 +53,7 @@ def find_leftovers(home: Path) -> list[Leftover]:
 
 
 def remove_old_logs(home: Path, profile: str) -> None:
-    """Keep the logs of that profile's last runs only, and those of runs that go on."""
+    """Keep only the logs of the profile's last runs, and those of current runs."""
     for each in _free(_logs(home, profile)):
         remove_leftover(each)
 
@@ -67,7 +67,7 @@ def _free(found: Found) -> list[Leftover]:
 
 
 def remove_leftover(leftover: Leftover) -> bool:
-    """Return whether it is gone: it stays when its lock has been taken in the meantime."""
+    """Return whether it was removed: it stays if a process has taken its lock meanwhile."""
     descriptor = None
     if leftover.lock is not None:
         try:
@@ -123,7 +123,7 @@ def _runtimes(directory: Path) -> Found:
 
 
 def _superseded(directory: Path) -> Iterator[tuple[Path, str]]:
-    """Environments named after their content, where this enginix uses other content."""
+    """Environments named after a content that this enginix no longer uses."""
     kind = TRITON_CPU.kind
     older = [
         path
@@ -154,7 +154,7 @@ def _logs(home: Path, profile: str) -> Found:
 
 
 def _older_logs(home: Path) -> Found:
-    """From before each run had a directory of its own."""
+    """Logs from before every run had its own directory."""
     for path in sorted((home / "logs").glob("*/*.log*")):
         locks = (home / "run").glob(f"{path.parent.name}-*.lock")
         yield path, "a log of an earlier enginix", next(filter(is_held, locks), None)

@@ -1,4 +1,4 @@
-"""Which item of the inventory a word means."""
+"""Finds the item of the inventory that a word means."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from enginix.inventory.items import Item
 
 
 def find_item(word: str, items: Sequence[Item], home: Path) -> Item:
-    """By its name, `org/name` where one commit of it is here, a catalogue model, or its path.
+    """Find it by name, by `org/name` if one commit is here, by catalogue model, or by path.
 
     A catalogue model means its engine, else its checkpoint. UsageError offers the nearest names.
     """

@@ -1,4 +1,4 @@
-"""What runs: a home's supervisors, by their locks, and the processes that use its directories."""
+"""Finds a home's running supervisors, and the processes that use its directories."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Supervisor:
 
     @property
     def logs(self) -> Path | None:
-        """The directory of its servers' logs; None for a gateway that was started by itself."""
+        """The directory of its servers' logs; None for a gateway without a profile."""
         return Path(logs) if (logs := self._recorded("logs")) else None
 
     @property
@@ -50,7 +50,7 @@ class Supervisor:
         return value if isinstance(value, str) else None
 
     def engines(self) -> set[str]:
-        """Engine directories that Triton serves, also when its processes are not visible here."""
+        """Engine directories that Triton serves, even if its processes are not visible here."""
         try:
             rows = json.loads((self.directory / "gateway.json").read_bytes())["models"]
             return {row["directory"] for row in rows if "directory" in row}
@@ -58,7 +58,7 @@ class Supervisor:
             return set()
 
     def servers(self) -> dict[str, ServerStatus]:
-        """Status by model, from the control socket; empty when nothing answers."""
+        """Status by model, from the control socket; empty if nothing answers."""
         try:
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.settimeout(CONTROL_SECONDS)
@@ -76,7 +76,7 @@ class Process:
     words: tuple[str, ...]
     """Its command line."""
     paths: frozenset[str]
-    """What it has open or mapped, and its words as paths from its working directory."""
+    """Its open and mapped files, and its words as paths from its working directory."""
 
     @property
     def name(self) -> str:
@@ -101,7 +101,7 @@ class Process:
 
 
 def is_held(lock: Path) -> bool:
-    """Whether a process holds that lock; one that cannot be read is taken to be held."""
+    """Whether a process holds the lock; an unreadable lock counts as held."""
     try:
         descriptor = hold(lock)
     except (FileNotFoundError, NotADirectoryError):
@@ -124,7 +124,7 @@ def supervisors(home: Path) -> list[Supervisor]:
 
 
 def other_processes() -> list[Process]:
-    """Every process that is seen here but this one and its ancestors."""
+    """All visible processes except this one and its ancestors."""
     skipped = {os.getpid(), *ancestors(os.getpid())}
     found = []
     for pid in process_ids():
@@ -138,7 +138,7 @@ def other_processes() -> list[Process]:
 
 
 def _paths(pid: int, words: Sequence[str]) -> Iterator[str]:
-    # Of another user's process only the command line can be read.
+    # Only the command line of another user's process is readable.
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/maps").read_text(errors="replace").splitlines():
             if "/" in line:

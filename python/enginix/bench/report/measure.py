@@ -23,17 +23,17 @@ class Plan:
     """Concurrent requests, ascending; the sweep continues with twice the last one."""
     max_concurrency: int
     max_tokens: int
-    """Of the parallel answers."""
+    """The tokens of a parallel answer."""
     runs: int
     requests: int
-    """For each concurrent stream, in each run."""
+    """Requests per concurrent stream and run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
     server: Server
     ask: Callable[[int], Awaitable[Answer]]
-    """Sends the next prompt, for an answer of so many tokens."""
+    """Sends the next prompt, for an answer of that many tokens."""
 
 
 @dataclass(slots=True)
@@ -56,7 +56,7 @@ class Measured:
         return tokens / max(sum(run.seconds for run in self.runs), 1e-9)
 
     def summary(self) -> Summary:
-        """Of all runs together."""
+        """The summary of all runs together."""
         return summarized(
             Run(
                 Level(concurrency=self.concurrency),
@@ -69,7 +69,7 @@ class Measured:
 
 
 class Observer(Protocol):
-    """Shows how the measurement goes."""
+    """Shows the progress of a measurement."""
 
     def level(self, title: str, requests: int) -> None: ...
 
@@ -79,7 +79,7 @@ class Observer(Protocol):
 
 
 class Measurement:
-    """The results are there while it runs: an interrupted measurement keeps what it has."""
+    """Its results grow while it runs: an interrupted measurement keeps what it has."""
 
     def __init__(self, contenders: Sequence[Contender], plan: Plan, observer: Observer) -> None:
         self.single: list[Measured] = []
@@ -142,7 +142,7 @@ class Measurement:
 
 
 def levels_of(server: Server, results: Sequence[Measured]) -> list[Measured]:
-    """Those that it completed."""
+    """The levels that it completed."""
     return [each for each in results if each.server is server and each.complete]
 
 
@@ -151,7 +151,7 @@ def _is_down(levels: Sequence[Measured]) -> bool:
 
 
 def saturated_at(levels: Sequence[Measured]) -> int | None:
-    """The index of the first level after which throughput does not grow by MIN_GROWTH any more."""
+    """The index of the first level after which throughput grows by less than MIN_GROWTH."""
     rates = [each.tokens_per_second for each in levels]
     for index in range(len(rates) - 1):
         if rates[index + 1] < (1 + MIN_GROWTH) * max(rates[: index + 1]):

@@ -1,4 +1,4 @@
-"""A report's pictures: the rate by the answer's length, and the load against its price."""
+"""A report's pictures: the rate by the answer's length, and throughput and latency by load."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Points = dict[str, list[tuple[float, float]]]
 
 
 def pictures_of(single: Sequence[Line], parallel: Sequence[Line]) -> dict[str, Picture]:
-    """Those that have points: "single" and "parallel"."""
+    """The pictures that have points, "single" and "parallel"."""
     made = {}
     if any(line.summary.ok for line in single):
         made["single"] = _single([line for line in single if line.summary.ok])

@@ -1,4 +1,4 @@
-"""The files of a report: CSV, markdown, pictures and a page, from what was measured."""
+"""Makes the files of a report: CSV, markdown, pictures and a page."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Report:
     ended: str
     client: str
     conditions: Sequence[str]
-    """How the requests were made."""
+    """Sentences on how the requests were made."""
     interrupted: bool
     plots: bool
 
@@ -126,7 +126,7 @@ def _parallel(report: Report, rows: Sequence[Line], pictures: Mapping[str, Pictu
 
 
 def saturations(report: Report) -> list[str]:
-    """One line for each server: where its throughput stops to grow."""
+    """A line per server: where its throughput stops growing."""
     return [
         f"{server.name}: {_saturation(levels_of(server, report.parallel))}"
         for server in report.servers
@@ -153,7 +153,7 @@ def _saturation(levels: Sequence[Measured]) -> str:
 
 
 def _notes(rows: Sequence[Line]) -> list[Block]:
-    """Failures and doubts, which belong to the numbers."""
+    """Failures and doubts that a reader of the numbers must know."""
     items = []
     for line in rows:
         measured = line.measured

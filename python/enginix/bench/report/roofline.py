@@ -56,7 +56,7 @@ DENSE = {
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """The memory that the weights are read from, of all GPUs together."""
+    """The memory that holds the weights, of all GPUs together."""
 
     gb_per_second: float
     name: str
@@ -67,7 +67,7 @@ class Roofline:
     tokens_per_second: float | None
     """None: unknown."""
     because: str
-    """What it was computed from, or what is missing."""
+    """The basis of the number, or what is missing for it."""
 
 
 def memory_of(text: str) -> Memory:

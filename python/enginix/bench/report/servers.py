@@ -1,4 +1,4 @@
-"""What is known of the measured servers and of the machine that measures."""
+"""Describes the measured servers and the measuring machine."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ class Server:
     """One model of one server."""
 
     name: str
-    """What the report calls it."""
+    """Its name in the report."""
     url: str
     model: str
     software: str
     details: str
-    """What its status says of the model."""
+    """What its status states about the model."""
     local: bool
-    """Whether it runs on the machine that measures, as far as its address says so."""
+    """Whether it runs on the measuring machine, judged by its address."""
     roofline: Roofline
 
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
-    """What the user says of a server's hardware."""
+    """A server's hardware, as the user states it."""
 
     memory: Memory | None = None
     read_per_token: int | None = None
@@ -61,7 +61,7 @@ def server(name: str, target: Target, model: str, hardware: Hardware) -> Server:
 
 
 def _row_of(model: str, rows: Sequence[Any]) -> Mapping[str, Any]:
-    """The model's, by name or alias; empty if there is none."""
+    """The model's row, by name or alias; empty if there is none."""
     for row in rows:
         if isinstance(row, dict):
             aliases = row.get("aliases")

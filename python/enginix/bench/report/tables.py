@@ -1,4 +1,4 @@
-"""The tables: the columns of a level, as CSV and as text."""
+"""A report's tables: the columns of a level, as CSV and as text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Value = str | int | float | None
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One server at one level, with all that its row of a table needs."""
+    """One server at one level, with everything that its row needs."""
 
     measured: Measured
     summary: Summary
@@ -32,7 +32,7 @@ class Line:
 @dataclass(frozen=True, slots=True)
 class Column:
     key: str
-    """In CSV files."""
+    """Its name in CSV files."""
     take: Callable[[Line], Value]
     title: str | None = None
     """In the report's tables, which leave out columns without one."""
@@ -62,7 +62,7 @@ def lines(results: Sequence[Measured], slo: Slo) -> list[Line]:
 
 
 def to_csv(columns: Sequence[Column], rows: Sequence[Line]) -> str:
-    """Numbers to six digits; an empty field for what is not known."""
+    """CSV with six digits per number, and empty fields for unknown ones."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([column.key for column in columns])
