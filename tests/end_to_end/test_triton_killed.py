@@ -22,7 +22,7 @@ from enginix.process import descendants
 from enginix.runtimes.runtime import Runtime
 from enginix.triton.client.client import TokenRequest, TritonClient
 from enginix.triton.server.launch import READY_POLL
-from enginix.triton.server.scratch_dir import workplace
+from enginix.triton.server.scratch_dir import new_scratch_dir
 from tests.conftest import free_ports, running_triton
 
 pytestmark = pytest.mark.triton
@@ -200,7 +200,7 @@ def test_a_command_that_is_killed_while_its_server_starts_leaves_its_directories
         command.kill()
     wait_until_gone(family)
     made = links[0].readlink()
-    with workplace(temporary):
+    with new_scratch_dir(temporary):
         assert not made.exists()
 
 

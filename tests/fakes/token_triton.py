@@ -19,7 +19,7 @@ from urllib.request import urlopen
 from enginix.runtimes import triton_cpu
 from enginix.runtimes.runtime import Runtime
 from enginix.triton.server.command import Installation, ServerOptions, tritonserver_command
-from enginix.triton.server.scratch_dir import workplace
+from enginix.triton.server.scratch_dir import new_scratch_dir
 
 TOKEN_MODEL = Path(__file__).parent / "token_model"
 START_SECONDS = 60.0
@@ -68,7 +68,7 @@ def served_repository(
     options = ServerOptions(
         http_port=http, grpc_port=grpc_port or grpc, metrics_port=metrics, exit_timeout=1
     )
-    with workplace() as place, tempfile.TemporaryFile() as log:
+    with new_scratch_dir() as place, tempfile.TemporaryFile() as log:
         triton_cpu.link_backends(runtime, place.directory / "backends")
         installation = Installation(
             triton_cpu.tritonserver(runtime),

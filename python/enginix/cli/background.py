@@ -42,7 +42,7 @@ class Started:
 
 
 @contextmanager
-def alone(home: Path) -> Iterator[None]:
+def locked(home: Path) -> Iterator[None]:
     """Keep other commands from reading or changing what runs until the block ends."""
     directory = _directory(home)
     directory.mkdir(parents=True, exist_ok=True)

@@ -151,7 +151,7 @@ def _hash(entry: Entry, *, keep: bool) -> str:
 def _require_room(entries: Sequence[Entry]) -> None:
     """Refuse before the first byte, not when half a download has filled the disk."""
     missing = sum(
-        max(entry.listing.size_bytes - _have(entry.directory), 0)
+        max(entry.listing.size_bytes - _fetched_bytes(entry.directory), 0)
         for entry in entries
         if not entry.directory.is_dir()
     )
@@ -166,7 +166,7 @@ def _require_room(entries: Sequence[Entry]) -> None:
         )
 
 
-def _have(directory: Path) -> int:
+def _fetched_bytes(directory: Path) -> int:
     """Bytes of an interrupted fetch, in sparse files of the final length."""
     partial = directory.with_name(directory.name + ".partial")
     return sum(path.stat().st_blocks * 512 for path in partial.rglob("*") if path.is_file())

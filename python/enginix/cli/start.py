@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from enginix.cli import environment
-from enginix.cli.background import Started, alone, end, forget, lock_for, remember, running
+from enginix.cli.background import Started, end, forget, lock_for, locked, remember, running
 from enginix.cli.logs import Followed
 from enginix.cli.reexec import own_command
 from enginix.cli.signals import terminated_as_exit
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         args.models = MODELS
     profile = _profile(args)
     with terminated_as_exit():
-        with alone(home):
+        with locked(home):
             _check_free(args, profile, home)
             process, started = _started(args, profile, home)
         try:

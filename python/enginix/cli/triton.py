@@ -19,7 +19,7 @@ from enginix.readiness import answers_ok
 from enginix.runtimes.triton_cpu import require_shared_memory
 from enginix.triton.server.command import ServerOptions
 from enginix.triton.server.launch import Launch, launched, require_ports_free
-from enginix.triton.server.scratch_dir import ScratchDir, backend_directories, workplace
+from enginix.triton.server.scratch_dir import ScratchDir, backend_directories, new_scratch_dir
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
             "does, face others",
             *(options.http_port, options.grpc_port, options.metrics_port),
         )
-    with workplace() as scratch:
+    with new_scratch_dir() as scratch:
         launch = kind.plan(engine, manifest, options, scratch, args)
         run_until_signalled(_serve(launch, scratch, f"{manifest.name} from {engine}"))
     return 0
@@ -122,8 +122,8 @@ async def _serve_until_end(launch: Launch, scratch: ScratchDir, what: str) -> No
         # Own new directories even of a server that ends between two polls.
         owning = stack.enter_context(ExitStack())
         owning.callback(scratch.own_new, before)
-        hear = partial(print, flush=True)
-        server = await stack.enter_async_context(launched(launch, is_ready, hear=hear))
+        on_line = partial(print, flush=True)
+        server = await stack.enter_async_context(launched(launch, is_ready, on_line=on_line))
         owning.close()
         ranks = f" on {launch.ranks} ranks" if launch.ranks > 1 else ""
         print(

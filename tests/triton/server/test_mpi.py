@@ -32,7 +32,7 @@ def run_ranks(*programs: str) -> CrashExcerpt:
     words, lines = CrashExcerpt(), RankLines()
     for line in done.stdout.splitlines():
         for of_rank in lines.take(line):
-            words.hear(of_rank)
+            words.add(of_rank)
     return words
 
 
@@ -138,8 +138,8 @@ def test_mpirun_gives_every_rank_its_number() -> None:
 
 def test_without_a_name_there_is_no_culprit() -> None:
     words = CrashExcerpt()
-    words.hear(RankLine(0, "fine"))
-    words.hear(RankLine(None, ""))
+    words.add(RankLine(0, "fine"))
+    words.add(RankLine(None, ""))
     assert words.culprit() is None
 
 

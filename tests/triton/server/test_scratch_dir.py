@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from enginix.triton.server.scratch_dir import backend_directories, workplace
+from enginix.triton.server.scratch_dir import backend_directories, new_scratch_dir
 
 
 def test_directory_and_shared_memory_are_removed_afterwards(tmp_path: Path) -> None:
     temporary, memory = tmp_path / "tmp", tmp_path / "shm"
     temporary.mkdir()
     memory.mkdir()
-    with workplace(temporary, memory) as place:
+    with new_scratch_dir(temporary, memory) as place:
         (place.directory / "config.pbtxt").touch()
         (memory / f"{place.shm_prefix}1").touch()
     assert not list(temporary.iterdir())
@@ -19,13 +19,13 @@ def test_directory_and_shared_memory_are_removed_afterwards(tmp_path: Path) -> N
 
 
 def test_a_directory_is_only_its_users(tmp_path: Path) -> None:
-    with workplace(tmp_path, tmp_path) as place:
+    with new_scratch_dir(tmp_path, tmp_path) as place:
         assert place.directory.stat().st_mode & 0o077 == 0
 
 
 def test_the_directory_that_a_server_has_made_for_itself_goes_with_it(tmp_path: Path) -> None:
     (tmp_path / "python_env_before").mkdir()
-    with workplace(tmp_path, tmp_path) as place:
+    with new_scratch_dir(tmp_path, tmp_path) as place:
         before = backend_directories(tmp_path)
         (tmp_path / "python_env_ours").mkdir()
         place.own_new(before, tmp_path)
@@ -33,7 +33,7 @@ def test_the_directory_that_a_server_has_made_for_itself_goes_with_it(tmp_path: 
 
 
 def test_directories_of_two_servers_that_start_together_are_not_adopted(tmp_path: Path) -> None:
-    with workplace(tmp_path, tmp_path) as place:
+    with new_scratch_dir(tmp_path, tmp_path) as place:
         before = backend_directories(tmp_path)
         (tmp_path / "python_env_ours").mkdir()
         (tmp_path / "python_env_another's").mkdir()
@@ -42,7 +42,10 @@ def test_directories_of_two_servers_that_start_together_are_not_adopted(tmp_path
 
 
 def test_of_two_servers_that_begin_one_after_the_other_each_takes_its_own(tmp_path: Path) -> None:
-    with workplace(tmp_path, tmp_path) as first, workplace(tmp_path, tmp_path) as second:
+    with (
+        new_scratch_dir(tmp_path, tmp_path) as first,
+        new_scratch_dir(tmp_path, tmp_path) as second,
+    ):
         before = backend_directories(tmp_path)
         (tmp_path / "python_env_first").mkdir()
         first.own_new(before, tmp_path)

@@ -75,7 +75,7 @@ class ChoiceCalls:
         changed = mended != sent
         if changed:
             choice["delta"] = {**(choice.get("delta") or {}), "tool_calls": mended}
-        return not_believed(choice, [call.text for call in self._order.all]) or changed
+        return drop_unreadable_calls(choice, [call.text for call in self._order.all]) or changed
 
     def _mended(self, sent: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         for call, each, text in self._order.read(sent):
@@ -121,7 +121,7 @@ def mend_message(choice: dict[str, Any]) -> bool:
         if function_of(call).get("arguments") != text:
             call["function"] = {**function_of(call), "arguments": text}
             changed = True
-    return not_believed(choice, texts) or changed
+    return drop_unreadable_calls(choice, texts) or changed
 
 
 def is_custom(call: Mapping[str, Any]) -> bool:
@@ -129,8 +129,8 @@ def is_custom(call: Mapping[str, Any]) -> bool:
     return "custom" in call and "function" not in call
 
 
-def not_believed(choice: dict[str, Any], arguments: Sequence[str]) -> bool:
-    """Whether the choice claimed calls that no client can read; then it does not any more."""
+def drop_unreadable_calls(choice: dict[str, Any], arguments: Sequence[str]) -> bool:
+    """Withdraw a finish reason for calls that no client can read; return whether it did."""
     if choice.get("finish_reason") != "tool_calls" or all(map(is_whole, arguments)):
         return False
     choice["finish_reason"] = "stop"

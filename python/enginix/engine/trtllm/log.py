@@ -96,7 +96,7 @@ def _read(line: str) -> list[LogEvent]:
         return _read_foreign(line.strip())
     text = match["text"].strip()
     match match["level"]:
-        case "W" if not _is_always_said(text):
+        case "W" if not _is_routine(text):
             return [Warned(text)]
         case "E" | "F":
             return [Failed(text)]
@@ -109,7 +109,7 @@ def _read(line: str) -> list[LogEvent]:
     return [AllBuilt()] if text.startswith("Total time of building all engines") else []
 
 
-def _is_always_said(text: str) -> bool:
+def _is_routine(text: str) -> bool:
     if match := NOT_REQUIRED.search(text):
         return set(re.findall(r"[\w.]+", match["names"])) <= set(ROPE_TABLES)
     return any(known in text for known in ALWAYS_SAID)

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from enginix.chat.events import Answer, Reasoning
 from enginix.errors import EnginixError, PromptTooLong, RequestError, ResourceNotFound
 from enginix.gateway.api.responses_body import ResponseBody
-from enginix.gateway.api.responses_choice import wanted_calls
+from enginix.gateway.api.responses_choice import allowed_calls
 from enginix.gateway.api.responses_input import Reader, tools_in
 from enginix.gateway.api.responses_items import input_items, page_of
 from enginix.gateway.api.responses_reply import ResponseDocument, ResponseStream
@@ -89,7 +89,7 @@ async def answer_response(request: Request) -> Response:
     schema = await read(request, ResponseRequest)
     model = gateway.models.resolve(schema.model)
     refuse(schema, IMPOSSIBLE)
-    asked = gathered(schema, gateway, sees=model.takes_messages)
+    asked = gather(schema, gateway, sees=model.takes_messages)
     conversation = conversation_of(asked)
     note_prompt(request, conversation.messages)
     try:
@@ -101,7 +101,7 @@ async def answer_response(request: Request) -> Response:
         body = ResponseBody(f"resp_{uuid4().hex}", model, schema, asked.toolbox)
         return FailedStream(ResponseStream(body), error)
     body = ResponseBody(generation.id, model, schema, asked.toolbox)
-    done = remembering(gateway, asked, body)
+    done = storing(gateway, asked, body)
     if schema.stream:
         stream = ResponseStream(body, done)
         return EventStream(gateway, generation, stream, streamed_error=PromptTooLong)
@@ -132,7 +132,7 @@ async def delete_response(request: Request, response_id: str) -> dict[str, Any]:
     return {"id": response_id, "object": "response", "deleted": True}
 
 
-def gathered(asked: ResponseRequest, gateway: Gateway, *, sees: bool) -> GatheredRequest:
+def gather(asked: ResponseRequest, gateway: Gateway, *, sees: bool) -> GatheredRequest:
     """`sees`: the model's server may read images."""
     earlier: Messages = ()
     late_tools: PlacedTools = ()
@@ -156,7 +156,7 @@ def gathered(asked: ResponseRequest, gateway: Gateway, *, sees: bool) -> Gathere
 
 def conversation_of(gathered: GatheredRequest) -> Conversation:
     asked = gathered.request
-    tools, must_call, name = wanted_calls(gathered.toolbox, asked.tool_choice)
+    tools, must_call, name = allowed_calls(gathered.toolbox, asked.tool_choice)
     instructions = [{"role": "system", "content": asked.instructions}]
     effort = asked.reasoning.effort if asked.reasoning else None
     return Conversation(
@@ -206,7 +206,7 @@ def guide_of(asked: ResponseRequest) -> Guide | None:
     return Guide("json_schema", orjson.dumps(format.schema_).decode())
 
 
-def remembering(
+def storing(
     gateway: Gateway, asked: GatheredRequest, response: ResponseBody
 ) -> Callable[[bytes, Sequence[Part]], None]:
     """A function that stores the finished response."""

@@ -72,7 +72,7 @@ class ResponseBody:
             return None if fields is None else {**item, "call_id": part.call.id, **fields}
         return {**item, **spoken(part, [self.content(part)])}
 
-    def announced(self, part: Part) -> Item:
+    def started_item(self, part: Part) -> Item:
         """The item as a stream starts it, without its content."""
         item: Item = {"id": self.item_id(part), "status": "in_progress"}
         if part.call is None:

@@ -16,7 +16,7 @@ NAMED = frozenset({"function", "custom"})
 NAMELESS = frozenset({"tool_search", "local_shell", "shell", "apply_patch"})
 
 
-def wanted_calls(
+def allowed_calls(
     toolbox: Toolbox, choice: str | ToolChoice | None
 ) -> tuple[Functions, bool, str | None]:
     """The tools that may be called, whether one must be, and its name if that is given."""

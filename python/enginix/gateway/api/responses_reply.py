@@ -36,7 +36,7 @@ class ResponseStream:
         self._input: InputText | None = None
         """Of a custom tool's call that is open."""
         self._silent = False
-        """What is open is announced when it is whole."""
+        """What is open is started_item when it is whole."""
         self._scored_sent = 0
         """How many of its texts with log probabilities were sent."""
         self._number = 0
@@ -152,7 +152,7 @@ class ResponseStream:
         )
 
     def _added(self, part: Part) -> bytes:
-        item = self._body.announced(part)
+        item = self._body.started_item(part)
         return self._event("response.output_item.added", output_index=part.index, item=item)
 
     def _place(self, part: Part) -> dict[str, Any]:

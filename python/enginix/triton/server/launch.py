@@ -26,7 +26,7 @@ GRACE_BEYOND_EXIT_TIMEOUT = 5.0
 LAST_LINES_PATIENCE = 2.0
 CHUNK = 1 << 16
 
-Hear = Callable[[str], None]
+OnLine = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +46,12 @@ class Launch:
 class Server:
     """A ready server."""
 
-    def __init__(self, process: Process, words: CrashExcerpt | None, hearing: asyncio.Task[None]):
+    def __init__(
+        self, process: Process, excerpt: CrashExcerpt | None, listening: asyncio.Task[None]
+    ):
         self._process = process
-        self._words = words
-        self._hearing = hearing
+        self._excerpt = excerpt
+        self._listening = listening
 
     @property
     def returncode(self) -> int | None:
@@ -68,7 +70,7 @@ class Server:
     async def give_up(self, deadline: float) -> StartFailed:
         """Kill a server that is not ready in time: it may ignore every other signal."""
         await end_tree(self._process, grace=0)
-        why = self._words.describe() if self._words else "its log says what it waited for"
+        why = self._excerpt.describe() if self._excerpt else "its log says what it waited for"
         return StartFailed(
             f"Triton was not ready within {deadline:g} s and was killed (to wait longer: "
             f"--start-timeout; for more of its log: --log-verbose 1); {why}"
@@ -79,17 +81,17 @@ class Server:
 
         mpirun would end all ranks at once, and handles no other signal meanwhile.
         """
-        if self._words is None or self._process.returncode is not None:
+        if self._excerpt is None or self._process.returncode is not None:
             return
         if pid := leader(self._process.pid):
             with suppress(TimeoutError):
                 await asyncio.wait_for(kill(pid, SIGTERM), grace)
 
     async def _explain(self, code: int, when: str) -> str:
-        if self._words is None:
+        if self._excerpt is None:
             return f"Triton {describe_exit(code)}{when}; its log says why"
-        await asyncio.wait([self._hearing], timeout=LAST_LINES_PATIENCE)
-        return f"Triton {_describe_mpirun(code)}{when}; {self._words.describe()}"
+        await asyncio.wait([self._listening], timeout=LAST_LINES_PATIENCE)
+        return f"Triton {_describe_mpirun(code)}{when}; {self._excerpt.describe()}"
 
 
 def require_ports_free(options: ServerOptions) -> None:
@@ -100,30 +102,30 @@ def require_ports_free(options: ServerOptions) -> None:
 
 @asynccontextmanager
 async def launched(
-    launch: Launch, is_ready: Callable[[], Awaitable[bool]], *, hear: Hear = logger.info
+    launch: Launch, is_ready: Callable[[], Awaitable[bool]], *, on_line: OnLine = logger.info
 ) -> AsyncIterator[Server]:
     """Yield the server once it is ready; end its whole process tree when the block ends.
 
-    `hear` receives the output lines of several ranks; a single server inherits our output.
+    `on_line` receives the output lines of several ranks; a single server inherits our output.
     Raises StartFailed if it ends first or the deadline passes: with a stub that cannot start,
     tritonserver waits for ever and ignores SIGINT.
     """
     grace = launch.options.exit_timeout + GRACE_BEYOND_EXIT_TIMEOUT
-    words = CrashExcerpt() if launch.ranks > 1 else None
+    excerpt = CrashExcerpt() if launch.ranks > 1 else None
     async with (
         AsyncExitStack() as afterwards,
         started(
             launch.command,
             env=launch.environment,
-            stdout=PIPE if words else None,
-            stderr=STDOUT if words else None,
+            stdout=PIPE if excerpt else None,
+            stderr=STDOUT if excerpt else None,
             grace=grace,
         ) as process,
     ):
-        hearing = asyncio.create_task(_listen(process.stdout, words, hear))
+        listening = asyncio.create_task(_listen(process.stdout, excerpt, on_line))
         # Read to the end, when no writer is left: the ranks' last lines explain a crash.
-        afterwards.push_async_callback(_finish, hearing)
-        server = Server(process, words, hearing)
+        afterwards.push_async_callback(_finish, listening)
+        server = Server(process, excerpt, listening)
         try:
             async with asyncio.timeout(launch.deadline):
                 await server.until_ready(is_ready)
@@ -135,23 +137,23 @@ async def launched(
             await asyncio.shield(server.drain(grace))
 
 
-async def _finish(hearing: asyncio.Task[None]) -> None:
-    await asyncio.wait([hearing], timeout=LAST_LINES_PATIENCE)
-    hearing.cancel()
+async def _finish(listening: asyncio.Task[None]) -> None:
+    await asyncio.wait([listening], timeout=LAST_LINES_PATIENCE)
+    listening.cancel()
 
 
 async def _listen(
-    stream: asyncio.StreamReader | None, words: CrashExcerpt | None, hear: Hear
+    stream: asyncio.StreamReader | None, excerpt: CrashExcerpt | None, on_line: OnLine
 ) -> None:
-    if stream is None or words is None:
+    if stream is None or excerpt is None:
         return
     decode = getincrementaldecoder("utf-8")("replace").decode
     ranks, rest = RankLines(), ""
 
     def hear_all(lines: list[RankLine]) -> None:
         for line in lines:
-            words.hear(line)
-            hear(str(line))
+            excerpt.add(line)
+            on_line(str(line))
 
     while data := await stream.read(CHUNK):
         *lines, rest = (rest + decode(data)).split("\n")

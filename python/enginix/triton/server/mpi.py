@@ -96,7 +96,7 @@ class CrashExcerpt:
     def __init__(self) -> None:
         self._lines: dict[int | None, deque[str]] = defaultdict(lambda: deque(maxlen=MAX_LINES))
 
-    def hear(self, line: RankLine) -> None:
+    def add(self, line: RankLine) -> None:
         if line.rank is not None or line.text.strip():
             self._lines[line.rank].append(line.text)
 

@@ -44,7 +44,7 @@ def backend_directories(place: Path = PYTHON_BACKEND) -> frozenset[Path]:
 
 
 @contextmanager
-def workplace(
+def new_scratch_dir(
     temporary: Path | None = None, shared_memory: Path = SHARED_MEMORY
 ) -> Iterator[ScratchDir]:
     """A directory and a shared-memory prefix for one server, both removed afterwards."""
