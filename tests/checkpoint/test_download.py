@@ -235,12 +235,17 @@ async def test_only_the_file_damaged_on_disk_is_repaired(fetch: Fetch) -> None:
     assert fetch.hub.ranges_of("model.safetensors") == []
 
 
-async def test_a_partial_file_of_another_revision_is_not_resumed(fetch: Fetch) -> None:
-    fetch.hub.break_next("model.safetensors", Fault(drop_after=500))
+async def interrupt(fetch: Fetch, after: int) -> None:
+    """Leave the first bytes of a download on the disk."""
+    fetch.hub.break_next("model.safetensors", Fault(drop_after=after))
     fetch.hub.break_always("model.safetensors", Fault(status=404))
     with pytest.raises(DownloadError, match="the server answered 404"):
         await fetch(chunk_size=len(WEIGHTS))
     fetch.hub.heal()
+
+
+async def test_a_partial_file_of_another_revision_is_not_resumed(fetch: Fetch) -> None:
+    await interrupt(fetch, after=500)
     other = bytes(len(WEIGHTS))
     fetch.hub.repos["org/tiny"].files["model.safetensors"] = other
     await fetch(chunk_size=len(WEIGHTS))
@@ -266,11 +271,7 @@ async def test_files_of_another_revision_are_removed(fetch: Fetch) -> None:
 
 @pytest.mark.parametrize("harm", ["journal", "shorter", "garbage", "gone"])
 async def test_a_damaged_partial_file_is_restarted(fetch: Fetch, harm: str) -> None:
-    fetch.hub.break_next("model.safetensors", Fault(drop_after=500))
-    fetch.hub.break_always("model.safetensors", Fault(status=404))
-    with pytest.raises(DownloadError):
-        await fetch(chunk_size=len(WEIGHTS))
-    fetch.hub.heal()
+    await interrupt(fetch, after=500)
     part = fetch.directory.with_name("out.partial") / ".incomplete" / "model.safetensors"
     journal = part.with_name("model.safetensors.journal")
     match harm:
@@ -287,11 +288,7 @@ async def test_a_damaged_partial_file_is_restarted(fetch: Fetch, harm: str) -> N
 
 
 async def test_wrong_bytes_in_a_partial_file_are_found_by_the_hash(fetch: Fetch) -> None:
-    fetch.hub.break_next("model.safetensors", Fault(drop_after=500))
-    fetch.hub.break_always("model.safetensors", Fault(status=404))
-    with pytest.raises(DownloadError):
-        await fetch(chunk_size=len(WEIGHTS))
-    fetch.hub.heal()
+    await interrupt(fetch, after=500)
     part = fetch.directory.with_name("out.partial") / ".incomplete" / "model.safetensors"
     part.write_bytes(bytes(len(WEIGHTS)))
     await fetch(chunk_size=len(WEIGHTS))
@@ -307,11 +304,7 @@ async def test_too_little_disk_space_is_reported_before_the_first_byte(fetch: Fe
 
 
 async def test_disk_space_is_needed_only_for_what_is_missing(fetch: Fetch) -> None:
-    fetch.hub.break_next("model.safetensors", Fault(drop_after=900_000))
-    fetch.hub.break_always("model.safetensors", Fault(status=404))
-    with pytest.raises(DownloadError):
-        await fetch(chunk_size=len(WEIGHTS))
-    fetch.hub.heal()
+    await interrupt(fetch, after=900_000)
     await fetch(chunk_size=len(WEIGHTS), free_bytes=lambda _: 100_005)
     assert (fetch.directory / "model.safetensors").read_bytes() == WEIGHTS
 

@@ -11,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import aclosing, suppress
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from enginix.runtimes.runtime import Runtime
 from enginix.triton.client.client import TokenRequest, TritonClient
 from enginix.triton.server.launch import READY_POLL
 from enginix.triton.server.scratch_dir import new_scratch_dir
-from tests.conftest import free_ports, running_triton
+from tests.conftest import RunningTriton, free_ports, running_triton
 
 pytestmark = pytest.mark.triton
 
@@ -99,18 +100,25 @@ def test_a_killed_server_ends_the_command_and_its_stubs(
     assert not left_by(files)
 
 
+@asynccontextmanager
+async def answering(server: RunningTriton) -> AsyncIterator[None]:
+    """Keep the server busy with a long answer."""
+    client = TritonClient(server.grpc)
+    async with aclosing(client.generate(TokenRequest([2013, 1123, 198], 4000))) as answer:
+        await anext(answer)
+        yield
+    await client.close()
+
+
 async def test_a_killed_command_ends_its_busy_server_at_once(
     demo_engine: Path, runtime: Runtime
 ) -> None:
     with running_triton(demo_engine, exit_timeout=10) as server:
         files = name_of(server.pid)
-        client = TritonClient(server.grpc)
-        async with aclosing(client.generate(TokenRequest([2013, 1123, 198], 4000))) as answer:
-            await anext(answer)
+        async with answering(server):
             family = descendants(server.pid)
             os.kill(server.pid, signal.SIGKILL)
             wait_until_gone(family, patience=2)
-        await client.close()
     assert left_by(files)
     with running_triton(demo_engine):
         assert not left_by(files)
@@ -121,15 +129,12 @@ async def test_models_end_with_a_killed_server_whose_command_is_gone(
 ) -> None:
     with running_triton(demo_engine) as server:
         files = name_of(server.pid)
-        client = TritonClient(server.grpc)
-        async with aclosing(client.generate(TokenRequest([2013, 1123, 198], 4000))) as answer:
-            await anext(answer)
+        async with answering(server):
             family = descendants(server.pid)
             assert len(named(family, STUB)) == 3
             for pid in (server.pid, *named(family, "tritonserver")):
                 os.kill(pid, signal.SIGKILL)
             wait_until_gone(family, patience=2)
-        await client.close()
     shared = [path.name for path in left_by(files) if path.parent == Path("/dev/shm")]
     # From the free lock the next start knows that the remaining files are unused.
     assert shared == [f"{files}lock"]
@@ -152,13 +157,10 @@ async def test_an_endless_answer_does_not_keep_the_server_from_ending(
 ) -> None:
     with running_triton(demo_engine) as server:
         files = name_of(server.pid)
-        client = TritonClient(server.grpc)
-        async with aclosing(client.generate(TokenRequest([2013, 1123, 198], 4000))) as answer:
-            await anext(answer)
+        async with answering(server):
             family = descendants(server.pid)
             os.kill(server.pid, signal.SIGTERM)
             wait_until_gone([server.pid, *family])
-        await client.close()
     assert not left_by(files)
 
 
