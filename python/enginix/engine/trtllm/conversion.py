@@ -16,6 +16,7 @@ from enginix.engine.trtllm.log import LogEvent
 from enginix.engine.trtllm.rank_tensors import RankTensor, check_rank_file
 from enginix.engine.trtllm.watchdog import Patience, Task, watch
 from enginix.errors import BuildIncomplete, ConversionWrong
+from enginix.hub_files import read_object
 from enginix.memory import available_memory
 from enginix.records import write_json
 
@@ -94,10 +95,9 @@ async def convert_ranks(
 
 def check_config(conversion: Conversion, path: Path) -> None:
     """Check the numbers that TensorRT-LLM read from the checkpoint's config.json."""
-    try:
-        written = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConversionWrong(f"the conversion left no readable {path}: {error}") from error
+    written = read_object(path, ConversionWrong)
+    if written is None:
+        raise ConversionWrong(f"the conversion left no {path}; convert again")
     for key, expected in _promised_config(conversion).items():
         if written.get(key) != expected:
             raise ConversionWrong(
