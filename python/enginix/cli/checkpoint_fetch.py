@@ -16,6 +16,7 @@ from enginix.checkpoint.locate import fetched_directory, find_fetched
 from enginix.checkpoint.staging import work_directory
 from enginix.cli.environment import cache_home, hub_endpoint, hub_token
 from enginix.cli.find_checkpoint import split_revision
+from enginix.cli.views.console import print_progress
 from enginix.cli.views.download import download_view
 from enginix.errors import DownloadError, HubUnreachable, UsageError
 
@@ -26,17 +27,16 @@ def fetch(args: argparse.Namespace) -> int:
     if args.offline:
         print(_on_this_machine(args.out, repo, revision))
         return 0
-    listing = _list(repo, revision or "main", args.include)
-    if not is_commit(revision):
-        is_model = "/" not in args.source and not args.revision
-        say_unpinned(args.source, revision or "main", listing, is_model=is_model)
+    listing = _list(repo, revision, args.include)
+    is_model = "/" not in args.source and not args.revision
+    warn_if_unpinned(args.source, revision, listing, is_model=is_model)
     directory = args.out or fetched_directory(cache_home(), repo, listing.revision)
     fetch_listing(listing, directory, with_origin=not args.files_only)
     print(directory)
     return 0
 
 
-def _list(repo: str, revision: str, include: list[str]) -> Listing:
+def _list(repo: str, revision: str | None, include: list[str]) -> Listing:
     try:
         return list_repository(repo, revision, include)
     except HubUnreachable as error:
@@ -45,9 +45,9 @@ def _list(repo: str, revision: str, include: list[str]) -> Listing:
         ) from error
 
 
-def list_repository(repo: str, revision: str, include: list[str] | None = None) -> Listing:
+def list_repository(repo: str, revision: str | None, include: list[str] | None = None) -> Listing:
     with download_view(sys.stderr) as said:
-        return list_files(hub(), repo, revision, include or [], said)
+        return list_files(hub(), repo, revision or "main", include or [], said)
 
 
 def fetch_listing(listing: Listing, directory: Path, *, with_origin: bool) -> None:
@@ -56,10 +56,7 @@ def fetch_listing(listing: Listing, directory: Path, *, with_origin: bool) -> No
             asyncio.run(fetch_files(hub(), listing, directory, said, with_origin=with_origin))
         except KeyboardInterrupt:
             here = work_directory(directory)
-            print(
-                f"stopped; what came is in {here}, the same command goes on there",
-                file=sys.stderr,
-            )
+            print_progress(f"stopped; what came is in {here}, the same command goes on there")
             raise
 
 
@@ -70,13 +67,16 @@ def hub() -> Hub:
     return Hub(hub_endpoint() or DEFAULT_ENDPOINT, hub_token())
 
 
-def say_unpinned(source: str, revision: str, listing: Listing, *, is_model: bool) -> None:
+def warn_if_unpinned(
+    source: str, revision: str | None, listing: Listing, *, is_model: bool
+) -> None:
+    if is_commit(revision):
+        return
     pinned = f"{listing.repo}@{listing.revision}"
     pin = f"with `enginix checkpoint lock {source}`" if is_model else f"by its name: {pinned}"
-    print(
-        f"{source} is not pinned: {revision} of {listing.repo} is commit {listing.revision} "
-        f"now; pin it {pin}",
-        file=sys.stderr,
+    print_progress(
+        f"{source} is not pinned: {revision or 'main'} of {listing.repo} is commit "
+        f"{listing.revision} now; pin it {pin}"
     )
 
 

@@ -129,7 +129,7 @@ def _fetched(manifest: Manifest, repo: str, home: Path) -> Path:
             f"the manifest records no commit of {repo}: main must still have the same files"
         )
     names = [glob.escape(name) for name in source.files]
-    listing = list_repository(repo, source.revision or "main", names)
+    listing = list_repository(repo, source.revision, names)
     require_listing(listing, manifest)
     directory = fetched_directory(home, repo, listing.revision)
     fetch_listing(listing, directory, with_origin=True)

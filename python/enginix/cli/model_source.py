@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from enginix.catalog.load import ModelSpec, find_model, is_commit
+from enginix.catalog.load import ModelSpec, find_model
 from enginix.checkpoint.architecture import FAMILIES, Sizes, read_sizes
 from enginix.checkpoint.download import fetch_files
 from enginix.checkpoint.inspect import inspect_checkpoint
@@ -20,7 +20,7 @@ from enginix.checkpoint.locate import fetched_directory
 from enginix.checkpoint.origin import read_origin
 from enginix.checkpoint.quantization import LAYERS_FILE, LEGACY_FILE
 from enginix.checkpoint.support import CheckedModel, judge_kinds
-from enginix.cli.checkpoint_fetch import hub, list_repository, say_unpinned
+from enginix.cli.checkpoint_fetch import hub, list_repository, warn_if_unpinned
 from enginix.cli.engine_gguf import LIMITS
 from enginix.cli.environment import cache_home
 from enginix.cli.find_checkpoint import REPOSITORY, find_checkpoint_directory, split_revision
@@ -172,14 +172,13 @@ def _of_repository(repo: str, revision: str | None, spec: ModelSpec | None = Non
     ):
         # An engine can be served without its checkpoint.
         return replace(source, reads=Reads.ENGINE, path=engine)
-    listing = list_repository(repo, revision or "main")
+    listing = list_repository(repo, revision)
     if not any(file.name.endswith(WEIGHTS) for file in listing.files):
         raise NotACheckpoint(
             f"{repo} has no {WEIGHTS} files; expected a checkpoint in that format, or fetch a "
             ".gguf file of it and serve that"
         )
-    if not is_commit(revision):
-        say_unpinned(spec.name if spec else repo, revision or "main", listing, is_model=bool(spec))
+    warn_if_unpinned(spec.name if spec else repo, revision, listing, is_model=bool(spec))
     path = fetched_directory(cache_home(), repo, listing.revision)
     return replace(source, path=path, listing=listing)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from enginix.catalog.load import find_model, is_commit
+from enginix.catalog.load import find_model
 from enginix.checkpoint.locate import fetched_directory
 from enginix.cli.checkpoint_fetch import (
     fetch_listing,
     find_repository,
     list_repository,
-    say_unpinned,
+    warn_if_unpinned,
 )
 from enginix.cli.environment import cache_home
 
@@ -30,9 +30,8 @@ def run(args: argparse.Namespace) -> int:
             print(f"{name} is shipped with enginix: {shipped}")
             continue
         repo, revision = find_repository(name)
-        listing = list_repository(repo, revision or "main")
-        if not is_commit(revision):
-            say_unpinned(name, revision or "main", listing, is_model="/" not in name)
+        listing = list_repository(repo, revision)
+        warn_if_unpinned(name, revision, listing, is_model="/" not in name)
         directory = fetched_directory(cache_home(), repo, listing.revision)
         fetch_listing(listing, directory, with_origin=True)
         print(directory, flush=True)
