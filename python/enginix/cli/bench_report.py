@@ -66,18 +66,10 @@ def _add_measurement(parser: argparse.ArgumentParser) -> None:
         help="concurrent requests, then twice as many until saturation (4,8,16,32,64)",
     )  # fmt: skip
     work.add_argument(
-        "--max-concurrency",
-        type=count,
-        default=1024,
-        metavar="N",
-        help="stop there at the latest (%(default)s)",
+        "--max-concurrency", type=count, default=1024, metavar="N", help="at most (%(default)s)"
     )
     work.add_argument(
-        "--max-tokens",
-        type=count,
-        default=128,
-        metavar="N",
-        help="per parallel response (%(default)s)",
+        "--max-tokens", type=count, default=128, metavar="N", help="if parallel (%(default)s)"
     )
     work.add_argument(
         "--runs", type=count, default=3, metavar="N", help="of all requests (%(default)s)"

@@ -89,8 +89,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    chosen, arguments = _find_command(arguments)
-    parser = build_parser([chosen])
+    place = next((i for i, word in enumerate(arguments) if word in COMMANDS), len(arguments))
+    command = " ".join(arguments[place : place + 2])
+    if command in COMMANDS:
+        # argparse has no command that takes either a subcommand or a URL, as `bench` does.
+        arguments = [*arguments[:place], command, *arguments[place + 2 :]]
+    parser = build_parser(arguments[place : place + 1])
     if not arguments:
         parser.print_help(sys.stderr)
         return 2
@@ -107,20 +111,6 @@ def _run(arguments: Sequence[str]) -> int:
         # Commands clean up after themselves on a KeyboardInterrupt.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     return int(args.run(args))
-
-
-def _find_command(arguments: Sequence[str]) -> tuple[str, Sequence[str]]:
-    """The command, empty if there is none, and the arguments with its words as one.
-
-    argparse has no command that takes a URL in the place of a subcommand, as `bench` does.
-    """
-    for place, word in enumerate(arguments):
-        if word in COMMANDS:
-            two = " ".join(arguments[place : place + 2])
-            if two in COMMANDS:
-                return two, [*arguments[:place], two, *arguments[place + 2 :]]
-            return word, arguments
-    return "", arguments
 
 
 def build_parser(complete: Collection[str]) -> argparse.ArgumentParser:
