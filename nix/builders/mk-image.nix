@@ -10,9 +10,11 @@
   python,
 }:
 let
-  # Nobody's file in any other image: whoever runs a container may still choose another user.
+  # No file belongs to it: a container may be run as any other user.
   user = "1000:1000";
-  users = [
+  minimal = [
+    # Triton tries the program of its Python models with sh and starts it with bash.
+    dockerTools.binSh
     (writeTextDir "etc/passwd" ''
       root:x:0:0::/:/bin/false
       enginix:x:${user}::/tmp:/bin/false
@@ -36,7 +38,7 @@ in
   health,
   environment ? { },
   labels ? { },
-  # The root file system beside /nix and /tmp; null is one that knows the command's user and no more.
+  # The root file system beside /nix and /tmp; null is one with a shell and the user, and no more.
   system ? null,
   # More files at the root.
   contents ? [ ],
@@ -48,14 +50,14 @@ lib.addMetaAttrs { inherit description; } (
   dockerTools.streamLayeredImage {
     name = "enginix/${name}";
     tag = enginix.version;
-    contents = (if system == null then users else system) ++ contents;
+    contents = (if system == null then minimal else system) ++ contents;
     extraCommands = "mkdir --mode=1777 tmp";
     config = {
       Entrypoint = [ (lib.getExe enginix) ] ++ command;
       Cmd = arguments;
       Env = lib.mapAttrsToList (variable: value: "${variable}=${value}") (
         {
-          # Triton starts its Python models with bash. NVIDIA's container toolkit adds nvidia-smi.
+          # NVIDIA's container toolkit adds nvidia-smi to the last.
           PATH = "${
             lib.makeBinPath [
               enginix

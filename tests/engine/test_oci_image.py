@@ -193,7 +193,8 @@ def test_the_command_says_how_the_image_gets_to_a_registry(
     out = tmp_path / "image"
     assert main(["engine", "oci", str(engine), f"--out={out}"]) == 0
     said = capsys.readouterr().out
-    assert f"skopeo copy oci:{out} docker://YOUR_REGISTRY/tiny-engine:{__version__}\n" in said
+    copy = f"skopeo copy --preserve-digests oci:{out}"
+    assert f"{copy} docker://YOUR_REGISTRY/tiny-engine:{__version__}\n" in said
 
 
 def test_the_command_writes_over_nothing(

@@ -32,6 +32,6 @@ def write_engine_image(args: argparse.Namespace) -> int:
     image = f"{image_name(manifest)}:{__version__}"
     print(
         f"{out} is the image of {manifest.name}, kind {manifest.kind}\n"
-        f"skopeo copy oci:{out} docker://YOUR_REGISTRY/{image}"
+        f"skopeo copy --preserve-digests oci:{out} docker://YOUR_REGISTRY/{image}"
     )
     return 0

@@ -1,7 +1,7 @@
-# dockerTools.streamLayeredImage with the arguments that nixpkgs' own has had for years: others are
-# refused, and so is what this stand-in cannot do. As in nixpkgs, the result is a script that writes
-# the image to its standard output: a layer for each store path that `contents` or `config` refer
-# to, and one with links to the files of `contents`.
+# dockerTools: binSh, and streamLayeredImage with the arguments that nixpkgs' own has had for years.
+# Others are refused, and so is what this stand-in cannot do. As in nixpkgs, the result is a script
+# that writes the image to its standard output: a layer for each store path that `contents` or
+# `config` refer to, and one with links to the files of `contents`.
 {
   self,
   lib,
@@ -28,6 +28,8 @@ let
   ];
 in
 {
+  binSh = self.runCommand "bin-sh" { } "mkdir -p $out/bin; ln -s ${lib.getExe self.bashInteractive} $out/bin/sh";
+
   streamLayeredImage = lib.makeOverridable (
     {
       name,
@@ -82,7 +84,7 @@ in
         settings = builtins.toJSON {
           inherit uid gid uname gname baseJson customisationLayer maxLayers;
           repoTag = "${imageName}:${tag}";
-          storeDir = builtins.storeDir;
+          inherit (builtins) storeDir;
         };
         passAsFile = [ "settings" ];
       } "${host.interpreter} -I -B ${./plan_layers.py} $settingsPath base contents >$out";
