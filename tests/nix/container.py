@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+OWN = ("--unshare-user", "--unshare-pid", "--unshare-ipc")
 LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
 
 
@@ -47,7 +48,7 @@ class Image:
         """
         uid, gid = self.config["User"].split(":")
         return [
-            *(bwrap(), "--die-with-parent", "--unshare-user", "--unshare-pid", "--unshare-ipc"),
+            *(bwrap(*OWN, "--proc", "/proc", "--dev", "/dev"), "--die-with-parent", *OWN),
             *("--uid", uid, "--gid", gid, "--clearenv"),
             *(word for name, value in self.env.items() for word in ("--setenv", name, value)),
             *("--tmpfs", "/", *self._mounts(), "--proc", "/proc", "--dev", "/dev"),
@@ -82,11 +83,13 @@ class Image:
         return path.exists() and not first.is_symlink()
 
 
-def bwrap() -> str:
+def bwrap(*options: str) -> str:
+    """The program; skips the test where it is missing, or must not do what these options ask."""
     found = shutil.which("bwrap")
     if found is None:
         pytest.skip("there is no bubblewrap here; on Debian and Ubuntu: apt install bubblewrap")
-    works = subprocess.run([found, "--ro-bind", "/", "/", "true"], capture_output=True, text=True)
+    probe = [found, "--ro-bind", "/", "/", *options, "true"]
+    works = subprocess.run(probe, capture_output=True, text=True)
     if works.returncode != 0:
         pytest.skip(f"bubblewrap cannot work here: {works.stderr.strip()}")
     return found
