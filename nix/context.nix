@@ -11,6 +11,7 @@ import nixpkgs {
   config.allowUnfreePredicate =
     package:
     nixpkgs.lib.elem (nixpkgs.lib.getName package) [
+      "tensorrt-llm-container-runtime"
       "tensorrt-llm-image"
       "tensorrt-llm-runtime"
     ];

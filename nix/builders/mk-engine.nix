@@ -2,12 +2,13 @@
 #
 # Any argument can be replaced: `.#qwen3-32b-engine.override { runtime = ...; }`. An engine of
 # TensorRT-LLM runs on the GPU it was built for, so that is in its name, and it can be asked for
-# another: `nix build .#qwen3-32b-engine.sm90`.
+# another: `nix build .#qwen3-32b-engine.sm90`. With `.oci` behind its name it is a container image.
 {
   lib,
   runCommand,
   enginix-builder,
   kinds,
+  mkOci,
   mkRankCheckpoint,
 }:
 let
@@ -64,6 +65,7 @@ let
           };
           passthru = {
             inherit checkpoint model runtime;
+            oci = mkOci (mkEngine arguments);
             buildsAnywhere = checkpoint.buildsAnywhere or true && !kind.needsGpu;
           }
           // lib.optionalAttrs kind.needsGpu (

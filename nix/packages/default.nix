@@ -30,6 +30,10 @@ let
     mkTritonServer = callPackage ../builders/mk-triton-server.nix { };
     mkGateway = callPackage ../builders/mk-gateway.nix { };
     mkKubernetes = callPackage ../builders/mk-kubernetes.nix { };
+    mkOci = callPackage ../builders/mk-oci.nix { };
+    mkImage = callPackage ../builders/mk-image.nix { };
+    mkTritonImage = callPackage ../builders/mk-triton-image.nix { };
+    image-gateway = callPackage ../builders/mk-gateway-image.nix { };
   };
 in
 union [

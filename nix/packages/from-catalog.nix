@@ -1,6 +1,6 @@
 # What each file of the catalogue stands for: a checkpoint, and for every variant an engine, a
-# server, a gateway and Kubernetes objects. The same files tell Python; a model is added there and
-# nowhere else.
+# server and its container image, a gateway and Kubernetes objects. The same files tell Python; a
+# model is added there and nowhere else.
 { lib }:
 self:
 let
@@ -30,12 +30,14 @@ let
         checkpoint = self."${model.name}-checkpoint";
       };
       named = name: builder: { ${name} = builder { inherit engine name; }; };
+      server = "${servers.${model.kind}}-${model.app}${suffix}";
     in
     {
       "${model.name}-engine${suffix}" = engine;
+      "image-${server}" = self.mkTritonImage { inherit engine server; };
       "k8s-${model.name}${suffix}" = self.mkKubernetes { inherit model variant suffix; };
     }
-    // named "${servers.${model.kind}}-${model.app}${suffix}" self.mkTritonServer
+    // named server self.mkTritonServer
     // named "openai-${model.app}${suffix}" self.mkGateway;
 
   ofModel =

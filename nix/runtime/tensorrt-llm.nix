@@ -1,8 +1,10 @@
 # The runtime of the kind tensorrt-llm: commands that run NVIDIA's own programs from their container
 # image, unpatched, on this machine's GPUs. Another image: `.override { release = "25.12"; }`.
+# `.container` is the same for our own container images, where NVIDIA's is the root file system.
 {
   lib,
   callPackage,
+  runCommand,
   writeText,
   writeShellApplication,
   symlinkJoin,
@@ -49,7 +51,24 @@ let
     tritonserver = "tritonserver";
     trtllm-serve = "trtllm-serve";
   };
-  command =
+  runtime =
+    name: command: more:
+    symlinkJoin {
+      inherit name;
+      paths = lib.mapAttrsToList command programs;
+      passthru = {
+        inherit image;
+        buildsAnywhere = false;
+      }
+      // more;
+      meta = {
+        description = "NVIDIA's TensorRT-LLM and Triton, run from their container image";
+        license = lib.licenses.unfree;
+        platforms = lib.platforms.linux;
+      };
+    };
+
+  entering =
     name: program:
     writeShellApplication {
       inherit name;
@@ -58,17 +77,38 @@ let
       '';
       meta.description = "${program} of NVIDIA's container image";
     };
+
+  # Nothing has to be entered. Our own programs keep their libraries: the settings are NVIDIA's alone.
+  inside =
+    name: program:
+    writeShellApplication {
+      inherit name;
+      runtimeEnv = environment;
+      text = ''exec ${program} "$@"'';
+      meta.description = "${program} of NVIDIA's container image";
+    };
+
+  # Container runtimes write into /etc, so it is a directory; the rest of the image's root is links.
+  root = runCommand "tensorrt-llm-root-${release}" { } ''
+    mkdir "$out"
+    cp --recursive --no-preserve=mode ${image}/etc "$out/etc"
+    rm -f "$out"/etc/{hostname,hosts,resolv.conf}
+    for entry in ${image}/*; do
+      case $(basename "$entry") in
+      dev | etc | nix | proc | run | sys | tmp) ;;
+      *) ln -s "$entry" "$out/" ;;
+      esac
+    done
+  '';
 in
-symlinkJoin {
-  name = "tensorrt-llm-runtime-${release}";
-  paths = lib.mapAttrsToList command programs;
-  passthru = {
-    inherit image;
-    buildsAnywhere = false;
-  };
-  meta = {
-    description = "NVIDIA's TensorRT-LLM and Triton, run from their container image";
-    license = lib.licenses.unfree;
-    platforms = lib.platforms.linux;
+runtime "tensorrt-llm-runtime-${release}" entering {
+  container = {
+    runtime = runtime "tensorrt-llm-container-runtime-${release}" inside { };
+    system = [ root ];
+    labels = lib.optionalAttrs (image ? reference) {
+      "org.opencontainers.image.base.name" = image.reference;
+    };
+    # Of the driver, whose libraries NVIDIA's container toolkit brings in.
+    environment.NVIDIA_DRIVER_CAPABILITIES = "compute,utility";
   };
 }

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
+from nix.container import read_json
 from nix.on_this_machine import Nix
 
 pytestmark = pytest.mark.nix
@@ -156,3 +160,34 @@ def test_a_library_that_no_input_provides_is_refused(nix: Nix) -> None:
 def test_an_option_nobody_declared_is_refused(nix: Nix) -> None:
     module = "(lib.evalModules { modules = [ { services.nginx.enable = true; } ]; }).config"
     assert "no option is called services" in refusal(nix, f"builtins.seq {module} bash")
+
+
+@pytest.mark.parametrize(
+    ("setting", "complaint"),
+    [
+        ("meta = { };", "unexpected argument 'meta'"),
+        ('config.Command = [ "x" ];', "images know no Command"),
+        ('fakeRootCommands = "chown 1000 tmp";', "no fakeroot"),
+        ("maxLayers = 1;", "must be greater than 1"),
+    ],
+)
+def test_an_image_is_refused_that_nixpkgs_or_docker_would_not_make(
+    nix: Nix, setting: str, complaint: str
+) -> None:
+    image = f'dockerTools.streamLayeredImage {{ name = "x"; tag = "1"; {setting} }}'
+    assert complaint in refusal(nix, image)
+
+
+def test_a_store_path_that_only_an_images_settings_name_is_in_it(nix: Nix) -> None:
+    image = 'dockerTools.streamLayeredImage { name = "X"; tag = "1"; config.Cmd = [ "${bash}" ]; }'
+    done = nix.build_expression(image)
+    assert done.returncode == 0, done.stderr
+    stream = subprocess.run([done.stdout.strip()], capture_output=True, check=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(stream)) as tar:
+        [manifest] = read_json(tar, "manifest.json")
+        inside = []
+        for name in manifest["Layers"]:
+            with tarfile.open(fileobj=tar.extractfile(name)) as layer:
+                inside += layer.getnames()
+    assert manifest["RepoTags"] == ["x:1"]
+    assert any(name.endswith("-bash/bin/sh") for name in inside)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from fakes.random_checkpoint import Shape, write_checkpoint
+from nix.container import blob, unpack_layout
 from nix.on_this_machine import Nix
 
 pytestmark = pytest.mark.nix
@@ -49,6 +50,18 @@ def test_an_engine_is_made_from_a_rank_checkpoint_that_outlives_a_failed_build(h
     inputs = here.run("derivation", "show", ".#qwen3-32b-engine-tp4", *here.flake_options).stdout
     assert str(rank_checkpoint) in inputs
     assert (rank_checkpoint / "rank3.safetensors").exists()
+
+
+def test_an_engine_of_four_ranks_is_an_image_that_says_what_built_it(
+    here: Nix, tmp_path: Path
+) -> None:
+    [layout] = here.build("qwen3-32b-engine-tp4.oci")
+    files = {path.name for path in unpack_layout(layout, tmp_path / "engine").iterdir()}
+    assert {"manifest.json", *(f"rank{rank}.engine" for rank in range(4))} <= files
+    [image] = json.loads((layout / "index.json").read_text())["manifests"]
+    labels = json.loads(blob(layout, image).read_text())["annotations"]
+    assert labels["org.opencontainers.image.title"] == "qwen3-32b-engine-tp4"
+    assert labels["enginix.built-with.tensorrt-llm"]
 
 
 def test_an_engine_is_named_after_the_gpu_it_is_for(here: Nix) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from nix.container import bwrap
 from nix.on_this_machine import ROOT, Nix
 from nix.tiny_image import make_image
 
@@ -23,17 +23,12 @@ PROGRAM = ROOT / "nix" / "runtime" / "enter-userland.py"
 
 @pytest.fixture(scope="module")
 def spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    bwrap = shutil.which("bwrap")
-    if bwrap is None:
-        pytest.skip("there is no bubblewrap here; on Debian and Ubuntu: apt install bubblewrap")
-    works = subprocess.run([bwrap, "--ro-bind", "/", "/", "true"], capture_output=True, text=True)
-    if works.returncode != 0:
-        pytest.skip(f"bubblewrap cannot work here: {works.stderr.strip()}")
+    program = bwrap()
     home = tmp_path_factory.mktemp("userland")
     path = home / "spec.json"
     settings = {"PATH": "/usr/bin", "LD_LIBRARY_PATH": "/opt/vendor/lib", "VENDOR": "yes"}
     image = make_image(home / "image")
-    path.write_text(json.dumps({"image": str(image), "bwrap": bwrap, "environment": settings}))
+    path.write_text(json.dumps({"image": str(image), "bwrap": program, "environment": settings}))
     return path
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from enginix.catalog.load import ModelSpec, find_model
 from enginix.checkpoint.load import read_config
 from enginix.checkpoint.locate import find_checkpoint
-from enginix.cli import engine_gguf, engine_rebuild, engine_trtllm, environment
+from enginix.cli import engine_gguf, engine_oci, engine_rebuild, engine_trtllm, environment
 from enginix.cli.engine_show import show_engine
 from enginix.cli.engine_source import catalogue_source, recorded_source
 from enginix.cli.engine_text import load_text
@@ -59,6 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show.add_argument("directory", type=find_directory, metavar="DIR|NAME")
     show.add_argument("--json", action="store_true", help="print the manifest as JSON")
     show.set_defaults(action=show_engine)
+    oci = commands.add_parser("oci", help="write an engine as an OCI image, to mount as a volume")
+    engine_oci.add_arguments(oci)
 
 
 def _add_job_arguments(build: argparse.ArgumentParser) -> None:

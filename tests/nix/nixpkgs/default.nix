@@ -19,6 +19,14 @@ let
       newScope = scope: lib.callPackageWith (self // scope);
       callPackage = self.newScope { };
       fetchPypi = import ./build-support/fetch-pypi.nix { inherit self lib host; };
+      dockerTools = import ./build-support/docker {
+        inherit
+          self
+          lib
+          host
+          system
+          ;
+      };
       installShellFiles = import ./build-support/install-shell-files { inherit self; };
       autoPatchelfHook = import ./build-support/auto-patchelf { inherit self host; };
     }

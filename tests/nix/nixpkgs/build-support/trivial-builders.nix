@@ -40,6 +40,14 @@
 
   writeText = name: text: self.writeTextFile { inherit name text; };
 
+  writeTextDir =
+    path: text:
+    self.writeTextFile {
+      name = baseNameOf path;
+      inherit text;
+      destination = "/${path}";
+    };
+
   writeShellApplication =
     {
       name,

@@ -1,5 +1,9 @@
 # Lists, strings and attribute sets.
-lib: rec {
+lib:
+let
+  letters = text: builtins.genList (index: lib.substring index 1 text) (lib.stringLength text);
+in
+rec {
   inherit (builtins) readDir;
 
   optional = condition: value: if condition then [ value ] else [ ];
@@ -31,6 +35,7 @@ lib: rec {
       lib.substring 0 (lib.stringLength text - lib.stringLength suffix) text
     else
       text;
+  toLower = lib.replaceStrings (letters "ABCDEFGHIJKLMNOPQRSTUVWXYZ") (letters "abcdefghijklmnopqrstuvwxyz");
   splitString = separator: text: lib.filter lib.isString (builtins.split (escapeRegex separator) text);
   escapeRegex = text: lib.replaceStrings [ "\\" "." "+" "*" ] [ "\\\\" "\\." "\\+" "\\*" ] text;
   escapeShellArg =
