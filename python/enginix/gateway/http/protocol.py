@@ -9,6 +9,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from enginix.gateway.http.upgrades import UpgradelessParser
+from enginix.gateway.http.writing import note_cycle
 
 HEAD_BYTES = 64 << 10
 # From a connection's or request's first byte to the end of its head.
@@ -83,6 +84,7 @@ class BoundedHttp(HttpToolsProtocol):
         super().on_headers_complete()
         if self.scope["http_version"] == "1.0":
             self.cycle.transport = Unchunked(self.transport)  # type: ignore[assignment]
+        note_cycle(self.cycle)
         # uvicorn reports a disconnect to the newest request only, not to earlier ones.
         if before is not None and not before.response_complete:
             self._unanswered.append(before)

@@ -18,10 +18,12 @@ from enginix.gateway.http.body import forget_document
 from enginix.gateway.http.disconnect import unless_client_leaves
 from enginix.gateway.http.errors import Failure, failure_of
 from enginix.gateway.http.scope import record_in
+from enginix.gateway.http.writing import Write, writer
 from enginix.gateway.models.model import GenerationRequest
 from enginix.gateway.models.record import RequestRecord
 from enginix.gateway.models.state import Gateway
 from enginix.generation.reply import Finished, Replies, ReplyEvent, Usage
+from enginix.generation.stepping import stepped
 
 logger = logging.getLogger(__name__)
 
@@ -114,13 +116,13 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         record = record_in(scope)
         forget_document(scope)
-        stayed = await unless_client_leaves(receive, self._answer(send, record))
+        stayed = await unless_client_leaves(receive, self._answer(scope, send, record))
         record.client_left = not stayed
 
-    async def _answer(self, send: Send, record: RequestRecord) -> None:
+    async def _answer(self, scope: Scope, send: Send, record: RequestRecord) -> None:
         try:
             async with self._gateway.replies(self._request, record) as replies:
-                last = await self._pass_on(replies, send, record)
+                last = await self._pass_on(replies, scope, send, record)
         except Exception as error:
             record.error = type(error).__name__
             begin = b""
@@ -134,7 +136,9 @@ class EventStream(Response):
             last = begin + self._encoder.fail(failure_of(error))
         await send({"type": "http.response.body", "body": last, "more_body": False})
 
-    async def _pass_on(self, replies: Replies, send: Send, record: RequestRecord) -> bytes:
+    async def _pass_on(
+        self, replies: Replies, scope: Scope, send: Send, record: RequestRecord
+    ) -> bytes:
         """Send everything but the last bytes, which it returns."""
         encode = self._encoder.encode
         tally = UsageTally(self._request)
@@ -149,14 +153,18 @@ class EventStream(Response):
             }
         )
         tally.read(events)
-        async for choice, events in replies:
-            body = encode(choice, events)
-            if body:
-                await send({"type": "http.response.body", "body": body, "more_body": True})
-            if events[-1].__class__ is Finished:
-                tally.read(events)
+        await stepped(self._write_rest(replies, writer(scope, send), tally))
         tally.note(record)
         return self._encoder.end(tally.usage)
+
+    async def _write_rest(self, replies: Replies, write: Write, tally: UsageTally) -> None:
+        encode = self._encoder.encode
+        async for choice, events in replies:
+            body = encode(choice, events)
+            if body and (pending := write(body)) is not None:
+                await pending
+            if events[-1].__class__ is Finished:
+                tally.read(events)
 
 
 class UsageTally:

@@ -24,6 +24,7 @@ from enginix.gateway.http.disconnect import unless_client_leaves
 from enginix.gateway.http.errors import failure_of
 from enginix.gateway.http.scope import record_in
 from enginix.gateway.http.sse import STILL_WAITING, Opening
+from enginix.gateway.http.writing import Write, writer
 from enginix.gateway.models.record import RequestRecord, TokenTimes
 from enginix.gateway.models.state import Gateway
 from enginix.gateway.passthrough.adapt import CHAT, Passthrough
@@ -62,13 +63,13 @@ class PassthroughResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         record = record_in(scope)
-        stayed = await unless_client_leaves(receive, self._answer(send, record))
+        stayed = await unless_client_leaves(receive, self._answer(scope, send, record))
         record.client_left = not stayed
         if stayed and self._falls_back and self._fallback is not None:
             response = await self._fallback()
             await response(scope, receive, send)
 
-    async def _answer(self, send: Send, record: RequestRecord) -> None:
+    async def _answer(self, scope: Scope, send: Send, record: RequestRecord) -> None:
         events = EventReader()
         try:
             async with (
@@ -78,7 +79,7 @@ class PassthroughResponse(Response):
                 if response is None:
                     self._falls_back = True
                 elif self._streams:
-                    await self._stream(response, events, send, record, times)
+                    await self._stream(response, events, scope, send, record, times)
                 else:
                     await self._whole(response, send, record, times)
         except EnginixError as error:
@@ -135,12 +136,13 @@ class PassthroughResponse(Response):
         self,
         response: Connection,
         events: EventReader,
+        scope: Scope,
         send: Send,
         record: RequestRecord,
         times: TokenTimes,
     ) -> None:
         await self._opening.begin(send)
-        await self._pipe(response, events, send, times)
+        await self._pipe(response, events, writer(scope, send), times)
         note_usage(events.last, record, times)
         if events.is_cut or not is_terminal(events.last, self._path):
             raise BackendUnavailable(
@@ -149,7 +151,7 @@ class PassthroughResponse(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _pipe(
-        self, response: Connection, events: EventReader, send: Send, times: TokenTimes
+        self, response: Connection, events: EventReader, write: Write, times: TokenTimes
     ) -> None:
         feed, rewrite, arrived = events.feed, self._rewriter(), times.arrived
 
@@ -158,11 +160,11 @@ class PassthroughResponse(Response):
             if not whole:
                 return None
             arrived(whole.count(b"\n\n") or 1)
-            return send({"type": "http.response.body", "body": rewrite(whole), "more_body": True})
+            return write(rewrite(whole))
 
         await response.pipe(pass_on)
-        if rest := events.finish():
-            await send({"type": "http.response.body", "body": rewrite(rest), "more_body": True})
+        if (rest := events.finish()) and (pending := write(rewrite(rest))) is not None:
+            await pending
 
     def _rewriter(self) -> Callable[[bytes], bytes]:
         """The function that rewrites whole events on their way."""

@@ -11,6 +11,7 @@ from typing import cast
 
 from enginix.errors import BackendError, BackendUnavailable, ProtocolBroken, SafeToRetry
 from enginix.generation.limits import Limits
+from enginix.generation.stepping import Arrival
 from enginix.triton.client.http2.frames import (
     ACK,
     CANCEL,
@@ -95,6 +96,8 @@ class Connection(asyncio.Protocol):
         self._settings = PeerSettings()
         self._streams: dict[int, Stream] = {}
         self._draining = False
+        self._reading = False
+        self._woken: list[Arrival] = []
         self._replies = bytearray()
         self._outbox = Outbox(self._write)
         self._receiver = Receiver(self._on_frame, self._write)
@@ -158,6 +161,13 @@ class Connection(asyncio.Protocol):
         """Drop further DATA of a stream that the server is about to end."""
         self._receiver.receiving.pop(stream.number, None)
 
+    def wake(self, reader: Arrival) -> None:
+        """Continue a stream's reader, with all that one read has brought for it."""
+        if self._reading:
+            self._woken.append(reader)
+        else:
+            reader.arrive()
+
     def restore_window(self, stream: Stream, credit: int) -> None:
         if stream.number in self._streams:
             self._write(window_update(stream.number, credit))
@@ -191,11 +201,16 @@ class Connection(asyncio.Protocol):
         if self._transport is None:
             return
         self._heartbeat.last_read = self._loop.time()
+        self._reading = True
         try:
             self._receiver.feed(data)
             self._send_replies()
         except ProtocolBroken as error:
             self.close(self._explained(error, data), error.code)
+        self._reading = False
+        woken, self._woken = self._woken, []
+        for reader in woken:
+            reader.arrive()
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._transport is None:

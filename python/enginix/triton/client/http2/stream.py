@@ -7,6 +7,7 @@ import struct
 from typing import Protocol
 
 from enginix.errors import GenerationFailed, ProtocolBroken
+from enginix.generation.stepping import Arrival
 from enginix.triton.client.deadline import Deadline
 from enginix.triton.client.http2.frames import CANCEL, FLOW_CONTROL_ERROR
 
@@ -22,6 +23,7 @@ class Streams(Protocol):
 
     def reset(self, stream: Stream, code: int) -> None: ...
     def ignore(self, stream: Stream) -> None: ...
+    def wake(self, reader: Arrival) -> None: ...
     def restore_window(self, stream: Stream, credit: int) -> None: ...
 
 
@@ -58,7 +60,7 @@ class Stream:
         self._held = 0
         self._messages: list[bytes] = []
         self._partial = bytearray()
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: Arrival | None = None
         self._failure: Exception | None = None
         self._ended = False
 
@@ -68,7 +70,7 @@ class Stream:
                 raise self._failure
             if self._ended:
                 return []
-            waiter = self._waiter = self._loop.create_future()
+            waiter = self._waiter = Arrival(loop=self._loop)
             self._deadline.start(limit)
             try:
                 await waiter
@@ -133,8 +135,8 @@ class Stream:
 
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        if waiter is not None:
+            self._connection.wake(waiter)
 
     def _cut(self, chunk: bytes) -> None:
         """Split data whose frames and messages do not coincide."""
