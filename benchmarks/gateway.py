@@ -40,7 +40,7 @@ from benchmarks.transport import bare
 from benchmarks.transport import measure as measure_bare
 
 from enginix.cli import environment
-from enginix.runtimes.find import find_runtime
+from enginix.runtimes.find import find_triton_cpu
 from enginix.triton.client.client import TokenRequest, TritonClient
 from enginix.triton.client.messages import build_request
 
@@ -303,9 +303,7 @@ def triton_of(arguments: argparse.Namespace) -> Iterator[str]:
         return
     from fakes.token_triton import token_triton
 
-    runtime = find_runtime(
-        "triton-cpu", environment.cache_home(), environment.runtime_override("triton-cpu")
-    )
+    runtime = find_triton_cpu(environment.cache_home(), environment.runtime_override("triton-cpu"))
     with token_triton(runtime) as server:
         yield server.address
 

@@ -26,7 +26,7 @@ import uvloop
 from enginix.cli import environment
 from enginix.engine.gguf.header import read_header
 from enginix.manifest import Manifest, read_manifest
-from enginix.runtimes.find import find_runtime
+from enginix.runtimes.find import find_triton_cpu
 from enginix.triton.client.client import TokenRequest, TritonClient
 
 PROMPTS_PER_SLOT = 3
@@ -35,8 +35,8 @@ HIGHEST_TOKEN = 1000
 
 class InProcess:
     def __init__(self, engine: Path, manifest: Manifest, threads: int) -> None:
-        runtime = find_runtime(
-            "triton-cpu", environment.cache_home(), environment.runtime_override("triton-cpu")
+        runtime = find_triton_cpu(
+            environment.cache_home(), environment.runtime_override("triton-cpu")
         )
         limits = (manifest.limits.max_batch_size, manifest.limits.max_seq_len, threads)
         command = [runtime.python, Path(__file__).with_name("in_process.py"), engine / "model.gguf"]

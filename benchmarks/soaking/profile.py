@@ -15,7 +15,7 @@ from pathlib import Path
 
 from enginix.cli import environment
 from enginix.process import descendants
-from enginix.runtimes.find import find_runtime
+from enginix.runtimes.find import find_triton_cpu
 
 RUNTIME = "triton-cpu"
 TEMPORARY = "tmp"
@@ -46,7 +46,7 @@ class Profile:
 @contextmanager
 def running(home: Path, options: Sequence[str] = ()) -> Iterator[Profile]:
     """The profile, serving; both engines are built in `home` first where they are not there."""
-    runtime = find_runtime(RUNTIME, environment.cache_home(), environment.runtime_override(RUNTIME))
+    runtime = find_triton_cpu(environment.cache_home(), environment.runtime_override(RUNTIME))
     port, *others = free_ports(5)
     names = ("--http-port", "--grpc-port", "--metrics-port", "--set=demo-llama.http_port")
     ports = [f"{name}={number}" for name, number in zip(names, others, strict=True)]
