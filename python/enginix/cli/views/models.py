@@ -22,16 +22,23 @@ COLUMNS = (
 
 
 def show(models: Sequence[dict[str, Any]]) -> None:
-    """Print a table with a line per model, then why those that do not serve yet do not."""
+    """Print a table with a line per model and replica, then why those that do not serve do not."""
     if not models:
         print("no model is loaded; load one with `enginix load NAME`")
         return
     now = time.time()
+    models = [each for model in models for each in [model, *replicas_of(model)]]
     print_table(Console(highlight=False), COLUMNS, (row(model, now) for model in models))
     for model in models:
         if model["status"] in ("loading", "error"):
             why = model.get("progress") or model.get("last_error") or model.get("reason")
             print(f"{model['id']}: {why or 'no output yet'}")
+
+
+def replicas_of(model: dict[str, Any]) -> list[dict[str, Any]]:
+    """As models, under their addresses."""
+    found = model.get("replicas", {})
+    return [{"id": f"  {address}", "kind": "", **one} for address, one in found.items()]
 
 
 def row(model: dict[str, Any], now: float) -> list[str]:
