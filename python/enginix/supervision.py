@@ -123,7 +123,8 @@ class ServerStatus:
     gpu_memory_bytes: int | None = None
     """As nvidia-smi shows it; None if it shows nothing of these processes."""
     replicas: dict[str, ServerStatus] = field(default_factory=dict)
-    """Of a model with several servers, by address; its own status is that of the best one."""
+    """Of a model with several servers, by address. Its own status is that of the best one, with
+    the sums of all and the first one's error."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,6 +161,7 @@ class Control:
         return replace(
             self._of(group.best, context),
             restarts=sum(one.restarts for one in here.values()),
+            last_error=next((one.last_error for one in here.values() if one.last_error), None),
             memory_bytes=sum(one.memory_bytes or 0 for one in here.values()) or None,
             gpu_memory_bytes=sum(one.gpu_memory_bytes or 0 for one in here.values()) or None,
             replicas=replicas if len(replicas) > 1 else {},
