@@ -204,7 +204,7 @@ async def test_a_restart_fails_no_request_of_a_model_with_one_server(tmp_path: P
         assert place.server.process.pid not in (None, pid)
     assert (restarted["status"], restarted["presence"], restarted["replicas"]) == (
         *("loaded", "open"),
-        {},
+        [],
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from serve.house import Gateway, House, Server, Time, group, settled, staying
 
 from enginix.errors import BackendUnavailable, RequestError, StartFailed
-from enginix.serve.scheduler import ManagedModel
+from enginix.serve.scheduler import RETURN_SECONDS, ManagedModel
 from enginix.serve.server_process import State
 from enginix.supervision import Availability, replica_key
 
@@ -32,6 +32,17 @@ class Row(House):
 
     def restarting(self, drain: float = 60) -> asyncio.Task[None]:
         return asyncio.create_task(self.scheduler.restart("a", drain=drain))
+
+    async def restart(self, *gateways: Gateway) -> None:
+        await self.until_done(self.restarting(), *gateways)
+
+    async def until_done(self, restarting: asyncio.Task[None], *gateways: Gateway) -> None:
+        """Gateways have seen all news and have no requests; time passes."""
+        while not restarting.done():
+            for gateway in gateways:
+                await gateway.report()
+            await self.time.pass_by(1)
+        await restarting
 
 
 @pytest.fixture
@@ -117,6 +128,8 @@ async def test_one_server_after_the_other_rests_until_its_requests_are_done(row:
         assert [one.loads for one in row.all] == [[True], [True]]
         await gateway.report(**{"a": (1, 2), of(FIRST): (0, 1), of(SECOND): (1, 1)})
         assert [one.loads for one in row.all] == [[True, True], [True]]
+        assert gateway.resting["a"] == [], "gateways are to see that the first is back"
+        await row.time.pass_by(RETURN_SECONDS)
         assert gateway.resting["a"] == [SECOND]
         await gateway.report(**{"a": (0, 2), of(FIRST): (0, 1), of(SECOND): (0, 1)})
         await restarting
@@ -136,14 +149,7 @@ async def test_a_server_is_not_ended_before_every_gateway_knows_that_it_rests(ro
         assert row.all[0].unloads == 0, "the second has not seen it"
         await second.report()
         assert row.all[0].unloads == 1
-        await reported_until(restarting, first, second)
-
-
-async def reported_until(task: asyncio.Task[None], *gateways: Gateway) -> None:
-    while not task.done():
-        for gateway in gateways:
-            await gateway.report()
-    await task
+        await row.until_done(restarting, first, second)
 
 
 async def test_requests_that_do_not_end_are_broken_off_after_the_deadline(row: Row) -> None:
@@ -153,6 +159,7 @@ async def test_requests_that_do_not_end_are_broken_off_after_the_deadline(row: R
         restarting = row.restarting(drain=0)
         while not restarting.done():
             await gateway.report(**{"a": (1, 1), of(FIRST): (1, 1)})
+            await row.time.pass_by(1)
         await restarting
     assert [one.unloads for one in row.all] == [1, 1]
 
@@ -163,9 +170,8 @@ async def test_a_server_that_does_not_come_up_stops_the_restart_and_the_others_s
     await row.scheduler.load("a")
     row.all[0].fails = True
     async with row.followed() as gateway:
-        restarting = row.restarting()
         with pytest.raises(StartFailed):
-            await reported_until(restarting, gateway)
+            await row.restart(gateway)
         assert gateway.resting["a"] == []
         assert gateway.told["a"] is Availability.OPEN
     assert row.states == [State.ERROR, State.LOADED]
@@ -176,10 +182,10 @@ async def test_a_server_that_is_down_is_replaced_first(row: Row) -> None:
     row.all[1].fails = True
     await row.scheduler.load("a")
     with pytest.raises(StartFailed):
-        await row.scheduler.restart("a", drain=0)
+        await row.restart()
     assert [one.unloads for one in row.all] == [0, 1]
     row.all[1].fails = False
-    await row.scheduler.restart("a", drain=0)
+    await row.restart()
     assert row.states == [State.LOADED, State.LOADED]
 
 
@@ -197,7 +203,7 @@ async def test_the_last_server_that_serves_is_not_ended() -> None:
     row.all[0] = row.group.replicas[0].server = Fragile(row.time)  # type: ignore[assignment]
     await row.scheduler.load("a")
     with pytest.raises(BackendUnavailable, match="a#1 was not restarted: no other server of a"):
-        await row.scheduler.restart("a", drain=0)
+        await row.restart()
     assert (row.all[1].state, row.all[1].unloads) == (State.LOADED, 0)
 
 
@@ -230,5 +236,5 @@ async def test_only_servers_that_run_here_are_restarted(
     if loaded:
         await row.scheduler.load("a")
     with pytest.raises(RequestError) as caught:
-        await row.scheduler.restart("a", drain=0)
+        await row.restart()
     assert caught.value.code == code

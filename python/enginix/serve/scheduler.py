@@ -23,6 +23,8 @@ from enginix.supervision import Availability, ModelNews, replica_key
 logger = logging.getLogger(__name__)
 
 EXPIRY_POLL = 0.5
+# A gateway looks every half second whether a server that was away generates again.
+RETURN_SECONDS = 2.0
 
 
 @dataclass
@@ -133,9 +135,7 @@ class ModelScheduler:
         async with self._making_room, model.lock:
             if not model.server.replicas:
                 raise RequestError(
-                    f"{name} has no server here, only at {', '.join(model.server.endpoints)}; "
-                    "restart it where it runs",
-                    code="not_here",
+                    f"{name} has no server here; restart it where it runs", code="not_here"
                 )
             if model.availability is not Availability.OPEN:
                 raise RequestError(
@@ -145,7 +145,9 @@ class ModelScheduler:
             if not model.entry.has_several:
                 await self._restart_alone(model, drain)
                 return
-            for replica in model.server.worst_first():
+            for number, replica in enumerate(model.server.worst_first()):
+                if number:
+                    await self._clock.sleep(RETURN_SECONDS)
                 await self._replace(model, replica, drain)
 
     async def _restart_alone(self, model: ManagedModel, drain: float) -> None:
