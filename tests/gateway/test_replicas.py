@@ -12,7 +12,10 @@ from fakes.chat_server import ChatServer, chat_server, completion, texts
 from gateway.harness import server
 
 from enginix.backends.replicas.openai import ReplicatedOpenAI
+from enginix.gateway.models.metrics import Metrics
+from enginix.gateway.models.model_state import ModelState
 from enginix.gateway.models.registry import PassthroughModel
+from enginix.gateway.settings import Settings
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
 
@@ -66,3 +69,17 @@ async def test_requests_are_answered_while_one_of_them_is_away() -> None:
     assert f"{retried} 0.0" not in text
     assert retried in text
     assert len(servers[1].asked_at("/v1/chat/completions")) == 4
+
+
+async def test_a_replica_that_is_back_is_looked_at_before_another_one_rests() -> None:
+    async with chat_server(completion(*texts("a"))) as (started, url):
+        started.routes["/v1/completions"] = lambda _: b'{"choices": []}'
+        backend = ReplicatedOpenAI("both", [url, "http://127.0.0.1:1"], "m")
+        model = PassthroughModel("m", backend, "vllm")
+        state = ModelState(model, Settings(), Metrics(["m"]))
+        first = backend.replicas[0]
+        await state.rest([url])
+        first.out = "it is being restarted"
+        await state.rest([])
+        assert (first.resting, first.out) == (False, None)
+        await backend.close()

@@ -9,7 +9,7 @@ import pytest
 from serve.house import Gateway, House, Server, Time, group, settled, staying
 
 from enginix.errors import BackendUnavailable, RequestError, StartFailed
-from enginix.serve.scheduler import RETURN_SECONDS, ManagedModel
+from enginix.serve.scheduler import ManagedModel
 from enginix.serve.server_process import State
 from enginix.supervision import Availability, replica_key
 
@@ -37,11 +37,11 @@ class Row(House):
         await self.until_done(self.restarting(), *gateways)
 
     async def until_done(self, restarting: asyncio.Task[None], *gateways: Gateway) -> None:
-        """Gateways have seen all news and have no requests; time passes."""
+        """The gateways have seen all news and have no requests."""
         while not restarting.done():
             for gateway in gateways:
                 await gateway.report()
-            await self.time.pass_by(1)
+            await settled()
         await restarting
 
 
@@ -128,11 +128,9 @@ async def test_one_server_after_the_other_rests_until_its_requests_are_done(row:
         assert [one.loads for one in row.all] == [[True], [True]]
         await gateway.report(**{"a": (1, 2), of(FIRST): (0, 1), of(SECOND): (1, 1)})
         assert [one.loads for one in row.all] == [[True, True], [True]]
-        assert gateway.resting["a"] == [], "gateways are to see that the first is back"
-        await row.time.pass_by(RETURN_SECONDS)
         assert gateway.resting["a"] == [SECOND]
         await gateway.report(**{"a": (0, 2), of(FIRST): (0, 1), of(SECOND): (0, 1)})
-        await restarting
+        await row.until_done(restarting, gateway)
         assert [one.loads for one in row.all] == [[True, True], [True, True]]
         assert gateway.resting["a"] == []
         assert gateway.told["a"] is Availability.OPEN
@@ -159,7 +157,6 @@ async def test_requests_that_do_not_end_are_broken_off_after_the_deadline(row: R
         restarting = row.restarting(drain=0)
         while not restarting.done():
             await gateway.report(**{"a": (1, 1), of(FIRST): (1, 1)})
-            await row.time.pass_by(1)
         await restarting
     assert [one.unloads for one in row.all] == [1, 1]
 

@@ -23,8 +23,6 @@ from enginix.supervision import Availability, ModelNews, replica_key
 logger = logging.getLogger(__name__)
 
 EXPIRY_POLL = 0.5
-# A gateway looks every half second whether a server that was away generates again.
-RETURN_SECONDS = 2.0
 
 
 @dataclass
@@ -145,9 +143,7 @@ class ModelScheduler:
             if not model.entry.has_several:
                 await self._restart_alone(model, drain)
                 return
-            for number, replica in enumerate(model.server.worst_first()):
-                if number:
-                    await self._clock.sleep(RETURN_SECONDS)
+            for replica in model.server.worst_first():
                 await self._replace(model, replica, drain)
 
     async def _restart_alone(self, model: ManagedModel, drain: float) -> None:

@@ -39,11 +39,18 @@ class ModelState:
         self.late_tokens = 0
         """Late tokens already added to the metrics."""
 
-    def rest(self, addresses: Sequence[str]) -> None:
-        """Only these of the model's replicas get no new requests."""
-        for replica in self.model.backend.replicas:
+    async def rest(self, addresses: Sequence[str]) -> None:
+        """Only these of the model's replicas get no new requests.
+
+        Returns once it is known of those that no longer rest whether they generate: until then
+        requests would go to the next one that is to rest.
+        """
+        replicas = self.model.backend.replicas
+        back = [each for each in replicas if each.resting and each.address not in addresses]
+        for replica in replicas:
             replica.resting = replica.address in addresses
             replica.changed()
+        await asyncio.gather(*(replica.examine() for replica in back))
 
     @property
     def unreported(self) -> int:
