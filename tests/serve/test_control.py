@@ -61,13 +61,13 @@ async def test_each_server_of_a_model_has_a_status_and_the_best_one_is_the_model
     assert (model.log, log.path) == (str(home / "a#2.log"), str(home / "a#2.log"))
 
 
-async def test_a_model_that_is_served_elsewhere_is_loaded_and_has_no_log(home: Path) -> None:
+async def test_a_model_that_is_served_elsewhere_has_no_process_and_no_log(home: Path) -> None:
     async with supervised(home, [], ["far:3"]) as client:
         model = (await client.status())["a"]
         with pytest.raises(RequestError, match="a has no server here, and so no log"):
             await client.log("a", 9)
         unloaded = (await client.unload("a", drain=0)).servers["a"]
-    assert (model.status, model.pid, model.process_alive) == ("loaded", None, False)
+    assert (model.status, model.pid, model.process_alive) == ("external", None, False)
     assert model.replicas["far:3"].status == "external"
     assert unloaded.status == "idle"
 

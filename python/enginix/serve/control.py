@@ -154,10 +154,11 @@ class Control:
     def _status(self, model: ManagedModel) -> ServerStatus:
         group, context = model.server, model.entry.max_model_len or None
         here = {one.address: self._of(one.server, context) for one in group.replicas}
-        elsewhere = _external("external", group.created, context)
+        elsewhere = _external(group.created, context)
         replicas = here | dict.fromkeys(group.endpoints, elsewhere)
         if group.best is None:
-            return replace(elsewhere, status=group.state.value, replicas=replicas)
+            state = elsewhere.status if group.state is State.LOADED else group.state.value
+            return replace(elsewhere, status=state, replicas=replicas)
         return replace(
             self._of(group.best, context),
             restarts=sum(one.restarts for one in here.values()),
@@ -225,9 +226,9 @@ class Control:
         return self._scheduler.find(str(name or call.name)).entry.name
 
 
-def _external(status: str, since: float, context: int | None) -> ServerStatus:
+def _external(since: float, context: int | None) -> ServerStatus:
     """Of a server that is not run here: what it does, only gateways know."""
-    return ServerStatus(status, False, None, round(since, 3), None, 0, None, "", context)
+    return ServerStatus("external", False, None, round(since, 3), None, 0, None, "", context)
 
 
 def without_keys(lines: list[str]) -> list[str]:

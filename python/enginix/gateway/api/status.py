@@ -62,8 +62,12 @@ async def status_of(
         "status": "loaded" if health.ok else "error",
     }
     if server is not None:
+        generates = status["status"]
         status |= asdict(server)
-        status["state"] = server.status
+        if server.status == "external":
+            # Only gateways know what it does.
+            status["status"] = generates
+        status["state"] = status["status"]
         if server.status == "loaded":
             status["uptime_seconds"] = round(time.time() - server.since, 1)
     processes = server.replicas if server else {}
