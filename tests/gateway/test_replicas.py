@@ -75,9 +75,10 @@ async def test_requests_are_answered_while_one_of_them_is_away() -> None:
     assert len(servers[1].asked_at("/v1/chat/completions")) == 4
 
 
-async def test_a_replica_that_is_back_is_looked_at_before_another_one_rests() -> None:
+async def test_a_replica_that_is_back_generates_before_another_one_rests() -> None:
+    answers = iter([b'{"error": {"message": "loading"}}'] * 2)
     async with chat_server(completion(*texts("a"))) as (started, url):
-        started.routes["/v1/completions"] = lambda _: b'{"choices": []}'
+        started.routes["/v1/completions"] = lambda _: next(answers, b'{"choices": []}')
         backend = ReplicatedOpenAI("both", [url, "http://127.0.0.1:1"], "m")
         model = PassthroughModel("m", backend, "vllm")
         state = ModelState(model, Settings(), Metrics(["m"]))
