@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from serve.house import staying
-from serve.test_supervisor import restarting_server
+from serve.test_supervisor import FOREVER, restarting_server
 
-from enginix.errors import RequestError
+from enginix.errors import BackendUnavailable, RequestError
 from enginix.gateway.supervision.client import SupervisorClient
 from enginix.serve.control import control_socket
 from enginix.serve.replicas import Replica, ReplicaGroup
@@ -79,3 +79,19 @@ async def test_the_only_server_of_a_model_is_not_repeated_as_a_replica(home: Pat
         restarted = (await client.restart("a", drain=0)).servers["a"]
     assert (model.status, model.replicas) == ("loaded", {})
     assert restarted.pid not in (None, model.pid)
+
+
+async def test_a_restart_says_from_its_log_why_a_server_is_not_ready_again(home: Path) -> None:
+    code = f"import os, signal; assert not os.path.exists(r'{{mark}}.broken'); {FOREVER}"
+    broken, sound = restarting_server(home, "a", code), restarting_server(home, "a#2")
+    replicas = [Replica("host:1", broken), Replica("host:2", sound)]
+    async with supervised(home, replicas, []) as client:
+        pid = sound.process.pid
+        (home / "a.ready").unlink()
+        (home / "a.ready.broken").touch()
+        with pytest.raises(
+            BackendUnavailable, match=r"a exited with status 1(.|\n)*AssertionError"
+        ):
+            await client.restart("a", drain=0)
+        model = (await client.status())["a"]
+    assert (model.status, model.pid) == ("loaded", pid)
