@@ -19,6 +19,7 @@ from enginix.supervision import (
     ModelNews,
     News,
     Report,
+    Restart,
     ServerStatus,
     Status,
     Statuses,
@@ -38,6 +39,7 @@ FIELDS = {
     "context": None,
     "memory_bytes": None,
     "gpu_memory_bytes": None,
+    "replicas": {},
 }
 NOTHING = {
     **dict.fromkeys(("model", "model_path", "engine", "dtype")),
@@ -65,6 +67,7 @@ NOTHING = {
         ),
         (Log("a", 9), {"do": "log", "name": "a", "lines": 9}),
         (Unload("a", 2.5), {"do": "unload", "name": "a", "drain": 2.5}),
+        (Restart("a", 2.5), {"do": "restart", "name": "a", "drain": 2.5}),
     ],
 )
 def test_a_call_is_a_line_and_comes_back_whole(call: Call, fields: dict[str, object]) -> None:

@@ -78,8 +78,24 @@ class Log:
     do: str = "log"
 
 
-Call = Status | Load | Unload | Log
-CALLS: dict[str, type[Call]] = {"status": Status, "load": Load, "unload": Unload, "log": Log}
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """Asks for its servers to be replaced, one after the other."""
+
+    name: str
+    drain: float
+    """Seconds that each one's running requests get to finish."""
+    do: str = "restart"
+
+
+Call = Status | Load | Unload | Log | Restart
+CALLS: dict[str, type[Call]] = {
+    "status": Status,
+    "load": Load,
+    "unload": Unload,
+    "log": Log,
+    "restart": Restart,
+}
 
 FOLLOW = b'{"do":"follow"}\n'
 """Asks for News from now on."""
@@ -90,6 +106,7 @@ class ServerStatus:
     """What /v1/status shows of a server's process."""
 
     status: str
+    """idle, loading, loaded or error; external for a server that is not run here."""
     process_alive: bool
     pid: int | None
     since: float
@@ -105,6 +122,9 @@ class ServerStatus:
     """Resident memory of all its processes."""
     gpu_memory_bytes: int | None = None
     """As nvidia-smi shows it; None if it shows nothing of these processes."""
+    replicas: dict[str, ServerStatus] = field(default_factory=dict)
+    """Of a model with several servers, by address. Its own status is that of the best one, with
+    the sums of all and the first one's error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +144,7 @@ class LogTail:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """The answer to Load and Unload."""
+    """The answer to Load, Unload and Restart."""
 
     name: str
     generation: int

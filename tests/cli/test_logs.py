@@ -35,6 +35,13 @@ def test_a_servers_log_is_found_by_its_models_name(
     assert [path.stem for path in find_logs(last_run(home, "multi"), server)] == stems
 
 
+def test_the_logs_of_all_servers_of_a_model_are_found_by_its_name(home: Path) -> None:
+    run = last_run(home, "multi")
+    (run / "triton-demo#2.log").touch()
+    assert [path.stem for path in find_logs(run, "demo")] == ["triton-demo", "triton-demo#2"]
+    assert [path.stem for path in find_logs(run, "demo#2")] == ["triton-demo#2"]
+
+
 @pytest.mark.parametrize(
     ("profile", "server", "message"),
     [

@@ -86,7 +86,8 @@ def test_a_run_that_is_not_here_is_refused_with_those_that_are(home: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "command", [["status"], ["load", "demo"], ["unload", "demo"], ["bench", "--model=demo"]]
+    "command",
+    [["status"], ["load", "demo"], ["unload", "demo"], ["restart"], ["bench", "--model=demo"]],
 )
 def test_commands_name_the_gateway_on_standard_error(
     home: Path, command: list[str], capsys: pytest.CaptureFixture[str]

@@ -17,6 +17,7 @@ from enginix.gateway.models.registry import PassthroughModel
 from enginix.gateway.settings import LoadLimits, Settings
 from enginix.serve.control import control_socket
 from enginix.serve.model_entry import ModelEntry
+from enginix.serve.replicas import Replica, ReplicaGroup
 from enginix.serve.restart import RestartingServer
 from enginix.serve.scheduler import ManagedModel, ModelScheduler
 from enginix.serve.server_process import ServerSpec
@@ -56,7 +57,9 @@ async def supervised_model(
         scheduler = ModelScheduler(
             [
                 ManagedModel(
-                    ModelEntry("m", engine="vllm", on_demand=on_demand), restarting, {"name": "m"}
+                    ModelEntry("m", engine="vllm", on_demand=on_demand),
+                    ReplicaGroup("m", [Replica(url, restarting)]),
+                    {"name": "m"},
                 )
             ]
         )

@@ -29,6 +29,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "max_model_len": 100,
     },
     "/v1/models/unload": {"model": "absent", "engine": "vllm"},
+    "/v1/models/restart": {"model": "absent"},
 }
 
 

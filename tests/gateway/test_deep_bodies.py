@@ -54,6 +54,7 @@ BODIES = {
     "/api/v1/inference/stream": ['{"modelId": "demo", "prompt": DEEP}'],
     "/v1/models/load": ['{"model": DEEP}'],
     "/v1/models/unload": ['{"model": DEEP}'],
+    "/v1/models/restart": ['{"model": DEEP}'],
 }
 # JSON as text inside of JSON: no limit of the body's own holds for it.
 TEXTS = {

@@ -184,7 +184,41 @@ async def test_a_request_that_waits_for_its_model_can_be_stopped(tmp_path: Path)
     assert (answer.status_code, answer.json()["error"]["code"]) == (410, "request_stopped")
 
 
-@pytest.mark.parametrize("path", ["load", "unload"])
+async def test_a_restart_fails_no_request_of_a_model_with_one_server(tmp_path: Path) -> None:
+    async with supervised_model(tmp_path) as place:
+        pid = place.server.process.pid
+        long = {**ASKED, "stream": True, "max_tokens": 50}
+        async with place.client.stream("POST", CHAT, json=long) as stream:
+            lines = stream.aiter_lines()
+            await anext(lines)
+            restarting = asyncio.create_task(
+                place.client.post("/v1/models/restart", json={"model": "m"})
+            )
+            while (await place.client.get("/v1/status")).json()["models"][0]["presence"] == "open":
+                pass
+            waiting = asyncio.create_task(place.client.post(CHAT, json=ASKED))
+            rest = [line async for line in lines]
+        restarted = (await restarting).json()
+        assert rest[-2] == "data: [DONE]"
+        assert (await waiting).status_code == 200
+        assert place.server.process.pid not in (None, pid)
+    assert (restarted["status"], restarted["presence"], restarted["replicas"]) == (
+        *("loaded", "open"),
+        [],
+    )
+
+
+async def test_what_is_not_loaded_is_not_restarted(tmp_path: Path) -> None:
+    async with supervised_model(tmp_path) as place:
+        await place.client.post("/v1/models/unload", json={"model": "m"})
+        refused = await place.client.post("/v1/models/restart", json={"model": "m"})
+        unknown = await place.client.post("/v1/models/restart", json={"model": "x"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "not_loaded")
+    assert "m is not loaded; load it with" in refused.json()["error"]["message"]
+    assert unknown.status_code == 404
+
+
+@pytest.mark.parametrize("path", ["load", "unload", "restart"])
 async def test_without_a_supervisor_nothing_changes(path: str) -> None:
     model = PassthroughModel("m", OpenAIBackend("stand-in", "http://127.0.0.1:1", "m"), "vllm")
     async with server(model) as client:

@@ -6,13 +6,20 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
 import httpx
 from fakes.chat_server import ChatServer, chat_server, completion, texts
 from gateway.harness import server
 
 from enginix.backends.replicas.openai import ReplicatedOpenAI
+from enginix.gateway.api.status import status_of
+from enginix.gateway.models.health import Liveness
+from enginix.gateway.models.metrics import Metrics
+from enginix.gateway.models.model_state import ModelState
 from enginix.gateway.models.registry import PassthroughModel
+from enginix.gateway.settings import Settings
+from enginix.supervision import ServerStatus
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
 
@@ -66,3 +73,37 @@ async def test_requests_are_answered_while_one_of_them_is_away() -> None:
     assert f"{retried} 0.0" not in text
     assert retried in text
     assert len(servers[1].asked_at("/v1/chat/completions")) == 4
+
+
+async def test_a_replica_that_is_back_generates_before_another_one_rests() -> None:
+    answers = iter([b'{"error": {"message": "loading"}}'] * 2)
+    async with chat_server(completion(*texts("a"))) as (started, url):
+        started.routes["/v1/completions"] = lambda _: next(answers, b'{"choices": []}')
+        backend = ReplicatedOpenAI("both", [url, "http://127.0.0.1:1"], "m")
+        model = PassthroughModel("m", backend, "vllm")
+        state = ModelState(model, Settings(), Metrics(["m"]))
+        first = backend.replicas[0]
+        await state.rest([url])
+        first.out = "it is being restarted"
+        await state.rest([])
+        assert (first.resting, first.out) == (False, None)
+        await backend.close()
+
+
+async def test_a_model_that_is_served_elsewhere_is_loaded_while_tokens_come_out_of_it() -> None:
+    async with chat_server(completion(*texts("a"))) as (started, url):
+        backend = ReplicatedOpenAI("both", [url, "http://127.0.0.1:1"], "m")
+        state = ModelState(PassthroughModel("m", backend, "vllm"), Settings(), Metrics(["m"]))
+        elsewhere = ServerStatus("external", False, None, 1.0, None, 0, None, "")
+        server = replace(elsewhere, replicas={url: elsewhere})
+        found = []
+        for answer in (b'{"choices": []}', b'{"error": {"message": "no"}}'):
+            started.routes["/v1/completions"] = lambda _, answer=answer: answer
+            for replica in backend.replicas:
+                await replica.examine()
+            state.liveness = Liveness(backend.probe)
+            found.append((await status_of(state, server))["status"])
+        rows = (await status_of(state, server))["replicas"]
+        await backend.close()
+    assert found == ["loaded", "error"]
+    assert [row.get("status") for row in rows] == ["external", None]

@@ -95,6 +95,20 @@ def test_an_engines_limits_may_be_repeated_but_not_raised(directory: Path) -> No
         read_models_file(write(directory, m=row))
 
 
+def test_a_model_may_have_several_servers(directory: Path) -> None:
+    row = {"engine": "triton", "model_path": "engine"}
+    file = write(
+        directory,
+        here={**row, "replicas": 2},
+        both={**row, "replicas": 1, "endpoints": ["x:1"]},
+        elsewhere={**row, "endpoints": ["x:1", "y:1"]},
+        one=row,
+    )
+    models = read_models_file(file).models
+    assert [entry.replicas_here for entry in models] == [2, 1, 0, 1]
+    assert [len(entry.endpoints) for entry in models] == [0, 1, 2, 0]
+
+
 def test_several_models_are_one_profile_and_one_of_them_is_its_own(directory: Path) -> None:
     row = {"engine": "vllm", "model_path": str(directory / "checkpoint")}
     file = write(directory, first=row, second=row)
@@ -124,6 +138,9 @@ ROW = '"engine": "vllm", "model_path": "checkpoint"'
         ('{"models": {"a": {ROW, "max_batch_size": 0}}}', "expected at least 1, got 0"),
         ('{"models": {"a": {ROW, "max_input_len": 9}}}', "make the context together"),
         ('{"models": {"a": {ROW, "dtype": 16}}}', "dtype: expected a string, got 16"),
+        ('{"models": {"a": {ROW, "replicas": 0}}}', "replicas: expected at least 1, got 0"),
+        ('{"models": {"a": {ROW, "endpoints": "x:1"}}}', "endpoints: expected a list, got 'x:1'"),
+        ('{"models": {"a": {ROW, "endpoints": ["x"]}}}', "a: endpoints: 'x' is no address of vLLM"),
         ('{"models": {"a": {"engine": "vllm"}}}', "a: model_path is missing"),
         ('{"models": {"a": {"model_path": "checkpoint"}}}', "a: engine is missing"),
         (

@@ -15,15 +15,16 @@ from tests.conftest import free_ports
 
 def test_only_what_the_server_listens_on_gets_a_port() -> None:
     unset = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
-    triton = with_free_ports(ModelEntry("a", **unset))
+    triton, vllm = with_free_ports(
+        [ModelEntry("a", **unset), ModelEntry("b", engine="vllm", **unset)]
+    )
     assert 0 not in (triton.http_port, triton.grpc_port, triton.metrics_port)
-    vllm = with_free_ports(ModelEntry("b", engine="vllm", **unset))
     assert (vllm.http_port > 0, vllm.grpc_port, vllm.metrics_port) == (True, 0, 0)
 
 
 def test_a_port_that_is_chosen_stays() -> None:
     entry = ModelEntry("a", engine="vllm", http_port=8123)
-    assert with_free_ports(entry) == entry
+    assert with_free_ports([entry]) == [entry]
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,21 @@ def test_an_unknown_profile_names_the_known_ones(name: str) -> None:
             ONE + f'memory = 0.6\n{TWO}memory = 0.5\ngpus = ["1"]',
             r"= 1\.1 of GPU 1's memory",
         ),
+        (ONE + "replicas = 0", "a: replicas is 0 and endpoints is empty; expected at least one"),
+        (ONE + "replicas = -1", "a: replicas is -1 and endpoints is empty; expected at least"),
+        (ONE + "replicas = '2'", "replicas: expected a whole number, got '2'"),
+        (
+            ONE + 'endpoints = ["x"]',
+            "a: endpoints: 'x' is no address of Triton; expected HOST:PORT",
+        ),
+        (ONE + 'endpoints = ["x:1", "x:1"]', "endpoints: x:1 is there twice"),
+        (
+            ONE + 'replicas = 2\ngpus = ["0"]',
+            r"replicas is 2 and gpus names 1 \(0\); expected as many for each replica: 2, 4",
+        ),
+        (ONE + 'replicas = 2\ngpus = ["0", "1", "2"]', r"gpus names 3 \(0, 1, 2\); expected"),
+        (ONE + "replicas = 2\non_demand = true", "on_demand and ttl_seconds are for a model with"),
+        (ONE + 'endpoints = ["x:1"]\nttl_seconds = 9', "on_demand and ttl_seconds are for a"),
     ],
 )
 def test_a_mistake_in_a_profile_is_named(tmp_path: Path, text: str, message: str) -> None:
@@ -70,6 +85,35 @@ def test_shares_that_just_fit_pass(tmp_path: Path) -> None:
 def test_models_on_different_gpus_do_not_share_memory(tmp_path: Path) -> None:
     text = ONE + f'memory = 0.9\ngpus = ["0"]\n{TWO}memory = 0.9\ngpus = ["1"]'
     assert len(load_profile("mine", written(tmp_path, text)).models) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "here", "elsewhere"),
+    [
+        ("", 1, []),
+        ("replicas = 2", 2, []),
+        ('endpoints = ["x:1"]', 0, ["x:1"]),
+        ('replicas = 1\nendpoints = ["x:1"]', 1, ["x:1"]),
+        ('replicas = 0\nendpoints = ["x:1"]', 0, ["x:1"]),
+    ],
+)
+def test_endpoints_take_the_place_of_an_own_server_unless_both_are_named(
+    tmp_path: Path, text: str, here: int, elsewhere: list[str]
+) -> None:
+    (entry,) = load_profile("mine", written(tmp_path, ONE + text)).models
+    assert (entry.replicas_here, entry.endpoints) == (here, elsewhere)
+
+
+def test_servers_elsewhere_take_no_port_and_no_memory_here(tmp_path: Path) -> None:
+    first = ONE + 'memory = 0.9\nhttp_port = 1\nendpoints = ["x:1"]\n'
+    text = f"{first}{TWO}memory = 0.9"
+    assert len(load_profile("mine", written(tmp_path, text)).models) == 2
+
+
+def test_replicas_and_endpoints_can_be_set() -> None:
+    settings = ["demo.replicas=2", "demo.endpoints=a:1,b:2"]
+    demo, _ = overridden(load_profile("demo-multi"), settings).models
+    assert (demo.replicas, demo.endpoints) == (2, ["a:1", "b:2"])
 
 
 def test_every_value_of_a_profile_can_be_set() -> None:

@@ -74,7 +74,7 @@ def last_run(home: Path, profile: str) -> Path:
 
 def find_logs(directory: Path, server: str | None) -> list[Path]:
     """The logs of a run's servers, or of one of them; UsageError names those that exist."""
-    logs = sorted(directory.glob("*.log"))
+    logs = sorted(directory.glob("*.log"), key=lambda path: path.stem)
     chosen = [path for path in logs if server is None or is_of(path, server)]
     if not chosen:
         known = ", ".join(path.stem for path in logs) or "none yet"
@@ -84,8 +84,9 @@ def find_logs(directory: Path, server: str | None) -> list[Path]:
 
 
 def is_of(path: Path, server: str) -> bool:
-    """Logs are named ENGINE-MODEL.log, the gateway's gateway.log."""
-    return server in (path.stem, path.stem.partition("-")[2])
+    """Logs are named ENGINE-MODEL.log, ENGINE-MODEL#2.log for a second server, or gateway.log."""
+    name = path.stem.partition("-")[2]
+    return server in (path.stem, name, name.partition("#")[0])
 
 
 class Followed:

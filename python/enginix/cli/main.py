@@ -43,6 +43,7 @@ COMMANDS = {
     "status": "show the models of a running gateway and their state",
     "load": "start a model's server",
     "unload": "stop a model's server once its requests are done",
+    "restart": "replace models' servers one by one, without a failed request",
     "logs": "show the logs of a profile's servers",
     "envoy": "render Envoy's configuration for several gateways",
     "kubernetes": "render the Kubernetes objects that serve a model",

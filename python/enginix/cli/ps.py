@@ -40,7 +40,14 @@ def models_of(supervisor: Supervisor) -> list[dict[str, Any]]:
         models = ask(supervisor.url, "GET", "/v1/status")["models"]
     except (BackendError, KeyError):
         models = [
-            {"id": name, "kind": _engine(name, server), **asdict(server)}
+            {
+                "id": name,
+                "kind": _engine(name, server),
+                **asdict(server),
+                "replicas": [
+                    {"address": address, **asdict(one)} for address, one in server.replicas.items()
+                ],
+            }
             for name, server in supervisor.servers().items()
         ]
     return [{**model, "profile": supervisor.profile, "gateway": supervisor.url} for model in models]

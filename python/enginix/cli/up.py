@@ -36,17 +36,17 @@ from enginix.runtimes.make import make_runtime
 from enginix.runtimes.runtime import TRITON_CPU
 from enginix.serve.environment import Environment
 from enginix.serve.gateway import gateway_url
-from enginix.serve.gpus import check_gpus
+from enginix.serve.gpus import check_gpus, with_gpus
 from enginix.serve.model_entry import LOOPBACK, ModelEntry
 from enginix.serve.model_server import commands_of, engine_directory, model_servers
 from enginix.serve.models_file import catalogue_profile, read_models_file
 from enginix.serve.overrides import overridden
 from enginix.serve.ports import require_ports_free, with_free_ports
 from enginix.serve.profile import Profile, load_profile, profile_names
-from enginix.serve.restart import RestartingServer
 from enginix.serve.run_directory import control_path, new_log_directory, run_directory
 from enginix.serve.servers import SERVERS
 from enginix.serve.servers.program import Reads
+from enginix.serve.supervisor import Server
 from enginix.serve.up import may_fail, running_profile
 
 logger = logging.getLogger(__name__)
@@ -107,8 +107,8 @@ def run(args: argparse.Namespace) -> int:
 
 def run_profile(profile: Profile, here: Environment, args: argparse.Namespace) -> int:
     """Serve it with the gateway's arguments until a signal comes; with --dry-run, show it."""
-    profile = overridden(_with_gateway(profile, args), args.set)
-    profile = replace(profile, models=[with_free_ports(entry) for entry in profile.models])
+    profile = with_gpus(overridden(_with_gateway(profile, args), args.set), here)
+    profile = replace(profile, models=with_free_ports(profile.models))
     settings = settings_of(profile.gateway, control_path(profile, here.home))
     here = replace(here, logs=args.logs or new_log_directory(profile, here.home))
     if args.dry_run:
@@ -118,8 +118,9 @@ def run_profile(profile: Profile, here: Environment, args: argparse.Namespace) -
     for warning in check_gpus(profile):
         logger.warning("%s", warning)
     for entry in profile.models:
-        SERVERS[entry.engine].require_machine()
-        SERVERS[entry.engine].find(here, entry)
+        if entry.replicas_here:
+            SERVERS[entry.engine].require_machine()
+            SERVERS[entry.engine].find(here, entry)
     for entry in profile.models:
         _prepare(entry, here)
     remove_old_logs(here.home, profile.name)
@@ -196,17 +197,20 @@ def _show(profile: Profile, here: Environment) -> None:
 def _prepare(entry: ModelEntry, here: Environment) -> None:
     """Make the model's runtime and engine if they are missing."""
     reads = SERVERS[entry.engine].reads
-    if reads is Reads.CHECKPOINT:
+    # The gateway needs an engine's tokenizer, wherever it is served.
+    if reads is Reads.CHECKPOINT or (reads is Reads.GGUF and not entry.replicas_here):
         return
     if entry.path:
-        if reads is Reads.GGUF or read_manifest(Path(entry.path)).kind == "gguf":
+        is_gguf = reads is Reads.GGUF or read_manifest(Path(entry.path)).kind == "gguf"
+        if is_gguf and entry.replicas_here:
             prepare_runtime(here)
         return
     spec = find_model(entry.model)
     if spec.kind != "gguf":
         tell("engine", str(find_engine(spec.name)))
         return
-    prepare_runtime(here)
+    if entry.replicas_here:
+        prepare_runtime(here)
     if given_engine(spec.name):
         return
     engine = engine_directory(spec.name, here)
@@ -243,7 +247,7 @@ async def _serve(profile: Profile, here: Environment, warning: str | None) -> No
     start = time.monotonic()
     titles = {entry.name: f"{SERVERS[entry.engine].title} " for entry in profile.models}
 
-    def report(server: RestartingServer, failure: StartFailed | None) -> None:
+    def report(server: Server, failure: StartFailed | None) -> None:
         title = titles.get(server.name, "")
         if failure is None:
             tell(server.name, f"{title}ready after {time.monotonic() - start:.1f} s")
@@ -274,7 +278,12 @@ def _tell_where(profile: Profile, url: str, logs: Path) -> None:
     if not names:
         tell("load", "a model with `enginix load NAME`, or `enginix load --path FILE`")
     for entry in profile.models:
-        tell(entry.engine, f"http://{LOOPBACK}:{entry.http_port}/{SERVERS[entry.engine].path}")
+        if entry.replicas_here:
+            more = f" and {entry.replicas_here - 1} more" if entry.replicas_here > 1 else ""
+            path = SERVERS[entry.engine].path
+            tell(entry.engine, f"http://{LOOPBACK}:{entry.http_port}/{path}{more}")
+        for endpoint in entry.endpoints:
+            tell(entry.engine, f"{endpoint}, which runs elsewhere")
     tell("logs", str(logs))
 
 

@@ -41,7 +41,7 @@ from enginix.gateway.models.state import Gateway
 from enginix.gateway.schema.chat import ChatRequest
 from enginix.gateway.schema.completions import CompletionRequest
 from enginix.gateway.schema.inference import InferenceRequest
-from enginix.gateway.schema.lifecycle import LoadRequest, UnloadRequest
+from enginix.gateway.schema.lifecycle import LoadRequest, RestartRequest, UnloadRequest
 from enginix.gateway.schema.messages import CountRequest, MessagesRequest
 from enginix.gateway.schema.responses import ResponseRequest
 from enginix.gateway.schema.tokenize import DetokenizeRequest, TokenizeRequest
@@ -73,6 +73,7 @@ STREAMING = {
 SCHEMAS: list[type[BaseModel]] = [
     LoadRequest,
     UnloadRequest,
+    RestartRequest,
     ChatRequest,
     CompletionRequest,
     InferenceRequest,

@@ -25,6 +25,9 @@ class Replica(Protocol):
     retried: Callable[[], None]
     """Called when a request begins again on another replica."""
 
+    async def examine(self) -> None:
+        """Find out whether it generates, and put it into rotation or out of it."""
+
 
 class Server(Protocol):
     """Generates with one model. Failures raise BackendError."""

@@ -1,4 +1,4 @@
-"""The supervisor's control socket: status, load, unload, log and follow (see enginix.supervision).
+"""The supervisor's control socket; enginix.supervision has its calls.
 
 Only this user can open it. Its client is gateway/supervision/client.py, which adds HTTP and API
 keys.
@@ -12,14 +12,16 @@ import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from enginix import supervision
-from enginix.errors import EnginixError, UsageError
+from enginix.errors import EnginixError, RequestError, UsageError
 from enginix.memory import resident_memory
 from enginix.process import descendants
 from enginix.serve.gpu_memory import GpuMemory
+from enginix.serve.restart import RestartingServer
 from enginix.serve.scheduler import ManagedModel, ModelScheduler
 from enginix.serve.server_process import State
 from enginix.supervision import (
@@ -29,6 +31,7 @@ from enginix.supervision import (
     LoadRequest,
     Log,
     LogTail,
+    Restart,
     ServerStatus,
     Status,
     Statuses,
@@ -126,11 +129,8 @@ class Control:
             models = self._scheduler.models.items()
             return supervision.encode(Statuses({name: self._status(one) for name, one in models}))
         if isinstance(call, Log):
-            log = self._scheduler.find(call.name).server.process.log
-            # It reads a file.
-            lines = await asyncio.to_thread(log.last_lines, call.lines, before_start=True)
-            return supervision.encode(LogTail(str(log.path), without_keys(lines)))
-        name = await self._load(call) if isinstance(call, Load) else await self._unload(call)
+            return supervision.encode(await self._log(call))
+        name = await self._change(call)
         subscribers = self._scheduler.subscribers
         if not (isinstance(call, Load) and call.by_request):
             # The next request may go to any gateway: all of them must know of the change.
@@ -138,8 +138,38 @@ class Control:
         servers = {name: self._status(self._scheduler.find(name))}
         return supervision.encode(Changed(name, subscribers.generation, servers))
 
+    async def _log(self, call: Log) -> LogTail:
+        """Of the server whose status is the model's."""
+        best = self._scheduler.find(call.name).server.best
+        if best is None:
+            raise RequestError(
+                f"{call.name} has no server here, and so no log; see where it runs",
+                code="not_here",
+            )
+        log = best.process.log
+        # It reads a file.
+        lines = await asyncio.to_thread(log.last_lines, call.lines, before_start=True)
+        return LogTail(str(log.path), without_keys(lines))
+
     def _status(self, model: ManagedModel) -> ServerStatus:
-        process = model.server.process
+        group, context = model.server, model.entry.max_model_len or None
+        here = {one.address: self._of(one.server, context) for one in group.replicas}
+        elsewhere = _external(group.created, context)
+        replicas = here | dict.fromkeys(group.endpoints, elsewhere)
+        if group.best is None:
+            state = elsewhere.status if group.state is State.LOADED else group.state.value
+            return replace(elsewhere, status=state, replicas=replicas)
+        return replace(
+            self._of(group.best, context),
+            restarts=sum(one.restarts for one in here.values()),
+            last_error=next((one.last_error for one in here.values() if one.last_error), None),
+            memory_bytes=sum(one.memory_bytes or 0 for one in here.values()) or None,
+            gpu_memory_bytes=sum(one.gpu_memory_bytes or 0 for one in here.values()) or None,
+            replicas=replicas if len(replicas) > 1 else {},
+        )
+
+    def _of(self, server: RestartingServer, context: int | None) -> ServerStatus:
+        process = server.process
         pids = [process.pid, *descendants(process.pid)] if process.pid else []
         progress = process.log.last_lines(1) if process.state is State.LOADING else []
         return ServerStatus(
@@ -148,13 +178,21 @@ class Control:
             pid=process.pid,
             since=round(process.since, 3),
             progress=progress[0] if progress else None,
-            restarts=model.server.restarts,
+            restarts=server.restarts,
             last_error=process.error and without_keys([process.error])[0],
             log=str(process.spec.log),
-            context=model.entry.max_model_len or None,
+            context=context,
             memory_bytes=resident_memory(pids) or None,
             gpu_memory_bytes=self._gpu_memory.of(pids),
         )
+
+    async def _change(self, call: Load | Unload | Restart) -> str:
+        """The name of the model that has changed."""
+        if isinstance(call, Load):
+            return await self._load(call)
+        change = self._scheduler.unload if isinstance(call, Unload) else self._scheduler.restart
+        await change(call.name, drain=call.drain)
+        return call.name
 
     async def _load(self, call: Load) -> str:
         name = await self._name_of(call)
@@ -164,10 +202,6 @@ class Control:
         else:
             self._in_background(loading)
         return name
-
-    async def _unload(self, call: Unload) -> str:
-        await self._scheduler.unload(call.name, drain=call.drain)
-        return call.name
 
     def _in_background(self, loading: Coroutine[Any, Any, None]) -> None:
         """Its failure is in the status."""
@@ -190,6 +224,11 @@ class Control:
             return (await self._find_or_add(call.request)).entry.name
         name = call.request.model if call.request else call.name
         return self._scheduler.find(str(name or call.name)).entry.name
+
+
+def _external(since: float, context: int | None) -> ServerStatus:
+    """Of a server that is not run here: what it does, only gateways know."""
+    return ServerStatus("external", False, None, round(since, 3), None, 0, None, "", context)
 
 
 def without_keys(lines: list[str]) -> list[str]:

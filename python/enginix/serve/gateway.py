@@ -84,18 +84,23 @@ def gateway_command(
     )
 
 
-def gateway_row(entry: ModelEntry, model: str, chat: Chat) -> dict[str, Any]:
+def gateway_row(
+    entry: ModelEntry, model: str, chat: Chat, addresses: Sequence[str] = ()
+) -> dict[str, Any]:
     """What the gateway is told of a model: where it is served, and how it may be called.
 
-    `model` is what its server loads; `chat` holds the formats that the model itself writes.
+    `model` is what its servers load; `chat` holds the formats that the model itself writes.
+    `addresses` are all its servers', if it has not the one that the entry says.
     """
+    program = SERVERS[entry.engine]
     return {
         "name": entry.name,
         "engine": entry.engine,
         "aliases": entry.aliases,
         "contains": entry.contains,
         "path": model,
-        **SERVERS[entry.engine].address(entry, model),
+        **program.address(entry, model),
+        **({program.reached_by: ",".join(addresses)} if addresses else {}),
         **left_in_text(entry, chat),
         **({"images": True} if reads_images(model) else {}),
     }

@@ -1,15 +1,52 @@
-"""Checks a profile's GPUs against those of this machine, as `nvidia-smi -L` lists them."""
+"""A profile's GPUs and those of this machine, as `nvidia-smi -L` lists them: are they there, and
+which does each replica get.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 
 from enginix.errors import UsageError
 from enginix.process import find_program, run
-from enginix.serve.profile import Profile, memory_by_gpu
+from enginix.serve.environment import Environment
+from enginix.serve.model_entry import ModelEntry
+from enginix.serve.model_server import gpus_needed
+from enginix.serve.profile import Profile, check, memory_by_gpu
 
 GPU = re.compile(r"^GPU (\d+): .*\(UUID: (GPU-[0-9a-f-]+)\)")
 MIG = re.compile(r"^\s+MIG .*\(UUID: (MIG-[0-9A-Za-z/-]+)\)")
+
+
+def with_gpus(profile: Profile, environment: Environment) -> Profile:
+    """GPUs of this machine for models with several servers that name none.
+
+    Without nvidia-smi nothing changes; UsageError if there are too few.
+    """
+    lacking = [one for one in profile.models if one.replicas_here > 1 and not one.gpus]
+    needed = {one.name: gpus_needed(one, environment) for one in lacking}
+    smi = find_program("nvidia-smi")
+    if smi is None or not any(needed.values()):
+        return profile
+    listed = listed_devices(run([str(smi), "-L"], timeout=20))
+    gpus = sorted({device for device in listed.values() if device.isdigit()}, key=int)
+    models = [assigned(one, needed.get(one.name, 0), gpus) for one in profile.models]
+    changed = replace(profile, models=models)
+    check(changed, profile.name)
+    return changed
+
+
+def assigned(entry: ModelEntry, each: int, gpus: Sequence[str]) -> ModelEntry:
+    """The entry with `each` of the machine's GPUs for each of its replicas; 0: it needs none."""
+    needed = each * entry.replicas_here
+    if needed > len(gpus):
+        raise UsageError(
+            f"{entry.name}: replicas is {entry.replicas_here}, which need {needed} GPUs, {each} "
+            f"each; nvidia-smi -L lists {len(gpus)}; choose fewer with "
+            f"--set {entry.name}.replicas=N, or name servers elsewhere as endpoints"
+        )
+    return replace(entry, gpus=list(gpus[:needed])) if needed else entry
 
 
 def check_gpus(profile: Profile) -> list[str]:

@@ -55,8 +55,21 @@ class ModelEntry:
     """Whether the first request starts it, and it ends to make room for others."""
     ttl_seconds: float = 0.0
     """Seconds without a request after which it is ended; 0: never."""
+    replicas: int | None = None
+    """How many servers of it run here; without a number one, or none if there are endpoints."""
+    endpoints: list[str] = field(default_factory=list)
+    """Addresses of its servers elsewhere, which are neither started nor ended here."""
 
     @property
     def model(self) -> str:
         """Its name in the catalogue."""
         return self.source or self.name
+
+    @property
+    def replicas_here(self) -> int:
+        return int(not self.endpoints) if self.replicas is None else self.replicas
+
+    @property
+    def has_several(self) -> bool:
+        """Whether it has several servers, here or elsewhere."""
+        return self.replicas_here + len(self.endpoints) > 1

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from enginix.catalog.load import find_model
-from enginix.errors import BackendError, ModelUnknown, NotACheckpoint, NotAnEngine
-from enginix.manifest import Chat, require_within
+from enginix.errors import BackendError, EngineError, ModelUnknown, NotACheckpoint, NotAnEngine
+from enginix.manifest import Chat, read_manifest, require_within
 from enginix.serve.environment import Environment
 from enginix.serve.gateway import gateway_command, gateway_row
 from enginix.serve.liveness import Probe, Seen
 from enginix.serve.model_entry import ModelEntry
+from enginix.serve.ports import with_free_ports
 from enginix.serve.profile import Profile
+from enginix.serve.replicas import Replica, ReplicaGroup
 from enginix.serve.restart import RestartingServer
 from enginix.serve.run_directory import control_path, run_directory
 from enginix.serve.scheduler import ManagedModel
@@ -25,12 +27,29 @@ from enginix.serve.traffic import Traffic
 
 
 @dataclass(frozen=True, slots=True)
-class ModelServer:
+class ReplicaServer:
+    """One of a model's servers. Its entry is the model's, with its own ports and GPUs."""
+
+    name: str
+    """In logs: the model's, with a number from the second on."""
     entry: ModelEntry
     command: Command
     log: Path
+    address: str
+    """As gateways are told it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelServer:
+    entry: ModelEntry
+    replicas: list[ReplicaServer]
+    """Those that run here."""
     model: str
-    """What it loads: a path, or a name on the hub."""
+    """What they load: a path, or a name on the hub."""
+
+    @property
+    def endpoints(self) -> list[str]:
+        return [SERVERS[self.entry.engine].endpoint(text) for text in self.entry.endpoints]
 
     @property
     def row(self) -> dict[str, Any]:
@@ -39,7 +58,8 @@ class ModelServer:
             chat = find_model(self.entry.model).chat
         except ModelUnknown:
             chat = Chat()
-        return gateway_row(self.entry, self.model, chat)
+        addresses = [*(one.address for one in self.replicas), *self.endpoints]
+        return gateway_row(self.entry, self.model, chat, addresses)
 
 
 def model_servers(profile: Profile, environment: Environment) -> list[ModelServer]:
@@ -49,10 +69,28 @@ def model_servers(profile: Profile, environment: Environment) -> list[ModelServe
 def model_server(profile: Profile, entry: ModelEntry, environment: Environment) -> ModelServer:
     program = SERVERS[entry.engine]
     model = _model(entry, environment)
-    settings = run_directory(profile, environment.home) / f"{entry.name}.yaml"
-    log = environment.logs / f"{entry.engine}-{entry.name}.log"
-    command = program.command(program.find_or_name(environment, entry), entry, model, settings)
-    return ModelServer(entry, command, log, model)
+    replicas = []
+    for number, one in enumerate(replica_entries(entry), start=1):
+        # No model's name holds a #, so that no other model has these files.
+        name = f"{entry.name}#{number}" if number > 1 else entry.name
+        settings = run_directory(profile, environment.home) / f"{name}.yaml"
+        log = environment.logs / f"{entry.engine}-{name}.log"
+        command = program.command(program.find_or_name(environment, one), one, model, settings)
+        address = program.address(one, model)[program.reached_by]
+        replicas.append(ReplicaServer(name, one, command, log, address))
+    return ModelServer(entry, replicas, model)
+
+
+def replica_entries(entry: ModelEntry) -> list[ModelEntry]:
+    """An entry for each of its servers here: its GPUs in order, free ports from the second on."""
+    count = entry.replicas_here
+    each = len(entry.gpus) // max(count, 1)
+    alone = [
+        replace(entry, gpus=entry.gpus[n * each : (n + 1) * each], replicas=None, endpoints=[])
+        for n in range(count)
+    ]
+    no_ports: dict[str, Any] = dict.fromkeys(ports_of(entry), 0)
+    return alone[:1] + with_free_ports([replace(one, **no_ports) for one in alone[1:]])
 
 
 def commands_of(
@@ -63,7 +101,7 @@ def commands_of(
     control = control_path(profile, environment.home)
     rows = [server.row for server in servers]
     gateway = gateway_command(environment.enginix, profile.gateway, file, rows, control)
-    return [*(server.command for server in servers), gateway]
+    return [*(one.command for server in servers for one in server.replicas), gateway]
 
 
 def engine_directory(name: str, environment: Environment) -> Path:
@@ -74,38 +112,66 @@ def engine_directory(name: str, environment: Environment) -> Path:
         return environment.home / "engines" / name
 
 
+def gpus_needed(entry: ModelEntry, environment: Environment) -> int:
+    """How many GPUs each of its servers uses; 0 on a CPU, or where there is no engine yet."""
+    program = SERVERS[entry.engine]
+    if program.reads is Reads.GGUF:
+        return 0
+    if program.reads is Reads.CHECKPOINT:
+        ranks = entry.options.get(program.ranks)
+        return ranks if isinstance(ranks, int) else 1
+    try:
+        manifest = read_manifest(Path(_model(entry, environment)))
+    except EngineError:
+        return 0
+    return 0 if manifest.kind == "gguf" else manifest.parallelism.world_size
+
+
 def require_installed(entry: ModelEntry, environment: Environment) -> None:
     """RuntimeMissing or NotAnEngine says how to get the program or the engine it needs."""
     program = SERVERS[entry.engine]
-    program.find(environment, entry)
+    if entry.replicas_here:
+        program.find(environment, entry)
     if program.reads is not Reads.CHECKPOINT and not entry.path:
         environment.find_engine(entry.model)
 
 
 def managed_model(server: ModelServer, environment: Environment, traffic: Traffic) -> ManagedModel:
-    """Call it in the event loop that the server is to run in."""
-    entry = server.entry
+    """Call it in the event loop that the servers are to run in."""
+    replicas = [
+        Replica(one.address, _restarting(server, one, environment, traffic))
+        for one in server.replicas
+    ]
+    group = ReplicaGroup(server.entry.name, replicas, server.endpoints)
+    return ManagedModel(server.entry, group, server.row)
+
+
+def _restarting(
+    server: ModelServer, replica: ReplicaServer, environment: Environment, traffic: Traffic
+) -> RestartingServer:
+    entry = replica.entry
     program = SERVERS[entry.engine]
     probes = program.probes(program, entry, server.model)
     fetches = program.reads is Reads.CHECKPOINT and not Path(server.model).is_dir()
 
     async def seen() -> Seen:
-        return await traffic.seen(entry.name)
+        found = await traffic.seen(entry.name, replica.name)
+        # Tokens of one server say nothing about another.
+        return found._replace(tokens=None) if server.entry.has_several else found
 
     spec = ServerSpec(
-        entry.name,
-        server.command.argv,
-        server.log,
+        replica.name,
+        replica.command.argv,
+        replica.log,
         lambda: _answers(probes.token),
         deadline=entry.ready_seconds,
         env=with_mark(
-            {**environment.server_variables(entry.secrets, fetches), **server.command.env}
+            {**environment.server_variables(entry.secrets, fetches), **replica.command.env}
         ),
         ports=list(ports_of(entry).values()),
         orphaned=program.orphaned,
     )
-    restarting = RestartingServer(spec, probe=probes.token, rare_probe=probes.text, traffic=seen)
-    return ManagedModel(entry, restarting, server.row)
+    return RestartingServer(spec, probe=probes.token, rare_probe=probes.text, traffic=seen)
 
 
 async def _answers(probe: Probe) -> bool:

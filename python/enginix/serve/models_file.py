@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ class Row:
     max_output_len: int = 0
     dtype: str = ""
     tensor_parallel_size: int = 1
+    replicas: int = 0
+    endpoints: list[str] = field(default_factory=list)
 
 
 def read_models_file(path: Path, only: str | None = None) -> Profile:
@@ -124,6 +126,8 @@ def _entry(name: str, data: object, file: Path) -> ModelEntry:
         grpc_port=0,
         metrics_port=0,
         ready_seconds=server.ready_seconds,
+        replicas=row.replicas or None,
+        endpoints=row.endpoints,
     )
     if server.reads is Reads.ENGINE:
         _check_engine(row, path, where)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
+from typing import Any
 
 from enginix.ports import require_port_free
 from enginix.serve.model_entry import LOOPBACK, ModelEntry
@@ -11,18 +14,22 @@ from enginix.serve.profile import Profile
 from enginix.serve.servers import ports_of
 
 
-def with_free_ports(entry: ModelEntry) -> ModelEntry:
-    """The entry with a free port in place of every 0."""
-    unset = [name for name, port in ports_of(entry).items() if port == 0]
-    listeners = [socket.create_server((LOOPBACK, 0)) for _ in unset]
-    try:
-        ports = {
-            name: listener.getsockname()[1] for name, listener in zip(unset, listeners, strict=True)
-        }
-    finally:
-        for listener in listeners:
-            listener.close()
-    return replace(entry, **ports)
+def with_free_ports(entries: Sequence[ModelEntry]) -> list[ModelEntry]:
+    """The entries with a free port, each time another, in place of every 0."""
+    with ExitStack() as stack:
+
+        def free_port() -> int:
+            # All are bound until the end: a port must not be found twice.
+            listener = stack.enter_context(socket.create_server((LOOPBACK, 0)))
+            return int(listener.getsockname()[1])
+
+        found = []
+        for entry in entries:
+            ports: dict[str, Any] = {
+                name: port or free_port() for name, port in ports_of(entry).items()
+            }
+            found.append(replace(entry, **ports))
+        return found
 
 
 def require_ports_free(profile: Profile) -> None:

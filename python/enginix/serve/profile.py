@@ -98,6 +98,7 @@ def check(profile: Profile, where: str) -> None:
             raise UsageError(
                 f"{where}: {entry.name}: memory is {entry.memory:g}; expected a share from 0 to 1"
             )
+        _check_replicas(entry, f"{where}: {entry.name}")
     _check_names(profile, where)
     _check_ports(profile, where)
     _check_memory(profile, where)
@@ -110,9 +111,40 @@ def memory_by_gpu(models: Sequence[ModelEntry]) -> dict[str | None, dict[str, fl
     everywhere: list[str | None] = [None, *sorted(named)]
     for entry in models:
         for gpu in entry.gpus or everywhere:
-            if entry.memory:
+            if entry.memory and entry.replicas_here:
                 shares.setdefault(gpu, {})[entry.name] = entry.memory
     return shares
+
+
+def _check_replicas(entry: ModelEntry, where: str) -> None:
+    count = entry.replicas_here
+    if count < 0 or not (count or entry.endpoints):
+        raise UsageError(
+            f"{where}: replicas is {count} and endpoints is empty; expected at least one server, "
+            'as in replicas = 2 or endpoints = ["HOST:PORT"]'
+        )
+    endpoints = [_endpoint(entry, text, where) for text in entry.endpoints]
+    for address, times in Counter(endpoints).items():
+        if times > 1:
+            raise UsageError(f"{where}: endpoints: {address} is there twice; name each server once")
+    if count and len(entry.gpus) % count:
+        raise UsageError(
+            f"{where}: replicas is {count} and gpus names {len(entry.gpus)} "
+            f"({', '.join(entry.gpus)}); expected as many for each replica: {count}, {2 * count} "
+            "or more in all"
+        )
+    if (entry.on_demand or entry.ttl_seconds) and (entry.endpoints or count > 1):
+        raise UsageError(
+            f"{where}: on_demand and ttl_seconds are for a model with one server, which runs here; "
+            "leave them out, or replicas and endpoints"
+        )
+
+
+def _endpoint(entry: ModelEntry, text: str, where: str) -> str:
+    try:
+        return SERVERS[entry.engine].endpoint(text)
+    except UsageError as error:
+        raise UsageError(f"{where}: endpoints: {error}") from None
 
 
 def _check_names(profile: Profile, where: str) -> None:

@@ -39,7 +39,7 @@ class RequestedModels:
         entry = entry_of(request, entries, self._roots)
         if entries.get(entry.name) == entry:
             return self._scheduler.find(entry.name)
-        model = self._made(with_free_ports(entry))
+        model = self._made(*with_free_ports([entry]))
         if entry.name in entries:
             await self._scheduler.unload(entry.name, drain=self._profile.drain_seconds)
         self._scheduler.add(model)
@@ -51,5 +51,6 @@ class RequestedModels:
             server = model_server(self._profile, entry, self._environment)
         except (RuntimeMissing, EngineError) as error:
             raise RequestError(str(error), param="model", code="not_installed") from None
-        write_files(server.command)
+        for replica in server.replicas:
+            write_files(replica.command)
         return managed_model(server, self._environment, self._traffic)

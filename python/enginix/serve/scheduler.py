@@ -15,10 +15,10 @@ from enginix.errors import BackendUnavailable, ModelNotFound, RequestError, Star
 from enginix.serve.liveness import CLOCK, Clock
 from enginix.serve.model_entry import ModelEntry
 from enginix.serve.profile import too_much
-from enginix.serve.restart import RestartingServer
+from enginix.serve.replicas import Replica, ReplicaGroup
 from enginix.serve.server_process import State
 from enginix.serve.subscribers import Subscribers
-from enginix.supervision import Availability, ModelNews
+from enginix.supervision import Availability, ModelNews, replica_key
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class ManagedModel:
     """A model that can be loaded here. Only `ModelScheduler` changes it."""
 
     entry: ModelEntry
-    server: RestartingServer
+    server: ReplicaGroup
     row: dict[str, Any]
     """What gateways are told of it."""
     availability: Availability = Availability.OPEN
@@ -46,10 +46,12 @@ class ManagedModel:
     @property
     def is_loaded(self) -> bool:
         """Whether it takes memory, or soon will."""
-        return self.server.state in (State.LOADING, State.LOADED)
+        is_up = self.server.state in (State.LOADING, State.LOADED)
+        return is_up and bool(self.server.replicas)
 
     def news(self) -> ModelNews:
-        return ModelNews(self.row, self.availability, self.reason)
+        resting = [one.address for one in self.server.replicas if one.resting]
+        return ModelNews(self.row, self.availability, self.reason, resting)
 
 
 class ModelScheduler:
@@ -112,12 +114,63 @@ class ModelScheduler:
     async def unload(self, name: str, *, drain: float) -> None:
         """End it once its running requests have; after `drain` seconds, abort them."""
         model = self.find(name)
-        if model.server.state is State.LOADING:
-            # The caller that loads it holds the lock, and gets StartFailed.
-            await model.server.unload()
+        # The caller that loads it holds the lock, and gets StartFailed.
+        await model.server.stop_loading()
         async with model.lock:
-            await self._close(model, f"{name} is being unloaded; load it again", drain)
+            reason = f"{name} is being unloaded; load it again"
+            await self._close(model, self._absent(model), reason, drain)
             await self._end(model, f"{name} is not loaded; load it with POST /v1/models/load")
+
+    async def restart(self, name: str, *, drain: float) -> None:
+        """Replace its servers, one after the other; return when all of them serve again.
+
+        Each gets no new requests first, and `drain` seconds to finish the running ones. Requests
+        for a model with one server wait meanwhile. StartFailed when one is not ready again; the
+        others stay as they are.
+        """
+        model = self.find(name)
+        # Nothing else may take its memory meanwhile.
+        async with self._making_room, model.lock:
+            if not model.server.replicas:
+                raise RequestError(
+                    f"{name} has no server here; restart it where it runs", code="not_here"
+                )
+            if model.availability is not Availability.OPEN:
+                raise RequestError(
+                    f"{name} is not loaded; load it with POST /v1/models/load", code="not_loaded"
+                )
+            logger.info("%s is being restarted", name)
+            if not model.entry.has_several:
+                await self._restart_alone(model, drain)
+                return
+            for replica in model.server.worst_first():
+                await self._replace(model, replica, drain)
+
+    async def _restart_alone(self, model: ManagedModel, drain: float) -> None:
+        reason = f"{model.entry.name} is being restarted"
+        # As if it were on demand: gateways ask for it to be loaded, and wait.
+        await self._close(model, Availability.ON_DEMAND, reason, drain)
+        await model.server.unload()
+        await self._load(model)
+
+    async def _replace(self, model: ManagedModel, replica: Replica, drain: float) -> None:
+        name = replica.server.name
+        if not model.server.others_serve(replica):
+            raise BackendUnavailable(
+                f"{name} was not restarted: no other server of {model.entry.name} serves now; "
+                "see its log, and restart again"
+            )
+        try:
+            replica.resting = True
+            self._tell()
+            key = replica_key(model.entry.name, replica.address)
+            if left := await self.subscribers.drained(key, drain):
+                logger.warning("%s: %d requests still run after %g s", name, left, drain)
+            await replica.server.unload()
+            await replica.server.load()
+        finally:
+            replica.resting = False
+            self._tell()
 
     async def expire(self) -> None:
         """End models that had no request for their time to live; never returns."""
@@ -188,19 +241,21 @@ class ModelScheduler:
     async def _leave(self, model: ManagedModel, drain: float, reason: str) -> int:
         """End it unless requests still run after `drain` seconds; return how many do."""
         before, why = model.availability, model.reason
-        left = await self._close(model, reason, drain)
+        left = await self._close(model, self._absent(model), reason, drain)
         if left:
             self._set(model, before, why)
         else:
             await self._end(model, reason)
         return left
 
-    async def _close(self, model: ManagedModel, reason: str, drain: float) -> int:
-        """Refuse new requests for it; return how many still run after `drain` seconds."""
+    async def _close(
+        self, model: ManagedModel, availability: Availability, reason: str, drain: float
+    ) -> int:
+        """Send it no new requests; return how many still run after `drain` seconds."""
         before, why = model.availability, model.reason
         name = model.entry.name
         try:
-            self._set(model, *self._absent(model, reason))
+            self._set(model, availability, reason)
             left = await self.subscribers.drained(name, drain)
         except BaseException:
             self._set(model, before, why)
@@ -211,10 +266,10 @@ class ModelScheduler:
 
     async def _end(self, model: ManagedModel, reason: str) -> None:
         await model.server.unload()
-        self._set(model, *self._absent(model, reason))
+        self._set(model, self._absent(model), reason)
 
-    def _absent(self, model: ManagedModel, reason: str) -> tuple[Availability, str]:
-        return Availability.ON_DEMAND if model.entry.on_demand else Availability.CLOSED, reason
+    def _absent(self, model: ManagedModel) -> Availability:
+        return Availability.ON_DEMAND if model.entry.on_demand else Availability.CLOSED
 
     def _note_use(self, model: ManagedModel) -> None:
         name = model.entry.name

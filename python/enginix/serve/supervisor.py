@@ -8,16 +8,28 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Protocol
 
 from enginix.errors import StartFailed
-from enginix.serve.restart import RestartingServer
 
-Report = Callable[[RestartingServer, StartFailed | None], None]
+
+class Server(Protocol):
+    """A RestartingServer, or several that serve one model."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def load(self) -> None: ...
+
+    async def unload(self) -> None: ...
+
+
+Report = Callable[[Server, StartFailed | None], None]
 
 
 @asynccontextmanager
 async def supervised(
-    servers: Sequence[RestartingServer],
+    servers: Sequence[Server],
     report: Report,
     optional: frozenset[str] = frozenset(),
 ) -> AsyncIterator[None]:

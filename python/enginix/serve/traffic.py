@@ -31,15 +31,18 @@ class Traffic:
         self._client = httpx.AsyncClient(timeout=PATIENCE, trust_env=False)
         self._timed_out: dict[str, float] = {}
 
-    async def seen(self, model: str) -> Seen:
-        """Empty when the gateway does not answer: that says nothing about the model."""
+    async def seen(self, model: str, server: str) -> Seen:
+        """Empty when the gateway does not answer: that says nothing about the model.
+
+        Each of its servers learns of a time-out once.
+        """
         try:
             answer = await self._client.get(self._url)
         except httpx.TransportError:
             return Seen()
         counts = counted(answer.text, model)
-        before = self._timed_out.get(model, counts.timed_out)
-        self._timed_out[model] = counts.timed_out
+        before = self._timed_out.get(server, counts.timed_out)
+        self._timed_out[server] = counts.timed_out
         return Seen(counts.tokens, counts.stalled > 0 or counts.timed_out > before)
 
     async def close(self) -> None:

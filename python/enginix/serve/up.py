@@ -13,7 +13,7 @@ from enginix.serve.profile import Profile
 from enginix.serve.requested_models import RequestedModels
 from enginix.serve.run_directory import control_path, run_directory, written_files
 from enginix.serve.scheduler import ModelScheduler
-from enginix.serve.supervisor import Report, supervised
+from enginix.serve.supervisor import Report, Server, supervised
 from enginix.serve.traffic import Traffic
 
 
@@ -40,7 +40,9 @@ async def running_profile(
     scheduler = ModelScheduler(
         models, rest=profile.min_residency_seconds, drain=profile.drain_seconds
     )
-    started = [model.server for model in models if not model.entry.on_demand]
+    started: list[Server] = [
+        model.server for model in models if model.server.replicas and not model.entry.on_demand
+    ]
     started.append(gateway_server(profile, commands[-1], environment))
     requested = RequestedModels(profile, environment, scheduler, traffic)
     control = control_path(profile, environment.home)

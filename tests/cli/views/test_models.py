@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from enginix.cli.views.models import duration, row
+from enginix.cli.views.models import duration, replicas_of, row
 
 MODEL = {
     "id": "m",
@@ -25,6 +25,19 @@ def test_a_supervised_server_shows_its_process_and_restarts() -> None:
 
 def test_an_unsupervised_server_has_blank_columns() -> None:
     assert row(MODEL, 160.0) == ["m", "vllm", "loaded", "", "", "2", "1", "never", ""]
+
+
+def test_each_replica_has_a_line_below_its_model() -> None:
+    gateways = {"address": "host:1", "in_rotation": True, "reason": None, "running": 2}
+    process = {"status": "loaded", "since": 100.0, "pid": 7, "restarts": 3}
+    external = {"address": "host:2", "status": "external", "since": 100.0, "restarts": 0}
+    replicas = [{**gateways, **process}, external, {**gateways, "in_rotation": False}]
+    assert [row(each, 160.0) for each in replicas_of({**MODEL, "replicas": replicas})] == [
+        ["  host:1", "", "loaded", "60 s", "7", "2", "", "", "3"],
+        ["  host:2", "", "external", "60 s", "", "", "", "", "0"],
+        ["  host:1", "", "error", "", "", "2", "", "", ""],
+    ]
+    assert replicas_of(MODEL) == []
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from enginix.gateway.models.registry import PassthroughModel
 from enginix.gateway.settings import LoadLimits, Settings
 from enginix.serve.control import control_socket
 from enginix.serve.model_entry import ModelEntry
+from enginix.serve.replicas import Replica, ReplicaGroup
 from enginix.serve.restart import RestartingServer
 from enginix.serve.scheduler import ManagedModel, ModelScheduler
 from enginix.serve.server_process import ServerSpec, State
@@ -37,7 +38,7 @@ class Place:
     clients: list[httpx.AsyncClient]
 
     def state(self, name: str) -> State:
-        return self.scheduler.models[name].server.process.state
+        return self.scheduler.models[name].server.state
 
     async def ask(self, name: str, gateway: int = 0, **more: Any) -> httpx.Response:
         body = {"model": name, "messages": user("Hi"), **more}
@@ -74,7 +75,8 @@ def managed_model(
     argv = argv or [sys.executable, str(PROGRAM), str(port)]
     log = directory / f"{entry.name}.log"
     restarting = RestartingServer(ServerSpec(entry.name, argv, log, is_ready, deadline=20))
-    return ManagedModel(entry, restarting, {"name": entry.name, "url": url})
+    group = ReplicaGroup(entry.name, [Replica(url, restarting)])
+    return ManagedModel(entry, group, {"name": entry.name, "url": url})
 
 
 def model_of(row: Mapping[str, Any]) -> PassthroughModel:
@@ -133,7 +135,7 @@ async def test_a_stream_begins_with_comments_while_its_model_is_loaded(tmp_path:
 async def test_many_requests_at_once_load_it_once(tmp_path: Path) -> None:
     async with place(managed_model(tmp_path, ON_DEMAND), directory=tmp_path) as here:
         answers = await asyncio.gather(*(here.ask("a") for _ in range(20)))
-        restarts = here.scheduler.models["a"].server.restarts
+        restarts = here.scheduler.models["a"].server.replicas[0].server.restarts
     assert {answer.status_code for answer in answers} == {200}
     assert restarts == 0
 
@@ -189,16 +191,16 @@ async def test_a_model_that_was_just_loaded_rests_before_it_makes_room(tmp_path:
     both = [managed_model(tmp_path, replace(ON_DEMAND, name=name)) for name in "ab"]
     async with place(*both, directory=tmp_path, rest=1.0) as here:
         await here.ask("a")
-        since = here.scheduler.models["a"].server.process.since
+        since = here.scheduler.models["a"].server.replicas[0].server.process.since
         await here.ask("b")
-        assert here.scheduler.models["a"].server.process.since - since >= 1.0
+        assert here.scheduler.models["a"].server.replicas[0].server.process.since - since >= 1.0
 
 
 async def test_an_idle_model_is_unloaded_after_its_time_to_live(tmp_path: Path) -> None:
     entry = replace(ON_DEMAND, ttl_seconds=0.2)
     async with place(managed_model(tmp_path, entry), directory=tmp_path) as here:
         await here.ask("a")
-        process = here.scheduler.models["a"].server.process
+        process = here.scheduler.models["a"].server.replicas[0].server.process
         while process.state is not State.IDLE:
             await process.change.wait()
         assert (await here.ask("a")).status_code == 200
@@ -241,7 +243,7 @@ async def test_a_client_that_leaves_while_it_waits_changes_nothing_for_the_other
     async with place(managed_model(tmp_path, ON_DEMAND), directory=tmp_path) as here:
         leaving = asyncio.create_task(here.ask("a", stream=True))
         staying = asyncio.create_task(here.ask("a"))
-        await here.scheduler.models["a"].server.process.change.wait()
+        await here.scheduler.models["a"].server.replicas[0].server.process.change.wait()
         leaving.cancel()
         assert (await staying).status_code == 200
 

@@ -84,6 +84,19 @@ def no_checkpoint(*_: object) -> Path:
     raise NotACheckpoint("there is none here")
 
 
+def here(home: Path) -> Environment:
+    return Environment(
+        home=home,
+        logs=home / "logs",
+        enginix=[sys.executable, "-m", "enginix"],
+        runtime=lambda _: None,
+        find_engine=not_here,
+        find_checkpoint=no_checkpoint,
+        gateway_variables=environment.for_child(),
+        server_variables=environment.for_server,
+    )
+
+
 @asynccontextmanager
 async def serving(home: Path, model: Path) -> AsyncIterator[httpx.AsyncClient]:
     port, http = free_ports(2)
@@ -95,18 +108,8 @@ async def serving(home: Path, model: Path) -> AsyncIterator[httpx.AsyncClient]:
         model_roots=[str(model.parent)],
     )
     check(profile, "here")
-    here = Environment(
-        home=home,
-        logs=home / "logs",
-        enginix=[sys.executable, "-m", "enginix"],
-        runtime=lambda _: None,
-        find_engine=not_here,
-        find_checkpoint=no_checkpoint,
-        gateway_variables=environment.for_child(),
-        server_variables=environment.for_server,
-    )
     async with (
-        running_profile(profile, here, lambda *_: None) as scheduler,
+        running_profile(profile, here(home), lambda *_: None) as scheduler,
         httpx.AsyncClient(base_url=gateway_url(profile.gateway), timeout=30) as client,
     ):
         expiring = asyncio.create_task(scheduler.expire())

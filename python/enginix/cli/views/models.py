@@ -22,16 +22,31 @@ COLUMNS = (
 
 
 def show(models: Sequence[dict[str, Any]]) -> None:
-    """Print a table with a line per model, then why those that do not serve yet do not."""
+    """Print a table with a line per model and replica, then why those that do not serve do not."""
     if not models:
         print("no model is loaded; load one with `enginix load NAME`")
         return
     now = time.time()
+    models = [each for model in models for each in [model, *replicas_of(model)]]
     print_table(Console(highlight=False), COLUMNS, (row(model, now) for model in models))
     for model in models:
-        if model["status"] in ("loading", "error"):
+        if model["status"] in ("loading", "error") or not model.get("in_rotation", True):
             why = model.get("progress") or model.get("last_error") or model.get("reason")
             print(f"{model['id']}: {why or 'no output yet'}")
+
+
+def replicas_of(model: dict[str, Any]) -> list[dict[str, Any]]:
+    """As models, under their addresses; without a supervisor only the gateway's view is known."""
+    return [
+        {
+            "id": f"  {one['address']}",
+            "kind": "",
+            "status": "loaded" if one.get("in_rotation") else "error",
+            **one,
+            "last_error": one.get("reason") or one.get("last_error"),
+        }
+        for one in model.get("replicas", [])
+    ]
 
 
 def row(model: dict[str, Any], now: float) -> list[str]:

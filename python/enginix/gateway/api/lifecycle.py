@@ -1,5 +1,5 @@
-"""/v1/models/load, /unload and /{name}/log: start, end and read models' servers, through the
-supervisor.
+"""/v1/models/load, /unload, /restart and /{name}/log: start, end, replace and read models' servers,
+through the supervisor.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from enginix.gateway.http.body import read, require_json
 from enginix.gateway.http.openapi import described
 from enginix.gateway.http.scope import gateway_of
 from enginix.gateway.models.state import Gateway
-from enginix.gateway.schema.lifecycle import LoadRequest, UnloadRequest
+from enginix.gateway.schema.lifecycle import LoadRequest, RestartRequest, UnloadRequest
 from enginix.supervision import Changed, Load
 
 router = APIRouter(tags=["Operation"])
@@ -52,6 +52,18 @@ async def unload_model(request: Request) -> dict[str, Any]:
     name = gateway.models.resolve(asked.model).name
     drain = gateway.settings.load.drain
     return await shown(gateway, await gateway.servers.unload(name, drain=drain))
+
+
+@router.post("/v1/models/restart", **described(RestartRequest))
+async def restart_model(request: Request) -> dict[str, Any]:
+    """Replace a model's servers one after the other, each once its running requests are done."""
+    gateway = gateway_of(request)
+    require_json(request)
+    asked = await read(request, RestartRequest)
+    gateway.servers.require()
+    name = gateway.models.resolve(asked.model).name
+    drain = gateway.settings.load.drain
+    return await shown(gateway, await gateway.servers.restart(name, drain=drain))
 
 
 @router.get(

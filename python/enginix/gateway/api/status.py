@@ -62,12 +62,19 @@ async def status_of(
         "status": "loaded" if health.ok else "error",
     }
     if server is not None:
+        generates = status["status"]
         status |= asdict(server)
-        status["state"] = server.status
+        if server.status == "external":
+            # Only gateways know what it does.
+            status["status"] = generates
+        status["state"] = status["status"]
         if server.status == "loaded":
             status["uptime_seconds"] = round(time.time() - server.since, 1)
-    if replicas := state.model.backend.replicas:
-        status["replicas"] = [replica_row(state, replica, reports) for replica in replicas]
+    processes = server.replicas if server else {}
+    status["replicas"] = [
+        replica_row(state, replica, reports) | _process(processes.get(replica.address))
+        for replica in state.model.backend.replicas
+    ]
     return status | _of_manifest(state.model.manifest)
 
 
@@ -96,6 +103,13 @@ def replica_row(state: ModelState, replica: Replica, reports: Sequence[Report]) 
         "reason": replica.out or ("it is about to be restarted" if replica.resting else None),
         "running": traffic.running if reports else replica.running,
     }
+
+
+def _process(server: ServerStatus | None) -> dict[str, Any]:
+    """What the supervisor knows of one of several servers."""
+    fields = asdict(server) if server else {}
+    fields.pop("replicas", None)
+    return fields
 
 
 async def health_of(state: ModelState) -> Health:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from enginix.gateway.models.admission import Admission
 from enginix.gateway.models.first_tokens import FirstTokens
@@ -14,7 +15,12 @@ from enginix.gateway.models.peers import Traffic
 from enginix.gateway.models.running import RunningRequest
 from enginix.gateway.models.speed import Speed
 from enginix.gateway.settings import Settings
+from enginix.generation.backend import Replica
 from enginix.supervision import Availability, replica_key
+
+# A connection to a server that was away is tried again every two seconds.
+RETURN_SECONDS = 10.0
+RETURN_POLL = 0.1
 
 
 class ModelState:
@@ -39,11 +45,20 @@ class ModelState:
         self.late_tokens = 0
         """Late tokens already added to the metrics."""
 
-    def rest(self, addresses: Sequence[str]) -> None:
-        """Only these of the model's replicas get no new requests."""
-        for replica in self.model.backend.replicas:
+    async def rest(self, addresses: Sequence[str]) -> None:
+        """Only these of the model's replicas get no new requests.
+
+        Returns once those that no longer rest generate again, or after RETURN_SECONDS: until then
+        requests would go to the next one that is to rest.
+        """
+        replicas = self.model.backend.replicas
+        back = [each for each in replicas if each.resting and each.address not in addresses]
+        for replica in replicas:
             replica.resting = replica.address in addresses
             replica.changed()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(RETURN_SECONDS):
+                await asyncio.gather(*map(_returned, back))
 
     @property
     def unreported(self) -> int:
@@ -64,3 +79,10 @@ class ModelState:
         yield self.model.name, self.traffic
         for replica in self.model.backend.replicas:
             yield replica_key(self.model.name, replica.address), Traffic(replica.running)
+
+
+async def _returned(replica: Replica) -> None:
+    await replica.examine()
+    while replica.out is not None:
+        await asyncio.sleep(RETURN_POLL)
+        await replica.examine()

@@ -1,4 +1,4 @@
-"""The bodies of /v1/models/load and /v1/models/unload."""
+"""The bodies of /v1/models/load, /v1/models/unload and /v1/models/restart."""
 
 from __future__ import annotations
 
@@ -21,4 +21,8 @@ class LoadRequest(Schema):
 
 
 class UnloadRequest(Schema):
+    model: str
+
+
+class RestartRequest(Schema):
     model: str

@@ -18,6 +18,7 @@ from enginix.supervision import (
     Load,
     Log,
     LogTail,
+    Restart,
     ServerStatus,
     Status,
     Statuses,
@@ -67,6 +68,13 @@ class SupervisorClient:
     async def unload(self, model: str, *, drain: float) -> Changed:
         """Return when it has stopped; its running requests get `drain` seconds to finish."""
         return supervision.decode(Changed, await self._call(Unload(model, drain)))
+
+    async def restart(self, model: str, *, drain: float) -> Changed:
+        """Return when all its servers have been replaced; each one's requests get `drain` seconds.
+
+        BackendUnavailable quotes the log of one that is not ready again.
+        """
+        return supervision.decode(Changed, await self._call(Restart(model, drain)))
 
     async def log(self, model: str, lines: int) -> LogTail:
         """The last lines of its server's log."""

@@ -75,7 +75,7 @@ class SupervisorSubscription:
                 await self._add(model, self._opener)
             if state := self._gateway.states.get(model.name):
                 state.presence, state.reason = model.availability, model.reason
-                state.rest(model.resting)
+                await state.rest(model.resting)
         self._seen = news.generation
         self._news.set()
         self._news = asyncio.Event()

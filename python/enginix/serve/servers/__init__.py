@@ -58,5 +58,9 @@ def find_recipe(word: str) -> Recipe:
 
 
 def ports_of(entry: ModelEntry) -> dict[str, int]:
-    """Setting that chooses a port of the entry's server -> port; 0 is still to be chosen."""
-    return {name: getattr(entry, name) for name in SERVERS[entry.engine].ports}
+    """Setting that chooses a port of the entry's server -> port; 0 is still to be chosen.
+
+    Empty if none of its servers runs here. Of several it is those of the first.
+    """
+    names = SERVERS[entry.engine].ports if entry.replicas_here else ()
+    return {name: getattr(entry, name) for name in names}

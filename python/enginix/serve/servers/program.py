@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from enginix.backends.openai.server import OpenAIBackend
-from enginix.errors import RuntimeMissing
+from enginix.errors import RuntimeMissing, UsageError
 from enginix.runtimes.find import find_server
 from enginix.runtimes.runtime import Recipe
 from enginix.serve.environment import Environment
@@ -18,6 +19,7 @@ from enginix.serve.liveness import Probe
 from enginix.serve.model_entry import LOOPBACK, ModelEntry, Option
 
 PROBE_SECONDS = 2.0
+ENDPOINT = re.compile(r"(https?://)?((?:[\w.-]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5}))/?")
 
 
 class Reads(Enum):
@@ -98,6 +100,8 @@ class ServerProgram:
     """"reasoning" or "tools" -> the option without which the server leaves them in the text."""
     address: Callable[[ModelEntry, str], dict[str, str]] = openai_address
     """Where the gateway reaches the model, as keys of its models file."""
+    reached_by: str = "url"
+    """The key of `address` that is an address."""
     probes: Callable[[ServerProgram, ModelEntry, str], Probes] = openai_probes
     path: str = "v1"
     """The prefix of its HTTP routes."""
@@ -107,6 +111,17 @@ class ServerProgram:
     @property
     def names(self) -> tuple[str, ...]:
         return (*self.aliases, self.name)
+
+    def endpoint(self, text: str) -> str:
+        """The address of one elsewhere, as gateways are told it; UsageError if it is none."""
+        takes_url = self.reached_by == "url"
+        found = ENDPOINT.fullmatch(text)
+        if not found or not 0 < int(found[3]) < 65536 or (found[1] and not takes_url):
+            expected = (
+                "HOST:PORT or http://HOST:PORT" if takes_url else "HOST:PORT of its gRPC port"
+            )
+            raise UsageError(f"{text!r} is no address of {self.title}; expected {expected}")
+        return f"{found[1] or 'http://'}{found[2]}" if takes_url else found[2]
 
     def find(self, environment: Environment, entry: ModelEntry) -> list[str]:
         """The first words of its command line; RuntimeMissing says what to install."""

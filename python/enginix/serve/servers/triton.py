@@ -60,6 +60,7 @@ TRITON = ServerProgram(
     require_machine=require_shared_memory,
     ports=("http_port", "grpc_port", "metrics_port"),
     address=_address,
+    reached_by="address",
     probes=_probes,
     path="v2",
 )
