@@ -15,8 +15,9 @@ from enginix.triton.client.tensor_names import TensorNames
 
 SECONDS = 10.0
 LOAD_SECONDS = 600.0
-# By default a channel that lost its server waits up to two minutes before it reconnects.
-CHANNEL = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 2000)]
+# By default a channel that lost its server waits up to two minutes before it reconnects; a replica
+# is back as soon as it is reached.
+CHANNEL = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500)]
 STATUS = {str(code): code.value[0] for code in grpc.StatusCode}
 
 
