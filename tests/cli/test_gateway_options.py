@@ -40,6 +40,7 @@ EVERYTHING = GatewayEntry(
     first_token_seconds=60,
     next_token_seconds=5,
     stalled_seconds=7,
+    shutdown_delay_seconds=4,
     drain_seconds=3,
     access_log=False,
     log_prompts=True,

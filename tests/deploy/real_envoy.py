@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import subprocess
 import sys
@@ -55,6 +56,14 @@ class RunningEnvoy:
             for host in hosts
             if host["health_status"] == {"eds_health_status": "HEALTHY"}
         }
+
+    async def retries(self) -> int:
+        """How many requests it has sent to a second gateway."""
+        async with httpx.AsyncClient(trust_env=False) as client:
+            stats = (await client.get(f"{self.admin}/stats")).text
+        found = re.search(r"^cluster\.gateways\.upstream_rq_retry: (\d+)$", stats, re.M)
+        assert found, stats
+        return int(found[1])
 
 
 def rendered(gateways: Sequence[str], *flags: str) -> str:

@@ -148,7 +148,9 @@ def test_triton_outlives_the_gateway_and_nothing_is_killed_before_it_has_drained
     objects = objects_of(render(tmp_path / "out", "demo"))
     pod = pod_of(objects, "demo")
     triton, gateway = pod["containers"]
-    waits = [c["lifecycle"]["preStop"]["sleep"]["seconds"] for c in (triton, gateway)]
+    assert "lifecycle" not in gateway
+    (delay,) = (each for each in gateway["command"] if each.startswith("--shutdown-delay="))
+    waits = [triton["lifecycle"]["preStop"]["sleep"]["seconds"], int(delay.partition("=")[2])]
     drains = [int(re.sub(r".*=", "", c["command"][-1])) for c in (triton, gateway)]
     ends = [wait + drain for wait, drain in zip(waits, drains, strict=True)]
     assert waits[0] > waits[1]

@@ -43,9 +43,9 @@ def running_gateway(
 
 
 @contextmanager
-def models_gateway(models: Path) -> Iterator[RunningGateway]:
+def models_gateway(models: Path, *flags: str) -> Iterator[RunningGateway]:
     """The same in front of several models, all of them Triton's."""
-    with TemporaryDirectory() as home, _gateway(home, f"--models={models}") as running:
+    with TemporaryDirectory() as home, _gateway(home, f"--models={models}", *flags) as running:
         yield running
 
 

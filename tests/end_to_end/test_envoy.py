@@ -28,11 +28,13 @@ ANSWER = {
     "object": "chat.completion",
     "created": 1,
     "model": "theirs",
+    "system_fingerprint": None,
     "choices": [
         {
             "index": 0,
             "finish_reason": "stop",
-            "message": {"role": "assistant", "content": "".join(WORDS)},
+            "logprobs": None,
+            "message": {"role": "assistant", "content": "".join(WORDS), "refusal": None},
         }
     ],
     "usage": {"prompt_tokens": 1, "completion_tokens": 7, "total_tokens": 8},
@@ -95,13 +97,15 @@ class Bed:
 
 
 @contextmanager
-def two_gateways(models: Path) -> Iterator[list[RunningGateway]]:
-    with models_gateway(models) as one, models_gateway(models) as other:
+def two_gateways(models: Path, *flags: str) -> Iterator[list[RunningGateway]]:
+    """The flags are the first one's."""
+    with models_gateway(models, *flags) as one, models_gateway(models) as other:
         yield [one, other]
 
 
 @pytest.fixture
-async def bed(tmp_path: Path) -> AsyncIterator[Bed]:
+async def bed(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Bed]:
+    """The first gateway has the flags that are the fixture's parameter."""
     server = HeldServer()
     listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
@@ -109,7 +113,7 @@ async def bed(tmp_path: Path) -> AsyncIterator[Bed]:
     row = {"name": "m", "url": f"http://127.0.0.1:{port}", "upstream": "theirs", "engine": "vllm"}
     models.write_text(json.dumps({"models": [row]}))
     try:
-        with two_gateways(models) as gateways:
+        with two_gateways(models, *getattr(request, "param", ())) as gateways:
             addresses = [gateway.url.removeprefix("http://") for gateway in gateways]
             async with (
                 running_envoy(*addresses) as envoy,
@@ -197,6 +201,30 @@ async def test_no_request_fails_when_a_gateway_is_stopped(bed: Bed) -> None:
         bed.server.go.set()
         for lines in (one, other):
             assert DONE.decode().strip() in [line async for line in lines]
+    assert stopped.process.wait(10) == 0
+
+
+@pytest.mark.parametrize("bed", [("--shutdown-delay=60",)], indirect=True)
+async def test_no_request_is_even_tried_twice_when_a_gateway_is_stopped_with_a_delay(
+    bed: Bed,
+) -> None:
+    stopped = bed.gateways[0]
+    async with held_stream(bed) as one, held_stream(bed) as other:
+        stopped.process.terminate()
+        leaving = asyncio.create_task(bed.out_after(stopped))
+        while not leaving.done():
+            assert {one.status_code for one in await asyncio.gather(bed.ask(), bed.ask())} == {200}
+        assert await bed.envoy.retries() == 0
+        async with httpx.AsyncClient(base_url=stopped.url, trust_env=False) as client:
+            ready = await client.get("/readyz")
+            late = await client.post("/v1/chat/completions", json=QUESTION)
+        assert (ready.status_code, ready.json()) == (503, {"status": "stopping"})
+        assert (late.status_code, late.headers["connection"]) == (200, "close")
+        bed.server.go.set()
+        for lines in (one, other):
+            assert DONE.decode().strip() in [line async for line in lines]
+    assert stopped.process.poll() is None
+    stopped.process.terminate()
     assert stopped.process.wait(10) == 0
 
 

@@ -103,7 +103,12 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         "stalled_seconds",
         f"disconnect a client that reads nothing for this long ({LOAD.stalled_reader:g})",
     )
-    seconds("drain_seconds", f"for running answers to finish after SIGTERM ({LOAD.drain:g})")
+    seconds(
+        "shutdown_delay_seconds",
+        "accept requests after SIGTERM, while /readyz is 503, so that load balancers notice "
+        f"({LOAD.shutdown_delay:g})",
+    )
+    seconds("drain_seconds", f"for running answers to finish after that ({LOAD.drain:g})")
 
 
 def _add(group: _Group, name: str, text: str, **options: Any) -> None:
@@ -132,6 +137,7 @@ def settings_of(entry: GatewayEntry, supervisor: Path | None = None) -> Settings
         load=LoadLimits(
             running=_or(entry.max_running, LOAD.running),
             waiting=max(0, _or(entry.max_waiting, LOAD.waiting)),
+            shutdown_delay=_or(entry.shutdown_delay_seconds, LOAD.shutdown_delay),
             drain=_or(entry.drain_seconds, LOAD.drain),
             stalled_reader=_or(entry.stalled_seconds, LOAD.stalled_reader),
         ),

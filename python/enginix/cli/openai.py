@@ -75,7 +75,8 @@ def run(args: argparse.Namespace) -> int:
         serve_worker(args, entry, open_models, settings)
         return 0
     with listed(entry) if not args.supervisor else nullcontext():
-        run_workers(sys.argv[1:], address(entry), entry.workers, settings.load.drain)
+        seconds = settings.load.shutdown_delay + settings.load.drain
+        run_workers(sys.argv[1:], address(entry), entry.workers, seconds)
     return 0
 
 
@@ -124,7 +125,7 @@ def serve_worker(
     with listed(here) if not (args.worker or args.supervisor) else nullcontext():
         if not args.worker:
             print(address(here), flush=True)
-        serve(app, listener, settings.load.drain)
+        serve(app, listener, settings.load)
 
 
 def address(entry: GatewayEntry) -> str:

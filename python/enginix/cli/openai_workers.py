@@ -22,14 +22,14 @@ logger = logging.getLogger(__name__)
 RESTART_SECONDS = 1.0
 # A worker whose event loop has not run for this long counts as frozen.
 SILENT_SECONDS = 3.5
-# In addition to the drain time of running generations.
+# In addition to the time that a worker has to stop.
 GRACE_SECONDS = 5.0
 
 
-def run_workers(arguments: Sequence[str], where: str, workers: int, drain_seconds: float) -> None:
+def run_workers(arguments: Sequence[str], where: str, workers: int, stop_seconds: float) -> None:
     """Run that many `enginix ARGUMENTS --worker` until a signal; restart any that die."""
     command = [*own_command(), *arguments, "--worker"]
-    grace = drain_seconds + GRACE_SECONDS
+    grace = stop_seconds + GRACE_SECONDS
     directory = Path(tempfile.gettempdir())
     with owned("metrics", [directory]) as name:
         metrics = directory / f"{name}files"

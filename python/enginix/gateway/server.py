@@ -1,7 +1,8 @@
 """Serves an application with uvicorn, and stops it without breaking off answers.
 
-After the first SIGTERM or SIGINT new requests get a 503 while running answers finish; when the
-last is done, or the drain time is up, the server ends. A second signal ends it at once.
+After the first SIGTERM or SIGINT /readyz is a 503; after the shutdown delay new requests get one
+too while running answers finish; when the last is done, or the drain time is up, the server ends.
+A second signal ends it at once.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from fastapi import FastAPI
 
 from enginix.gateway.http.protocol import BoundedHttp
 from enginix.gateway.models.state import Gateway
+from enginix.gateway.settings import LoadLimits
 
 logger = logging.getLogger(__name__)
 
@@ -31,9 +33,11 @@ SWITCH_SECONDS = 0.0005
 
 
 class DrainingServer(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, drain_seconds: float) -> None:
+    def __init__(self, config: uvicorn.Config, limits: LoadLimits) -> None:
         super().__init__(config)
-        self._drain_seconds = drain_seconds
+        self._limits = limits
+        self._refuses = float("inf")
+        """When it refuses new requests."""
         self._deadline: float | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -41,25 +45,36 @@ class DrainingServer(uvicorn.Server):
             # Do not call the base class: it would re-raise the signal after a clean shutdown.
             self.should_exit = self.force_exit = True
             return
-        self._deadline = time.monotonic() + self._drain_seconds
+        delay = self._limits.shutdown_delay
+        self._refuses = time.monotonic() + delay
+        self._deadline = self._refuses + self._limits.drain
         gateway = self._gateway()
         if gateway is None:
             self.should_exit = True
             return
-        gateway.stopping = True
-        if gateway.busy:
-            logger.info("finishing %d requests; a second signal ends them", gateway.busy)
+        gateway.leaving = True
+        if delay > 0:
+            logger.info("accepting requests for %g s more; a second signal ends all", delay)
+        else:
+            self._refuse(gateway)
 
     async def on_tick(self, counter: int) -> bool:
-        gateway = self._gateway()
-        if self._deadline is not None and gateway is not None:
+        gateway, now = self._gateway(), time.monotonic()
+        if self._deadline is not None and gateway is not None and now >= self._refuses:
+            if not gateway.stopping:
+                self._refuse(gateway)
             if not gateway.busy:
                 self.should_exit = True
-            elif time.monotonic() > self._deadline:
+            elif now > self._deadline:
                 logger.warning("ending %d unfinished requests", gateway.busy)
                 gateway.interrupt()
                 self.should_exit = True
         return await super().on_tick(counter)
+
+    def _refuse(self, gateway: Gateway) -> None:
+        gateway.stopping = True
+        if gateway.busy:
+            logger.info("finishing %d requests; a second signal ends them", gateway.busy)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -73,9 +88,9 @@ class DrainingServer(uvicorn.Server):
         return self.lifespan.state.get("gateway") if self.started else None
 
 
-def serve(app: FastAPI, listener: socket.socket, drain_seconds: float) -> None:
+def serve(app: FastAPI, listener: socket.socket, limits: LoadLimits) -> None:
     """Serve until a signal."""
-    DrainingServer(server_config(app), drain_seconds).run([listener])
+    DrainingServer(server_config(app), limits).run([listener])
 
 
 def server_config(app: FastAPI) -> uvicorn.Config:

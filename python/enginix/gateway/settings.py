@@ -59,8 +59,10 @@ class LoadLimits:
     """Without a first token for this long, the stream starts with a comment, for proxies."""
     stalled_reader: float = 60.0
     """A client that reads nothing for this long is disconnected."""
+    shutdown_delay: float = 0.0
+    """How long new requests are still accepted after SIGTERM, while /readyz is 503."""
     drain: float = 30.0
-    """How long running answers may take to finish after SIGTERM."""
+    """How long running answers may take to finish after that."""
 
 
 @dataclass(frozen=True, slots=True)

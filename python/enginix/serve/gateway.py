@@ -30,6 +30,7 @@ FLAGS = {
     "allowed_hosts": "--allowed-host",
     "cors_origins": "--cors-origin",
     "access_log": "--no-access-log",
+    "shutdown_delay_seconds": "--shutdown-delay",
 }
 # In addition to the time for running answers.
 STOP_SECONDS = 5.0
@@ -139,13 +140,14 @@ def gateway_server(
         if not await answers_ok(f"{url}/livez", PROBE_SECONDS):
             raise BackendUnavailable("its /livez does not answer")
 
+    delay, drain = profile.gateway.shutdown_delay_seconds, profile.gateway.drain_seconds
     spec = ServerSpec(
         NAME,
         command.argv,
         environment.logs / "gateway.log",
         is_ready,
         env=with_mark({**environment.gateway_variables, **command.env}),
-        grace=max(GRACE_SECONDS, (profile.gateway.drain_seconds or 0.0) + STOP_SECONDS),
+        grace=(delay or 0.0) + max(GRACE_SECONDS, (drain or 0.0) + STOP_SECONDS),
         host=profile.gateway.host,
         ports=[profile.gateway.port],
     )

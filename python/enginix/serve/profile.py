@@ -39,8 +39,10 @@ class GatewayEntry:
     first_token_seconds: float | None = None
     next_token_seconds: float | None = None
     stalled_seconds: float | None = None
+    shutdown_delay_seconds: float | None = None
+    """How long it still accepts requests when it is stopped, for load balancers to notice."""
     drain_seconds: float | None = None
-    """How long running answers may take to finish when it is stopped."""
+    """How long running answers may take to finish then."""
     access_log: bool = True
     log_prompts: bool = False
 

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import asyncio
 
+import httpx
 from fakes.backend import FakeBackend
-from gateway.harness import ids, served, server, user
+from gateway.harness import application, ids, served, server, user
 
 from enginix.errors import BackendUnavailable, GenerationFailed
 from enginix.gateway.models.health import Liveness
+from enginix.supervision import Availability
 
 
 class Clock:
@@ -114,3 +116,50 @@ async def test_tokens_of_real_traffic_turn_health_green() -> None:
         health = await client.get("/health")
     assert health.status_code == 200
     assert backend.probes == 0
+
+
+async def test_readiness_can_be_asked_for_one_model_by_any_of_its_names() -> None:
+    broken = FakeBackend()
+    broken.probe_error = BackendUnavailable("nobody there")
+    async with server(served(FakeBackend()), served(broken, name="other", aliases=())) as client:
+        both = await client.get("/readyz")
+        well = await client.get("/readyz?model=tiny-qwen3")
+        ill = await client.get("/readyz?model=other")
+        unknown = await client.get("/readyz?model=third")
+    assert [both.status_code, well.status_code, ill.status_code] == [503, 200, 503]
+    assert well.json() == {
+        "status": "ok",
+        "models": {"demo": {"ok": True, "reason": "a probe's token came out"}},
+    }
+    assert ill.json()["models"] == {"other": {"ok": False, "reason": "nobody there"}}
+    assert unknown.status_code == 404
+    assert unknown.json()["error"]["code"] == "model_not_found"
+
+
+async def test_a_model_that_takes_no_requests_is_not_ready_though_the_server_is() -> None:
+    async with application(served(FakeBackend())) as app:
+        state = app.state.gateway.states["demo"]
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            state.presence, state.reason = Availability.CLOSED, "demo is being unloaded"
+            closed = await client.get("/readyz?model=demo")
+            assert (await client.get("/readyz")).status_code == 200
+            state.presence = Availability.ON_DEMAND
+            assert (await client.get("/readyz?model=demo")).status_code == 200
+    assert closed.status_code == 503
+    assert closed.json()["models"]["demo"]["reason"] == "demo is being unloaded"
+
+
+async def test_a_gateway_that_leaves_answers_but_wants_no_further_request() -> None:
+    async with application(served(FakeBackend(ids("Hello")))) as app:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            before = await client.get("/readyz")
+            app.state.gateway.leaving = True
+            ready = await client.get("/readyz?model=demo")
+            late = await client.post("/v1/chat/completions", json={"messages": user("Hi")})
+            status = await client.get("/v1/status")
+    assert (before.status_code, "connection" in before.headers) == (200, False)
+    assert (ready.status_code, ready.json()) == (503, {"status": "stopping"})
+    assert (late.status_code, late.headers["connection"]) == (200, "close")
+    assert status.json()["stopping"]

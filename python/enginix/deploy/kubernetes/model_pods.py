@@ -6,8 +6,8 @@ from typing import Any
 
 from enginix.deploy.kubernetes.release import PORTS, Release, made
 
-# A pod that is to stop still gets requests until everybody knows it. Then the gateway accepts no
-# more and lets its answers finish; Triton must outlive it.
+# A pod that is to stop still gets requests until everybody knows it; its gateway accepts them, and
+# says on /readyz that it leaves. Then it lets its answers finish; Triton must outlive it.
 LEAVING_SECONDS = 10
 DRAIN_SECONDS = 120
 TRITON_LATER_SECONDS = 5
@@ -88,14 +88,16 @@ def _triton(release: Release) -> dict[str, Any]:
         # Tokens come out, or it is started again. Triton's own readiness is true without any.
         "startupProbe": _probe("/health", START_SECONDS),
         "livenessProbe": _probe("/health", WEDGED_SECONDS),
-        "lifecycle": _stays(LEAVING_SECONDS + TRITON_LATER_SECONDS),
+        # Delays the SIGTERM: unlike the gateway, Triton accepts nothing after it.
+        "lifecycle": {"preStop": {"sleep": {"seconds": LEAVING_SECONDS + TRITON_LATER_SECONDS}}},
     }
 
 
 def _gateway(release: Release) -> dict[str, Any]:
     command = [
         *("enginix", "openai", "/engine", "--host=0.0.0.0", f"--port={PORTS.gateway}"),
-        *(f"--triton=127.0.0.1:{PORTS.grpc}", f"--drain-seconds={DRAIN_SECONDS}"),
+        f"--triton=127.0.0.1:{PORTS.grpc}",
+        *(f"--shutdown-delay={LEAVING_SECONDS}", f"--drain-seconds={DRAIN_SECONDS}"),
     ]
     keys = {"name": f"{release.name}-api-keys", "key": "keys"}
     return {
@@ -113,7 +115,6 @@ def _gateway(release: Release) -> dict[str, Any]:
         "startupProbe": _probe("/livez", 120),
         "livenessProbe": _probe("/livez", 30),
         "readinessProbe": {**_probe("/readyz", 2 * CHECK_SECONDS), "periodSeconds": 2},
-        "lifecycle": _stays(LEAVING_SECONDS),
     }
 
 
@@ -142,8 +143,3 @@ def _probe(path: str, seconds: int) -> dict[str, Any]:
         "timeoutSeconds": TIMEOUT_SECONDS,
         "failureThreshold": seconds // CHECK_SECONDS,
     }
-
-
-def _stays(seconds: int) -> dict[str, Any]:
-    """Delays the SIGTERM."""
-    return {"preStop": {"sleep": {"seconds": seconds}}}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
@@ -12,7 +12,9 @@ from starlette.responses import JSONResponse, Response
 from enginix import __version__
 from enginix.gateway.api.status import health_of
 from enginix.gateway.http.scope import gateway_of
-from enginix.gateway.models.state import Gateway
+from enginix.gateway.models.health import Health
+from enginix.gateway.models.model_state import ModelState
+from enginix.supervision import Availability
 
 router = APIRouter(tags=["Operation"])
 
@@ -27,18 +29,23 @@ async def show_liveness() -> dict[str, str]:
 
 
 @router.get("/readyz")
-async def show_readiness(request: Request) -> Response:
-    """Send requests here: tokens come out, and the server is not stopping."""
+async def show_readiness(request: Request, model: str | None = None) -> Response:
+    """Send requests here, or those for one model: tokens come out, and it is not stopping."""
     gateway = gateway_of(request)
-    if gateway.stopping:
+    if gateway.leaving:
         return JSONResponse({"status": "stopping"}, 503, {"Retry-After": "5"})
-    return await health_response(gateway)
+    if model is None:
+        return await health_response(gateway.states.values())
+    state = gateway.states[gateway.models.resolve(model).name]
+    if state.presence == Availability.CLOSED:
+        return models_response({state.model.name: Health(False, state.reason)})
+    return await health_response([state])
 
 
 @router.get("/health")
 async def show_health(request: Request) -> Response:
     """Green only while tokens come out of every model."""
-    return await health_response(gateway_of(request))
+    return await health_response(gateway_of(request).states.values())
 
 
 @router.get("/version")
@@ -56,12 +63,17 @@ async def show_metrics(request: Request) -> Response:
     return Response(body, media_type=EXPOSITION)
 
 
-async def health_response(gateway: Gateway) -> Response:
-    models: dict[str, Any] = {}
-    for name, state in gateway.states.items():
-        # An unloaded model is no reason to send the traffic elsewhere.
-        health = await health_of(state)
-        models[name] = {"ok": health.ok, "reason": health.reason}
-    ok = all(model["ok"] for model in models.values())
-    body = {"status": "ok" if ok else "failing", "models": models}
+async def health_response(states: Iterable[ModelState]) -> Response:
+    # An unloaded model is no reason to send the traffic elsewhere.
+    return models_response({state.model.name: await health_of(state) for state in states})
+
+
+def models_response(models: Mapping[str, Health]) -> Response:
+    ok = all(health.ok for health in models.values())
+    body = {
+        "status": "ok" if ok else "failing",
+        "models": {
+            name: {"ok": health.ok, "reason": health.reason} for name, health in models.items()
+        },
+    }
     return JSONResponse(body, 200 if ok else 503)

@@ -33,7 +33,7 @@ async def show_status(request: Request) -> dict[str, Any]:
         "version": __version__,
         "supervised": gateway.settings.supervisor is not None,
         "uptime_seconds": round(time.time() - gateway.started, 1),
-        "stopping": gateway.stopping,
+        "stopping": gateway.leaving,
         "models": [
             await status_of(state, servers.get(name), reports)
             for name, state in gateway.states.items()

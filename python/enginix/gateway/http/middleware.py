@@ -55,7 +55,7 @@ class RequestLog:
         async def send_on(message: Message) -> None:
             if message["type"] == "http.response.start":
                 record.status = message["status"]
-                _add_headers(message, record, scope["path"])
+                _add_headers(message, record, scope)
             await send(message)
 
         try:
@@ -169,11 +169,14 @@ def _rounded(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds, 4)
 
 
-def _add_headers(message: Message, record: RequestRecord, path: str) -> None:
+def _add_headers(message: Message, record: RequestRecord, scope: Scope) -> None:
     headers = MutableHeaders(raw=message.setdefault("headers", []))
     headers["X-Request-Id"] = record.id
-    if speaks_anthropic(path):
+    if speaks_anthropic(scope["path"]):
         headers["Request-Id"] = record.id
+    if gateway_in(scope).leaving:
+        # The client's next request is to find another gateway.
+        headers["Connection"] = "close"
     headers["X-Response-Time"] = f"{(time.monotonic() - record.started) * 1000:.1f}ms"
 
 

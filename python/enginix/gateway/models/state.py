@@ -59,8 +59,8 @@ class Gateway:
         self.responses = ResponseStore(store.responses, store.bytes)
         self.peers = Peers(metrics_directory, self.report)
         self.started = time.time()
-        self.stopping = False
-        """New requests are refused; running ones continue."""
+        self.leaving = self.stopping = False
+        """Leaving: /readyz says so. Stopping: new requests are refused, too; running continue."""
         self._interrupted = False
 
     @property
