@@ -142,7 +142,7 @@ ONLY_DOOR = {
     "matplotlib": ("bench/plot.py",),
     "numpy": ("engine/gguf/",),
     "orjson": ("backends/", "bench/", "cli/openai_models.py", "gateway/"),
-    "prometheus_client": ("gateway/models/metrics.py",),
+    "prometheus_client": ("gateway/models/metrics.py", "gateway/models/server_metrics.py"),
     "pydantic": ("gateway/",),
     "pydantic_core": ("gateway/http/body.py",),
     "regex": ("engine/text/libraries.py",),

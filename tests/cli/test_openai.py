@@ -13,8 +13,11 @@ import pytest
 
 from enginix.cli.api_keys import read_keys
 from enginix.cli.gateway_options import allowed_hosts, origin
+from enginix.cli.main import build_parser
+from enginix.cli.openai import models_of
 from enginix.errors import UsageError
 from enginix.ports import is_loopback
+from enginix.serve.profile import GatewayEntry
 
 
 def enginix(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -39,6 +42,7 @@ def test_help_shows_every_default() -> None:
         (("demo", "--workers=0"), "--workers is 0"),
         (("demo", "--first-token-seconds=0"), "--first-token-seconds is 0"),
         (("demo", "--triton=nowhere"), "'nowhere' is not an address"),
+        (("demo", "--triton-metrics=a:8002"), "--triton-metrics: expected http://HOST:PORT/met"),
         (("/no/such/engine",), "/no/such/engine is not an enginix engine"),
         (("dmo",), "no model named 'dmo'"),
         (("demo", "--api-keys=/no/such/file"), "/no/such/file cannot be read"),
@@ -52,6 +56,28 @@ def test_an_error_is_one_line_without_a_traceback(
     assert done.returncode in (1, 2)
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "page"),
+    [
+        ([], "http://127.0.0.1:8002/metrics"),
+        (["--triton=10.0.0.1:8001"], ""),
+        (
+            ["--triton=10.0.0.1:8001", "--triton-metrics=http://10.0.0.1:8002/m"],
+            "http://10.0.0.1:8002/m",
+        ),
+        (["--triton-metrics="], ""),
+        (["--triton=10.0.0.1:8001,10.0.0.2:8001", "--triton-metrics=http://10.0.0.1:8002/m"], ""),
+    ],
+)
+async def test_the_metrics_page_is_that_of_the_only_triton(
+    words: list[str], page: str, demo_engine: Path
+) -> None:
+    args = build_parser(["openai"]).parse_args(["openai", str(demo_engine), *words])
+    (model,) = models_of(args, GatewayEntry())()
+    assert model.metrics == page
+    await model.backend.close()
 
 
 def test_a_port_in_use_names_the_process_that_holds_it(demo_engine: Path) -> None:

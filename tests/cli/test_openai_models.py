@@ -35,6 +35,8 @@ async def test_a_row_can_name_the_formats_that_its_server_leaves_in_the_text(
     model = read(tmp_path, reasoning="think-tags", tools="qwen3-xml", starts_inside=True)
     assert (plain.reasoning, plain.tools, plain.backend.model) == (None, None, "theirs")
     assert not plain.images
+    assert plain.metrics == ""
+    assert read(tmp_path, metrics="http://127.0.0.1:1/m").metrics == "http://127.0.0.1:1/m"
     assert read(tmp_path, images=True).images
     assert (model.reasoning, model.tools, model.starts_inside) == ("think-tags", "qwen3-xml", True)
 
@@ -48,6 +50,8 @@ async def test_a_row_can_name_the_formats_that_its_server_leaves_in_the_text(
         ({"images": "yes"}, r"models\[0\].images: expected true or false, got 'yes'"),
         ({"tool": "hermes-json"}, "unknown keys"),
         ({"url": "nowhere"}, "not a server's address"),
+        ({"metrics": "x:1"}, r"models\[0\].metrics: expected http://HOST:PORT/metrics, got 'x:1'"),
+        ({"metrics": 8002}, r"models\[0\].metrics: expected http://HOST:PORT/metrics, got 8002"),
     ],
 )
 def test_an_error_in_a_row_is_named(more: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from enginix.catalog.load import load_catalog
 from enginix.cli.main import build_parser, main
 from enginix.deploy.kubernetes.release import KINDS
 from enginix.gateway.models.metrics import Metrics
+from enginix.gateway.models.server_metrics import picker_samples
+from tests.gateway.models.pages import GGUF_PAGE, TENSORRT_LLM_PAGE
 
 OVERLAYS = ("single-replica", "engine-claim", "autoscale")
 CUSTOM = {"HTTPRoute", "InferencePool", "PodMonitor"}
@@ -27,6 +30,24 @@ DEPLOYED = [
     if spec.kind in KINDS
     for variant in spec.variants.values()
 ]
+
+
+# As the picker's documentation calls what it takes from a metric.
+SPECS = {
+    "queued": "queuedRequestsSpec",
+    "running": "runningRequestsSpec",
+    "kv": "kvUsageSpec",
+    "block": "cacheBlockSizeSpec",
+    "blocks": "cacheNumBlocksSpec",
+}
+
+
+def first_gauge(spec: str, exposition: str) -> float:
+    """As the picker reads: the first series that has the labels, of a family typed as a gauge."""
+    name, label, value = re.fullmatch(r"(\w+)\{(\w+)=(\w+)\}", spec).groups()  # type: ignore[union-attr]
+    (family,) = (one for one in text_string_to_metric_families(exposition) if one.name == name)
+    assert family.type == "gauge"
+    return next(each.value for each in family.samples if each.labels[label] == value)
 
 
 def render(out: Path, name: str, *flags: str) -> Path:
@@ -158,19 +179,31 @@ def test_triton_outlives_the_gateway_and_nothing_is_killed_before_it_has_drained
     assert pod["terminationGracePeriodSeconds"] > max(ends)
 
 
-def test_the_picker_reads_metrics_that_the_gateway_has(tmp_path: Path) -> None:
-    folder = render(tmp_path / "out", "demo")
+@pytest.mark.parametrize(
+    ("model", "page", "reads"),
+    [
+        ("demo", GGUF_PAGE, {"queued": 3, "running": 16}),
+        (
+            "qwen3-32b",
+            TENSORRT_LLM_PAGE,
+            {"queued": 2, "running": 8, "kv": 0.4875, "block": 32, "blocks": 4096},
+        ),
+    ],
+)
+def test_the_picker_reads_metrics_that_the_gateway_has(
+    model: str, page: str, reads: dict[str, float], tmp_path: Path
+) -> None:
+    folder = render(tmp_path / "out", model)
     config = yaml.safe_load((folder / "base/endpoint-picker-config.yaml").read_text())
     plugins = {plugin["type"]: plugin.get("parameters", {}) for plugin in config["plugins"]}
     (engine,) = plugins["core-metrics-extractor"]["engineConfigs"]
-    metrics = Metrics(["demo"])
-    metrics.load("demo").running.inc()
-    exposition = metrics.exposition().decode()
-    for spec in ("queuedRequestsSpec", "runningRequestsSpec"):
-        assert f'\n{engine[spec]}{{model="demo"}} ' in exposition
+    exposition = Metrics([model]).exposition(picker_samples(page, model)).decode()
+    specs = {name: engine[spec] for name, spec in SPECS.items() if spec in engine}
+    assert {name: first_gauge(spec, exposition) for name, spec in specs.items()} == reads
+    assert engine.keys() <= {"name", *SPECS.values()}
     for profile in config["schedulingProfiles"]:
         assert {plugin["pluginRef"] for plugin in profile["plugins"]} <= plugins.keys()
-    labels = objects_of(folder)["Deployment", "demo"]["spec"]["template"]["metadata"]["labels"]
+    labels = objects_of(folder)["Deployment", model]["spec"]["template"]["metadata"]["labels"]
     assert labels["llm-d.ai/engine-type"] == engine["name"]
 
 

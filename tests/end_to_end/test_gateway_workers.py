@@ -44,10 +44,25 @@ def answered(gateway: RunningGateway) -> float:
     return float(found.group(1)) if found else 0.0
 
 
+async def tritons_own(gateway: RunningGateway, kind: str) -> float:
+    """One of the gauges that Triton has and the gateway passes on."""
+    labels = f'model="demo",request_type="{kind}",version="1"'
+    async with asyncio.timeout(30), httpx.AsyncClient(trust_env=False) as client:
+        # On a busy machine Triton's page may not come in time at first.
+        while True:
+            text = (await client.get(f"{gateway.url}/metrics")).text
+            found = re.search(rf"^nv_trt_llm_request_metrics{{{labels}}} (\S+)$", text, re.M)
+            if found:
+                return float(found[1])
+
+
 async def test_metrics_are_those_of_all_workers_and_a_dead_one_is_replaced(
     triton_server: RunningTriton,
 ) -> None:
-    with running_gateway(triton_server.engine, triton_server.grpc, "--workers=2") as gateway:
+    flags = ("--workers=2", f"--triton-metrics={triton_server.metrics}/metrics")
+    with running_gateway(triton_server.engine, triton_server.grpc, *flags) as gateway:
+        assert await tritons_own(gateway, "max") == 16
+        assert await tritons_own(gateway, "scheduled") == 0
         answers = await ask(gateway, 24)
         assert set(answers) == {"The capital of France is Paris."}
         assert answered(gateway) == 24

@@ -14,7 +14,7 @@ from enginix.serve.profile import GatewayEntry
 
 
 def test_the_gateway_is_told_where_every_model_is() -> None:
-    triton = ModelEntry("a", grpc_port=2)
+    triton = ModelEntry("a", grpc_port=2, metrics_port=5)
     vllm = ModelEntry("b", engine="vllm", http_port=3, aliases=["bee"], contains=["qwen"])
     trtllm = ModelEntry("c", engine="trtllm", http_port=4)
     rows = [
@@ -42,6 +42,13 @@ def test_the_gateway_is_told_where_every_model_is() -> None:
     assert (first["directory"], first["address"]) == ("/e", "127.0.0.1:2")
     assert (second["url"], second["upstream"]) == ("http://127.0.0.1:3", "b")
     assert (third["url"], third["upstream"]) == ("http://127.0.0.1:4", "Org/C-30B")
+    pages = [row.get("metrics") for row in (first, second, third)]
+    assert pages == [
+        "http://127.0.0.1:5/metrics",
+        "http://127.0.0.1:3/metrics",
+        "http://127.0.0.1:4/prometheus/metrics",
+    ]
+    assert "metrics" not in gateway_row(ModelEntry("d", engine="llamacpp"), "/m.gguf", Chat())
     assert (second["aliases"], second["contains"]) == (["bee"], ["qwen"])
 
 

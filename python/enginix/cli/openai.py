@@ -34,9 +34,12 @@ from enginix.triton.client.client import DEFAULT_TRANSPORT, TritonClient
 
 logger = logging.getLogger(__name__)
 
+PORTS = Ports()
+TRITON = f"127.0.0.1:{PORTS.grpc}"
+TRITON_METRICS = f"http://127.0.0.1:{PORTS.metrics}/metrics"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    ports = Ports()
     add = parser.add_argument
     add(
         "engine",
@@ -52,9 +55,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--triton",
-        default=f"127.0.0.1:{ports.grpc}",
+        default=TRITON,
         metavar="HOST:PORT",
         help="Triton's gRPC address, or several separated by commas (%(default)s)",
+    )
+    add(
+        "--triton-metrics",
+        metavar="URL",
+        help="the metrics page of the one Triton at --triton: what endpoint pickers read of it is "
+        f"in /metrics (for the default --triton: {TRITON_METRICS})",
     )
     add_gateway_arguments(parser)
     parser.add_argument("--supervisor", type=Path, help=argparse.SUPPRESS)
@@ -90,7 +99,13 @@ def models_of(args: argparse.Namespace, entry: GatewayEntry) -> OpenModels:
             limits_of(entry).first_token,
             may_be_empty=args.supervisor is not None,
         )
-    open_model = triton_model(find_engine(args.engine), args.triton, connector(entry))
+    metrics = TRITON_METRICS if args.triton == TRITON else ""
+    open_model = triton_model(
+        find_engine(args.engine),
+        args.triton,
+        connector(entry),
+        metrics if args.triton_metrics is None else args.triton_metrics,
+    )
     return lambda: [open_model()]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from enginix.backends.openai.http import HttpClient
 from enginix.backends.openai.server import SILENCE_SECONDS, OpenAIBackend
 from enginix.backends.replicas.openai import ReplicatedOpenAI
 from enginix.backends.replicas.triton import ReplicatedTriton
@@ -37,6 +38,7 @@ KEYS = {
     "address",
     "url",
     "upstream",
+    "metrics",
     "starts_inside",
     "images",
     *FORMATS,
@@ -84,8 +86,10 @@ def opener_of(
     return lambda row: _opener(row, "the supervisor's model", connect, silence)
 
 
-def triton_model(engine: Path, address: str, connect: Connect) -> Callable[[], Model]:
-    return _triton(engine, None, address, connect)
+def triton_model(
+    engine: Path, address: str, connect: Connect, metrics: str = ""
+) -> Callable[[], Model]:
+    return _triton(engine, None, address, connect, _page(metrics, "--triton-metrics"))
 
 
 def _opener(row: Any, where: str, connect: Connect, silence: float) -> Callable[[], Model]:
@@ -99,16 +103,17 @@ def _opener(row: Any, where: str, connect: Connect, silence: float) -> Callable[
         tuple(row.get("contains", ())),
         str(row.get("path", "")),
     )
+    metrics = _page(row.get("metrics", ""), f"{where}.metrics")
     if "url" in row:
-        return _relayed(names, row, where, silence)
+        return _relayed(names, row, where, silence, metrics)
     for key in ("directory", "address"):
         if not isinstance(row.get(key), str):
             raise UsageError(f"{where}: expected either url, or directory and address")
-    return _triton(Path(row["directory"]), names, row["address"], connect)
+    return _triton(Path(row["directory"]), names, row["address"], connect, metrics)
 
 
 def _triton(
-    engine: Path, names: Names | None, address: str, connect: Connect
+    engine: Path, names: Names | None, address: str, connect: Connect, metrics: str
 ) -> Callable[[], Model]:
     addresses = parse_addresses(address)
     files = read_engine(engine, names)
@@ -119,14 +124,15 @@ def _triton(
             for one in addresses
         ]
         if len(servers) == 1:
-            return files.bind(servers[0])
+            return files.bind(servers[0], metrics)
+        # One server's numbers are not the model's.
         return files.bind(ReplicatedTriton(f"Triton at {address}", servers, manifest_hash(engine)))
 
     return open_model
 
 
 def _relayed(
-    names: Names, row: Mapping[str, Any], where: str, silence: float
+    names: Names, row: Mapping[str, Any], where: str, silence: float, metrics: str
 ) -> Callable[[], Model]:
     url, upstream = row["url"], row.get("upstream", names.name)
     engine = str(row.get("engine", "openai"))
@@ -150,6 +156,7 @@ def _relayed(
             names.aliases,
             names.contains,
             names.path,
+            metrics if len(urls) == 1 else "",
             reasoning=reasoning,
             tools=tools,
             starts_inside=starts_inside,
@@ -157,6 +164,17 @@ def _relayed(
         )
 
     return open_model
+
+
+def _page(url: Any, where: str) -> str:
+    """The URL of a metrics page; empty if there is none."""
+    if url == "":
+        return ""
+    try:
+        HttpClient(str(url), name=where)
+    except (UsageError, ValueError):
+        raise UsageError(f"{where}: expected http://HOST:PORT/metrics, got {url!r}") from None
+    return str(url)
 
 
 def _flag(row: Mapping[str, Any], key: str, where: str) -> bool:

@@ -104,6 +104,7 @@ def gateway_row(
         **({program.reached_by: ",".join(addresses)} if addresses else {}),
         **left_in_text(entry, chat),
         **({"images": True} if reads_images(model) else {}),
+        **({"metrics": page} if (page := program.metrics_url(entry)) else {}),
     }
 
 

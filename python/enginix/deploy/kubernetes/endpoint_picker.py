@@ -1,4 +1,4 @@
-"""The endpoint picker of the Gateway API Inference Extension: llm-d's, with our metrics."""
+"""The endpoint picker of the Gateway API Inference Extension: llm-d's, and what it reads."""
 
 from __future__ import annotations
 
@@ -8,22 +8,17 @@ from enginix.deploy.kubernetes.release import Release, made
 
 IMAGE = "ghcr.io/llm-d/llm-d-router-endpoint-picker:v0.9.0"
 EXT_PROC_PORT, HEALTH_PORT, METRICS_PORT = 9002, 9003, 9090
+# A pod's label says so; the picker has names of metrics for each type.
+ENGINE_TYPE = "triton-tensorrt-llm"
 CONFIG_FILE = "endpoint-picker-config.yaml"
 
 
-def picker_config() -> dict[str, Any]:
-    """Weighs a conversation's cached prefix against the load that our gateways report.
-
-    The gateway's metrics have no KV cache use, so nothing scores that.
-    """
-    metrics = {
-        "name": "enginix",
-        "queuedRequestsSpec": "enginix_waiting_requests",
-        "runningRequestsSpec": "enginix_running_requests",
-        "kvUsageSpec": "",
-    }
+def picker_config(release: Release) -> dict[str, Any]:
+    """Weighs a conversation's cached prefix against the load that the pods report."""
     weights = {"prefix-cache-scorer": 3, "queue-scorer": 2, "running-requests-size-scorer": 2}
-    extractor = {"defaultEngine": "enginix", "engineConfigs": [metrics]}
+    if release.gpus:
+        weights["kv-cache-utilization-scorer"] = 2
+    extractor = {"defaultEngine": ENGINE_TYPE, "engineConfigs": [_metrics(release)]}
     return {
         "apiVersion": "llm-d.ai/v1alpha1",
         "kind": "EndpointPickerConfig",
@@ -40,6 +35,23 @@ def picker_config() -> dict[str, Any]:
                 ],
             }
         ],
+    }
+
+
+def _metrics(release: Release) -> dict[str, str]:
+    """What the picker knows by itself of this type, less what llama.cpp in Triton lacks."""
+    requests = "nv_trt_llm_request_metrics{request_type=%s}"
+    blocks = "nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type=%s}"
+    cache = {
+        "kvUsageSpec": blocks % "fraction",
+        "cacheBlockSizeSpec": blocks % "tokens_per",
+        "cacheNumBlocksSpec": blocks % "max",
+    }
+    return {
+        "name": ENGINE_TYPE,
+        "queuedRequestsSpec": requests % "waiting",
+        "runningRequestsSpec": requests % "scheduled",
+        **(cache if release.gpus else {}),
     }
 
 

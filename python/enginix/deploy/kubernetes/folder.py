@@ -38,7 +38,7 @@ def kustomize_folder(release: Release) -> dict[str, Documents]:
     return {
         "kustomization.yaml": [_kustomization(["base"])],
         "base/kustomization.yaml": [_kustomization(objects, configMapGenerator=[generator])],
-        f"base/{config}": [endpoint_picker.picker_config()],
+        f"base/{config}": [endpoint_picker.picker_config(release)],
         **{f"base/{name}": documents for name, documents in objects.items()},
         **_overlay("single-replica", _patch(release, {"replicas": 1})),
         **_overlay("engine-claim", _patch(release, _engine_claim(release))),

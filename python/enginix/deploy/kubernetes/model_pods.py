@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from enginix.deploy.kubernetes.endpoint_picker import ENGINE_TYPE
 from enginix.deploy.kubernetes.release import PORTS, Release, made
 
 # A pod that is to stop still gets requests until everybody knows it; its gateway accepts them, and
@@ -72,8 +73,8 @@ def pod(release: Release) -> dict[str, Any]:
 
 
 def _pod_labels(release: Release) -> dict[str, str]:
-    # The endpoint picker's configuration says which metrics this kind of server has.
-    return {**release.labels, "llm-d.ai/engine-type": "enginix"}
+    # Any picker that knows this type reads the gateway's metrics, not ours alone.
+    return {**release.labels, "llm-d.ai/engine-type": ENGINE_TYPE}
 
 
 def _triton(release: Release) -> dict[str, Any]:
@@ -97,6 +98,7 @@ def _gateway(release: Release) -> dict[str, Any]:
     command = [
         *("enginix", "openai", "/engine", "--host=0.0.0.0", f"--port={PORTS.gateway}"),
         f"--triton=127.0.0.1:{PORTS.grpc}",
+        f"--triton-metrics=http://127.0.0.1:{PORTS.metrics}/metrics",
         *(f"--shutdown-delay={LEAVING_SECONDS}", f"--drain-seconds={DRAIN_SECONDS}"),
     ]
     keys = {"name": f"{release.name}-api-keys", "key": "keys"}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
+from itertools import chain
 
 from fastapi import APIRouter
 from starlette.concurrency import run_in_threadpool
@@ -59,7 +61,15 @@ async def show_metrics(request: Request) -> Response:
     gateway = gateway_of(request)
     for state in gateway.states.values():
         gateway.note_late_tokens(state)
-    body = await run_in_threadpool(gateway.metrics.exposition)
+    servers = await asyncio.gather(
+        # The address of a model that is not loaded may be another's.
+        *(
+            state.server_metrics.samples()
+            for state in gateway.states.values()
+            if state.server_metrics and state.presence == Availability.OPEN
+        )
+    )
+    body = await run_in_threadpool(gateway.metrics.exposition, [*chain.from_iterable(servers)])
     return Response(body, media_type=EXPOSITION)
 
 

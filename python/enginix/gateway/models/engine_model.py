@@ -36,6 +36,7 @@ class EngineModel:
     contains: tuple[str, ...] = ()
     """An unknown name that contains one of these strings means this model."""
     path: str = ""
+    metrics: str = ""
     renderer: Executor = field(default_factory=one_thread, compare=False)
     """Renders long conversations outside the event loop, one at a time."""
     # OpenAI's `created`; the engine itself carries no time, so that builds are reproducible.

@@ -6,17 +6,23 @@ if PROMETHEUS_MULTIPROC_DIR was set before this module was imported.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 
 from enginix.gateway.models.record import GAP_BUCKETS, RequestRecord, TokenTimes
+from enginix.gateway.models.server_metrics import KV_CACHE, REQUEST_TYPE, REQUESTS
 from enginix.generation.backend import Replica
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 CLIENT_LEFT = 499
+# What stands in for a server's own count of its requests.
+OWN_COUNTS = {"enginix_running_requests": "scheduled", "enginix_waiting_requests": "waiting"}
 
 
 def forget_worker(pid: int, directory: str) -> None:
@@ -32,6 +38,16 @@ class BucketHistogram(Histogram):
         for bucket, count in zip(self._buckets, counts, strict=True):
             if count:
                 bucket.inc(count)
+
+
+class Collected(Collector):
+    """Metrics as they were at one time."""
+
+    def __init__(self, families: Sequence[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
 
 
 class LoadGauges(NamedTuple):
@@ -163,12 +179,15 @@ class Metrics:
         if record.first_token is not None:
             self._first_token.labels(model).observe(record.first_token)
 
-    def exposition(self) -> bytes:
-        """The metrics of all workers in Prometheus' text format."""
-        if self._shared_directory is None:
-            return generate_latest(self._registry)
+    def exposition(self, servers: Sequence[Sample] = ()) -> bytes:
+        """The metrics of all workers in Prometheus' text format, with those of models' servers."""
+        registry = self._registry
+        if self._shared_directory is not None:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry, self._shared_directory)  # type: ignore[no-untyped-call]
+        own = list(registry.collect())
         registry = CollectorRegistry()
-        MultiProcessCollector(registry, self._shared_directory)  # type: ignore[no-untyped-call]
+        registry.register(Collected([*own, *server_families(own, servers)]))
         return generate_latest(registry)
 
     def begin_at_zero(self, models: Sequence[str]) -> None:
@@ -177,3 +196,21 @@ class Metrics:
             for metric in (self._cancelled, self._late, self._generated, self._prompt):
                 metric.labels(model)
             self.load(model)
+
+
+def server_families(own: Iterable[Metric], servers: Iterable[Sample]) -> list[Metric]:
+    """What endpoint pickers read: the servers' gauges, and our counts where a server has none."""
+    families = {
+        REQUESTS: Metric(REQUESTS, "Requests in a model's server", "gauge"),
+        KV_CACHE: Metric(KV_CACHE, "Blocks of its KV cache", "gauge"),
+    }
+    for sample in servers:
+        families[sample.name].samples.append(sample)
+    requests = families[REQUESTS].samples
+    known = {(sample.labels["model"], sample.labels.get(REQUEST_TYPE)) for sample in requests}
+    for sample in (sample for family in own for sample in family.samples):
+        kind, model = OWN_COUNTS.get(sample.name), sample.labels.get("model", "")
+        if kind and (model, kind) not in known:
+            labels = {"model": model, REQUEST_TYPE: kind}
+            requests.append(Sample(REQUESTS, labels, sample.value))
+    return [family for family in families.values() if family.samples]

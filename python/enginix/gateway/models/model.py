@@ -66,6 +66,10 @@ class Model(NamedModel, Protocol):
         """What its server loads: a directory, a file, or a name at the hub; empty if unknown."""
 
     @property
+    def metrics(self) -> str:
+        """The URL of its server's metrics page; empty if not known."""
+
+    @property
     def created(self) -> int: ...
     @property
     def root(self) -> str:

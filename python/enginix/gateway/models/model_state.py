@@ -13,6 +13,7 @@ from enginix.gateway.models.metrics import Metrics
 from enginix.gateway.models.model import Model
 from enginix.gateway.models.peers import Traffic
 from enginix.gateway.models.running import RunningRequest
+from enginix.gateway.models.server_metrics import ServerMetrics
 from enginix.gateway.models.speed import Speed
 from enginix.gateway.settings import Settings
 from enginix.generation.backend import Replica
@@ -31,6 +32,7 @@ class ModelState:
         self.gauges = metrics.load(model.name)
         self.admission = Admission(model.name, settings.load.running, settings.load.waiting)
         self.liveness = Liveness(model.backend.probe)
+        self.server_metrics = ServerMetrics(model.name, model.metrics) if model.metrics else None
         self.first_tokens = FirstTokens()
         self.speed = Speed()
         self.presence = Availability.OPEN

@@ -107,7 +107,7 @@ class EngineFiles:
     vocabulary: int
     """The width of the model's logits, which is more than the tokenizer's tokens."""
 
-    def bind(self, backend: Backend) -> ServedModel:
+    def bind(self, backend: Backend, metrics: str = "") -> ServedModel:
         return ServedModel(
             replace(self.manifest, name=self.names.name),
             self.tokenizer,
@@ -117,6 +117,7 @@ class EngineFiles:
             self.names.aliases,
             self.names.contains,
             self.names.path,
+            metrics,
         )
 
 

@@ -16,6 +16,7 @@ class ServerModel:
     aliases: tuple[str, ...] = ()
     contains: tuple[str, ...] = ()
     path: str = ""
+    metrics: str = ""
     created: int = field(default_factory=lambda: int(time.time()))
     reasoning: str | None = None
     """The format of reasoning that the server leaves in its text, for our parser."""

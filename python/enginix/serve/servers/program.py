@@ -103,6 +103,10 @@ class ServerProgram:
     reached_by: str = "url"
     """The key of `address` that is an address."""
     probes: Callable[[ServerProgram, ModelEntry, str], Probes] = openai_probes
+    metrics_path: str = ""
+    """Of its page of Prometheus metrics, if that says more than the gateway knows."""
+    metrics_port: str = "http_port"
+    """The entry's setting for the port of that page."""
     path: str = "v1"
     """The prefix of its HTTP routes."""
     orphaned: signal.Signals = signal.SIGKILL
@@ -139,6 +143,12 @@ class ServerProgram:
             return self.find(environment, entry)
         except RuntimeMissing:
             return [self.recipes[0].program, *self.arguments]
+
+    def metrics_url(self, entry: ModelEntry) -> str:
+        """Where its metrics are, if it is the model's only server and runs here; else empty."""
+        if not self.metrics_path or entry.has_several or not entry.replicas_here:
+            return ""
+        return f"http://{LOOPBACK}:{getattr(entry, self.metrics_port)}{self.metrics_path}"
 
 
 def visible_gpus(entry: ModelEntry) -> dict[str, str]:

@@ -62,5 +62,7 @@ TRITON = ServerProgram(
     address=_address,
     reached_by="address",
     probes=_probes,
+    metrics_path="/metrics",
+    metrics_port="metrics_port",
     path="v2",
 )

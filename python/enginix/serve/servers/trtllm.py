@@ -81,6 +81,8 @@ TRTLLM = ServerProgram(
     ranks="tp_size",
     parsers={"reasoning": "reasoning_parser", "tools": "tool_parser"},
     address=_address,
+    # Only with its option return_perf_metrics.
+    metrics_path="/prometheus/metrics",
     # Its workers leave its session: only it can end them.
     orphaned=signal.SIGTERM,
 )

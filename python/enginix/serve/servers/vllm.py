@@ -63,6 +63,7 @@ VLLM = ServerProgram(
     ranks="tensor_parallel_size",
     # Without a tool parser vLLM refuses tools, so none of its calls are left in the text.
     parsers={"reasoning": "reasoning_parser"},
+    metrics_path="/metrics",
     # Its workers leave its session: only it can end them.
     orphaned=signal.SIGTERM,
 )

@@ -19,14 +19,16 @@ class Gauges:
             kind: self._family.Metric(
                 labels={"request_type": kind, "model": model, "version": version}
             )
-            for kind in ("active", "waiting", "max")
+            for kind in ("active", "scheduled", "waiting", "max")
         }
         self._gauges["max"].set(slots)
         self._shown = Load(0, 0)
 
     def show(self, load: Load) -> None:
         if load.active != self._shown.active:
+            # Every request that has a sequence is in the next step.
             self._gauges["active"].set(load.active)
+            self._gauges["scheduled"].set(load.active)
         if load.waiting != self._shown.waiting:
             self._gauges["waiting"].set(load.waiting)
         self._shown = load
