@@ -68,6 +68,19 @@ def test_each_name_reaches_its_model(profile: Running, model: str, is_that: str)
     assert content(profile.ask(model)) == "The capital of France is Paris."
 
 
+def test_the_metrics_have_the_load_that_each_models_server_reports(profile: Running) -> None:
+    deadline, text = time.monotonic() + 30, ""
+    # On a busy machine Triton's page may not come in time at first.
+    while 'request_type="max"' not in text:
+        assert time.monotonic() < deadline, text
+        text = httpx.get(f"{profile.url}/metrics", timeout=30).text
+    requests = 'nv_trt_llm_request_metrics{model="%s",request_type="%s"'
+    assert f'{requests % ("demo", "scheduled")},version="1"}} 0.0' in text
+    # llama-server has no such page: the gateway's own counts.
+    assert f"{requests % ('demo-llama', 'scheduled')}}} 0.0" in text
+    assert "nv_trt_llm_kv_cache" not in text
+
+
 def test_both_models_call_a_tool_in_their_own_formats(
     profile: Running, llama_evals: list[dict[str, Any]]
 ) -> None:
