@@ -8,9 +8,18 @@ from pathlib import Path
 import pytest
 
 from enginix.manifest import Chat
-from enginix.serve.gateway import gateway_command, gateway_row, left_in_text
+from enginix.serve.environment import Environment
+from enginix.serve.gateway import (
+    STOP_SECONDS,
+    gateway_command,
+    gateway_row,
+    gateway_server,
+    left_in_text,
+)
 from enginix.serve.model_entry import ModelEntry, Option
-from enginix.serve.profile import GatewayEntry
+from enginix.serve.profile import GatewayEntry, Profile
+from enginix.serve.server_process import GRACE_SECONDS
+from enginix.serve.servers.program import Command
 
 
 def test_the_gateway_is_told_where_every_model_is() -> None:
@@ -80,3 +89,22 @@ def test_what_no_server_was_told_to_read_is_left_to_our_parsers(
     entry = ModelEntry("q", engine=engine, options=options)
     chat = Chat("think-tags", "hermes-json", "enable_thinking")
     assert left_in_text(entry, chat) == left
+
+
+async def test_the_gateway_gets_the_time_that_its_shutdown_may_take(tmp_path: Path) -> None:
+    here = Environment(
+        tmp_path, tmp_path, [], lambda _: None, no_engine, no_engine, {}, lambda *_: {}
+    )
+    graces = [
+        gateway_server(Profile("p", "P", [], entry), Command([]), here).process.spec.grace
+        for entry in (
+            GatewayEntry(),
+            GatewayEntry(shutdown_delay_seconds=7),
+            GatewayEntry(shutdown_delay_seconds=7, drain_seconds=60),
+        )
+    ]
+    assert graces == [GRACE_SECONDS, GRACE_SECONDS + 7, 7 + 60 + STOP_SECONDS]
+
+
+def no_engine(_: object) -> Path:
+    raise AssertionError("nobody looks for one")
