@@ -64,7 +64,7 @@ class ServerMetrics:
         self._lock = asyncio.Lock()
         self._samples: list[Sample] = []
         self._asked = -float("inf")
-        self._failed = ""
+        self._failing = False
 
     async def samples(self) -> list[Sample]:
         """At most FRESH_SECONDS old; none if the server does not answer in time."""
@@ -78,11 +78,11 @@ class ServerMetrics:
         try:
             samples = picker_samples(await self._page(), self._model)
         except (BackendError, ValueError) as error:
-            if not self._failed:
+            if not self._failing:
                 logger.info("/metrics has our own counts only: %s", error)
-            self._failed = str(error)
+            self._failing = True
             return []
-        self._failed = ""
+        self._failing = False
         return samples
 
     async def _page(self) -> str:
