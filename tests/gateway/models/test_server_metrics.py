@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 from fakes.backend import FakeBackend
+from fakes.clock import Clock
 from gateway.harness import ids, served, server, user
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -25,7 +26,6 @@ from tests.gateway.models.pages import (
     TRTLLM_SERVE_PAGE,
     VLLM_PAGE,
 )
-from tests.gateway.models.test_health import Clock
 
 LABELS = {REQUESTS: "request_type", KV_CACHE: "kv_cache_block_type"}
 Series = dict[tuple[str, str], float]
