@@ -61,6 +61,21 @@ def test_the_gateway_is_told_where_every_model_is() -> None:
     assert (second["aliases"], second["contains"]) == (["bee"], ["qwen"])
 
 
+@pytest.mark.parametrize(
+    ("entry", "is_named"),
+    [
+        (ModelEntry("a"), True),
+        (ModelEntry("a", replicas=2), False),
+        (ModelEntry("a", endpoints=["10.0.0.1:8001"]), False),
+        (ModelEntry("a", replicas=1, endpoints=["10.0.0.1:8001"]), False),
+    ],
+)
+def test_only_the_page_of_the_models_only_server_is_named(
+    entry: ModelEntry, is_named: bool
+) -> None:
+    assert ("metrics" in gateway_row(entry, "/e", Chat())) is is_named
+
+
 def test_the_gateway_is_told_of_a_model_that_reads_images(tmp_path: Path) -> None:
     entry = ModelEntry("q", engine="vllm")
     config = tmp_path / "config.json"
