@@ -156,6 +156,10 @@ class LoadProcess:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
     def run(self, url: str, streams: int, tokens: int, seconds: float) -> dict[str, Any]:
         assert self._child.stdin
         assert self._child.stdout

@@ -2,7 +2,7 @@
 # Everything CI runs: format, lint, types, then every test against the real programs.
 # Installs what the tests need and the machine lacks: the CPU runtime, LiteLLM's client, the lowest
 # allowed release of each dependency and, on Debian or Ubuntu, nix and (as root, or with passwordless
-# sudo) bubblewrap, Open MPI and Chromium.
+# sudo) bubblewrap, Open MPI, iproute2 and Chromium.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=${VENV:-.venv}
@@ -27,6 +27,7 @@ install() { # PROGRAM PACKAGE
 enginix setup triton-cpu
 install bwrap bubblewrap
 install mpirun openmpi-bin
+install ip iproute2
 install chromium chromium
 if ! command -v nix >/dev/null && [[ ! -x .nix/bin/nix ]]; then
   tools/install-nix.sh .nix || echo "nix could not be installed: the tests that need it are skipped" >&2
