@@ -43,6 +43,16 @@ def test_host_names_are_resolved_again_and_again(capsys: pytest.CaptureFixture[s
     assert cluster["type"] == "STRICT_DNS"
 
 
+def test_all_threads_of_envoy_learn_at_once_which_gateways_are_ready(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    # By default they learn it up to a second after the main thread: in a rolling restart they then
+    # know only the gateway that has just been stopped.
+    main(["envoy", "render", "demo"])
+    (cluster,) = yaml.safe_load(capsys.readouterr().out)["static_resources"]["clusters"]
+    assert cluster["common_lb_config"]["update_merge_window"] == "0s"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -14,6 +14,11 @@ CHECK_TIMEOUT = "2s"
 # The gateway closes idle connections after 5 s; Envoy must do so first, or it sends a request
 # into a connection that is being closed.
 IDLE_CONNECTION = "4s"
+# Of all gateways the one with the least requests is picked, also for another try: a gateway that
+# refuses has none, so it is picked until Envoy has noticed. The tries outlast that, CHECK_INTERVAL
+# at most: they wait for up to 0.1, 0.3, 0.7 and 1 s.
+TRIES_AFTER_THE_FIRST = 4
+WAIT_BETWEEN_TRIES = {"base_interval": "0.1s", "max_interval": "1s"}
 # What is kept of a request for another try: the gateway's own limit on a body.
 RETRIED_BODY_BYTES = 16 << 20
 # Envoy's own default of 1024 requests, and of 3 retries at once, would be the bottleneck.
@@ -98,7 +103,8 @@ def _route() -> dict[str, Any]:
                 # or whose model is down; after 502 and 504 another gateway would do no better.
                 "retry_on": "connect-failure,refused-stream,reset,retriable-status-codes",
                 "retriable_status_codes": [503],
-                "num_retries": 2,
+                "num_retries": TRIES_AFTER_THE_FIRST,
+                "retry_back_off": WAIT_BETWEEN_TRIES,
                 "retry_host_predicate": [
                     _typed(
                         "envoy.retry_host_predicates.previous_hosts",
@@ -124,8 +130,7 @@ def _cluster(gateways: Sequence[tuple[str, int]]) -> dict[str, Any]:
         "type": "STATIC" if all(_is_ip(host) for host, _ in gateways) else "STRICT_DNS",
         "connect_timeout": "1s",
         "load_balancing_policy": {"policies": [{"typed_extension_config": _least_requests()}]},
-        # Envoy would otherwise send requests to failed gateways once half of them have failed.
-        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        "common_lb_config": _health_in_balancing(),
         "health_checks": [_health_check()],
         "outlier_detection": _outliers(),
         "circuit_breakers": {"thresholds": [limits]},
@@ -148,6 +153,15 @@ def _cluster(gateways: Sequence[tuple[str, int]]) -> dict[str, Any]:
             "cluster_name": "gateways",
             "endpoints": [{"lb_endpoints": endpoints}],
         },
+    }
+
+
+def _health_in_balancing() -> dict[str, Any]:
+    return {
+        # Envoy would otherwise send requests to failed gateways once half of them have failed,
+        "healthy_panic_threshold": {"value": 0},
+        # and tell its threads up to a second later that a gateway has failed, or is back.
+        "update_merge_window": "0s",
     }
 
 
