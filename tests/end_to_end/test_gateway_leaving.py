@@ -18,6 +18,7 @@ import pytest
 from enginix.process import descendants
 from tests.conftest import RunningTriton, running_triton
 from tests.end_to_end.gateway_process import RunningGateway, active_requests, running_gateway
+from tests.waiting import until
 
 pytestmark = pytest.mark.triton
 
@@ -28,15 +29,6 @@ ENDLESS = {
     "min_tokens": 3000,
     "max_tokens": 3500,
 }
-
-
-async def until(condition: Any, seconds: float) -> float:
-    """Seconds until `condition` was true; fails after `seconds`."""
-    started = time.monotonic()
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110, another process's state has no event
-            await asyncio.sleep(0.005)
-    return time.monotonic() - started
 
 
 @pytest.mark.parametrize("stream", [True, False])

@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from enginix import __version__
-from enginix.checkpoint.load import hash_file
 from enginix.engine.output import new_output, require_space
 from enginix.errors import BuildError, EngineDamaged
-from enginix.manifest import FILE_NAME, Manifest, check_files, read_manifest
+from enginix.manifest import FILE_NAME, Manifest, check_files, manifest_hash, read_manifest
 
 OCI = "application/vnd.oci.image"
 LAYER, CONFIG = f"{OCI}.layer.v1.tar", f"{OCI}.config.v1+json"
@@ -91,7 +90,7 @@ def _labels(engine: Path, manifest: Manifest) -> Iterator[tuple[str, str]]:
     """What the image was made from."""
     yield f"{ANNOTATION}.title", image_name(manifest)
     yield f"{ANNOTATION}.version", __version__
-    yield "enginix.engine.digest", f"sha256:{hash_file(engine / FILE_NAME)}"
+    yield "enginix.engine.digest", f"sha256:{manifest_hash(engine)}"
     yield "enginix.engine.kind", manifest.kind
     if manifest.source.repo:
         yield "enginix.engine.source", f"{manifest.source.repo}@{manifest.source.revision}"
