@@ -77,11 +77,15 @@ class _Steps(Generic[Result]):
         try:
             self.waits_for = self._work.send(None) if error is None else self._work.throw(error)
         except StopIteration as end:
-            self.over = True
             self._result.append(end.value)
+            self._end()
         except BaseException as failure:
-            self.over = True
             self._failure = failure
+            self._end()
+
+    def _end(self) -> None:
+        # The last Arrival refers to this object.
+        self.over, self.waits_for = True, None
 
     def parked(self) -> Generator[Any, None, None]:
         """Return when the work waits for something else than an Arrival, or is over."""
