@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -43,6 +44,11 @@ FORMATS = {
     "nemotron": "nemotron-json",
     "qwen3-coder": "qwen3-xml",
 }
+
+# In the demo's template: where a text or a list is left out if it is too long.
+LIMIT = re.compile(
+    r"( if [a-z.]+ \| length <= \d+ else [a-z'.]+| and message\.content \| length <= \d+)"
+)
 
 Rule = dict[str, Any]
 
@@ -97,11 +103,20 @@ def models_file(directory: Path, address: str) -> Path:
     return file
 
 
+def _show_all(template: Path) -> None:
+    """The demo leaves out what is too long for its small model; a script reads everything."""
+    text = template.read_text(encoding="utf-8")
+    without, limits = LIMIT.subn("", text)
+    assert limits == 3, "the demo's template limits two texts and a list of tools"
+    template.write_text(without, encoding="utf-8")
+
+
 def scripted_engine(directory: Path, name: str, tools: str) -> Path:
     """The parts of an engine that the gateway reads: tokenizer, template and manifest."""
     directory.mkdir(parents=True)
     for file in TOKENIZER_FILES:
         shutil.copy(catalog.DIRECTORY / "checkpoints/demo" / file, directory)
+    _show_all(directory / "chat_template.jinja")
     manifest = Manifest(
         name=name,
         kind="gguf",
