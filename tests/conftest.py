@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,10 +130,7 @@ def running_triton(engine: Path, exit_timeout: int = 1) -> Iterator[RunningTrito
         *(f"--http-port={http}", f"--grpc-port={grpc}", f"--metrics-port={metrics}"),
         f"--exit-timeout={exit_timeout}",
     ]
-    child = subprocess.Popen(command, stdout=PIPE, stderr=STDOUT, text=True, start_new_session=True)
-    log = Log(child)
-    try:
-        assert log.says("Triton serves"), log.text()
+    with logged_program(command, "Triton serves") as (child, _):
         yield RunningTriton(
             http=f"http://127.0.0.1:{http}",
             grpc=f"127.0.0.1:{grpc}",
@@ -141,9 +138,27 @@ def running_triton(engine: Path, exit_timeout: int = 1) -> Iterator[RunningTrito
             pid=child.pid,
             engine=engine,
         )
+
+
+@contextmanager
+def logged_program(
+    command: Sequence[str],
+    line: str | None = None,
+    *,
+    env: Mapping[str, str] | None = None,
+    ends_within: float | None = None,
+) -> Iterator[tuple[subprocess.Popen[str], Log]]:
+    """The program in a session of its own, once it has written `line`; it is ended by SIGTERM."""
+    child = subprocess.Popen(
+        command, stdout=PIPE, stderr=STDOUT, text=True, start_new_session=True, env=env
+    )
+    log = Log(child)
+    try:
+        assert line is None or log.says(line), log.text()
+        yield child, log
     finally:
         child.terminate()
-        child.wait()
+        child.wait(timeout=ends_within)
         log.close()
 
 

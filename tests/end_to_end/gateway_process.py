@@ -10,12 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import PIPE, STDOUT
 from tempfile import TemporaryDirectory
 
 import httpx
 
-from tests.conftest import Log, free_ports
+from tests.conftest import Log, free_ports, logged_program
 from tests.oracle import tap
 
 
@@ -60,17 +59,13 @@ def _gateway(home: str, *arguments: str, keys: str | None = None) -> Iterator[Ru
     # Where it is listed: not among the gateways of the user who runs the tests.
     environment = {**os.environ, "ENGINIX_HOME": home}
     environment |= {"ENGINIX_API_KEYS": keys} if keys else {}
-    child = subprocess.Popen(
-        command, stdout=PIPE, stderr=STDOUT, text=True, start_new_session=True, env=environment
+    started = logged_program(
+        command, "Application startup complete", env=environment, ends_within=30
     )
-    log = Log(child)
     try:
-        assert log.says("Application startup complete"), log.text()
-        yield RunningGateway(f"http://127.0.0.1:{port}", child, log)
+        with started as (child, log):
+            yield RunningGateway(f"http://127.0.0.1:{port}", child, log)
     finally:
-        child.terminate()
-        child.wait(timeout=30)
-        log.close()
         # The next server on this port may be another's.
         tap.OWN_PORTS.discard(port)
 

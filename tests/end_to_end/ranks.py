@@ -13,7 +13,7 @@ from pathlib import Path
 from subprocess import PIPE, STDOUT
 from typing import Any
 
-from tests.conftest import Log, free_ports
+from tests.conftest import Log, free_ports, logged_program
 from tests.triton.engines import write_engine
 
 TESTS = Path(__file__).parents[1]
@@ -101,22 +101,9 @@ class Machine:
     @contextmanager
     def started(self, *options: str) -> Iterator[Running]:
         command = self.command(*options)
-        child = subprocess.Popen(
-            command,
-            env=self.variables(),
-            stdout=PIPE,
-            stderr=STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        log = Log(child)
         port = command[5].removeprefix("--http-port=")
-        try:
+        with logged_program(command, env=self.variables()) as (child, log):
             yield Running(child, log, f"http://127.0.0.1:{port}")
-        finally:
-            child.terminate()
-            child.wait()
-            log.close()
 
     def _program(self, name: str, text: str) -> None:
         self._write(name, text)

@@ -10,14 +10,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import PIPE, STDOUT
 from typing import Any
 
 import httpx
 
 from enginix.process import descendants
 from enginix.runtimes.runtime import Runtime
-from tests.conftest import Log
+from tests.conftest import Log, logged_program
 
 CAPITAL = "What is the capital of France?"
 
@@ -65,14 +64,6 @@ def environment(home: Path, runtime: Runtime) -> dict[str, str]:
 def serving(env: Mapping[str, str], port: int, *words: str) -> Iterator[Running]:
     """`enginix WORDS`, once it says that all of it serves; `port` is the gateway's."""
     command = [sys.executable, "-m", "enginix", *words, f"--port={port}"]
-    process = subprocess.Popen(
-        command, stdout=PIPE, stderr=STDOUT, text=True, start_new_session=True, env=env
-    )
-    log = Log(process)
-    try:
-        assert log.says("Ctrl-C stops everything"), log.text()
+    line = "Ctrl-C stops everything"
+    with logged_program(command, line, env=env, ends_within=60) as (process, log):
         yield Running(f"http://127.0.0.1:{port}", process, log)
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
-        log.close()

@@ -34,7 +34,7 @@ class Source:
     def send_now(self, *items: int) -> None:
         self.items += items
         reader, self.reader = self.reader, None
-        assert reader is not None, "nobody reads"
+        assert reader is not None, "there is a reader"
         reader.arrive()
 
     async def stream(self) -> AsyncIterator[int]:

@@ -15,7 +15,7 @@ from urllib.request import Request, urlopen
 import pytest
 from nix.on_this_machine import ROOT
 
-# Nobody waits for it: it ends a server that will never be ready.
+# No test waits this long: it ends a server that will never be ready.
 PATIENCE = 240.0
 
 

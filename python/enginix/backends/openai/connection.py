@@ -78,7 +78,7 @@ class Connection(asyncio.Protocol):
             await self._changed
         return self._take()
 
-    async def begun(self) -> None:
+    async def first_bytes(self) -> None:
         """Return when the body's first bytes are here, or its end. Raises BackendUnavailable."""
         while not (self._chunks or self._complete):
             if self._lost is not None:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import Protocol
+from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
 from enginix.backends.openai.connection import Connection
@@ -18,29 +17,6 @@ from enginix.errors import BackendUnavailable, SafeToRetry, UsageError
 
 CONNECT_SECONDS = 5.0
 MAX_IDLE = 64
-
-
-class Http(Protocol):
-    """What a backend needs of a client: of one server, or of several that serve the same."""
-
-    name: str
-
-    @property
-    def outages(self) -> int:
-        """How often a server accepted no connection."""
-
-    def request(
-        self,
-        method: str,
-        path: str,
-        body: bytes = b"",
-        headers: Mapping[str, str] | None = None,
-        *,
-        silence: float | None = None,
-    ) -> AbstractAsyncContextManager[Connection]:
-        """The response, once its headers are here. Raises BackendUnavailable."""
-
-    async def close(self) -> None: ...
 
 
 class HttpClient:

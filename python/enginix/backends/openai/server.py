@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from enginix.backends.openai.connection import Connection
-from enginix.backends.openai.http import Http, HttpClient
+from enginix.backends.openai.http import HttpClient
 from enginix.backends.openai.overflow import prompt_too_long
 from enginix.errors import (
     BackendError,
@@ -54,7 +54,7 @@ class OpenAIBackend:
         self.model = model
         # A connection closes with its request, so no token comes late.
         self.late_tokens = 0
-        self._http: Http = HttpClient(url, name=name)
+        self.http = HttpClient(url, name=name)
         authorization = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._headers = {"Content-Type": "application/json", **authorization}
         self._probe_seconds = probe_seconds
@@ -63,14 +63,19 @@ class OpenAIBackend:
         # Route or field -> until when to remember it, and how often the server had been away.
         self._lacking: dict[str, tuple[float, int]] = {}
 
+    @property
+    def outages(self) -> int:
+        """How often it accepted no connection."""
+        return self.http.outages
+
     def mark_unsupported(self, what: str) -> None:
         """Remember for LACK_SECONDS that the server has no such route, or refuses such a field."""
-        self._lacking[what] = (self._clock() + LACK_SECONDS, self._http.outages)
+        self._lacking[what] = (self._clock() + LACK_SECONDS, self.outages)
 
     def lacks(self, what: str) -> bool:
         """Whether the server is known not to support it; forgotten once the server was away."""
         until, outages = self._lacking.get(what, (-1.0, 0))
-        return self._clock() < until and outages == self._http.outages
+        return self._clock() < until and outages == self.outages
 
     def ask(
         self, path: str, body: bytes, request_id: str = "", *, streams: bool = False
@@ -81,7 +86,7 @@ class OpenAIBackend:
         """
         headers = {**self._headers, "X-Request-Id": request_id} if request_id else self._headers
         silence = self._silence if streams else None
-        return self._http.request("POST", path, body, headers, silence=silence)
+        return self.http.request("POST", path, body, headers, silence=silence)
 
     @property
     def replicas(self) -> Sequence[Replica]:
@@ -92,7 +97,7 @@ class OpenAIBackend:
         body = {"model": self.model, "prompt": "Hi", "max_tokens": 1, "temperature": 0}
         headers = {**self._headers, "X-Request-Id": "probe"}
         await probe(
-            self._http,
+            self.http,
             "/v1/completions",
             orjson.dumps(body),
             headers,
@@ -101,11 +106,11 @@ class OpenAIBackend:
         )
 
     async def close(self) -> None:
-        await self._http.close()
+        await self.http.close()
 
 
 async def probe(
-    http: Http,
+    http: HttpClient,
     path: str,
     body: bytes,
     headers: Mapping[str, str],

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 import orjson
 
 from enginix.backends.openai.connection import Connection
-from enginix.backends.openai.http import HttpClient
 from enginix.backends.openai.server import SILENCE_SECONDS, OpenAIBackend
 from enginix.backends.replicas.prefixes import prefix_blocks
 from enginix.backends.replicas.replica import Replica
@@ -20,76 +19,69 @@ from enginix.errors import BackendUnavailable, ReplicaMismatch
 FULL, NOT_READY = 429, 503
 
 
-class OpenAIReplica:
-    def __init__(self, url: str, model: str) -> None:
-        self.http = HttpClient(url, name=f"the server at {url}")
-        self._backend = OpenAIBackend(self.http.name, url, model)
-        self._model = model
-
+class OpenAIReplica(OpenAIBackend):
     async def reach(self) -> None:
         async with self.http.request("GET", "/v1/models") as response:
             text = await response.read_error()
         models = _names(text) if response.status == 200 else set()
-        if models and self._model not in models:
+        if models and self.model not in models:
             raise ReplicaMismatch(
-                f"{self.http.name} serves {', '.join(sorted(models))}, expected {self._model}"
+                f"{self.name} serves {', '.join(sorted(models))}, expected {self.model}"
             )
 
-    async def probe(self) -> None:
-        await self._backend.probe()
 
-    async def close(self) -> None:
-        await self._backend.close()
-        await self.http.close()
+class ReplicatedOpenAI(OpenAIBackend):
+    """Belongs to the event loop it was created in."""
 
+    def __init__(
+        self, name: str, urls: Sequence[str], model: str, *, silence: float = SILENCE_SECONDS
+    ) -> None:
+        super().__init__(name, urls[0], model)
+        self._servers = {
+            url: OpenAIReplica(f"the server at {url}", url, model, silence=silence) for url in urls
+        }
+        self._replicas = Replicas([Replica(url, each) for url, each in self._servers.items()])
 
-class ReplicatedHttp:
-    """Sends each request to one of the servers."""
-
-    def __init__(self, name: str, urls: Sequence[str], model: str) -> None:
-        self.name = name
-        self._servers = {url: OpenAIReplica(url, model) for url in urls}
-        self.replicas = Replicas([Replica(url, each) for url, each in self._servers.items()])
+    @property
+    def replicas(self) -> Sequence[Replica]:
+        return self._replicas.all
 
     @property
     def outages(self) -> int:
-        return sum(server.http.outages for server in self._servers.values())
+        return sum(server.outages for server in self._servers.values())
 
     @asynccontextmanager
-    async def request(
-        self,
-        method: str,
-        path: str,
-        body: bytes = b"",
-        headers: Mapping[str, str] | None = None,
-        *,
-        silence: float | None = None,
+    async def ask(
+        self, path: str, body: bytes, request_id: str = "", *, streams: bool = False
     ) -> AsyncIterator[Connection]:
-        """As one server's; a request that nothing was generated for is sent to the next."""
+        """As one server; a request that nothing was generated for is sent to the next."""
         blocks = prefix_blocks(body)
-        left = self.replicas.in_order(blocks)
+        left = self._replicas.in_order(blocks)
         while left:
             replica = left.pop(0)
-            http = self._servers[replica.address].http
-            asked = http.request(method, path, body, headers, silence=silence)
+            server = self._servers[replica.address]
+            asked = server.ask(path, body, request_id, streams=streams)
             with replica.at_work():
                 async with AsyncExitStack() as stack:
-                    response = await _begun(replica, stack, asked, streams=silence is not None)
+                    response = await _first_bytes(replica, stack, asked, streams=streams)
                     if response is None or (left and response.status in (FULL, NOT_READY)):
                         replica.retried()
                         continue
-                    self.replicas.remember(blocks, replica)
+                    self._replicas.remember(blocks, replica)
                     with replica.streaming(response):
                         yield response
                     return
-        raise self.replicas.unavailable()
+        raise self._replicas.unavailable()
+
+    async def probe(self) -> None:
+        await self._replicas.probe()
 
     async def close(self) -> None:
-        await self.replicas.close()
+        await self._replicas.close()
         await asyncio.gather(*(server.close() for server in self._servers.values()))
 
 
-async def _begun(
+async def _first_bytes(
     replica: Replica,
     stack: AsyncExitStack,
     asked: AbstractAsyncContextManager[Connection],
@@ -101,28 +93,11 @@ async def _begun(
         async with replica.beginning():
             response = await stack.enter_async_context(asked)
             if streams:
-                await response.begun()
+                await response.first_bytes()
     except BackendUnavailable as error:
         replica.doubt(error)
         return None
     return response
-
-
-class ReplicatedOpenAI(OpenAIBackend):
-    """Belongs to the event loop it was created in."""
-
-    def __init__(
-        self, name: str, urls: Sequence[str], model: str, *, silence: float = SILENCE_SECONDS
-    ) -> None:
-        super().__init__(name, urls[0], model, silence=silence)
-        self._spread = self._http = ReplicatedHttp(name, urls, model)
-
-    @property
-    def replicas(self) -> Sequence[Replica]:
-        return self._spread.replicas.all
-
-    async def probe(self) -> None:
-        await self._spread.replicas.probe()
 
 
 def _names(body: bytes) -> set[str]:

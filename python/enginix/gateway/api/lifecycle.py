@@ -5,7 +5,7 @@ through the supervisor.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -22,6 +22,11 @@ from enginix.gateway.schema.lifecycle import LoadRequest, RestartRequest, Unload
 from enginix.supervision import Changed, Load
 
 router = APIRouter(tags=["Operation"])
+
+
+class Change(Protocol):
+    async def __call__(self, model: str, *, drain: float) -> Changed: ...
+
 
 LOG_LINES = 200
 MAX_LOG_LINES = 1000
@@ -45,25 +50,25 @@ async def load_model(request: Request) -> Response:
 @router.post("/v1/models/unload", **described(UnloadRequest))
 async def unload_model(request: Request) -> dict[str, Any]:
     """Stop a model's server once its running requests are done."""
-    gateway = gateway_of(request)
-    require_json(request)
-    asked = await read(request, UnloadRequest)
-    gateway.servers.require()
-    name = gateway.models.resolve(asked.model).name
-    drain = gateway.settings.load.drain
-    return await shown(gateway, await gateway.servers.unload(name, drain=drain))
+    return await _drained(request, UnloadRequest, gateway_of(request).servers.unload)
 
 
 @router.post("/v1/models/restart", **described(RestartRequest))
 async def restart_model(request: Request) -> dict[str, Any]:
     """Replace a model's servers one after the other, each once its running requests are done."""
+    return await _drained(request, RestartRequest, gateway_of(request).servers.restart)
+
+
+async def _drained(
+    request: Request, schema: type[UnloadRequest | RestartRequest], change: Change
+) -> dict[str, Any]:
+    """The named model's status after `change`, which lets its running requests finish."""
     gateway = gateway_of(request)
     require_json(request)
-    asked = await read(request, RestartRequest)
+    asked = await read(request, schema)
     gateway.servers.require()
     name = gateway.models.resolve(asked.model).name
-    drain = gateway.settings.load.drain
-    return await shown(gateway, await gateway.servers.restart(name, drain=drain))
+    return await shown(gateway, await change(name, drain=gateway.settings.load.drain))
 
 
 @router.get(

@@ -26,23 +26,18 @@ def writer(scope: Scope, send: Send) -> Write:
     cycle = reference() if reference is not None else None
     if not isinstance(cycle, RequestResponseCycle) or not cycle.chunked_encoding:
         return lambda body: send({"type": "http.response.body", "body": body, "more_body": True})
-    return ClientWriter(cycle).write
+    flow = cycle.flow
+
+    def write(body: bytes) -> Awaitable[None] | None:
+        if cycle.disconnected or not body:
+            return None
+        # Looked up each time: one for HTTP/1.0 takes the frame away again.
+        cycle.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+        return flow.drain() if flow.write_paused else None
+
+    return write
 
 
 def note_cycle(cycle: RequestResponseCycle) -> None:
     scope: Any = cycle.scope
     scope[CYCLE] = weakref.ref(cycle)
-
-
-class ClientWriter:
-    def __init__(self, cycle: RequestResponseCycle) -> None:
-        self._cycle = cycle
-        self._flow = cycle.flow
-
-    def write(self, body: bytes) -> Awaitable[None] | None:
-        cycle = self._cycle
-        if cycle.disconnected or not body:
-            return None
-        # Looked up each time: one for HTTP/1.0 takes the frame away again.
-        cycle.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
-        return self._flow.drain() if self._flow.write_paused else None

@@ -70,8 +70,8 @@ class RankLines:
     """
 
     def __init__(self) -> None:
-        # By rank and stream: the line it has begun.
-        self._begun: dict[tuple[int, str], str] = {}
+        # By rank and stream: the part of a line that has arrived.
+        self._unfinished: dict[tuple[int, str], str] = {}
 
     def take(self, line: str) -> list[RankLine]:
         """The lines that end with this line of mpirun's output."""
@@ -79,15 +79,15 @@ class RankLines:
         finished = [RankLine(None, own)] if own or not pieces else []
         tags = [(int(rank), stream) for rank, stream in zip(pieces[::3], pieces[1::3], strict=True)]
         for tag, text in zip(tags, pieces[2::3], strict=True):
-            self._begun[tag] = self._begun.get(tag, "") + text
+            self._unfinished[tag] = self._unfinished.get(tag, "") + text
         if tags:
-            finished.append(RankLine(tags[-1][0], self._begun.pop(tags[-1])))
+            finished.append(RankLine(tags[-1][0], self._unfinished.pop(tags[-1])))
         return finished
 
     def end(self) -> list[RankLine]:
-        """The lines that were begun and never ended: of ranks that died while they wrote."""
-        begun, self._begun = self._begun, {}
-        return [RankLine(rank, text) for (rank, _), text in begun.items()]
+        """The lines that never ended: of ranks that died while they wrote."""
+        lines, self._unfinished = self._unfinished, {}
+        return [RankLine(rank, text) for (rank, _), text in lines.items()]
 
 
 class CrashExcerpt:

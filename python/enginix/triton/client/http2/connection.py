@@ -208,9 +208,10 @@ class Connection(asyncio.Protocol):
         except ProtocolBroken as error:
             self.close(self._explained(error, data), error.code)
         self._reading = False
-        woken, self._woken = self._woken, []
-        for reader in woken:
-            reader.arrive()
+        if self._woken:
+            woken, self._woken = self._woken, []
+            for reader in woken:
+                reader.arrive()
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._transport is None:
