@@ -46,6 +46,8 @@ def main() -> int:
         write(record, findings, arguments.out)
     for sentence in findings:
         print(f"found: {sentence}")
+    if findings:
+        print(profile.crashes(), end="")
     print(f"{len(record.requests)} requests in {record.ended - record.began:.0f} s, ", end="")
     print(f"{len(findings)} findings" if findings else "nothing found")
     return 1 if findings else 0

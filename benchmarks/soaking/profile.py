@@ -19,6 +19,7 @@ from enginix.runtimes.find import find_triton_cpu
 
 RUNTIME = "triton-cpu"
 TEMPORARY = "tmp"
+RESTARTED = "enginix.serve.restart: "
 START_SECONDS = 300.0
 STOP_SECONDS = 60.0
 
@@ -41,6 +42,14 @@ class Profile:
         if self.log is None:
             return 0
         return sum(words in line for line in self.log.read_text(errors="replace").splitlines())
+
+    def crashes(self) -> str:
+        """What the supervisor's log says from the first server that it started again."""
+        if self.log is None:
+            return ""
+        text = self.log.read_text(errors="replace")
+        at = text.find(RESTARTED)
+        return "" if at < 0 else text[text.rfind("\n", 0, at) + 1 :]
 
 
 @contextmanager

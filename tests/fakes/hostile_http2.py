@@ -129,6 +129,12 @@ class Peer:
             if read.flags & END_STREAM:
                 return read.stream
 
+    async def message(self) -> tuple[int, service_pb2.ModelInferRequest]:
+        """The stream and the message of the next request, which one frame holds."""
+        read = await self.next(DATA)
+        assert read.flags & END_STREAM
+        return read.stream, service_pb2.ModelInferRequest.FromString(read.payload[5:])
+
     def send(self, *frames: bytes) -> None:
         self._writer.write(b"".join(frames))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from uuid import uuid4
 
 from enginix.errors import BackendTimedOut, GenerationFailed
 from enginix.generation.backend import Replica
@@ -40,7 +41,8 @@ class TritonBackend:
 
     async def probe(self) -> None:
         """Generate one token: Triton's own readiness stays green when the model is dead."""
-        request = TokenRequest(prompt_ids=PROBE_PROMPT, max_tokens=1, request_id="probe")
+        identity = f"probe-{uuid4().hex}"
+        request = TokenRequest(prompt_ids=PROBE_PROMPT, max_tokens=1, request_id=identity)
         try:
             async with (
                 asyncio.timeout(self._probe_seconds),

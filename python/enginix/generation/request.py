@@ -45,6 +45,7 @@ class TokenRequest:
     top_logprobs: int = 0
     """How many of the likeliest tokens to report at each position; needs `logprobs`."""
     request_id: str = ""
+    """No two running requests of a model may have the same: one that is left is stopped by it."""
 
 
 # A tuple, because one is made for every token: a frozen dataclass costs three times as much.

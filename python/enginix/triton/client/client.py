@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from functools import partial
 
 from enginix.errors import (
     BackendTimedOut,
@@ -18,7 +19,7 @@ from enginix.triton.client.address import Address, parse_addresses
 from enginix.triton.client.control import TritonControl
 from enginix.triton.client.grpc_aio import GrpcAioTransport
 from enginix.triton.client.http2.channel import Http2Transport
-from enginix.triton.client.messages import Reader, build_request, supported
+from enginix.triton.client.messages import Reader, build_request, build_stop, supported
 from enginix.triton.client.tensor_names import TensorNames, TensorNamesOfModel
 from enginix.triton.client.transport import Call, Transport
 
@@ -66,8 +67,10 @@ class TritonClient:
         Iterate inside `contextlib.aclosing`. Raises BackendUnavailable, BackendTimedOut or
         GenerationFailed; RequestError for an option the model has no tensor for.
         """
-        message = build_request(request, await self.tensor_names(), self._vocabulary)
-        call, chunks, reader = await self._start(message)
+        tensor_names = await self.tensor_names()
+        message = build_request(request, tensor_names, self._vocabulary)
+        stop = partial(build_stop, request.request_id, tensor_names)
+        call, chunks, reader = await self._start(message, stop)
         complete = False
         try:
             while chunks:
@@ -87,7 +90,7 @@ class TritonClient:
             raise self._timed_out(self._limits.next_token) from None
         finally:
             if not complete:
-                call.cancel()
+                call.leave(stop())
 
     @property
     def late_tokens(self) -> int:
@@ -113,12 +116,14 @@ class TritonClient:
         for control in self._controls:
             await control.close()
 
-    async def _start(self, message: bytes) -> tuple[Call, list[TokenChunk], Reader]:
+    async def _start(
+        self, message: bytes, stop: Callable[[], bytes | None]
+    ) -> tuple[Call, list[TokenChunk], Reader]:
         """Send the request and wait for its first chunks; retry elsewhere until there are some."""
         until = asyncio.get_running_loop().time() + self._limits.first_token
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return await self._attempt(message, until)
+                return await self._attempt(message, stop, until)
             except BackendUnavailable as error:
                 # After a restart it may be another version of the model.
                 self._tensor_names.invalidate()
@@ -127,7 +132,9 @@ class TritonClient:
                     raise
         raise AssertionError("the last attempt returns or raises")
 
-    async def _attempt(self, message: bytes, until: float) -> tuple[Call, list[TokenChunk], Reader]:
+    async def _attempt(
+        self, message: bytes, stop: Callable[[], bytes | None], until: float
+    ) -> tuple[Call, list[TokenChunk], Reader]:
         call = None
         try:
             async with asyncio.timeout_at(until):
@@ -137,7 +144,7 @@ class TritonClient:
             return call, reader.read(await call.receive(left)), reader
         except BaseException as error:
             if call is not None:
-                call.cancel()
+                call.leave(stop())
             if isinstance(error, TimeoutError):
                 raise self._timed_out(self._limits.first_token) from None
             raise

@@ -96,7 +96,7 @@ class GrpcAioCall:
             self._deadline.stop()
         return [] if message is grpc.aio.EOF else [message]
 
-    def cancel(self) -> None:
+    def leave(self, stop: bytes | None) -> None:
         self._deadline.close()
         self._call.cancel()
 

@@ -34,6 +34,10 @@ OTHERS = {
     "top_logprobs": "num_top_log_probs",
 }
 
+# What every request must have, a stop too.
+STOP_INPUTS = ("input_ids", "input_lengths", "request_output_len")
+ONE = struct.pack("<i", 1)
+
 FINAL = "triton_final_response"
 # How many message sizes one response's reader remembers.
 MAX_KNOWN = 8
@@ -62,6 +66,20 @@ def build_request(
         message.outputs.add(name="top_log_probs")
     # Without it, a model that ends with an empty response ends unnoticed.
     message.parameters["triton_enable_empty_final_response"].bool_param = True
+    serialized: bytes = message.SerializeToString()
+    return serialized
+
+
+def build_stop(request_id: str, tensor_names: TensorNames) -> bytes | None:
+    """The message that has the model end a running request; None if it cannot be told to."""
+    if not request_id or tensor_names.input("stop") is None:
+        return None
+    message = service_pb2.ModelInferRequest(model_name=tensor_names.model, id=request_id)
+    for name in STOP_INPUTS:
+        message.inputs.add(name=name, datatype="INT32", shape=(1, 1))
+        message.raw_input_contents.append(ONE)
+    message.inputs.add(name="stop", datatype="BOOL", shape=(1, 1))
+    message.raw_input_contents.append(b"\1")
     serialized: bytes = message.SerializeToString()
     return serialized
 

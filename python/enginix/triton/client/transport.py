@@ -15,8 +15,11 @@ class Call(Protocol):
         """
         ...
 
-    def cancel(self) -> None:
-        """Stop the request at the server now; a no-op if it has ended."""
+    def leave(self, stop: bytes | None) -> None:
+        """Nobody reads on: end the request at the server; a no-op if it has ended.
+
+        With `stop`, the message that has the model end it, else by cancelling the stream.
+        """
         ...
 
     def release(self) -> None:

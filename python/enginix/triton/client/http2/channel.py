@@ -35,7 +35,6 @@ class Http2Transport:
         return self._late.messages
 
     async def open(self, message: bytes) -> Stream:
-        body = b"\0" + len(message).to_bytes(4, "big") + message
         self._update(await self._resolver.targets())
         attempts: dict[Endpoint, asyncio.Task[None]] = {}
         # Requests that already wait go first.
@@ -46,7 +45,7 @@ class Http2Transport:
             available = [connection for connection in usable if connection.has_capacity]
             connecting = self._connect(endpoints, attempts)
             if available and not queue:
-                stream = available[0].start(body)
+                stream = available[0].start(message)
                 self._wake_next()
                 return stream
             if usable:

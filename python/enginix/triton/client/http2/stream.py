@@ -22,6 +22,7 @@ class Streams(Protocol):
     """What a stream needs of its connection."""
 
     def reset(self, stream: Stream, code: int) -> None: ...
+    def leave(self, stream: Stream, stop: bytes | None) -> None: ...
     def ignore(self, stream: Stream) -> None: ...
     def wake(self, reader: Arrival) -> None: ...
     def restore_window(self, stream: Stream, credit: int) -> None: ...
@@ -43,6 +44,7 @@ class Stream:
         "_waiter",
         "_window",
         "answered",
+        "late_messages",
         "number",
         "released",
     )
@@ -51,6 +53,7 @@ class Stream:
         self.number = number
         self.answered = False
         self.released = False
+        self.late_messages = 0
         self._connection = connection
         self._loop = asyncio.get_running_loop()
         self._deadline = Deadline(self._expired)
@@ -82,17 +85,17 @@ class Stream:
             self._restore_window()
         return messages
 
-    def cancel(self) -> None:
+    def leave(self, stop: bytes | None) -> None:
         self._deadline.close()
-        self._connection.reset(self, CANCEL)
+        self._connection.leave(self, stop)
 
-    def release(self) -> None:
+    def release(self, linger: float = LINGER_SECONDS) -> None:
         self.released = True
-        if self._ended or self._failure is not None:
+        if self._ended:
             self._deadline.close()
         else:
             self._connection.ignore(self)
-            self._deadline.start(LINGER_SECONDS)
+            self._deadline.start(linger)
 
     def data(self, source: bytes, start: int, stop: int) -> None:
         """Take the content of a DATA frame. Called for every token."""
@@ -170,7 +173,8 @@ class Stream:
         self._connection.restore_window(self, credit)
 
     def _expired(self) -> None:
-        if not self.released:
+        if self.released:
+            self._connection.reset(self, CANCEL)
+        else:
             self._failure = TimeoutError()
-        self._connection.reset(self, CANCEL)
-        self._wake()
+            self._wake()

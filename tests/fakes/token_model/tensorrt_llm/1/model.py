@@ -59,12 +59,14 @@ class Generation:
         if self.wanted < 1 or not self.prompt:
             raise ValueError("request_output_len and the prompt must not be empty")
         self.sender = request.get_response_sender()
+        self.id = request.request_id()
+        self.stopped = False
         self.requested = request.requested_output_names()
         self.offset = scalar(request, "seed", 0) or scalar(request, "random_seed", 0)
         self.end_id = scalar(request, "end_id", -1)
         self.stops = stop_words(request)
         self.logprobs = bool(scalar(request, "return_log_probs", False))
-        self.knobs = {**defaults, **knobs(request.request_id())}
+        self.knobs = {**defaults, **knobs(self.id)}
         self.done = 0
         delay = self.knobs.get("first_delay_us", self.knobs["delay_us"])
         self.due = time.monotonic() + delay / 1e6 if delay else 0.0
@@ -133,7 +135,7 @@ class Sender(threading.Thread):
             self.wake.clear()
 
     def drop_cancelled(self, one):
-        if not one.sender.is_cancelled():
+        if not one.stopped and not one.sender.is_cancelled():
             return False
         self.cancelled += 1
         one.send([], last=True)
@@ -175,6 +177,9 @@ class TritonPythonModel:
             if request.request_id() == "report":
                 self.report(request)
                 continue
+            if scalar(request, "stop", False):
+                self.stop(request)
+                continue
             try:
                 generation = Generation(request, self.defaults)
             except Exception as error:
@@ -188,6 +193,12 @@ class TritonPythonModel:
             self.turn += 1
             sender.arrived.append(generation)
             sender.wake.set()
+
+    def stop(self, request):
+        for sender in self.senders:
+            for one in [*sender.arrived, *sender.active]:
+                one.stopped |= one.id == request.request_id()
+        request.get_response_sender().send(flags=FINAL)
 
     def report(self, request):
         active = sum(len(sender.active) + len(sender.arrived) for sender in self.senders)
