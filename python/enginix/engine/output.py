@@ -12,12 +12,17 @@ import fcntl
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from enginix import manifest
 from enginix.errors import BuildError, OutputExists
+
+# A process that a killed build was about to start holds its lock until it is a program of its own.
+LOCK_SECONDS = 2.0
+POLL_SECONDS = 0.02
 
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
@@ -108,12 +113,16 @@ def _locked(out: Path) -> Iterator[None]:
 
 
 def _lock(path: Path, out: Path) -> int:
+    until = time.monotonic() + LOCK_SECONDS
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(descriptor)
+            if time.monotonic() < until:
+                time.sleep(POLL_SECONDS)
+                continue
             raise BuildError(
                 f"another build of {out} is running; wait for it or name another --out"
             ) from None
