@@ -6,7 +6,8 @@ import pytest
 from prompt_share import (
     FIRST_PROMPT_SHARE,
     LEAST_PROMPT_SHARE,
-    LONG_STEP,
+    LONE_STEP,
+    SHARED_STEP,
     SMALL_PROMPT_SHARE,
     PromptShare,
 )
@@ -33,45 +34,64 @@ def test_a_sequence_that_has_seen_more_shares_the_whole_prompt() -> None:
     assert slot_that_has_seen(1, 2, 3).shared_with([1, 2]) == 2
 
 
-def test_a_step_that_took_too_long_reads_less_next_time() -> None:
+def share_after(read: int, answers: int, seconds: float, most: int = 512) -> PromptShare:
+    share = PromptShare(most)
+    share.learn(read, answers, seconds)
+    return share
+
+
+def test_nothing_is_known_of_the_first_step() -> None:
+    assert PromptShare(512).tokens(0) == PromptShare(512).tokens(8) == FIRST_PROMPT_SHARE
+
+
+def test_a_step_with_answers_reads_what_it_can_in_a_tenth_of_a_second() -> None:
+    assert share_after(64, 0, SHARED_STEP * 2).tokens(answers=1) == 32
+
+
+def test_a_step_without_answers_may_take_a_second() -> None:
+    assert share_after(64, 0, LONE_STEP / 4).tokens(answers=0) == 256
+
+
+def test_what_the_answers_alone_take_is_not_the_prompts() -> None:
     share = PromptShare(512)
-    share.adapt(64, LONG_STEP * 2)
-    assert share.tokens == 32
+    share.learn(0, 8, 0.25)
+    share.learn(32, 8, 0.3125)
+    assert share.tokens(answers=8) == 48
+
+
+def test_answers_that_took_longer_alone_leave_the_prompts_a_cost() -> None:
+    share = PromptShare(512)
+    share.learn(0, 8, 5.0)
+    share.learn(64, 8, 1.0)
+    assert share.tokens(answers=8) == LEAST_PROMPT_SHARE
 
 
 def test_a_step_always_reads_something() -> None:
-    share = PromptShare(512)
-    share.adapt(64, LONG_STEP * 1000)
-    assert share.tokens == LEAST_PROMPT_SHARE
+    assert share_after(64, 0, 1000.0).tokens(answers=8) == LEAST_PROMPT_SHARE
 
 
-def test_quick_steps_read_more_up_to_the_most() -> None:
-    share = PromptShare(512)
-    for _ in range(20):
-        share.adapt(share.tokens, LONG_STEP / 10)
-    assert share.tokens == 512
+def test_quick_steps_read_the_most() -> None:
+    assert share_after(64, 0, 1e-6).tokens(answers=8) == 512
 
 
 def test_a_small_models_steps_read_whole_blocks() -> None:
     share = PromptShare(512, SMALL_PROMPT_SHARE)
-    for _ in range(3):
-        share.adapt(share.tokens, LONG_STEP / 10)
-    share.adapt(512, LONG_STEP * 3)
-    assert share.tokens == 128
-    share.adapt(128, LONG_STEP * 3)
-    assert share.tokens == SMALL_PROMPT_SHARE
+    share.learn(512, 0, 0.3)
+    assert share.tokens(answers=1) == 128
+
+
+def test_one_slow_step_counts_for_half() -> None:
+    share = share_after(64, 0, 0.1)
+    share.learn(64, 0, 0.3)
+    assert share.tokens(answers=0) == 320
 
 
 def test_a_short_prompt_says_nothing_about_long_ones() -> None:
-    share = PromptShare(512)
-    share.adapt(3, LONG_STEP / 10)
-    assert share.tokens == FIRST_PROMPT_SHARE
+    assert share_after(3, 0, 0.01).tokens(answers=0) == FIRST_PROMPT_SHARE
 
 
 def test_a_most_below_the_least_is_kept_to() -> None:
-    share = PromptShare(4)
-    share.adapt(4, LONG_STEP * 2)
-    assert share.tokens == 4
+    assert share_after(4, 0, 1000.0, most=4).tokens(answers=0) == 4
 
 
 @pytest.mark.triton

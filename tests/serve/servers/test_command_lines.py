@@ -46,14 +46,14 @@ def test_vllm_is_given_its_memory_its_limits_and_its_parser() -> None:
     ]
 
 
-def test_llama_server_is_given_the_file_and_waits_without_spinning() -> None:
+def test_llama_server_is_given_the_file_and_spins_for_a_moment_only() -> None:
     entry = ModelEntry("tiny", engine="llamacpp", http_port=5, options={"parallel": 2})
     command = LLAMACPP.command(["python", "server.py"], entry, "/e/model.gguf", UNUSED)
     assert command.argv == [
         *("python", "server.py", "--model=/e/model.gguf", "--alias=tiny"),
         *("--host=127.0.0.1", "--port=5", "--parallel=2"),
     ]
-    assert command.env == {"OMP_WAIT_POLICY": "passive"}
+    assert command.env == {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "10000"}
 
 
 def test_an_option_without_a_value_is_a_bare_flag_in_each_program_s_spelling() -> None:

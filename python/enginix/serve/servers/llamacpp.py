@@ -7,6 +7,7 @@ from pathlib import Path
 
 from enginix.runtimes.find import runtime_root
 from enginix.runtimes.runtime import TRITON_CPU
+from enginix.runtimes.triton_cpu import OPENMP
 from enginix.serve.environment import Environment
 from enginix.serve.model_entry import LOOPBACK, ModelEntry
 from enginix.serve.servers.program import Command, Reads, ServerProgram, flags, visible_gpus
@@ -25,8 +26,7 @@ def _command(program: Sequence[str], entry: ModelEntry, model: str, _settings: P
             *flags(entry.options),
             *([f"--context={entry.max_model_len}"] if entry.max_model_len else []),
         ],
-        # Threads that spin while they wait take the cores from everything else on the machine.
-        {**visible_gpus(entry), "OMP_WAIT_POLICY": "passive"},
+        {**visible_gpus(entry), **OPENMP},
     )
 
 

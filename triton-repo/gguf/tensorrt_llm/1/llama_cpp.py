@@ -176,8 +176,10 @@ SILENCE = LogCallback(lambda level, text, data: None)
 
 def load_library() -> ctypes.CDLL:
     """The wheel's library, checked, with the signatures of the functions used here."""
-    # A waiting thread that spins takes its core from Triton; libgomp reads this when it is loaded.
+    # A thread that spins on takes its core from Triton, one that sleeps at once wakes hundreds of
+    # times a step; libgomp reads these when it is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     path = _library_path()
     try:
         library = ctypes.CDLL(str(path))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-LONG_STEP = 0.1
+# Seconds that prompts may add to a step in which others get a token of their answer.
+SHARED_STEP = 0.1
+# Seconds of a step in which there are prompts only.
+LONE_STEP = 1.0
 LEAST_PROMPT_SHARE = 16
 # Of a small model, whose steps are attention: llama.cpp's works on 64 positions of a prompt, and
 # takes three times as long for 63.
@@ -10,20 +13,37 @@ SMALL_PROMPT_SHARE = FIRST_PROMPT_SHARE = 64
 
 
 class PromptShare:
-    """How many prompt tokens a step may read: as many as it can in about `LONG_STEP` seconds.
+    """How many prompt tokens a step may read: as many as it can in a time.
 
-    While a step runs, no request gets a token, joins, or is cancelled.
+    While a step runs, no request gets a token, joins, or is cancelled. Reading many tokens at once
+    is cheaper, and all prompts wait for it alike: so where nobody waits for a token yet, a step may
+    be longer.
     """
 
     def __init__(self, most: int, least: int = LEAST_PROMPT_SHARE) -> None:
         self._most = most
         self._least = min(least, most)
-        self.tokens = min(FIRST_PROMPT_SHARE, most)
+        self._seconds_per_token = 0.0
+        self._answers_alone = 0.0
 
-    def adapt(self, read: int, seconds: float) -> None:
-        """Adjust to the duration of a step that read so many prompt tokens."""
-        if seconds > LONG_STEP:
-            self.tokens = max(int(read * LONG_STEP / seconds), self._least)
-            self.tokens -= self.tokens % self._least
-        elif read == self.tokens and seconds < LONG_STEP / 2:
-            self.tokens = min(self.tokens * 2, self._most)
+    def tokens(self, answers: int) -> int:
+        """Of prompts, in a step with so many answers."""
+        if not self._seconds_per_token:
+            return min(FIRST_PROMPT_SHARE, self._most)
+        limit = SHARED_STEP if answers else LONE_STEP
+        fitting = int(limit / self._seconds_per_token)
+        fitting -= fitting % self._least
+        return min(max(fitting, self._least), self._most)
+
+    def learn(self, read: int, answers: int, seconds: float) -> None:
+        """From a step that read so many tokens of prompts, beside so many answers."""
+        if not read:
+            self._answers_alone = seconds
+        # What a few tokens take says nothing about many.
+        elif read >= self._least:
+            alone = self._answers_alone if answers else 0.0
+            # A token of a prompt is some eight times cheaper than one of an answer.
+            least = seconds * read / (read + 8 * answers) / 2
+            found = max(seconds - alone, least) / read
+            known = self._seconds_per_token or found
+            self._seconds_per_token = (known + found) / 2

@@ -179,16 +179,16 @@ class TokenEngine:
     def _step(self) -> None:
         """Read a batch of unread tokens; sample for each sequence that has read all its tokens."""
         self.model.batch.clear()
-        answers, prompts = self._fill_answers(), self._fill_prompts()
+        answers = self._fill_answers()
+        prompts = self._fill_prompts(self._prompt_share.tokens(len(answers)))
         if not answers and not prompts:
             return
         started = time.perf_counter()
         code = self.model.decode()
         if code == NO_ROOM and self._make_room():
             return
-        if prompts:
-            read = sum(count for _, count in prompts)
-            self._prompt_share.adapt(read, time.perf_counter() - started)
+        read = sum(count for _, count in prompts)
+        self._prompt_share.learn(read, len(answers), time.perf_counter() - started)
         for slot, count in answers + prompts:
             if code:
                 self._fail(slot, f"llama.cpp could not decode the request (code {code})")
@@ -216,9 +216,9 @@ class TokenEngine:
             self.model.batch.add_token(slot.number, len(slot.seen), slot.unread[0])
         return [(slot, 1) for slot in answers]
 
-    def _fill_prompts(self) -> list[tuple[Slot, int]]:
+    def _fill_prompts(self, space: int) -> list[tuple[Slot, int]]:
         prompts = [slot for slot in self._slots if len(slot.unread) > 1]
-        space, filled = self._prompt_share.tokens, []
+        filled = []
         for slot in sorted(prompts, key=lambda slot: len(slot.unread)):
             if tokens := slot.unread[:space]:
                 whole = len(tokens) == len(slot.unread)
