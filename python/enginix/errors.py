@@ -58,7 +58,9 @@ EnginixError
     ├── BodyTooSlow          the body did not arrive in time
     ├── ResourceNotFound     nothing is stored under that id
     ├── RequestStopped       an operator stopped the request
+    ├── NotPermitted         the API key may not do this
     ├── Overloaded           too many requests at once
+    │   └── RateLimited      the API key has used up what it may use now
     └── ServerStopping       the server finishes running requests and accepts no new ones
 """
 
@@ -411,12 +413,27 @@ class Overloaded(RequestError):
         self.retry_after = retry_after
 
 
+class RateLimited(Overloaded):
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.code = "rate_limit_exceeded"
+
+
 class NotAuthorized(RequestError):
     def __init__(self, found: str) -> None:
         super().__init__(
             f"{found}; send one of this server's API keys as "
             "`Authorization: Bearer KEY` or `X-API-Key: KEY`",
             code="invalid_api_key",
+        )
+
+
+class NotPermitted(RequestError):
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the API key {name!r} may use models, and not change what is loaded or runs; send one "
+            "that is marked `admin = true` in this server's file of keys",
+            code="admin_key_required",
         )
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import shlex
 from contextlib import suppress
 from pathlib import Path
 
 from enginix.cli import environment
 from enginix.cli.running_gateway import address_of
 from enginix.errors import UsageError
+from enginix.gateway.keys.key_file import SUFFIX, read_key_file
+from enginix.gateway.keys.ledger import MAX_WORKERS
 from enginix.inventory.running import supervisors
+
+logger = logging.getLogger(__name__)
 
 
 def read_keys(path: str | Path) -> frozenset[str]:
@@ -24,6 +30,28 @@ def read_keys(path: str | Path) -> frozenset[str]:
     return keys
 
 
+def has_names(path: str | Path) -> bool:
+    """Whether it is a file of named keys, which holds their hashes."""
+    return Path(path).suffix == SUFFIX
+
+
+def check_named_keys(path: Path, workers: int) -> None:
+    """Raise UsageError for a file of named keys that a gateway does not begin with."""
+    if workers > MAX_WORKERS:
+        raise UsageError(
+            f"--workers is {workers}; expected at most {MAX_WORKERS} with a file of named keys"
+        )
+    keys = read_key_file(path)
+    if not keys:
+        raise UsageError(
+            f"--api-keys {path} holds no key; add one: enginix keys add NAME "
+            f"--file {shlex.quote(str(path))}"
+        )
+    for key in keys.values():
+        if key.expired:
+            logger.warning("the API key %r expired on %s", key.name, f"{key.expires:%Y-%m-%d}")
+
+
 def key_for_gateway(url: str) -> str | None:
     """The key to send to our gateway at that URL: one of ENGINIX_API_KEYS, else of that run's."""
     return min(environment.api_keys() or _keys_of_run(url), default=None)
@@ -37,7 +65,7 @@ def key_for_server(url: str) -> str | None:
 def _keys_of_run(url: str) -> frozenset[str]:
     """The keys of this machine's gateway at that URL, if this user may read its file of keys."""
     for run in supervisors(environment.cache_home()):
-        if run.url == address_of(url) and run.api_keys:
+        if run.url == address_of(url) and run.api_keys and not has_names(run.api_keys):
             with suppress(UsageError):
                 return read_keys(run.api_keys)
     return frozenset()

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from enginix.cli import environment
-from enginix.cli.api_keys import read_keys
+from enginix.cli.api_keys import check_named_keys, has_names, read_keys
 from enginix.errors import UsageError
 from enginix.gateway.http.origin import LOOPBACK_NAMES, host_name
+from enginix.gateway.keys.usage import usage_directory
 from enginix.gateway.settings import LoadLimits, RequestLimits, Settings
 from enginix.generation.limits import Limits
 from enginix.ports import is_loopback, local_url, network_url
@@ -64,7 +65,8 @@ def _add_access(parser: argparse.ArgumentParser) -> None:
     add = partial(_add, parser.add_argument_group("access to the gateway"))
     add(
         "api_keys",
-        "one key per line; also ENGINIX_API_KEYS. Without keys, no authorization is needed",
+        "one key per line, or a .toml file of named keys with limits, as `enginix keys` writes; "
+        "also ENGINIX_API_KEYS. Without keys, no authorization is needed",
         type=_absolute,
         metavar="FILE",
     )
@@ -127,7 +129,12 @@ def settings_of(entry: GatewayEntry, supervisor: Path | None = None) -> Settings
         value = getattr(entry, name)
         if value is not None and value <= 0:
             raise UsageError(f"{flag_of(name)} is {value:g}; expected more than 0")
-    keys = environment.api_keys() | (read_keys(entry.api_keys) if entry.api_keys else frozenset())
+    keys, key_file = environment.api_keys(), None
+    if entry.api_keys and has_names(entry.api_keys):
+        key_file = Path(entry.api_keys)
+        check_named_keys(key_file, entry.workers)
+    elif entry.api_keys:
+        keys |= read_keys(entry.api_keys)
     return Settings(
         request=RequestLimits(
             body_bytes=int(_or(entry.max_body_mb, BODY_MB) * 2**20),
@@ -142,8 +149,12 @@ def settings_of(entry: GatewayEntry, supervisor: Path | None = None) -> Settings
             stalled_reader=_or(entry.stalled_seconds, LOAD.stalled_reader),
         ),
         api_keys=keys,
+        key_file=key_file,
+        usage_directory=usage_directory(environment.cache_home()) if key_file else None,
         cors_origins=frozenset(map(origin, entry.cors_origins)),
-        allowed_hosts=allowed_hosts(entry.host, entry.allowed_hosts, keyless=not keys),
+        allowed_hosts=allowed_hosts(
+            entry.host, entry.allowed_hosts, keyless=not (keys or key_file)
+        ),
         log_prompts=entry.log_prompts,
         supervisor=supervisor,
     )
@@ -190,7 +201,7 @@ def accepted_keys(entry: GatewayEntry) -> str:
 
 def open_to_others(entry: GatewayEntry, settings: Settings) -> str | None:
     """What others can do with the gateway, and how to stop them; None if they cannot."""
-    if settings.api_keys or is_loopback(entry.host):
+    if not settings.keyless or is_loopback(entry.host):
         return None
     can = "use, load and unload its models" if settings.supervisor else "use its models"
     return (

@@ -39,6 +39,8 @@ COMMANDS = {
     "serve": "fetch, build and serve any model with what this machine has",
     "start": "serve one model in the background",
     "stop": "stop what start has started",
+    "keys": "add, list and revoke named API keys with limits",
+    "usage": "show what named API keys have used of which model",
     "chat": "talk to a model of a running gateway",
     "status": "show the models of a running gateway and their state",
     "load": "start a model's server",

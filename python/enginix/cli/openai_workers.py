@@ -13,6 +13,7 @@ from enginix.cli import environment
 from enginix.cli.reexec import own_command
 from enginix.cli.signals import run_until_signalled
 from enginix.gateway.http.heartbeat import heartbeat_file, until_silent
+from enginix.gateway.keys.ledger import forget_counts
 from enginix.gateway.models.metrics import forget_worker
 from enginix.owned import owned
 from enginix.process import describe_exit, started
@@ -52,6 +53,7 @@ async def _keep_running(command: Sequence[str], metrics: str, grace: float) -> N
         async with started(command, env=variables, grace=grace) as worker:
             why = await _ended(worker, metrics)
         forget_worker(worker.pid, metrics)
+        forget_counts(worker.pid, metrics)
         heartbeat_file(metrics, worker.pid).unlink(missing_ok=True)
         logger.error("a worker %s; restarting it", why)
         if worker.returncode != -signal.SIGKILL:

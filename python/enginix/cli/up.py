@@ -14,6 +14,7 @@ from enginix.catalog.load import ModelSpec, find_model
 from enginix.checkpoint.load import hash_files
 from enginix.checkpoint.locate import find_checkpoint
 from enginix.cli import environment
+from enginix.cli.api_keys import has_names
 from enginix.cli.engine import build_model
 from enginix.cli.find_engine import find_engine, given_engine
 from enginix.cli.gateway_options import (
@@ -256,6 +257,10 @@ async def _serve(profile: Profile, here: Environment, warning: str | None) -> No
 
     url = gateway_url(profile.gateway)
     async with running_profile(profile, here, report) as scheduler:
+        keys = profile.gateway.api_keys
+        if keys and has_names(keys) and not environment.api_keys():
+            # It holds no key that the sample question could be asked with.
+            profile = replace(profile, hello="")
         for name in scheduler.loaded if profile.hello else ():
             if why := await try_hello(console, url, name, profile.hello):
                 tell(name, f"has not answered the sample question yet: {why}")

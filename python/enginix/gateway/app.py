@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 from fastapi import FastAPI
 from pydantic import BaseModel
@@ -35,6 +35,7 @@ from enginix.gateway.http.openapi import add_schemas
 from enginix.gateway.http.origin import BrowserGuard
 from enginix.gateway.http.scope import record_of
 from enginix.gateway.http.streaming_routes import StreamingRoutes
+from enginix.gateway.keys.key_file import KeyFile
 from enginix.gateway.models.first_token_watch import models_watched
 from enginix.gateway.models.model import Model
 from enginix.gateway.models.state import Gateway
@@ -70,6 +71,11 @@ STREAMING = {
     "/v1/messages": when_loaded(messages.create_message),
     "/api/v1/inference/stream": when_loaded(inference.create_inference),
 }
+LIMIT_HEADERS = [
+    f"x-ratelimit-{each}-{what}"
+    for what in ("requests", "tokens")
+    for each in ("limit", "remaining", "reset")
+]
 SCHEMAS: list[type[BaseModel]] = [
     LoadRequest,
     UnloadRequest,
@@ -108,6 +114,7 @@ def create_app(
                 models_watched(gateway),
                 gateway.peers.answering(),
                 beating(metrics_directory),
+                gateway.usage.writing() if gateway.usage else nullcontext(),
             ):
                 # The server finds running requests there when it is told to stop.
                 yield {"gateway": gateway}
@@ -124,8 +131,9 @@ def create_app(
         app.add_exception_handler(kind, answer_failure)
     # The last one added is the outermost.
     app.add_middleware(StreamingRoutes, handlers=STREAMING, failed=answer_failure)
-    if settings.api_keys:
-        app.add_middleware(Authorization, keys=sorted(settings.api_keys))
+    if not settings.keyless:
+        key_file = KeyFile(settings.key_file) if settings.key_file else None
+        app.add_middleware(Authorization, keys=sorted(settings.api_keys), key_file=key_file)
     if settings.cors_origins:
         add_cors(app, settings.cors_origins)
     app.add_middleware(BrowserGuard, settings=settings)
@@ -140,7 +148,7 @@ def add_cors(app: FastAPI, origins: frozenset[str]) -> None:
         allow_origins=sorted(origins),
         allow_methods=["*"],
         allow_headers=["*"],
-        expose_headers=["X-Request-Id", "X-Response-Time", "Retry-After"],
+        expose_headers=["X-Request-Id", "X-Response-Time", "Retry-After", *LIMIT_HEADERS],
     )
 
 

@@ -79,7 +79,11 @@ class Settings:
     load: LoadLimits = field(default_factory=LoadLimits)
     store: StoreLimits = field(default_factory=StoreLimits)
     api_keys: frozenset[str] = frozenset()
-    """Empty: no key is needed."""
+    """Keys without names or limits."""
+    key_file: Path | None = None
+    """A TOML file of named keys."""
+    usage_directory: Path | None = None
+    """Where it is written what named keys have used."""
     cors_origins: frozenset[str] = frozenset()
     """Web pages from these origins may send requests; "*" allows all."""
     allowed_hosts: frozenset[str] = frozenset()
@@ -87,3 +91,8 @@ class Settings:
     log_prompts: bool = False
     supervisor: Path | None = None
     """The socket of the supervisor that starts and stops model servers."""
+
+    @property
+    def keyless(self) -> bool:
+        """Whether requests need no API key."""
+        return not self.api_keys and self.key_file is None

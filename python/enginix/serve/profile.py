@@ -29,7 +29,7 @@ class GatewayEntry:
     allow_image_urls: bool = False
     """Whether requests may make servers fetch images by URL."""
     api_keys: str = ""
-    """A file of the keys it accepts, one per line."""
+    """A file of the keys it accepts, one per line; a .toml file if they have names and limits."""
     transport: str = ""
     # None: the default of the gateway's settings.
     max_running: int | None = None

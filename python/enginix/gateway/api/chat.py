@@ -15,7 +15,7 @@ from enginix.gateway.api.chat_reply import ChatDocument, ChatStream
 from enginix.gateway.http.body import read, read_document
 from enginix.gateway.http.document import WholeReply
 from enginix.gateway.http.openapi import described
-from enginix.gateway.http.scope import gateway_of, note_prompt
+from enginix.gateway.http.scope import gateway_of, models_of, note_prompt
 from enginix.gateway.http.sse import EventStream
 from enginix.gateway.passthrough.adapt import CHAT, plain_body
 from enginix.gateway.passthrough.route import pass_through
@@ -61,7 +61,7 @@ async def answer_chat(request: Request) -> Response:
     gateway = gateway_of(request)
     chat = await read(request, ChatRequest)
     check_stream_options(chat.stream_options, chat.stream)
-    model = gateway.models.resolve(chat.model, chat.engine)
+    model = models_of(request).resolve(chat.model, chat.engine)
     if not model.takes_messages:
         check(chat)
     conversation = conversation_of(chat, guided=guide_of(chat) is not None)

@@ -14,7 +14,7 @@ from enginix.gateway.api.completions_reply import CompletionDocument, Completion
 from enginix.gateway.http.body import read
 from enginix.gateway.http.document import WholeReply
 from enginix.gateway.http.openapi import described
-from enginix.gateway.http.scope import gateway_of, note_prompt
+from enginix.gateway.http.scope import gateway_of, models_of, note_prompt
 from enginix.gateway.http.sse import EventStream
 from enginix.gateway.models.registry import ServedModel
 from enginix.gateway.passthrough.route import pass_through
@@ -53,7 +53,7 @@ async def create_completion(request: Request) -> Response:
 async def answer_completion(request: Request, completion: CompletionRequest) -> Response:
     """The answer to a completion, whichever route the request came by."""
     gateway = gateway_of(request)
-    model = gateway.models.find(completion.model, completion.engine)
+    model = models_of(request).find(completion.model, completion.engine)
     check(completion)
     # Before tokenizing any: there may be a million.
     check_choices(count_prompts(completion.prompt), completion.n or 1, gateway.settings.request)

@@ -14,7 +14,6 @@ from starlette.responses import Response
 from enginix.gateway.api.completions import answer_completion
 from enginix.gateway.http.body import read
 from enginix.gateway.http.openapi import described
-from enginix.gateway.http.scope import gateway_of
 from enginix.gateway.passthrough.route import pass_to
 from enginix.gateway.schema.completions import CompletionRequest
 from enginix.gateway.schema.inference import InferenceRequest
@@ -26,7 +25,7 @@ router = APIRouter(tags=["Inference"])
 async def create_inference(request: Request) -> Response:
     """Continue a prompt."""
     asked = completion_of(await read(request, InferenceRequest))
-    if passed := pass_to(gateway_of(request), "/v1/completions", asked):
+    if passed := pass_to(request, "/v1/completions", asked):
         return passed
     return await answer_completion(request, CompletionRequest.model_validate(asked))
 

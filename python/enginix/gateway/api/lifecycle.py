@@ -16,7 +16,7 @@ from enginix.errors import BackendUnavailable, RequestError
 from enginix.gateway.api.status import status_of
 from enginix.gateway.http.body import read, require_json
 from enginix.gateway.http.openapi import described
-from enginix.gateway.http.scope import gateway_of
+from enginix.gateway.http.scope import gateway_of, models_of
 from enginix.gateway.models.state import Gateway
 from enginix.gateway.schema.lifecycle import LoadRequest, RestartRequest, UnloadRequest
 from enginix.supervision import Changed, Load
@@ -67,7 +67,7 @@ async def _drained(
     require_json(request)
     asked = await read(request, schema)
     gateway.servers.require()
-    name = gateway.models.resolve(asked.model).name
+    name = models_of(request).resolve(asked.model).name
     return await shown(gateway, await change(name, drain=gateway.settings.load.drain))
 
 
@@ -93,7 +93,7 @@ async def show_log(request: Request, name: str) -> dict[str, Any]:
             param="lines",
         )
     gateway.servers.require()
-    name = gateway.models.resolve(name).name
+    name = models_of(request).resolve(name).name
     tail = await gateway.servers.log(name, int(asked))
     return {"id": name, "object": "log", "path": tail.path, "lines": tail.lines}
 

@@ -16,7 +16,7 @@ from enginix.gateway.api.messages_tools import function_tools
 from enginix.gateway.http.body import read
 from enginix.gateway.http.document import WholeReply
 from enginix.gateway.http.openapi import described
-from enginix.gateway.http.scope import gateway_of, note_prompt, record_of
+from enginix.gateway.http.scope import gateway_of, models_of, note_prompt, record_of
 from enginix.gateway.http.sse import EventStream
 from enginix.gateway.models.model import Model
 from enginix.gateway.passthrough.route import pass_through
@@ -40,7 +40,7 @@ async def answer_message(request: Request) -> Response:
     """The reply when this gateway writes the dialect, not the model's own server."""
     gateway = gateway_of(request)
     asked = await read(request, MessagesRequest)
-    model = gateway.models.resolve(asked.model)
+    model = models_of(request).resolve(asked.model)
     conversation = conversation_of(asked, model)
     note_prompt(request, conversation.messages)
     generation = await model.prepare(conversation, options_of(asked), gateway.settings.request)
@@ -57,7 +57,7 @@ async def count_tokens(request: Request) -> Response:
 
 async def answer_count(request: Request) -> Response:
     asked = await read(request, CountRequest)
-    model = gateway_of(request).models.resolve(asked.model)
+    model = models_of(request).resolve(asked.model)
     count = await model.count(conversation_of(asked, model), record_of(request).id)
     return JSONResponse({"input_tokens": count})
 

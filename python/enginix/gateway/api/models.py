@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.requests import Request
 
-from enginix.gateway.http.scope import gateway_of
+from enginix.gateway.http.scope import models_of
 from enginix.gateway.models.model import Model
 
 router = APIRouter(tags=["OpenAI"])
@@ -17,7 +17,7 @@ router = APIRouter(tags=["OpenAI"])
 @router.get("/v1/models")
 async def list_models(request: Request) -> dict[str, Any]:
     """The models of this gateway, in one shape for OpenAI's and Anthropic's clients."""
-    models = [entry(model) for model in gateway_of(request).models]
+    models = [entry(model) for model in models_of(request)]
     return {
         "object": "list",
         "data": models,
@@ -30,7 +30,7 @@ async def list_models(request: Request) -> dict[str, Any]:
 @router.get("/v1/models/{name:path}")
 async def show_model(request: Request, name: str) -> dict[str, Any]:
     """One model, by name or alias."""
-    return entry(gateway_of(request).models.resolve(name))
+    return entry(models_of(request).resolve(name))
 
 
 def entry(model: Model) -> dict[str, Any]:

@@ -9,16 +9,22 @@ from starlette.requests import Request
 
 from enginix.errors import ResourceNotFound
 from enginix.gateway.http.body import require_json
-from enginix.gateway.http.scope import gateway_of
+from enginix.gateway.http.scope import gateway_of, record_of
 
 router = APIRouter(tags=["Operation"])
 
 
 @router.get("/v1/requests")
 async def list_requests(request: Request) -> dict[str, Any]:
-    """The requests that wait or run, oldest first; never a prompt or an answer."""
+    """The requests that wait or run, oldest first; never a prompt or an answer.
+
+    Those of its own key, for a named key that is not an operator's.
+    """
+    key = record_of(request).key
     reports = await gateway_of(request).peers.reports()
     rows = [row for report in reports for row in report.requests]
+    if key is not None and not key.admin:
+        rows = [row for row in rows if row["key"] == key.name]
     rows.sort(key=lambda row: (-float(row["age_seconds"]), row["id"]))
     return {"object": "list", "data": rows}
 

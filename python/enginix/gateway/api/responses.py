@@ -24,7 +24,7 @@ from enginix.gateway.http.body import checked, read
 from enginix.gateway.http.document import WholeReply
 from enginix.gateway.http.errors import failure_of
 from enginix.gateway.http.openapi import described
-from enginix.gateway.http.scope import gateway_of, note_prompt
+from enginix.gateway.http.scope import gateway_of, models_of, note_prompt
 from enginix.gateway.http.sse import EventStream, FailedStream
 from enginix.gateway.models.model import Model
 from enginix.gateway.models.state import Gateway
@@ -87,7 +87,7 @@ async def answer_response(request: Request) -> Response:
     """The reply when this gateway writes the dialect, not the model's own server."""
     gateway = gateway_of(request)
     schema = await read(request, ResponseRequest)
-    model = gateway.models.resolve(schema.model)
+    model = models_of(request).resolve(schema.model)
     refuse(schema, IMPOSSIBLE)
     asked = gather(schema, gateway, sees=model.takes_messages)
     conversation = conversation_of(asked)

@@ -13,7 +13,7 @@ from starlette.requests import Request
 
 from enginix import __version__
 from enginix.gateway.api.models import entry
-from enginix.gateway.http.scope import gateway_of
+from enginix.gateway.http.scope import gateway_of, models_of
 from enginix.gateway.models.health import Health
 from enginix.gateway.models.model_state import ModelState
 from enginix.gateway.models.peers import Report, traffic_of
@@ -35,8 +35,8 @@ async def show_status(request: Request) -> dict[str, Any]:
         "uptime_seconds": round(time.time() - gateway.started, 1),
         "stopping": gateway.leaving,
         "models": [
-            await status_of(state, servers.get(name), reports)
-            for name, state in gateway.states.items()
+            await status_of(gateway.states[name], servers.get(name), reports)
+            for name in (model.name for model in models_of(request))
         ],
     }
 

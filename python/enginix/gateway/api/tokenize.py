@@ -15,7 +15,7 @@ from enginix.errors import RequestError
 from enginix.gateway.api.chat_input import functions, plain_messages
 from enginix.gateway.http.body import read
 from enginix.gateway.http.openapi import described
-from enginix.gateway.http.scope import gateway_of
+from enginix.gateway.http.scope import models_of
 from enginix.gateway.models.registry import ServedModel
 from enginix.gateway.prompt.parameters import check_tokens
 from enginix.gateway.schema.tokenize import DetokenizeRequest, TokenizeRequest
@@ -27,7 +27,7 @@ router = APIRouter(tags=["Tokens"])
 async def tokenize(request: Request) -> Response:
     """Token ids of a text, or of messages as the model would see them."""
     asked = await read(request, TokenizeRequest)
-    model = gateway_of(request).models.find(asked.model)
+    model = models_of(request).find(asked.model)
     # In a thread, up to the encoded body: there may be megabytes of ids.
     where = None if asked.messages is None else model.renderer
     loop = asyncio.get_running_loop()
@@ -39,7 +39,7 @@ async def tokenize(request: Request) -> Response:
 async def detokenize(request: Request) -> Response:
     """The text of token ids, special tokens included."""
     asked = await read(request, DetokenizeRequest)
-    model = gateway_of(request).models.find(asked.model)
+    model = models_of(request).find(asked.model)
     answer = await run_in_threadpool(detokenized, asked, model)
     return Response(answer, media_type="application/json")
 

@@ -91,10 +91,11 @@ class WholeReply(Response):
                 async for choice, events in replies:
                     gathered[choice] += events
                     tally.read(events)
+                # Its key is charged when the request leaves this block.
+                tally.note(record)
         except Exception as error:
             record.error = type(error).__name__
             raise
-        tally.note(record)
         choices = [WholeChoice(events) for events in gathered]
         self.body = orjson.dumps(self._encoder.document(choices, tally.usage))
         self.headers["content-length"] = str(len(self.body))

@@ -25,6 +25,7 @@ from enginix.errors import (
     ModelNotFound,
     NotAuthorized,
     NotDeclaredJson,
+    NotPermitted,
     Overloaded,
     ProcessError,
     PromptTooLong,
@@ -43,6 +44,7 @@ from enginix.errors import (
 STATUS: dict[type[EnginixError], int] = {
     RequestError: 400,
     NotAuthorized: 401,
+    NotPermitted: 403,
     ForeignOrigin: 403,
     UnknownHost: 403,
     ModelNotFound: 404,

@@ -7,7 +7,6 @@ import logging
 import re
 import time
 from collections.abc import Sequence
-from hashlib import sha256
 from uuid import uuid4
 
 import orjson
@@ -15,9 +14,13 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from enginix.errors import NotAuthorized
+from enginix.errors import NotAuthorized, NotPermitted, RequestError
+from enginix.gateway.http.access import Need, need_of
 from enginix.gateway.http.errors import error_body, failure_of, speaks_anthropic
-from enginix.gateway.http.scope import RECORD, gateway_in
+from enginix.gateway.http.scope import RECORD, gateway_in, record_in
+from enginix.gateway.keys.key import Key, digest_of
+from enginix.gateway.keys.key_file import KeyFile
+from enginix.gateway.keys.limits import limit_headers
 from enginix.gateway.models.metrics import CLIENT_LEFT
 from enginix.gateway.models.record import RequestRecord
 
@@ -26,7 +29,6 @@ access = logging.getLogger("enginix.access")
 
 # The client's id returns in a header and appears in the log.
 VALID_ID = re.compile(r"[!-~]{1,128}")
-GUARDED = ("/v1/", "/api/", "/tokenize", "/detokenize")
 # Polled every few seconds: logged only when the answer is an error.
 POLLED = frozenset(
     {"/livez", "/readyz", "/health", "/metrics", "/v1/status", "/v1/requests"},
@@ -70,7 +72,7 @@ class RequestLog:
 
     def _log(self, scope: Scope, record: RequestRecord, route: str) -> None:
         seconds = time.monotonic() - record.started
-        gateway_in(scope).metrics.finished(record, route, seconds)
+        gateway_in(scope).finished(record, route, seconds)
         if scope["path"] in POLLED and record.status < 400:
             return
         if access.isEnabledFor(logging.INFO):
@@ -78,32 +80,45 @@ class RequestLog:
 
 
 class Authorization:
-    """Requires an API key if keys are configured; health and metrics are always open."""
+    """Lets a request in that has the API key which its route needs; see gateway/http/access.py."""
 
-    def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
+    def __init__(self, app: ASGIApp, keys: Sequence[str], key_file: KeyFile | None) -> None:
         self._app = app
-        self._digests = [_digest(key) for key in keys]
+        self._digests = [digest_of(key) for key in keys]
+        self._named = key_file
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and self._digests and scope["path"].startswith(GUARDED):
-            refusal = self._refusal(Headers(scope=scope))
-            if refusal:
+        if scope["type"] == "http":
+            need = need_of(scope["method"], scope["path"])
+            if need != Need.OPEN and (refusal := self._refusal(scope, need)):
+                record_in(scope).error = type(refusal).__name__
                 response = failure_response(refusal, scope["path"])
                 await response(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
-    def _refusal(self, headers: Headers) -> NotAuthorized | None:
-        keys = _keys(headers)
-        if not keys:
+    def _refusal(self, scope: Scope, need: Need) -> RequestError | None:
+        digests = [digest_of(key) for key in _keys(Headers(scope=scope))]
+        if not digests:
             return NotAuthorized("the request has no API key")
         # Compare with all keys, so that the time reveals nothing.
-        fits = [
-            hmac.compare_digest(digest, known)
-            for digest in map(_digest, keys)
-            for known in self._digests
-        ]
-        return None if any(fits) else NotAuthorized("the request's API key is unknown")
+        fits = [hmac.compare_digest(digest, known) for digest in digests for known in self._digests]
+        if any(fits):
+            return None
+        if self._named is not None:
+            # The digest of a guess says nothing about that of a key.
+            found = filter(None, map(self._named.find, digests))
+            if (key := next(found, None)) is not None:
+                return _accept(key, scope, need)
+        return NotAuthorized("the request's API key is unknown")
+
+
+def _accept(key: Key, scope: Scope, need: Need) -> RequestError | None:
+    """Note the request's key, or say why it does not let the request in."""
+    if key.expired:
+        return NotAuthorized(f"the API key {key.name!r} expired on {key.expires:%Y-%m-%d}")
+    record_in(scope).key = key
+    return NotPermitted(key.name) if need == Need.ADMIN and not key.admin else None
 
 
 def failure_response(error: BaseException, path: str) -> Response:
@@ -149,6 +164,8 @@ def log_entry(scope: Scope, record: RequestRecord, seconds: float) -> dict[str, 
         "status": CLIENT_LEFT if record.client_left else record.status,
         "seconds": round(seconds, 4),
     }
+    if record.key:
+        entry["key"] = record.key.name
     if record.model:
         entry |= {
             "model": record.model,
@@ -174,6 +191,8 @@ def _add_headers(message: Message, record: RequestRecord, scope: Scope) -> None:
     headers["X-Request-Id"] = record.id
     if speaks_anthropic(scope["path"]):
         headers["Request-Id"] = record.id
+    if record.standing:
+        headers.update(limit_headers(record.standing, anthropic=speaks_anthropic(scope["path"])))
     if gateway_in(scope).leaving:
         # The client's next request is to find another gateway.
         headers["Connection"] = "close"
@@ -186,7 +205,3 @@ def _keys(headers: Headers) -> list[str]:
     bearers = [token for scheme, _, token in schemes if scheme.lower() == "bearer"]
     sent = (key.strip() for key in (*bearers, *headers.getlist("x-api-key")))
     return [key for key in sent if key]
-
-
-def _digest(key: str) -> bytes:
-    return sha256(key.encode("utf-8", "surrogateescape")).digest()

@@ -32,7 +32,7 @@ class BrowserGuard:
         self._app = app
         self._origins = settings.cors_origins
         self._hosts = settings.allowed_hosts
-        self._keyless = not settings.api_keys
+        self._keyless = settings.keyless
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (refusal := self._refusal(scope)):

@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from enginix.gateway.models.record import RequestRecord
+from enginix.gateway.models.registry import Models
 from enginix.gateway.models.state import Gateway
 
 RECORD = "enginix.record"
@@ -29,6 +30,11 @@ def record_in(scope: Scope) -> RequestRecord:
 
 def record_of(request: Request) -> RequestRecord:
     return record_in(request.scope)
+
+
+def models_of(request: Request) -> Models:
+    """The models that the request may use: all, or those of its API key."""
+    return gateway_of(request).models.of_key(record_of(request).key)
 
 
 def note_prompt(request: Request, prompt: object) -> None:

@@ -15,6 +15,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
+from enginix.gateway.keys.usage import Used, used_by
 from enginix.gateway.models.record import GAP_BUCKETS, RequestRecord, TokenTimes
 from enginix.gateway.models.server_metrics import KV_CACHE, REQUEST_TYPE, REQUESTS
 from enginix.generation.backend import Replica
@@ -100,6 +101,26 @@ class ReplicaMetrics:
         show()
 
 
+class KeyMetrics:
+    """Of named API keys: there are never more series than keys times models."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def count(name: str, text: str) -> Counter:
+            return Counter(name, text, ["key", "model"], registry=registry)
+
+        self._requests = count("enginix_key_requests_total", "Requests of an API key")
+        self._failed = count("enginix_key_failed_requests_total", "Those that failed")
+        self._prompt = count("enginix_key_prompt_tokens_total", "Tokens of its prompts")
+        self._generated = count("enginix_key_generated_tokens_total", "Tokens generated for it")
+
+    def used(self, key: str, model: str, used: Used) -> None:
+        labels = (key, model)
+        self._requests.labels(*labels).inc(used.requests)
+        self._failed.labels(*labels).inc(used.failed)
+        self._prompt.labels(*labels).inc(used.prompt_tokens)
+        self._generated.labels(*labels).inc(used.completion_tokens)
+
+
 class Metrics:
     """One gateway process's metrics, labelled by model."""
 
@@ -141,6 +162,7 @@ class Metrics:
             "Requests without a first token while three later ones have theirs",
         )
         self._replicas = ReplicaMetrics(registry)
+        self._keys = KeyMetrics(registry)
         self.begin_at_zero(models)
 
     def load(self, model: str) -> LoadGauges:
@@ -172,6 +194,8 @@ class Metrics:
             return
         self._duration.labels(model).observe(seconds)
         self._prompt.labels(model).inc(record.prompt_tokens)
+        if record.key:
+            self._keys.used(record.key.name, model, used_by(record))
         if record.client_left:
             self._cancelled.labels(model).inc()
         if record.queued is not None:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from enginix.gateway.keys.key import Key, Standing
+
 # Upper bounds, in seconds between two tokens, of the histogram's buckets.
 GAP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 # How often a long answer's tokens are added to the metrics.
@@ -71,6 +73,12 @@ class RequestRecord:
     path: str = ""
     client: str | None = None
     """The address that the request came from."""
+    key: Key | None = None
+    """The named key that it was sent with; None where keys have no names, or none is needed."""
+    charged: int | None = None
+    """The tokens that its key was charged; None before it is admitted."""
+    standing: dict[str, Standing] = field(default_factory=dict)
+    """What was left of its key's limits: of "requests" and "tokens"."""
     model: str | None = None
     status: int = 0
     prompt_tokens: int = 0

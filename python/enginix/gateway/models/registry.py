@@ -13,6 +13,7 @@ from enginix.chat.reply import markers
 from enginix.chat.template import ChatTemplate
 from enginix.chat.tokens import Tokenizer
 from enginix.errors import NO_MODEL, ModelNotFound, RequestError
+from enginix.gateway.keys.key import Key
 from enginix.gateway.models.engine_model import EngineModel
 from enginix.gateway.models.model import Model
 from enginix.gateway.models.server_model import ServerModel
@@ -161,6 +162,7 @@ class Models:
 
     def __init__(self, models: Sequence[Model]) -> None:
         self._models = tuple(models)
+        self._of_keys: dict[tuple[str, ...], Models] = {}
         self.any_takes_messages = any(model.takes_messages for model in models)
         self._by_name: dict[str, list[Model]] = {model.name: [model] for model in models}
         for model in models:
@@ -169,6 +171,15 @@ class Models:
 
     def __iter__(self) -> Iterator[Model]:
         return iter(self._models)
+
+    def of_key(self, key: Key | None) -> Models:
+        """Those that the key may use; for others it is as if they were not here."""
+        if key is None or not key.models:
+            return self
+        if key.models not in self._of_keys:
+            usable = [each for each in self._models if key.may_use((each.name, *each.aliases))]
+            self._of_keys[key.models] = Models(usable)
+        return self._of_keys[key.models]
 
     def find(self, name: str | None, engine: str | None = None) -> ServedModel:
         """Like `resolve`, for requests that need a model whose tokenizer is here."""

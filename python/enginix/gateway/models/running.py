@@ -44,6 +44,7 @@ class RunningRequest:
             "model": self.record.model,
             "route": self.record.path,
             "client": self.record.client,
+            "key": self.record.key.name if self.record.key else None,
             "state": self.state,
             "age_seconds": round(time.monotonic() - self.record.started, 4),
             "prompt_tokens": self.record.prompt_tokens,

@@ -5,18 +5,26 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    aclosing,
+    asynccontextmanager,
+    contextmanager,
+)
 from functools import partial
 from typing import Protocol
 
 from enginix.errors import (
     BackendError,
     BackendUnavailable,
+    ModelNotFound,
     Overloaded,
     RequestError,
     RequestStopped,
     ServerStopping,
 )
+from enginix.gateway.keys.limits import KeyLimits
+from enginix.gateway.keys.usage import UsageLog, used_by
 from enginix.gateway.models.metrics import Metrics
 from enginix.gateway.models.model import GenerationRequest, Model
 from enginix.gateway.models.model_state import ModelState
@@ -57,6 +65,8 @@ class Gateway:
         store = settings.store
         self.servers = SupervisorClient(settings.supervisor)
         self.responses = ResponseStore(store.responses, store.bytes)
+        self.limits = KeyLimits(metrics_directory)
+        self.usage = UsageLog(settings.usage_directory) if settings.usage_directory else None
         self.peers = Peers(metrics_directory, self.report)
         self.started = time.time()
         self.leaving = self.stopping = False
@@ -112,6 +122,12 @@ class Gateway:
         finally:
             state.waiting_for_load -= 1
 
+    def finished(self, record: RequestRecord, route: str, seconds: float) -> None:
+        """Count a request that has ended, successfully or not."""
+        self.metrics.finished(record, route, seconds)
+        if self.usage and record.key and record.model:
+            self.usage.note(record.key.name, record.model, used_by(record))
+
     def interrupt(self) -> None:
         """End running requests; their clients get an error."""
         self.stopping = self._interrupted = True
@@ -130,11 +146,26 @@ class Gateway:
         ):
             yield replies
 
-    @asynccontextmanager
-    async def at_work(
+    def at_work(
         self, model: str, record: RequestRecord, choices: int = 1
+    ) -> AbstractAsyncContextManager[list[TokenTimes]]:
+        """Wait for one of the model's slots; yield a clock for each choice's tokens.
+
+        Raises RateLimited if the request's key has used up what it may use now.
+        """
+        work = self._at_work(model, record, choices)
+        if record.key is None:
+            return work
+        # Whatever the route has checked.
+        if self.states[model].model not in self.models.of_key(record.key):
+            raise ModelNotFound(model, ())
+        record.model = model
+        return self.limits.around(work, record, record.key)
+
+    @asynccontextmanager
+    async def _at_work(
+        self, model: str, record: RequestRecord, choices: int
     ) -> AsyncIterator[list[TokenTimes]]:
-        """Wait for one of the model's slots; yield a clock for each choice's tokens."""
         if self.stopping:
             raise ServerStopping(retry_after=RETRY_SECONDS)
         state = self.states[model]
@@ -203,6 +234,7 @@ class Gateway:
             state.late_tokens = late
 
     async def close(self) -> None:
+        self.limits.close()
         for state in self.states.values():
             await state.liveness.close()
             await state.model.backend.close()

@@ -11,9 +11,8 @@ from starlette.responses import Response
 
 from enginix.errors import EnginixError
 from enginix.gateway.http.body import read_document
-from enginix.gateway.http.scope import gateway_of
+from enginix.gateway.http.scope import gateway_of, models_of
 from enginix.gateway.models.model import Model
-from enginix.gateway.models.state import Gateway
 from enginix.gateway.passthrough.adapt import CHAT
 from enginix.gateway.passthrough.response import PassthroughResponse
 from enginix.gateway.prompt.guide_limits import check_body
@@ -32,28 +31,28 @@ async def pass_through(
     `answer` writes it here: it stands in for a server that turns out not to have the route.
     `error_stream`: the stream that says why there is none, where clients do not read a status.
     """
-    gateway = gateway_of(request)
-    if not gateway.models.any_takes_messages:
+    if not models_of(request).any_takes_messages:
         return None
     sent = await read_document(request)
     fallback = partial(answer, request) if answer else None
-    return pass_to(gateway, request.url.path, sent, fallback, error_stream)
+    return pass_to(request, request.url.path, sent, fallback, error_stream)
 
 
 def pass_to(
-    gateway: Gateway,
+    request: Request,
     path: str,
     sent: Any,
     fallback: Callable[[], Awaitable[Response]] | None = None,
     error_stream: ErrorStream | None = None,
 ) -> Response | None:
     """Like `pass_through`, for a body that was read and the path it was sent to."""
-    if not gateway.models.any_takes_messages or not isinstance(sent, dict):
+    gateway, models = gateway_of(request), models_of(request)
+    if not models.any_takes_messages or not isinstance(sent, dict):
         return None
     name, engine = sent.get("model"), sent.get("engine")
     if not all(text is None or isinstance(text, str) for text in (name, engine)):
         return None
-    model = gateway.models.resolve(name, engine)
+    model = models.resolve(name, engine)
     if not model.takes_messages:
         return None
     # Before any request to the server.

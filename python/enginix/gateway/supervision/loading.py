@@ -13,7 +13,7 @@ from enginix.errors import EnginixError
 from enginix.gateway.http.body import read_document
 from enginix.gateway.http.disconnect import unless_client_leaves
 from enginix.gateway.http.errors import failure_of
-from enginix.gateway.http.scope import gateway_of, record_in
+from enginix.gateway.http.scope import gateway_of, models_of, record_in
 from enginix.gateway.http.sse import Opening
 from enginix.gateway.models.model_state import ModelState
 from enginix.gateway.models.state import Gateway
@@ -43,7 +43,7 @@ async def _wanted(gateway: Gateway, request: Request) -> tuple[ModelState | None
     try:
         asked = await read_document(request)
         name = asked.get("model", asked.get("modelId"))
-        state = gateway.states[gateway.models.resolve(name, asked.get("engine")).name]
+        state = gateway.states[models_of(request).resolve(name, asked.get("engine")).name]
     except (AttributeError, TypeError, EnginixError):
         return None, False
     streams = asked.get("stream", request.url.path.endswith("/stream"))
