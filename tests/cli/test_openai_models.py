@@ -38,6 +38,7 @@ async def test_a_row_can_name_the_formats_that_its_server_leaves_in_the_text(
     assert plain.metrics == ""
     assert read(tmp_path, metrics="http://127.0.0.1:1/m").metrics == "http://127.0.0.1:1/m"
     assert read(tmp_path, images=True).images
+    assert (plain.takes_priority, read(tmp_path, priority=True).takes_priority) == (False, True)
     assert (model.reasoning, model.tools, model.starts_inside) == ("think-tags", "qwen3-xml", True)
 
 
@@ -48,6 +49,7 @@ async def test_a_row_can_name_the_formats_that_its_server_leaves_in_the_text(
         ({"tools": "think-tags"}, r"models\[0\].tools: 'think-tags' is none of hermes-json"),
         ({"starts_inside": 1}, "expected true or false, got 1"),
         ({"images": "yes"}, r"models\[0\].images: expected true or false, got 'yes'"),
+        ({"priority": 1}, r"models\[0\].priority: expected true or false, got 1"),
         ({"tool": "hermes-json"}, "unknown keys"),
         ({"url": "nowhere"}, "not a server's address"),
         ({"metrics": "x:1"}, r"models\[0\].metrics: expected http://HOST:PORT/metrics, got 'x:1'"),

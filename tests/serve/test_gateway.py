@@ -76,6 +76,22 @@ def test_only_the_page_of_the_models_only_server_is_named(
     assert ("metrics" in gateway_row(entry, "/e", Chat())) is is_named
 
 
+@pytest.mark.parametrize(
+    ("engine", "options", "is_told"),
+    [
+        ("vllm", {"scheduling_policy": "priority"}, True),
+        ("vllm", {"scheduling_policy": "fcfs"}, False),
+        ("vllm", {}, False),
+        ("trtllm", {"scheduling_policy": "priority"}, False),
+    ],
+)
+def test_the_gateway_is_told_which_servers_take_a_priority(
+    engine: str, options: dict[str, Option], is_told: bool
+) -> None:
+    row = gateway_row(ModelEntry("m", engine=engine, options=options), "Org/M", Chat())
+    assert row.get("priority", False) is is_told
+
+
 def test_the_gateway_is_told_of_a_model_that_reads_images(tmp_path: Path) -> None:
     entry = ModelEntry("q", engine="vllm")
     config = tmp_path / "config.json"

@@ -41,6 +41,7 @@ KEYS = {
     "metrics",
     "starts_inside",
     "images",
+    "priority",
     *FORMATS,
 }
 
@@ -144,7 +145,9 @@ def _relayed(
         # Refuse a bad address now, not in the event loop.
         OpenAIBackend(name, one, upstream)
     reasoning, tools = (_format(row.get(key), key, where) for key in ("reasoning", "tools"))
-    starts_inside, images = (_flag(row, key, where) for key in ("starts_inside", "images"))
+    starts_inside, images, priority = (
+        _flag(row, key, where) for key in ("starts_inside", "images", "priority")
+    )
 
     def open_model() -> Model:
         return PassthroughModel(
@@ -160,6 +163,7 @@ def _relayed(
             reasoning=reasoning,
             tools=tools,
             starts_inside=starts_inside,
+            takes_priority=priority,
             images=images,
         )
 

@@ -104,6 +104,7 @@ def gateway_row(
         **({program.reached_by: ",".join(addresses)} if addresses else {}),
         **left_in_text(entry, chat),
         **({"images": True} if reads_images(model) else {}),
+        **({"priority": True} if schedules_by_priority(entry) else {}),
         **({"metrics": page} if (page := program.metrics_url(entry)) else {}),
     }
 
@@ -119,6 +120,12 @@ def left_in_text(entry: ModelEntry, chat: Chat) -> dict[str, Any]:
     if formats["reasoning"]:
         found |= {"reasoning": formats["reasoning"], "starts_inside": entry.starts_inside}
     return found | ({"tools": formats["tools"]} if formats["tools"] else {})
+
+
+def schedules_by_priority(entry: ModelEntry) -> bool:
+    """vLLM refuses a request's priority unless it is started so."""
+    by_priority = entry.options.get("scheduling_policy") == "priority"
+    return by_priority and entry.engine.startswith("vllm")
 
 
 def reads_images(model: str) -> bool:

@@ -228,15 +228,17 @@ def test_a_request_that_falls_back_to_another_way_is_counted_once() -> None:
         for _ in range(3):
             with place.workers[0].held(record, alice):
                 pass
-        left = {what: standing.left for what, standing in record.standing.items()}
+        assert record.standing is not None
+    left = {what: standing.left for what, standing in record.standing.items()}
     assert left == {"requests": 4, "tokens": 990}
 
 
 def test_headers_are_those_that_each_clients_read() -> None:
     with workers() as place:
         alice = key(requests_per_minute=10, tokens_per_minute=600)
-        record = place.ask(alice, prompt=20)
-    assert limit_headers(record.standing, anthropic=False) == {
+        standing = place.ask(alice, prompt=20).standing
+    assert standing is not None
+    assert limit_headers(standing, anthropic=False) == {
         "x-ratelimit-limit-requests": "10",
         "x-ratelimit-remaining-requests": "9",
         "x-ratelimit-reset-requests": "6s",
@@ -244,7 +246,7 @@ def test_headers_are_those_that_each_clients_read() -> None:
         "x-ratelimit-remaining-tokens": "580",
         "x-ratelimit-reset-tokens": "2s",
     }
-    found = limit_headers(record.standing, anthropic=True)
+    found = limit_headers(standing, anthropic=True)
     assert found["anthropic-ratelimit-requests-remaining"] == "9"
     assert found["anthropic-ratelimit-tokens-reset"].endswith("Z")
 

@@ -13,7 +13,8 @@ from starlette.requests import Request
 from starlette.types import Scope
 
 from enginix.errors import BodyTooLarge, BodyTooSlow, NotDeclaredJson, RequestError
-from enginix.gateway.http.scope import gateway_of
+from enginix.gateway.http.scope import gateway_of, record_of
+from enginix.gateway.schema.fields import MAX_INT32
 
 # Larger bodies are parsed beside the event loop, so that running streams go on.
 LARGE_BODY = 128 << 10
@@ -67,6 +68,7 @@ async def read_document(request: Request) -> Any:
         large = len(body) > LARGE_BODY
         try:
             document = await asyncio.to_thread(decoded, body) if large else decoded(body)
+            _note_priority(request, document)
         except RequestError as error:
             document = error
         request.scope[DOCUMENT] = (document, large)
@@ -74,6 +76,30 @@ async def read_document(request: Request) -> Any:
     if isinstance(document, RequestError):
         raise document
     return document
+
+
+def _note_priority(request: Request, document: Any) -> None:
+    """Keep the priority that a body asks for, in any dialect; refuse one that its key has not."""
+    asked = document.get("priority") if isinstance(document, dict) else None
+    if asked is None:
+        return
+    if isinstance(asked, float) and asked.is_integer():
+        asked = int(asked)
+    if type(asked) is not int or abs(asked) > MAX_INT32:
+        raise RequestError(
+            f"priority: expected an integer of 32 bits, got {_found(asked)}",
+            param="priority",
+            code="invalid_type",
+        )
+    record = record_of(request)
+    if record.key is not None and asked < record.key.priority:
+        raise RequestError(
+            f"priority: requests of key {record.key.name!r} may have {record.key.priority} or "
+            f"more, which is later, got {asked}",
+            param="priority",
+            code="invalid_value",
+        )
+    record.priority = asked
 
 
 def is_large(request: Request) -> bool:

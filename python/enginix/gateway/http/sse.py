@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Protocol, TypeVar
 
 from starlette.responses import Response
@@ -65,6 +67,23 @@ class Opening:
                 task.cancel()
                 await asyncio.wait({task})
 
+    @asynccontextmanager
+    async def in_line(self, send: Send, ahead: Callable[[], int]) -> AsyncIterator[None]:
+        """While the block waits for a slot: a comment now and then, with its place in the line."""
+        task = asyncio.create_task(self._tell_place(send, ahead))
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+
+    async def _tell_place(self, send: Send, ahead: Callable[[], int]) -> None:
+        while self._period is not None:
+            await asyncio.sleep(self._period)
+            await self.begin(send)
+            comment = b": waiting in line, about %d requests before this one\n\n" % ahead()
+            await send({"type": "http.response.body", "body": comment, "more_body": True})
+
 
 class StreamEncoder(Protocol):
     """One dialect's events as bytes. `encode` is called for every token: it must be cheap."""
@@ -120,6 +139,7 @@ class EventStream(Response):
         record.client_left = not stayed
 
     async def _answer(self, scope: Scope, send: Send, record: RequestRecord) -> None:
+        record.while_waiting = partial(self._opening.in_line, send)
         try:
             async with self._gateway.replies(self._request, record) as replies:
                 last = await self._pass_on(replies, scope, send, record)

@@ -9,7 +9,7 @@ to be made up.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -133,7 +133,7 @@ def _standing(row: Row, key: Key, now: float) -> dict[str, Standing]:
     }
 
 
-def limit_headers(standings: dict[str, Standing], *, anthropic: bool) -> dict[str, str]:
+def limit_headers(standings: Mapping[str, Standing], *, anthropic: bool) -> dict[str, str]:
     """As OpenAI's clients read them, or Anthropic's."""
     headers = {}
     for what, standing in standings.items():

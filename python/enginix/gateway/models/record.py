@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,6 +15,10 @@ from enginix.gateway.keys.key import Key, Standing
 GAP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 # How often a long answer's tokens are added to the metrics.
 REPORT_SECONDS = 1.0
+
+
+# Gets a function that tells about how many requests are served before this one.
+WhileWaiting = Callable[[Callable[[], int]], AbstractAsyncContextManager[None]]
 
 
 class Pulse(Protocol):
@@ -77,8 +82,12 @@ class RequestRecord:
     """The named key that it was sent with; None where keys have no names, or none is needed."""
     charged: int | None = None
     """The tokens that its key was charged; None before it is admitted."""
-    standing: dict[str, Standing] = field(default_factory=dict)
-    """What was left of its key's limits: of "requests" and "tokens"."""
+    standing: Mapping[str, Standing] | None = None
+    """What was left of its key's limits, of "requests" and "tokens"; None without any."""
+    priority: int | None = None
+    """As the body asks; None for its key's."""
+    while_waiting: WhileWaiting | None = None
+    """Runs while the request waits for a slot, for a stream that says so."""
     model: str | None = None
     status: int = 0
     prompt_tokens: int = 0
@@ -93,3 +102,10 @@ class RequestRecord:
     """The error's class name."""
     prompt: object = None
     """Kept only if the operator wants prompts in the log."""
+
+    @property
+    def rank(self) -> int:
+        """Its place among those that wait: lower is sooner."""
+        if self.priority is not None:
+            return self.priority
+        return self.key.priority if self.key else 0

@@ -24,6 +24,8 @@ class ServerModel:
     """Likewise for tool calls."""
     starts_inside: bool = False
     """The chat template opens the reasoning, so the model does not write the first tag."""
+    takes_priority: bool = False
+    """Its server schedules by `priority`; others refuse a request for it."""
     images: bool = False
     """The model is known to read images."""
 

@@ -253,15 +253,16 @@ class Gateway:
     @asynccontextmanager
     async def _slot(self, state: ModelState, record: RequestRecord) -> AsyncIterator[None]:
         since = time.monotonic()
+        key = record.key.name if record.key else None
         with state.gauges.waiting.track_inprogress():
-            await state.admission.enter()
+            await state.admission.enter(record.rank, key, record.while_waiting)
         record.queued = time.monotonic() - since
         state.gauges.running.inc()
         try:
             yield
         finally:
             state.gauges.running.dec()
-            state.admission.leave()
+            state.admission.leave(key)
 
     def _times(self, state: ModelState, record: RequestRecord, number: int) -> TokenTimes:
         report = partial(self._report, state)

@@ -80,6 +80,9 @@ def passthrough(
         body["messages"] = without_reasoning(body["messages"])
     # This gateway has chosen between the servers, and some do not know the field.
     body.pop("engine", None)
+    if not model.takes_priority:
+        # The request has waited for its turn here.
+        body.pop("priority", None)
     return Passthrough(model, path, body)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from starlette.responses import Response
@@ -71,6 +72,7 @@ class PassthroughResponse(Response):
 
     async def _answer(self, scope: Scope, send: Send, record: RequestRecord) -> None:
         events = EventReader()
+        record.while_waiting = partial(self._opening.in_line, send) if self._streams else None
         try:
             async with (
                 self._gateway.at_work(self._model.name, record) as (times,),

@@ -78,7 +78,8 @@ def chat_request(
             body["response_format"] = response_format(model, options.guide)
     else:
         # The server may know fields that are unknown here.
-        left_out = {"engine", "stop"} if stop else {"engine"}
+        left_out = {"engine", *(["stop"] if stop else [])}
+        left_out |= set() if model.takes_priority else {"priority"}
         body = {name: options.sent[name] for name in options.sent if name not in left_out}
         if model.backend.lacks(REASONING):
             body["messages"] = without_reasoning(body["messages"])

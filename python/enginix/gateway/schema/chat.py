@@ -10,6 +10,7 @@ from enginix.gateway.schema.fields import (
     Count,
     Integer,
     Positive,
+    Priority,
     SamplingFields,
     Schema,
     StreamOptions,
@@ -174,6 +175,7 @@ class ChatRequest(SamplingFields, GuidedFields):
     engine: str | None = None
     """Selects one of the engines that serve the model."""
     messages: list[ChatMessage]
+    priority: Priority | None = None
     n: Count | None = None
     stop: str | list[str] | None = None
     max_tokens: Positive | None = None

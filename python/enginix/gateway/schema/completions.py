@@ -11,6 +11,7 @@ from enginix.gateway.schema.fields import (
     Count,
     Integer,
     NotNegative,
+    Priority,
     SamplingFields,
     StreamOptions,
 )
@@ -21,6 +22,7 @@ class CompletionRequest(SamplingFields, GuidedFields):
     engine: str | None = None
     """Selects one of the engines that serve the model."""
     prompt: str | list[str] | list[Integer] | list[list[Integer]]
+    priority: Priority | None = None
     n: Count | None = None
     best_of: Count | None = None
     stop: str | list[str] | None = None

@@ -35,6 +35,10 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 
 
+Priority = Annotated[Integer, Field(ge=-MAX_INT32, le=MAX_INT32)]
+"""Of the request among those that wait, as in vLLM: lower is sooner."""
+
+
 def only_known(types: frozenset[str]) -> BeforeValidator:
     """Keep only the type of a part of any other type: ignored parts are not validated."""
 

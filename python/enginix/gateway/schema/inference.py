@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from enginix.gateway.schema.fields import Fraction, Integer, Positive, Schema, TopK
+from enginix.gateway.schema.fields import Fraction, Integer, Positive, Priority, Schema, TopK
 
 
 class InferenceRequest(Schema):
@@ -21,3 +21,4 @@ class InferenceRequest(Schema):
     seed: Integer | None = None
     stop: str | list[str] | None = None
     stream: bool = True
+    priority: Priority | None = None

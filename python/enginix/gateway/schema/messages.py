@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from enginix.gateway.schema.fields import Fraction, Integer, NotNegative, Schema
+from enginix.gateway.schema.fields import Fraction, Integer, NotNegative, Priority, Schema
 from enginix.gateway.schema.lenient import messages_choice, messages_tool
 
 
@@ -125,6 +125,7 @@ class CountRequest(Schema):
 
 
 class MessagesRequest(CountRequest):
+    priority: Priority | None = None
     max_tokens: NotNegative
     stop_sequences: list[str] | None = None
     stream: bool | None = None

@@ -11,6 +11,7 @@ from enginix.gateway.schema.fields import (
     Integer,
     Penalty,
     Positive,
+    Priority,
     Schema,
     StreamOptions,
     only_known,
@@ -164,6 +165,7 @@ class ResponseRequest(Schema):
     input: str | list[Item]
     instructions: str | None = None
     previous_response_id: str | None = None
+    priority: Priority | None = None
     store: bool | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
