@@ -138,7 +138,7 @@ def create_app(
         add_cors(app, settings.cors_origins)
     app.add_middleware(BrowserGuard, settings=settings)
     app.add_middleware(RequestLog)
-    add_schemas(app, SCHEMAS)
+    add_schemas(app, SCHEMAS, keyless=settings.keyless)
     return app
 
 

@@ -1,5 +1,6 @@
-"""What each route needs: nothing, an API key, or the key of an operator. One table, for the code,
-/openapi.json and docs/keys.md.
+"""What each route needs: nothing, an API key, or an operator's key.
+
+One table, for what lets requests in, for /openapi.json and for docs/keys.md.
 """
 
 from __future__ import annotations

@@ -15,13 +15,12 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from enginix.errors import ForeignOrigin, RequestError, UnknownHost
+from enginix.gateway.http.access import Need, need_of
 from enginix.gateway.http.middleware import failure_response
 from enginix.gateway.settings import Settings
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 READ_ONLY = frozenset({"GET", "HEAD", "OPTIONS"})
-# Prefixes of the paths that change what is loaded or runs; a POST to any other only uses it.
-OPERATION = ("/v1/models/", "/v1/requests/")
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
@@ -53,7 +52,7 @@ class BrowserGuard:
 
     def _checks_origin(self, scope: Scope) -> bool:
         # With keys, a page needs one to generate; changing what is loaded needs both.
-        changes = scope["method"] != "POST" or scope["path"].startswith(OPERATION)
+        changes = scope["method"] != "POST" or need_of("POST", scope["path"]) == Need.ADMIN
         return self._keyless or changes
 
     def _foreign(self, headers: Headers, hosts: list[str]) -> ForeignOrigin | None:
