@@ -194,6 +194,15 @@ def test_keys_that_one_worker_has_seen_first_are_the_same_row_for_another(tmp_pa
     two.close()
 
 
+def test_a_request_may_outlast_the_gateway() -> None:
+    alice = key(max_running=1)
+    with workers(1) as place:
+        limits = KeyLimits(place.directory, place.clock)
+        with limits.held(RequestRecord("id", 0.0, key=alice), alice):
+            limits.close()
+        assert place.admits(alice)
+
+
 def test_a_changed_limit_applies_at_once_and_forgives_nothing() -> None:
     with workers() as place:
         assert [place.admits(key(requests_per_minute=4)) for _ in range(5)] == [True] * 4 + [False]

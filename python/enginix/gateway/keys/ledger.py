@@ -63,12 +63,20 @@ class Ledger:
             self._file = _unnamed()
         else:
             self._file = _opened(Path(directory) / FILE)
-        self._descriptor = self._file.fileno()
         self._offsets: dict[bytes, int] = {}
         self._known = HEAD
         """The end of the rows whose offsets are known."""
         with _locked(self._descriptor):
             self._place = self._free_place()
+
+    @property
+    def closed(self) -> bool:
+        return self._file.closed
+
+    @property
+    def _descriptor(self) -> int:
+        # Never that of a file which is closed: the number may be another's by now.
+        return self._file.fileno()
 
     @contextmanager
     def row(self, digest: bytes) -> Iterator[Row]:

@@ -56,10 +56,12 @@ class KeyLimits:
         try:
             yield
         finally:
-            with ledger.row(key.digest) as row:
-                if key.max_running is not None:
-                    row.count(-1)
-                _charge_tokens(row, record, key, self._clock())
+            # A request may outlast the gateway that is told to end at once.
+            if not ledger.closed:
+                with ledger.row(key.digest) as row:
+                    if key.max_running is not None:
+                        row.count(-1)
+                    _charge_tokens(row, record, key, self._clock())
 
     def close(self) -> None:
         if self._ledger is not None:

@@ -3,6 +3,10 @@
 import { $, make, shellQuoted } from "./shared.js";
 
 const METHODS = ["get", "post", "put", "patch", "delete"];
+const NEEDS = {
+  key: "Needs an API key, where the gateway has any.",
+  admin: "Needs an operator's API key, where the gateway's keys have names; else any key, where it has any.",
+};
 let schemas = {};
 
 const resolved = (schema) => (schema?.$ref ? schemas[schema.$ref.split("/").pop()] ?? {} : schema ?? {});
@@ -59,6 +63,8 @@ function operation(method, path, described) {
   summary.append(make("span", "method", method.toUpperCase()), make("span", "path", path), make("span", "faint", described.summary));
   box.append(summary);
   if (described.description) box.append(make("p", "", described.description));
+  const needs = NEEDS[described["x-needs"]];
+  if (needs) box.append(make("p", "faint", needs));
   const parameters = described.parameters ?? [];
   if (parameters.length) {
     const list = make("dl", "fields");
