@@ -15,11 +15,12 @@ import httpx
 import openai
 import pytest
 from fakes.backend import FakeBackend
-from gateway.harness import events, ids, served, server, user
+from gateway.harness import Call, application, events, ids, served, server, user
 
 from enginix.gateway.keys.key import digest_of
 from enginix.gateway.keys.usage import Used, read_usage
 from enginix.gateway.settings import Settings
+from enginix.supervision import Availability
 
 CHAT = "/v1/chat/completions"
 ASKED = {"model": "demo", "messages": user("Hi")}
@@ -84,6 +85,15 @@ async def test_only_a_known_key_that_has_not_expired_lets_in(tmp_path: Path) -> 
     assert keyless.status_code == 401
 
 
+async def test_one_key_that_lets_in_suffices(tmp_path: Path) -> None:
+    async with place_with(tmp_path, alice="", old="expires = 2020-01-01", root="admin = true") as p:
+        for first, second in (("old", "alice"), ("alice", "old"), ("mallory", "alice")):
+            headers = {**p.as_(first), "X-API-Key": f"sk-{second}"}
+            assert (await p.client.post(CHAT, json=ASKED, headers=headers)).status_code == 200
+        path, both = "/v1/requests/x/cancel", {**p.as_("alice"), "X-API-Key": "sk-root"}
+        assert (await p.client.post(path, json={}, headers=both)).status_code == 404
+
+
 async def test_a_model_that_a_key_may_not_use_is_not_there_for_it(tmp_path: Path) -> None:
     async with place_with(tmp_path, alice='models = ["gpt*"]', bob='models = ["dem?"]') as place:
         listed = {
@@ -139,13 +149,27 @@ async def test_limits_are_told_in_headers_and_kept(tmp_path: Path) -> None:
 
 
 async def test_answers_are_charged_when_they_end(tmp_path: Path) -> None:
-    async with place_with(tmp_path, alice="tokens_per_minute = 500") as place:
-        first = await place.ask("alice")
-        second = await place.ask("alice")
+    backend = FakeBackend(ids("word " * 400))
+    async with place_with(tmp_path, backend, alice="tokens_per_minute = 1000") as place:
+        first, second = await place.ask("alice"), await place.ask("alice")
     spent = [first.json()["usage"]["total_tokens"], second.json()["usage"]["prompt_tokens"]]
     left = int(second.headers["x-ratelimit-remaining-tokens"])
-    # The bucket fills while the test runs.
-    assert 500 - sum(spent) <= left < 500 - spent[1]
+    # The bucket fills while the test runs, and would need longer for all of it.
+    assert spent[0] > 400
+    assert 1000 - sum(spent) <= left < 1000 - spent[1]
+
+
+async def test_a_key_makes_no_model_load_that_it_may_not_use(tmp_path: Path) -> None:
+    settings = Settings(key_file=key_file(tmp_path, alice='models = ["gpt*"]', bob=""))
+    async with application(served(FakeBackend(REPLY)), settings=settings) as app:
+        app.state.gateway.states["demo"].presence = Availability.ON_DEMAND
+        status = {}
+        for name in ("alice", "bob"):
+            call = Call(app, CHAT, ASKED, {"Authorization": f"Bearer sk-{name}"})
+            await call.run()
+            status[name] = call.sent[0]["status"]
+    # No supervisor loads it for bob.
+    assert status == {"alice": 404, "bob": 503}
 
 
 async def test_a_key_runs_only_so_many_requests_at_once(tmp_path: Path) -> None:

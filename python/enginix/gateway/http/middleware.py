@@ -91,7 +91,6 @@ class Authorization:
         if scope["type"] == "http":
             need = need_of(scope["method"], scope["path"])
             if need != Need.OPEN and (refusal := self._refusal(scope, need)):
-                record_in(scope).error = type(refusal).__name__
                 response = failure_response(refusal, scope["path"])
                 await response(scope, receive, send)
                 return
@@ -105,12 +104,14 @@ class Authorization:
         fits = [hmac.compare_digest(digest, known) for digest in digests for known in self._digests]
         if any(fits):
             return None
-        if self._named is not None:
-            # The digest of a guess says nothing about that of a key.
-            found = filter(None, map(self._named.find, digests))
-            if (key := next(found, None)) is not None:
-                return _accept(key, scope, need)
-        return NotAuthorized("the request's API key is unknown")
+        refusals: list[RequestError] = []
+        # The digest of a guess says nothing about that of a key.
+        for key in filter(None, map(self._named.find, digests)) if self._named else ():
+            refusal = _accept(key, scope, need)
+            if refusal is None:
+                return None
+            refusals.append(refusal)
+        return refusals[0] if refusals else NotAuthorized("the request's API key is unknown")
 
 
 def _accept(key: Key, scope: Scope, need: Need) -> RequestError | None:
