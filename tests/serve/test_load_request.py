@@ -88,6 +88,12 @@ def test_a_checkpoint_is_served_by_the_engine_that_is_named(tmp_path: Path) -> N
     assert (entry.memory, entry.max_model_len) == (0.9, 8192)
 
 
+def test_an_engine_may_be_named_as_in_models_json(tmp_path: Path) -> None:
+    directory = checkpoint(tmp_path)
+    entry = requested_load(tmp_path, model_path=str(directory), engine="cuda-vllm")
+    assert entry.engine == "vllm"
+
+
 def test_a_model_of_the_catalogue_is_a_new_entry(tmp_path: Path) -> None:
     entry = requested_load(tmp_path, model="demo")
     assert (entry.name, entry.engine, entry.path) == ("demo", "triton", "")

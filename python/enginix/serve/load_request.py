@@ -25,8 +25,12 @@ def entry_of(
     request: LoadRequest, entries: Mapping[str, ModelEntry], roots: Sequence[Path]
 ) -> ModelEntry:
     """A known entry, changed as requested, or a new one with all ports 0."""
-    if request.engine is not None and request.engine not in SERVERS:
-        raise _mistake("engine", f"expected one of {', '.join(SERVERS)}, got {request.engine!r}")
+    if request.engine is not None:
+        named = [each.name for each in SERVERS.values() if request.engine in each.names]
+        if not named:
+            expected = ", ".join(SERVERS)
+            raise _mistake("engine", f"expected one of {expected}, got {request.engine!r}")
+        request = replace(request, engine=named[0])
     if request.model_path is None:
         request = _found_in(roots, request, entries)
     if request.model_path is not None:
