@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "prerequisites": set(),
     "readiness": set(),
     "records": set(),
+    "accuracy": {"errors", "manifest"},
     "bench": {"errors", "records"},
     "manifest": {"errors", "records"},
     "plain_files": {"errors"},
@@ -38,6 +39,7 @@ MAY_IMPORT = {
     "chat": {"errors", "hub_files"},
     "checkpoint": {"catalog", "errors", "hub_files", "manifest", "plain_files", "records"},
     "engine": {
+        "accuracy",
         "checkpoint",
         "errors",
         "hub_files",
@@ -98,6 +100,7 @@ MAY_IMPORT = {
         "supervision",
     },
     "cli": {
+        "accuracy",
         "backends",
         "bench",
         "catalog",
@@ -135,7 +138,7 @@ ONLY_DOOR = {
     "grpc": ("triton/client/",),
     "hpack": ("triton/client/http2/",),
     "httptools": ("backends/", "bench/connection.py", "gateway/http/"),
-    "httpx": ("bench/", "checkpoint/", "cli/", "readiness.py", "serve/"),
+    "httpx": ("accuracy/server.py", "bench/", "checkpoint/", "cli/", "readiness.py", "serve/"),
     "huggingface_hub": ("checkpoint/listing.py",),
     "jinja2": ("chat/",),
     "markupsafe": ("chat/",),

@@ -135,6 +135,24 @@ class SourceChanged(BuildError):
     pass
 
 
+class AccuracyLost(BuildError):
+    def __init__(self, what: str, found: float, bound: float, text: str) -> None:
+        super().__init__(
+            f"{what} has perplexity {found:,.2f} on {text}, expected at most {bound:g}; the "
+            "model predicts this text too badly: scales or weights of the checkpoint may be "
+            "wrong, compare it with the unquantized model, or allow more if the text is not in "
+            "a language of the model"
+        )
+
+
+class PerplexityInvalid(BuildError):
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what} computes no probabilities (NaN, or nearly zero for every token); scales or "
+            "weights of the checkpoint may be wrong: compare it with the unquantized model"
+        )
+
+
 class NotReproduced(BuildError):
     def __init__(self, what: str, found: str | None, expected: str) -> None:
         super().__init__(
@@ -294,6 +312,15 @@ class StartFailed(ProcessError):
 
 class BackendError(EnginixError):
     pass
+
+
+class CannotScore(BackendError):
+    def __init__(self, server: str, why: str) -> None:
+        super().__init__(
+            f"{server} gives no log probabilities of a prompt, so its perplexity cannot be "
+            f"measured: {why}; vLLM can, and an engine of the kind gguf is evaluated here by its "
+            "name or directory (docs/accuracy.md says what each server can)"
+        )
 
 
 class BackendUnavailable(BackendError):

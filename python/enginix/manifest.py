@@ -105,6 +105,23 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True)
+class Accuracy:
+    """How well the model predicts a text, as it was measured once."""
+
+    perplexity: float
+    text: str
+    """The name of the text's file."""
+    text_sha256: str
+    tokens: int
+    """How many of the text's tokens were scored."""
+    context: int
+    """Tokens of the windows in which the model read the text."""
+    stride: int
+    measured_with: dict[str, str]
+    """Program -> version: of enginix, and of the library that ran the model, if known."""
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     name: str
     kind: str

@@ -12,8 +12,8 @@ import pytest
 from fakes.made_checkpoint import Shape, make_checkpoint
 
 from enginix.engine.build import Job, build_engine
-from enginix.engine.gguf.answers import Generator
 from enginix.engine.gguf.build import gguf_build
+from enginix.engine.gguf.program import Generator
 from enginix.engine.stages import StageEvent, StageFinished
 from enginix.engine.verify import verify_engine
 from enginix.errors import EngineDamaged, EngineError, NotAnEngine

@@ -13,41 +13,15 @@ its own, as answers are generated; without it a window is one step, as prompts a
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-
-import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "triton-repo" / "gguf" / "tensorrt_llm" / "1"))
 
-from llama_cpp import LlamaError
 from llama_model import LlamaModel
-
-
-def logprobs(model: LlamaModel, ids: Sequence[int], step: int) -> list[float]:
-    """Of the second and each later token; `step` tokens are read at a time."""
-    model.forget(0, 0)
-    found: list[float] = []
-    for start in range(0, len(ids) - 1, step):
-        part = ids[start : min(start + step, len(ids) - 1)]
-        for row, target in zip(_logits(model, start, part), ids[start + 1 :], strict=False):
-            found.append(float(row[target] - np.logaddexp.reduce(row)))
-    return found
-
-
-def _logits(model: LlamaModel, position: int, tokens: Sequence[int]) -> np.ndarray:
-    """What comes after each of the tokens; the model's own `sample` keeps the last alone."""
-    model.batch.clear()
-    for offset, token in enumerate(tokens):
-        model.batch.add_token(0, position + offset, token)
-    if code := model.decode():
-        raise LlamaError(f"llama_decode ended with {code}")
-    address = model._library.llama_get_logits(model._context)
-    values = (ctypes.c_float * (len(tokens) * model.vocabulary_size)).from_address(address)
-    return np.ctypeslib.as_array(values).reshape(len(tokens), -1).astype(np.float64)
+from score import logprobs
 
 
 def main() -> None:
@@ -58,7 +32,8 @@ def main() -> None:
         args.model, parallel=1, context=longest, threads=args.threads, prompt_tokens=longest
     )
     for ids in windows:
-        print(json.dumps(logprobs(model, ids, 1 if args.one_by_one else longest)), flush=True)
+        step = 1 if args.one_by_one else longest
+        print(json.dumps(logprobs(model, ids, 1, step).tolist()), flush=True)
     model.close()
 
 

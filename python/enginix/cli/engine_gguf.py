@@ -8,7 +8,7 @@ from pathlib import Path
 
 from enginix.cli import environment
 from enginix.engine.build import Build, Job
-from enginix.engine.gguf.answers import Generator
+from enginix.engine.gguf.program import Generator
 from enginix.errors import RuntimeMissing
 from enginix.manifest import Limits
 from enginix.runtimes.find import find_triton_cpu

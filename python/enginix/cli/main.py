@@ -51,6 +51,7 @@ COMMANDS = {
     "kubernetes": "render the Kubernetes objects that serve a model",
     "bench": "measure any OpenAI-compatible server",
     "bench report": "measure servers in turns, and write CSV, markdown, plots and one HTML page",
+    "evaluate": "measure how well an engine or a server's model predicts a text",
     "completion": "print a shell's completion script",
     "doctor": "check this machine and say what to fix",
 }

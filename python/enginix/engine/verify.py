@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from enginix.checkpoint.load import hash_all
-from enginix.engine.gguf.answers import Generator, compare_answers
+from enginix.engine.gguf.answers import compare_answers
+from enginix.engine.gguf.program import Generator
 from enginix.engine.gguf.verify import MODEL_FILE, verify_model, verify_promises
 from enginix.engine.stages import Report, Stages
 from enginix.engine.trtllm.verify import verify_manifest

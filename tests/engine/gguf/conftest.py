@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from fakes.made_checkpoint import Shape, make_checkpoint
 
-from enginix.engine.gguf.answers import Generator
 from enginix.engine.gguf.build import read_plan, write_model
+from enginix.engine.gguf.program import Generator
 from enginix.runtimes.runtime import Runtime
 
 ROOT = Path(__file__).parents[3]

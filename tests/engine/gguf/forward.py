@@ -27,6 +27,10 @@ class Decoder:
         }
 
     def next_token(self, ids: list[int]) -> int:
+        return int(np.argmax(self.logits(ids)[-1]))
+
+    def logits(self, ids: list[int]) -> Array:
+        """What comes after each of the tokens: a row per token."""
         hidden = self.weights["model.embed_tokens"][ids]
         for layer in range(self.config["num_hidden_layers"]):
             at = f"model.layers.{layer}"
@@ -34,10 +38,10 @@ class Decoder:
             normed = self._norm(f"{at}.post_attention_layernorm", hidden)
             mix = self._experts if f"{at}.mlp.gate" in self.weights else self._feed_forward
             hidden = hidden + mix(f"{at}.mlp", normed)
-        last = self._norm("model.norm", hidden)[-1:]
+        last = self._norm("model.norm", hidden)
         tied = self.config["tie_word_embeddings"]
         head = self.weights["model.embed_tokens" if tied else "lm_head"]
-        return int(np.argmax(linear(last, head)))
+        return linear(last, head)
 
     def _norm(self, name: str, values: Array) -> Array:
         mean = np.mean(values**2, axis=-1, keepdims=True)

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from enginix.engine.gguf.answers import (
-    Generator,
     Question,
     ask,
     compare_answers,
     record_answers,
 )
+from enginix.engine.gguf.program import Generator
 from enginix.errors import BuildError, EngineDamaged, ProcessError
 from enginix.manifest import Check
 

@@ -18,9 +18,9 @@ from enginix.catalog.load import find_model
 from enginix.chat.tokens import Tokenizer
 from enginix.checkpoint.load import open_checkpoint
 from enginix.engine.build import Job, build_engine
-from enginix.engine.gguf.answers import Generator
 from enginix.engine.gguf.build import gguf_build
 from enginix.engine.gguf.header import read_header
+from enginix.engine.gguf.program import Generator
 from enginix.engine.stages import StageEvent, StageFinished
 from enginix.errors import (
     BuildError,

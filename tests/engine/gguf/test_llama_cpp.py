@@ -21,8 +21,9 @@ from fakes.made_checkpoint import DEMO
 
 from enginix.catalog.load import DIRECTORY
 from enginix.checkpoint.tensors import read_headers
-from enginix.engine.gguf.answers import Generator, Question, ask
+from enginix.engine.gguf.answers import Question, ask
 from enginix.engine.gguf.header import read_header
+from enginix.engine.gguf.program import Generator
 
 pytestmark = pytest.mark.triton
 

@@ -15,10 +15,11 @@ from enginix.checkpoint.inspect import inspect_checkpoint
 from enginix.checkpoint.load import Checkpoint, hash_files, open_checkpoint
 from enginix.engine.build import Build, Job
 from enginix.engine.chat_format import chat_format
-from enginix.engine.gguf.answers import NEW_TOKENS, Generator, compare_answers, record_answers
+from enginix.engine.gguf.answers import NEW_TOKENS, compare_answers, record_answers
 from enginix.engine.gguf.hyperparameters import Hyperparameters, read_hyperparameters
 from enginix.engine.gguf.layout import lay_out
 from enginix.engine.gguf.metadata import add_metadata
+from enginix.engine.gguf.program import Generator
 from enginix.engine.gguf.tensor_sources import GgufTensor
 from enginix.engine.gguf.verify import MODEL_FILE, verify_model
 from enginix.engine.gguf.vocabulary import Vocabulary, add_vocabulary, read_vocabulary

@@ -149,17 +149,21 @@ class LlamaModel:
             raise LlamaError("the prompt is empty; expected at least one token")
         if max_tokens < 1:
             raise LlamaError(f"max_tokens is {max_tokens}; expected at least 1")
-        if min(prompt_ids) < 0 or max(prompt_ids) >= self.vocabulary_size:
-            raise LlamaError(
-                f"the prompt holds token ids from {min(prompt_ids)} to {max(prompt_ids)}; "
-                f"this model has 0 to {self.vocabulary_size - 1}"
-            )
+        self.check_ids(prompt_ids)
         if len(prompt_ids) >= self.context:
             raise LlamaError(
                 f"the prompt has {len(prompt_ids)} tokens, and prompt and answer together may have "
                 f"{self.context}; shorten the prompt"
             )
         return min(max_tokens, self.context - len(prompt_ids))
+
+    def check_ids(self, prompt_ids: Sequence[int]) -> None:
+        """Raise LlamaError for a token that this model does not have."""
+        if min(prompt_ids) < 0 or max(prompt_ids) >= self.vocabulary_size:
+            raise LlamaError(
+                f"the prompt holds token ids from {min(prompt_ids)} to {max(prompt_ids)}; "
+                f"this model has 0 to {self.vocabulary_size - 1}"
+            )
 
     def sampler(
         self, sampling: Sampling, prompt_ids: Sequence[int], ends: Sequence[int]
@@ -229,6 +233,12 @@ class LlamaModel:
         """The next token of a sequence, all of whose tokens have been read."""
         entry, row = self.batch.outputs[sequence]
         return sampler.sample(self._context, entry, self._all_logits()[row])
+
+    def logits(self, rows: int) -> np.ndarray:
+        """Those of the last step's first outputs, a row for each; valid until the next step."""
+        address = self._library.llama_get_logits(self._context)
+        values = (ctypes.c_float * (rows * self.vocabulary_size)).from_address(address)
+        return np.ctypeslib.as_array(values).reshape(rows, -1)
 
     def close(self) -> None:
         self._guides.close()

@@ -1,0 +1,42 @@
+"""An engine as a target of `enginix evaluate`: its model runs here, in its runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from enginix.accuracy.windows import Window
+from enginix.chat.tokens import Tokenizer
+from enginix.cli import engine_gguf
+from enginix.engine.gguf.score import score
+from enginix.engine.gguf.verify import MODEL_FILE
+from enginix.errors import EngineError
+from enginix.manifest import Manifest
+
+
+class EngineTarget:
+    def __init__(self, directory: Path, manifest: Manifest) -> None:
+        if manifest.kind != engine_gguf.KIND:
+            raise EngineError(
+                f"{directory} is an engine of the kind {manifest.kind}, which cannot be run by "
+                f"itself; expected {engine_gguf.KIND}, or the URL of a server that serves it "
+                "(docs/accuracy.md says what each server can)"
+            )
+        self.name = str(directory)
+        self.model = manifest.name
+        self.longest = manifest.limits.max_seq_len
+        self._directory = directory
+        self._tokenizer = Tokenizer.load(directory)
+        self._generator = engine_gguf.generator()
+
+    def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
+        return self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
+
+    def logprob(
+        self, windows: Sequence[Window], scored: Callable[[int], None]
+    ) -> tuple[float, Mapping[str, str]]:
+        program = self._generator.program.with_name("score.py")
+        generator = replace(self._generator, program=program)
+        found = score(generator, self._directory / MODEL_FILE, windows, scored)
+        return found.logprob, {"llama.cpp": found.llama_cpp}
