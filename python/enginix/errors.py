@@ -145,6 +145,14 @@ class AccuracyLost(BuildError):
         )
 
 
+class WorseThanBaseline(EnginixError):
+    def __init__(self, target: str, baseline: str, how: str) -> None:
+        super().__init__(
+            f"{target} is worse than the baseline {baseline}: {how}; if the two differ only in "
+            "quantization, check its scales, exclude sensitive layers or calibrate it again"
+        )
+
+
 class PerplexityInvalid(BuildError):
     def __init__(self, what: str) -> None:
         super().__init__(

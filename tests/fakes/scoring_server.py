@@ -58,6 +58,7 @@ def scoring_server(**options: Any) -> Iterator[ScoringServer]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
             self._send(200, {"data": [{"id": "tiny"}]})

@@ -60,13 +60,13 @@ class ServerTarget:
         return ids
 
     def logprob(
-        self, windows: Sequence[Window], scored: Callable[[int], None]
+        self, windows: Sequence[Window], done: Callable[[int], None]
     ) -> tuple[float, Mapping[str, str]]:
         """The sum over the windows' scored tokens; CannotScore if the server cannot do it."""
         total = 0.0
         for number, window in enumerate(windows, 1):
             total += self._score(window)
-            scored(number)
+            done(number)
         return total, {}
 
     def _score(self, window: Window) -> float:
@@ -86,6 +86,21 @@ class ServerTarget:
         if not all(isinstance(each, int | float) for each in chosen):
             raise CannotScore(self.name, "it gave null for tokens of the prompt")
         return float(sum(chosen))
+
+    def answers(
+        self, prompts: Sequence[list[int]], max_tokens: int, done: Callable[[int], None]
+    ) -> list[str]:
+        """The text with which the model continues each prompt greedily."""
+        # A server may have other defaults, from the model's generation_config.json.
+        greedy = {"temperature": 0, "repetition_penalty": 1.0}
+        texts = []
+        for number, ids in enumerate(prompts, 1):
+            response = self._complete(ids, {"max_tokens": max_tokens, **greedy})
+            if not isinstance(text := _choice(response).get("text"), str):
+                raise BackendError(f"{self.name} gave no text, but {response.text[:80]!r}")
+            texts.append(text)
+            done(number)
+        return texts
 
     def _complete(self, ids: Sequence[int], options: Mapping[str, Any]) -> httpx.Response:
         body = {"model": self.model, "prompt": list(ids), **options}

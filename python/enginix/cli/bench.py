@@ -147,13 +147,13 @@ class _Bench:
             await put_under_load(self.runs[-1], limit, ask, progress.advance, self.args.seed)
 
 
-def only_model(models: Sequence[str], url: str) -> str:
+def only_model(models: Sequence[str], url: str, option: str = "--model") -> str:
     match models:
         case [model]:
             return model
         case []:
-            raise BackendError(f"{url} serves no model; start one, or name it with --model")
-    raise UsageError(f"{url} serves {', '.join(models)}; choose one with --model")
+            raise BackendError(f"{url} serves no model; start one, or name it with {option}")
+    raise UsageError(f"{url} serves {', '.join(models)}; choose one with {option}")
 
 
 def _levels(args: argparse.Namespace) -> list[Level]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
 from enginix.accuracy.bounds import read_bound
-from enginix.accuracy.measure import Options, Target, measure
+from enginix.accuracy.compare import Limits, compare, require_text
+from enginix.accuracy.evaluation import COMPARISON, Evaluation, read_evaluation
+from enginix.accuracy.measure import Options, Target, evaluate
 from enginix.accuracy.server import ServerTarget
-from enginix.accuracy.text import read_text
+from enginix.accuracy.text import Text, read_text
 from enginix.bench.target import BARE
 from enginix.bench.target import Target as Address
 from enginix.cli.api_keys import key_for_server
@@ -20,20 +22,21 @@ from enginix.cli.bench import count, only_model
 from enginix.cli.evaluate_engine import EngineTarget
 from enginix.cli.find_engine import find_directory
 from enginix.cli.views.evaluate import Progress, show_evaluation
-from enginix.errors import UsageError
+from enginix.errors import BackendError, UsageError
 from enginix.manifest import FILE_NAME, check_files, read_manifest
 
 ABOUT = """\
 Measure how well a model predicts a text: its perplexity, the lower the better.
 It is comparable between models with the same tokenizer, on the same text. A
 checkpoint that lost its scales shows at once: its perplexity is many times that
-of the model it was made from.
+of the model it was made from. With a baseline, also show how many of its greedy
+answers are the same.
 """
 EXAMPLES = """\
 examples:
-  enginix evaluate demo
-  enginix evaluate demo --text notes.txt --json
-  enginix evaluate http://HOST:8000/v1 --require-accuracy 'ppl<=12'
+  enginix evaluate demo --require-accuracy 'ppl<=400'
+  enginix evaluate http://HOST:8000 --json > bf16.json
+  enginix evaluate http://HOST:8001 --baseline bf16.json --max-drop 5
 
 exit status: 0 within the bounds, 1 worse or not measured, 2 for wrong usage
 """
@@ -49,6 +52,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help="which of the server's models (default: its only one)")
     add_text_options(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    group = parser.add_argument_group("comparison")
+    group.add_argument(
+        "--baseline", metavar="URL|FILE", help="another server, or the JSON of an evaluation"
+    )
+    group.add_argument("--baseline-model", metavar="MODEL", help="which of that server's models")
+    group.add_argument(
+        "--max-drop", type=_percent, metavar="PERCENT", help="fail if perplexity is higher by more"
+    )
+    group.add_argument(
+        "--min-agreement", type=_percent, metavar="PERCENT", help="fail if fewer answers agree"
+    )
 
 
 def add_text_options(parser: argparse._ActionsContainer, text: str = "--text") -> None:
@@ -68,26 +82,62 @@ def add_text_options(parser: argparse._ActionsContainer, text: str = "--text") -
 
 def run(args: argparse.Namespace) -> int:
     bound = read_bound(args.require_accuracy) if args.require_accuracy else None
+    limits = _limits(args)
     text = read_text(args.text)
-    with _target(args) as target, Progress(target.model) as progress:
-        found = measure(target, text, Options(args.context, args.stride), progress.advance)
+    options = Options(args.context, args.stride)
+    baseline = _baseline(args, text, options)
+    with _target(args.target, args.model) as target:
+        found = _evaluate(target, text, options)
+    comparison = compare(found, baseline) if baseline else None
     if args.json:
-        print(json.dumps(asdict(found), indent=2, ensure_ascii=False))
+        document = asdict(found) | ({COMPARISON: asdict(comparison)} if comparison else {})
+        print(json.dumps(document, indent=2, ensure_ascii=False))
     else:
-        show_evaluation(found)
-    if bound:
+        show_evaluation(found, comparison)
+    if found.accuracy is None and (bound or limits.min_agreement is None):
+        raise BackendError(found.reason or "")
+    if bound and found.accuracy:
         bound.require(found.accuracy, found.target)
+    if comparison:
+        limits.require(found, comparison)
     return 0
 
 
+def _limits(args: argparse.Namespace) -> Limits:
+    limits = Limits(args.max_drop, args.min_agreement)
+    if not args.baseline and (limits != Limits() or args.baseline_model):
+        raise UsageError(
+            "--max-drop, --min-agreement and --baseline-model are about a --baseline; name one"
+        )
+    return limits
+
+
+def _baseline(args: argparse.Namespace, text: Text, options: Options) -> Evaluation | None:
+    word: str | None = args.baseline
+    if word is None:
+        return None
+    if not _is_url(word):
+        if args.baseline_model:
+            raise UsageError("--baseline-model chooses a server's model; a file has only one")
+        baseline = read_evaluation(Path(word))
+        require_text(baseline, text)
+        return baseline
+    with _server(word, args.baseline_model, "--baseline-model") as server:
+        return _evaluate(server, text, options)
+
+
+def _evaluate(target: Target, text: Text, options: Options) -> Evaluation:
+    with Progress(target.model) as progress:
+        return evaluate(target, text, options, progress.advance)
+
+
 @contextmanager
-def _target(args: argparse.Namespace) -> Iterator[Target]:
-    word: str = args.target
-    if "://" in word or BARE.match(word):
-        with _server(word, args.model) as server:
+def _target(word: str, model: str | None) -> Iterator[Target]:
+    if _is_url(word):
+        with _server(word, model, "--model") as server:
             yield server
         return
-    if args.model:
+    if model:
         raise UsageError("--model chooses a server's model; an engine has only one, leave it out")
     _refuse_checkpoint(Path(word))
     directory = find_directory(word)
@@ -96,10 +146,21 @@ def _target(args: argparse.Namespace) -> Iterator[Target]:
     yield EngineTarget(directory, manifest)
 
 
-def _server(url: str, model: str | None) -> ServerTarget:
+def _is_url(word: str) -> bool:
+    return "://" in word or bool(BARE.match(word))
+
+
+def _server(url: str, model: str | None, option: str) -> ServerTarget:
     key = key_for_server(url)
     address = Address(url, key)
-    return ServerTarget(address.url, model or only_model(address.models(), url), key)
+    return ServerTarget(address.url, model or only_model(address.models(), url, option), key)
+
+
+def _percent(text: str) -> float:
+    with suppress(ValueError):
+        if 0 <= (number := float(text)) < float("inf"):
+            return number
+    raise argparse.ArgumentTypeError(f"expected a number of percent, got {text!r}")
 
 
 def _refuse_checkpoint(path: Path) -> None:

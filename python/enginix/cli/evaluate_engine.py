@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 
 from enginix.accuracy.windows import Window
 from enginix.chat.tokens import Tokenizer
 from enginix.cli import engine_gguf
+from enginix.engine.gguf.answers import Question, ask
 from enginix.engine.gguf.score import score
 from enginix.engine.gguf.verify import MODEL_FILE
 from enginix.errors import EngineError
@@ -34,9 +36,22 @@ class EngineTarget:
         return self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
 
     def logprob(
-        self, windows: Sequence[Window], scored: Callable[[int], None]
+        self, windows: Sequence[Window], done: Callable[[int], None]
     ) -> tuple[float, Mapping[str, str]]:
         program = self._generator.program.with_name("score.py")
         generator = replace(self._generator, program=program)
-        found = score(generator, self._directory / MODEL_FILE, windows, scored)
+        found = score(generator, self._directory / MODEL_FILE, windows, done)
         return found.logprob, {"llama.cpp": found.llama_cpp}
+
+    def answers(
+        self, prompts: Sequence[list[int]], max_tokens: int, done: Callable[[int], None]
+    ) -> list[str]:
+        questions = [Question(prompt, max_tokens) for prompt in prompts]
+        found = ask(self._generator, self._directory / MODEL_FILE, questions, done)
+        stops = self._tokenizer.stop_token_ids
+        return [self._text(answer, stops) for answer in found]
+
+    def _text(self, ids: Sequence[int], stops: Collection[int]) -> str:
+        """As /v1/completions gives it."""
+        answer = list(takewhile(lambda token: token not in stops, ids))
+        return self._tokenizer.stream(keep=(), continues=True).feed(answer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +50,12 @@ def until_stop(answer: list[int], stops: set[int]) -> list[int]:
     return answer[: end + 1]
 
 
-def ask(generator: Generator, model: Path, questions: Sequence[Question]) -> list[list[int]]:
+def ask(
+    generator: Generator,
+    model: Path,
+    questions: Sequence[Question],
+    answered: Callable[[int], None] = lambda _: None,
+) -> list[list[int]]:
     """The greedy continuation of each prompt, exactly `max_tokens` long."""
     if not questions:
         return []
@@ -64,5 +69,6 @@ def ask(generator: Generator, model: Path, questions: Sequence[Question]) -> lis
             for one in questions
         ],
         late="is the machine busy? Build again, or without the runtime to leave it out",
+        answered=answered,
     )
     return [answer["ids"] for answer in answers]

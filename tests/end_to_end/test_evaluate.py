@@ -1,0 +1,36 @@
+"""An engine evaluated in its runtime, and behind Triton and a gateway, gives the same answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from enginix.cli.main import main
+from tests.end_to_end.gateway_process import RunningGateway
+
+pytestmark = pytest.mark.triton
+
+
+def test_a_gateway_agrees_with_the_engine_that_it_serves(
+    gateway: RunningGateway,
+    demo_engine: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    baseline = tmp_path / "engine.json"
+    assert main(["evaluate", str(demo_engine), "--json"]) == 0
+    baseline.write_text(capsys.readouterr().out)
+
+    words = ["evaluate", gateway.url, f"--baseline={baseline}", "--min-agreement=100", "--json"]
+    assert main(words) == 0
+
+    found = json.loads(capsys.readouterr().out)
+    assert found["comparison"]["agreement"] == 1
+    assert [one["equal"] for one in found["comparison"]["answers"]] == [
+        len(one["ids"]) for one in found["answers"]
+    ]
+    # Triton's models give the log probabilities of the answer only.
+    assert found["accuracy"] is None
+    assert "prompts have no log probabilities" in found["reason"]
