@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from enginix.errors import EngineDamaged, EngineError, NotAnEngine
 from enginix.manifest import (
+    Accuracy,
     BuiltWith,
     Chat,
     Check,
@@ -19,7 +21,9 @@ from enginix.manifest import (
     Quantization,
     Source,
     check_files,
+    manifest_hash,
     read_manifest,
+    record_accuracy,
     write_manifest,
 )
 
@@ -193,3 +197,68 @@ def test_links_that_lead_to_each_other_are_a_missing_file(tmp_path: Path) -> Non
     (tmp_path / "other").symlink_to("model.gguf")
     with pytest.raises(EngineDamaged, match="is missing"):
         check_files(tmp_path, MANIFEST)
+
+
+ACCURACY = Accuracy(12.5, "english.txt", "00" * 32, 4000, 512, 256, {"enginix": "0.1.0"})
+
+
+def test_a_measurement_is_added_and_the_engine_stays_the_same_engine(tmp_path: Path) -> None:
+    write_manifest(tmp_path, MANIFEST)
+    before = (tmp_path / "manifest.json").read_bytes()
+    engine = manifest_hash(tmp_path)
+    assert engine == hashlib.sha256(before).hexdigest()
+
+    record_accuracy(tmp_path, ACCURACY, engine)
+    record_accuracy(tmp_path, replace(ACCURACY, perplexity=13.0), engine)
+
+    assert read_manifest(tmp_path) == replace(MANIFEST, accuracy=replace(ACCURACY, perplexity=13.0))
+    assert manifest_hash(tmp_path) == engine
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
+    write_manifest(tmp_path, replace(read_manifest(tmp_path), accuracy=None))
+    assert (tmp_path / "manifest.json").read_bytes() == before
+
+
+def test_an_older_manifest_keeps_its_fields_when_a_measurement_is_added(tmp_path: Path) -> None:
+    older = asdict(MANIFEST)
+    for key in ("accuracy", "recipe", "sha256"):
+        del older[key]
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps(older))
+    path.chmod(0o640)
+    engine = manifest_hash(tmp_path)
+
+    record_accuracy(tmp_path, ACCURACY, engine)
+
+    assert json.loads(path.read_text()).keys() == {*older, "accuracy"}
+    assert manifest_hash(tmp_path) == engine
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_the_measurement_of_an_engine_that_was_replaced_is_not_recorded(tmp_path: Path) -> None:
+    write_manifest(tmp_path, MANIFEST)
+    engine = manifest_hash(tmp_path)
+    write_manifest(tmp_path, replace(MANIFEST, files={"model.gguf": 4}))
+
+    with pytest.raises(EngineError, match="was built again while it was measured"):
+        record_accuracy(tmp_path, ACCURACY, engine)
+    assert read_manifest(tmp_path).accuracy is None
+
+
+def test_an_engine_that_is_read_only_is_not_changed_even_by_root(tmp_path: Path) -> None:
+    write_manifest(tmp_path, MANIFEST)
+    tmp_path.chmod(0o555)
+    try:
+        with pytest.raises(PermissionError):
+            record_accuracy(tmp_path, ACCURACY, manifest_hash(tmp_path))
+        assert read_manifest(tmp_path) == MANIFEST
+    finally:
+        tmp_path.chmod(0o755)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999", "-Infinity"])
+def test_a_perplexity_that_json_has_no_number_for_is_refused(number: str, tmp_path: Path) -> None:
+    text = json.dumps(asdict(replace(MANIFEST, accuracy=ACCURACY)))
+    (tmp_path / "manifest.json").write_text(text.replace("12.5", number))
+
+    with pytest.raises(EngineDamaged, match="perplexity: expected a finite number"):
+        read_manifest(tmp_path)

@@ -1,22 +1,28 @@
 """`manifest.json`: what an engine promises, and the only file the serve side reads of a build.
 
 It is written last, so a directory without it is an unfinished build. Nothing in it
-depends on the time or place of the build: the same inputs give the same bytes.
+depends on the time or place of the build: the same inputs give the same bytes. What is measured
+later is added to it, and does not count when engines are compared.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import math
 import os
+import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from enginix.errors import EngineDamaged, EngineError, NotAnEngine, engine_damaged
 from enginix.records import decode, read_json
 
 FILE_NAME = "manifest.json"
 SCHEMA_VERSION = 1
+ACCURACY = "accuracy"
 WEIGHTS = (".engine", ".gguf", ".safetensors")
 KINDS = ("tensorrt-llm", "gguf", "llmapi", "vllm")
 
@@ -139,6 +145,8 @@ class Manifest:
     """File name -> sha256 of the same files; empty in older manifests."""
     recipe: Recipe | None = None
     """None in older manifests, and for engines that enginix did not build."""
+    accuracy: Accuracy | None = None
+    """The last measurement; the only field that may change after the build."""
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -171,24 +179,71 @@ def read_manifest_file(path: Path) -> Manifest:
             f"{path}: kind: expected one of {', '.join(KINDS)}, got {manifest.kind!r}"
         )
     _check_names(manifest, path)
+    if manifest.accuracy and not math.isfinite(manifest.accuracy.perplexity):
+        raise engine_damaged(f"{path}: accuracy: perplexity: expected a finite number")
     return manifest
 
 
 def manifest_hash(directory: Path) -> str:
-    """SHA-256 of the engine's manifest, in hexadecimal: what tells one engine from another."""
-    return hashlib.sha256((directory / FILE_NAME).read_bytes()).hexdigest()
+    """SHA-256 of the engine's manifest, in hexadecimal: what tells one engine from another.
+
+    It is that of the manifest as it was built: a later measurement does not change it.
+    """
+    data = read_json(directory / FILE_NAME, engine_damaged)
+    if isinstance(data, dict):
+        data.pop(ACCURACY, None)
+    return hashlib.sha256(_text(data).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
     """Write atomically: a manifest is complete or absent."""
+    _write(directory / FILE_NAME, document(manifest), f".{FILE_NAME}.partial")
+
+
+def document(manifest: Manifest) -> dict[str, Any]:
+    """The manifest as JSON has it."""
+    data = asdict(manifest)
+    if manifest.accuracy is None:
+        del data[ACCURACY]
+    return data
+
+
+def record_accuracy(directory: Path, accuracy: Accuracy, expected: str) -> None:
+    """Write the measurement into the manifest, whose other fields stay as they are.
+
+    EngineError if the manifest's hash is not `expected` any more; OSError if it is read-only.
+    """
     path = directory / FILE_NAME
-    partial = path.with_name(f".{FILE_NAME}.partial")
-    with partial.open("w", encoding="utf-8") as file:
-        json.dump(asdict(manifest), file, indent=2, sort_keys=True, ensure_ascii=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    if manifest_hash(directory) != expected:
+        raise EngineError(
+            f"{directory} was built again while it was measured, so the result is not recorded; "
+            "measure it again"
+        )
+    # Also for root, whom permissions do not stop: a store such as Nix' must not change.
+    if not directory.stat().st_mode & 0o222:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(directory))
+    data = read_json(path, engine_damaged) | {ACCURACY: asdict(accuracy)}
+    # Several may measure it at once.
+    _write(path, data, f".{FILE_NAME}.{os.getpid()}.partial")
+
+
+def _write(path: Path, data: dict[str, Any], name: str) -> None:
+    """`name`: of the file to write before it takes the manifest's place."""
+    partial = path.with_name(name)
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(_text(data))
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            shutil.copymode(path, partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _text(data: object) -> str:
+    return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def check_files(directory: Path, manifest: Manifest) -> None:

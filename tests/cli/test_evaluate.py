@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from fakes.scoring_server import scoring_server
 
 from enginix.accuracy.measure import PROMPTS
 from enginix.cli.main import main
+from enginix.manifest import manifest_hash, read_manifest
 from enginix.runtimes.runtime import Runtime
 
 TEXT = "A line of text. " * 20
@@ -169,16 +171,56 @@ def test_a_baseline_that_is_not_reachable_is_one_sentence(
     assert "no server answers at http://127.0.0.1:9" in capsys.readouterr().err
 
 
-@pytest.mark.triton
-def test_an_engine_is_measured_in_its_runtime(
-    runtime: Runtime, demo_engine: Path, text: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["evaluate", str(demo_engine), f"--text={text}", "--json"]) == 0
+@pytest.fixture
+def engine(demo_engine: Path, tmp_path: Path) -> Path:
+    """One that may change."""
+    return Path(shutil.copytree(demo_engine, tmp_path / "engines" / "demo"))
 
-    found = json.loads(capsys.readouterr().out)
+
+@pytest.mark.triton
+def test_an_engine_is_measured_in_its_runtime_and_its_manifest_records_it(
+    runtime: Runtime,
+    engine: Path,
+    text: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("ENGINIX_RUNTIME_TRITON_CPU", str(runtime.root))
+    monkeypatch.setenv("ENGINIX_HOME", str(tmp_path))
+    before = manifest_hash(engine)
+
+    assert main(["evaluate", "demo", f"--text={text}", "--json"]) == 0
+
+    output = capsys.readouterr()
+    found = json.loads(output.out)
     accuracy = found["accuracy"]
-    assert (found["model"], found["target"]) == ("demo", str(demo_engine))
+    assert (found["model"], found["target"]) == ("demo", str(engine))
     # A sentence that repeats is easy for any model that works.
     assert 1 < accuracy["perplexity"] < 100
     assert (accuracy["context"], accuracy["stride"]) == (512, 256)
     assert accuracy["measured_with"].keys() == {"enginix", "llama.cpp"}
+    assert f"recorded in {engine}/manifest.json" in output.err
+    assert manifest_hash(engine) == before
+    assert main(["engine", "verify", str(engine)]) == 0
+    assert main(["engine", "show", str(engine)]) == 0
+    line = f"perplexity {accuracy['perplexity']:,.2f} on text.txt"
+    assert line in words_of(capsys.readouterr().out)
+    assert main(["models"]) == 0
+    assert f"demo, built here: {line}" in words_of(capsys.readouterr().out)
+
+
+@pytest.mark.triton
+def test_the_result_of_a_read_only_engine_is_shown_and_not_recorded(
+    runtime: Runtime, engine: Path, text: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine.chmod(0o555)
+    try:
+        assert main(["evaluate", str(engine), f"--text={text}"]) == 0
+    finally:
+        engine.chmod(0o755)
+
+    output = capsys.readouterr()
+    assert "perplexity" in output.out
+    assert f"not recorded in the manifest: {engine} is read-only" in output.err
+    assert read_manifest(engine).accuracy is None

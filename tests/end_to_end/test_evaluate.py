@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,9 @@ def test_a_gateway_agrees_with_the_engine_that_it_serves(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     baseline = tmp_path / "engine.json"
-    assert main(["evaluate", str(demo_engine), "--json"]) == 0
+    # Its manifest will record the result.
+    engine = shutil.copytree(demo_engine, tmp_path / "demo")
+    assert main(["evaluate", str(engine), "--json"]) == 0
     baseline.write_text(capsys.readouterr().out)
 
     words = ["evaluate", gateway.url, f"--baseline={baseline}", "--min-agreement=100", "--json"]

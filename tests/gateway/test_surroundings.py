@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from fakes.backend import FakeBackend
 from gateway.harness import ids, served, server, user
 
 from enginix.gateway.settings import Settings
+from enginix.manifest import Accuracy
 
 CHAT = "/v1/chat/completions"
 LOCKED = Settings(api_keys=frozenset({"sk-one", "sk-two"}))
@@ -230,6 +232,19 @@ async def test_status_tells_what_a_benchmark_needs_of_the_engine() -> None:
         model = (await client.get("/v1/status")).json()["models"][0]
     assert (model["architecture"], model["ranks"]) == ("Qwen3ForCausalLM", 1)
     assert (model["weights_bytes"], model["built_for_gpu"]) == (0, None)
+
+
+async def test_status_tells_how_accurate_the_engine_was_found() -> None:
+    accuracy = Accuracy(12.5, "english.txt", "00" * 32, 4000, 512, 256, {"enginix": "0.1.0"})
+    unmeasured = served(FakeBackend())
+    manifest = replace(unmeasured.manifest, name="two", accuracy=accuracy)
+    measured = replace(unmeasured, manifest=manifest, aliases=())
+
+    async with server(unmeasured, measured) as client:
+        one, two = (await client.get("/v1/status")).json()["models"]
+
+    assert one["accuracy"] is None
+    assert two["accuracy"] == asdict(accuracy)
 
 
 async def test_the_api_description_defines_everything_it_refers_to() -> None:

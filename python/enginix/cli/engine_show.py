@@ -11,14 +11,15 @@ from rich.table import Table
 from rich.text import Text
 
 from enginix.cli.views.console import Console
+from enginix.cli.views.evaluate import describe_accuracy
 from enginix.errors import EnginixError
-from enginix.manifest import Manifest, check_files, read_manifest
+from enginix.manifest import Manifest, check_files, document, read_manifest
 
 
 def show_engine(args: argparse.Namespace) -> int:
     manifest = read_manifest(args.directory)
     if args.json:
-        print(json.dumps(asdict(manifest), indent=2, sort_keys=True, ensure_ascii=False))
+        print(json.dumps(document(manifest), indent=2, sort_keys=True, ensure_ascii=False))
         return 0
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
@@ -52,6 +53,7 @@ def rows(manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield "tools", manifest.chat.tools or "-"
     yield "built with", _built_with(manifest)
     yield "check", f"{len(manifest.check)} prompts with their answers"
+    yield "accuracy", describe_accuracy(manifest.accuracy) if manifest.accuracy else "not measured"
     for name, size in manifest.files.items():
         yield "file", f"{name}, {size:,} bytes"
 

@@ -21,6 +21,7 @@ from enginix.cli.api_keys import key_for_server
 from enginix.cli.bench import count, only_model
 from enginix.cli.evaluate_engine import EngineTarget
 from enginix.cli.find_engine import find_directory
+from enginix.cli.views.console import print_progress
 from enginix.cli.views.evaluate import Progress, show_evaluation
 from enginix.errors import BackendError, UsageError
 from enginix.manifest import FILE_NAME, check_files, read_manifest
@@ -30,7 +31,7 @@ Measure how well a model predicts a text: its perplexity, the lower the better.
 It is comparable between models with the same tokenizer, on the same text. A
 checkpoint that lost its scales shows at once: its perplexity is many times that
 of the model it was made from. With a baseline, also show how many of its greedy
-answers are the same.
+answers are the same. The manifest of an engine records the result.
 """
 EXAMPLES = """\
 examples:
@@ -88,6 +89,8 @@ def run(args: argparse.Namespace) -> int:
     baseline = _baseline(args, text, options)
     with _target(args.target, args.model) as target:
         found = _evaluate(target, text, options)
+        if isinstance(target, EngineTarget) and found.accuracy:
+            print_progress(target.record(found.accuracy))
     comparison = compare(found, baseline) if baseline else None
     if args.json:
         document = asdict(found) | ({COMPARISON: asdict(comparison)} if comparison else {})

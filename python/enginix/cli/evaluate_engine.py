@@ -14,7 +14,7 @@ from enginix.engine.gguf.answers import Question, ask
 from enginix.engine.gguf.score import score
 from enginix.engine.gguf.verify import MODEL_FILE
 from enginix.errors import EngineError
-from enginix.manifest import Manifest
+from enginix.manifest import FILE_NAME, Accuracy, Manifest, manifest_hash, record_accuracy
 
 
 class EngineTarget:
@@ -29,6 +29,7 @@ class EngineTarget:
         self.model = manifest.name
         self.longest = manifest.limits.max_seq_len
         self._directory = directory
+        self._hash = manifest_hash(directory)
         self._tokenizer = Tokenizer.load(directory)
         self._generator = engine_gguf.generator()
 
@@ -50,6 +51,17 @@ class EngineTarget:
         found = ask(self._generator, self._directory / MODEL_FILE, questions, done)
         stops = self._tokenizer.stop_token_ids
         return [self._text(answer, stops) for answer in found]
+
+    def record(self, accuracy: Accuracy) -> str:
+        """Write it into the engine's manifest; what happened, in one line."""
+        try:
+            record_accuracy(self._directory, accuracy, self._hash)
+        except OSError as error:
+            return (
+                f"not recorded in the manifest: {self._directory} is read-only "
+                f"({error.strerror}); keep the result with --json"
+            )
+        return f"recorded in {self._directory / FILE_NAME}"
 
     def _text(self, ids: Sequence[int], stops: Collection[int]) -> str:
         """As /v1/completions gives it."""

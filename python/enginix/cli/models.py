@@ -6,9 +6,14 @@ import argparse
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from typing import Any
 
 from enginix.catalog.load import ModelSpec, SourceSpec, load_catalog
+from enginix.cli.find_engine import find_engine
 from enginix.cli.views.console import Console, print_table
+from enginix.cli.views.evaluate import describe_accuracy
+from enginix.errors import EngineError
+from enginix.manifest import Accuracy, read_manifest
 
 HEADINGS = (
     "model",
@@ -30,16 +35,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     catalog = load_catalog()
     if args.json:
-        rows = [asdict(spec) | {"pinned": spec.source.pinned} for spec in catalog.values()]
+        rows = [
+            asdict(spec) | {"pinned": spec.source.pinned, "accuracy": _measured_json(spec)}
+            for spec in catalog.values()
+        ]
         print(json.dumps(rows, indent=2, default=str))
         return 0
     console = Console(highlight=False)
     print_table(console, HEADINGS, (row for spec in catalog.values() for row in _rows(spec)))
     if note := _unpinned_note(catalog.values()):
         console.print(f"\n{note}")
+    for spec in catalog.values():
+        if accuracy := _measured(spec):
+            console.print(f"\n{spec.name}, built here: {describe_accuracy(accuracy)}", markup=False)
     for status, names in _by_status(catalog.values()).items():
         console.print(f"\n{', '.join(names)}: {status}", style="dim")
     return 0
+
+
+def _measured(spec: ModelSpec) -> Accuracy | None:
+    """What its engine on this machine records, if there is one."""
+    try:
+        return read_manifest(find_engine(spec.name)).accuracy
+    except EngineError:
+        return None
+
+
+def _measured_json(spec: ModelSpec) -> dict[str, Any] | None:
+    accuracy = _measured(spec)
+    return asdict(accuracy) if accuracy else None
 
 
 def _by_status(specs: Iterable[ModelSpec]) -> dict[str, list[str]]:

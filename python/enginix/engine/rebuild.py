@@ -12,7 +12,7 @@ from enginix.checkpoint.load import hash_all, hash_files
 from enginix.engine.build import Build, Job, sync_files
 from enginix.engine.stages import Stages
 from enginix.errors import EngineError, NotReproduced, SourceChanged
-from enginix.manifest import BuiltWith, Manifest, Recipe, check_files
+from enginix.manifest import ACCURACY, BuiltWith, Manifest, Recipe, check_files
 
 if TYPE_CHECKING:
     # Its library takes a second to import, and only a fetch needs it.
@@ -152,9 +152,9 @@ def other_versions(
 
 
 def other_keys(before: Manifest, after: Manifest) -> list[str]:
-    """The keys whose values differ between the two manifests."""
+    """The keys whose values differ between the two manifests, but for what is measured later."""
     return [
         each.name
         for each in fields(Manifest)
-        if getattr(before, each.name) != getattr(after, each.name)
+        if each.name != ACCURACY and getattr(before, each.name) != getattr(after, each.name)
     ]

@@ -59,5 +59,13 @@ def rows(found: Evaluation, comparison: Comparison | None) -> Iterator[tuple[str
         yield "", f"{answer.equal} of {answer.tokens} after {answer.prompt!r}"
 
 
+def describe_accuracy(accuracy: Accuracy) -> str:
+    """In one line: 'perplexity 9.81 on english.txt (3,012 tokens, ...)'."""
+    return (
+        f"perplexity {accuracy.perplexity:,.2f} on {accuracy.text} ({accuracy.tokens:,} tokens in "
+        f"windows of {accuracy.context}; {versions(accuracy)})"
+    )
+
+
 def versions(accuracy: Accuracy) -> str:
     return ", ".join(f"{name} {version}" for name, version in accuracy.measured_with.items())

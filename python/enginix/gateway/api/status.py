@@ -91,6 +91,7 @@ def _of_manifest(manifest: Manifest | None) -> dict[str, Any]:
         "weights_bytes": manifest.weights_bytes,
         "ranks": manifest.parallelism.world_size,
         "built_for_gpu": manifest.built_with.gpu_name,
+        "accuracy": asdict(manifest.accuracy) if manifest.accuracy else None,
     }
 
 

@@ -81,6 +81,7 @@ export function facts(model) {
     model.kind,
     model.quantization,
     model.context && `${count(model.context)} tokens context`,
+    model.accuracy && `perplexity ${model.accuracy.perplexity.toFixed(2)} on ${model.accuracy.text}`,
     model.limits && `batch of ${count(model.limits.max_batch_size)}`,
     model.memory_bytes && `${bytes(model.memory_bytes)} memory`,
     model.gpu_memory_bytes && `${bytes(model.gpu_memory_bytes)} on GPU`,
