@@ -138,10 +138,9 @@ class SourceChanged(BuildError):
 class AccuracyLost(BuildError):
     def __init__(self, what: str, found: float, bound: float, text: str) -> None:
         super().__init__(
-            f"{what} has perplexity {found:,.2f} on {text}, expected at most {bound:g}; the "
-            "model predicts this text too badly: scales or weights of the checkpoint may be "
-            "wrong, compare it with the unquantized model, or allow more if the text is not in "
-            "a language of the model"
+            f"{what} has perplexity {found:,.2f} on {text}, expected at most {bound:g}; its "
+            "scales or weights may be wrong: compare it with the unquantized model, or allow more "
+            "if the model never learned such texts"
         )
 
 

@@ -9,6 +9,7 @@ import signal
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from enginix.backends.openai.server import OpenAIBackend
 from enginix.backends.replicas.openai import ReplicatedOpenAI
 from enginix.gateway.models.registry import PassthroughModel
 from enginix.gateway.settings import Settings
+from enginix.manifest import Accuracy
 from enginix.serve.server_process import State
 from tests.conftest import free_ports
 
@@ -45,12 +47,15 @@ async def shown(url: str, profile: Path) -> str:
 
 @in_browser
 async def test_models_of_our_own_and_of_other_servers_are_shown(tmp_path: Path) -> None:
-    ours = served(FakeBackend(ids("Hi")))
+    unmeasured = served(FakeBackend(ids("Hi")))
+    accuracy = Accuracy(12.5, "english.txt", "00" * 32, 4000, 512, 256, {})
+    ours = replace(unmeasured, manifest=replace(unmeasured.manifest, accuracy=accuracy))
     theirs = PassthroughModel("qwen", OpenAIBackend("vLLM", "http://127.0.0.1:1", "q"), "vllm")
     async with server(ours, theirs) as client:
         page = await shown(f"{client.base_url}/", tmp_path)
     assert "not answering" in page
-    for words in ("demo", "512 tokens", "qwen", "vllm", "cannot be reached"):
+    measured = "perplexity 12.50 on english.txt"
+    for words in ("demo", "512 tokens", measured, "qwen", "vllm", "cannot be reached"):
         assert words in page
 
 

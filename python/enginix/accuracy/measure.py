@@ -87,6 +87,12 @@ def evaluate(target: Target, text: Text, options: Options, progress: Progress) -
     )
 
 
+def measure(target: Target, text: Text, progress: Progress) -> Accuracy:
+    """The perplexity alone, in windows of the default size."""
+    size = window_size(None, None, target.longest)
+    return _accuracy(target, text, target.encode(text.content), size, progress)
+
+
 def _accuracy(
     target: Target, text: Text, ids: Sequence[int], size: Size, progress: Progress
 ) -> Accuracy:

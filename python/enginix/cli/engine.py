@@ -11,7 +11,14 @@ from pathlib import Path
 from enginix.catalog.load import ModelSpec, find_model
 from enginix.checkpoint.load import read_config
 from enginix.checkpoint.locate import find_checkpoint
-from enginix.cli import engine_gguf, engine_oci, engine_rebuild, engine_trtllm, environment
+from enginix.cli import (
+    engine_accuracy,
+    engine_gguf,
+    engine_oci,
+    engine_rebuild,
+    engine_trtllm,
+    environment,
+)
 from enginix.cli.engine_show import show_engine
 from enginix.cli.engine_source import catalogue_source, recorded_source
 from enginix.cli.engine_text import load_text
@@ -37,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     build.add_argument(
         "--rank-checkpoint", type=Path, metavar="DIR", help="the output of `engine convert`"
     )
+    engine_accuracy.add_arguments(build)
     build.set_defaults(action=_build)
     convert = commands.add_parser("convert", help="make only a tensorrt-llm rank checkpoint")
     _add_job_arguments(convert)
@@ -111,6 +119,8 @@ def run_job(
     _remark(job)
     try:
         build = _builder(kind)(job, out, args)
+        if args:
+            build = engine_accuracy.requiring(build, kind, args)
         manifest = build_engine(build, out, report, replace_it=replace_it)
     except BuildError:
         if kind == engine_trtllm.KIND:

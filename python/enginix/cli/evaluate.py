@@ -24,7 +24,7 @@ from enginix.cli.find_engine import find_directory
 from enginix.cli.views.console import print_progress
 from enginix.cli.views.evaluate import Progress, show_evaluation
 from enginix.errors import BackendError, UsageError
-from enginix.manifest import FILE_NAME, check_files, read_manifest
+from enginix.manifest import FILE_NAME, check_files, manifest_hash, read_manifest
 
 ABOUT = """\
 Measure how well a model predicts a text: its perplexity, the lower the better.
@@ -51,7 +51,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "target", metavar="URL|DIR|NAME", help="a server of the OpenAI API, or an engine"
     )
     parser.add_argument("--model", help="which of the server's models (default: its only one)")
-    add_text_options(parser)
+    parser.add_argument(
+        "--text", type=Path, metavar="FILE", help="plain text (default: 2,400 words of English)"
+    )
+    parser.add_argument(
+        "--context", type=count, metavar="N", help="tokens that are read at a time (512)"
+    )
+    parser.add_argument(
+        "--stride", type=count, metavar="N", help="tokens between two such windows (256)"
+    )
+    parser.add_argument(
+        "--require-accuracy", metavar="'ppl<=N'", help="fail if the perplexity is higher"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     group = parser.add_argument_group("comparison")
     group.add_argument(
@@ -63,21 +74,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--min-agreement", type=_percent, metavar="PERCENT", help="fail if fewer answers agree"
-    )
-
-
-def add_text_options(parser: argparse._ActionsContainer, text: str = "--text") -> None:
-    parser.add_argument(
-        text, dest="text", type=Path, metavar="FILE", help="plain text (default: 2,400 words)"
-    )
-    parser.add_argument(
-        "--context", type=count, metavar="N", help="tokens that are read at a time (512)"
-    )
-    parser.add_argument(
-        "--stride", type=count, metavar="N", help="tokens between two such windows (256)"
-    )
-    parser.add_argument(
-        "--require-accuracy", metavar="'ppl<=N'", help="fail if the perplexity is higher"
     )
 
 
@@ -146,7 +142,7 @@ def _target(word: str, model: str | None) -> Iterator[Target]:
     directory = find_directory(word)
     manifest = read_manifest(directory)
     check_files(directory, manifest)
-    yield EngineTarget(directory, manifest)
+    yield EngineTarget(directory, manifest, engine_hash=manifest_hash(directory))
 
 
 def _is_url(word: str) -> bool:

@@ -14,11 +14,13 @@ from enginix.engine.gguf.answers import Question, ask
 from enginix.engine.gguf.score import score
 from enginix.engine.gguf.verify import MODEL_FILE
 from enginix.errors import EngineError
-from enginix.manifest import FILE_NAME, Accuracy, Manifest, manifest_hash, record_accuracy
+from enginix.manifest import FILE_NAME, Accuracy, Manifest, record_accuracy
 
 
 class EngineTarget:
-    def __init__(self, directory: Path, manifest: Manifest) -> None:
+    """`engine_hash`: the manifest's, before the measurement; only `record` needs it."""
+
+    def __init__(self, directory: Path, manifest: Manifest, *, engine_hash: str = "") -> None:
         if manifest.kind != engine_gguf.KIND:
             raise EngineError(
                 f"{directory} is an engine of the kind {manifest.kind}, which cannot be run by "
@@ -29,7 +31,7 @@ class EngineTarget:
         self.model = manifest.name
         self.longest = manifest.limits.max_seq_len
         self._directory = directory
-        self._hash = manifest_hash(directory)
+        self._hash = engine_hash
         self._tokenizer = Tokenizer.load(directory)
         self._generator = engine_gguf.generator()
 
