@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "prerequisites": set(),
     "readiness": set(),
     "records": set(),
-    "accuracy": {"errors", "manifest", "records"},
+    "accuracy": {"errors", "manifest", "process", "records"},
     "bench": {"errors", "records"},
     "manifest": {"errors", "records"},
     "plain_files": {"errors"},

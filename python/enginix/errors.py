@@ -152,6 +152,10 @@ class WorseThanBaseline(EnginixError):
         )
 
 
+class TasksFailed(EnginixError):
+    pass
+
+
 class PerplexityInvalid(BuildError):
     def __init__(self, what: str) -> None:
         super().__init__(
@@ -324,9 +328,10 @@ class BackendError(EnginixError):
 class CannotScore(BackendError):
     def __init__(self, server: str, why: str) -> None:
         super().__init__(
-            f"{server} gives no log probabilities of a prompt, so its perplexity cannot be "
-            f"measured: {why}; vLLM can, and an engine of the kind gguf is evaluated here by its "
-            "name or directory (docs/accuracy.md says what each server can)"
+            f"{server} gives no log probabilities of a prompt, without which neither perplexity "
+            f"nor tasks that choose among answers can be measured: {why}; vLLM can, and an engine "
+            "of the kind gguf is evaluated here by its name or directory (docs/accuracy.md says "
+            "what each server can)"
         )
 
 

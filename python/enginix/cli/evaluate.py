@@ -17,6 +17,7 @@ from enginix.accuracy.server import ServerTarget
 from enginix.accuracy.text import Text, read_text
 from enginix.bench.target import BARE
 from enginix.bench.target import Target as Address
+from enginix.cli import evaluate_tasks
 from enginix.cli.api_keys import key_for_server
 from enginix.cli.bench import count, only_model
 from enginix.cli.evaluate_engine import EngineTarget
@@ -38,6 +39,7 @@ examples:
   enginix evaluate demo --require-accuracy 'ppl<=400'
   enginix evaluate http://HOST:8000 --json > bf16.json
   enginix evaluate http://HOST:8001 --baseline bf16.json --max-drop 5
+  enginix evaluate http://HOST:8001 --tasks gsm8k --tasks-limit 100
 
 exit status: 0 within the bounds, 1 worse or not measured, 2 for wrong usage
 """
@@ -75,9 +77,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--min-agreement", type=_percent, metavar="PERCENT", help="fail if fewer answers agree"
     )
+    evaluate_tasks.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.tasks:
+        return evaluate_tasks.run_server_tasks(args, is_url=_is_url(args.target))
+    for option in ("--tasks-dir", "--tasks-limit", "--tokenizer"):
+        if getattr(args, option[2:].replace("-", "_")):
+            raise UsageError(f"{option} is about --tasks; name some, or leave it out")
     bound = read_bound(args.require_accuracy) if args.require_accuracy else None
     limits = _limits(args)
     text = read_text(args.text)
