@@ -43,6 +43,14 @@ def test_a_server_within_the_bound_is_a_success(
     assert f"({len(TEXT) - 1} tokens)" in shown
 
 
+def test_a_server_of_a_short_context_gets_shorter_windows(text: Path) -> None:
+    with scoring_server(context=100) as server:
+        assert main(["evaluate", server.url, f"--text={text}"]) == 0
+        assert main(["evaluate", server.url, f"--text={text}", "--context=100"]) == 2
+
+    assert max(len(body["prompt"]) for body in server.asked) == 99
+
+
 def test_a_server_beyond_the_bound_is_a_failure_after_its_result(
     text: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -138,6 +146,7 @@ def test_a_baseline_that_is_not_comparable_is_refused(
             ({"context": 64, "stride": 32}, "add --context 64 --stride 32"),
             ({"answers": []}, "it answered other prompts"),
             ({"schema_version": 7}, "has schema version 7, not 1"),
+            ({"accuracy": document["accuracy"] | {"perplexity": 0}}, "a number of at least 1"),
             ({"model": 5}, "model: expected a string, got 5"),
         ):
             baseline.write_text(json.dumps(document | changes))

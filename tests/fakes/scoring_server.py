@@ -26,6 +26,7 @@ class ScoringServer:
     begins_with: tuple[int, ...] = ()
     """Tokens that its tokenizer puts before every text."""
     tokenizes: bool = True
+    context: int | None = None
     answers: dict[str, str] = field(default_factory=dict)
     """Prompt -> its continuation."""
     asked: list[Body] = field(default_factory=list)
@@ -61,7 +62,7 @@ def scoring_server(**options: Any) -> Iterator[ScoringServer]:
         disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
-            self._send(200, {"data": [{"id": "tiny"}]})
+            self._send(200, {"data": [{"id": "tiny", "max_model_len": scripted.context}]})
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

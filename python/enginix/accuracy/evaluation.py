@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -66,4 +67,7 @@ def read_evaluation(path: Path) -> Evaluation:
     if found != SCHEMA_VERSION:
         raise failure(f"{path} has schema version {found!r}, not {SCHEMA_VERSION}")
     data.pop(COMPARISON, None)
-    return decode(Evaluation, data, str(path), failure)
+    found = decode(Evaluation, data, str(path), failure)
+    if found.accuracy and not 1 <= found.accuracy.perplexity < math.inf:
+        raise failure(f"{path}: accuracy: perplexity: expected a number of at least 1")
+    return found

@@ -19,13 +19,18 @@ CANNOT = (400, 404, 405, 422, 500, 501)
 
 
 class ServerTarget:
-    """`url` ends in /v1. A context manager: it keeps a connection."""
+    """`url` ends in /v1, `context` is how many tokens the model reads, if that is known.
 
-    longest = None
+    A context manager: it keeps a connection.
+    """
 
-    def __init__(self, url: str, model: str, key: str | None = None) -> None:
+    def __init__(
+        self, url: str, model: str, key: str | None = None, context: int | None = None
+    ) -> None:
         self.name = url
         self.model = model
+        # The prompt is scored by a request that generates one token.
+        self.longest = context - 1 if context else None
         self._client = httpx.Client(
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=SECONDS,

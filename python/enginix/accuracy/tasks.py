@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from enginix import process
+from enginix.accuracy.server import ServerTarget
 from enginix.errors import TasksFailed, UsageError
 from enginix.process import describe_exit, find_program
 from enginix.records import read_json
@@ -63,36 +64,29 @@ def find_harness() -> Path:
 
 
 def run_tasks(
-    harness: Path,
-    tasks: Tasks,
-    url: str,
-    model: str,
-    context: int | None,
-    environment: Mapping[str, str],
+    harness: Path, tasks: Tasks, server: ServerTarget, environment: Mapping[str, str]
 ) -> TaskResults:
-    """`url` ends in /v1. What lm-eval prints goes to standard error; TasksFailed if it fails."""
+    """What lm-eval prints goes to standard error; TasksFailed if it fails."""
     with tempfile.TemporaryDirectory(prefix="enginix-tasks-") as directory:
-        argv = [str(harness), *_arguments(tasks, url, model, context, directory)]
+        argv = [str(harness), *_arguments(tasks, server, directory)]
         code = asyncio.run(_run(argv, environment))
         files = sorted(Path(directory).rglob("results_*.json"))
         if code or not files:
             how = describe_exit(code) if code else "wrote no results"
             raise TasksFailed(f"{PROGRAM} {how}; its messages above say why")
-        return read_results(read_json(files[-1], TasksFailed), url, model)
+        return read_results(read_json(files[-1], TasksFailed), server.name, server.model)
 
 
-def _arguments(
-    tasks: Tasks, url: str, model: str, context: int | None, directory: str
-) -> list[str]:
+def _arguments(tasks: Tasks, server: ServerTarget, directory: str) -> list[str]:
     values = {
-        "model": model,
-        "base_url": f"{url}/completions",
+        "model": server.model,
+        "base_url": f"{server.name}/completions",
         "num_concurrent": CONCURRENT,
         # Without one only tasks run that let the model write an answer.
         "tokenizer_backend": "huggingface" if tasks.tokenizer else "None",
         **({"tokenizer": tasks.tokenizer} if tasks.tokenizer else {}),
         # lm-eval cuts longer prompts, after 2,048 tokens if it is not told.
-        **({"max_length": context} if context else {}),
+        **({"max_length": server.longest + 1} if server.longest else {}),
     }
     for name, value in values.items():
         if "," in str(value):

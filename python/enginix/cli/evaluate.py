@@ -13,15 +13,13 @@ from enginix.accuracy.bounds import read_bound
 from enginix.accuracy.compare import Limits, compare, require_text
 from enginix.accuracy.evaluation import COMPARISON, Evaluation, read_evaluation
 from enginix.accuracy.measure import Options, Target, evaluate
-from enginix.accuracy.server import ServerTarget
 from enginix.accuracy.text import Text, read_text
-from enginix.bench.target import BARE
-from enginix.bench.target import Target as Address
 from enginix.cli import evaluate_tasks
-from enginix.cli.api_keys import key_for_server
-from enginix.cli.bench import count, only_model
+from enginix.cli.bench import count
 from enginix.cli.evaluate_engine import EngineTarget
+from enginix.cli.evaluate_server import find_server, is_url
 from enginix.cli.find_engine import find_directory
+from enginix.cli.signals import terminated_as_exit
 from enginix.cli.views.console import print_progress
 from enginix.cli.views.evaluate import Progress, show_evaluation
 from enginix.errors import BackendError, UsageError
@@ -82,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if args.tasks:
-        return evaluate_tasks.run_server_tasks(args, is_url=_is_url(args.target))
+        return evaluate_tasks.run_server_tasks(args)
     for option in ("--tasks-dir", "--tasks-limit", "--tokenizer"):
         if getattr(args, option[2:].replace("-", "_")):
             raise UsageError(f"{option} is about --tasks; name some, or leave it out")
@@ -91,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
     text = read_text(args.text)
     options = Options(args.context, args.stride)
     baseline = _baseline(args, text, options)
-    with _target(args.target, args.model) as target:
+    with terminated_as_exit(), _target(args.target, args.model) as target:
         found = _evaluate(target, text, options)
         if isinstance(target, EngineTarget) and found.accuracy:
             print_progress(target.record(found.accuracy))
@@ -123,13 +121,13 @@ def _baseline(args: argparse.Namespace, text: Text, options: Options) -> Evaluat
     word: str | None = args.baseline
     if word is None:
         return None
-    if not _is_url(word):
+    if not is_url(word):
         if args.baseline_model:
             raise UsageError("--baseline-model chooses a server's model; a file has only one")
         baseline = read_evaluation(Path(word))
         require_text(baseline, text)
         return baseline
-    with _server(word, args.baseline_model, "--baseline-model") as server:
+    with find_server(word, args.baseline_model, "--baseline-model") as server:
         return _evaluate(server, text, options)
 
 
@@ -140,8 +138,8 @@ def _evaluate(target: Target, text: Text, options: Options) -> Evaluation:
 
 @contextmanager
 def _target(word: str, model: str | None) -> Iterator[Target]:
-    if _is_url(word):
-        with _server(word, model, "--model") as server:
+    if is_url(word):
+        with find_server(word, model) as server:
             yield server
         return
     if model:
@@ -151,16 +149,6 @@ def _target(word: str, model: str | None) -> Iterator[Target]:
     manifest = read_manifest(directory)
     check_files(directory, manifest)
     yield EngineTarget(directory, manifest, engine_hash=manifest_hash(directory))
-
-
-def _is_url(word: str) -> bool:
-    return "://" in word or bool(BARE.match(word))
-
-
-def _server(url: str, model: str | None, option: str) -> ServerTarget:
-    key = key_for_server(url)
-    address = Address(url, key)
-    return ServerTarget(address.url, model or only_model(address.models(), url, option), key)
 
 
 def _percent(text: str) -> float:

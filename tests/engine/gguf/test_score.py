@@ -65,3 +65,11 @@ def test_progress_counts_windows(generator: Generator, write: Write) -> None:
 def test_a_token_that_the_model_does_not_have_is_named(run: Callable[..., Score]) -> None:
     with pytest.raises(BuildError, match="token ids from 1 to 9999; this model has 0 to 2047"):
         run(Window([1, 9999], 1))
+
+
+def test_a_window_may_be_longer_than_what_a_small_model_starts_with(
+    run: Callable[..., Score],
+) -> None:
+    ids = np.random.default_rng(2).integers(0, 2000, 4500).tolist()
+
+    assert math.isfinite(run(Window(ids, 4490)).logprob)

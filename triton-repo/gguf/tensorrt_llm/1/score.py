@@ -28,7 +28,12 @@ def main() -> int:
     args = _parser().parse_args()
     try:
         model = LlamaModel(
-            args.model, parallel=1, context=args.context, threads=args.threads, prompt_tokens=STEP
+            args.model,
+            parallel=1,
+            context=args.context,
+            threads=args.threads,
+            prompt_tokens=STEP,
+            first_room=args.context,
         )
         try:
             for number, line in enumerate(sys.stdin, 1):
