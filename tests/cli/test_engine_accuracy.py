@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import struct
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.made_checkpoint import DEMO
+from fakes.made_checkpoint import DEMO, with_wrong_scales
 
 from enginix.chat.tokens import Tokenizer
-from enginix.checkpoint.tensors import read_headers
 from enginix.cli.main import main
 from enginix.manifest import read_manifest
 from enginix.runtimes.runtime import Runtime
@@ -26,30 +23,12 @@ def text(tmp_path: Path, evals: list[dict[str, Any]]) -> Path:
     return path
 
 
-def with_wrong_scales(directory: Path) -> Path:
-    """The demo checkpoint, each of whose global scales is 16 times as large as it should be."""
-    shutil.copytree(DEMO, directory)
-    path = directory / "model.safetensors"
-    data = bytearray(path.read_bytes())
-    places = [
-        tensor.start
-        for name, tensor in read_headers(directory).items()
-        if name.endswith(".weight_scale_2")
-    ]
-    assert places
-    for place in places:
-        (scale,) = struct.unpack_from("<f", data, place)
-        struct.pack_into("<f", data, place, 16 * scale)
-    path.write_bytes(data)
-    return directory
-
-
 @pytest.mark.triton
 def test_a_wrong_scale_is_caught_and_nothing_is_left(
     runtime: Runtime, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bound = ["--require-accuracy=ppl<=40", f"--accuracy-text={text}"]
-    checkpoint = with_wrong_scales(tmp_path / "wrong")
+    checkpoint = with_wrong_scales(DEMO, tmp_path / "wrong")
     before = set(tmp_path.iterdir())
 
     command = ["engine", "build", f"--checkpoint={checkpoint}", "--name=wrong"]

@@ -23,10 +23,12 @@ from typing import Any
 
 import httpx
 import pytest
+from fakes.made_checkpoint import with_wrong_scales
 
 from enginix.chat.template import ChatTemplate
 from enginix.chat.tokens import Tokenizer
 from enginix.engine.gguf.header import read_header
+from enginix.manifest import read_manifest
 from enginix.runtimes.runtime import Runtime
 from enginix.triton.client.client import Sampling, TokenRequest, TritonClient
 from tests.conftest import running_triton
@@ -301,3 +303,23 @@ def test_ten_concurrent_chats_get_the_same_answers_as_ten_sequential_ones(
 
     found = [reply["choices"][0]["message"]["content"] for reply in replies]
     assert found == [one.text for one in answers[:AT_ONCE]]
+
+
+def test_a_wrong_scale_of_a_real_model_is_caught(runtime: Runtime, tmp_path: Path) -> None:
+    """The text that ships tells the two apart, whatever the model."""
+    made = Path(str(MADE)) / "nvfp4"
+    wrong = with_wrong_scales(made, tmp_path / "wrong")
+    command = [
+        *(sys.executable, "-m", "enginix", "engine", "build", "--name=smollm2", "--kind=gguf"),
+        *("--require-accuracy=ppl<=50", f"--out={tmp_path / 'engine'}"),
+    ]
+
+    refused = subprocess.run([*command, f"--checkpoint={wrong}"], capture_output=True, text=True)
+    accepted = subprocess.run([*command, f"--checkpoint={made}"], capture_output=True, text=True)
+
+    assert refused.returncode == 1
+    assert "on english.txt, expected at most 50; its scales or weights may be" in refused.stderr
+    assert accepted.returncode == 0, accepted.stderr
+    accuracy = read_manifest(tmp_path / "engine").accuracy
+    assert accuracy
+    assert 20 < accuracy.perplexity < 40
