@@ -18,6 +18,7 @@ from enginix.cli import evaluate_tasks
 from enginix.cli.bench import count
 from enginix.cli.evaluate_engine import EngineTarget
 from enginix.cli.evaluate_server import find_server, is_url
+from enginix.cli.find_checkpoint import REPOSITORY
 from enginix.cli.find_engine import find_directory
 from enginix.cli.signals import terminated_as_exit
 from enginix.cli.views.console import print_progress
@@ -144,7 +145,7 @@ def _target(word: str, model: str | None) -> Iterator[Target]:
         return
     if model:
         raise UsageError("--model chooses a server's model; an engine has only one, leave it out")
-    _refuse_checkpoint(Path(word))
+    _refuse_checkpoint(word)
     directory = find_directory(word)
     manifest = read_manifest(directory)
     check_files(directory, manifest)
@@ -158,9 +159,11 @@ def _percent(text: str) -> float:
     raise argparse.ArgumentTypeError(f"expected a number of percent, got {text!r}")
 
 
-def _refuse_checkpoint(path: Path) -> None:
-    if any(path.glob("*.safetensors")) and not (path / FILE_NAME).exists():
+def _refuse_checkpoint(word: str) -> None:
+    path = Path(word)
+    is_repository = bool(REPOSITORY.fullmatch(word)) and not path.exists()
+    if is_repository or (any(path.glob("*.safetensors")) and not (path / FILE_NAME).exists()):
         raise UsageError(
-            f"{path} is a checkpoint, which nothing runs yet; build it first with `enginix engine "
-            f"build --checkpoint {path} --name NAME`, then evaluate NAME"
+            f"{word} is not an engine; build one from a checkpoint first, with `enginix engine "
+            f"build --checkpoint {word} --name NAME`, then evaluate NAME"
         )
