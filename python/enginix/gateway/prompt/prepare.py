@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -176,8 +175,7 @@ def _token_request(
     end_ids = () if options.ignore_end else model.tokenizer.stop_token_ids
     end_ids += tuple(token for token in options.stop_token_ids if token not in end_ids)
     return TokenRequest(
-        # A list would keep an object per token for as long as the stream is open.
-        prompt_ids=array("i", prompt.ids),
+        prompt_ids=prompt.ids,
         max_tokens=min(limit for limit in max_token_limits if limit is not None),
         end_id=end_ids[0] if end_ids else None,
         stop_ids=end_ids[1:],
