@@ -14,6 +14,7 @@ from starlette.types import Scope
 
 from enginix.errors import BodyTooLarge, BodyTooSlow, NotDeclaredJson, RequestError
 from enginix.gateway.http.scope import gateway_of, record_of
+from enginix.gateway.http.writing import cycle_of
 from enginix.gateway.schema.fields import MAX_INT32
 
 # Larger bodies are parsed beside the event loop, so that running streams go on.
@@ -122,6 +123,10 @@ async def _received(request: Request) -> bytes:
             code="unsupported_encoding",
         )
     limits = gateway_of(request).settings.request
+    cycle = cycle_of(request.scope)
+    if cycle is not None and not cycle.more_body:
+        # All of it is here already.
+        return await _bounded(request, limits.body_bytes)
     try:
         async with asyncio.timeout(limits.body_seconds):
             return await _bounded(request, limits.body_bytes)

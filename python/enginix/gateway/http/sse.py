@@ -47,6 +47,7 @@ class Opening:
     def __init__(self, period: float | None) -> None:
         self.started = False
         self._period = period
+        self._writing = asyncio.Lock()
 
     async def begin(self, send: Send) -> None:
         if not self.started:
@@ -55,17 +56,39 @@ class Opening:
             await send({**START, "headers": list(STREAM_HEADERS)})
 
     async def wait(self, work: Awaitable[Result], send: Send, comment: bytes) -> Result:
-        """The result of `work`, with a comment now and then; cancelling the wait cancels it."""
-        task = asyncio.ensure_future(work)
+        """The result of `work`, with a comment now and then."""
+        period = self._period
+        if period is None:
+            return await work
+        comments: list[asyncio.Task[None]] = []
+        loop = asyncio.get_running_loop()
+        # A task only once it is needed: most first tokens come before.
+        timer = loop.call_later(
+            period,
+            lambda: comments.append(loop.create_task(self._comment(send, comment, period))),
+        )
         try:
-            while not (await asyncio.wait({task}, timeout=self._period))[0]:
+            return await work
+        finally:
+            timer.cancel()
+            if comments:
+                await self._end(comments[0])
+
+    async def _comment(self, send: Send, comment: bytes, period: float) -> None:
+        while True:
+            async with self._writing:
                 await self.begin(send)
                 await send({"type": "http.response.body", "body": comment, "more_body": True})
-            return task.result()
+            await asyncio.sleep(period)
+
+    async def _end(self, comments: asyncio.Task[None]) -> None:
+        try:
+            # Not in the middle of a write.
+            async with self._writing:
+                pass
         finally:
-            if not task.done():
-                task.cancel()
-                await asyncio.wait({task})
+            comments.cancel()
+            await asyncio.gather(comments, return_exceptions=True)
 
     @asynccontextmanager
     async def in_line(self, send: Send, ahead: Callable[[], int]) -> AsyncIterator[None]:
