@@ -38,6 +38,7 @@ from enginix.gateway.schema.chat import (
     NamedCustom,
     NamedTool,
 )
+from enginix.generation.request import Guide
 
 router = APIRouter(tags=["OpenAI"])
 
@@ -64,10 +65,11 @@ async def answer_chat(request: Request) -> Response:
     model = models_of(request).resolve(chat.model, chat.engine)
     if not model.takes_messages:
         check(chat)
-    conversation = conversation_of(chat, guided=guide_of(chat) is not None)
+    guide = guide_of(chat)
+    conversation = conversation_of(chat, guided=guide is not None)
     note_prompt(request, conversation.messages)
     sent = await sent_chat(request) if model.takes_messages else None
-    options = options_of(chat, sent)
+    options = options_of(chat, sent, guide)
     generation = await model.prepare(conversation, options, gateway.settings.request)
     customs = custom_names(chat)
     if chat.stream:
@@ -100,12 +102,12 @@ def check(chat: ChatRequest) -> None:
         raise unsupported("web_search_options", "this server searches nothing; send tools")
 
 
-def options_of(chat: ChatRequest, sent: Mapping[str, Any] | None) -> Options:
+def options_of(chat: ChatRequest, sent: Mapping[str, Any] | None, guide: Guide | None) -> Options:
     return Options(
         id_prefix="chatcmpl-",
         sent=sent,
         sampling=chat,
-        guide=guide_of(chat),
+        guide=guide,
         choices=chat.n or 1,
         max_tokens=chat.max_completion_tokens or chat.max_tokens,
         stop=stop_strings(chat.stop),

@@ -149,7 +149,10 @@ def _check_size(size: int, limits: GuideLimits, param: str) -> None:
 
 def _at(value: Any, path: tuple[str, ...]) -> Any:
     for name in path:
-        value = value.get(name) if isinstance(value, Mapping) else None
+        # Decoded JSON, of which most has none of these.
+        if value.__class__ is not dict or name not in value:
+            return None
+        value = value[name]
     return value
 
 

@@ -46,7 +46,7 @@ def urls(request: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         where, value = todo.pop()
         if isinstance(value, list):
             todo += [(f"{where}[{place}]", part) for place, part in enumerate(value)]
-        elif isinstance(value, Mapping):
+        elif isinstance(value, dict):
             todo += [(f"{where}.{key}", value[key]) for key in HOLDERS if key in value]
             yield from _of_part(where, value)
 
@@ -54,12 +54,12 @@ def urls(request: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _of_part(where: str, part: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key in URL_KEYS:
         found = part.get(key)
-        if isinstance(found, Mapping):
+        if isinstance(found, dict):
             yield f"{where}.{key}.url", _text(found.get("url"))
         elif found is not None:
             yield f"{where}.{key}", _text(found)
     source = part.get("source")
-    if isinstance(source, Mapping) and (source.get("type") == "url" or "url" in source):
+    if isinstance(source, dict) and (source.get("type") == "url" or "url" in source):
         yield f"{where}.source.url", _text(source.get("url"))
 
 

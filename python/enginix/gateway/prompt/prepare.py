@@ -62,7 +62,9 @@ async def chat_generation(
     )
     prompt = await prompt_of(model, conversation, answer, engine_guides=engine_guides)
     _check_calls(prompt, limits)
-    return await generation_of(model, [prompt], replace(options, guide=prompt.guide), limits)
+    if prompt.guide is not answer:
+        options = replace(options, guide=prompt.guide)
+    return await generation_of(model, [prompt], options, limits)
 
 
 async def generation_of(
@@ -88,13 +90,16 @@ async def generation_of(
         )
         for index, prompt in enumerate(each_prompt)
     )
+    format = prompts[0].format
+    if options.stop or options.counts:
+        format = replace(format, stop=options.stop, counts=options.counts)
     return TokenGeneration(
         id=identity,
         model=model,
         requests=requests,
-        format=replace(prompts[0].format, stop=options.stop, counts=options.counts),
+        format=format,
         prompt_tokens=sum(len(prompt.ids) for prompt in prompts),
-        guide_param=_guide_param(prompts[0].format, options),
+        guide_param=_guide_param(format, options),
     )
 
 

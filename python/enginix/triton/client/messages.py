@@ -6,6 +6,7 @@ import struct
 import sys
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -46,6 +47,7 @@ MAX_KNOWN = 8
 Tensor = tuple[str, str, tuple[int, ...], bytes]
 
 
+@lru_cache(maxsize=64)
 def supported(tensor_names: TensorNames) -> frozenset[str]:
     """The fields of Sampling, and `top_logprobs`, that this model has tensors for."""
     tensors = {field: tensor for field, tensor, _, _ in SCALARS} | OTHERS
