@@ -20,7 +20,7 @@ from enginix.gateway.http.body import forget_document
 from enginix.gateway.http.disconnect import unless_client_leaves
 from enginix.gateway.http.errors import Failure, failure_of
 from enginix.gateway.http.scope import record_in
-from enginix.gateway.http.writing import Write, writer
+from enginix.gateway.http.writing import Write, together, writer
 from enginix.gateway.models.model import GenerationRequest
 from enginix.gateway.models.record import RequestRecord
 from enginix.gateway.models.state import Gateway
@@ -186,28 +186,29 @@ class EventStream(Response):
         encode = self._encoder.encode
         tally = UsageTally(self._request)
         choice, events = await self._opening.wait(anext(replies), send, STILL_WAITING)
-        await self._opening.begin(send)
-        begin = self._encoder.begin()
-        await send(
-            {
-                "type": "http.response.body",
-                "body": begin + encode(choice, events),
-                "more_body": True,
-            }
-        )
+        body = self._encoder.begin() + encode(choice, events)
+        with together(scope):
+            await self._opening.begin(send)
+            await send({"type": "http.response.body", "body": body, "more_body": True})
         tally.read(events)
-        await stepped(self._write_rest(replies, writer(scope, send), tally))
+        last = await stepped(self._write_rest(replies, writer(scope, send), tally))
         tally.note(record)
-        return self._encoder.end(tally.usage)
+        return last + self._encoder.end(tally.usage)
 
-    async def _write_rest(self, replies: Replies, write: Write, tally: UsageTally) -> None:
+    async def _write_rest(self, replies: Replies, write: Write, tally: UsageTally) -> bytes:
+        """Write all but the end of the last choice, which leaves with the end of the stream."""
         encode = self._encoder.encode
+        last = b""
         async for choice, events in replies:
             body = encode(choice, events)
-            if body and (pending := write(body)) is not None:
-                await pending
             if events[-1].__class__ is Finished:
                 tally.read(events)
+                if tally.complete:
+                    last = body
+                    continue
+            if body and (pending := write(body)) is not None:
+                await pending
+        return last
 
 
 class UsageTally:
@@ -215,6 +216,7 @@ class UsageTally:
 
     def __init__(self, request: GenerationRequest) -> None:
         self._prompt_tokens = request.prompt_tokens
+        self._choices = request.choices
         self._completion_tokens = 0
         self._reasoning_tokens = 0
         self._finish_reasons: list[str] = []
@@ -227,6 +229,11 @@ class UsageTally:
             self._finish_reasons.append(last.reason)
             if last.prompt_tokens is not None:
                 self._prompt_tokens = last.prompt_tokens
+
+    @property
+    def complete(self) -> bool:
+        """Whether all choices are."""
+        return len(self._finish_reasons) == self._choices
 
     def note(self, record: RequestRecord) -> None:
         record.prompt_tokens = self._prompt_tokens
