@@ -136,8 +136,7 @@ async def _received(request: Request) -> bytes:
 
 async def _bounded(request: Request, limit: int) -> bytes:
     parts: list[bytes] = []
-    size = _announced(request)
-    if size > limit and request.headers.get("expect"):
+    if request.headers.get("expect") and _announced(request) > limit:
         # The client asks before it sends.
         raise BodyTooLarge(limit)
     size = 0

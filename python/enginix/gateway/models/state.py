@@ -267,8 +267,11 @@ async def _enter(state: ModelState, record: RequestRecord) -> str | None:
     """Take one of the model's slots; return the key to leave it with."""
     since = time.monotonic()
     key = record.key.name if record.key else None
-    with state.gauges.waiting.track_inprogress():
-        await state.admission.enter(record.rank, key, record.while_waiting)
+    if state.admission.full:
+        with state.gauges.waiting.track_inprogress():
+            await state.admission.enter(record.rank, key, record.while_waiting)
+    else:
+        await state.admission.enter(record.rank, key)
     record.queued = time.monotonic() - since
     state.gauges.running.inc()
     return key

@@ -35,7 +35,7 @@ async def pass_through(
         return None
     sent = await read_document(request)
     fallback = partial(answer, request) if answer else None
-    return pass_to(request, request.url.path, sent, fallback, error_stream)
+    return pass_to(request, request.scope["path"], sent, fallback, error_stream)
 
 
 def pass_to(

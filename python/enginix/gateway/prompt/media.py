@@ -13,6 +13,7 @@ from enginix.errors import RequestError
 
 # Keys of a part that hold its URL, in the dialects and in vLLM's and llama-server's extensions.
 URL_KEYS = ("image_url", "video_url", "audio_url", "file_url")
+PART_KEYS = frozenset((*URL_KEYS, "source"))
 INLINE = "data:"
 FETCHED = ("http:", "https:")
 # Keys that hold parts, or parts of parts.
@@ -48,7 +49,8 @@ def urls(request: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             todo += [(f"{where}[{place}]", part) for place, part in enumerate(value)]
         elif isinstance(value, dict):
             todo += [(f"{where}.{key}", value[key]) for key in HOLDERS if key in value]
-            yield from _of_part(where, value)
+            if not PART_KEYS.isdisjoint(value):
+                yield from _of_part(where, value)
 
 
 def _of_part(where: str, part: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
