@@ -12,7 +12,7 @@ from starlette.responses import Response
 from enginix.errors import RequestError
 from enginix.gateway.api.chat_input import functions, plain_messages, with_functions_only
 from enginix.gateway.api.chat_reply import ChatDocument, ChatStream
-from enginix.gateway.http.body import read, read_document
+from enginix.gateway.http.body import beside_loop, read, read_document
 from enginix.gateway.http.document import WholeReply
 from enginix.gateway.http.openapi import described
 from enginix.gateway.http.scope import gateway_of, models_of, note_prompt
@@ -66,7 +66,8 @@ async def answer_chat(request: Request) -> Response:
     if not model.takes_messages:
         check(chat)
     guide = guide_of(chat)
-    conversation = conversation_of(chat, guided=guide is not None)
+    guided = guide is not None
+    conversation = await beside_loop(request, conversation_of, chat, guided=guided)
     note_prompt(request, conversation.messages)
     sent = await sent_chat(request) if model.takes_messages else None
     options = options_of(chat, sent, guide)
