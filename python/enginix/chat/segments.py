@@ -15,8 +15,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 
-CACHED_BYTES = 32 << 20
-"""What one tokenizer remembers: 8 million token ids."""
+CACHED_BYTES = 16 << 20
+"""What one tokenizer remembers: 4 million token ids."""
 # What Python needs for an entry beside its ids.
 ENTRY_BYTES = 300
 

@@ -25,6 +25,8 @@ from enginix.hub_files import engine_files
 # Longer texts are tokenized without the GIL, so that other streams continue; for shorter ones
 # that costs more than it saves.
 LONG_TEXT = 4096
+# Tokenizing a shorter chat takes no longer than looking for its parts.
+REMEMBERED_TEXT = 256
 
 
 class Tokenizer:
@@ -102,11 +104,13 @@ class Tokenizer:
 
     def encode_chat(self, text: str) -> array[int]:
         """What `encode` returns for a rendered chat; parts of it may be remembered."""
-        if self._segments is None or len(text) < LONG_TEXT:
+        if self._segments is None or len(text) < REMEMBERED_TEXT:
             return array("i", self.encode(text))
         return self._segments.ids(_without_surrogates(text))
 
     def _encode_each(self, texts: Sequence[str]) -> list[list[int]]:
+        if sum(map(len, texts)) < LONG_TEXT:
+            return [self.encode(text) for text in texts]
         found = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         return [encoding.ids for encoding in found]
 
