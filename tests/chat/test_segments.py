@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, models, normalizers, pre_tokenizers, processors, trainers
 
 import enginix.catalog.load as catalog
-from enginix.chat.segments import ENTRY_BYTES, SegmentCache
+from enginix.chat.segments import ENTRY_BYTES, MAX_CUTS, SegmentCache
 from enginix.chat.tokens import LONG_TEXT, Tokenizer, boundary
 
 CORPUS = [
@@ -236,6 +236,15 @@ def test_a_text_larger_than_the_cache_is_tokenized_all_the_same() -> None:
     library, _ = made("byte-level")
     text = "<eot>" + "the end " * 500
     assert list(cached(library, 10).ids(text)) == library.encode(text, add_special_tokens=False).ids
+
+
+def test_the_rest_of_a_text_full_of_boundaries_is_one_segment() -> None:
+    library, _ = made("byte-level")
+    seen: list[str] = []
+    text = "<eot>a" * (MAX_CUTS + 9)
+    ids = cached(library, seen=seen).ids(text)
+    assert list(ids) == library.encode(text, add_special_tokens=False).ids
+    assert seen == ["<eot>a", "<eot>a" * 10]
 
 
 def test_one_cache_serves_many_threads() -> None:

@@ -14,9 +14,13 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
+from itertools import islice
 
 CACHED_BYTES = 16 << 20
 """What one tokenizer remembers: 4 million token ids."""
+# Conversations have a few for each message. A text full of them would take longer to cut than to
+# tokenize; its rest is one segment.
+MAX_CUTS = 16_384
 # What Python needs for an entry beside its ids.
 ENTRY_BYTES = 300
 
@@ -60,7 +64,8 @@ class SegmentCache:
         return whole
 
     def _cut(self, text: str) -> list[str]:
-        cuts = [match.start() for match in self._boundary.finditer(text)]
+        found = islice(self._boundary.finditer(text), MAX_CUTS)
+        cuts = [match.start() for match in found]
         places = zip([0, *cuts], [*cuts, len(text)], strict=True)
         return [text[start:end] for start, end in places if start != end]
 
