@@ -1,6 +1,6 @@
 """What a request costs beside its tokens: CPU time, and what the gateway adds to the first token.
 
-    python benchmarks/requests.py [--against TREE] [--clients 1 8] [--long 100000]
+    python benchmarks/request_cost.py [--against TREE] [--clients 1 8] [--long 100000]
 
 The servers behind the gateway are stand-ins in a process of their own that answer two tokens at
 once: a Triton (grpc.aio) and a server of the OpenAI API. Clients keep their connections. Only the
