@@ -57,9 +57,9 @@ class Conversation:
 def _characters(value: Any) -> int:
     if isinstance(value, str):
         return len(value)
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return sum(map(_characters, value.values()))
-    return sum(map(_characters, value)) if isinstance(value, list | tuple) else 0
+    return sum(map(_characters, value)) if isinstance(value, (list, tuple)) else 0
 
 
 @dataclass(frozen=True, slots=True)
