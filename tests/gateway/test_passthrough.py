@@ -291,6 +291,17 @@ async def test_every_way_to_end_is_an_end(path: str, last: bytes) -> None:
     assert answer.content.endswith(last.rstrip() + b"\n\n")
 
 
+async def test_all_that_came_precedes_the_error_of_a_stream_that_ends_too_early() -> None:
+    said = CHUNK * 3
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n"
+    async with raw_upstream(head % len(said) + said) as url, server(relayed(url)) as client:
+        body = {"model": "ours", "messages": user("Hi"), "stream": True}
+        answer = await client.post(CHAT, json=body)
+    assert answer.content.count(b'"model":"ours"') == 3
+    *_, last = events(answer.text)
+    assert last["error"]["code"] == "backend_unavailable"
+
+
 async def test_a_server_may_break_its_lines_as_dos_did() -> None:
     said = (CHUNK * 3 + b"data: [DONE]\n\n").replace(b"\n", b"\r\n")
     async with raw_upstream(STREAM + said) as url, server(relayed(url)) as client:

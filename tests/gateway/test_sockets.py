@@ -115,3 +115,28 @@ async def test_large_heads_within_bounds_are_taken() -> None:
         head, _, content = request().partition(b"\r\n\r\n")
         writer.write(head + b"\r\nx-more: " + b"y" * 50_000 + b"\r\n\r\n" + content)
         assert await status(reader) == 200
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_an_answer_is_whole_where_the_connection_closes_after_it(stream: bool) -> None:
+    async with connected(FakeBackend(ids("Good morning"))) as (reader, writer):
+        head, _, body = request(stream=stream).partition(b"\r\n\r\n")
+        writer.write(head + b"\r\nconnection: close\r\n\r\n" + body)
+        answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b'"finish_reason":"stop"' in answer
+    assert answer.endswith(b"0\r\n\r\n" if stream else b"}")
+    assert answer.count(b"[DONE]") == stream
+
+
+async def test_a_client_that_leaves_a_long_prompt_while_it_waits_cancels_its_request() -> None:
+    backend = FakeBackend(ids("Hello"), stops_at=0)
+    async with server(served(backend, context=1 << 20)) as client:
+        _, writer = await asyncio.open_connection("127.0.0.1", client.base_url.port)
+        # More than the server reads ahead, which stops it from reading.
+        writer.write(request("a " * 150_000, stream=True))
+        async with asyncio.timeout(20):
+            await backend.stuck.wait()
+            writer.close()
+            await backend.idle.wait()
+    assert backend.running == 0

@@ -19,6 +19,7 @@ from typing import Any
 from jinja2 import nodes
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
 from enginix.chat.growth import (
@@ -46,6 +47,7 @@ GROWING_FILTERS = (
 # These yield items instead of a list; another filter collects them.
 LAZY_FILTERS = ("map", "reject", "rejectattr", "select", "selectattr")
 CHUNKS = 16
+OF_DICT = frozenset(dir(dict))
 
 
 class TimeExceeded(BoundExceeded):
@@ -107,6 +109,17 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         if any(operands(add) > MAX_OPERANDS for add in source.find_all(nodes.Add)):
             raise BoundExceeded(f"it has a sum of more than {MAX_OPERANDS} operands")
         return super()._generate(_Counting().visit(source), *args, **kwargs)
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        # What the sandbox finds, sooner, in a message and in a template's own variables.
+        kind = obj.__class__
+        if kind is dict and attribute in obj and attribute not in OF_DICT:
+            return obj[attribute]
+        if kind is Namespace and attribute[:1] != "_":
+            value = getattr(obj, attribute, None)
+            if value.__class__ is str:
+                return value
+        return super().getattr(obj, attribute)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         if operator == "%" and isinstance(left, str):

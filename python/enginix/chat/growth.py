@@ -46,10 +46,15 @@ def _weigh(value: Any) -> None:
     while todo:
         part = todo.pop()
         weight += PART_WEIGHT
-        if isinstance(part, str | bytes):
+        kind = part.__class__
+        if kind is str:
             weight += len(part)
-        elif type(part) is Namespace:
+        elif kind is int or kind is bool or part is None:
+            continue
+        elif kind is Namespace:
             todo.append(_attributes(part))
+        elif isinstance(part, str | bytes):
+            weight += len(part)
         elif isinstance(part, dict):
             todo += part.values()
             weight += sum(len(key) for key in part if isinstance(key, str))

@@ -7,26 +7,33 @@ where UTF-8 split over tokens is held back. At most three bytes ever wait.
 from __future__ import annotations
 
 import json
+import re
+from array import array
 from codecs import utf_8_decode
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import tokenizers
+from tokenizers import AddedToken
 
 from enginix.chat.pieces import Pieces, read_spelling
 from enginix.chat.reply import ALL_MARKERS
+from enginix.chat.segments import SegmentCache
 from enginix.errors import engine_damaged
 from enginix.hub_files import engine_files
 
 # Longer texts are tokenized without the GIL, so that other streams continue; for shorter ones
 # that costs more than it saves.
 LONG_TEXT = 4096
+# Tokenizing a shorter chat takes no longer than looking for its parts.
+REMEMBERED_TEXT = 256
 
 
 class Tokenizer:
     """One checkpoint's tokenizer; shared by any number of streams and threads.
 
-    `stop_token_ids`: the ids that end an answer, the main one first."""
+    `stop_token_ids`: the ids that end an answer, the main one first.
+    `chat_tokens`: the special tokens that a rendered chat has between its messages."""
 
     def __init__(
         self,
@@ -34,6 +41,7 @@ class Tokenizer:
         *,
         stop_token_ids: tuple[int, ...] = (),
         bos_token_id: int | None = None,
+        chat_tokens: Collection[str] = (),
     ) -> None:
         # Some checkpoints set a truncation limit here, which would silently cut long prompts.
         tokenizer.no_truncation()
@@ -44,6 +52,8 @@ class Tokenizer:
         added = tokenizer.get_added_tokens_decoder().values()
         self._special = frozenset(token.content for token in added if token.special)
         self._tables: dict[frozenset[str], tuple[Pieces, Pieces | None]] = {}
+        cut = boundary(tokenizer, chat_tokens)
+        self._segments = SegmentCache(cut, self._encode_each) if cut else None
         self.stop_token_ids = stop_token_ids
         self.bos_token_id = bos_token_id
 
@@ -59,10 +69,13 @@ class Tokenizer:
             raise engine_damaged(f"{path} cannot be read: {error}") from error
         files = engine_files(directory)
         bos = files.special_tokens.get("bos_token")
+        templates = "".join((*files.chat_templates.values(), *files.special_tokens.values()))
+        added = tokenizer.get_added_tokens_decoder().values()
         return cls(
             tokenizer,
             stop_token_ids=tuple(files.end_ids(tokenizer.token_to_id)),
             bos_token_id=tokenizer.token_to_id(bos) if bos else None,
+            chat_tokens={token.content for token in added if token.content in templates},
         )
 
     @property
@@ -78,10 +91,7 @@ class Tokenizer:
         A rendered chat needs nothing added: its template wrote the first token. For raw prompts
         `add_special_tokens` adds the model's initial token, once.
         """
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        text = _without_surrogates(text)
         if len(text) < LONG_TEXT:
             encoding = self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
         else:
@@ -91,6 +101,18 @@ class Tokenizer:
         ids: list[int] = encoding.ids
         doubled = add_special_tokens and ids[:2] == [self.bos_token_id] * 2
         return ids[1:] if doubled else ids
+
+    def encode_chat(self, text: str) -> array[int]:
+        """What `encode` returns for a rendered chat; parts of it may be remembered."""
+        if self._segments is None or len(text) < REMEMBERED_TEXT:
+            return array("i", self.encode(text))
+        return self._segments.ids(_without_surrogates(text))
+
+    def _encode_each(self, texts: Sequence[str]) -> list[list[int]]:
+        if sum(map(len, texts)) < LONG_TEXT:
+            return [self.encode(text) for text in texts]
+        found = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        return [encoding.ids for encoding in found]
 
     def decode(self, ids: Iterable[int], *, keep: Collection[str] = ()) -> str:
         """The text of `ids`, byte for byte what a stream of them gives."""
@@ -126,6 +148,52 @@ class Tokenizer:
     def _name_of(self, token: int) -> str | None:
         # The library raises for anything but an unsigned 32-bit number.
         return self._tokenizer.id_to_token(token) if 0 <= token < 1 << 32 else None
+
+
+def _without_surrogates(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def boundary(tokenizer: tokenizers.Tokenizer, wanted: Collection[str]) -> re.Pattern[str] | None:
+    """Matches those of the `wanted` tokens before which a text may be cut; None if there are none.
+
+    The library finds added tokens first, those that are not `normalized` in the original text:
+    from the left, at each place the longest. Whatever follows works on the pieces between them.
+    """
+    added = tokenizer.get_added_tokens_decoder()
+    isolated = {id: token for id, token in added.items() if not token.normalized}
+    if getattr(tokenizer.model, "dropout", None) or any(
+        token.single_word for token in isolated.values()
+    ):
+        # Random merges; tokens that are found only between certain neighbours.
+        return None
+    texts = [token.content for token in isolated.values()]
+    found = [
+        token.content
+        for id, token in isolated.items()
+        if token.content in wanted
+        and _is_isolated_alone(token, texts)
+        # Nothing is added to it, and nothing repeated, by the post-processor.
+        and tokenizer.encode(token.content, add_special_tokens=False).ids == [id]
+    ]
+    return re.compile("|".join(map(re.escape, found))) if found else None
+
+
+def _is_isolated_alone(token: AddedToken, others: Iterable[str]) -> bool:
+    """Whether the library finds the token wherever its text occurs, and takes no text before it."""
+    text = token.content
+    # Others may take the spaces after them.
+    if token.lstrip or not text or text.strip() != text:
+        return False
+    beginnings = tuple(text[:end] for end in range(1, len(text)))
+    # Another that contains it, or begins further left, would be found instead.
+    return not any(
+        (text in other and text != other) or other[1:].endswith(beginnings) for other in others
+    )
 
 
 class TextStream:

@@ -53,6 +53,11 @@ class Connection(asyncio.Protocol):
     def reusable(self) -> bool:
         return self._complete and self._keep and not (self.closed or self._unrequested)
 
+    @property
+    def complete(self) -> bool:
+        """Whether all of the response has arrived."""
+        return self._complete
+
     async def send(self, message: bytes) -> None:
         """Send a request; return when the response's headers have arrived."""
         self._begin()

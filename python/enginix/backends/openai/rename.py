@@ -42,10 +42,13 @@ class Rename:
 
 def spelling_of_model(data: bytes) -> bytes | None:
     """The bytes of the key and the name, as this server writes them."""
-    names = {name for document in documents(data) if (name := model_of(document)) is not None}
-    for found in KEY.finditer(data) if names else ():
+    named = map(model_of, documents(data))
+    name = next((name for name in named if name is not None), None)
+    if name is None:
+        return None
+    for found in KEY.finditer(data):
         with suppress(orjson.JSONDecodeError):
-            if orjson.loads(found[1]) in names:
+            if orjson.loads(found[1]) == name:
                 return found[0]
     return None
 

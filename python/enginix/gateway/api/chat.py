@@ -12,7 +12,7 @@ from starlette.responses import Response
 from enginix.errors import RequestError
 from enginix.gateway.api.chat_input import functions, plain_messages, with_functions_only
 from enginix.gateway.api.chat_reply import ChatDocument, ChatStream
-from enginix.gateway.http.body import read, read_document
+from enginix.gateway.http.body import beside_loop, read, read_document
 from enginix.gateway.http.document import WholeReply
 from enginix.gateway.http.openapi import described
 from enginix.gateway.http.scope import gateway_of, models_of, note_prompt
@@ -38,6 +38,7 @@ from enginix.gateway.schema.chat import (
     NamedCustom,
     NamedTool,
 )
+from enginix.generation.request import Guide
 
 router = APIRouter(tags=["OpenAI"])
 
@@ -64,10 +65,12 @@ async def answer_chat(request: Request) -> Response:
     model = models_of(request).resolve(chat.model, chat.engine)
     if not model.takes_messages:
         check(chat)
-    conversation = conversation_of(chat, guided=guide_of(chat) is not None)
+    guide = guide_of(chat)
+    guided = guide is not None
+    conversation = await beside_loop(request, conversation_of, chat, guided=guided)
     note_prompt(request, conversation.messages)
     sent = await sent_chat(request) if model.takes_messages else None
-    options = options_of(chat, sent)
+    options = options_of(chat, sent, guide)
     generation = await model.prepare(conversation, options, gateway.settings.request)
     customs = custom_names(chat)
     if chat.stream:
@@ -100,12 +103,12 @@ def check(chat: ChatRequest) -> None:
         raise unsupported("web_search_options", "this server searches nothing; send tools")
 
 
-def options_of(chat: ChatRequest, sent: Mapping[str, Any] | None) -> Options:
+def options_of(chat: ChatRequest, sent: Mapping[str, Any] | None, guide: Guide | None) -> Options:
     return Options(
         id_prefix="chatcmpl-",
         sent=sent,
         sampling=chat,
-        guide=guide_of(chat),
+        guide=guide,
         choices=chat.n or 1,
         max_tokens=chat.max_completion_tokens or chat.max_tokens,
         stop=stop_strings(chat.stop),

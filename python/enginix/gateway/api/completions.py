@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from array import array
 from collections.abc import Iterator
 
 from fastapi import APIRouter
@@ -136,7 +137,7 @@ def echoes_of(
 
 
 def _text_prompts(texts: list[str], model: ServedModel) -> list[Prompt]:
-    encoded = [model.encode(text, "prompt", add_special_tokens=True) for text in texts]
+    encoded = [model.encode(text, "prompt", raw=True) for text in texts]
     if not all(encoded):
         raise RequestError("prompt is empty; send at least one character", param="prompt")
     return [Prompt(ids, FORMAT, "prompt") for ids in encoded]
@@ -146,4 +147,4 @@ def _token_prompt(ids: list[int], model: ServedModel, where: str) -> Prompt:
     if not ids:
         raise RequestError(f"{where} is empty; send at least one token", param=where)
     check_tokens(ids, model.tokenizer.vocabulary_size, where)
-    return Prompt(ids, FORMAT, where)
+    return Prompt(array("i", ids), FORMAT, where)

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from enginix.gateway.api.messages_input import plain_conversation
 from enginix.gateway.api.messages_reply import MessageDocument, MessageStream
 from enginix.gateway.api.messages_tools import function_tools
-from enginix.gateway.http.body import read
+from enginix.gateway.http.body import beside_loop, read
 from enginix.gateway.http.document import WholeReply
 from enginix.gateway.http.openapi import described
 from enginix.gateway.http.scope import gateway_of, models_of, note_prompt, record_of
@@ -41,7 +41,7 @@ async def answer_message(request: Request) -> Response:
     gateway = gateway_of(request)
     asked = await read(request, MessagesRequest)
     model = models_of(request).resolve(asked.model)
-    conversation = conversation_of(asked, model)
+    conversation = await beside_loop(request, conversation_of, asked, model)
     note_prompt(request, conversation.messages)
     generation = await model.prepare(conversation, options_of(asked), gateway.settings.request)
     if asked.stream:
@@ -58,7 +58,8 @@ async def count_tokens(request: Request) -> Response:
 async def answer_count(request: Request) -> Response:
     asked = await read(request, CountRequest)
     model = models_of(request).resolve(asked.model)
-    count = await model.count(conversation_of(asked, model), record_of(request).id)
+    conversation = await beside_loop(request, conversation_of, asked, model)
+    count = await model.count(conversation, record_of(request).id)
     return JSONResponse({"input_tokens": count})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -49,7 +50,7 @@ def tokenized(asked: TokenizeRequest, model: ServedModel) -> bytes:
     answer: dict[str, Any] = {
         "count": len(ids),
         "max_model_len": model.context,
-        "tokens": ids,
+        "tokens": list(ids),
     }
     if asked.return_token_strs:
         spelled = (model.tokenizer.bytes_of(token) for token in ids)
@@ -63,7 +64,7 @@ def detokenized(asked: DetokenizeRequest, model: ServedModel) -> bytes:
     return orjson.dumps({"prompt": spelled.decode(errors="replace")})
 
 
-def token_ids(asked: TokenizeRequest, model: ServedModel) -> list[int]:
+def token_ids(asked: TokenizeRequest, model: ServedModel) -> Sequence[int]:
     if (asked.prompt is None) == (asked.messages is None):
         raise RequestError("expected either prompt or messages", param="prompt")
     if asked.messages is None:
@@ -75,4 +76,4 @@ def token_ids(asked: TokenizeRequest, model: ServedModel) -> list[int]:
         chat_template_kwargs=asked.chat_template_kwargs,
         add_generation_prompt=asked.add_generation_prompt,
     )
-    return model.tokenizer.encode(text)
+    return model.tokenizer.encode_chat(text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import orjson
@@ -14,6 +14,7 @@ from starlette.types import Scope
 
 from enginix.errors import BodyTooLarge, BodyTooSlow, NotDeclaredJson, RequestError
 from enginix.gateway.http.scope import gateway_of, record_of
+from enginix.gateway.http.writing import cycle_of
 from enginix.gateway.schema.fields import MAX_INT32
 
 # Larger bodies are parsed beside the event loop, so that running streams go on.
@@ -26,6 +27,7 @@ DOCUMENT = "enginix.document"
 DISCARD_FACTOR = 8
 
 Schema = TypeVar("Schema", bound=BaseModel)
+Result = TypeVar("Result")
 
 # pydantic's name of a mistake -> what was expected.
 EXPECTED = {
@@ -56,9 +58,7 @@ def require_json(request: Request) -> None:
 async def read(request: Request, schema: type[Schema]) -> Schema:
     """The body as `schema`; raises RequestError naming the path of what does not fit."""
     document = await read_document(request)
-    if is_large(request):
-        return await asyncio.to_thread(checked, document, schema)
-    return checked(document, schema)
+    return await beside_loop(request, checked, document, schema)
 
 
 async def read_document(request: Request) -> Any:
@@ -102,11 +102,14 @@ def _note_priority(request: Request, document: Any) -> None:
     record.priority = asked
 
 
-def is_large(request: Request) -> bool:
-    """Whether work on the whole body belongs in a thread, not on the event loop."""
-    large = request.scope[DOCUMENT][1]
-    assert isinstance(large, bool)
-    return large
+async def beside_loop(
+    request: Request, work: Callable[..., Result], *args: Any, **options: Any
+) -> Result:
+    """The result of work on the whole body, done in a thread if that is large: streams go on."""
+    _, large = request.scope[DOCUMENT]
+    if large:
+        return await asyncio.to_thread(work, *args, **options)
+    return work(*args, **options)
 
 
 def forget_document(scope: Scope) -> None:
@@ -122,6 +125,10 @@ async def _received(request: Request) -> bytes:
             code="unsupported_encoding",
         )
     limits = gateway_of(request).settings.request
+    cycle = cycle_of(request.scope)
+    if cycle is not None and not cycle.more_body:
+        # All of it is here already.
+        return await _bounded(request, limits.body_bytes)
     try:
         async with asyncio.timeout(limits.body_seconds):
             return await _bounded(request, limits.body_bytes)
@@ -131,8 +138,7 @@ async def _received(request: Request) -> bytes:
 
 async def _bounded(request: Request, limit: int) -> bytes:
     parts: list[bytes] = []
-    size = _announced(request)
-    if size > limit and request.headers.get("expect"):
+    if request.headers.get("expect") and _announced(request) > limit:
         # The client asks before it sends.
         raise BodyTooLarge(limit)
     size = 0

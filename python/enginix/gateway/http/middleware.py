@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from uuid import uuid4
 
 import orjson
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -47,7 +47,7 @@ class RequestLog:
             return
         client = scope.get("client")
         record = scope[RECORD] = RequestRecord(
-            request_id(Headers(scope=scope)),
+            request_id(scope),
             time.monotonic(),
             scope["path"],
             client[0] if client else None,
@@ -149,10 +149,11 @@ def as_routed(scope: Scope) -> Scope:
     }
 
 
-def request_id(headers: Headers) -> str:
+def request_id(scope: Scope) -> str:
     """The client's own id if it is valid, otherwise a new one."""
-    sent = headers.get("x-request-id", "")
-    return sent if VALID_ID.fullmatch(sent) else uuid4().hex
+    sent = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+    text: str = sent.decode("latin-1")
+    return text if VALID_ID.fullmatch(text) else uuid4().hex
 
 
 def log_entry(scope: Scope, record: RequestRecord, seconds: float) -> dict[str, object]:
@@ -188,16 +189,19 @@ def _rounded(seconds: float | None) -> float | None:
 
 
 def _add_headers(message: Message, record: RequestRecord, scope: Scope) -> None:
-    headers = MutableHeaders(raw=message.setdefault("headers", []))
-    headers["X-Request-Id"] = record.id
+    # No response has any of these yet.
+    headers = message.setdefault("headers", [])
+    headers.append((b"x-request-id", record.id.encode("latin-1")))
     if speaks_anthropic(scope["path"]):
-        headers["Request-Id"] = record.id
+        headers.append((b"request-id", record.id.encode("latin-1")))
     if record.standing:
-        headers.update(limit_headers(record.standing, anthropic=speaks_anthropic(scope["path"])))
+        limits = limit_headers(record.standing, anthropic=speaks_anthropic(scope["path"]))
+        headers.extend((name.encode(), value.encode()) for name, value in limits.items())
     if gateway_in(scope).leaving:
         # The client's next request is to find another gateway.
-        headers["Connection"] = "close"
-    headers["X-Response-Time"] = f"{(time.monotonic() - record.started) * 1000:.1f}ms"
+        headers.append((b"connection", b"close"))
+    since = time.monotonic() - record.started
+    headers.append((b"x-response-time", b"%.1fms" % (since * 1000)))
 
 
 def _keys(headers: Headers) -> list[str]:

@@ -21,6 +21,8 @@ from enginix.gateway.settings import Settings
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 READ_ONLY = frozenset({"GET", "HEAD", "OPTIONS"})
+# What only they send.
+OF_BROWSERS = frozenset({b"origin", b"sec-fetch-site"})
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
@@ -41,21 +43,24 @@ class BrowserGuard:
         await self._app(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> RequestError | None:
-        headers = Headers(scope=scope)
-        hosts = headers.getlist("host")
-        for host in hosts if self._hosts else ():
-            if host_name(host) not in self._hosts:
-                return UnknownHost(host)
-        if scope["method"] in READ_ONLY or not self._checks_origin(scope):
+        if self._hosts:
+            for host in Headers(scope=scope).getlist("host"):
+                if host_name(host) not in self._hosts:
+                    return UnknownHost(host)
+        if scope["method"] in READ_ONLY or not any(
+            name in OF_BROWSERS for name, _ in scope["headers"]
+        ):
             return None
-        return self._foreign(headers, hosts)
+        if not self._checks_origin(scope):
+            return None
+        return self._foreign(Headers(scope=scope))
 
     def _checks_origin(self, scope: Scope) -> bool:
         # With keys, a page needs one to generate; changing what is loaded needs both.
         changes = scope["method"] != "POST" or need_of("POST", scope["path"]) == Need.ADMIN
         return self._keyless or changes
 
-    def _foreign(self, headers: Headers, hosts: list[str]) -> ForeignOrigin | None:
+    def _foreign(self, headers: Headers) -> ForeignOrigin | None:
         site = headers.get("sec-fetch-site")
         origins = headers.getlist("origin")
         if "*" in self._origins or (origins and self._origins.issuperset(origins)):
@@ -65,6 +70,7 @@ class BrowserGuard:
         if site == "same-origin":
             # Reliable even if a proxy in between has rewritten the host.
             return None
+        hosts = headers.getlist("host")
         return next((ForeignOrigin(each) for each in origins if not is_ours(each, hosts)), None)
 
 

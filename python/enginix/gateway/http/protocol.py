@@ -9,7 +9,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from enginix.gateway.http.upgrades import UpgradelessParser
-from enginix.gateway.http.writing import note_cycle
+from enginix.gateway.http.writing import note_cycle, note_left
 
 HEAD_BYTES = 64 << 10
 # From a connection's or request's first byte to the end of its head.
@@ -63,6 +63,8 @@ class BoundedHttp(HttpToolsProtocol):
         for cycle in self._unanswered:
             cycle.disconnected = True
             cycle.message_event.set()
+        for cycle in (*self._unanswered, *([self.cycle] if self.cycle else [])):
+            note_left(cycle)
         self._unanswered.clear()
 
     def data_received(self, data: bytes) -> None:

@@ -10,10 +10,14 @@ from enginix.gateway.models.registry import Models
 from enginix.gateway.models.state import Gateway
 
 RECORD = "enginix.record"
+# The same for every request, but the way to it through the application is long.
+GATEWAY = "enginix.gateway"
 
 
 def gateway_in(scope: Scope) -> Gateway:
-    gateway = scope["app"].state.gateway
+    gateway = scope.get(GATEWAY)
+    if gateway is None:
+        gateway = scope[GATEWAY] = scope["app"].state.gateway
     assert isinstance(gateway, Gateway), "the application's lifespan made it"
     return gateway
 

@@ -20,7 +20,7 @@ from enginix.gateway.http.body import forget_document
 from enginix.gateway.http.disconnect import unless_client_leaves
 from enginix.gateway.http.errors import Failure, failure_of
 from enginix.gateway.http.scope import record_in
-from enginix.gateway.http.writing import Write, writer
+from enginix.gateway.http.writing import Write, together, writer
 from enginix.gateway.models.model import GenerationRequest
 from enginix.gateway.models.record import RequestRecord
 from enginix.gateway.models.state import Gateway
@@ -47,6 +47,7 @@ class Opening:
     def __init__(self, period: float | None) -> None:
         self.started = False
         self._period = period
+        self._writing = asyncio.Lock()
 
     async def begin(self, send: Send) -> None:
         if not self.started:
@@ -55,17 +56,39 @@ class Opening:
             await send({**START, "headers": list(STREAM_HEADERS)})
 
     async def wait(self, work: Awaitable[Result], send: Send, comment: bytes) -> Result:
-        """The result of `work`, with a comment now and then; cancelling the wait cancels it."""
-        task = asyncio.ensure_future(work)
+        """The result of `work`, with a comment now and then."""
+        period = self._period
+        if period is None:
+            return await work
+        comments: list[asyncio.Task[None]] = []
+        loop = asyncio.get_running_loop()
+        # A task only once it is needed: most first tokens come before.
+        timer = loop.call_later(
+            period,
+            lambda: comments.append(loop.create_task(self._comment(send, comment, period))),
+        )
         try:
-            while not (await asyncio.wait({task}, timeout=self._period))[0]:
+            return await work
+        finally:
+            timer.cancel()
+            if comments:
+                await self._end(comments[0])
+
+    async def _comment(self, send: Send, comment: bytes, period: float) -> None:
+        while True:
+            async with self._writing:
                 await self.begin(send)
                 await send({"type": "http.response.body", "body": comment, "more_body": True})
-            return task.result()
+            await asyncio.sleep(period)
+
+    async def _end(self, comments: asyncio.Task[None]) -> None:
+        try:
+            # Not in the middle of a write.
+            async with self._writing:
+                pass
         finally:
-            if not task.done():
-                task.cancel()
-                await asyncio.wait({task})
+            comments.cancel()
+            await asyncio.gather(comments, return_exceptions=True)
 
     @asynccontextmanager
     async def in_line(self, send: Send, ahead: Callable[[], int]) -> AsyncIterator[None]:
@@ -163,28 +186,29 @@ class EventStream(Response):
         encode = self._encoder.encode
         tally = UsageTally(self._request)
         choice, events = await self._opening.wait(anext(replies), send, STILL_WAITING)
-        await self._opening.begin(send)
-        begin = self._encoder.begin()
-        await send(
-            {
-                "type": "http.response.body",
-                "body": begin + encode(choice, events),
-                "more_body": True,
-            }
-        )
+        body = self._encoder.begin() + encode(choice, events)
+        with together(scope):
+            await self._opening.begin(send)
+            await send({"type": "http.response.body", "body": body, "more_body": True})
         tally.read(events)
-        await stepped(self._write_rest(replies, writer(scope, send), tally))
+        last = await stepped(self._write_rest(replies, writer(scope, send), tally))
         tally.note(record)
-        return self._encoder.end(tally.usage)
+        return last + self._encoder.end(tally.usage)
 
-    async def _write_rest(self, replies: Replies, write: Write, tally: UsageTally) -> None:
+    async def _write_rest(self, replies: Replies, write: Write, tally: UsageTally) -> bytes:
+        """Write all but the end of the last choice, which leaves with the end of the stream."""
         encode = self._encoder.encode
+        last = b""
         async for choice, events in replies:
             body = encode(choice, events)
-            if body and (pending := write(body)) is not None:
-                await pending
             if events[-1].__class__ is Finished:
                 tally.read(events)
+                if tally.complete:
+                    last = body
+                    continue
+            if body and (pending := write(body)) is not None:
+                await pending
+        return last
 
 
 class UsageTally:
@@ -192,6 +216,7 @@ class UsageTally:
 
     def __init__(self, request: GenerationRequest) -> None:
         self._prompt_tokens = request.prompt_tokens
+        self._choices = request.choices
         self._completion_tokens = 0
         self._reasoning_tokens = 0
         self._finish_reasons: list[str] = []
@@ -204,6 +229,11 @@ class UsageTally:
             self._finish_reasons.append(last.reason)
             if last.prompt_tokens is not None:
                 self._prompt_tokens = last.prompt_tokens
+
+    @property
+    def complete(self) -> bool:
+        """Whether all choices are."""
+        return len(self._finish_reasons) == self._choices
 
     def note(self, record: RequestRecord) -> None:
         record.prompt_tokens = self._prompt_tokens

@@ -18,9 +18,13 @@ class UpgradelessParser:
 
     def __init__(self, protocol: HttpToolsProtocol) -> None:
         self._protocol = protocol
-        # True while the protocol's already-parsed head is parsed again for its body.
-        self._rereads = False
-        self._parser = self._new_parser()
+        # The parser calls these for every request, most of them without anything of ours between.
+        self.on_message_begin = protocol.on_message_begin
+        self.on_url = protocol.on_url
+        self.on_header = protocol.on_header
+        self.on_headers_complete = protocol.on_headers_complete
+        self.on_body = protocol.on_body
+        self._parser = self._new_parser(self)
 
     def feed_data(self, data: bytes) -> None:
         while True:
@@ -50,26 +54,6 @@ class UpgradelessParser:
         """Break the reference cycle: the parser holds our callbacks."""
         del self._parser
 
-    def on_message_begin(self) -> None:
-        if not self._rereads:
-            self._protocol.on_message_begin()
-
-    def on_url(self, url: bytes) -> None:
-        if not self._rereads:
-            self._protocol.on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._rereads:
-            self._protocol.on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        if not self._rereads:
-            self._protocol.on_headers_complete()
-        self._rereads = False
-
-    def on_body(self, body: bytes) -> None:
-        self._protocol.on_body(body)
-
     def on_message_complete(self) -> None:
         # After such a head the message's body is still to come.
         if not self._parser.should_upgrade() or self._parser.get_method() == b"CONNECT":
@@ -81,13 +65,39 @@ class UpgradelessParser:
         framing = [
             b"%b: %b\r\n" % header for header in self._protocol.headers if header[0] in FRAMING
         ]
-        self._parser = self._new_parser()
-        self._rereads = True
+        self._parser = self._new_parser(_Rereading(self))
         self._parser.feed_data(b"POST / HTTP/%b\r\n%b\r\n" % (version, b"".join(framing)))
 
-    def _new_parser(self) -> httptools.HttpRequestParser:
-        parser = httptools.HttpRequestParser(self)
+    def _new_parser(self, target: object) -> httptools.HttpRequestParser:
+        parser = httptools.HttpRequestParser(target)
         if hasattr(parser, "set_dangerous_leniencies"):
             # Like uvicorn: the first of two requests is answered, whatever follows it.
             parser.set_dangerous_leniencies(lenient_data_after_close=True)
         return parser
+
+
+class _Rereading:
+    """Callbacks of a parser whose first head has been read by the protocol already."""
+
+    def __init__(self, usual: UpgradelessParser) -> None:
+        self._usual = usual
+        self._rereads = True
+        self.on_body = usual.on_body
+        self.on_message_complete = usual.on_message_complete
+
+    def on_message_begin(self) -> None:
+        if not self._rereads:
+            self._usual.on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        if not self._rereads:
+            self._usual.on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._rereads:
+            self._usual.on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if not self._rereads:
+            self._usual.on_headers_complete()
+        self._rereads = False

@@ -1,13 +1,16 @@
-"""Writes a running stream to its client: past ASGI, where the server is our own uvicorn.
+"""What a request asks of our own uvicorn past ASGI: to write a running stream, to say when the
+client leaves.
 
 ASGI's `send` builds a dictionary and passes it through every middleware, which takes longer than
-all that is done to a token. The stream's head and end go that way.
+all that is done to a token. The stream's head and end go that way. ASGI's `receive` needs a task
+that waits in it for as long as the client stays.
 """
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from starlette.types import Scope, Send
@@ -15,6 +18,8 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 # In a request's scope: a weak reference to its cycle, which itself holds the scope.
 CYCLE = "enginix.cycle"
+# There, too: what to call when the client leaves.
+LEFT = "enginix.left"
 
 # Writes bytes of the body; what it returns is to be awaited, None if nothing is.
 Write = Callable[[bytes], Awaitable[None] | None]
@@ -22,9 +27,8 @@ Write = Callable[[bytes], Awaitable[None] | None]
 
 def writer(scope: Scope, send: Send) -> Write:
     """For a body in chunks whose head has been sent."""
-    reference = scope.get(CYCLE)
-    cycle = reference() if reference is not None else None
-    if not isinstance(cycle, RequestResponseCycle) or not cycle.chunked_encoding:
+    cycle = cycle_of(scope)
+    if cycle is None or not cycle.chunked_encoding:
         return lambda body: send({"type": "http.response.body", "body": body, "more_body": True})
     flow = cycle.flow
 
@@ -38,6 +42,60 @@ def writer(scope: Scope, send: Send) -> Write:
     return write
 
 
+@contextmanager
+def together(scope: Scope) -> Iterator[None]:
+    """What the block sends leaves in one write: each wakes the client, and costs a system call."""
+    cycle: Any = cycle_of(scope)
+    if cycle is None or scope["http_version"] == "1.0":
+        # The frames are taken away again there, one per write.
+        yield
+        return
+    transport = cycle.transport
+    cycle.transport = held = _Held(transport)
+    try:
+        yield
+    finally:
+        cycle.transport = transport
+        held.release()
+
+
+class _Held:
+    """A transport that writes when it is told to, or closed."""
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self._parts.append(data)
+
+    def release(self) -> None:
+        parts, self._parts = self._parts, []
+        if parts and not self._transport.is_closing():
+            self._transport.write(b"".join(parts))
+
+    def close(self) -> None:
+        self.release()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+def cycle_of(scope: Scope) -> RequestResponseCycle | None:
+    """The request at our own uvicorn; None elsewhere."""
+    reference = scope.get(CYCLE)
+    cycle = reference() if reference is not None else None
+    return cycle if isinstance(cycle, RequestResponseCycle) else None
+
+
 def note_cycle(cycle: RequestResponseCycle) -> None:
     scope: Any = cycle.scope
     scope[CYCLE] = weakref.ref(cycle)
+
+
+def note_left(cycle: RequestResponseCycle) -> None:
+    """The client of a request has closed its connection."""
+    scope: Any = cycle.scope
+    if (left := scope.get(LEFT)) is not None:
+        left()

@@ -44,6 +44,11 @@ class Admission:
         """The number of requests that run or wait."""
         return self.running + self.waiting
 
+    @property
+    def full(self) -> bool:
+        """Whether a request has to wait now."""
+        return self.running >= self._max_running
+
     async def enter(
         self,
         priority: int = 0,
@@ -55,7 +60,7 @@ class Admission:
         `priority`: lower is sooner. `key`: the name of its API key. Raises Overloaded if too many
         wait already.
         """
-        if self.running < self._max_running:
+        if not self.full:
             self.started += 1
             self._take(key)
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from array import array
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -60,11 +61,16 @@ class EngineModel:
         """How many tokens prompt and answer may have together."""
         return self.manifest.limits.max_seq_len
 
-    def encode(self, text: str, param: str, *, add_special_tokens: bool = False) -> list[int]:
-        """The prompt's tokens; PromptTooLong, naming `param`, without reading megabytes first."""
+    def encode(self, text: str, param: str, *, raw: bool = False) -> array[int]:
+        """The prompt's tokens; PromptTooLong, naming `param`, without reading megabytes first.
+
+        `raw`: no chat template wrote the text, nor the special tokens that a prompt begins with.
+        """
         limit = CHARS_PER_TOKEN_LIMIT * self.context
         if len(text) > limit:
             beginning = len(self.tokenizer.encode(text[:limit]))
             if beginning - CUT_TOKENS > self.context:
                 raise PromptTooLong(beginning, self.context, param, counted_all=False)
-        return self.tokenizer.encode(text, add_special_tokens=add_special_tokens)
+        if raw:
+            return array("i", self.tokenizer.encode(text, add_special_tokens=True))
+        return self.tokenizer.encode_chat(text)

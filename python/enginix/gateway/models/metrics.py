@@ -7,9 +7,10 @@ if PROMETHEUS_MULTIPROC_DIR was set before this module was imported.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
@@ -22,6 +23,7 @@ from enginix.generation.backend import Replica
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 CLIENT_LEFT = 499
+Labelled = TypeVar("Labelled", bound=MetricWrapperBase)
 # What stands in for a server's own count of its requests.
 OWN_COUNTS = {"enginix_running_requests": "scheduled", "enginix_waiting_requests": "waiting"}
 
@@ -161,8 +163,8 @@ class Metrics:
             "enginix_stalled_requests",
             "Requests without a first token while three later ones have theirs",
         )
-        self._replicas = ReplicaMetrics(registry)
-        self._keys = KeyMetrics(registry)
+        self._replicas, self._keys = ReplicaMetrics(registry), KeyMetrics(registry)
+        self._series: dict[tuple[MetricWrapperBase, tuple[str, ...]], Any] = {}
         self.begin_at_zero(models)
 
     def load(self, model: str) -> LoadGauges:
@@ -175,8 +177,8 @@ class Metrics:
         self._replicas.follow(model, replica)
 
     def report_tokens(self, model: str, times: TokenTimes) -> None:
-        self._generated.labels(model).inc(times.tokens)
-        gaps = self._gaps.labels(model)
+        self._of(self._generated, model).inc(times.tokens)
+        gaps = self._of(self._gaps, model)
         assert isinstance(gaps, BucketHistogram)
         gaps.add(times.gaps, times.gap_seconds)
 
@@ -187,21 +189,28 @@ class Metrics:
         """Count a request that has ended, successfully or not."""
         model = record.model or ""
         status = CLIENT_LEFT if record.client_left else record.status
-        self._requests.labels(model, route, str(status)).inc()
+        self._of(self._requests, model, route, str(status)).inc()
         if record.error:
             self._errors.labels(model, record.error).inc()
         if not record.model:
             return
-        self._duration.labels(model).observe(seconds)
-        self._prompt.labels(model).inc(record.prompt_tokens)
+        self._of(self._duration, model).observe(seconds)
+        self._of(self._prompt, model).inc(record.prompt_tokens)
         if record.key:
             self._keys.used(record.key.name, model, used_by(record))
         if record.client_left:
             self._cancelled.labels(model).inc()
         if record.queued is not None:
-            self._queued.labels(model).observe(record.queued)
+            self._of(self._queued, model).observe(record.queued)
         if record.first_token is not None:
-            self._first_token.labels(model).observe(record.first_token)
+            self._of(self._first_token, model).observe(record.first_token)
+
+    def _of(self, metric: Labelled, *labels: str) -> Labelled:
+        """The metric's series with these labels: `labels` takes longer than the update."""
+        series = self._series.get((metric, labels))
+        if series is None:
+            series = self._series[metric, labels] = metric.labels(*labels)
+        return cast(Labelled, series)
 
     def exposition(self, servers: Sequence[Sample] = ()) -> bytes:
         """The metrics of all workers in Prometheus' text format, with those of models' servers."""

@@ -177,12 +177,16 @@ class Gateway:
             times, task, waits = request.times, request.task, list[int]()
             try:
                 await _refuse_if_down(state)
-                async with self._slot(state, record):
+                key = await _enter(state, record)
+                try:
                     # The model may have failed while this request waited.
                     await _refuse_if_down(state)
                     waits += [state.first_tokens.asked(task) for _ in range(choices)]
                     times += [self._times(state, record, number) for number in waits]
                     yield times
+                finally:
+                    state.gauges.running.dec()
+                    state.admission.leave(key)
             except BackendError as error:
                 state.liveness.failed(error)
                 raise await self._explained(state, error, waits) from None
@@ -250,20 +254,6 @@ class Gateway:
         finally:
             state.loading = None
 
-    @asynccontextmanager
-    async def _slot(self, state: ModelState, record: RequestRecord) -> AsyncIterator[None]:
-        since = time.monotonic()
-        key = record.key.name if record.key else None
-        with state.gauges.waiting.track_inprogress():
-            await state.admission.enter(record.rank, key, record.while_waiting)
-        record.queued = time.monotonic() - since
-        state.gauges.running.inc()
-        try:
-            yield
-        finally:
-            state.gauges.running.dec()
-            state.admission.leave(key)
-
     def _times(self, state: ModelState, record: RequestRecord, number: int) -> TokenTimes:
         report = partial(self._report, state)
         return TokenTimes(state.liveness, report, began=partial(_began, state, record, number))
@@ -271,6 +261,20 @@ class Gateway:
     def _report(self, state: ModelState, times: TokenTimes) -> None:
         state.speed.reported += times.tokens
         self.metrics.report_tokens(state.model.name, times)
+
+
+async def _enter(state: ModelState, record: RequestRecord) -> str | None:
+    """Take one of the model's slots; return the key to leave it with."""
+    since = time.monotonic()
+    key = record.key.name if record.key else None
+    if state.admission.full:
+        with state.gauges.waiting.track_inprogress():
+            await state.admission.enter(record.rank, key, record.while_waiting)
+    else:
+        await state.admission.enter(record.rank, key)
+    record.queued = time.monotonic() - since
+    state.gauges.running.inc()
+    return key
 
 
 async def _refuse_if_down(state: ModelState) -> None:

@@ -25,7 +25,7 @@ from enginix.gateway.http.disconnect import unless_client_leaves
 from enginix.gateway.http.errors import failure_of
 from enginix.gateway.http.scope import record_in
 from enginix.gateway.http.sse import STILL_WAITING, Opening
-from enginix.gateway.http.writing import Write, writer
+from enginix.gateway.http.writing import Write, together, writer
 from enginix.gateway.models.record import RequestRecord, TokenTimes
 from enginix.gateway.models.state import Gateway
 from enginix.gateway.passthrough.adapt import CHAT, Passthrough
@@ -61,6 +61,8 @@ class PassthroughResponse(Response):
         self._error_stream = error_stream
         self._opening = Opening(gateway.settings.load.keep_awake)
         self._falls_back = False
+        self._last = b""
+        """The last events, not yet sent."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         record = record_in(scope)
@@ -83,11 +85,11 @@ class PassthroughResponse(Response):
                 elif self._streams:
                     await self._stream(response, events, scope, send, record, times)
                 else:
-                    await self._whole(response, send, record, times)
+                    await self._whole(response, scope, send, record, times)
         except EnginixError as error:
             record.error = type(error).__name__
             if self._opening.started:
-                last = error_event(failure_of(error), self._path, events.last)
+                last = self._last + error_event(failure_of(error), self._path, events.last)
             else:
                 stream = self._error_stream(error) if self._error_stream else None
                 if stream is None:
@@ -119,7 +121,12 @@ class PassthroughResponse(Response):
             await request.__aexit__(None, None, None)
 
     async def _whole(
-        self, response: Connection, send: Send, record: RequestRecord, times: TokenTimes
+        self,
+        response: Connection,
+        scope: Scope,
+        send: Send,
+        record: RequestRecord,
+        times: TokenTimes,
     ) -> None:
         body = await response.read(MAX_RESPONSE_BYTES)
         note_usage(body, record, times)
@@ -131,8 +138,9 @@ class PassthroughResponse(Response):
             (b"content-length", str(len(body)).encode()),
         ]
         self._opening.started = True
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body, "more_body": False})
+        with together(scope):
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def _stream(
         self,
@@ -150,7 +158,7 @@ class PassthroughResponse(Response):
             raise BackendUnavailable(
                 f"{self._model.backend.name} ended its answer without saying that it was over"
             )
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        await send({"type": "http.response.body", "body": self._last, "more_body": False})
 
     async def _pipe(
         self, response: Connection, events: EventReader, write: Write, times: TokenTimes
@@ -162,11 +170,15 @@ class PassthroughResponse(Response):
             if not whole:
                 return None
             arrived(whole.count(b"\n\n") or 1)
+            if response.complete:
+                # It leaves with the end of the stream.
+                self._last += rewrite(whole)
+                return None
             return write(rewrite(whole))
 
         await response.pipe(pass_on)
-        if (rest := events.finish()) and (pending := write(rewrite(rest))) is not None:
-            await pending
+        if rest := events.finish():
+            self._last += rewrite(rest)
 
     def _rewriter(self) -> Callable[[bytes], bytes]:
         """The function that rewrites whole events on their way."""

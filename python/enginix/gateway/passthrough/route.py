@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from enginix.errors import EnginixError
-from enginix.gateway.http.body import read_document
+from enginix.gateway.http.body import beside_loop, read_document
 from enginix.gateway.http.scope import gateway_of, models_of
 from enginix.gateway.models.model import Model
 from enginix.gateway.passthrough.adapt import CHAT
@@ -35,7 +35,8 @@ async def pass_through(
         return None
     sent = await read_document(request)
     fallback = partial(answer, request) if answer else None
-    return pass_to(request, request.url.path, sent, fallback, error_stream)
+    path = request.scope["path"]
+    return await beside_loop(request, pass_to, request, path, sent, fallback, error_stream)
 
 
 def pass_to(

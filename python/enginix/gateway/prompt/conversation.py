@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -43,14 +44,27 @@ class Conversation:
     template_variables: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def size(self) -> int:
-        """The approximate number of characters, to decide where to do the work."""
-        return sum(len(str(message.get("content") or "")) for message in self.messages)
+    def is_long(self) -> bool:
+        """Whether to render it outside the event loop."""
+        characters = 0
+        for message in self.messages:
+            characters += _characters(message)
+            if characters > LONG_CONVERSATION:
+                return True
+        return len(self.tools) > MANY_TOOLS
+
+
+def _characters(value: Any) -> int:
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(map(_characters, value.values()))
+    return sum(map(_characters, value)) if isinstance(value, (list, tuple)) else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    ids: list[int]
+    ids: array[int]
     format: ReplyFormat
     param: str
     guide: Guide | None = None
@@ -66,8 +80,7 @@ async def prompt_of(
 ) -> Prompt:
     """`answer`: the constraint on the answer, if the engine supports it (`engine_guides`)."""
     template = model.template
-    large = conversation.size > LONG_CONVERSATION or len(conversation.tools) > MANY_TOOLS
-    if not (large or template.slow):
+    if not (conversation.is_long or template.slow):
         try:
             return chat_prompt(model, conversation, answer, engine_guides, LOOP_SECONDS)
         except TemplateTooSlow:

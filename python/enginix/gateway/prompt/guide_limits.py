@@ -45,6 +45,7 @@ GRAMMARS = (
     ("grammar",),
 )
 CHOICES = (("structured_outputs", "choice"), ("guided_choice",))
+GUIDE_KEYS = frozenset(path[0] for path in (*SCHEMAS, *REGEXES, *GRAMMARS, *CHOICES))
 TOOL_SCHEMAS = (("function", "parameters"), ("parameters",), ("input_schema",))
 
 
@@ -66,6 +67,16 @@ def check_guide(guide: Guide, limits: GuideLimits, param: str) -> None:
 
 def check_body(request: Mapping[str, Any], limits: GuideLimits) -> None:
     """Refuse a request for another server whose guides or tools exceed the limits."""
+    if not GUIDE_KEYS.isdisjoint(request):
+        _check_guides(request, limits)
+    tools = request.get("tools")
+    for place, tool in enumerate(tools if isinstance(tools, list) else ()):
+        for path in TOOL_SCHEMAS:
+            if (found := _at(tool, path)) is not None:
+                check_schema(found, limits, ".".join((f"tools[{place}]", *path)))
+
+
+def _check_guides(request: Mapping[str, Any], limits: GuideLimits) -> None:
     for path in SCHEMAS:
         found = _at(request, path)
         if isinstance(found, str):
@@ -79,11 +90,6 @@ def check_body(request: Mapping[str, Any], limits: GuideLimits) -> None:
     for path in CHOICES:
         if isinstance(found := _at(request, path), list):
             check_schema({"enum": found}, limits, ".".join(path))
-    tools = request.get("tools")
-    for place, tool in enumerate(tools if isinstance(tools, list) else ()):
-        for path in TOOL_SCHEMAS:
-            if (found := _at(tool, path)) is not None:
-                check_schema(found, limits, ".".join((f"tools[{place}]", *path)))
 
 
 def check_schema(schema: Any, limits: GuideLimits, param: str) -> None:
@@ -149,7 +155,10 @@ def _check_size(size: int, limits: GuideLimits, param: str) -> None:
 
 def _at(value: Any, path: tuple[str, ...]) -> Any:
     for name in path:
-        value = value.get(name) if isinstance(value, Mapping) else None
+        # Decoded JSON, of which most has none of these.
+        if value.__class__ is not dict or name not in value:
+            return None
+        value = value[name]
     return value
 
 

@@ -13,6 +13,7 @@ from enginix.errors import RequestError
 
 # Keys of a part that hold its URL, in the dialects and in vLLM's and llama-server's extensions.
 URL_KEYS = ("image_url", "video_url", "audio_url", "file_url")
+PART_KEYS = frozenset((*URL_KEYS, "source"))
 INLINE = "data:"
 FETCHED = ("http:", "https:")
 # Keys that hold parts, or parts of parts.
@@ -46,20 +47,21 @@ def urls(request: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         where, value = todo.pop()
         if isinstance(value, list):
             todo += [(f"{where}[{place}]", part) for place, part in enumerate(value)]
-        elif isinstance(value, Mapping):
+        elif isinstance(value, dict):
             todo += [(f"{where}.{key}", value[key]) for key in HOLDERS if key in value]
-            yield from _of_part(where, value)
+            if not PART_KEYS.isdisjoint(value):
+                yield from _of_part(where, value)
 
 
 def _of_part(where: str, part: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key in URL_KEYS:
         found = part.get(key)
-        if isinstance(found, Mapping):
+        if isinstance(found, dict):
             yield f"{where}.{key}.url", _text(found.get("url"))
         elif found is not None:
             yield f"{where}.{key}", _text(found)
     source = part.get("source")
-    if isinstance(source, Mapping) and (source.get("type") == "url" or "url" in source):
+    if isinstance(source, dict) and (source.get("type") == "url" or "url" in source):
         yield f"{where}.source.url", _text(source.get("url"))
 
 

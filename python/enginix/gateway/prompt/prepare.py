@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -63,7 +62,9 @@ async def chat_generation(
     )
     prompt = await prompt_of(model, conversation, answer, engine_guides=engine_guides)
     _check_calls(prompt, limits)
-    return await generation_of(model, [prompt], replace(options, guide=prompt.guide), limits)
+    if prompt.guide is not answer:
+        options = replace(options, guide=prompt.guide)
+    return await generation_of(model, [prompt], options, limits)
 
 
 async def generation_of(
@@ -89,13 +90,16 @@ async def generation_of(
         )
         for index, prompt in enumerate(each_prompt)
     )
+    format = prompts[0].format
+    if options.stop or options.counts:
+        format = replace(format, stop=options.stop, counts=options.counts)
     return TokenGeneration(
         id=identity,
         model=model,
         requests=requests,
-        format=replace(prompts[0].format, stop=options.stop, counts=options.counts),
+        format=format,
         prompt_tokens=sum(len(prompt.ids) for prompt in prompts),
-        guide_param=_guide_param(prompts[0].format, options),
+        guide_param=_guide_param(format, options),
     )
 
 
@@ -176,8 +180,7 @@ def _token_request(
     end_ids = () if options.ignore_end else model.tokenizer.stop_token_ids
     end_ids += tuple(token for token in options.stop_token_ids if token not in end_ids)
     return TokenRequest(
-        # A list would keep an object per token for as long as the stream is open.
-        prompt_ids=array("i", prompt.ids),
+        prompt_ids=prompt.ids,
         max_tokens=min(limit for limit in max_token_limits if limit is not None),
         end_id=end_ids[0] if end_ids else None,
         stop_ids=end_ids[1:],

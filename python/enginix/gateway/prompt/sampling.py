@@ -50,9 +50,8 @@ def sampling_of(
         logit_bias=logit_bias(fields.logit_bias),
         guide=guide,
     )
-    plain = replace(
-        wanted, **{name: None for name, value in NEUTRAL.items() if getattr(wanted, name) == value}
-    )
+    neutral = [name for name, value in NEUTRAL.items() if getattr(wanted, name) == value]
+    plain = replace(wanted, **dict.fromkeys(neutral)) if neutral else wanted
     return plain if temperature and top_p else _greedy(plain)
 
 

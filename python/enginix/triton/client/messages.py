@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import struct
+import sys
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -44,6 +47,7 @@ MAX_KNOWN = 8
 Tensor = tuple[str, str, tuple[int, ...], bytes]
 
 
+@lru_cache(maxsize=64)
 def supported(tensor_names: TensorNames) -> frozenset[str]:
     """The fields of Sampling, and `top_logprobs`, that this model has tensors for."""
     tensors = {field: tensor for field, tensor, _, _ in SCALARS} | OTHERS
@@ -88,7 +92,7 @@ def _tensors(
     request: TokenRequest, tensor_names: TensorNames, vocabulary: int | None
 ) -> Iterator[Tensor]:
     count = len(request.prompt_ids)
-    yield "input_ids", "INT32", (1, count), _pack("prompt_ids", "i", request.prompt_ids)
+    yield "input_ids", "INT32", (1, count), _packed_ids(request.prompt_ids)
     yield _scalar("input_lengths", "INT32", "i", count)
     yield _scalar("request_output_len", "INT32", "i", request.max_tokens)
     yield _scalar("streaming", "BOOL", "?", True)
@@ -136,6 +140,13 @@ def _name(tensor: str, field: str, tensor_names: TensorNames) -> str:
 
 def _scalar(name: str, datatype: str, letter: str, value: Any, field: str = "") -> Tensor:
     return name, datatype, (1, 1), _pack(field or name, letter, (value,))
+
+
+def _packed_ids(ids: Sequence[int]) -> bytes:
+    # An array's bytes are the tensor already; packing 100,000 numbers would take milliseconds.
+    if isinstance(ids, array) and ids.typecode == "i" and sys.byteorder == "little":
+        return ids.tobytes()
+    return _pack("prompt_ids", "i", ids)
 
 
 def _pack(field: str, letter: str, values: Sequence[Any]) -> bytes:

@@ -7,6 +7,7 @@ from itertools import chain, repeat
 from urllib.parse import unquote_to_bytes
 
 from hpack import Decoder, Encoder, HPACKError
+from hpack.table import HeaderTable
 
 from enginix.errors import BackendError, GenerationFailed, ProtocolBroken
 from enginix.triton.client.failures import from_http_status, from_status
@@ -16,6 +17,8 @@ PATH = "/inference.GRPCInferenceService/ModelStreamInfer"
 MAX_HEADER_BYTES = 64 << 10
 MAX_FRAGMENTS = 64
 UNKNOWN = 2
+# How many header blocks are remembered, and from which size on none is.
+MAX_KNOWN, MAX_KNOWN_BYTES = 32, 256
 
 Fields = dict[bytes, bytes]
 
@@ -48,6 +51,9 @@ class HeaderReader:
         self._decoder = Decoder(max_header_list_size=MAX_HEADER_BYTES)
         self._block = bytearray()
         self._fragments = 0
+        # Header blocks that changed nothing in the compression table -> their fields. A server
+        # repeats a few, and decoding one takes longer than all else that is done to a token.
+        self._known: dict[bytes, Fields] = {}
 
     def feed(self, fragment: bytes) -> None:
         self._block += fragment
@@ -61,12 +67,29 @@ class HeaderReader:
     def finish(self) -> Fields:
         block, self._block = bytes(self._block), bytearray()
         self._fragments = 0
+        if (known := self._known.get(block)) is not None:
+            return known
+        table = self._decoder.header_table
+        newest, entries, size = _newest(table), len(table.dynamic_entries), table.maxsize
         try:
-            return dict(self._decoder.decode(block, raw=True))
+            fields: Fields = dict(self._decoder.decode(block, raw=True))
         except HPACKError as error:
             raise ProtocolBroken(
                 f"headers that cannot be decoded: {error}", COMPRESSION_ERROR
             ) from None
+        # An entry that came, one that went, and a limit that later ones have.
+        if _newest(table) is not newest or (len(table.dynamic_entries), table.maxsize) != (
+            entries,
+            size,
+        ):
+            self._known.clear()
+        elif len(self._known) < MAX_KNOWN and len(block) <= MAX_KNOWN_BYTES:
+            self._known[block] = fields
+        return fields
+
+
+def _newest(table: HeaderTable) -> tuple[bytes, bytes] | None:
+    return table.dynamic_entries[0] if table.dynamic_entries else None
 
 
 def is_interim(fields: Fields) -> bool:
