@@ -188,8 +188,8 @@ async def test_a_next_token_that_is_late_times_out_after_the_ones_before(connect
 
 
 async def test_a_steady_answer_may_take_longer_than_any_deadline(connect: Connect) -> None:
-    request = TokenRequest(PROMPT, 60, request_id="delay_us=10000")
-    assert len(await ids(connect(first_token=0.3, next_token=0.3), request)) == 60
+    request = TokenRequest(PROMPT, 50, request_id="delay_us=50000")
+    assert len(await ids(connect(first_token=2.0, next_token=2.0), request)) == 50
 
 
 async def test_a_generator_that_is_never_iterated_sends_nothing(connect: Connect) -> None:

@@ -35,9 +35,11 @@ from enginix.errors import (
     ResourceNotFound,
     RuntimeMissing,
     ServerStopping,
+    TasksFailed,
     TemplateMismatch,
     UnknownHost,
     UsageError,
+    WorseThanBaseline,
 )
 
 # An exception's status is that of its nearest ancestor in this table.
@@ -75,6 +77,8 @@ INTERNAL: frozenset[type[EnginixError]] = frozenset(
         RuntimeMissing,
         TemplateMismatch,
         ProcessError,
+        WorseThanBaseline,
+        TasksFailed,
     }
 )
 
