@@ -1,7 +1,8 @@
 """Front ends that only pass requests on to a server that has the API already.
 
-Ours, `enginix openai --models`, and LiteLLM's proxy if it is installed, in a separate environment
-because its requirements conflict with ours.
+Ours, `enginix openai --models`, and those that are installed, in environments of their own because
+their requirements conflict with ours: LiteLLM's proxy, and the Rust routers vllm-router and
+sglang-router.
 """
 
 from __future__ import annotations
@@ -74,6 +75,27 @@ def litellm(program: Path, upstream: str) -> Iterator[tuple[str, int]]:
         ready = f"http://127.0.0.1:{port}/health/liveliness"
         with _running([*command, *flags], ready, environment) as pid:
             yield f"http://127.0.0.1:{port}", pid
+
+
+# Program -> what it is called with, before the options that both have.
+ROUTERS = {"vllm-router": (), "sglang-router": ("launch",)}
+
+
+def find_routers(given: Path | None) -> dict[str, Path]:
+    """Name -> program, of those in the environment `given`, or on PATH."""
+    found = {name: shutil.which(name, path=given and given / "bin") for name in ROUTERS}
+    return {name: Path(program) for name, program in found.items() if program}
+
+
+@contextmanager
+def router(name: str, program: Path, upstream: str) -> Iterator[tuple[str, int]]:
+    port = free_port()
+    command = [str(program), *ROUTERS[name], "--host", "127.0.0.1", "--port", str(port)]
+    flags = ["--worker-urls", upstream, "--policy", "round_robin", "--log-level", "error"]
+    # Its own metrics have a fixed port otherwise.
+    flags += ["--prometheus-port", str(free_port())]
+    with _running([*command, *flags], f"http://127.0.0.1:{port}/health") as pid:
+        yield f"http://127.0.0.1:{port}", pid
 
 
 @contextmanager

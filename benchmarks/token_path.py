@@ -6,8 +6,8 @@
 (paced/engine.py): in `burst` every stream gets its token at the same moment, as an engine's step
 emits them; in `spread` each has its own moment; `full` is as fast as they are read. In turns, in
 one run: a relay in C, compiled on the spot (a Python one without a compiler), the gateway, and, on
-the gateway's stream, front ends that pass it on: ours, and LiteLLM where it is. `--check` holds the
-ratios to a table that `--record` wrote, and ends with status 1 beyond 15 %.
+the gateway's stream, front ends that pass it on: ours, and others where they are installed.
+`--check` holds the ratios to a table that `--record` wrote, and ends with status 1 beyond 15 %.
 """
 
 from __future__ import annotations
@@ -29,7 +29,14 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 # ruff: noqa: E402, the path comes first
-from benchmarks.front_ends import find_litellm, free_port, litellm, passing_on
+from benchmarks.front_ends import (
+    find_litellm,
+    find_routers,
+    free_port,
+    litellm,
+    passing_on,
+    router,
+)
 from benchmarks.gateway import chat_request, roomy, running_gateway
 from benchmarks.paced.client import CONTENT, Seen, Task
 
@@ -110,6 +117,8 @@ def roads(
         ends["passed on"] = stack.enter_context(passing_on(gateway.url))
         if program := find_litellm(arguments.litellm):
             ends["litellm"] = stack.enter_context(litellm(program, gateway.url))
+        for name, program in find_routers(arguments.routers).items():
+            ends[name] = stack.enter_context(router(name, program, gateway.url))
     for name, (url, process) in ends.items():
         fields = {"port": port_of(url), "pid": process, "request": chat(url)}
         found[name] = {**fields, "token": CONTENT.decode()}
@@ -149,7 +158,7 @@ def report(pattern: str, streams: int, rows: dict[str, list[Seen]]) -> dict[str,
     for name, seen in middle.items():
         ratio = seen.cpu_us / middle[FLOOR].cpu_us
         print(
-            f"{pattern:7} {streams:7} {name:10} {seen.cpu_us:8.1f} {ratio:8.2f} "
+            f"{pattern:7} {streams:7} {name:13} {seen.cpu_us:8.1f} {ratio:8.2f} "
             f"{seen.tokens_per_second:9.0f} {seen.gap_p99_ms:11.1f} {seen.resident_mb:7.0f}",
             flush=True,
         )
@@ -174,7 +183,7 @@ def ratios(found: dict[str, dict[str, Seen]]) -> dict[str, dict[str, float]]:
 def main() -> int:
     arguments = parsed()
     print(
-        f"{'pattern':7} {'streams':>7} {'road':10} {'us/token':>8} {'of relay':>8} "
+        f"{'pattern':7} {'streams':>7} {'road':13} {'us/token':>8} {'of relay':>8} "
         f"{'tokens/s':>9} {'gap p99, ms':>11} {'RSS MB':>7}"
     )
     now = ratios(measure(arguments))
@@ -204,6 +213,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--litellm", type=Path, metavar="VENV", help="where litellm[proxy] is")
+    parser.add_argument("--routers", type=Path, metavar="VENV", help="where Rust routers are")
     parser.add_argument("--only-gateway", action="store_true", help="without other front ends")
     parser.add_argument("--check", type=Path, metavar="TABLE", help="hold the ratios to it")
     parser.add_argument("--record", type=Path, metavar="TABLE", help="write the ratios to it")
