@@ -68,7 +68,25 @@ def test_a_tool_makes_its_round_trip(client: Anthropic) -> None:
 def test_tokens_are_counted(client: Anthropic) -> None:
     counted = client.messages.count_tokens(model="demo", messages=QUESTION)
     message = client.messages.create(model="demo", messages=QUESTION, max_tokens=1)
-    assert counted.input_tokens == message.usage.input_tokens
+    cached = message.usage.cache_read_input_tokens
+    assert counted.input_tokens == message.usage.input_tokens + cached
+
+
+def test_the_second_turn_of_a_conversation_reads_the_first_from_the_cache(
+    client: Anthropic,
+) -> None:
+    turns: list[object] = [{"role": "user", "content": "Name the capital of Sweden, please."}]
+    asked = {"model": "demo", "max_tokens": 20, "extra_body": {"temperature": 0}}
+    first = client.messages.create(messages=turns, **asked)
+    turns += [
+        {"role": "assistant", "content": first.content[0].text},
+        {"role": "user", "content": "Thank you."},
+    ]
+    counted = client.messages.count_tokens(model="demo", messages=turns).input_tokens
+    with client.messages.stream(messages=turns, **asked) as stream:
+        usage = stream.get_final_message().usage
+    assert 0 < usage.cache_read_input_tokens < counted
+    assert usage.input_tokens + usage.cache_read_input_tokens == counted
 
 
 def test_errors_are_the_clients_own_exceptions(client: Anthropic) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -90,6 +91,22 @@ async def test_our_parsers_agree_with_llama_servers(llama_server: str, tools: An
     assert parts(ours)[0]
     assert bool(parts(ours)[2]) == bool(tools)
     assert ours.json()["usage"]["completion_tokens"] == own.json()["usage"]["completion_tokens"]
+
+
+@pytest.mark.parametrize("model", ["own", "ours"])
+async def test_what_llama_server_had_in_its_cache_reaches_the_client_and_the_metrics(
+    llama_server: str, model: str
+) -> None:
+    asked = {"model": model, "messages": user(f"Count for {model}."), "max_tokens": 4}
+    async with gateway(llama_server) as client:
+        for _ in range(2):
+            answer = await client.post("/v1/chat/completions", json=asked)
+        metrics = (await client.get("/metrics")).text
+    usage = answer.json()["usage"]
+    cached = usage["prompt_tokens_details"]["cached_tokens"]
+    assert 0 < cached < usage["prompt_tokens"]
+    (line,) = re.findall(rf'enginix_cached_prompt_tokens_total{{model="{model}"}} (.*)', metrics)
+    assert cached <= float(line) < 2 * usage["prompt_tokens"]
 
 
 @pytest.mark.parametrize("model", ["own", "ours"])

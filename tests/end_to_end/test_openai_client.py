@@ -108,6 +108,30 @@ async def test_the_async_client_streams_and_counts(gateway: RunningGateway) -> N
     assert chunks[-1].usage.completion_tokens == 31
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_second_turn_of_a_conversation_finds_the_first_in_the_cache(
+    client: OpenAI, stream: bool
+) -> None:
+    turns: list[object] = [{"role": "user", "content": f"Name the capital of Norway. {stream}"}]
+    asked = {"model": "demo", "max_tokens": 20, "temperature": 0, "reasoning_effort": "none"}
+    first = client.chat.completions.create(messages=turns, **asked)
+    assert first.usage.prompt_tokens_details.cached_tokens < first.usage.prompt_tokens
+    turns += [first.choices[0].message, {"role": "user", "content": "Thank you."}]
+    if stream:
+        asked |= {"stream": True, "stream_options": {"include_usage": True}}
+        usage = list(client.chat.completions.create(messages=turns, **asked))[-1].usage
+    else:
+        usage = client.chat.completions.create(messages=turns, **asked).usage
+    assert 0 < usage.prompt_tokens_details.cached_tokens < usage.prompt_tokens
+
+
+def test_a_response_says_what_of_the_earlier_one_was_in_the_cache(client: OpenAI) -> None:
+    first = client.responses.create(model="demo", input="Name the capital of Denmark.")
+    asked = {"model": "demo", "previous_response_id": first.id}
+    usage = client.responses.create(input="Thank you.", **asked).usage
+    assert 0 < usage.input_tokens_details.cached_tokens < usage.input_tokens
+
+
 def test_a_completion_continues_its_prompt(client: OpenAI) -> None:
     prompt = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
     done = client.completions.create(model="demo", prompt=prompt, temperature=0, max_tokens=50)

@@ -29,7 +29,8 @@ class FakeBackend:
     """Gives its replies in turn and repeats the last one.
 
     `stops_at`: after that many tokens it says nothing until `go` is set. `fails_at`: after that
-    many tokens `error` is raised. `together`: how many tokens arrive at once.
+    many tokens `error` is raised. `together`: how many tokens arrive at once. `reused_blocks`: what
+    the first chunk states, of each request in turn.
     """
 
     name = "fake"
@@ -44,6 +45,7 @@ class FakeBackend:
         fails_at: int | None = None,
         error: BackendError | None = None,
         together: int = 1,
+        reused_blocks: Sequence[int | None] = (),
     ) -> None:
         self.replies = replies or ((),)
         self.supports = supported
@@ -51,6 +53,7 @@ class FakeBackend:
         self.fails_at = fails_at
         self.error = error
         self.together = together
+        self.reused_blocks = [*reused_blocks]
         self.asked: list[TokenRequest] = []
         self.produced = 0
         self.running = 0
@@ -65,6 +68,7 @@ class FakeBackend:
     async def generate(self, request: TokenRequest) -> AsyncGenerator[list[TokenChunk], None]:
         reply = self.replies[min(len(self.asked), len(self.replies) - 1)]
         self.asked.append(request)
+        stated = self.reused_blocks.pop(0) if self.reused_blocks else None
         self.running += 1
         self.idle.clear()
         try:
@@ -74,7 +78,10 @@ class FakeBackend:
                 await self._pause(start)
                 batch = ids[start : start + self.together]
                 self.produced += len(batch)
-                yield [self._chunk(token, request) for token in batch]
+                chunks = [self._chunk(token, request) for token in batch]
+                if start == 0:
+                    chunks[0] = chunks[0]._replace(reused_blocks=stated)
+                yield chunks
             await self._pause(len(ids))
             yield [TokenChunk((), () if request.logprobs else None, True)]
         finally:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from enginix.backends.openai.rename import Rename
 from enginix.backends.openai.server import OpenAIBackend
 from enginix.backends.openai.sse import EventReader
-from enginix.backends.openai.usage import usage_in
+from enginix.backends.openai.usage import ServerUsage, usage_in
 from enginix.gateway.models.registry import PassthroughModel
 from enginix.gateway.passthrough.dialect import is_terminal
 
@@ -320,6 +320,7 @@ async def test_usage_that_came_before_the_last_read_is_counted() -> None:
         metrics = (await client.get("/metrics")).text
     assert 'enginix_generated_tokens_total{model="ours"} 2.0' in metrics
     assert 'enginix_prompt_tokens_total{model="ours"} 3.0' in metrics
+    assert 'enginix_cached_prompt_tokens_total{model="ours"} 1.0' in metrics
 
 
 async def test_a_choice_between_servers_stays_here() -> None:
@@ -404,8 +405,8 @@ def test_no_bytes_are_too_strange_to_be_passed_on(data: bytes) -> None:
 
 def test_usage_is_found_in_the_last_event_that_has_it() -> None:
     body = b'data: {"usage":null}\n\ndata: {"usage":{"prompt_tokens":3,"completion_tokens": 9}}\n\n'
-    assert usage_in(body) == (3, 9)
+    assert usage_in(body) == ServerUsage(3, 9)
     nested = {"input_tokens": 5, "input_tokens_details": {"x": 1}, "output_tokens": 6}
-    assert usage_in(json.dumps({"response": {"usage": nested}}).encode()) == (5, 6)
+    assert usage_in(json.dumps({"response": {"usage": nested}}).encode()) == ServerUsage(5, 6)
     assert usage_in(b"{}") is None
     assert usage_in(b'{"usage":{"prompt_tokens":-1,"completion_tokens":-1}}') is None

@@ -54,6 +54,24 @@ async def test_tokens_are_counted_on_request(triton_server: RunningTriton) -> No
     assert response.tensors["num_output_tokens"] == [[5]]
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_the_first_response_says_on_request_what_the_cache_held(
+    triton_server: RunningTriton, streaming: bool
+) -> None:
+    ids = [*range(300, 330), int(streaming)]
+    tensors = prompt(ids, 3, return_perf_metrics=True, streaming=streaming)
+    await send(triton_server.grpc, tensors)
+    first, *others = await send(triton_server.grpc, tensors)
+    # All but the last token, which is always read again.
+    assert first.tensors["kv_cache_reused_blocks"] == [[30]]
+    assert all("kv_cache_reused_blocks" not in response.tensors for response in others)
+
+
+async def test_what_the_cache_held_is_not_said_unasked(triton_server: RunningTriton) -> None:
+    (response,) = await send(triton_server.grpc, prompt(IDS, 3))
+    assert "kv_cache_reused_blocks" not in response.tensors
+
+
 async def test_log_probabilities_add_up(triton_server: RunningTriton) -> None:
     tensors = prompt(IDS, 5, return_log_probs=True, streaming=True)
     responses = await send(triton_server.grpc, tensors)

@@ -76,6 +76,8 @@ class Finished:
     stop_string: str | None = None
     prompt_tokens: int | None = None
     """Set if only the server that answered could count them."""
+    cached_tokens: int | None = None
+    """How many of its prompt's tokens were in the cache; None if the server does not state it."""
 
 
 ReplyEvent = Event | Logprobs | Counted | Finished
@@ -90,6 +92,8 @@ class Usage:
     prompt_tokens: int
     completion_tokens: int
     reasoning_tokens: int
+    cached_tokens: int | None = None
+    """Those of the prompt's tokens that were in the cache; None if that is not known."""
 
     @property
     def total_tokens(self) -> int:

@@ -57,3 +57,5 @@ class TokenChunk(NamedTuple):
     final: bool = False
     top: tuple[tuple[tuple[int, float], ...], ...] = ()
     """For each of `ids`, the likeliest tokens at its position, if requested."""
+    reused_blocks: int | None = None
+    """How many blocks of the cache held the prompt's start; models state it in the first chunk."""

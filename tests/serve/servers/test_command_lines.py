@@ -40,7 +40,8 @@ def test_vllm_is_given_its_memory_its_limits_and_its_parser() -> None:
     (entry,) = load_profile("vllm-qwen3-coder").models
     assert VLLM.command(["vllm", "serve"], entry, "Qwen/Coder", UNUSED).argv == [
         *("vllm", "serve", "Qwen/Coder", "--host=127.0.0.1", "--port=8300"),
-        *("--served-model-name=qwen3-coder-30b", "--gpu-memory-utilization=0.9"),
+        *("--served-model-name=qwen3-coder-30b", "--enable-prompt-tokens-details"),
+        "--gpu-memory-utilization=0.9",
         *("--enable-auto-tool-choice", "--tool-call-parser=qwen3_coder"),
         *("--max-model-len=32768", "--max-num-seqs=4"),
     ]

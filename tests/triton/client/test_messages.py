@@ -20,6 +20,11 @@ INPUTS = """
 """
 ALL = TensorNames("model", frozenset(INPUTS.split()), frozenset({"output_ids"}))
 NONE = TensorNames("model", frozenset(), frozenset())
+STATING = TensorNames(
+    "model",
+    frozenset({"return_perf_metrics"}),
+    frozenset({"output_ids", "kv_cache_reused_blocks"}),
+)
 
 Tensors = dict[str, tuple[str, list[int], bytes]]
 
@@ -41,8 +46,15 @@ def sampled(**options: object) -> Tensors:
 
 
 def response(
-    ids: list[int], *, final: bool = False, logprobs: list[float] | None = None, name: str = "m"
+    ids: list[int],
+    *,
+    final: bool = False,
+    logprobs: list[float] | None = None,
+    name: str = "m",
+    reused: int | None = None,
+    at: int = 0,
 ) -> bytes:
+    """With `reused` it has the statistics that TensorRT-LLM adds to every response, as of `at`."""
     message = service_pb2.ModelStreamInferResponse()
     answer = message.infer_response
     answer.model_name = name
@@ -53,7 +65,23 @@ def response(
         shape = [1, 1, len(logprobs)]
         answer.outputs.add(name="output_log_probs", datatype="FP32", shape=shape)
         answer.raw_output_contents.append(struct.pack(f"<{len(logprobs)}f", *logprobs))
+    if reused is not None:
+        add_statistics(answer, reused, at)
     return bytes(message.SerializeToString())
+
+
+def add_statistics(answer: service_pb2.ModelInferResponse, reused: int, at: int) -> None:
+    """All that TensorRT-LLM's backend sends once statistics are requested, in its order."""
+    counts = {"kv_cache_alloc_new_blocks": 9, "kv_cache_reused_blocks": reused}
+    counts["kv_cache_alloc_total_blocks"] = 9
+    times = {"arrival_time_ns": 10**18, "first_scheduled_time_ns": 10**18 + 1}
+    times |= {"first_token_time_ns": 10**18 + 2, "last_token_time_ns": 10**18 + at}
+    for names, datatype, letter in ((counts, "INT32", "i"), (times, "INT64", "q")):
+        for name, value in names.items():
+            answer.outputs.add(name=name, datatype=datatype, shape=[1, 1])
+            answer.raw_output_contents.append(struct.pack(f"<{letter}", value))
+    answer.outputs.add(name="acceptance_rate", datatype="FP32", shape=[1, 1])
+    answer.raw_output_contents.append(struct.pack("<f", at / 7))
 
 
 def failure(text: str) -> bytes:
@@ -145,6 +173,24 @@ def test_a_value_out_of_its_tensors_range_is_refused(sampling: Sampling) -> None
         built(TokenRequest([1], 1, sampling=sampling))
 
 
+def test_what_the_cache_held_is_asked_of_models_that_state_it() -> None:
+    plain, stating = TokenRequest([1], 1), built(TokenRequest([1], 1), STATING)
+    assert stating["return_perf_metrics"] == ("BOOL", [1, 1], b"\1")
+    assert built(plain, NONE).keys() == stating.keys() - {"return_perf_metrics"}
+    asked = service_pb2.ModelInferRequest.FromString(build_request(plain, STATING, None))
+    assert [output.name for output in asked.outputs] == ["output_ids", "kv_cache_reused_blocks"]
+
+
+@pytest.mark.parametrize(
+    "half", [("return_perf_metrics", "output_ids"), ("stop", "kv_cache_reused_blocks")]
+)
+def test_a_model_that_has_one_half_of_it_is_not_asked(half: tuple[str, str]) -> None:
+    names = TensorNames("model", frozenset(half[:1]), frozenset(half[1:]))
+    message = build_request(TokenRequest([1], 1), names, None)
+    assert b"kv_cache" not in message
+    assert b"perf_metrics" not in message
+
+
 def test_a_token_id_out_of_range_is_refused() -> None:
     with pytest.raises(RequestError, match="prompt_ids is out of range"):
         built(TokenRequest([2**31], 1))
@@ -153,6 +199,27 @@ def test_a_token_id_out_of_range_is_refused() -> None:
 def test_ids_flag_and_log_probabilities_are_read() -> None:
     message = response([4, -5], final=True, logprobs=[-0.5, -1.0])
     assert read_chunk(message) == TokenChunk((4, -5), (-0.5, -1.0), True)
+
+
+def test_other_tensors_than_those_requested_are_ignored_whatever_their_type() -> None:
+    message = response([4], reused=3, at=5)
+    assert read_chunk(message) == TokenChunk((4,), reused_blocks=3)
+
+
+def test_only_the_first_message_of_a_response_needs_its_statistics_read() -> None:
+    all_ = [response([token], reused=3, at=token) for token in (7, 0, -1, 1_000_000)]
+    reader = Reader()
+    first, *others = reader.read(all_)
+    assert first == TokenChunk((7,), reused_blocks=3)
+    assert others == [TokenChunk((token,)) for token in (0, -1, 1_000_000)]
+
+
+def test_statistics_that_come_once_do_not_hold_up_the_messages_after_them() -> None:
+    reader = Reader()
+    (first,) = reader.read([response([7], reused=3)])
+    assert first.reused_blocks == 3
+    assert reader.read([response([8]), response([9])]) == [TokenChunk((8,)), TokenChunk((9,))]
+    assert len(reader._known) == 2
 
 
 def test_an_error_text_that_says_not_now_is_unavailable() -> None:
@@ -189,6 +256,8 @@ messages = st.builds(
     final=st.booleans(),
     logprobs=st.none() | st.lists(st.floats(width=32, allow_nan=False), max_size=3),
     name=st.sampled_from(["m", "n", "model\x32\x04\x01\x00\x00\x00"]),
+    reused=st.none() | st.integers(0, 2),
+    at=st.integers(0, 2**31),
 )
 
 
@@ -196,7 +265,13 @@ messages = st.builds(
 def test_the_fast_path_reads_what_protobuf_reads(all_: list[bytes], batch: int) -> None:
     reader = Reader()
     read = [reader.read(all_[start : start + batch]) for start in range(0, len(all_), batch)]
-    assert [chunk for chunks in read for chunk in chunks] == [read_chunk(one) for one in all_]
+    found = [chunk for chunks in read for chunk in chunks]
+    expected = [read_chunk(one) for one in all_]
+    # Only the first chunk's statistics are needed.
+    assert found[:1] == expected[:1]
+    assert [one._replace(reused_blocks=None) for one in found] == [
+        one._replace(reused_blocks=None) for one in expected
+    ]
 
 
 @given(st.lists(st.integers(-(2**31), 2**31 - 1), min_size=1, max_size=50))

@@ -79,12 +79,20 @@ class Choice:
             self._end("stop", {}, events)
         return events
 
-    def finished(self, tokens: int, prompt_tokens: int | None, reasoning_tokens: int) -> Finished:
+    def finished(
+        self,
+        tokens: int,
+        prompt_tokens: int | None,
+        reasoning_tokens: int,
+        cached_tokens: int | None = None,
+    ) -> Finished:
         reason = self._reason
         if reason == "stop" and self._made.whole:
             # Whatever the server's reason is: clients run calls only for this one.
             reason = "tool_calls"
-        return Finished(reason, tokens, reasoning_tokens, self._stop_string, prompt_tokens)
+        return Finished(
+            reason, tokens, reasoning_tokens, self._stop_string, prompt_tokens, cached_tokens
+        )
 
     def _read_delta(self, delta: Mapping[str, Any]) -> list[Event]:
         new: list[Event] = []

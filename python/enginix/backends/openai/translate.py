@@ -161,12 +161,12 @@ class Completion:
             yield index, [*events, finished], max(0, uncounted)
 
     def _finished(self, choice: Choice, *, first: bool) -> Finished:
-        prompt, total, reasoning = self._usage
+        prompt, total, reasoning, cached = self._usage
         if total is None:
-            return choice.finished(choice.chunks, prompt, choice.reasoning_chunks)
+            return choice.finished(choice.chunks, prompt, choice.reasoning_chunks, cached)
         if not first:
-            return choice.finished(0, prompt, 0)
+            return choice.finished(0, prompt, 0, cached)
         if reasoning is None and choice.chunks:
             # Exact if every chunk is one token, as usual.
             reasoning = round(total * choice.reasoning_chunks / choice.chunks)
-        return choice.finished(total, prompt, reasoning or 0)
+        return choice.finished(total, prompt, reasoning or 0, cached)

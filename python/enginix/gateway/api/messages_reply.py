@@ -99,7 +99,13 @@ class MessageDocument:
 
 
 def counts(usage: Usage) -> dict[str, int]:
-    return {"input_tokens": usage.prompt_tokens, "output_tokens": usage.completion_tokens}
+    """In this dialect the three kinds of input tokens add up to the prompt's."""
+    cached = usage.cached_tokens
+    return {
+        "input_tokens": usage.prompt_tokens - (cached or 0),
+        "output_tokens": usage.completion_tokens,
+        **({} if cached is None else {"cache_read_input_tokens": cached}),
+    }
 
 
 def envelope(
@@ -115,11 +121,7 @@ def envelope(
         "model": generation.model.name,
         "content": blocks,
         **stop_of(finished),
-        "usage": {
-            **usage,
-            "cache_creation_input_tokens": 0,
-            "cache_read_input_tokens": 0,
-        },
+        "usage": {**usage, "cache_creation_input_tokens": 0},
     }
 
 

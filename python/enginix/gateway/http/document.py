@@ -92,7 +92,7 @@ class WholeReply(Response):
             async with self._gateway.replies(self._request, record) as replies:
                 async for choice, events in replies:
                     gathered[choice] += events
-                    tally.read(events)
+                    tally.read(choice, events)
                 # Its key is charged when the request leaves this block.
                 tally.note(record)
         except Exception as error:

@@ -172,6 +172,7 @@ def log_entry(scope: Scope, record: RequestRecord, seconds: float) -> dict[str, 
         entry |= {
             "model": record.model,
             "prompt_tokens": record.prompt_tokens,
+            "cached_tokens": record.cached_tokens,
             "completion_tokens": record.completion_tokens,
             "finish_reasons": record.finish_reasons,
             "queue_seconds": _rounded(record.queued),

@@ -190,7 +190,7 @@ class EventStream(Response):
         with together(scope):
             await self._opening.begin(send)
             await send({"type": "http.response.body", "body": body, "more_body": True})
-        tally.read(events)
+        tally.read(choice, events)
         last = await stepped(self._write_rest(replies, writer(scope, send), tally))
         tally.note(record)
         return last + self._encoder.end(tally.usage)
@@ -202,7 +202,7 @@ class EventStream(Response):
         async for choice, events in replies:
             body = encode(choice, events)
             if events[-1].__class__ is Finished:
-                tally.read(events)
+                tally.read(choice, events)
                 if tally.complete:
                     last = body
                     continue
@@ -215,13 +215,15 @@ class UsageTally:
     """Adds up the counts in the choices' last events."""
 
     def __init__(self, request: GenerationRequest) -> None:
+        self._request = request
         self._prompt_tokens = request.prompt_tokens
-        self._choices = request.choices
+        # Prompt -> its cached tokens.
+        self._cached_tokens: dict[int, int] = {}
         self._completion_tokens = 0
         self._reasoning_tokens = 0
         self._finish_reasons: list[str] = []
 
-    def read(self, events: Sequence[ReplyEvent]) -> None:
+    def read(self, choice: int, events: Sequence[ReplyEvent]) -> None:
         last = events[-1] if events else None
         if isinstance(last, Finished):
             self._completion_tokens += last.completion_tokens
@@ -229,16 +231,28 @@ class UsageTally:
             self._finish_reasons.append(last.reason)
             if last.prompt_tokens is not None:
                 self._prompt_tokens = last.prompt_tokens
+            if last.cached_tokens is not None:
+                prompt = choice * self._request.prompts // self._request.choices
+                # One choice's prompt is in the cache for the next: the first one counts.
+                least = min(last.cached_tokens, self._cached_tokens.get(prompt, last.cached_tokens))
+                self._cached_tokens[prompt] = least
 
     @property
     def complete(self) -> bool:
         """Whether all choices are."""
-        return len(self._finish_reasons) == self._choices
+        return len(self._finish_reasons) == self._request.choices
 
     def note(self, record: RequestRecord) -> None:
         record.prompt_tokens = self._prompt_tokens
+        record.cached_tokens = self.usage.cached_tokens
         record.finish_reasons = self._finish_reasons
 
     @property
     def usage(self) -> Usage:
-        return Usage(self._prompt_tokens, self._completion_tokens, self._reasoning_tokens)
+        known = len(self._cached_tokens) == self._request.prompts
+        return Usage(
+            self._prompt_tokens,
+            self._completion_tokens,
+            self._reasoning_tokens,
+            sum(self._cached_tokens.values()) if known else None,
+        )

@@ -40,6 +40,8 @@ class EngineModel:
     metrics: str = ""
     renderer: Executor = field(default_factory=one_thread, compare=False)
     """Renders long conversations outside the event loop, one at a time."""
+    tokens_per_block: int | None = None
+    """How many tokens a block of the engine's cache holds; None if that is not known."""
     # OpenAI's `created`; the engine itself carries no time, so that builds are reproducible.
     created: int = field(default_factory=lambda: int(time.time()))
 

@@ -151,11 +151,10 @@ class Metrics:
         )
         self._requests = count("enginix_requests_total", "Requests answered", "route", "status")
         self._prompt = count("enginix_prompt_tokens_total", "Tokens of prompts")
+        self._cached = count("enginix_cached_prompt_tokens_total", "Those that were in the cache")
         self._generated = count("enginix_generated_tokens_total", "Tokens generated")
         self._cancelled = count("enginix_cancelled_requests_total", "Clients that left early")
-        self._late = count(
-            "enginix_tokens_after_cancel_total", "Tokens that still came of cancelled requests"
-        )
+        self._late = count("enginix_tokens_after_cancel_total", "Late tokens of cancelled requests")
         self._errors = count("enginix_errors_total", "Requests that failed, by kind", "kind")
         self._running = now("enginix_running_requests", "Requests being answered")
         self._waiting = now("enginix_waiting_requests", "Requests in the gateway's queue")
@@ -196,6 +195,8 @@ class Metrics:
             return
         self._of(self._duration, model).observe(seconds)
         self._of(self._prompt, model).inc(record.prompt_tokens)
+        if record.cached_tokens is not None:
+            self._of(self._cached, model).inc(record.cached_tokens)
         if record.key:
             self._keys.used(record.key.name, model, used_by(record))
         if record.client_left:

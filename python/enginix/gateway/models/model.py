@@ -43,6 +43,10 @@ class GenerationRequest(Protocol):
         """0 if only the server can count them: then the reply's last event has the number."""
 
     @property
+    def prompts(self) -> int:
+        """Each has equally many choices, one after the other."""
+
+    @property
     def counts(self) -> bool:
         """Whether every event is preceded by the number of tokens so far."""
 

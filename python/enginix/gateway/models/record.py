@@ -91,6 +91,8 @@ class RequestRecord:
     model: str | None = None
     status: int = 0
     prompt_tokens: int = 0
+    cached_tokens: int | None = None
+    """Those of the prompt that were in the model's cache; None if that is not known."""
     completion_tokens: int = 0
     queued: float | None = None
     """Seconds in the queue; None if the request never left it."""

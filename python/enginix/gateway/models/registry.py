@@ -107,6 +107,7 @@ class EngineFiles:
     names: Names
     vocabulary: int
     """The width of the model's logits, which is more than the tokenizer's tokens."""
+    tokens_per_block: int | None = None
 
     def bind(self, backend: Backend, metrics: str = "") -> ServedModel:
         return ServedModel(
@@ -119,6 +120,7 @@ class EngineFiles:
             self.names.contains,
             self.names.path,
             metrics,
+            tokens_per_block=self.tokens_per_block,
         )
 
 
@@ -127,6 +129,7 @@ def read_engine(engine: Path, names: Names | None = None) -> EngineFiles:
     manifest = read_manifest(engine)
     require_within(engine)
     tokenizer = Tokenizer.load(engine)
+    config = _engine_config(engine)
     # Raises for an unknown format now, not on the first request.
     markers(manifest.chat.reasoning, manifest.chat.tools)
     return EngineFiles(
@@ -135,7 +138,12 @@ def read_engine(engine: Path, names: Names | None = None) -> EngineFiles:
         template=ChatTemplate.load(engine),
         defaults=read_sampling_defaults(engine),
         names=replace(_all_names(manifest.name, names), path=str(engine)),
-        vocabulary=_engine_vocabulary(engine) or tokenizer.vocabulary_size,
+        # gguf accepts any width, and its cache has no blocks.
+        vocabulary=_number_in(config, "pretrained_config", "vocab_size")
+        or tokenizer.vocabulary_size,
+        tokens_per_block=1
+        if manifest.kind == "gguf"
+        else _number_in(config, "build_config", "plugin_config", "tokens_per_block"),
     )
 
 
@@ -148,13 +156,18 @@ def _all_names(name: str, others: Names | None) -> Names:
     return replace(others, aliases=(*(own if others.name == name else ()), *others.aliases))
 
 
-def _engine_vocabulary(engine: Path) -> int | None:
-    """The padded width from TensorRT-LLM's config.json; gguf accepts any width."""
+def _engine_config(engine: Path) -> Any:
+    """TensorRT-LLM's description of its engine; None where there is none."""
     try:
-        config = json.loads((engine / "config.json").read_text(encoding="utf-8"))
-        return int(config["pretrained_config"]["vocab_size"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return json.loads((engine / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return None
+
+
+def _number_in(config: Any, *path: str) -> int | None:
+    for name in path:
+        config = config.get(name) if isinstance(config, dict) else None
+    return config if type(config) is int and config > 0 else None
 
 
 class Models:

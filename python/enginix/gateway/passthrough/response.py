@@ -194,9 +194,9 @@ def note_usage(body: bytes, record: RequestRecord, times: TokenTimes) -> None:
     usage = usage_in(body)
     if usage is None:
         return
-    prompt, completion = usage
-    record.prompt_tokens = prompt
-    missing = completion - times.total
+    record.prompt_tokens = usage.prompt or 0
+    record.cached_tokens = usage.cached
+    missing = (usage.completion or 0) - times.total
     if missing > 0:
         times.arrived(missing)
     elif -missing <= times.tokens:

@@ -49,6 +49,7 @@ class ChatGeneration:
     model: ServerModel
     chat: ChatCompletion
     prompt_tokens = 0
+    prompts = 1
     counts = False
 
     @property

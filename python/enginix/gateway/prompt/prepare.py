@@ -99,6 +99,7 @@ async def generation_of(
         requests=requests,
         format=format,
         prompt_tokens=sum(len(prompt.ids) for prompt in prompts),
+        prompts=len(prompts),
         guide_param=_guide_param(format, options),
     )
 

@@ -41,6 +41,8 @@ class TokenGeneration:
     requests: tuple[TokenRequest, ...]
     format: ReplyFormat = field(default_factory=ReplyFormat)
     prompt_tokens: int = 0
+    prompts: int = 1
+    """Each has equally many of `requests`, one after the other."""
     guide_param: str = "response_format"
     """The dialect's name of the format that an answer must have."""
 
@@ -140,11 +142,14 @@ class Choice:
         "_must_call",
         "_one_call",
         "_prefill",
+        "_prompt_tokens",
         "_reasons",
         "_reply",
         "_thinks",
         "_tokenizer",
+        "_tokens_per_block",
         "_tools",
+        "cached_tokens",
         "done",
         "reasoning_tokens",
         "tokens",
@@ -154,6 +159,9 @@ class Choice:
         self._tokenizer = model.tokenizer
         self._reply, self._prefill = reply_stream(model, format)
         self._most_tokens = request.max_tokens
+        self._prompt_tokens = len(request.prompt_ids)
+        self._tokens_per_block = model.tokens_per_block
+        self.cached_tokens: int | None = None
         self._tools = bool(format.definitions)
         self._one_call = format.one_call
         self._must_call = format.must_call
@@ -171,7 +179,9 @@ class Choice:
             events += self._prefill
             self._prefill = []
             self._look_for_calls(events)
-        for ids, logprobs, final, top in chunks:
+        for ids, logprobs, final, top, reused_blocks in chunks:
+            if reused_blocks is not None:
+                self._read_reused(reused_blocks)
             if ids:
                 if logprobs:
                     places = map(self._logprob, ids, logprobs, top or repeat(()))
@@ -182,6 +192,12 @@ class Choice:
             if self.done:
                 break
         return events
+
+    def _read_reused(self, blocks: int) -> None:
+        if self._tokens_per_block is not None:
+            # The last block may be used in part, and the last token is always read again.
+            tokens = min(blocks * self._tokens_per_block, self._prompt_tokens - 1)
+            self.cached_tokens = max(0, tokens)
 
     def _logprob(
         self, token: int, logprob: float, top: Sequence[tuple[int, float]]
@@ -236,7 +252,15 @@ class Choice:
         self.done = True
         if reason == "stop" and self._calls.whole:
             reason = "tool_calls"
-        events.append(Finished(reason, self.tokens, self.reasoning_tokens, self._reply.stopped_by))
+        events.append(
+            Finished(
+                reason,
+                self.tokens,
+                self.reasoning_tokens,
+                self._reply.stopped_by,
+                cached_tokens=self.cached_tokens,
+            )
+        )
 
 
 def reply_stream(model: EngineModel, format: ReplyFormat) -> tuple[ReplyStream, list[Event]]:

@@ -36,6 +36,7 @@ class PhasedReply:
         self._ids = array("i", request.prompt_ids)
         self._left = request.max_tokens
         self._generations = 0
+        self._reused_blocks: int | None = None
         self._called = False
         self._next: Callable[[], Chunks] | None = self._first()
 
@@ -46,7 +47,7 @@ class PhasedReply:
             async with aclosing(phase()) as arrivals:
                 async for chunks in arrivals:
                     yield chunks
-        yield [TokenChunk((), None, final=True)]
+        yield [TokenChunk((), None, final=True, reused_blocks=self._reused_blocks)]
 
     def _first(self) -> Callable[[], Chunks]:
         if self._phases.end_of_reasoning:
@@ -114,6 +115,7 @@ class PhasedReply:
         """Free text, passed on until `watch` finds something or the text ends."""
         async with aclosing(self._generate(None)) as arrivals:
             async for chunks in arrivals:
+                self._read_reused(chunks)
                 if ready := watch.feed(chunks):
                     yield self._passed(ready)
                 if watch.found is not None:
@@ -142,10 +144,18 @@ class PhasedReply:
 
     def _passed(self, chunks: Sequence[TokenChunk]) -> list[TokenChunk]:
         """Generated chunks for the client, without the final one, which the reply sends later."""
+        self._read_reused(chunks)
         for chunk in chunks:
             self._ids.extend(chunk.ids)
             self._left -= len(chunk.ids)
-        return [chunk._replace(final=False) for chunk in chunks]
+        reused = self._reused_blocks
+        return [chunk._replace(final=False, reused_blocks=reused) for chunk in chunks]
+
+    def _read_reused(self, chunks: Sequence[TokenChunk]) -> None:
+        """Of the first generation only: the prompts of the others contain the reply so far."""
+        if self._generations == 1 and self._reused_blocks is None:
+            stated = (chunk.reused_blocks for chunk in chunks)
+            self._reused_blocks = next((each for each in stated if each is not None), None)
 
     def _written(self, ids: Sequence[int]) -> list[TokenChunk]:
         """Text that is written for the model."""

@@ -19,6 +19,8 @@ def _command(program: Sequence[str], entry: ModelEntry, model: str, _settings: P
             f"--host={LOOPBACK}",
             f"--port={entry.http_port}",
             f"--served-model-name={entry.name}",
+            # Without it, replies do not say how much of a prompt was in the cache.
+            "--enable-prompt-tokens-details",
             *([f"--gpu-memory-utilization={entry.memory:g}"] if entry.memory else []),
             *([f"--dtype={entry.dtype}"] if entry.dtype else []),
             # Of an option that is given twice, the last one counts.

@@ -16,7 +16,7 @@ from tritonclient.grpc import service_pb2
 from enginix.errors import BackendError, GenerationFailed, RequestError
 from enginix.generation.request import Sampling, TokenChunk, TokenRequest
 from enginix.triton.client.failures import in_band
-from enginix.triton.client.tensor_names import TensorNames
+from enginix.triton.client.tensor_names import REUSED, STATISTICS, TensorNames
 
 # Sampling field -> tensor, Triton's type, struct's letter.
 SCALARS = (
@@ -35,6 +35,15 @@ OTHERS = {
     "logit_bias": "embedding_bias",
     "guide": "guided_decoding_guide_type",
     "top_logprobs": "num_top_log_probs",
+}
+
+# Output that is read -> the letter of struct for its elements, all of which have four bytes.
+OUTPUTS = {
+    "output_ids": "i",
+    "output_log_probs": "f",
+    "top_log_prob_ids": "i",
+    "top_log_probs": "f",
+    REUSED: "i",
 }
 
 # What every request must have, a stop too.
@@ -68,6 +77,8 @@ def build_request(
     if request.top_logprobs:
         message.outputs.add(name="top_log_prob_ids")
         message.outputs.add(name="top_log_probs")
+    if tensor_names.states_reuse:
+        message.outputs.add(name=REUSED)
     # Without it, a model that ends with an empty response ends unnoticed.
     message.parameters["triton_enable_empty_final_response"].bool_param = True
     serialized: bytes = message.SerializeToString()
@@ -105,6 +116,8 @@ def _tensors(
     if request.top_logprobs:
         name = _name(OTHERS["top_logprobs"], "top_logprobs", tensor_names)
         yield _scalar(name, "INT32", "i", request.top_logprobs, "top_logprobs")
+    if tensor_names.states_reuse:
+        yield _scalar(STATISTICS, "BOOL", "?", True)
     yield from _sampling(request.sampling, tensor_names, vocabulary)
 
 
@@ -190,8 +203,9 @@ def _text(text: str) -> bytes:
 class Reader:
     """Reads the messages of one response.
 
-    Nearly all of them differ only in the bytes of their token ids. Once that is verified for one
-    message, others of its size are read without protobuf, which costs five times as much.
+    Nearly all of them differ only in the bytes of their token ids and, from TensorRT-LLM, of the
+    statistics that follow these. Once that is verified for one message, others of its size are
+    read without protobuf, which costs five times as much.
     """
 
     __slots__ = ("_known", "failure")
@@ -220,19 +234,25 @@ class Reader:
         return chunks
 
     def _learn(self, message: bytes, chunk: TokenChunk) -> None:
-        if not chunk.ids or chunk.final or chunk.logprobs or len(self._known) == MAX_KNOWN:
+        if (
+            not chunk.ids
+            or chunk.final
+            or chunk.logprobs is not None
+            or len(self._known) == MAX_KNOWN
+        ):
             return
         ids = struct.Struct(f"<{len(chunk.ids)}i")
-        head = message[: -ids.size]
-        if message.endswith(ids.pack(*chunk.ids)) and _is_head(head, ids, chunk):
-            self._known[len(message)] = head, ids
+        start = message.find(ids.pack(*chunk.ids))
+        if start >= 0 and _is_head(message, start, ids, chunk):
+            self._known[len(message)] = message[:start], ids
 
 
-def _is_head(head: bytes, ids: struct.Struct, chunk: TokenChunk) -> bool:
-    """Whether protobuf reads other ids, and all else unchanged, from other bytes after `head`."""
+def _is_head(message: bytes, start: int, ids: struct.Struct, chunk: TokenChunk) -> bool:
+    """Whether protobuf reads other ids, and all else unchanged, from other bytes at `start`."""
     others = tuple(~token for token in chunk.ids)
+    other = message[:start] + ids.pack(*others) + message[start + ids.size :]
     try:
-        return read_chunk(head + ids.pack(*others)) == TokenChunk(others)
+        return read_chunk(other) == chunk._replace(ids=others)
     except GenerationFailed:
         return False
 
@@ -247,23 +267,19 @@ def read_chunk(message: bytes) -> TokenChunk:
     if envelope.error_message:
         raise in_band(envelope.error_message)
     response = envelope.infer_response
-    ids: tuple[int, ...] = ()
-    logprobs: tuple[float, ...] | None = None
-    top_ids: tuple[int, ...] = ()
-    top_values: tuple[float, ...] = ()
+    found: dict[str, tuple[Any, ...]] = {}
     for output, raw in zip(response.outputs, response.raw_output_contents, strict=False):
+        # TensorRT-LLM sends all its statistics when one of them is requested.
+        if (letter := OUTPUTS.get(output.name)) is None:
+            continue
         if len(raw) != 4 * prod(output.shape):
             raise _wrong_size(output.name, output.shape, raw)
-        if output.name == "output_ids":
-            ids = struct.unpack(f"<{len(raw) >> 2}i", raw)
-        elif output.name == "output_log_probs":
-            logprobs = struct.unpack(f"<{len(raw) >> 2}f", raw)
-        elif output.name == "top_log_prob_ids":
-            top_ids = struct.unpack(f"<{len(raw) >> 2}i", raw)
-        elif output.name == "top_log_probs":
-            top_values = struct.unpack(f"<{len(raw) >> 2}f", raw)
-    top = _by_position(top_ids, top_values, len(ids))
-    return TokenChunk(ids, logprobs, response.parameters[FINAL].bool_param, top)
+        found[output.name] = struct.unpack(f"<{len(raw) >> 2}{letter}", raw)
+    ids = found.get("output_ids", ())
+    top = _by_position(found.get("top_log_prob_ids", ()), found.get("top_log_probs", ()), len(ids))
+    final = response.parameters[FINAL].bool_param
+    reused = found.get(REUSED)
+    return TokenChunk(ids, found.get("output_log_probs"), final, top, reused[0] if reused else None)
 
 
 def _by_position(

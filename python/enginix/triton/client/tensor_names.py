@@ -11,6 +11,8 @@ from enginix.errors import BackendUnavailable
 
 # TensorRT-LLM renamed these after 0.19, silently: (new name, old name).
 RENAMED = {"seed": "random_seed", "min_tokens": "min_length"}
+# What a model states about its cache of a prompt, and the input that requests it.
+REUSED, STATISTICS = "kv_cache_reused_blocks", "return_perf_metrics"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,11 @@ class TensorNames:
             return name
         older = RENAMED.get(name)
         return older if older in self.inputs else None
+
+    @property
+    def states_reuse(self) -> bool:
+        """Whether it says on request how much of a prompt its cache held."""
+        return STATISTICS in self.inputs and REUSED in self.outputs
 
 
 class Control(Protocol):

@@ -98,7 +98,7 @@ class TritonPythonModel:
             if output.final:
                 self._running.remove(generation)
 
-        generation = self._engine.generation(wanted, deliver)
+        generation = reply.generation = self._engine.generation(wanted, deliver)
         # Register it before it can end.
         self._running.add(generation, reply)
         self._engine.start(generation)

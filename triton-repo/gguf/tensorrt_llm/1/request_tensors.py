@@ -37,6 +37,7 @@ class Asked:
     logprobs: bool
     input_count: bool
     output_count: bool
+    statistics: bool
     outputs: frozenset[str]
 
 
@@ -60,6 +61,7 @@ def read_asked(request: Any, *, exclude_prompt: bool) -> Asked:
         logprobs=bool(scalar(request, "return_log_probs", False)),
         input_count=bool(scalar(request, "return_num_input_tokens", False)),
         output_count=bool(scalar(request, "return_num_output_tokens", False)),
+        statistics=bool(scalar(request, "return_perf_metrics", False)),
         outputs=frozenset(request.requested_output_names()),
     )
 

@@ -17,7 +17,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 from request_tensors import Asked
 from stop_words import Sampled
-from token_engine import Output
+from token_engine import Generation, Output
 from whole_characters import WholeCharacters
 
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
@@ -30,6 +30,7 @@ OUTPUT_TYPES = {
     "top_log_probs": np.float32,
     "num_input_tokens": np.int32,
     "num_output_tokens": np.int32,
+    "kv_cache_reused_blocks": np.int32,
     "text_ids": np.int32,
     "text_context_ids": np.int32,
 }
@@ -96,6 +97,8 @@ class Reply:
         spell: Callable[[int], bytes],
     ) -> None:
         self.request_id = request_id
+        self.generation: Generation | None = None
+        """Set before it can have an output."""
         self._sender = sender
         self._asked = asked
         self._prompt_ids = prompt_ids
@@ -103,6 +106,7 @@ class Reply:
         self._collected: list[Sampled] = []
         self._cumulative = 0.0
         self._is_wanted = True
+        self._has_begun = False
         self._ended = False
         self._ending = threading.Lock()
 
@@ -136,6 +140,7 @@ class Reply:
 
     def _send(self, tokens: Sequence[Sampled], prompt: Sequence[int], *, final: bool) -> None:
         response = pb_utils.InferenceResponse(self._tensors(tokens, prompt, final))
+        self._has_begun = True
         if not final:
             self._sender.send(response)
             return
@@ -177,6 +182,8 @@ class Reply:
             yield "num_input_tokens", [[len(self._prompt_ids)]]
         if asked.output_count:
             yield "num_output_tokens", [[len(tokens)]]
+        if asked.statistics and self.generation is not None and not self._has_begun:
+            yield "kv_cache_reused_blocks", [[self.generation.reused]]
 
 
 def send_error(sender: Any, text: str) -> None:

@@ -49,9 +49,12 @@ Deliver = Callable[[Output], None]
 
 
 class Generation:
-    """A running request; `deliver` is called on the engine's thread and must not block."""
+    """A running request; `deliver` is called on the engine's thread and must not block.
 
-    __slots__ = ("deliver", "left", "request", "sampler", "stop_words")
+    `reused`: how many of the prompt's tokens a sequence already held; settled with the first token.
+    """
+
+    __slots__ = ("deliver", "left", "request", "reused", "sampler", "stop_words")
 
     def __init__(
         self,
@@ -66,6 +69,7 @@ class Generation:
         self.sampler = sampler
         self.stop_words = StopWords(stop_words)
         self.left = left
+        self.reused = 0
 
 
 class Slot:
@@ -175,6 +179,7 @@ class TokenEngine:
             known = known if self.model.forget(slot.number, known) else 0
             slot.seen, slot.unread = list(prompt[:known]), list(prompt[known:])
             slot.generation = generation
+            generation.reused = known
 
     def _step(self) -> None:
         """Read a batch of unread tokens; sample for each sequence that has read all its tokens."""
@@ -204,6 +209,8 @@ class TokenEngine:
         if not self.model.grow(max(len(slot.seen) + len(slot.unread) for slot in running)):
             return False
         for slot in running:
+            if slot.generation and len(slot.seen) < len(slot.generation.request.prompt_ids):
+                slot.generation.reused = 0
             slot.unread[:0] = slot.seen
         for slot in self._slots:
             slot.seen.clear()
