@@ -39,6 +39,9 @@ async def test_a_row_can_name_the_formats_that_its_server_leaves_in_the_text(
     assert read(tmp_path, metrics="http://127.0.0.1:1/m").metrics == "http://127.0.0.1:1/m"
     assert read(tmp_path, images=True).images
     assert (plain.takes_priority, read(tmp_path, priority=True).takes_priority) == (False, True)
+    assert (plain.task, read(tmp_path, task="embed").task) == ("generate", "embed")
+    several = {"url": "http://127.0.0.1:1,http://127.0.0.1:2", "task": "rerank"}
+    assert read(tmp_path, **several).task == "rerank"
     assert (model.reasoning, model.tools, model.starts_inside) == ("think-tags", "qwen3-xml", True)
 
 
@@ -47,6 +50,11 @@ async def test_a_row_can_name_the_formats_that_its_server_leaves_in_the_text(
     [
         ({"reasoning": "smoke"}, r"models\[0\].reasoning: 'smoke' is none of think-brackets"),
         ({"tools": "think-tags"}, r"models\[0\].tools: 'think-tags' is none of hermes-json"),
+        (
+            {"task": "chat"},
+            r"models\[0\].task: expected one of generate, embed, rerank, got 'chat'",
+        ),
+        ({"task": ["embed"]}, r"models\[0\].task: expected one of generate, embed, rerank"),
         ({"starts_inside": 1}, "expected true or false, got 1"),
         ({"images": "yes"}, r"models\[0\].images: expected true or false, got 'yes'"),
         ({"priority": 1}, r"models\[0\].priority: expected true or false, got 1"),

@@ -92,6 +92,14 @@ def test_the_gateway_is_told_which_servers_take_a_priority(
     assert row.get("priority", False) is is_told
 
 
+def test_the_gateway_is_told_what_a_model_does_that_generates_no_text() -> None:
+    rows = [
+        gateway_row(ModelEntry("e", engine="llamacpp", task=task), "/m.gguf", Chat())
+        for task in ("generate", "embed", "rerank")
+    ]
+    assert [row.get("task") for row in rows] == [None, "embed", "rerank"]
+
+
 def test_the_gateway_is_told_of_a_model_that_reads_images(tmp_path: Path) -> None:
     entry = ModelEntry("q", engine="vllm")
     config = tmp_path / "config.json"

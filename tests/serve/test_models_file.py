@@ -86,6 +86,21 @@ def test_limits_become_llama_servers_options(directory: Path, path: str) -> None
     assert {"--parallel=4", "--context=4096"} < set(argv)
 
 
+def test_a_model_may_embed_or_rerank(directory: Path) -> None:
+    gguf = {"engine": "llamacpp", "model_path": "gguf", "task": "embed"}
+    checkpoint = {"engine": "vllm", "model_path": "checkpoint", "task": "rerank"}
+    file = write(directory, embedder=gguf, reranker=checkpoint)
+    embedder, reranker = read_models_file(file).models
+    assert "--task=embed" in LLAMACPP.command(["x"], embedder, embedder.path, directory).argv
+    assert "--runner=pooling" in VLLM.command(["x"], reranker, reranker.path, directory).argv
+
+
+def test_a_task_that_its_server_does_not_do_is_named(directory: Path) -> None:
+    row = {"engine": "triton", "model_path": "engine", "task": "embed"}
+    with pytest.raises(UsageError, match="m: task: Triton can generate, got 'embed'"):
+        read_models_file(write(directory, m=row))
+
+
 def test_an_engines_limits_may_be_repeated_but_not_raised(directory: Path) -> None:
     row = {"engine": "triton", "model_path": "engine", "tensor_parallel_size": 2, **LIMITS}
     (entry,) = read_models_file(write(directory, m=row)).models

@@ -45,6 +45,11 @@ def test_an_unknown_profile_names_the_known_ones(name: str) -> None:
         (ONE + "http_port = '1'", "http_port: expected a whole number, got '1'"),
         (ONE + "aliases = [1]", r"aliases\[0\]: expected a string, got 1"),
         (ONE + 'engine = "tgi"', "one of triton, trtllm, vllm, llamacpp, got 'tgi'"),
+        (ONE + 'task = "embed"', "a: task: Triton can generate, got 'embed'"),
+        (
+            ONE + 'engine = "vllm"\ntask = "embeddings"',
+            "a: task: vLLM can generate, embed, rerank, got 'embeddings'",
+        ),
         (ONE + "memory = 1.5", "memory is 1.5; expected a share from 0 to 1"),
         (ONE + "http_port = 9000", "port 9000 is used by the gateway and by a"),
         (

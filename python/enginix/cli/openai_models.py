@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from enginix.backends.openai.http import HttpClient
-from enginix.backends.openai.server import SILENCE_SECONDS, OpenAIBackend
+from enginix.backends.openai.server import PROBES, SILENCE_SECONDS, OpenAIBackend
 from enginix.backends.replicas.openai import ReplicatedOpenAI
 from enginix.backends.replicas.triton import ReplicatedTriton
 from enginix.backends.triton import TritonBackend
@@ -42,6 +42,7 @@ KEYS = {
     "starts_inside",
     "images",
     "priority",
+    "task",
     *FORMATS,
 }
 
@@ -145,6 +146,9 @@ def _relayed(
         # Refuse a bad address now, not in the event loop.
         OpenAIBackend(name, one, upstream)
     reasoning, tools = (_format(row.get(key), key, where) for key in ("reasoning", "tools"))
+    task = row.get("task", "generate")
+    if task not in [*PROBES]:
+        raise UsageError(f"{where}.task: expected one of {', '.join(PROBES)}, got {task!r}")
     starts_inside, images, priority = (
         _flag(row, key, where) for key in ("starts_inside", "images", "priority")
     )
@@ -152,9 +156,9 @@ def _relayed(
     def open_model() -> Model:
         return PassthroughModel(
             names.name,
-            OpenAIBackend(name, url, upstream, silence=silence)
+            OpenAIBackend(name, url, upstream, task=task, silence=silence)
             if len(urls) == 1
-            else ReplicatedOpenAI(name, urls, upstream, silence=silence),
+            else ReplicatedOpenAI(name, urls, upstream, task=task, silence=silence),
             engine,
             names.aliases,
             names.contains,

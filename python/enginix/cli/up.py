@@ -261,7 +261,8 @@ async def _serve(profile: Profile, here: Environment, warning: str | None) -> No
         if keys and has_names(keys) and not environment.api_keys():
             # It holds no key that the sample question could be asked with.
             profile = replace(profile, hello="")
-        for name in scheduler.loaded if profile.hello else ():
+        talk = {entry.name for entry in profile.models if entry.task == "generate"}
+        for name in filter(talk.__contains__, scheduler.loaded) if profile.hello else ():
             if why := await try_hello(console, url, name, profile.hello):
                 tell(name, f"has not answered the sample question yet: {why}")
         _tell_where(profile, url, here.logs)

@@ -17,6 +17,7 @@ from enginix.errors import EnginixError
 from enginix.gateway.api import (
     chat,
     completions,
+    embeddings,
     health,
     inference,
     lifecycle,
@@ -24,6 +25,7 @@ from enginix.gateway.api import (
     models,
     page,
     requests,
+    rerank,
     responses,
     status,
     tokenize,
@@ -41,6 +43,7 @@ from enginix.gateway.models.model import Model
 from enginix.gateway.models.state import Gateway
 from enginix.gateway.schema.chat import ChatRequest
 from enginix.gateway.schema.completions import CompletionRequest
+from enginix.gateway.schema.embeddings import EmbeddingsRequest, RerankRequest
 from enginix.gateway.schema.inference import InferenceRequest
 from enginix.gateway.schema.lifecycle import LoadRequest, RestartRequest, UnloadRequest
 from enginix.gateway.schema.messages import CountRequest, MessagesRequest
@@ -53,6 +56,8 @@ from enginix.gateway.supervision.subscription import Opener, following
 ROUTERS = (
     chat,
     completions,
+    embeddings,
+    rerank,
     inference,
     responses,
     messages,
@@ -70,6 +75,8 @@ STREAMING = {
     "/v1/responses": when_loaded(responses.create_response),
     "/v1/messages": when_loaded(messages.create_message),
     "/api/v1/inference/stream": when_loaded(inference.create_inference),
+    "/v1/embeddings": when_loaded(embeddings.create_embeddings, "embed"),
+    **dict.fromkeys(rerank.PATHS, when_loaded(rerank.create_rerank, "rerank")),
 }
 LIMIT_HEADERS = [
     f"x-ratelimit-{each}-{what}"
@@ -83,6 +90,8 @@ SCHEMAS: list[type[BaseModel]] = [
     ChatRequest,
     CompletionRequest,
     InferenceRequest,
+    EmbeddingsRequest,
+    RerankRequest,
     ResponseRequest,
     MessagesRequest,
     CountRequest,

@@ -97,6 +97,7 @@ def gateway_row(
     return {
         "name": entry.name,
         "engine": entry.engine,
+        **({"task": entry.task} if entry.task != "generate" else {}),
         "aliases": entry.aliases,
         "contains": entry.contains,
         "path": model,

@@ -15,6 +15,10 @@ import sys
 import xllamacpp  # type: ignore[import-not-found]
 
 SMALL_BYTES = 32 << 20
+POOLING = {
+    kind: getattr(xllamacpp.llama_pooling_type, f"LLAMA_POOLING_TYPE_{kind.upper()}")
+    for kind in ("mean", "cls", "last", "rank")
+}
 
 
 def main() -> None:
@@ -33,8 +37,24 @@ def main() -> None:
     parameters.endpoint_metrics = True
     # Its own default is 8 GiB, which it fills by 80 MB a minute under load.
     parameters.cache_ram_mib = args.cache_mb
+    if args.task != "generate":
+        parameters.embedding = True
+        # A text is read in one step, however long it is: its embedding is made of that step's.
+        parameters.n_batch = parameters.n_ubatch = args.context
+        # Otherwise texts of different lengths are cut into steps that are equally long for all.
+        parameters.kv_unified = True
+        pooling = "rank" if args.task == "rerank" else args.pooling
+        if pooling:
+            parameters.pooling_type = POOLING[pooling]
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     server = xllamacpp.Server(parameters)
+    if args.task == "embed" and "error" in (made := server.handle_embeddings({"input": "a"})):
+        sys.stderr.write(
+            f"{args.model} makes no embeddings: {made['error']['message']}; expected a file that "
+            "says how, or --pooling=mean, cls or last (in a profile options.pooling)\n"
+        )
+        sys.stderr.flush()
+        os._exit(1)
     sys.stdout.write(f"llama-server serves {args.model} at {server.listening_address}\n")
     sys.stdout.flush()
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
@@ -57,6 +77,14 @@ def parsed() -> argparse.Namespace:
         help="memory for prompts it has read, for requests that begin alike (%(default)s)",
     )
     parser.add_argument("--threads", type=int, default=0, help="one a core by default")
+    parser.add_argument(
+        "--task", choices=("generate", "embed", "rerank"), default="generate", help="(%(default)s)"
+    )
+    parser.add_argument(
+        "--pooling",
+        choices=("mean", "cls", "last"),
+        help="how an embedding is made of those of its tokens; by default as the file says",
+    )
     return parser.parse_args()
 
 

@@ -18,6 +18,8 @@ class ModelEntry:
     name: str
     """The name that clients request."""
     engine: str = "triton"
+    task: str = "generate"
+    """What it does: generate text, embed texts, or rerank documents."""
     source: str = ""
     """Its name in the catalogue, if that differs."""
     aliases: list[str] = field(default_factory=list)

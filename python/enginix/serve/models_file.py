@@ -40,6 +40,7 @@ class Row:
     tensor_parallel_size: int = 1
     replicas: int = 0
     endpoints: list[str] = field(default_factory=list)
+    task: str = "generate"
 
 
 def read_models_file(path: Path, only: str | None = None) -> Profile:
@@ -128,6 +129,7 @@ def _entry(name: str, data: object, file: Path) -> ModelEntry:
         ready_seconds=server.ready_seconds,
         replicas=row.replicas or None,
         endpoints=row.endpoints,
+        task=row.task,
     )
     if server.reads is Reads.ENGINE:
         _check_engine(row, path, where)

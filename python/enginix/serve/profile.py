@@ -96,6 +96,11 @@ def check(profile: Profile, where: str) -> None:
                 f"{where}: {entry.name}: engine: expected one of {', '.join(SERVERS)}, "
                 f"got {entry.engine!r}"
             )
+        if entry.task not in (tasks := SERVERS[entry.engine].tasks):
+            raise UsageError(
+                f"{where}: {entry.name}: task: {SERVERS[entry.engine].title} can "
+                f"{', '.join(tasks)}, got {entry.task!r}"
+            )
         if not 0 <= entry.memory <= 1:
             raise UsageError(
                 f"{where}: {entry.name}: memory is {entry.memory:g}; expected a share from 0 to 1"

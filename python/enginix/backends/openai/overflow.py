@@ -13,7 +13,8 @@ from typing import Any
 from enginix.errors import PromptTooLong
 
 CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})
-# Messages of vLLM (two), SGLang (two), TensorRT-LLM (three), with both numbers of tokens.
+# Messages of vLLM (two), SGLang (two), TensorRT-LLM (three) and llama-server (for embeddings), with
+# both numbers of tokens.
 MESSAGES = tuple(
     re.compile(pattern, re.IGNORECASE | re.DOTALL)
     for pattern in (
@@ -24,6 +25,7 @@ MESSAGES = tuple(
         r"length of prompt_tokens \((?P<prompt>\d+)\) must be less than .*?\((?P<context>\d+)\)",
         r"prompt length \((?P<prompt>\d+)(?:\.0)?\).*?max_\w+ \((?P<context>\d+)\)",
         r"prompt length \((?P<prompt>\d+)\) exceeds maximum input length \((?P<context>\d+)\)",
+        r"input \((?P<prompt>\d+) tokens\) is too large to process.*?size: (?P<context>\d+)\)",
     )
 )
 

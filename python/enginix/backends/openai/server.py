@@ -31,6 +31,22 @@ PROBE_SECONDS = 2.0
 # they are whole.
 SILENCE_SECONDS = Limits().first_token
 RETRY_SECONDS = 1.0
+# What a model does -> a route, a body and the proof that it does it, and the name of that.
+PROBES: dict[str, tuple[str, dict[str, Any], bytes, str]] = {
+    "generate": (
+        "/v1/completions",
+        {"prompt": "Hi", "max_tokens": 1, "temperature": 0},
+        b'"choices"',
+        "token",
+    ),
+    "embed": ("/v1/embeddings", {"input": "Hi"}, b'"embedding"', "embedding"),
+    "rerank": (
+        "/v1/rerank",
+        {"query": "Hi", "documents": ["Hi"]},
+        b'"relevance_score"',
+        "score",
+    ),
+}
 # How long to remember that a server lacks something: it may be replaced later.
 LACK_SECONDS = 60.0
 NO_ROUTE = re.compile(r"\W*(?:404\W+)?(?:\w+ )?not found\W*|.*\bcannot post\b.*", re.IGNORECASE)
@@ -45,6 +61,7 @@ class OpenAIBackend:
         url: str,
         model: str,
         *,
+        task: str = "generate",
         api_key: str | None = None,
         probe_seconds: float = PROBE_SECONDS,
         silence: float = SILENCE_SECONDS,
@@ -52,6 +69,7 @@ class OpenAIBackend:
     ) -> None:
         self.name = name
         self.model = model
+        self.task = task
         # A connection closes with its request, so no token comes late.
         self.late_tokens = 0
         self.http = HttpClient(url, name=name)
@@ -93,17 +111,14 @@ class OpenAIBackend:
         return ()
 
     async def probe(self) -> None:
-        """Return once a token came out: a server's own health stays green without any."""
-        body = {"model": self.model, "prompt": "Hi", "max_tokens": 1, "temperature": 0}
+        """Return once a token came out, or what else the model makes.
+
+        A server's own health stays green without any.
+        """
+        path, fields, proof, made = PROBES[self.task]
+        body = orjson.dumps({"model": self.model, **fields})
         headers = {**self._headers, "X-Request-Id": "probe"}
-        await probe(
-            self.http,
-            "/v1/completions",
-            orjson.dumps(body),
-            headers,
-            b'"choices"',
-            self._probe_seconds,
-        )
+        await probe(self.http, path, body, headers, proof, self._probe_seconds, made)
 
     async def close(self) -> None:
         await self.http.close()
@@ -192,6 +207,9 @@ def refusal(name: str, status: int, body: bytes) -> EnginixError:
         if too_long := prompt_too_long(message, error):
             return too_long
         return RequestError(message, param=_text(error.get("param")), code=_text(error.get("code")))
+    # llama-server's status for a text that is too long for an embedding.
+    if status == 500 and (too_long := prompt_too_long(message, {})):
+        return too_long
     if status == 500 and any(sign in message for sign in CLIENT_MISTAKES):
         return RequestError(message, code="invalid_value")
     if UNREADABLE_OUTPUT in message:

@@ -18,7 +18,7 @@ class ServerUsage(NamedTuple):
 
 
 def usage_in(body: bytes) -> ServerUsage | None:
-    """The counts of a document, or of the last events that have them; None without completion."""
+    """The counts of a document, or of the last events that have them; None without any."""
     if b'"usage"' not in body:
         return None
     prompt = completion = cached = None
@@ -27,7 +27,9 @@ def usage_in(body: bytes) -> ServerUsage | None:
         prompt = usage.prompt or prompt
         completion = usage.completion or completion
         cached = cached if usage.cached is None else usage.cached
-    return None if completion is None else ServerUsage(prompt, completion, cached=cached)
+    if prompt is None and completion is None:
+        return None
+    return ServerUsage(prompt, completion, cached=cached)
 
 
 def usage_of(document: Any) -> ServerUsage:

@@ -34,11 +34,18 @@ class ReplicatedOpenAI(OpenAIBackend):
     """Belongs to the event loop it was created in."""
 
     def __init__(
-        self, name: str, urls: Sequence[str], model: str, *, silence: float = SILENCE_SECONDS
+        self,
+        name: str,
+        urls: Sequence[str],
+        model: str,
+        *,
+        task: str = "generate",
+        silence: float = SILENCE_SECONDS,
     ) -> None:
-        super().__init__(name, urls[0], model)
+        super().__init__(name, urls[0], model, task=task)
         self._servers = {
-            url: OpenAIReplica(f"the server at {url}", url, model, silence=silence) for url in urls
+            url: OpenAIReplica(f"the server at {url}", url, model, task=task, silence=silence)
+            for url in urls
         }
         self._replicas = Replicas([Replica(url, each) for url, each in self._servers.items()])
 

@@ -47,6 +47,7 @@ def entry(model: Model) -> dict[str, Any]:
         "parent": None,
         "aliases": list(model.aliases),
         "permission": [],
+        "task": model.task,
         "input_modalities": ["text", "image"] if model.images else ["text"],
     }
     manifest = model.manifest

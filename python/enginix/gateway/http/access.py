@@ -21,6 +21,10 @@ class Need(StrEnum):
 ROUTES = {
     ("POST", "/v1/chat/completions"): Need.KEY,
     ("POST", "/v1/completions"): Need.KEY,
+    ("POST", "/v1/embeddings"): Need.KEY,
+    ("POST", "/v1/rerank"): Need.KEY,
+    ("POST", "/v2/rerank"): Need.KEY,
+    ("POST", "/rerank"): Need.KEY,
     ("POST", "/api/v1/inference/stream"): Need.KEY,
     ("POST", "/v1/responses"): Need.KEY,
     ("GET", "/v1/responses/{response_id}"): Need.KEY,
@@ -51,7 +55,7 @@ ROUTES = {
     ("GET", "/openapi.json"): Need.OPEN,
 }
 # Whatever else is asked for below these needs a key, even if there is nothing.
-GUARDED = ("/v1/", "/api/", "/tokenize", "/detokenize")
+GUARDED = ("/v1/", "/v2/", "/api/", "/tokenize", "/detokenize", "/rerank")
 
 PATTERNS = [
     (method, compile_path(path)[0], need) for (method, path), need in ROUTES.items() if "{" in path

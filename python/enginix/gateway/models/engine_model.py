@@ -46,6 +46,10 @@ class EngineModel:
     created: int = field(default_factory=lambda: int(time.time()))
 
     @property
+    def task(self) -> str:
+        return "generate"
+
+    @property
     def images(self) -> bool:
         return False
 

@@ -86,6 +86,10 @@ class Model(NamedModel, Protocol):
         """Whether its server renders messages: it may read images and fields unknown here."""
 
     @property
+    def task(self) -> str:
+        """What it does: generate, embed or rerank."""
+
+    @property
     def images(self) -> bool:
         """Whether it is known to read images."""
 

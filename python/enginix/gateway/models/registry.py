@@ -31,6 +31,12 @@ from enginix.gateway.settings import RequestLimits
 from enginix.generation.backend import Backend
 from enginix.manifest import Manifest, read_manifest, require_within
 
+# A model's task, in messages.
+DOES = {
+    "generate": "generates text",
+    "embed": "embeds texts (/v1/embeddings)",
+    "rerank": "reranks documents (/v1/rerank)",
+}
 # The file of an engine for llama.cpp.
 GGUF_FILE = "model.gguf"
 
@@ -196,7 +202,7 @@ class Models:
 
     def find(self, name: str | None, engine: str | None = None) -> ServedModel:
         """Like `resolve`, for requests that need a model whose tokenizer is here."""
-        model = self.resolve(name, engine)
+        model = self.resolve(name, engine, task="generate")
         if not isinstance(model, ServedModel):
             raise RequestError(
                 f"{model.name} is served by {model.engine}, which keeps its tokenizer to itself; "
@@ -206,12 +212,26 @@ class Models:
             )
         return model
 
-    def resolve(self, name: str | None, engine: str | None = None) -> Model:
+    def resolve(
+        self, name: str | None, engine: str | None = None, *, task: str | None = None
+    ) -> Model:
         """The model of that name; the only one when no name is given.
 
         Where several go by the name it is that which `engine` serves, else the one whose own name
-        it is, else the first.
+        it is, else the first. RequestError if it does another `task`.
         """
+        model = self._resolved(name, engine)
+        if task is None or model.task == task:
+            return model
+        able = ", ".join(sorted(one.name for one in self._models if one.task == task))
+        raise RequestError(
+            f"{model.name} {DOES[model.task]}, but this route wants a model that {DOES[task]}; "
+            + (f"send one of {able} as model" if able else "none is served here"),
+            param="model",
+            code="unsupported_model",
+        )
+
+    def _resolved(self, name: str | None, engine: str | None) -> Model:
         found = self._called(name)
         if engine is None:
             return found[0]

@@ -30,5 +30,10 @@ class ServerModel:
     """The model is known to read images."""
 
     @property
+    def task(self) -> str:
+        """What it does: generate, embed or rerank."""
+        return self.backend.task
+
+    @property
     def manifest(self) -> None:
         return None

@@ -220,7 +220,7 @@ function showModel() {
 
 // The models may change at any time; keep the chosen one chosen.
 page.addEventListener("status", () => {
-  const names = server.models.map((model) => model.id);
+  const names = server.models.filter((model) => model.task === "generate").map((model) => model.id);
   const select = $("model"), before = [...select.options].map((option) => option.value);
   if (String(names) !== String(before)) {
     const chosen = select.value || store.get("enginix.model");

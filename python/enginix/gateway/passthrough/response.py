@@ -39,7 +39,8 @@ class PassthroughResponse(Response):
     """Asks the server while it is being sent; a client that leaves ends that request, too.
 
     `fallback` makes the reply when the server turns out not to have the route; `error_stream` the
-    stream that says why there is none, where a status would not do.
+    stream that says why there is none, where a status would not do. `check` raises EnginixError
+    for a whole reply that is not to be passed on.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class PassthroughResponse(Response):
         streams: bool,
         fallback: Callable[[], Awaitable[Response]] | None = None,
         error_stream: Callable[[EnginixError], bytes | None] | None = None,
+        check: Callable[[bytes], None] | None = None,
     ) -> None:
         super().__init__()
         self._gateway = gateway
@@ -59,6 +61,7 @@ class PassthroughResponse(Response):
         self._streams = streams
         self._fallback = fallback
         self._error_stream = error_stream
+        self._check = check
         self._opening = Opening(gateway.settings.load.keep_awake)
         self._falls_back = False
         self._last = b""
@@ -129,7 +132,11 @@ class PassthroughResponse(Response):
         times: TokenTimes,
     ) -> None:
         body = await response.read(MAX_RESPONSE_BYTES)
+        # Also of a model that generates no tokens.
+        times.pulse.last_token = times.clock()
         note_usage(body, record, times)
+        if self._check is not None:
+            self._check(body)
         body = Rename(self._model.name).feed(body)
         if self._path == CHAT:
             body = mended_document(body)
@@ -196,7 +203,9 @@ def note_usage(body: bytes, record: RequestRecord, times: TokenTimes) -> None:
         return
     record.prompt_tokens = usage.prompt or 0
     record.cached_tokens = usage.cached
-    missing = (usage.completion or 0) - times.total
+    if usage.completion is None:
+        return
+    missing = usage.completion - times.total
     if missing > 0:
         times.arrived(missing)
     elif -missing <= times.tokens:

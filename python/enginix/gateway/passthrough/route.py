@@ -39,6 +39,22 @@ async def pass_through(
     return await beside_loop(request, pass_to, request, path, sent, fallback, error_stream)
 
 
+def pass_as_it_is(
+    request: Request,
+    model: Model,
+    path: str,
+    sent: Mapping[str, Any],
+    check: Callable[[bytes], None] | None = None,
+) -> Response:
+    """The response of a model whose task only its own server has a route for.
+
+    `check` raises EnginixError for a reply that is not to be passed on.
+    """
+    passed = model.passthrough(path, sent, translatable=False)
+    assert passed is not None, "only servers of the OpenAI API have other tasks"
+    return PassthroughResponse(gateway_of(request), passed, streams=False, check=check)
+
+
 def pass_to(
     request: Request,
     path: str,
@@ -53,7 +69,7 @@ def pass_to(
     name, engine = sent.get("model"), sent.get("engine")
     if not all(text is None or isinstance(text, str) for text in (name, engine)):
         return None
-    model = models.resolve(name, engine)
+    model = models.resolve(name, engine, task="generate")
     if not model.takes_messages:
         return None
     # Before any request to the server.

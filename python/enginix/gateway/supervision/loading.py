@@ -23,14 +23,14 @@ from enginix.supervision import Availability
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def when_loaded(handler: Handler) -> Handler:
-    """`handler`, called once the model that the body names is loaded."""
+def when_loaded(handler: Handler, task: str = "generate") -> Handler:
+    """`handler`, called once the model that the body names is loaded, if it does `task`."""
 
     async def loaded_first(request: Request) -> Response:
         gateway = gateway_of(request)
         if all(state.presence != Availability.ON_DEMAND for state in gateway.states.values()):
             return await handler(request)
-        state, streams = await _wanted(gateway, request)
+        state, streams = await _wanted(gateway, request, task)
         if state is None or state.presence != Availability.ON_DEMAND:
             return await handler(request)
         return LoadedFirst(gateway, state, request, handler, streams=streams)
@@ -38,12 +38,13 @@ def when_loaded(handler: Handler) -> Handler:
     return loaded_first
 
 
-async def _wanted(gateway: Gateway, request: Request) -> tuple[ModelState | None, bool]:
+async def _wanted(gateway: Gateway, request: Request, task: str) -> tuple[ModelState | None, bool]:
     """None for an invalid request, which the handler refuses."""
     try:
         asked = await read_document(request)
         name = asked.get("model", asked.get("modelId"))
-        state = gateway.states[models_of(request).resolve(name, asked.get("engine")).name]
+        model = models_of(request).resolve(name, asked.get("engine"), task=task)
+        state = gateway.states[model.name]
     except (AttributeError, TypeError, EnginixError):
         return None, False
     streams = asked.get("stream", request.url.path.endswith("/stream"))

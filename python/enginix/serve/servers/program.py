@@ -56,7 +56,8 @@ def openai_probes(server: ServerProgram, entry: ModelEntry, model: str) -> Probe
     address = server.address(entry, model)
     url, upstream = address["url"], address["upstream"]
     name = f"{server.title} at {url}"
-    return Probes(OpenAIBackend(name, url, upstream, probe_seconds=PROBE_SECONDS).probe)
+    backend = OpenAIBackend(name, url, upstream, task=entry.task, probe_seconds=PROBE_SECONDS)
+    return Probes(backend.probe)
 
 
 def nothing_required() -> None:
@@ -76,6 +77,8 @@ class ServerProgram:
     reads: Reads
     engine_kinds: tuple[str, ...] = ()
     """Kinds of manifest.json that it serves by default."""
+    tasks: tuple[str, ...] = ("generate",)
+    """What its models can do."""
     command: Callable[[Sequence[str], ModelEntry, str, Path], Command]
     """Makes it from the program, the entry, `model` and a path for a settings file."""
     recipes: tuple[Recipe, ...]

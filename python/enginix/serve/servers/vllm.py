@@ -21,6 +21,8 @@ def _command(program: Sequence[str], entry: ModelEntry, model: str, _settings: P
             f"--served-model-name={entry.name}",
             # Without it, replies do not say how much of a prompt was in the cache.
             "--enable-prompt-tokens-details",
+            # What of a pooling model it makes, embeddings or scores, is in the model's own files.
+            *(["--runner=pooling"] if entry.task != "generate" else []),
             *([f"--gpu-memory-utilization={entry.memory:g}"] if entry.memory else []),
             *([f"--dtype={entry.dtype}"] if entry.dtype else []),
             # Of an option that is given twice, the last one counts.
@@ -37,6 +39,7 @@ VLLM = ServerProgram(
     aliases=("cuda-vllm",),
     reads=Reads.CHECKPOINT,
     engine_kinds=("vllm",),
+    tasks=("generate", "embed", "rerank"),
     command=_command,
     recipes=(
         Recipe(
