@@ -2,8 +2,8 @@
 
 usage: python growing_memory.py MODEL_CODE model.gguf ROOM < [[PROMPT_IDS, END_ID] ...]
 
-Prints one JSON object: the answers, and for how many tokens each sequence had room before, between
-and after.
+Prints one JSON object: the answers, how much of each prompt was not read again, and for how many
+tokens each sequence had room before, between and after.
 """
 
 import json
@@ -19,16 +19,17 @@ from token_engine import Output, Request, TokenEngine
 PARALLEL, CONTEXT = 4, 1024
 
 
-def ask(engine: TokenEngine, prompt: list[int], end: int) -> "Future[object]":
-    answer: Future[object] = Future()
+def ask(engine: TokenEngine, prompt: list[int], end: int) -> "Future[tuple[object, int]]":
+    answer: Future[tuple[object, int]] = Future()
     ids: list[int] = []
 
     def deliver(output: Output) -> None:
         ids.extend(sampled.token for sampled in output.tokens)
         if output.final:
-            answer.set_result(output.error or ids)
+            answer.set_result((output.error or ids, generation.reused))
 
-    engine.start(engine.generation(Request(prompt, 100, [[end]]), deliver))
+    generation = engine.generation(Request(prompt, 100, [[end]]), deliver)
+    engine.start(generation)
     return answer
 
 
@@ -48,7 +49,8 @@ def main() -> None:
     found += [answer.result(30) for answer in [ask(engine, *one) for one in asked[PARALLEL:]]]
     rooms.append(model.room)
     engine.close()
-    print(json.dumps({"answers": found, "rooms": rooms}))
+    answers, reused = zip(*found, strict=True)
+    print(json.dumps({"answers": answers, "reused": reused, "rooms": rooms}))
 
 
 main()

@@ -36,3 +36,6 @@ def test_requests_that_outgrow_the_memory_get_the_answers_they_get_with_enough_o
     assert tight["answers"] == roomy["answers"]
     assert roomy["rooms"] == [1024] * 3
     assert tight["rooms"] == [256, 512, 1024]
+    # More memory is new memory: what a prompt found in the old one is read again.
+    assert max(roomy["reused"][4:]) > 0
+    assert tight["reused"][4:] == [0, 0, 0, 0]

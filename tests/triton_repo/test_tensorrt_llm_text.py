@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -19,8 +19,10 @@ from typing import Any
 import httpx
 import pytest
 
+from enginix.generation.request import TokenRequest
 from enginix.manifest import BuiltWith
 from enginix.runtimes.runtime import Runtime
+from enginix.triton.client.client import TritonClient
 from enginix.triton.server.repository import render_repository
 from tests.fakes.token_triton import served_repository
 from tests.triton.engines import tensorrt_llm_manifest
@@ -36,6 +38,7 @@ SPLIT = "Ḧ𒀀 ok 🧑‍🚀!"
 @dataclass(frozen=True)
 class TextModels:
     url: str
+    grpc: str
     client: httpx.Client
 
     def generate(self, model: str, text: str, max_tokens: int, **options: Any) -> dict[str, Any]:
@@ -69,7 +72,7 @@ def text_models(
     config.write_text(config.read_text().replace('backend: "tensorrtllm"', 'backend: "python"'))
     shutil.copy(ECHO / "model.py", repository / "tensorrt_llm" / "1")
     with served_repository(runtime, repository) as server, httpx.Client(timeout=60) as client:
-        yield TextModels(server.http, client)
+        yield TextModels(server.http, server.address, client)
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +178,21 @@ def test_an_error_of_the_model_behind_reaches_the_client(models: TextModels, mod
 def test_a_mistake_that_preprocessing_finds_reaches_the_client(models: TextModels) -> None:
     answer = models.generate("tensorrt_llm_bls", "hello", 5, embedding_bias_words=["a"])
     assert "expected one weight for each word" in answer["error"]
+
+
+@pytest.mark.parametrize("transport", ["http2", "grpc-aio"])
+async def test_what_every_response_says_of_the_cache_is_read_of_the_first(
+    models: TextModels, transport: str
+) -> None:
+    client = TritonClient(models.grpc, transport=transport)
+    request = TokenRequest([5, 6, 7], 30, request_id=f"reuse-{transport}")
+    async with aclosing(client.generate(request)) as arrivals:
+        chunks = [chunk async for some in arrivals for chunk in some]
+    await client.close()
+    assert [chunk.ids for chunk in chunks] == [(5,), (6,), (7,)] * 10
+    assert chunks[0].reused_blocks == 3
+    # The others were read without a look at what follows their tokens, all but the last.
+    assert [chunk.reused_blocks for chunk in chunks[1:-1]] == [None] * 28
 
 
 def test_outputs_beside_the_text_come_when_asked_for(models: TextModels) -> None:
