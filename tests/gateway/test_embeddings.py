@@ -17,6 +17,7 @@ from gateway.harness import ids, served, server, user
 
 from enginix.backends.openai.server import OpenAIBackend
 from enginix.gateway.models.registry import PassthroughModel
+from enginix.gateway.passthrough.response import without_data
 from enginix.gateway.settings import Settings
 
 EMBEDDINGS, RERANK = "/v1/embeddings", "/v1/rerank"
@@ -130,6 +131,32 @@ async def test_a_reply_without_embeddings_is_the_servers_fault() -> None:
         stand_in.routes[EMBEDDINGS] = lambda _: b'{"data":[]}'
         answer = await embed(client, input="a", dimensions=3)
     assert answer.status_code == 502
+
+
+async def test_embeddings_that_are_too_many_for_one_answer_are_the_requests_mistake() -> None:
+    numbers = b"0," * (33 << 20)
+    async with gateway() as (stand_in, client):
+        stand_in.routes[EMBEDDINGS] = lambda _: b'{"data":[{"embedding":[%b0]}]}' % numbers
+        answer = await embed(client, input=["a"])
+        health = await client.get("/readyz", params={"model": "rerank"})
+    assert "send fewer texts, or encoding_format base64" in error(answer)["message"]
+    assert health.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "rest"),
+    [
+        (
+            b'{"model":"m","data":[{"embedding":[1]}],"usage":{}}',
+            b'{"model":"m","data":[],"usage":{}}',
+        ),
+        (b'{"usage":{},"data":[{"embedding":"a]"}]}', b'{"usage":{},"data":[]}'),
+        (b'{"usage":{}}', b'{"usage":{}}'),
+        (b'{"data":5}', b'{"data":5}'),
+    ],
+)
+def test_the_numbers_of_a_reply_are_not_parsed(body: bytes, rest: bytes) -> None:
+    assert without_data(body) == rest
 
 
 async def test_messages_in_a_request_for_embeddings_stay_here() -> None:

@@ -184,6 +184,16 @@ async def test_a_request_that_waits_for_its_model_can_be_stopped(tmp_path: Path)
     assert (answer.status_code, answer.json()["error"]["code"]) == (410, "request_stopped")
 
 
+async def test_a_request_that_its_model_cannot_answer_does_not_load_it(tmp_path: Path) -> None:
+    async with supervised_model(tmp_path, on_demand=True) as place:
+        await place.client.post("/v1/models/unload", json={"model": "m"})
+        asked = {"model": "m", "input": "a"}
+        answer = await place.client.post("/v1/embeddings", json=asked)
+        (status,) = (await place.client.get("/v1/status")).json()["models"]
+    assert (answer.status_code, status["state"]) == (400, "idle")
+    assert "m generates text" in answer.json()["error"]["message"]
+
+
 async def test_a_restart_fails_no_request_of_a_model_with_one_server(tmp_path: Path) -> None:
     async with supervised_model(tmp_path) as place:
         pid = place.server.process.pid

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from fakes.backend import FakeBackend
+from fakes.recorded_server import replaying
 from fakes.wedged_server import Server
 from gateway.harness import Call, application, events, ids, served, server, user
 from hypothesis import given
@@ -321,6 +322,24 @@ async def test_usage_that_came_before_the_last_read_is_counted() -> None:
     assert 'enginix_generated_tokens_total{model="ours"} 2.0' in metrics
     assert 'enginix_prompt_tokens_total{model="ours"} 3.0' in metrics
     assert 'enginix_cached_prompt_tokens_total{model="ours"} 1.0' in metrics
+
+
+async def test_a_prompt_that_was_counted_at_the_streams_start_is_counted_here() -> None:
+    counts = b'{"input_tokens":1,"cache_read_input_tokens":14,"output_tokens":0}'
+    pieces = [
+        STREAM.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"),
+        b'data: {"type":"message_start","message":{"usage":%b}}\n\n' % counts,
+        *[b'data: {"type":"content_block_delta"}\n\n'] * 20,
+        b'data: {"type":"message_delta","usage":{"output_tokens":3}}\n\n',
+        b'data: {"type":"message_stop"}\n\n',
+    ]
+    async with replaying("/v1/messages", pieces) as url, server(relayed(url)) as client:
+        body = {"model": "ours", "messages": user("Hi"), "max_tokens": 3, "stream": True}
+        await client.post("/v1/messages", json=body)
+        metrics = (await client.get("/metrics")).text
+    assert 'enginix_prompt_tokens_total{model="ours"} 15.0' in metrics
+    assert 'enginix_cached_prompt_tokens_total{model="ours"} 14.0' in metrics
+    assert 'enginix_generated_tokens_total{model="ours"} 3.0' in metrics
 
 
 async def test_a_choice_between_servers_stays_here() -> None:

@@ -18,11 +18,13 @@ FIELDS = (b"data:", b"error:")
 class EventReader:
     """`feed` bytes as they arrive; an incomplete event waits for its rest."""
 
-    __slots__ = ("_before", "_last", "_long_before", "_rest")
+    __slots__ = ("_before", "_last", "_long_before", "_rest", "first")
 
     def __init__(self) -> None:
         # The end of a stream holds the finish reason, the usage and the last event.
         self._rest = self._last = self._before = self._long_before = b""
+        # Anthropic's streams count the prompt at their start.
+        self.first = b""
 
     def feed(self, chunk: bytes) -> bytes:
         """All events that are now complete, byte for byte."""
@@ -34,6 +36,7 @@ class EventReader:
                 return b""
             chunk = data[:end]
         self._long_before, self._before, self._last = self._before, self._last, chunk
+        self.first = self.first or chunk
         return chunk
 
     def finish(self) -> bytes:

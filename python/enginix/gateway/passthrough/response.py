@@ -20,7 +20,7 @@ from enginix.backends.openai.negotiate import drop_reasoning, negotiated
 from enginix.backends.openai.rename import Rename
 from enginix.backends.openai.sse import EventReader
 from enginix.backends.openai.usage import usage_in
-from enginix.errors import BackendUnavailable, EnginixError
+from enginix.errors import BackendUnavailable, EnginixError, RequestError
 from enginix.gateway.http.disconnect import unless_client_leaves
 from enginix.gateway.http.errors import failure_of
 from enginix.gateway.http.scope import record_in
@@ -131,13 +131,19 @@ class PassthroughResponse(Response):
         record: RequestRecord,
         times: TokenTimes,
     ) -> None:
-        body = await response.read(MAX_RESPONSE_BYTES)
+        body = await response.read_some(MAX_RESPONSE_BYTES + 1)
+        if len(body) > MAX_RESPONSE_BYTES:
+            raise self._too_long()
         # Also of a model that generates no tokens.
         times.pulse.last_token = times.clock()
-        note_usage(body, record, times)
+        rename = Rename(self._model.name)
+        # The rest of embeddings is only numbers, megabytes of them, and other streams would wait.
+        named = without_data(body) if self._model.task == "embed" else body
+        note_usage(named, record, times)
         if self._check is not None:
             self._check(body)
-        body = Rename(self._model.name).feed(body)
+        rename.feed(named)
+        body = rename.feed(body)
         if self._path == CHAT:
             body = mended_document(body)
         headers = [
@@ -148,6 +154,15 @@ class PassthroughResponse(Response):
         with together(scope):
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    def _too_long(self) -> EnginixError:
+        size = f"more than {MAX_RESPONSE_BYTES >> 20} MB as one answer"
+        if self._model.task == "embed":
+            return RequestError(
+                f"input: its embeddings are {size}; send fewer texts, or encoding_format base64",
+                param="input",
+            )
+        return BackendUnavailable(f"{self._model.backend.name} sent {size}")
 
     async def _stream(
         self,
@@ -160,7 +175,7 @@ class PassthroughResponse(Response):
     ) -> None:
         await self._opening.begin(send)
         await self._pipe(response, events, writer(scope, send), times)
-        note_usage(events.last, record, times)
+        note_usage(events.first + events.last, record, times)
         if events.is_cut or not is_terminal(events.last, self._path):
             raise BackendUnavailable(
                 f"{self._model.backend.name} ended its answer without saying that it was over"
@@ -194,6 +209,12 @@ class PassthroughResponse(Response):
             return rename
         mend = StreamedCalls().feed
         return lambda events: mend(rename(events))
+
+
+def without_data(body: bytes) -> bytes:
+    """A document without what is in its list `data`; the same if it has none."""
+    start, end = body.find(b'"data"'), body.rfind(b"]")
+    return body[:start] + b'"data":[]' + body[end + 1 :] if 0 <= start < end else body
 
 
 def note_usage(body: bytes, record: RequestRecord, times: TokenTimes) -> None:
