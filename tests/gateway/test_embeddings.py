@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import re
 import struct
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,6 +16,7 @@ import pytest
 from fakes.backend import FakeBackend
 from fakes.chat_server import CHAT, ChatServer, chat_server
 from gateway.harness import ids, served, server, user
+from gateway.test_named_keys import key_file
 
 from enginix.backends.openai.server import OpenAIBackend
 from enginix.gateway.models.registry import PassthroughModel
@@ -288,3 +291,20 @@ async def test_every_path_wants_a_key_where_keys_are_configured(path: str) -> No
         answer = await client.post(path, json={})
     assert answer.status_code == 401
     assert not stand_in.asked
+
+
+async def test_a_key_gets_the_embeddings_of_its_own_models_only_and_is_charged(
+    tmp_path: Path,
+) -> None:
+    keys = key_file(tmp_path, narrow='models = ["chat"]', wide="tokens_per_minute = 100")
+    settings = Settings(key_file=keys, usage_directory=tmp_path / "usage")
+    body = {"model": "embed", "input": ["a", "b"]}
+    async with gateway(settings) as (stand_in, client):
+        status = {}
+        for name in ("narrow", "wide"):
+            headers = {"Authorization": f"Bearer sk-{name}"}
+            status[name] = (await client.post(EMBEDDINGS, json=body, headers=headers)).status_code
+        metrics = (await client.get("/metrics")).text
+    assert status == {"narrow": 404, "wide": 200}
+    assert len(stand_in.asked) == 1
+    assert re.search(r'enginix_key_prompt_tokens_total\{[^}]*key="wide"[^}]*\} 4\.0', metrics)
