@@ -83,14 +83,14 @@ def _note_priority(request: Request, document: Any) -> None:
     asked = document.get("priority") if isinstance(document, dict) else None
     if asked is None:
         return
-    if isinstance(asked, float) and asked.is_integer():
-        asked = int(asked)
-    if type(asked) is not int or abs(asked) > MAX_INT32:
+    whole = type(asked) is int or (isinstance(asked, float) and asked.is_integer())
+    if not whole or abs(asked) > MAX_INT32:
         raise RequestError(
             f"priority: expected an integer of 32 bits, got {_found(asked)}",
             param="priority",
             code="invalid_type",
         )
+    asked = int(asked)
     record = record_of(request)
     if record.key is not None and asked < record.key.priority:
         raise RequestError(
