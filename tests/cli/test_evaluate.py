@@ -72,6 +72,7 @@ def test_a_server_beyond_the_bound_is_a_failure_after_its_result(
         (["demo", "--max-drop=5"], "are about a --baseline; name one"),
         (["demo", "--baseline=x", "--baseline-model=y"], "a file has only one"),
         (["http://:0"], "is not a server's address"),
+        (["http://[::1"], "is not a server's address"),
         (["org/name"], "build --checkpoint org/name --name NAME`, then evaluate NAME"),
         ([str(DEMO)], "is not an engine; build one from a checkpoint first, with `enginix "),
     ],

@@ -25,11 +25,12 @@ class Target:
     """One server; its connections belong to the event loop they are used in."""
 
     def __init__(self, url: str, key: str | None = None, *, seconds: float = 600.0) -> None:
-        parts = urlsplit(f"http://{url}" if BARE.match(url) else url)
         try:
+            parts = urlsplit(f"http://{url}" if BARE.match(url) else url)
             port = parts.port
         except ValueError:
-            port = 0
+            # A wrong port, or half an IPv6 address.
+            parts, port = urlsplit(""), 0
         if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
             raise UsageError(f"{url!r} is not a server's address; expected http://HOST:PORT")
         if key and not (key.isascii() and key.isprintable()):
