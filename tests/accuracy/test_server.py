@@ -68,6 +68,22 @@ def test_a_server_that_cannot_score_a_prompt_is_named(
     assert len(found.answers) == len(PROMPTS)
 
 
+def test_log_probabilities_above_zero_are_none(tmp_path: Path) -> None:
+    with scoring_server(logprob=0.5) as server:
+        found = measured(server, tmp_path)
+
+    assert found.accuracy is None
+    assert found.reason
+    assert "it gave 0.5, expected at most 0" in found.reason
+
+
+def test_an_answer_with_half_a_surrogate_pair_can_be_compared(tmp_path: Path) -> None:
+    with scoring_server(answers={PROMPTS[0]: " \ud83d Paris"}) as server:
+        found = measured(server, tmp_path)
+
+    assert found.answers[0].text == " ? Paris"
+
+
 def test_answers_are_greedy_and_compared_as_the_tokenizer_cuts_them(tmp_path: Path) -> None:
     with scoring_server(answers={PROMPTS[0]: " Paris."}) as server:
         found = measured(server, tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,9 @@ def test_what_is_no_text_is_refused(content: bytes, why: str, tmp_path: Path) ->
 def test_a_directory_is_no_text(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read: Is a directory"):
         read_text(tmp_path)
+
+
+def test_a_text_whose_name_is_not_utf_8_has_a_name_that_json_can_hold(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.txt")
+    path.write_text("some words")
+    assert read_text(path).name == "caf\ufffd.txt"

@@ -14,6 +14,8 @@ from enginix.accuracy.windows import Window
 from enginix.errors import BackendError, BackendUnavailable, CannotScore
 
 SECONDS = 600.0
+# By how much the log probability of a certain token may be above 0.
+ROUNDING = 1e-3
 # Statuses of a server that understands a request but does not do such a thing.
 CANNOT = (400, 404, 405, 422, 500, 501)
 
@@ -90,6 +92,8 @@ class ServerTarget:
         chosen = values[window.first : len(window.ids)]
         if not all(isinstance(each, int | float) for each in chosen):
             raise CannotScore(self.name, "it gave null for tokens of the prompt")
+        if max(chosen, default=0) > ROUNDING:
+            raise CannotScore(self.name, f"it gave {max(chosen):g}, expected at most 0")
         return float(sum(chosen))
 
     def answers(
@@ -103,7 +107,8 @@ class ServerTarget:
             response = self._complete(ids, {"max_tokens": max_tokens, **greedy})
             if not isinstance(text := _choice(response).get("text"), str):
                 raise BackendError(f"{self.name} gave no text, but {response.text[:80]!r}")
-            texts.append(text)
+            # JSON may hold half of a surrogate pair, which UTF-8 cannot: then "?" stands for it.
+            texts.append(text.encode("utf-8", "replace").decode())
             done(number)
         return texts
 

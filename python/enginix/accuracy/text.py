@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,4 +39,6 @@ def read_text(path: Path | None) -> Text:
         raise UsageError(f"the text {path} has over {MAX_BYTES >> 20} MiB; use a part of it")
     if not content.strip():
         raise UsageError(f"the text {path} is empty; expected some hundred words")
-    return Text(path.name, content, hashlib.sha256(data).hexdigest())
+    # A file's name may be other bytes than UTF-8, which neither JSON nor a manifest can hold.
+    name = os.fsencode(path.name).decode("utf-8", "replace")
+    return Text(name, content, hashlib.sha256(data).hexdigest())
