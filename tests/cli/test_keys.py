@@ -95,6 +95,7 @@ def test_many_at_once_lose_no_key(file: Path) -> None:
     [
         ("add alice", "has a key named 'alice'; revoke it first"),
         ("add sk-x", "KEY_NAME: expected letters"),
+        ("add sk-x", "no sk- at the beginning"),
         ("add dora --max-running 0", "--max-running: expected a whole number from 1"),
         ("add dora --requests-per-minute -5", "--requests-per-minute: expected a whole number"),
         ("add dora --models 'a", "--file"),

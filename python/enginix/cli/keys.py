@@ -94,7 +94,9 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
 def _add(args: argparse.Namespace) -> int:
     if not NAME.fullmatch(args.name):
         raise UsageError(
-            f"KEY_NAME: expected letters, digits, dots, dashes and underscores, got {args.name!r}"
+            "KEY_NAME: expected letters, digits, dots, dashes and underscores, at most 64 of them, "
+            "a letter or digit first, and no sk- at the beginning, which is how a key begins; got "
+            f"{args.name!r}"
         )
     key = f"sk-{secrets.token_urlsafe(32)}"
     given = {name: value for name in FIELDS if (value := getattr(args, name, None)) is not None}
