@@ -378,8 +378,8 @@ NO_MODEL = (
 
 
 class ModelNotFound(RequestError):
-    def __init__(self, name: str, known: Collection[str]) -> None:
-        here = f"this server has {', '.join(sorted(known))}" if known else NO_MODEL
+    def __init__(self, name: str, known: Collection[str], none_here: str = NO_MODEL) -> None:
+        here = f"this server has {', '.join(sorted(known))}" if known else none_here
         super().__init__(
             f"no model named {name!r} here; {here}",
             param="model",

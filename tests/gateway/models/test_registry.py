@@ -9,6 +9,7 @@ from triton.engines import tensorrt_llm_manifest
 
 from enginix.backends.openai.server import OpenAIBackend
 from enginix.errors import EngineDamaged, ModelNotFound, RequestError
+from enginix.gateway.keys.key import Key, digest_of
 from enginix.gateway.models.registry import Models, PassthroughModel, read_engine
 from enginix.manifest import write_manifest
 
@@ -125,3 +126,11 @@ def test_a_file_that_several_models_have_is_answered_with_their_names() -> None:
 def test_a_gateway_without_a_model_says_how_to_load_one(asked: str | None) -> None:
     with pytest.raises(RequestError, match="no model is loaded; load one with `enginix load NAME`"):
         Models([]).resolve(asked)
+
+
+@pytest.mark.parametrize("asked", ["demo", None])
+def test_a_key_without_a_model_is_not_told_to_load_one(asked: str | None) -> None:
+    key = Key("bob", digest_of("sk-bob"), ("qwen*", "phi"))
+    models = Models([in_file("demo", "/engines/demo")]).of_key(key)
+    with pytest.raises(RequestError, match=r"may use qwen\*, phi, of which nothing is loaded"):
+        models.resolve(asked)

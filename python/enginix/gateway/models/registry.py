@@ -179,8 +179,10 @@ def _number_in(config: Any, *path: str) -> int | None:
 class Models:
     """Finds a model by its name, its alias, its file, or a word in the name that was asked for."""
 
-    def __init__(self, models: Sequence[Model]) -> None:
+    def __init__(self, models: Sequence[Model], none_here: str = NO_MODEL) -> None:
+        """`none_here`: what errors say where there is no model at all."""
         self._models = tuple(models)
+        self._none_here = none_here
         self._of_keys: dict[tuple[str, ...], Models] = {}
         self.any_takes_messages = any(model.takes_messages for model in models)
         self._by_name: dict[str, list[Model]] = {model.name: [model] for model in models}
@@ -197,7 +199,8 @@ class Models:
             return self
         if key.models not in self._of_keys:
             usable = [each for each in self._models if key.may_use((each.name, *each.aliases))]
-            self._of_keys[key.models] = Models(usable)
+            none = f"this API key may use {', '.join(key.models)}, of which nothing is loaded"
+            self._of_keys[key.models] = Models(usable, none)
         return self._of_keys[key.models]
 
     def find(self, name: str | None, engine: str | None = None) -> ServedModel:
@@ -249,11 +252,9 @@ class Models:
         if name is None:
             if len(self._models) == 1:
                 return list(self._models)
-            here = (
-                f"this server has {', '.join(sorted(self._by_name))}" if self._models else NO_MODEL
-            )
+            known = f"this server has {', '.join(sorted(self._by_name))}"
             raise RequestError(
-                f"model is missing; {here}",
+                f"model is missing; {known if self._models else self._none_here}",
                 param="model",
                 code="model_missing",
             )
@@ -274,7 +275,7 @@ class Models:
                 code="model_ambiguous",
             )
         if not found:
-            raise ModelNotFound(name, self._by_name)
+            raise ModelNotFound(name, self._by_name, self._none_here)
         return found
 
 
