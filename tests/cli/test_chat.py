@@ -64,6 +64,13 @@ async def test_a_piped_question_is_answered_once_without_decoration(tmp_path: Pa
         assert await piped(client, tmp_path, "", "demo", "Capital?") == ("Paris.\n", "", 0)
 
 
+async def test_the_line_end_that_echo_adds_is_not_part_of_the_question(tmp_path: Path) -> None:
+    backend = FakeBackend(ids(PLAIN))
+    async with server(served(backend)) as client:
+        await piped(client, tmp_path, "Two\nlines?\n", "-")
+    assert asked(backend, 0) == "user\nTwo\nlines?\nassistant\n"
+
+
 async def test_an_empty_question_is_refused(tmp_path: Path) -> None:
     async with server(served(FakeBackend())) as client:
         output, errors, status = await piped(client, tmp_path, " \n", "-")

@@ -69,7 +69,8 @@ def run(args: argparse.Namespace) -> int:
     if args.question not in (None, "-"):
         return _answer_once(chat, os.fsencode(args.question).decode(errors="replace"))
     if not converses:
-        return _answer_once(chat, sys.stdin.read())
+        # The line ends that echo and files add are not of the question, and change its answer.
+        return _answer_once(chat, sys.stdin.read().rstrip("\n"))
     _converse(chat)
     return 0
 
