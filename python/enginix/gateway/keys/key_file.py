@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 SUFFIX = ".toml"
 CHECK_SECONDS = 1.0
-MAX_BYTES = 16 << 20
+MAX_BYTES = 1 << 20
 # Every key is a label in the metrics, and reading a file of so many takes 60 ms.
 MAX_KEYS = 1000
 MOST = 1_000_000_000
