@@ -14,7 +14,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -28,9 +27,6 @@ MEMORY = 1 << 30
 SECONDS = 5.0
 START_SECONDS = 60.0
 NICE = 19
-FREE_SECONDS = 0.01
-TURN_SECONDS = 0.001
-PAUSE_SECONDS = 0.004
 
 
 class TrialFailed(LlamaError):
@@ -106,27 +102,12 @@ def _ask(process: subprocess.Popen[bytes], question: object, seconds: float) -> 
         process.stdin.flush()
     except BrokenPipeError:
         return None
-    if not _answers(process, seconds):
-        return None
-    line = process.stdout.readline()
-    return str(json.loads(line)) if line.endswith(b"\n") else None
-
-
-def _answers(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    """Whether it answers while it computes for so long, in turns after the first moment."""
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
-        if selector.select(FREE_SECONDS):
-            return True
-        left = seconds - FREE_SECONDS
-        while left > 0:
-            process.send_signal(signal.SIGSTOP)
-            time.sleep(PAUSE_SECONDS)
-            process.send_signal(signal.SIGCONT)
-            if selector.select(TURN_SECONDS):
-                return True
-            left -= TURN_SECONDS
-    return False
+        if not selector.select(seconds):
+            return None
+    line = process.stdout.readline()
+    return str(json.loads(line)) if line.endswith(b"\n") else None
 
 
 def _python() -> str:
