@@ -13,7 +13,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
@@ -187,6 +187,19 @@ async def running_in(triton: httpx.AsyncClient) -> int:
     return int(found[1])
 
 
+async def on_last_of(tritons: Sequence[httpx.AsyncClient], streams: Sequence[Stream]) -> int:
+    """Requests on the last one, once the pages of all together show every stream."""
+    counts: list[int] = []
+
+    # A Triton brings its page up to date ten times a second only.
+    async def all_are_shown() -> bool:
+        counts[:] = [await running_in(each) for each in tritons]
+        return sum(counts) >= sum(each.end == "open" for each in streams)
+
+    await until(all_are_shown, PATIENCE)
+    return counts[-1]
+
+
 @asynccontextmanager
 async def long_streams(
     client: httpx.AsyncClient, count: int, tokens: int
@@ -282,11 +295,15 @@ async def _busy(
     front: Front, nodes: Sequence[Node], at_once: int, tokens: int
 ) -> AsyncIterator[tuple[Seen, asyncio.Future[Any], Load]]:
     """Two long streams for each host, and the load beside them; all of it ends with the block."""
-    async with _client(front.url) as client, _client(nodes[-1].metrics) as metrics:
+    async with AsyncExitStack() as stack:
+        client, *metrics = [
+            await stack.enter_async_context(_client(url))
+            for url in (front.url, *(node.metrics for node in nodes))
+        ]
         # All that takes time comes first: the streams must still run when the fault comes.
         load = Load(client, at_once)
         async with long_streams(client, 2 * len(nodes), tokens) as (streams, reading):
-            on_hit = await running_in(metrics)
+            on_hit = await on_last_of(metrics, streams)
             async with load.running():
                 yield Seen(load.record.requests, streams, on_hit), reading, load
 
