@@ -280,9 +280,7 @@ class LlamaModel:
         """The rows of the last step; the buffer moves only when it grows."""
         address = self._library.llama_get_logits(self._context)
         if address != self._logits_address:
-            size = self.parallel * self.vocabulary_size
-            values = (ctypes.c_float * size).from_address(address)
-            self._logits = np.ctypeslib.as_array(values).reshape(self.parallel, -1)
+            self._logits = self.logits(self.parallel)
             self._logits_address = address
         return self._logits
 
