@@ -18,8 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 
@@ -29,6 +28,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "python")]
 
 # ruff: noqa: E402, the path comes first
+from benchmarks.front_ends import running
 from benchmarks.soaking.profile import free_ports
 from enginix.cli import environment
 from enginix.manifest import read_manifest
@@ -36,7 +36,6 @@ from enginix.runtimes.find import find_triton_cpu
 
 SIZE = ("--hidden=576", "--layers=30", "--heads=9", "--kv-heads=3", "--head-dim=64")
 SIZE += ("--intermediate=1536", "--vocab=2048", "--context=2048", "--tied")
-START_SECONDS = 120.0
 OPENMP = ("OMP_", "GOMP_")
 # Nearly all of the 2,048 that a random checkpoint's tokenizer spells; others make no event.
 HIGHEST_TOKEN = 2_000
@@ -51,60 +50,31 @@ def made(place: Path) -> Path:
     return place / "engine"
 
 
-@contextmanager
-def running(*command: object, plain: bool = False) -> Iterator[None]:
-    """`plain`: as a user starts it, without what enginix sets for OpenMP."""
-    # A session each, as in `enginix up`: Linux divides a busy processor between sessions.
-    quiet = subprocess.DEVNULL
-    arguments = [str(each) for each in command]
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(OPENMP)}
-    child = subprocess.Popen(
-        arguments,
-        stdout=quiet,
-        stderr=quiet,
-        start_new_session=True,
-        env=environ if plain else None,
-    )
-    try:
-        yield
-    finally:
-        child.terminate()
-        child.wait()
-
-
-def wait_for(url: str) -> None:
-    until = time.monotonic() + START_SECONDS
-    while time.monotonic() < until:
-        try:
-            if httpx.get(url).status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.2)
-    raise SystemExit(f"{url} was not ready within {START_SECONDS:g} s")
-
-
 def servers(engine: Path, stack: ExitStack) -> dict[str, tuple[str, str]]:
     """Name -> URL and model."""
     gateway, http, grpc, metrics, llama = free_ports(5)
     runtime = find_triton_cpu(environment.cache_home(), environment.runtime_override("triton-cpu"))
+    manifest = read_manifest(engine)
+    limits = manifest.limits
     enginix = (sys.executable, "-m", "enginix")
-    ports = (f"--http-port={http}", f"--grpc-port={grpc}", f"--metrics-port={metrics}")
-    stack.enter_context(running(*enginix, "triton", engine, *ports))
-    address = f"--triton=127.0.0.1:{grpc}"
-    stack.enter_context(running(*enginix, "openai", engine, address, f"--port={gateway}"))
-    limits = read_manifest(engine).limits
+    triton = [*enginix, "triton", str(engine), f"--http-port={http}", f"--grpc-port={grpc}"]
+    triton.append(f"--metrics-port={metrics}")
+    openai = [*enginix, "openai", str(engine), f"--triton=127.0.0.1:{grpc}", f"--port={gateway}"]
     program = ROOT / "python" / "enginix" / "serve" / "llama_server.py"
-    options = [f"--model={engine / 'model.gguf'}", "--alias=model", f"--port={llama}"]
-    options += [f"--parallel={limits.max_batch_size}", f"--context={limits.max_seq_len}"]
-    stack.enter_context(running(runtime.python, program, *options, plain=True))
-    found = {
-        "enginix": (f"http://127.0.0.1:{gateway}", read_manifest(engine).name),
-        "llama-server": (f"http://127.0.0.1:{llama}", "model"),
-    }
-    wait_for(f"{found['enginix'][0]}/health")
-    wait_for(f"{found['llama-server'][0]}/health")
-    return found
+    llama_server = [str(runtime.python), str(program), f"--model={engine / 'model.gguf'}"]
+    llama_server += ["--alias=model", f"--port={llama}", f"--parallel={limits.max_batch_size}"]
+    llama_server.append(f"--context={limits.max_seq_len}")
+    # As a user starts it, without what enginix sets for OpenMP.
+    plain = {key: value for key, value in os.environ.items() if not key.startswith(OPENMP)}
+    own, theirs = (f"http://127.0.0.1:{port}" for port in (gateway, llama))
+    # A session each, as in `enginix up`: Linux divides a busy processor between sessions.
+    for command, ready, variables in (
+        (triton, f"http://127.0.0.1:{http}/v2/health/ready", None),
+        (openai, f"{own}/health", None),
+        (llama_server, f"{theirs}/health", plain),
+    ):
+        stack.enter_context(running(command, ready, variables, session=True))
+    return {"enginix": (own, manifest.name), "llama-server": (theirs, "model")}
 
 
 async def answer(client: httpx.AsyncClient, body: dict[str, object]) -> tuple[float, float, int]:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import URLError
@@ -45,7 +45,7 @@ def passing_on(upstream: str) -> Iterator[tuple[str, int]]:
         file.write_text(json.dumps({"models": [{"name": "demo", "url": upstream}]}))
         command = [sys.executable, "-m", "enginix", "openai", f"--models={file}"]
         flags = [f"--port={port}", "--no-access-log"]
-        with _running([*command, *flags], f"http://127.0.0.1:{port}/livez") as pid:
+        with running([*command, *flags], f"http://127.0.0.1:{port}/livez") as pid:
             yield f"http://127.0.0.1:{port}", pid
 
 
@@ -61,6 +61,7 @@ def litellm(program: Path, upstream: str) -> Iterator[tuple[str, int]]:
         "general_settings": {"dangerously_permit_weak_or_unset_master_key": True},
     }
     environment = {
+        **os.environ,
         "LITELLM_LOG": "ERROR",
         "LITELLM_MODE": "PRODUCTION",
         # Prevents it from fetching price lists.
@@ -73,7 +74,7 @@ def litellm(program: Path, upstream: str) -> Iterator[tuple[str, int]]:
         command = [str(program), "--config", str(file), "--host", "127.0.0.1"]
         flags = ["--port", str(port), "--num_workers", "1"]
         ready = f"http://127.0.0.1:{port}/health/liveliness"
-        with _running([*command, *flags], ready, environment) as pid:
+        with running([*command, *flags], ready, environment) as pid:
             yield f"http://127.0.0.1:{port}", pid
 
 
@@ -94,17 +95,22 @@ def router(name: str, program: Path, upstream: str) -> Iterator[tuple[str, int]]
     flags = ["--worker-urls", upstream, "--policy", "round_robin", "--log-level", "error"]
     # Its own metrics have a fixed port otherwise.
     flags += ["--prometheus-port", str(free_port())]
-    with _running([*command, *flags], f"http://127.0.0.1:{port}/health") as pid:
+    with running([*command, *flags], f"http://127.0.0.1:{port}/health") as pid:
         yield f"http://127.0.0.1:{port}", pid
 
 
 @contextmanager
-def _running(
-    command: Sequence[str], ready: str, environment: dict[str, str] | None = None
+def running(
+    command: Sequence[str],
+    ready: str,
+    environment: Mapping[str, str] | None = None,
+    *,
+    session: bool = False,
 ) -> Iterator[int]:
+    """A server's process, once `ready` answers; `environment` instead of this one's."""
     with tempfile.TemporaryFile() as log:
         child = subprocess.Popen(
-            command, stdout=log, stderr=log, env={**os.environ, **(environment or {})}
+            command, stdout=log, stderr=log, env=environment, start_new_session=session
         )
         try:
             deadline = time.monotonic() + START_SECONDS

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -36,6 +35,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 # ruff: noqa: E402, I001, the path comes first
 from benchmarks.front_ends import find_litellm, litellm, passing_on
+from benchmarks.process_usage import cpu_seconds, resident_mb
 from benchmarks.transport import bare
 from benchmarks.transport import measure as measure_bare
 
@@ -47,7 +47,6 @@ from enginix.triton.client.messages import build_request
 WORDS = "Say hello in three languages, count to one hundred and name the capital of France. " * 4
 WARM_UP_SECONDS = 1.0
 PROMPT = list(range(1000, 1300))
-CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,16 +170,6 @@ class LoadProcess:
 
     def close(self) -> None:
         self._child.communicate()
-
-
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
-
-
-def resident_mb(pid: int) -> float:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -31,10 +30,14 @@ from typing import Any
 import uvicorn
 import uvloop
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+
+from benchmarks.front_ends import free_port
+from benchmarks.process_usage import cpu_seconds
 from enginix.backends.openai.http import HttpClient
 
 HERE = Path(__file__)
-TICKS = os.sysconf("SC_CLK_TCK")
 PATH = "/v1/chat/completions"
 TOKEN = b'" capital"'
 OURS, THEIRS = b'"model":"ours"', b'"model":"models/their-name"'
@@ -189,16 +192,6 @@ async def read(port: int, model: str, tokens: int, *, keeps: bool) -> int:
 async def read_all(port: int, model: str, streams: int, tokens: int, keeps: bool) -> None:
     counts = await asyncio.gather(*(read(port, model, tokens, keeps=keeps) for _ in range(streams)))
     assert counts == [tokens] * streams, counts
-
-
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def until_alive(port: int) -> None:

@@ -37,6 +37,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from fakes.scripted_triton import scripted_engine
 from fakes.token_triton import free_ports
 
+from benchmarks.process_usage import cpu_seconds
 from enginix.triton.client.messages import SCALARS
 
 # Name -> process and port.
@@ -161,12 +162,6 @@ async def drive(port: int, request: bytes, clients: int, requests: int) -> list[
         client._whole.cancel()
         transport.close()
     return [first for each in firsts for first in each]
-
-
-def cpu_seconds(pid: int) -> float:
-    """Of all its threads."""
-    tasks = Path(f"/proc/{pid}/task").glob("*/schedstat")
-    return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
 
 
 def measured(

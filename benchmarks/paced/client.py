@@ -16,6 +16,11 @@ from pathlib import Path
 
 import uvloop
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+
+from benchmarks.process_usage import cpu_seconds, resident_mb
+
 CONTENT = b'"delta":{"content"'
 START_SECONDS = 30.0
 
@@ -98,17 +103,6 @@ async def measure(task: Task) -> Seen:
         gaps[int(0.99 * (len(gaps) - 1))] * 1e3,
         resident_mb(task.pid),
     )
-
-
-def cpu_seconds(pid: int) -> float:
-    """Of all its threads, in nanoseconds' resolution."""
-    tasks = Path(f"/proc/{pid}/task").glob("*/schedstat")
-    return sum(int(each.read_text().split()[0]) for each in tasks) / 1e9
-
-
-def resident_mb(pid: int) -> float:
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
 
 if __name__ == "__main__":
