@@ -12,13 +12,12 @@ import hashlib
 import json
 import math
 import os
-import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from enginix.errors import EngineDamaged, EngineError, NotAnEngine, engine_damaged
-from enginix.records import decode, read_json
+from enginix.records import decode, read_json, replace_text
 
 FILE_NAME = "manifest.json"
 SCHEMA_VERSION = 1
@@ -197,7 +196,7 @@ def manifest_hash(directory: Path) -> str:
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
     """Write atomically: a manifest is complete or absent."""
-    _write(directory / FILE_NAME, document(manifest), f".{FILE_NAME}.partial")
+    replace_text(directory / FILE_NAME, _text(document(manifest)))
 
 
 def document(manifest: Manifest) -> dict[str, Any]:
@@ -224,22 +223,7 @@ def record_accuracy(directory: Path, accuracy: Accuracy, expected: str) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(directory))
     data = read_json(path, engine_damaged) | {ACCURACY: asdict(accuracy)}
     # Several may measure it at once.
-    _write(path, data, f".{FILE_NAME}.{os.getpid()}.partial")
-
-
-def _write(path: Path, data: dict[str, Any], name: str) -> None:
-    """`name`: of the file to write before it takes the manifest's place."""
-    partial = path.with_name(name)
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(_text(data))
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            shutil.copymode(path, partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    replace_text(path, _text(data), path.with_name(f".{FILE_NAME}.{os.getpid()}.partial"))
 
 
 def _text(data: object) -> str:

@@ -5,6 +5,8 @@ what was expected.
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
@@ -61,6 +63,24 @@ def write_json(path: Path, value: object) -> None:
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     partial.replace(path)
+
+
+def replace_text(path: Path, text: str, partial: Path | None = None) -> None:
+    """Write atomically: the old file stays until the new one, with its mode, is synced to disk.
+
+    `partial`: where it is written first, if several processes may write at once.
+    """
+    partial = partial or path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            shutil.copymode(path, partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def decode(kind: type[Record], value: object, where: str, failure: Failure) -> Record:

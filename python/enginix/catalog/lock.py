@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import tomllib
 from pathlib import Path
 
 from enginix.errors import CatalogError
+from enginix.records import replace_text
 
 
 def lock_source(path: Path, revision: str, nar_hash: str | None) -> None:
@@ -17,27 +16,13 @@ def lock_source(path: Path, revision: str, nar_hash: str | None) -> None:
         text = path.read_text(encoding="utf-8")
         locked = with_lock(text, revision, nar_hash)
         _require_same(path, text, locked, revision, nar_hash)
-        _replace(path, locked)
+        replace_text(path, locked)
     except OSError as error:
         raise CatalogError(
             f"{path} cannot be written: {error.strerror or error}; lock in a checkout of enginix"
         ) from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise CatalogError(f"{path}: {error}") from error
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write atomically: the old file stays until the new one is synced to disk."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        shutil.copymode(path, partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def with_lock(text: str, revision: str, nar_hash: str | None) -> str:

@@ -133,7 +133,7 @@ def _revoke(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    keys = _keys(args.file, _text(args.file)).values()
+    keys = parse_keys(_text(args.file), args.file).values()
     if args.json:
         print(json.dumps({"keys": [as_json(key) for key in keys]}, indent=2))
     elif keys:
@@ -193,7 +193,7 @@ def _changing(path: Path, *, create: bool = False) -> Iterator[tuple[str, Mappin
         raise UsageError(f"another command is changing {path}; try again")
     try:
         text = _text(path)
-        yield text, _keys(path, text)
+        yield text, parse_keys(text, path)
     finally:
         os.close(lock)
 
@@ -203,10 +203,6 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--file {path} cannot be read: {error}") from None
-
-
-def _keys(path: Path, text: str) -> dict[str, Key]:
-    return parse_keys(text, path)
 
 
 def _replace(path: Path, text: str, expected: Mapping[str, Key]) -> None:
