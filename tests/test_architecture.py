@@ -81,6 +81,7 @@ MAY_IMPORT = {
         "generation",
         "hub_files",
         "manifest",
+        "process",
         "supervision",
     },
     "serve": {
@@ -313,7 +314,6 @@ LONG = {
     "engine/gguf/build.py:gguf_build": "the stages of a build in their order",
     "engine/trtllm/watchdog.py:watch": "one loop over one process, with its cleanup",
     "gateway/app.py:create_app": "everything an application consists of, in its order",
-    "gateway/prompt/conversation.py:chat_prompt": "the steps from a conversation to its tokens",
 }
 
 

@@ -68,12 +68,14 @@ async def start(
     stdout: Output = None,
     stderr: Output = None,
     orphaned: signal.Signals = signal.SIGKILL,
+    limit: int = 1 << 16,
 ) -> asyncio.subprocess.Process:
     """Start `argv` in its own session; prefer `started`, which also ends it.
 
     `orphaned` is the signal sent when this process dies. SIGKILL, because a server that is asked
     to end drains its requests, holds its ports, and may be frozen; use a softer signal only for
-    programs that must end their own processes, which nothing else would find.
+    programs that must end their own processes, which nothing else would find. A line of its
+    output may have `limit` bytes.
     """
     try:
         return await asyncio.create_subprocess_exec(
@@ -84,6 +86,7 @@ async def start(
             stdout=stdout,
             stderr=stderr,
             start_new_session=True,
+            limit=limit,
             preexec_fn=partial(_die_with, os.getpid(), orphaned),
         )
     except FileNotFoundError as error:

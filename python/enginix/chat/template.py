@@ -56,8 +56,8 @@ class ChatTemplate:
         environment = self._environment = template_environment(now)
         self.sources = dict(sources)
         self.slow = False
-        """Whether a rendering has taken too long to run on the event loop."""
-        self._special_tokens = dict(special_tokens or {})
+        """Whether a rendering has exceeded its time limit."""
+        self.special_tokens = dict(special_tokens or {})
         compiled = {
             name: _compile(environment, name, source) for name, source in self.sources.items()
         }
@@ -122,7 +122,7 @@ class ChatTemplate:
             try:
                 return template.render(
                     {
-                        **self._special_tokens,
+                        **self.special_tokens,
                         "add_generation_prompt": True,
                         "documents": None,
                         **variables,
@@ -131,6 +131,7 @@ class ChatTemplate:
                     }
                 )
             except TimeExceeded:
+                self.slow = True
                 raise TemplateTooSlow(self._environment.budget.seconds) from None
             except Exception as error:  # a template can raise anything Python can
                 refusal = refusal or TemplateRefused(_describe(error))

@@ -11,6 +11,7 @@ from enginix.chat.template import ChatTemplate
 from enginix.chat.tokens import Tokenizer
 from enginix.errors import PromptTooLong
 from enginix.gateway.prompt.defaults import SamplingDefaults
+from enginix.gateway.prompt.render_process import RenderProcess
 from enginix.generation.backend import Backend
 from enginix.manifest import Manifest
 
@@ -40,6 +41,8 @@ class EngineModel:
     metrics: str = ""
     renderer: Executor = field(default_factory=one_thread, compare=False)
     """Renders long conversations outside the event loop, one at a time."""
+    render_process: RenderProcess = field(default_factory=RenderProcess, compare=False)
+    """Renders all of them, if the chat template is slow."""
     tokens_per_block: int | None = None
     """How many tokens a block of the engine's cache holds; None if that is not known."""
     # OpenAI's `created`; the engine itself carries no time, so that builds are reproducible.

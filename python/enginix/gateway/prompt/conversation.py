@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from enginix.chat.messages import plain_messages
-from enginix.chat.template import RENDER_SECONDS, starts_inside
+from enginix.chat.template import starts_inside
 from enginix.errors import RequestError, TemplateTooSlow
 from enginix.gateway.models.engine_model import EngineModel
 from enginix.gateway.prompt.constraints import Constraints, constrained
@@ -19,9 +20,11 @@ from enginix.generation.request import Guide
 
 # Longer conversations are rendered in a thread, so that running streams continue.
 LONG_CONVERSATION = 32 << 10
-# A template's time limit on the event loop; one that exceeds it always runs in a thread afterwards.
+# A template's time limit on the event loop.
 LOOP_SECONDS = 0.02
 MANY_TOOLS = 32
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,23 +82,6 @@ async def prompt_of(
     engine_guides: bool = True,
 ) -> Prompt:
     """`answer`: the constraint on the answer, if the engine supports it (`engine_guides`)."""
-    template = model.template
-    if not (conversation.is_long or template.slow):
-        try:
-            return chat_prompt(model, conversation, answer, engine_guides, LOOP_SECONDS)
-        except TemplateTooSlow:
-            template.slow = True
-    work = partial(chat_prompt, model, conversation, answer, engine_guides)
-    return await asyncio.get_running_loop().run_in_executor(model.renderer, work)
-
-
-def chat_prompt(
-    model: EngineModel,
-    conversation: Conversation,
-    answer: Guide | None = None,
-    engine_guides: bool = True,
-    seconds: float = RENDER_SECONDS,
-) -> Prompt:
     chat = model.manifest.chat
     if conversation.tools and chat.tools is None:
         raise RequestError(
@@ -103,17 +89,59 @@ def chat_prompt(
             param="tools",
             code="unsupported_parameter",
         )
-    variables = template_variables(conversation, chat.thinking_switch)
     messages, prefill = conversation.messages, ""
     if conversation.continues:
         prefill = answer_prefill(conversation, model)
         messages = messages[:-1]
-    text = model.template.render(
-        messages,
-        shown_tools(conversation.tools) or None,
-        chat_template_kwargs=variables,
-        seconds=seconds,
+    variables = template_variables(conversation, chat.thinking_switch)
+    switched_on = chat.thinking_switch is not None and variables.get(chat.thinking_switch) is True
+    constraints = Constraints(
+        conversation.must_call,
+        conversation.must_call_name,
+        answer,
+        reasons=chat.reasoning is not None and switched_on,
+        engine_guides=engine_guides,
     )
+    arguments = {
+        "messages": messages,
+        "tools": shown_tools(conversation.tools) or None,
+        "chat_template_kwargs": variables,
+    }
+    then = partial(chat_prompt, model, conversation, constraints, prefill)
+    return await rendered(model, arguments, then, is_long=conversation.is_long)
+
+
+async def rendered(
+    model: EngineModel, arguments: dict[str, Any], then: Callable[[str], T], *, is_long: bool
+) -> T:
+    """What `then` makes of the prompt; `arguments` are those of `ChatTemplate.render`.
+
+    A short conversation is rendered at once, a long one in a thread, so that running streams
+    continue, and every one in a process of its own after the template was too slow once.
+    """
+    template, loop = model.template, asyncio.get_running_loop()
+    if not (is_long or template.slow):
+        with suppress(TemplateTooSlow):
+            return then(template.render(**arguments, seconds=LOOP_SECONDS))
+    if template.slow:
+        text = await model.render_process.render(template, arguments)
+        return await loop.run_in_executor(model.renderer, then, text)
+
+    def work() -> T:
+        return then(template.render(**arguments))
+
+    return await loop.run_in_executor(model.renderer, work)
+
+
+def chat_prompt(
+    model: EngineModel,
+    conversation: Conversation,
+    constraints: Constraints,
+    prefill: str,
+    text: str,
+) -> Prompt:
+    """The tokens of `text`, which the template has made of the conversation, and what follows."""
+    chat = model.manifest.chat
     format = ReplyFormat(
         reasoning=chat.reasoning,
         tools=chat.tools,
@@ -121,14 +149,6 @@ def chat_prompt(
         definitions=conversation.tools,
         one_call=conversation.one_call,
         continues=bool(prefill),
-    )
-    switch = chat.thinking_switch
-    constraints = Constraints(
-        conversation.must_call,
-        conversation.must_call_name,
-        answer,
-        reasons=chat.reasoning is not None and switch is not None and variables.get(switch) is True,
-        engine_guides=engine_guides,
     )
     format, guide = constrained(model, format, constraints)
     text += format.prefill + prefill
