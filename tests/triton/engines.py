@@ -39,13 +39,13 @@ def tensorrt_llm_manifest(ranks: int = 1, **changes: Any) -> Manifest:
     return replace(manifest, **changes)
 
 
-def write_engine(directory: Path, ranks: int) -> Manifest:
+def write_engine(directory: Path, ranks: int, extra: bytes = b"") -> Manifest:
     """An engine whose rank files TensorRT could not load."""
     directory.mkdir(parents=True)
     (directory / "config.json").write_text(json.dumps(CONFIG))
     (directory / "tokenizer.json").write_text("{}")
     for rank in range(ranks):
-        (directory / f"rank{rank}.engine").write_bytes(b"plan" * 100)
+        (directory / f"rank{rank}.engine").write_bytes(b"plan" * 100 + extra)
     files = {path.name: path.stat().st_size for path in directory.iterdir()}
     manifest = tensorrt_llm_manifest(ranks, files=files)
     write_manifest(directory, manifest)

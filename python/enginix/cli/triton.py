@@ -6,19 +6,21 @@ import argparse
 import logging
 from contextlib import AsyncExitStack, ExitStack
 from functools import partial
+from pathlib import Path
 
 from enginix.catalog.load import Ports
 from enginix.cli import triton_gguf, triton_trtllm
 from enginix.cli.find_engine import find_engine
 from enginix.cli.signals import run_until_signalled
 from enginix.errors import EngineMismatch, UsageError
-from enginix.manifest import read_manifest
+from enginix.manifest import manifest_hash, read_manifest
 from enginix.ports import is_loopback
 from enginix.process import adopt_orphans, end_adopted
 from enginix.readiness import answers_ok
 from enginix.runtimes.triton_cpu import require_shared_memory
 from enginix.triton.server.command import ServerOptions
 from enginix.triton.server.launch import Launch, launched, require_ports_free
+from enginix.triton.server.nodes import PORT, Nodes, follow, leading
 from enginix.triton.server.scratch_dir import ScratchDir, backend_directories, new_scratch_dir
 
 logger = logging.getLogger(__name__)
@@ -63,6 +65,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"{triton_trtllm.START_TIMEOUT:g} for tensorrt-llm engines)",
     )
     parser.add_argument("--log-verbose", type=int, default=0, metavar="LEVEL", help="for Triton")
+    parser.add_argument(
+        "--nodes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="machines that share the ranks of a tensorrt-llm engine; this one has rank 0",
+    )
+    parser.add_argument(
+        "--join",
+        metavar="HOST[:PORT]",
+        help="run ranks of the engine that HOST serves; say --nodes there and here",
+    )
+    parser.add_argument(
+        "--nodes-port",
+        type=int,
+        default=PORT,
+        metavar="PORT",
+        help="where the other machines join this one (%(default)s)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -78,7 +99,8 @@ def run(args: argparse.Namespace) -> int:
             f"{engine} is of kind {manifest.kind}, which enginix does not serve with Triton; "
             f"it serves {', '.join(KINDS)}"
         )
-    kind.check(engine, manifest)
+    _check_nodes(args, manifest.parallelism.world_size)
+    kind.check(engine, manifest, args.nodes)
     require_shared_memory()
     options = ServerOptions(
         host=args.host,
@@ -88,8 +110,9 @@ def run(args: argparse.Namespace) -> int:
         exit_timeout=args.exit_timeout,
         log_verbose=args.log_verbose,
     )
-    require_ports_free(options)
-    if not is_loopback(options.host):
+    if not args.join:
+        require_ports_free(options)
+    if not args.join and not is_loopback(options.host):
         logger.warning(
             "anyone who can reach ports %d, %d and %d of this machine can use and unload the model,"
             " because Triton knows no API keys; listen on 127.0.0.1 and let the gateway, which "
@@ -97,9 +120,35 @@ def run(args: argparse.Namespace) -> int:
             *(options.http_port, options.grpc_port, options.metrics_port),
         )
     with new_scratch_dir() as scratch:
-        launch = kind.plan(engine, manifest, options, scratch, args)
+        nodes = _nodes(engine, scratch, args)
+        launch = kind.plan(engine, manifest, options, scratch, args, nodes)
         run_until_signalled(_serve(launch, scratch, f"{manifest.name} from {engine}"))
     return 0
+
+
+def _check_nodes(args: argparse.Namespace, ranks: int) -> None:
+    if args.nodes < 1 or (args.join and args.nodes == 1):
+        raise UsageError(
+            f"--nodes is {args.nodes}; expected the number of machines that share the engine's "
+            f"{ranks} ranks, the same on each"
+        )
+    if ranks % args.nodes:
+        fitting = [str(each) for each in range(2, ranks + 1) if ranks % each == 0]
+        raise UsageError(
+            f"--nodes {args.nodes}: the engine has {ranks} ranks, which so many machines cannot "
+            f"share equally; use --nodes {' or '.join(fitting) or '1'}"
+        )
+
+
+def _nodes(engine: Path, scratch: ScratchDir, args: argparse.Namespace) -> Nodes | None:
+    if args.nodes == 1:
+        return None
+    host, _, port = (args.join or "").partition(":")
+    if port and not port.isdecimal():
+        raise UsageError(f"--join is {args.join!r}; expected HOST or HOST:PORT")
+    number = int(port or (PORT if host else args.nodes_port))
+    socket = scratch.directory / "nodes"
+    return Nodes(args.nodes, manifest_hash(engine), socket, number, host or None)
 
 
 async def _serve(launch: Launch, scratch: ScratchDir, what: str) -> None:
@@ -113,6 +162,8 @@ async def _serve(launch: Launch, scratch: ScratchDir, what: str) -> None:
 
 async def _serve_until_end(launch: Launch, scratch: ScratchDir, what: str) -> None:
     options, before = launch.options, backend_directories()
+    if launch.nodes and launch.nodes.leader:
+        return await follow(launch.nodes, launch.environment, launch.deadline)
 
     async def is_ready() -> bool:
         scratch.own_new(before)
@@ -123,6 +174,8 @@ async def _serve_until_end(launch: Launch, scratch: ScratchDir, what: str) -> No
         owning = stack.enter_context(ExitStack())
         owning.callback(scratch.own_new, before)
         on_line = partial(print, flush=True)
+        if launch.nodes:
+            await stack.enter_async_context(leading(launch.nodes, launch.deadline))
         server = await stack.enter_async_context(launched(launch, is_ready, on_line=on_line))
         owning.close()
         ranks = f" on {launch.ranks} ranks" if launch.ranks > 1 else ""

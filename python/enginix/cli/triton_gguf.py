@@ -18,13 +18,14 @@ from enginix.runtimes.triton_cpu import (
 from enginix.runtimes.triton_cpu import environment as runtime_environment
 from enginix.triton.server.command import Installation, ServerOptions, tritonserver_command
 from enginix.triton.server.launch import Launch
+from enginix.triton.server.nodes import Nodes
 from enginix.triton.server.repository import RenderOptions, render_repository
 from enginix.triton.server.scratch_dir import ScratchDir
 
 START_TIMEOUT = 120.0
 
 
-def check(engine: Path, manifest: Manifest) -> None:
+def check(engine: Path, manifest: Manifest, nodes: int) -> None:
     check_files(engine, manifest)
 
 
@@ -34,6 +35,7 @@ def plan(
     options: ServerOptions,
     scratch: ScratchDir,
     args: argparse.Namespace,
+    nodes: Nodes | None,
 ) -> Launch:
     override = environment.runtime_override(TRITON_CPU.kind)
     runtime = find_triton_cpu(environment.cache_home(), override)

@@ -13,6 +13,7 @@ from enginix.triton.server.gpus import Gpu, query_gpus, visible_gpus
 from enginix.triton.server.installation import TensorrtLlmTriton, find_tensorrt_llm
 from enginix.triton.server.launch import Launch
 from enginix.triton.server.nccl import Setting, nccl_settings, query_links
+from enginix.triton.server.nodes import REPOSITORY, SHM_PREFIX, Nodes
 from enginix.triton.server.ranks import server_command, server_environment
 from enginix.triton.server.repository import RenderOptions, render_repository
 from enginix.triton.server.scratch_dir import ScratchDir
@@ -22,9 +23,10 @@ KIND = "tensorrt-llm"
 START_TIMEOUT = 900.0
 
 
-def check(engine: Path, manifest: Manifest) -> None:
+def check(engine: Path, manifest: Manifest, nodes: int) -> None:
     """Raise now what TensorRT-LLM would only report after minutes, and less clearly."""
-    require_fit(engine, manifest, Machine(_visible_gpus(), _installation().version(_path())))
+    version = _installation().version(_path())
+    require_fit(engine, manifest, Machine(_visible_gpus(), version, nodes))
 
 
 def plan(
@@ -33,6 +35,7 @@ def plan(
     options: ServerOptions,
     scratch: ScratchDir,
     args: argparse.Namespace,
+    nodes: Nodes | None,
 ) -> Launch:
     triton = _installation()
     ranks = manifest.parallelism.world_size
@@ -45,11 +48,33 @@ def plan(
             kv_cache_fraction=args.kv_cache_fraction, executor_worker=triton.executor_worker
         ),
     )
+    variables = environment.for_child()
+    if nodes:
+        variables |= _own_of_node(nodes.ranks_per_node(ranks), repository, scratch)
     command = server_command(
-        triton, repository, options, ranks=ranks, shm_prefix=scratch.shm_prefix, path=_path()
+        triton,
+        repository,
+        options,
+        ranks=ranks,
+        shm_prefix=scratch.shm_prefix,
+        path=_path(),
+        nodes=nodes,
     )
-    variables = server_environment(triton, environment.for_child(), _nccl(ranks))
-    return Launch(command, variables, options, args.start_timeout or START_TIMEOUT, ranks)
+    # Between machines NCCL needs what only their owner knows.
+    variables = server_environment(triton, variables, [] if nodes else _nccl(ranks))
+    deadline = args.start_timeout or START_TIMEOUT
+    return Launch(command, variables, options, deadline, ranks, nodes)
+
+
+def _own_of_node(ranks: int, repository: Path, scratch: ScratchDir) -> dict[str, str]:
+    """What differs between the machines that share an engine's ranks."""
+    # TensorRT-LLM takes the rank modulo the number of GPUs that it sees.
+    gpus = [gpu.uuid for gpu in _visible_gpus()[:ranks]]
+    return {
+        "CUDA_VISIBLE_DEVICES": ",".join(gpus),
+        REPOSITORY: str(repository),
+        SHM_PREFIX: scratch.shm_prefix,
+    }
 
 
 def _nccl(ranks: int) -> list[Setting]:

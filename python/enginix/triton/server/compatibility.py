@@ -29,6 +29,8 @@ class Machine:
 
     gpus: Sequence[Gpu]
     tensorrt_llm: str | None = None
+    nodes: int = 1
+    """How many machines like this one share the engine's ranks."""
 
 
 def require_fit(directory: Path, manifest: Manifest, machine: Machine) -> None:
@@ -45,7 +47,7 @@ def find_mismatches(directory: Path, manifest: Manifest, machine: Machine) -> li
         return []
     return [
         *_config_mismatches(directory, manifest),
-        *_gpu_mismatches(manifest, machine.gpus),
+        *_gpu_mismatches(manifest, machine),
         *_version_mismatches(manifest, machine.tensorrt_llm),
     ]
 
@@ -83,12 +85,13 @@ def _config_mismatches(directory: Path, manifest: Manifest) -> list[str]:
     return []
 
 
-def _gpu_mismatches(manifest: Manifest, gpus: Sequence[Gpu]) -> list[str]:
-    ranks = manifest.parallelism.world_size
+def _gpu_mismatches(manifest: Manifest, machine: Machine) -> list[str]:
+    gpus, ranks = machine.gpus, manifest.parallelism.world_size // machine.nodes
+    where = "" if machine.nodes == 1 else f" on each of {machine.nodes} machines"
     mismatches = []
     if len(gpus) < ranks:
         mismatches.append(
-            f"the engine has {ranks} ranks, one GPU each, and {len(gpus)} GPUs are visible; "
+            f"the engine has {ranks} ranks{where}, one GPU each, and {len(gpus)} GPUs are visible; "
             + (
                 f"build one for fewer: {build_command(manifest, len(gpus))}"
                 if gpus

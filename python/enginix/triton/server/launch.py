@@ -16,6 +16,7 @@ from enginix.ports import require_port_free
 from enginix.process import describe_exit, end_tree, kill, started
 from enginix.triton.server.command import ServerOptions
 from enginix.triton.server.mpi import CrashExcerpt, RankLine, RankLines, leader
+from enginix.triton.server.nodes import Nodes
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class Launch:
     options: ServerOptions
     deadline: float = 120.0
     ranks: int = 1
+    nodes: Nodes | None = None
 
 
 class Server:

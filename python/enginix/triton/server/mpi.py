@@ -26,14 +26,19 @@ NAMED = re.compile(r"process rank (\d+) |Process name: \[\[\d+,\d+\],(\d+)\]")
 
 
 def mpirun_command(
-    mpirun: str, ranks: Sequence[Sequence[str]], *, as_root: bool, oversubscribe: bool = False
+    mpirun: str,
+    ranks: Sequence[Sequence[str]],
+    *,
+    as_root: bool,
+    oversubscribe: bool = False,
+    placement: Sequence[str] = (),
 ) -> list[str]:
-    """`ranks[i]` is rank i's own command line.
+    """`ranks[i]` is rank i's own command line; `placement`: options for several machines.
 
     `oversubscribe` allows more ranks than cores: a rank waits for its GPU most of the time.
     """
     # Open MPI binds each rank to one core or socket; a server and its models need them all.
-    command = [mpirun, "--tag-output", "--bind-to", "none"]
+    command = [mpirun, "--tag-output", "--bind-to", "none", *placement]
     if as_root:
         # Open MPI otherwise refuses to run as root, and containers and Nix builders are root.
         command.append("--allow-run-as-root")
