@@ -78,6 +78,9 @@ def resolved(directory: Path) -> Iterator[dict[str, Any]]:
     assert len(by_name) == len(objects), "two objects have one name"
     for patch in kustomization.get("patches", []):
         change = yaml.safe_load((directory / patch["path"]).read_text())
+        if change.get("$patch") == "delete":
+            del by_name[key(change)]
+            continue
         by_name[key(change)] = merged(by_name[key(change)], change)
     yield from by_name.values()
 
@@ -242,6 +245,37 @@ def test_the_overlays_change_what_they_are_named_for(tmp_path: Path) -> None:
         }
 
 
+def test_several_nodes_share_the_ranks_of_one_engine(tmp_path: Path) -> None:
+    folder = render(tmp_path / "out", "qwen3-32b", "--tp=4")
+    base, objects = objects_of(folder / "base"), objects_of(folder / "overlays/multi-node")
+    name = "qwen3-32b-tp4"
+    assert base.keys() - objects.keys() == {("Deployment", name)}
+    group = objects["LeaderWorkerSet", name]["spec"]["leaderWorkerTemplate"]
+    leader, worker = group["leaderTemplate"], group["workerTemplate"]
+    pods = [template["spec"] for template in (leader, worker)]
+    gpus = [pod["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] for pod in pods]
+    assert gpus == [2, 2]
+    # Requests find leaders only.
+    selector = objects["InferencePool", name]["spec"]["selector"]["matchLabels"].items()
+    assert selector <= leader["metadata"]["labels"].items()
+    assert not selector <= worker["metadata"]["labels"].items()
+    commands = [pod["containers"][0]["command"] for pod in pods]
+    parsed = [build_parser(["triton"]).parse_args(command[1:]) for command in commands]
+    assert [each.nodes for each in parsed] == [group["size"]] * 2
+    assert [each.join for each in parsed] == [None, "$(LWS_LEADER_ADDRESS)"]
+    # Of a worker nothing is probed: the gateway is not there.
+    assert "Probe" not in str(pods[1])
+    library = pytest.importorskip("kubernetes_validate", reason="pip install kubernetes-validate")
+    for pod in pods:
+        whole = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": pod}
+        library.validate(whole, library.latest_version(), strict=True)
+
+
+def test_an_engine_of_one_rank_is_not_shared(tmp_path: Path) -> None:
+    folder = render(tmp_path / "out", "demo")
+    assert not (folder / "overlays" / "multi-node").exists()
+
+
 def test_kubernetes_own_schemas_know_every_field(folder: Path) -> None:
     library = pytest.importorskip("kubernetes_validate", reason="pip install kubernetes-validate")
     found = set()
@@ -257,7 +291,9 @@ def test_kubernetes_own_schemas_know_every_field(folder: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
-@pytest.mark.parametrize("directory", [".", *(f"overlays/{overlay}" for overlay in OVERLAYS)])
+@pytest.mark.parametrize(
+    "directory", [".", *(f"overlays/{overlay}" for overlay in (*OVERLAYS, "multi-node"))]
+)
 def test_kustomize_makes_the_same_of_the_folder(directory: str, tmp_path: Path) -> None:
     folder = render(tmp_path / "out", "qwen3-32b", "--tp=2")
     made = subprocess.run(

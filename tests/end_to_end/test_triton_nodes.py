@@ -40,7 +40,7 @@ def test_the_ranks_are_shared_by_the_machines(tmp_path: Path) -> None:
     machine = Machine(tmp_path / "m", 4)
     with two_nodes(machine) as (leader, node):
         assert leader.log.says("Triton serves qwen3-32b from"), leader.log.text()
-        assert node.log.says("the ranks of this node run here"), node.log.text()
+        assert node.log.says("this node runs its ranks now"), node.log.text()
         reports = [machine.report(rank) for rank in range(4)]
     (here,), (there,) = [
         {report["options"]["model-repository"][0] for report in some}

@@ -65,6 +65,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"{triton_trtllm.START_TIMEOUT:g} for tensorrt-llm engines)",
     )
     parser.add_argument("--log-verbose", type=int, default=0, metavar="LEVEL", help="for Triton")
+    _add_node_arguments(parser)
+
+
+def _add_node_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--nodes",
         type=int,
@@ -161,9 +165,9 @@ async def _serve(launch: Launch, scratch: ScratchDir, what: str) -> None:
 
 
 async def _serve_until_end(launch: Launch, scratch: ScratchDir, what: str) -> None:
-    options, before = launch.options, backend_directories()
+    options, before, say = launch.options, backend_directories(), partial(print, flush=True)
     if launch.nodes and launch.nodes.leader:
-        return await follow(launch.nodes, launch.environment, launch.deadline)
+        return await follow(launch.nodes, launch.environment, launch.deadline, say)
 
     async def is_ready() -> bool:
         scratch.own_new(before)
@@ -173,15 +177,13 @@ async def _serve_until_end(launch: Launch, scratch: ScratchDir, what: str) -> No
         # Own new directories even of a server that ends between two polls.
         owning = stack.enter_context(ExitStack())
         owning.callback(scratch.own_new, before)
-        on_line = partial(print, flush=True)
         if launch.nodes:
-            await stack.enter_async_context(leading(launch.nodes, launch.deadline))
-        server = await stack.enter_async_context(launched(launch, is_ready, on_line=on_line))
+            await stack.enter_async_context(leading(launch.nodes, launch.deadline, say))
+        server = await stack.enter_async_context(launched(launch, is_ready, on_line=say))
         owning.close()
         ranks = f" on {launch.ranks} ranks" if launch.ranks > 1 else ""
-        print(
+        say(
             f"Triton serves {what}{ranks}: HTTP {options.http_port}, gRPC {options.grpc_port}, "
-            f"metrics {options.metrics_port}; Ctrl-C ends it",
-            flush=True,
+            f"metrics {options.metrics_port}; Ctrl-C ends it"
         )
         raise await server.ended()

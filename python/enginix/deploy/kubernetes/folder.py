@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from enginix.deploy.kubernetes import endpoint_picker, model_pods, network
+from enginix.deploy.kubernetes import endpoint_picker, model_pods, multi_node, network
 from enginix.deploy.kubernetes.release import Release, made
 from enginix.deploy.yaml_text import to_yaml
 from enginix.errors import UsageError
@@ -44,6 +44,7 @@ def kustomize_folder(release: Release) -> dict[str, Documents]:
         **_overlay("engine-claim", _patch(release, _engine_claim(release))),
         # Its replicas are the autoscaler's.
         **_overlay("autoscale", _patch(release, {"replicas": None}), _autoscaler(release)),
+        **(_multi_node(release) if multi_node.fits(release) else {}),
     }
 
 
@@ -88,6 +89,16 @@ def _overlay(name: str, patch: dict[str, Any], *added: dict[str, Any]) -> dict[s
             **files,
         }.items()
     }
+
+
+def _multi_node(release: Release) -> dict[str, Documents]:
+    no_deployment = {**made("apps/v1", "Deployment", release.name), "$patch": "delete"}
+    return _overlay(
+        "multi-node",
+        no_deployment,
+        multi_node.leader_worker_set(release),
+        multi_node.network_policy(release),
+    )
 
 
 def _patch(release: Release, spec: dict[str, Any]) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def deployment(release: Release) -> dict[str, Any]:
         },
         "progressDeadlineSeconds": START_SECONDS + GRACE_SECONDS,
         "selector": {"matchLabels": release.labels},
-        "template": {"metadata": {"labels": _pod_labels(release)}, "spec": pod(release)},
+        "template": {"metadata": {"labels": pod_labels(release)}, "spec": pod(release)},
     }
     return made("apps/v1", "Deployment", release.name, labels=release.labels, spec=spec)
 
@@ -72,7 +72,7 @@ def pod(release: Release) -> dict[str, Any]:
     }
 
 
-def _pod_labels(release: Release) -> dict[str, str]:
+def pod_labels(release: Release) -> dict[str, str]:
     # Any picker that knows this type reads the gateway's metrics, not ours alone.
     return {**release.labels, "llm-d.ai/engine-type": ENGINE_TYPE}
 

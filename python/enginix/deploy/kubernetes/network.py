@@ -8,7 +8,7 @@ from enginix.deploy.kubernetes.endpoint_picker import EXT_PROC_PORT
 from enginix.deploy.kubernetes.release import PORTS, Release, made
 
 # What clients use. Health and metrics, which need no API key, stay inside the cluster.
-ROUTED = ("/v1", "/api", "/tokenize", "/detokenize")
+ROUTED = ("/v1", "/v2/rerank", "/rerank", "/api", "/tokenize", "/detokenize")
 
 
 def service(release: Release) -> dict[str, Any]:

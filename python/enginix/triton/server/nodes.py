@@ -15,7 +15,7 @@ import re
 import socket
 import sys
 from asyncio import StreamReader, StreamWriter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,8 @@ from enginix.process import describe_exit, started
 from enginix.triton.server import launch_agent
 
 logger = logging.getLogger(__name__)
+
+OnLine = Callable[[str], None]
 
 PORT = 8003
 RETRY_SECONDS = 1.0
@@ -132,13 +134,13 @@ class _Leader:
 
 
 @asynccontextmanager
-async def leading(nodes: Nodes, deadline: float) -> AsyncIterator[None]:
+async def leading(nodes: Nodes, deadline: float, say: OnLine) -> AsyncIterator[None]:
     """All nodes have joined. Raises StartFailed if some have not by `deadline` seconds."""
     leader = _Leader(nodes)
     listening = await asyncio.start_server(leader.take_node, None, nodes.port)
     agents = await asyncio.start_unix_server(leader.take_agent, nodes.agent_socket)
     async with listening, agents:
-        print(f"waiting for {leader.missing} nodes on port {nodes.port}", flush=True)
+        say(f"waiting for {leader.missing} nodes on port {nodes.port}")
         try:
             await asyncio.wait_for(leader.complete.wait(), deadline)
         except TimeoutError:
@@ -151,7 +153,9 @@ async def leading(nodes: Nodes, deadline: float) -> AsyncIterator[None]:
         yield
 
 
-async def follow(nodes: Nodes, environment: Mapping[str, str], deadline: float) -> None:
+async def follow(
+    nodes: Nodes, environment: Mapping[str, str], deadline: float, say: OnLine
+) -> None:
     """Join the leader, and run what it sends until it or that ends."""
     where = f"{nodes.leader}:{nodes.port}"
     try:
@@ -163,13 +167,14 @@ async def follow(nodes: Nodes, environment: Mapping[str, str], deadline: float) 
         ) from None
     _keep_alive(writer)
     await _send(writer, {"engine": nodes.engine, "nodes": nodes.number})
-    print(f"joined {where}, which starts the ranks when all nodes are there", flush=True)
+    say(f"joined {where}, which starts the ranks when all nodes are there")
     try:
         answer = await _received(reader)
         if "refused" in answer:
             raise EngineMismatch(f"{where} refuses this node: {answer['refused']}")
         if "command" not in answer:
             raise ProcessError(f"{where} has ended before it started ranks here; its log says why")
+        say("this node runs its ranks now; Ctrl-C ends them")
         await _run(answer["command"], environment, reader, writer)
     finally:
         writer.close()
@@ -179,7 +184,6 @@ async def _run(
     command: str, environment: Mapping[str, str], reader: StreamReader, writer: StreamWriter
 ) -> None:
     async with started(["sh", "-c", command], env=environment, grace=GRACE_SECONDS) as child:
-        print("the ranks of this node run here; Ctrl-C ends them", flush=True)
         ends = {asyncio.create_task(child.wait()), asyncio.create_task(reader.read())}
         _, running = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         for task in running:
