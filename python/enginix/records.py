@@ -30,6 +30,11 @@ EXPECTED = {
 }
 
 
+def reason(error: Exception) -> str:
+    """What is wrong, without an errno and without the path, which the message has already."""
+    return getattr(error, "strerror", None) or str(error)
+
+
 def read_json(path: Path, failure: Failure) -> Any:
     """The content of a JSON file.
 
@@ -42,7 +47,7 @@ def read_json(path: Path, failure: Failure) -> Any:
     except json.JSONDecodeError as error:
         raise failure(f"{path} is not JSON: {error}") from error
     except (OSError, ValueError, RecursionError) as error:
-        raise failure(f"{path} cannot be read: {error}") from error
+        raise failure(f"{path} cannot be read: {reason(error)}") from error
 
 
 def read_toml(path: Path, failure: Failure) -> dict[str, Any]:
@@ -50,7 +55,7 @@ def read_toml(path: Path, failure: Failure) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise failure(f"{path}: {error}") from error
+        raise failure(f"{path}: {reason(error)}") from error
 
 
 def decode_file(kind: type[Record], path: Path, failure: Failure) -> Record:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from enginix.gateway.settings import LoadLimits
 from enginix.manifest import Chat
 from enginix.serve.environment import Environment
 from enginix.serve.gateway import (
@@ -140,9 +141,11 @@ async def test_the_gateway_gets_the_time_that_its_shutdown_may_take(tmp_path: Pa
             GatewayEntry(),
             GatewayEntry(shutdown_delay_seconds=7),
             GatewayEntry(shutdown_delay_seconds=7, drain_seconds=60),
+            GatewayEntry(drain_seconds=0),
         )
     ]
-    assert graces == [GRACE_SECONDS, GRACE_SECONDS + 7, 7 + 60 + STOP_SECONDS]
+    undisturbed = LoadLimits().drain + STOP_SECONDS
+    assert graces == [undisturbed, undisturbed + 7, 7 + 60 + STOP_SECONDS, GRACE_SECONDS]
 
 
 def no_engine(_: object) -> Path:

@@ -13,6 +13,7 @@ from enginix.errors import UsageError
 from enginix.gateway.keys.key_file import SUFFIX, read_key_file
 from enginix.gateway.keys.ledger import MAX_WORKERS
 from enginix.inventory.running import supervisors
+from enginix.records import reason
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ def read_keys(path: str | Path) -> frozenset[str]:
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--api-keys {path} cannot be read: {error}") from None
+        raise UsageError(f"--api-keys {path} cannot be read: {reason(error)}") from None
     keys = frozenset(line.strip() for line in lines if line.strip() and line[0] != "#")
     if not keys:
         # An empty file would disable authorization, which cannot be what the user wants.

@@ -19,6 +19,7 @@ from enginix.errors import UsageError, did_you_mean
 from enginix.gateway.keys.key import Key, digest_of
 from enginix.gateway.keys.key_file import FIELDS, NAME, SUFFIX, key_of, parse_keys
 from enginix.owned import hold_soon
+from enginix.records import reason
 
 ABOUT_ADD = """\
 Add a key to the file, and print it: once, because the file holds only its
@@ -202,7 +203,7 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--file {path} cannot be read: {error}") from None
+        raise UsageError(f"--file {path} cannot be read: {reason(error)}") from None
 
 
 def _replace(path: Path, text: str, expected: Mapping[str, Key]) -> None:

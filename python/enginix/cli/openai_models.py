@@ -19,6 +19,7 @@ from enginix.errors import UsageError
 from enginix.gateway.models.model import Model
 from enginix.gateway.models.registry import Names, PassthroughModel, read_engine
 from enginix.manifest import manifest_hash
+from enginix.records import reason
 from enginix.triton.client.address import parse_addresses
 from enginix.triton.client.client import TritonClient
 
@@ -62,7 +63,7 @@ def read_models(
     try:
         data = orjson.loads(path.read_bytes())
     except (OSError, orjson.JSONDecodeError) as error:
-        raise UsageError(f"--models {path} cannot be read: {error}") from None
+        raise UsageError(f"--models {path} cannot be read: {reason(error)}") from None
     rows = data.get("models") if isinstance(data, dict) else None
     if not isinstance(rows, list) or not (rows or may_be_empty):
         raise UsageError(f'--models {path}: expected {{"models": [...]}} with at least one in it')

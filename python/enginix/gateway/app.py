@@ -79,9 +79,10 @@ STREAMING = {
     **dict.fromkeys(rerank.PATHS, when_loaded(rerank.create_rerank, "rerank")),
 }
 LIMIT_HEADERS = [
-    f"x-ratelimit-{each}-{what}"
+    name
     for what in ("requests", "tokens")
     for each in ("limit", "remaining", "reset")
+    for name in (f"x-ratelimit-{each}-{what}", f"anthropic-ratelimit-{what}-{each}")
 ]
 SCHEMAS: list[type[BaseModel]] = [
     LoadRequest,

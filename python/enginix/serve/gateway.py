@@ -34,6 +34,8 @@ FLAGS = {
 }
 # In addition to the time for running answers.
 STOP_SECONDS = 5.0
+# The gateway's own default for --drain-seconds.
+DRAIN_SECONDS = 30.0
 # Its probe does no slow work, so it may be declared dead sooner. With several workers, one that
 # hangs is replaced by the process that started them.
 POLICY = Policy(look_every=0.5, probe_every=1.0, probe_again=0.5, hung=sys.maxsize)
@@ -149,14 +151,16 @@ def gateway_server(
         if not await answers_ok(f"{url}/livez", PROBE_SECONDS):
             raise BackendUnavailable("its /livez does not answer")
 
-    delay, drain = profile.gateway.shutdown_delay_seconds, profile.gateway.drain_seconds
+    delay = profile.gateway.shutdown_delay_seconds or 0.0
+    drain = profile.gateway.drain_seconds
+    drain = DRAIN_SECONDS if drain is None else drain
     spec = ServerSpec(
         NAME,
         command.argv,
         environment.logs / "gateway.log",
         is_ready,
         env=with_mark({**environment.gateway_variables, **command.env}),
-        grace=(delay or 0.0) + max(GRACE_SECONDS, (drain or 0.0) + STOP_SECONDS),
+        grace=delay + max(GRACE_SECONDS, drain + STOP_SECONDS),
         host=profile.gateway.host,
         ports=[profile.gateway.port],
     )
