@@ -83,6 +83,8 @@ class _Leader:
         self._nodes = nodes
         self._joined: dict[str, _Node] = {}
         self.complete = asyncio.Event()
+        self.first_to_leave = ""
+        """The address of a node that is gone without a word."""
 
     @property
     def missing(self) -> int:
@@ -107,6 +109,7 @@ class _Leader:
         status = (await _received(reader)).get("status")
         if status is None:
             logger.warning("node %s has left", address)
+            self.first_to_leave = self.first_to_leave or address
         del self._joined[name]
         node.status.set_result(status)
         writer.close()
@@ -150,7 +153,12 @@ async def leading(nodes: Nodes, deadline: float, say: OnLine) -> AsyncIterator[N
                 f"start `enginix triton ENGINE --nodes {nodes.number} --join THIS_MACHINE{port}` "
                 "on each, or see its log"
             ) from None
-        yield
+        try:
+            yield
+        except ProcessError as error:
+            if leader.first_to_leave:
+                raise ProcessError(f"node {leader.first_to_leave} has left: {error}") from error
+            raise
 
 
 async def follow(
@@ -184,17 +192,23 @@ async def _run(
     command: str, environment: Mapping[str, str], reader: StreamReader, writer: StreamWriter
 ) -> None:
     async with started(["sh", "-c", command], env=environment, grace=GRACE_SECONDS) as child:
-        ends = {asyncio.create_task(child.wait()), asyncio.create_task(reader.read())}
+        ends = {asyncio.create_task(child.wait()), asyncio.create_task(_closed(reader))}
         _, running = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         for task in running:
             task.cancel()
-    status = child.returncode
-    await _send(writer, {"status": status})
-    if status:
+        if child.returncode is None:
+            raise ProcessError("the node with rank 0 is gone, so the ranks of this one are ended")
+    await _send(writer, {"status": child.returncode})
+    if child.returncode:
         raise ProcessError(
-            f"the ranks of this node ended: Open MPI's daemon {describe_exit(status)}; the log of "
-            "the node with rank 0 says why"
+            "the ranks of this node ended: Open MPI's daemon "
+            f"{describe_exit(child.returncode)}; the log of the node with rank 0 says why"
         )
+
+
+async def _closed(reader: StreamReader) -> None:
+    with suppress(OSError):
+        await reader.read()
 
 
 async def _connected(nodes: Nodes) -> tuple[StreamReader, StreamWriter]:
