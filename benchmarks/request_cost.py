@@ -5,8 +5,9 @@
 The servers behind the gateway are stand-ins in a process of their own that answer two tokens at
 once: a Triton (grpc.aio) and a server of the OpenAI API. Clients keep their connections. Only the
 gateway's own CPU time counts. `--against` is another checkout of this repository, whose gateway is
-measured in turns with this one's. With --long, a conversation of that many tokens gets one turn
-after the other.
+measured in turns with this one's; so is this one's with the options in `--with`, such as
+`--with=--otlp-traces-endpoint=http://127.0.0.1:4318`. With --long, a conversation of that many
+tokens gets one turn after the other.
 Compare the ratios; the absolute numbers are the machine's.
 """
 
@@ -196,14 +197,14 @@ def running(command: list[str], ready: str, tree: Path = ROOT) -> Iterator[int]:
 
 
 @contextmanager
-def gateways(trees: dict[str, Path], models: Path) -> Iterator[Ends]:
+def gateways(trees: dict[str, Path], models: Path, options: list[str]) -> Iterator[Ends]:
+    """`options`: of the one that is called `with`."""
     with ExitStack() as stack:
         found = {}
         for (name, tree), port in zip(trees.items(), free_ports(len(trees)), strict=True):
             command = ["-m", "enginix", "openai", f"--models={models}", f"--port={port}"]
-            pid = stack.enter_context(
-                running([*command, "--no-access-log"], "startup complete", tree)
-            )
+            command += ["--no-access-log", *(options if name == "with" else [])]
+            pid = stack.enter_context(running(command, "startup complete", tree))
             found[name] = (pid, port)
         yield found
 
@@ -230,6 +231,8 @@ def main(arguments: argparse.Namespace) -> None:
     trees = {"this": ROOT}
     if arguments.against:
         trees = {"against": arguments.against, **trees}
+    if arguments.options:
+        trees["with"] = ROOT
     grpc_port, http_port = free_ports(2)
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -240,7 +243,7 @@ def main(arguments: argparse.Namespace) -> None:
         ]
         (directory / "models.json").write_text(json.dumps({"models": rows}))
         stack.enter_context(running([__file__, "--serve", str(grpc_port), str(http_port)], "ready"))
-        ends = stack.enter_context(gateways(trees, directory / "models.json"))
+        ends = stack.enter_context(gateways(trees, directory / "models.json", arguments.options))
         print(f"{'':24} {'':8} {'CPU ms':>8} {'ratio':>6} {'adds ms':>10}")
         short_prompts(ends, arguments, http_port)
         if arguments.long:
@@ -280,6 +283,7 @@ def long_prompts(ends: Ends, arguments: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--against", type=Path, metavar="TREE", help="another checkout")
+    parser.add_argument("--with", dest="options", action="append", default=[], metavar="OPTION")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--requests", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)

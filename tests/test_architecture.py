@@ -145,6 +145,7 @@ ONLY_DOOR = {
     "markupsafe": ("chat/",),
     "matplotlib": ("bench/plot.py",),
     "numpy": ("engine/gguf/",),
+    "opentelemetry": ("gateway/traces/otlp.py",),
     "orjson": ("backends/", "bench/", "cli/openai_models.py", "gateway/"),
     "prometheus_client": ("gateway/models/metrics.py", "gateway/models/server_metrics.py"),
     "pydantic": ("gateway/",),

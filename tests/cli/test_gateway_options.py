@@ -44,6 +44,9 @@ EVERYTHING = GatewayEntry(
     drain_seconds=3,
     access_log=False,
     log_prompts=True,
+    otlp_traces_endpoint="http://collector:4318/v1/traces",
+    otlp_traces_sample_ratio=0.5,
+    otlp_traces_prompts=True,
 )
 
 

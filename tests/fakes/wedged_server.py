@@ -31,6 +31,7 @@ class Server:
         self.stays = False
         """Block answers that are not streamed, too."""
         self.asked: list[dict[str, object]] = []
+        self.heads: list[str] = []
         self.running = 0
         self.began = asyncio.Event()
         self.left = asyncio.Event()
@@ -54,6 +55,7 @@ class Server:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
         except asyncio.IncompleteReadError:
             return False
+        self.heads.append(head)
         method, path, _ = head.split(" ", 2)
         length = next(
             (int(line[15:]) for line in head.splitlines() if line.lower().startswith("content-l")),

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from enginix.cli import environment
 from enginix.cli.api_keys import check_named_keys, has_names, read_keys
+from enginix.cli.otlp_traces import trace_settings
 from enginix.errors import UsageError
 from enginix.gateway.http.origin import LOOPBACK_NAMES, host_name
 from enginix.gateway.keys.usage import usage_directory
@@ -59,6 +60,20 @@ def add_gateway_arguments(parser: argparse.ArgumentParser) -> None:
     add = partial(_add, parser.add_argument_group("log of the gateway"))
     add("access_log", "do not log requests as JSON", action="store_false")
     add("log_prompts", "log the requests' texts as well", action="store_true")
+    add = partial(_add, parser.add_argument_group("traces of the gateway"))
+    add(
+        "otlp_traces_endpoint",
+        "send OpenTelemetry's traces of requests here, such as http://127.0.0.1:4318/v1/traces; "
+        "needs enginix[otel]",
+        metavar="URL",
+    )
+    add(
+        "otlp_traces_sample_ratio",
+        "of the requests whose client has not decided, from 0 to 1 (1)",
+        type=float,
+        metavar="N",
+    )
+    add("otlp_traces_prompts", "put the requests' texts into them as well", action="store_true")
 
 
 def _add_access(parser: argparse.ArgumentParser) -> None:
@@ -156,6 +171,7 @@ def settings_of(entry: GatewayEntry, supervisor: Path | None = None) -> Settings
             entry.host, entry.allowed_hosts, keyless=not (keys or key_file)
         ),
         log_prompts=entry.log_prompts,
+        traces=trace_settings(entry),
         supervisor=supervisor,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from pydantic import BaseModel
@@ -49,9 +50,12 @@ from enginix.gateway.schema.lifecycle import LoadRequest, RestartRequest, Unload
 from enginix.gateway.schema.messages import CountRequest, MessagesRequest
 from enginix.gateway.schema.responses import ResponseRequest
 from enginix.gateway.schema.tokenize import DetokenizeRequest, TokenizeRequest
-from enginix.gateway.settings import Settings
+from enginix.gateway.settings import Settings, TraceSettings
 from enginix.gateway.supervision.loading import when_loaded
 from enginix.gateway.supervision.subscription import Opener, following
+
+if TYPE_CHECKING:
+    from enginix.gateway.traces.otlp import OtlpTracing
 
 ROUTERS = (
     chat,
@@ -113,6 +117,7 @@ def create_app(
     `opener` opens models that the supervisor reports later.
     """
     settings = settings or Settings()
+    tracing = opened(settings.traces) if settings.traces else None
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Gateway]]:
@@ -125,6 +130,7 @@ def create_app(
                 gateway.peers.answering(),
                 beating(metrics_directory),
                 gateway.usage.writing() if gateway.usage else nullcontext(),
+                tracing.exporting() if tracing else nullcontext(),
             ):
                 # The server finds running requests there when it is told to stop.
                 yield {"gateway": gateway}
@@ -147,9 +153,16 @@ def create_app(
     if settings.cors_origins:
         add_cors(app, settings.cors_origins)
     app.add_middleware(BrowserGuard, settings=settings)
-    app.add_middleware(RequestLog)
+    app.add_middleware(RequestLog, begin_trace=tracing.begin if tracing else None)
     add_schemas(app, SCHEMAS, keyless=settings.keyless)
     return app
+
+
+def opened(traces: TraceSettings) -> OtlpTracing:
+    # OpenTelemetry is an extra, and takes a while to import.
+    from enginix.gateway.traces.otlp import OtlpTracing
+
+    return OtlpTracing(traces)
 
 
 def add_cors(app: FastAPI, origins: frozenset[str]) -> None:

@@ -74,6 +74,16 @@ class StoreLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class TraceSettings:
+    endpoint: str
+    """The URL that spans are posted to."""
+    sample_ratio: float = 1.0
+    """How many of the requests are recorded that no client has decided about."""
+    prompts: bool = False
+    """Whether spans have the requests' texts."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     request: RequestLimits = field(default_factory=RequestLimits)
     load: LoadLimits = field(default_factory=LoadLimits)
@@ -89,6 +99,7 @@ class Settings:
     allowed_hosts: frozenset[str] = frozenset()
     """Accepted names in the Host header; empty: any."""
     log_prompts: bool = False
+    traces: TraceSettings | None = None
     supervisor: Path | None = None
     """The socket of the supervisor that starts and stops model servers."""
 

@@ -6,6 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+# Names and values, as HTTP headers or gRPC metadata carry them.
+Headers = tuple[tuple[str, str], ...]
+
+
+class Origin(NamedTuple):
+    """The client's request that something is generated for, as its server is told of it."""
+
+    request_id: str = ""
+    trace: Headers = ()
+    """W3C's trace context; empty if the request is not traced."""
+
 
 @dataclass(frozen=True, slots=True)
 class Guide:
@@ -46,6 +57,8 @@ class TokenRequest:
     """How many of the likeliest tokens to report at each position; needs `logprobs`."""
     request_id: str = ""
     """No two running requests of a model may have the same: one that is left is stopped by it."""
+    trace: Headers = ()
+    """As in Origin."""
 
 
 # A tuple, because one is made for every token: a frozen dataclass costs three times as much.

@@ -45,6 +45,10 @@ class GatewayEntry:
     """How long running answers may take to finish then."""
     access_log: bool = True
     log_prompts: bool = False
+    otlp_traces_endpoint: str = ""
+    """Where OpenTelemetry's traces of requests are sent; empty for none."""
+    otlp_traces_sample_ratio: float | None = None
+    otlp_traces_prompts: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import orjson
 
 from enginix.backends.openai.server import OpenAIBackend, refusal
 from enginix.errors import BackendTimedOut
+from enginix.generation.request import Origin
 
 SECONDS = 10.0
 MAX_RESPONSE_BYTES = 16 << 20
@@ -48,7 +49,7 @@ async def _ask(
     server: OpenAIBackend, path: str, body: Mapping[str, Any], request_id: str
 ) -> dict[str, Any] | None:
     """The reply; None if the server lacks the route, or refuses such a body."""
-    async with server.ask(path, orjson.dumps(body), request_id) as response:
+    async with server.ask(path, orjson.dumps(body), Origin(request_id)) as response:
         if response.status in (404, 405, 501):
             return None
         if response.status != 200:

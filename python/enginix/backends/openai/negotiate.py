@@ -12,6 +12,7 @@ import orjson
 from enginix.backends.openai.connection import Connection
 from enginix.backends.openai.server import OpenAIBackend, has_no_route, refusal
 from enginix.errors import EnginixError, GenerationFailed, RequestError
+from enginix.generation.request import Origin
 
 Body = Mapping[str, Any]
 # A server, a body, its refusal and the refusal's own bytes -> a body that may be accepted.
@@ -33,7 +34,7 @@ async def negotiated(
     server: OpenAIBackend,
     path: str,
     body: Body,
-    request_id: str,
+    origin: Origin,
     retries: Sequence[Retry],
     *,
     streams: bool,
@@ -44,7 +45,7 @@ async def negotiated(
     Raises the refusal that no retry avoids.
     """
     while True:
-        async with server.ask(path, orjson.dumps(body), request_id, streams=streams) as response:
+        async with server.ask(path, orjson.dumps(body), origin, streams=streams) as response:
             if response.status == 200:
                 content = response.headers.get("content-type", "")
                 if streams and not content.startswith("text/event-stream"):

@@ -25,6 +25,7 @@ from enginix.errors import (
 )
 from enginix.generation.backend import Replica
 from enginix.generation.limits import Limits
+from enginix.generation.request import Origin
 
 PROBE_SECONDS = 2.0
 # The limit for a first token holds for every token: servers that parse calls hold them back until
@@ -47,6 +48,7 @@ PROBES: dict[str, tuple[str, dict[str, Any], bytes, str]] = {
         "score",
     ),
 }
+NOBODY = Origin()
 # How long to remember that a server lacks something: it may be replaced later.
 LACK_SECONDS = 60.0
 NO_ROUTE = re.compile(r"\W*(?:404\W+)?(?:\w+ )?not found\W*|.*\bcannot post\b.*", re.IGNORECASE)
@@ -96,13 +98,15 @@ class OpenAIBackend:
         return self._clock() < until and outages == self.outages
 
     def ask(
-        self, path: str, body: bytes, request_id: str = "", *, streams: bool = False
+        self, path: str, body: bytes, origin: Origin = NOBODY, *, streams: bool = False
     ) -> AbstractAsyncContextManager[Connection]:
         """Send `body`, which names the model as the server does; leaving the block cancels it.
 
         `streams`: the response is a stream, which is given up when it falls silent.
         """
-        headers = {**self._headers, "X-Request-Id": request_id} if request_id else self._headers
+        headers = self._headers
+        if origin.request_id:
+            headers = {**headers, "X-Request-Id": origin.request_id, **dict(origin.trace)}
         silence = self._silence if streams else None
         return self.http.request("POST", path, body, headers, silence=silence)
 

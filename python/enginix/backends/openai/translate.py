@@ -27,6 +27,7 @@ from enginix.backends.openai.sse import EventReader, data_of
 from enginix.backends.openai.usage import ServerUsage, usage_of
 from enginix.errors import BackendError, BackendUnavailable, EnginixError, GenerationFailed
 from enginix.generation.reply import Arrived, Finished, Replies, ReplyEvent, ReplyFormat
+from enginix.generation.request import Origin
 
 CHAT = "/v1/chat/completions"
 DONE = b"[DONE]"
@@ -46,12 +47,12 @@ class ChatCompletion:
 
 
 async def chat_replies(
-    server: OpenAIBackend, chat: ChatCompletion, request_id: str, arrived: Sequence[Arrived]
+    server: OpenAIBackend, chat: ChatCompletion, origin: Origin, arrived: Sequence[Arrived]
 ) -> Replies:
     """All choices of `chat` as they arrive. Use `aclosing`: leaving it stops the server."""
     completion = Completion(chat.format, chat.choices, server.name)
     retries = (drop_token_limit, drop_reasoning, drop_images(chat.blind))
-    async with negotiated(server, CHAT, chat.body, request_id, retries, streams=True) as response:
+    async with negotiated(server, CHAT, chat.body, origin, retries, streams=True) as response:
         assert response is not None, "there is no fallback"
         events = EventReader()
         while not completion.over:

@@ -9,11 +9,12 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 import orjson
 
 from enginix.backends.openai.connection import Connection
-from enginix.backends.openai.server import SILENCE_SECONDS, OpenAIBackend
+from enginix.backends.openai.server import NOBODY, SILENCE_SECONDS, OpenAIBackend
 from enginix.backends.replicas.prefixes import prefix_blocks
 from enginix.backends.replicas.replica import Replica
 from enginix.backends.replicas.replicas import Replicas
 from enginix.errors import BackendUnavailable, ReplicaMismatch
+from enginix.generation.request import Origin
 
 # Statuses that mean that nothing was generated, and that another server may do better.
 FULL, NOT_READY = 429, 503
@@ -59,7 +60,7 @@ class ReplicatedOpenAI(OpenAIBackend):
 
     @asynccontextmanager
     async def ask(
-        self, path: str, body: bytes, request_id: str = "", *, streams: bool = False
+        self, path: str, body: bytes, origin: Origin = NOBODY, *, streams: bool = False
     ) -> AsyncIterator[Connection]:
         """As one server; a request that nothing was generated for is sent to the next."""
         blocks = prefix_blocks(body)
@@ -67,7 +68,7 @@ class ReplicatedOpenAI(OpenAIBackend):
         while left:
             replica = left.pop(0)
             server = self._servers[replica.address]
-            asked = server.ask(path, body, request_id, streams=streams)
+            asked = server.ask(path, body, origin, streams=streams)
             with replica.at_work():
                 async with AsyncExitStack() as stack:
                     response = await _first_bytes(replica, stack, asked, streams=streams)

@@ -72,6 +72,8 @@ async def read_document(request: Request) -> Any:
         except RequestError as error:
             document = error
         request.scope[DOCUMENT] = (document, large)
+        if (trace := record_of(request).trace) is not None:
+            trace.asked(document)
     document, _ = request.scope[DOCUMENT]
     if isinstance(document, RequestError):
         raise document

@@ -6,7 +6,7 @@ import hmac
 import logging
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from uuid import uuid4
 
 import orjson
@@ -22,10 +22,13 @@ from enginix.gateway.keys.key import Key, digest_of
 from enginix.gateway.keys.key_file import KeyFile
 from enginix.gateway.keys.limits import limit_headers
 from enginix.gateway.models.metrics import CLIENT_LEFT
-from enginix.gateway.models.record import RequestRecord
+from enginix.gateway.models.record import RequestRecord, RequestTrace
 
 logger = logging.getLogger(__name__)
 access = logging.getLogger("enginix.access")
+
+# None for a request that is not traced.
+BeginTrace = Callable[[Scope], RequestTrace | None]
 
 # The client's id returns in a header and appears in the log.
 VALID_ID = re.compile(r"[!-~]{1,128}")
@@ -38,8 +41,9 @@ POLLED = frozenset(
 class RequestLog:
     """Creates a request's record and logs it when the request ends."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, begin_trace: BeginTrace | None) -> None:
         self._app = app
+        self._begin_trace = begin_trace
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -53,6 +57,8 @@ class RequestLog:
             client[0] if client else None,
         )
         routed = as_routed(scope)
+        if self._begin_trace is not None:
+            record.trace = self._begin_trace(routed)
 
         async def send_on(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -73,6 +79,8 @@ class RequestLog:
     def _log(self, scope: Scope, record: RequestRecord, route: str) -> None:
         seconds = time.monotonic() - record.started
         gateway_in(scope).finished(record, route, seconds)
+        if record.trace is not None:
+            record.trace.end(record)
         if scope["path"] in POLLED and record.status < 400:
             return
         if access.isEnabledFor(logging.INFO):
@@ -166,6 +174,8 @@ def log_entry(scope: Scope, record: RequestRecord, seconds: float) -> dict[str, 
         "status": CLIENT_LEFT if record.client_left else record.status,
         "seconds": round(seconds, 4),
     }
+    if record.trace is not None:
+        entry["trace_id"] = record.trace.id
     if record.key:
         entry["key"] = record.key.name
     if record.model:

@@ -12,6 +12,7 @@ from enginix.gateway.prompt.prepare import Options
 from enginix.gateway.settings import RequestLimits
 from enginix.generation.backend import Server
 from enginix.generation.reply import Arrived, Replies
+from enginix.generation.request import Origin
 from enginix.manifest import Manifest
 
 
@@ -50,7 +51,7 @@ class GenerationRequest(Protocol):
     def counts(self) -> bool:
         """Whether every event is preceded by the number of tokens so far."""
 
-    def replies(self, request_id: str, arrived: Sequence[Arrived]) -> Replies:
+    def replies(self, origin: Origin, arrived: Sequence[Arrived]) -> Replies:
         """The events of all choices; `arrived` has one counter for each. Use `aclosing`."""
 
 

@@ -7,9 +7,10 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from enginix.gateway.keys.key import Key, Standing
+from enginix.generation.request import Headers, Origin
 
 # Upper bounds, in seconds between two tokens, of the histogram's buckets.
 GAP_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -19,6 +20,27 @@ REPORT_SECONDS = 1.0
 
 # Gets a function that tells about how many requests are served before this one.
 WhileWaiting = Callable[[Callable[[], int]], AbstractAsyncContextManager[None]]
+
+
+class RequestTrace(Protocol):
+    """The trace of one request; see gateway/traces/."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def headers(self) -> Headers:
+        """What its model's server is told, so that its own spans join the trace."""
+
+    def stage(self, name: str) -> None:
+        """The stage begins, and the one before it ends."""
+
+    def asked(self, body: Any) -> None:
+        """The request's body is here and decoded."""
+
+    def answered(self, body: bytes) -> None:
+        """A server's reply, or the first and the last events of its stream, is passed through."""
+
+    def end(self, record: RequestRecord) -> None: ...
 
 
 class Pulse(Protocol):
@@ -104,6 +126,10 @@ class RequestRecord:
     """The error's class name."""
     prompt: object = None
     """Kept only if the operator wants prompts in the log."""
+    reply_id: str | None = None
+    """What its client knows the reply by; None if a server's is passed through."""
+    trace: RequestTrace | None = None
+    """None where traces are off."""
 
     @property
     def rank(self) -> int:
@@ -111,3 +137,19 @@ class RequestRecord:
         if self.priority is not None:
             return self.priority
         return self.key.priority if self.key else 0
+
+    @property
+    def origin(self) -> Origin:
+        """What the model's server is told of the request."""
+        return Origin(self.id, self.trace.headers if self.trace is not None else ())
+
+    def stage(self, name: str) -> None:
+        """A stage begins, for the request's trace."""
+        if self.trace is not None:
+            self.trace.stage(name)
+
+    def token_came(self) -> float:
+        """Note the first token; return the seconds that it took."""
+        self.stage("stream")
+        self.first_token = time.monotonic() - self.started
+        return self.first_token

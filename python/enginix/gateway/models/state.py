@@ -115,6 +115,7 @@ class Gateway:
             # Retrieve the exception even if all waiting requests have left.
             state.loading.add_done_callback(lambda task: task.cancelled() or task.exception())
         state.waiting_for_load += 1
+        record.stage("load")
         try:
             with self._listed(state, record) as request:
                 request.loads = True
@@ -139,10 +140,10 @@ class Gateway:
         self, request: GenerationRequest, record: RequestRecord
     ) -> AsyncIterator[Replies]:
         """The request's events once it has a slot; leaving the block cancels what still runs."""
-        record.prompt_tokens = request.prompt_tokens
+        record.prompt_tokens, record.reply_id = request.prompt_tokens, request.id
         async with (
             self.at_work(request.model.name, record, request.choices) as times,
-            aclosing(request.replies(record.id, [each.arrived for each in times])) as replies,
+            aclosing(request.replies(record.origin, [each.arrived for each in times])) as replies,
         ):
             yield replies
 
@@ -265,6 +266,7 @@ class Gateway:
 
 async def _enter(state: ModelState, record: RequestRecord) -> str | None:
     """Take one of the model's slots; return the key to leave it with."""
+    record.stage("queue")
     since = time.monotonic()
     key = record.key.name if record.key else None
     if state.admission.full:
@@ -273,6 +275,7 @@ async def _enter(state: ModelState, record: RequestRecord) -> str | None:
     else:
         await state.admission.enter(record.rank, key)
     record.queued = time.monotonic() - since
+    record.stage("first_token")
     state.gauges.running.inc()
     return key
 
@@ -287,8 +290,7 @@ def _began(state: ModelState, record: RequestRecord, number: int) -> None:
     """The first token of one of the request's choices came."""
     state.first_tokens.arrived(number)
     if record.first_token is None:
-        record.first_token = time.monotonic() - record.started
-        state.speed.note_first_token(record.first_token)
+        state.speed.note_first_token(record.token_came())
 
 
 def _note(times: Sequence[TokenTimes], record: RequestRecord) -> None:

@@ -110,7 +110,7 @@ class PassthroughResponse(Response):
             self._model.backend,
             self._path,
             self._question.body,
-            record.id,
+            record.origin,
             (drop_reasoning,),
             streams=self._streams,
             has_fallback=lambda: self._fallback is not None and not self._opening.started,
@@ -219,6 +219,8 @@ def without_data(body: bytes) -> bytes:
 
 def note_usage(body: bytes, record: RequestRecord, times: TokenTimes) -> None:
     """`body`: a whole reply, or the last events of a stream whose events were counted."""
+    if record.trace is not None:
+        record.trace.answered(body)
     usage = usage_in(body)
     if usage is None:
         return

@@ -25,7 +25,7 @@ from enginix.gateway.prompt.conversation import Conversation, shown_tools
 from enginix.gateway.prompt.images import readable, seen_by_user
 from enginix.gateway.prompt.prepare import Options, check_stop
 from enginix.generation.reply import Arrived, Replies, ReplyFormat
-from enginix.generation.request import Guide
+from enginix.generation.request import Guide, Origin
 
 # Engines whose servers can send usage with every chunk.
 COUNTING = ("vllm", "trtllm")
@@ -56,8 +56,8 @@ class ChatGeneration:
     def choices(self) -> int:
         return self.chat.choices
 
-    def replies(self, request_id: str, arrived: Sequence[Arrived]) -> Replies:
-        return chat_replies(self.model.backend, self.chat, request_id, arrived)
+    def replies(self, origin: Origin, arrived: Sequence[Arrived]) -> Replies:
+        return chat_replies(self.model.backend, self.chat, origin, arrived)
 
 
 def chat_request(

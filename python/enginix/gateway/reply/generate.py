@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import repeat
 from typing import Any
 
@@ -29,7 +29,7 @@ from enginix.generation.reply import (
     ReplyFormat,
     TokenLogprob,
 )
-from enginix.generation.request import TokenChunk, TokenRequest
+from enginix.generation.request import Origin, TokenChunk, TokenRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +54,14 @@ class TokenGeneration:
     def counts(self) -> bool:
         return self.format.counts
 
-    def replies(self, request_id: str, arrived: Sequence[Arrived]) -> Replies:
+    def replies(self, origin: Origin, arrived: Sequence[Arrived]) -> Replies:
+        told = self
+        if origin.trace:
+            requests = tuple(replace(each, trace=origin.trace) for each in self.requests)
+            told = replace(self, requests=requests)
         if len(self.requests) == 1:
-            return _choice(self, 0, arrived[0])
-        return _choices(self, arrived)
+            return _choice(told, 0, arrived[0])
+        return _choices(told, arrived)
 
 
 async def _choice(generation: TokenGeneration, index: int, arrived: Arrived) -> Replies:

@@ -80,6 +80,7 @@ class LoadedFirst(Response):
         try:
             loading, comment = self._gateway.loaded(self._state, record_in(scope)), self._comment()
             await self._opening.wait(loading, send, comment)
+            record_in(scope).stage("prepare")
             response = await self._handler(self._request)
             await response(scope, _never, Continued(send) if self._opening.started else send)
         except EnginixError as error:

@@ -14,7 +14,7 @@ from enginix.errors import (
     UsageError,
 )
 from enginix.generation.limits import Limits
-from enginix.generation.request import Guide, Sampling, TokenChunk, TokenRequest
+from enginix.generation.request import Guide, Headers, Sampling, TokenChunk, TokenRequest
 from enginix.triton.client.address import Address, parse_addresses
 from enginix.triton.client.control import TritonControl
 from enginix.triton.client.grpc_aio import GrpcAioTransport
@@ -70,7 +70,7 @@ class TritonClient:
         tensor_names = await self.tensor_names()
         message = build_request(request, tensor_names, self._vocabulary)
         stop = partial(build_stop, request.request_id, tensor_names)
-        call, chunks, reader = await self._start(message, stop)
+        call, chunks, reader = await self._start(message, stop, sampled(request.trace))
         complete = False
         try:
             while chunks:
@@ -117,13 +117,13 @@ class TritonClient:
             await control.close()
 
     async def _start(
-        self, message: bytes, stop: Callable[[], bytes | None]
+        self, message: bytes, stop: Callable[[], bytes | None], metadata: Headers
     ) -> tuple[Call, list[TokenChunk], Reader]:
         """Send the request and wait for its first chunks; retry elsewhere until there are some."""
         until = asyncio.get_running_loop().time() + self._limits.first_token
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return await self._attempt(message, stop, until)
+                return await self._attempt(message, stop, until, metadata)
             except BackendUnavailable as error:
                 # After a restart it may be another version of the model.
                 self._tensor_names.invalidate()
@@ -133,12 +133,12 @@ class TritonClient:
         raise AssertionError("the last attempt returns or raises")
 
     async def _attempt(
-        self, message: bytes, stop: Callable[[], bytes | None], until: float
+        self, message: bytes, stop: Callable[[], bytes | None], until: float, metadata: Headers
     ) -> tuple[Call, list[TokenChunk], Reader]:
         call = None
         try:
             async with asyncio.timeout_at(until):
-                call = await self._transport.open(message)
+                call = await self._transport.open(message, metadata)
             reader = Reader()
             left = until - asyncio.get_running_loop().time()
             return call, reader.read(await call.receive(left)), reader
@@ -153,3 +153,11 @@ class TritonClient:
         return BackendTimedOut(
             f"no token of {self.model!r} from Triton at {self.address} within {limit:.3g} s"
         )
+
+
+def sampled(trace: Headers) -> Headers:
+    """The context of a trace, if it is recorded: Triton would record any that it is told of."""
+    for name, value in trace:
+        if name == "traceparent" and int(value[-2:], 16) & 1:
+            return trace
+    return ()

@@ -10,6 +10,7 @@ import grpc
 
 from enginix.errors import BackendError, BackendTimedOut
 from enginix.generation.limits import Limits
+from enginix.generation.request import Headers
 from enginix.triton.client.address import Address
 from enginix.triton.client.deadline import Deadline
 from enginix.triton.client.failures import from_status, unreachable
@@ -47,9 +48,9 @@ class GrpcAioTransport:
     def several(self) -> bool:
         return len(self._channels) > 1
 
-    async def open(self, message: bytes) -> GrpcAioCall:
+    async def open(self, message: bytes, metadata: Headers = ()) -> GrpcAioCall:
         server, method = next(self._methods)
-        call = method()
+        call = method(metadata=metadata)
         try:
             await call.write(message)
             await call.done_writing()

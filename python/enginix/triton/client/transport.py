@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from enginix.generation.request import Headers
+
 
 class Call(Protocol):
     """One ModelStreamInfer stream that carries one request."""
@@ -38,7 +40,7 @@ class Transport(Protocol):
         """How many messages still arrived for cancelled requests; one per token."""
         ...
 
-    async def open(self, message: bytes) -> Call:
+    async def open(self, message: bytes, metadata: Headers = ()) -> Call:
         """Send one request. Raises BackendUnavailable when no server is reachable."""
         ...
 

@@ -7,6 +7,7 @@ from collections import deque
 
 from enginix.errors import BackendUnavailable, SafeToRetry
 from enginix.generation.limits import Limits
+from enginix.generation.request import Headers
 from enginix.triton.client.address import Address
 from enginix.triton.client.http2.connection import Late
 from enginix.triton.client.http2.endpoint import Endpoint
@@ -34,7 +35,7 @@ class Http2Transport:
     def late_messages(self) -> int:
         return self._late.messages
 
-    async def open(self, message: bytes) -> Stream:
+    async def open(self, message: bytes, metadata: Headers = ()) -> Stream:
         self._update(await self._resolver.targets())
         attempts: dict[Endpoint, asyncio.Task[None]] = {}
         # Requests that already wait go first.
@@ -45,7 +46,7 @@ class Http2Transport:
             available = [connection for connection in usable if connection.has_capacity]
             connecting = self._connect(endpoints, attempts)
             if available and not queue:
-                stream = available[0].start(message)
+                stream = available[0].start(message, metadata)
                 self._wake_next()
                 return stream
             if usable:

@@ -11,6 +11,7 @@ from typing import cast
 
 from enginix.errors import BackendError, BackendUnavailable, ProtocolBroken, SafeToRetry
 from enginix.generation.limits import Limits
+from enginix.generation.request import Headers
 from enginix.generation.stepping import Arrival
 from enginix.triton.client.http2.frames import (
     ACK,
@@ -48,6 +49,7 @@ from enginix.triton.client.http2.headers import (
     Fields,
     HeaderReader,
     is_interim,
+    metadata_block,
     outcome,
     refusal,
     request_blocks,
@@ -141,7 +143,7 @@ class Connection(asyncio.Protocol):
     def has_capacity(self) -> bool:
         return len(self._streams) < self._settings.max_concurrent_streams
 
-    def start(self, message: bytes) -> Stream:
+    def start(self, message: bytes, metadata: Headers = ()) -> Stream:
         """Open a stream with one message."""
         number = self._next_id
         self._next_id += 2
@@ -149,7 +151,10 @@ class Connection(asyncio.Protocol):
         if not self._streams:
             self._heartbeat.start()
         self._streams[number] = stream
-        head = frame(HEADERS, END_HEADERS, number, next(self._blocks))
+        block = next(self._blocks)
+        if metadata:
+            block += metadata_block(metadata)
+        head = frame(HEADERS, END_HEADERS, number, block)
         self._outbox.send(number, head, b"\0" + len(message).to_bytes(4, "big") + message)
         return stream
 

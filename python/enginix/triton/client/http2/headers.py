@@ -10,6 +10,7 @@ from hpack import Decoder, Encoder, HPACKError
 from hpack.table import HeaderTable
 
 from enginix.errors import BackendError, GenerationFailed, ProtocolBroken
+from enginix.generation.request import Headers
 from enginix.triton.client.failures import from_http_status, from_status
 from enginix.triton.client.http2.frames import COMPRESSION_ERROR, ENHANCE_YOUR_CALM
 
@@ -42,6 +43,15 @@ def request_blocks(authority: str) -> Iterator[bytes]:
     encoder = Encoder()
     encoder.header_table_size = 0
     return chain([encoder.encode(fields)], repeat(encoder.encode(fields)))
+
+
+def metadata_block(fields: Headers) -> bytes:
+    """What follows a block of `request_blocks`: more fields, which enter no table either."""
+    encoder = Encoder()
+    encoder.header_table_size = 0
+    # The first block disables the table, as the connection's first request has done.
+    encoder.encode(())
+    return bytes(encoder.encode(fields))
 
 
 class HeaderReader:
