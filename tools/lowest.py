@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 
 def main() -> int:
     project = tomllib.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))["project"]
-    for line in project["dependencies"]:
+    for line in [*project["dependencies"], *project["optional-dependencies"]["otel"]]:
         print(lowest(Requirement(line)))
     return 0
 

@@ -16,7 +16,7 @@ if [[ ! -f $venv/wanted ]] || [[ $(<"$venv/wanted") != "$wanted" ]]; then
   tail --lines +2 <<<"$wanted" >"$venv/constraints.txt"
   # Not the extra [dev]: schemathesis requires a newer rich.
   "$venv/bin/pip" install --quiet --disable-pip-version-check --constraint "$venv/constraints.txt" \
-    --editable ./python anthropic hypothesis jsonschema-rs openai psutil pytest pytest-asyncio pytest-timeout
+    --editable './python[otel]' anthropic hypothesis jsonschema-rs openai psutil pytest pytest-asyncio pytest-timeout
   printf '%s\n' "$wanted" >"$venv/wanted"
 fi
 

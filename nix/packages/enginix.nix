@@ -59,6 +59,11 @@ python.pkgs.buildPythonApplication {
       python-orjson
       python-tritonclient
     ]
+    # The extra `otel`.
+    ++ lib.optionals (without == [ ]) [
+      python.pkgs.opentelemetry-exporter-otlp-proto-http
+      python.pkgs.opentelemetry-sdk
+    ]
     ++ python.pkgs.uvicorn.optional-dependencies.standard
     ++ python-tritonclient.optional-dependencies.grpc;
 
@@ -75,6 +80,7 @@ python.pkgs.buildPythonApplication {
     "enginix.gateway.app"
     "enginix.gateway.http.protocol"
     "enginix.gateway.server"
+    "enginix.gateway.traces.otlp"
     "enginix.triton.server.repository"
   ];
 

@@ -19,10 +19,19 @@ from typing import Any
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
-from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_context
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import (
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    set_span_in_context,
+)
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.types import Scope
 
@@ -42,6 +51,9 @@ from enginix.generation.request import Headers
 logger = logging.getLogger(__name__)
 
 PROPAGATOR = TraceContextTextMapPropagator()
+IDENTITIES = RandomIdGenerator()
+SCOPE = InstrumentationScope("enginix", __version__)
+OK = Status()
 HEADERS = (b"traceparent", b"tracestate")
 # What W3C's recommendation asks to be passed on; more would not fit a frame of HTTP/2.
 MAX_STATE = 512
@@ -72,8 +84,9 @@ class OtlpTracing:
         )
         exporter = OTLPSpanExporter(settings.endpoint, timeout=EXPORT_SECONDS)
         # Its queue is bounded: what does not fit is dropped.
-        self._provider.add_span_processor(BatchSpanProcessor(exporter))
-        self._tracer = self._provider.get_tracer("enginix", __version__)
+        self._processor: SpanProcessor = BatchSpanProcessor(exporter)
+        self._provider.add_span_processor(self._processor)
+        self._tracer = self._provider.get_tracer(SCOPE.name, SCOPE.version)
         self._prompts = settings.prompts
 
     def begin(self, scope: Scope) -> OtlpTrace | None:
@@ -81,7 +94,42 @@ class OtlpTracing:
         operation = OPERATIONS.get(scope["path"])
         if operation is None or scope["method"] != "POST":
             return None
-        return OtlpTrace(self._tracer, scope, operation, prompts=self._prompts)
+        path, now = scope["path"], time.time_ns()
+        attributes = {
+            "http.request.method": "POST",
+            "http.route": path,
+            "url.path": path,
+            "url.scheme": scope["scheme"],
+            "gen_ai.operation.name": operation,
+            "gen_ai.provider.name": "enginix",
+        }
+        span = self._tracer.start_span(
+            operation, parent_of(scope), SpanKind.SERVER, attributes, start_time=now
+        )
+        return OtlpTrace(self, span, path, now, prompts=self._prompts)
+
+    def add_stage(
+        self, name: str, parent: SpanContext, times: tuple[int, int], status: Status
+    ) -> None:
+        """A span that has ended: a tenth of the work of one that begins, and ends."""
+        context = SpanContext(
+            parent.trace_id,
+            IDENTITIES.generate_span_id(),
+            is_remote=False,
+            trace_flags=parent.trace_flags,
+            trace_state=parent.trace_state,
+        )
+        span = ReadableSpan(
+            name,
+            context,
+            parent,
+            self._provider.resource,
+            status=status,
+            start_time=times[0],
+            end_time=times[1],
+            instrumentation_scope=SCOPE,
+        )
+        self._processor.on_end(span)
 
     @asynccontextmanager
     async def exporting(self) -> AsyncIterator[None]:
@@ -98,28 +146,16 @@ class OtlpTracing:
 class OtlpTrace:
     """One request."""
 
-    def __init__(self, tracer: Tracer, scope: Scope, operation: str, *, prompts: bool) -> None:
-        self._tracer = tracer
-        self._path = scope["path"]
-        self._operation = operation
+    def __init__(
+        self, tracing: OtlpTracing, span: Span, path: str, began: int, *, prompts: bool
+    ) -> None:
+        self._tracing = tracing
+        self._span = span
+        self._path = path
         self._prompts = prompts
         self._streams = False
-        now = time.time_ns()
-        self._stages = [("receive", now)]
-        self._span: Span = tracer.start_span(
-            operation,
-            parent_of(scope),
-            SpanKind.SERVER,
-            {
-                "http.request.method": scope["method"],
-                "http.route": self._path,
-                "url.path": self._path,
-                "url.scheme": scope["scheme"],
-                "gen_ai.operation.name": operation,
-                "gen_ai.provider.name": "enginix",
-            },
-            start_time=now,
-        )
+        # Name and beginning, in nanoseconds since 1970.
+        self._stages = [("receive", began)]
 
     @property
     def id(self) -> str:
@@ -152,19 +188,16 @@ class OtlpTrace:
         if not self._span.is_recording():
             return
         now = time.time_ns()
-        failed = has_failed(record)
-        context = set_span_in_context(self._span, Context())
+        failed = Status(StatusCode.ERROR) if has_failed(record) else OK
+        context = self._span.get_span_context()
         ends = [began for _, began in self._stages[1:]]
         for (name, began), ended in zip(self._stages, [*ends, now], strict=True):
-            stage = self._tracer.start_span(name, context, start_time=began)
-            if failed and ended == now:
-                stage.set_status(StatusCode.ERROR)
-            stage.end(ended)
+            status = failed if ended == now else OK
+            self._tracing.add_stage(name, context, (began, ended), status)
         if record.model is not None:
-            self._span.update_name(f"{self._operation} {record.model}")
+            self._span.update_name(f"{OPERATIONS[self._path]} {record.model}")
         self._span.set_attributes(reply_attributes(record, streams=self._streams))
-        if failed:
-            self._span.set_status(StatusCode.ERROR)
+        self._span.set_status(failed)
         self._span.end(now)
 
 

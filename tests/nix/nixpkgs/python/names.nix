@@ -13,6 +13,8 @@
   "mypy"
   "numpy"
   "openai"
+  "opentelemetry-exporter-otlp-proto-http"
+  "opentelemetry-sdk"
   "packaging"
   "prometheus-client"
   "protobuf"
