@@ -12,12 +12,13 @@ from typing import Any
 
 import httpx
 import pytest
+from fakes.otlp_receiver import otlp_receiver
 from gateway.harness import events, server, user
 
 from enginix.backends.openai.server import OpenAIBackend
 from enginix.errors import BackendError
 from enginix.gateway.models.registry import PassthroughModel
-from enginix.gateway.settings import LoadLimits, Settings
+from enginix.gateway.settings import LoadLimits, Settings, TraceSettings
 from enginix.serve.control import control_socket
 from enginix.serve.model_entry import ModelEntry
 from enginix.serve.replicas import Replica, ReplicaGroup
@@ -91,11 +92,12 @@ async def place(
     rest: float = 0.0,
     drain: float = 20.0,
     known: bool = True,
+    traces: TraceSettings | None = None,
 ) -> AsyncIterator[Place]:
     """A supervisor's socket, and gateways that know its models or learn of them."""
     scheduler = ModelScheduler(managed, rest=rest, drain=drain)
     socket = directory / "control"
-    settings = Settings(load=LIMITS, supervisor=socket)
+    settings = Settings(load=LIMITS, supervisor=socket, traces=traces)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(scheduler.close)
         await stack.enter_async_context(control_socket(socket, scheduler))
@@ -130,6 +132,16 @@ async def test_a_stream_begins_with_comments_while_its_model_is_loaded(tmp_path:
     assert answer.text.startswith(": a is being loaded\n\n")
     assert events(answer.text)[-1] == "[DONE]"
     assert events(answer.text)[0]["choices"]
+
+
+async def test_loading_is_a_stage_of_a_requests_trace(tmp_path: Path) -> None:
+    with otlp_receiver() as receiver:
+        model, traces = managed_model(tmp_path, ON_DEMAND), TraceSettings(receiver.endpoint)
+        async with place(model, directory=tmp_path, traces=traces) as here:
+            assert (await here.ask("a", stream=True)).status_code == 200
+    (span,) = receiver.servers
+    stages = [stage.name for stage in receiver.stages(span)]
+    assert stages == ["receive", "prepare", "load", "prepare", "queue", "first_token", "stream"]
 
 
 async def test_many_requests_at_once_load_it_once(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from starlette.types import Scope
 
 from enginix import __version__
+from enginix.errors import UsageError
 from enginix.gateway.models.record import RequestRecord
 from enginix.gateway.settings import TraceSettings
 from enginix.gateway.traces.attributes import (
@@ -82,9 +83,14 @@ class OtlpTracing:
             resource=own.merge(OTELResourceDetector().detect()),
             shutdown_on_exit=False,
         )
-        exporter = OTLPSpanExporter(settings.endpoint, timeout=EXPORT_SECONDS)
-        # Its queue is bounded: what does not fit is dropped.
-        self._processor: SpanProcessor = BatchSpanProcessor(exporter)
+        try:
+            exporter = OTLPSpanExporter(settings.endpoint, timeout=EXPORT_SECONDS)
+            # Its queue is bounded: what does not fit is dropped.
+            self._processor: SpanProcessor = BatchSpanProcessor(exporter)
+        except ValueError as error:
+            raise UsageError(
+                f"OpenTelemetry refuses a variable whose name begins with OTEL_: {error}"
+            ) from None
         self._provider.add_span_processor(self._processor)
         self._tracer = self._provider.get_tracer(SCOPE.name, SCOPE.version)
         self._prompts = settings.prompts
