@@ -1,12 +1,11 @@
 """The gateway's CPU time per token and that of a bare grpc.aio client, alternating in one run.
 
-    python benchmarks/gateway.py --engine DIR [--streams 1 8 32 128] [--rounds 3] [--litellm VENV]
+    python benchmarks/gateway.py --engine DIR [--streams 1 8 32 128] [--rounds 3]
 
 Starts the real Triton with the zero-delay model of tests/fakes/token_model (or takes --triton),
 and `enginix openai` in front of it. A separate process sends chats over real sockets and counts and
 checks every token. The baseline is grpc.aio's own stub, with nothing after it.
-Then front ends that only pass requests on are put before the gateway: another one of ours, and
-LiteLLM's proxy if it is installed; only each one's own CPU time counts.
+At an engine's pace, with many streams, and beside other front ends: token_path.py.
 Compare the ratios; the absolute numbers are the machine's.
 """
 
@@ -15,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -34,7 +34,6 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 # ruff: noqa: E402, I001, the path comes first
-from benchmarks.front_ends import find_litellm, litellm, passing_on
 from benchmarks.process_usage import cpu_seconds, resident_mb
 from benchmarks.transport import bare
 from benchmarks.transport import measure as measure_bare
@@ -57,7 +56,7 @@ class Measured:
     resident_mb: float = 0.0
 
 
-def chat_request(url: str, tokens: int) -> bytes:
+def chat_body(tokens: int) -> bytes:
     body = {
         "model": "demo",
         "messages": [{"role": "user", "content": WORDS}],
@@ -67,7 +66,11 @@ def chat_request(url: str, tokens: int) -> bytes:
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-    content = json.dumps(body).encode()
+    return json.dumps(body).encode()
+
+
+def chat_request(url: str, tokens: int) -> bytes:
+    content = chat_body(tokens)
     host = url.removeprefix("http://")
     head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: {host}\r\ncontent-length: {len(content)}"
     return f"{head}\r\ncontent-type: application/json\r\n\r\n".encode() + content
@@ -190,14 +193,19 @@ class Gateway:
 
 
 @contextmanager
-def running_gateway(engine: Path, triton: str, transport: str) -> Iterator[Gateway]:
+def running_gateway(
+    engine: Path, triton: str, transport: str, tree: Path = ROOT
+) -> Iterator[Gateway]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     command = [
         *(sys.executable, "-m", "enginix", "openai", str(engine), "--no-access-log"),
         *(f"--port={port}", f"--triton={triton}", f"--transport={transport}"),
     ]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    environment = {**os.environ, "PYTHONPATH": str(tree / "python")}
+    child = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    )
     try:
         assert child.stdout
         for line in child.stdout:
@@ -248,7 +256,6 @@ def main(arguments: argparse.Namespace) -> None:
                 add(rounds, "gateway", ours.measure(load, streams, 300, seconds))
                 add(rounds, "over aio", over_aio.measure(load, streams, 300, seconds))
             report(streams, rounds)
-        others(arguments, load, ours)
         print("\nwith the answer's length, 32 streams")
         head()
         rounds = {}
@@ -256,33 +263,7 @@ def main(arguments: argparse.Namespace) -> None:
             for tokens in arguments.lengths:
                 add(rounds, f"{tokens} tokens", ours.measure(load, 32, tokens, seconds))
         report(32, rounds)
-        print("\nwith the number of streams, answers of 300 tokens")
-        head()
-        rounds = {}
-        for _ in range(arguments.rounds):
-            for streams in arguments.many:
-                add(rounds, f"{streams} at once", ours.measure(load, streams, 300, seconds))
-        report(max(arguments.many), rounds)
     load.close()
-
-
-def others(arguments: argparse.Namespace, load: LoadProcess, ours: Gateway) -> None:
-    """The cost of one more front end before ours, which has done all the work already."""
-    program = find_litellm(arguments.litellm)
-    print("\nCPU per token of a front end that passes on, answers of 300 tokens")
-    if program is None:
-        print("LiteLLM is not installed; name its environment with --litellm")
-    head()
-    with ExitStack() as stack:
-        ends = {"enginix": Gateway(*stack.enter_context(passing_on(ours.url)))}
-        if program:
-            ends["litellm"] = Gateway(*stack.enter_context(litellm(program, ours.url)))
-        for streams in arguments.streams:
-            rounds: dict[str, list[Measured]] = {}
-            for _ in range(arguments.rounds):
-                for name, end in ends.items():
-                    add(rounds, name, end.measure(load, streams, 300, arguments.seconds))
-            report(streams, rounds)
 
 
 def add(rounds: dict[str, list[Measured]], name: str, measured: Measured) -> None:
@@ -325,16 +306,9 @@ def report(streams: int, rounds: dict[str, list[Measured]]) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engine", type=Path, help="for its tokenizer and template")
-    parser.add_argument(
-        "--litellm",
-        type=Path,
-        metavar="VENV",
-        help="where litellm[proxy] is installed, if not PATH",
-    )
     parser.add_argument("--triton", help="host:port of a Triton with the token model")
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 8, 32, 128])
     parser.add_argument("--lengths", type=int, nargs="+", default=[100, 8000], help="of answers")
-    parser.add_argument("--many", type=int, nargs="+", default=[32, 512, 1000])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--drive", action="store_true", help=argparse.SUPPRESS)

@@ -1,23 +1,27 @@
 """What a streamed token costs the gateway at an engine's own pace, beside a relay that only copies.
 
-    python benchmarks/token_path.py --engine DIR [--streams 32 256 1000] [--check TABLE]
+    python benchmarks/token_path.py --engine DIR [--streams 32 256 1000] [--check] [--out DIR]
 
 `--engine` gives the tokenizer and the template. Tokens come from an engine with a set pace
 (paced/engine.py): in `burst` every stream gets its token at the same moment, as an engine's step
 emits them; in `spread` each has its own moment; `full` is as fast as they are read. In turns, in
 one run: a relay in C, compiled on the spot (a Python one without a compiler), the gateway, and, on
 the gateway's stream, front ends that pass it on: ours, and others where they are installed.
-`--check` holds the ratios to a table that `--record` wrote, and ends with status 1 beyond 15 %.
+Then requests with one token to answer, for what a prompt costs by its length. `--check` holds the
+ratios to a table that `--record` wrote, by default token_path.json beside this file, and ends with
+status 1 beyond 15 %; `--out` is where the numbers and their plots go.
 """
 
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
@@ -37,14 +41,18 @@ from benchmarks.front_ends import (
     passing_on,
     router,
 )
-from benchmarks.gateway import chat_request, roomy, running_gateway
+from benchmarks.gateway import chat_body, chat_request, roomy, running_gateway
 from benchmarks.paced.client import CONTENT, Seen, Task
+from benchmarks.paced.plots import line_plot
+from benchmarks.process_usage import cpu_seconds
 
 PACED = Path(__file__).parent / "paced"
 PATTERNS = {"burst": ("burst", 50.0), "spread": ("spread", 50.0), "full": ("burst", 0.0)}
 FLOOR = "relay"
 MOST_TOKENS = 900_000
 BEYOND = 0.15
+RECORDED = Path(__file__).with_suffix(".json")
+PROMPT_REQUESTS = 10
 
 
 class Child:
@@ -111,8 +119,12 @@ def roads(
     port, pid = stack.enter_context(relay(directory, bare))
     found = {FLOOR: {"port": port, "pid": pid, "request": "GET\n", "token": "~"}}
     engine = roomy(arguments.engine, directory)
-    gateway = stack.enter_context(running_gateway(engine, f"127.0.0.1:{grpc}", "http2"))
+    triton = f"127.0.0.1:{grpc}"
+    gateway = stack.enter_context(running_gateway(engine, triton, "http2"))
     ends = {"gateway": (gateway.url, gateway.pid)}
+    if arguments.against:
+        other = stack.enter_context(running_gateway(engine, triton, "http2", arguments.against))
+        ends["against"] = (other.url, other.pid)
     if not arguments.only_gateway:
         ends["passed on"] = stack.enter_context(passing_on(gateway.url))
         if program := find_litellm(arguments.litellm):
@@ -125,8 +137,14 @@ def roads(
     return found
 
 
-def measure(arguments: argparse.Namespace) -> dict[str, dict[str, Seen]]:
-    """`pattern, streams` -> what was measured of each road, in turns, medians of the rounds."""
+Found = dict[tuple[str, int], dict[str, Seen]]
+
+
+def measure(arguments: argparse.Namespace) -> tuple[Found, dict[int, float]]:
+    """What was measured of each road, in turns, by pattern and streams: medians of the rounds.
+
+    And milliseconds of the gateway's CPU time by the tokens of a prompt.
+    """
     with ExitStack() as stack:
         engine, client = (
             Child(sys.executable, PACED / name) for name in ("engine.py", "client.py")
@@ -134,7 +152,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, dict[str, Seen]]:
         stack.callback(engine.close)
         stack.callback(client.close)
         grpc, bare = map(int, engine.line().split())
-        found: dict[str, dict[str, Seen]] = {}
+        found: Found = {}
         tasks = roads(arguments, stack, grpc, bare)
         for pattern in arguments.patterns:
             kind, rate = PATTERNS[pattern]
@@ -146,8 +164,28 @@ def measure(arguments: argparse.Namespace) -> dict[str, dict[str, Seen]]:
                         task = Task(streams=streams, seconds=arguments.seconds, **fields)
                         seen = json.loads(client.ask(json.dumps(asdict(task))))
                         rows[name].append(Seen(**seen))
-                found[f"{pattern}, {streams} streams"] = report(pattern, streams, rows)
-    return found
+                found[pattern, streams] = report(pattern, streams, rows)
+        ours = tasks["gateway"]
+        return found, {tokens: prompt_ms(tokens, **ours) for tokens in arguments.prompts}
+
+
+def prompt_ms(tokens: int, port: int, pid: int, **_: object) -> float:
+    """Of a request whose prompt has about so many tokens, and which no earlier one began with."""
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    spent = []
+    for _request in range(PROMPT_REQUESTS):
+        # Beside names, a word is one token or two.
+        text = f"{time.monotonic_ns()} " + "Say hello in three languages. " * (tokens // 8)
+        content = json.loads(chat_body(1)) | {"messages": [{"role": "user", "content": text}]}
+        before = cpu_seconds(pid)
+        connection.request("POST", "/v1/chat/completions", json.dumps(content))
+        answer = connection.getresponse().read()
+        spent.append(cpu_seconds(pid) - before)
+        if b"[DONE]" not in answer:
+            raise SystemExit(f"a wrong answer: {answer[:500]!r}")
+    connection.close()
+    print(f"a prompt of about {tokens} tokens: {median(spent) * 1e3:.2f} ms", flush=True)
+    return median(spent) * 1e3
 
 
 def report(pattern: str, streams: int, rows: dict[str, list[Seen]]) -> dict[str, Seen]:
@@ -169,15 +207,34 @@ def values(seen: Seen) -> tuple[float, ...]:
     return seen.cpu_us, seen.tokens_per_second, seen.gap_p99_ms, seen.resident_mb
 
 
-def ratios(found: dict[str, dict[str, Seen]]) -> dict[str, dict[str, float]]:
+def ratios(found: Found) -> dict[str, dict[str, float]]:
     return {
-        case: {
+        f"{pattern}, {streams} streams": {
             name: round(seen.cpu_us / rows[FLOOR].cpu_us, 2)
             for name, seen in rows.items()
-            if name != FLOOR
+            if name not in (FLOOR, "against")
         }
-        for case, rows in found.items()
+        for (pattern, streams), rows in found.items()
     }
+
+
+def write(directory: Path, found: Found, prompts: dict[int, float]) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    rows = [
+        {"pattern": pattern, "streams": streams, "road": name, **asdict(seen)}
+        for (pattern, streams), each in found.items()
+        for name, seen in each.items()
+    ]
+    document = {"tokens": rows, "prompt_ms": prompts}
+    (directory / "token-path.json").write_text(json.dumps(document, indent=2) + "\n")
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        line = lines.setdefault(f"{row['road']}, {row['pattern']}", [])
+        line.append((row["streams"], row["cpu_us"]))
+    drawn = line_plot(directory / "streams.svg", lines, "streams", "CPU per token, us")
+    points = {"gateway": list(prompts.items())}
+    if not drawn or not line_plot(directory / "prompts.svg", points, "tokens", "CPU, ms"):
+        print("no plots: matplotlib is not installed; pip install 'enginix[bench]' brings it")
 
 
 def main() -> int:
@@ -186,9 +243,14 @@ def main() -> int:
         f"{'pattern':7} {'streams':>7} {'road':13} {'us/token':>8} {'of relay':>8} "
         f"{'tokens/s':>9} {'gap p99, ms':>11} {'RSS MB':>7}"
     )
-    now = ratios(measure(arguments))
+    found, prompts = measure(arguments)
+    now = ratios(found)
+    if arguments.out:
+        write(arguments.out, found, prompts)
     if arguments.record:
-        arguments.record.write_text(json.dumps(now, indent=2) + "\n")
+        # What is not measured this time stays.
+        known = json.loads(arguments.record.read_text()) if arguments.record.is_file() else {}
+        arguments.record.write_text(json.dumps(known | now, indent=2) + "\n")
     if not arguments.check:
         return 0
     table = json.loads(arguments.check.read_text())
@@ -214,9 +276,13 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--litellm", type=Path, metavar="VENV", help="where litellm[proxy] is")
     parser.add_argument("--routers", type=Path, metavar="VENV", help="where Rust routers are")
+    parser.add_argument("--against", type=Path, metavar="TREE", help="another checkout's gateway")
     parser.add_argument("--only-gateway", action="store_true", help="without other front ends")
-    parser.add_argument("--check", type=Path, metavar="TABLE", help="hold the ratios to it")
-    parser.add_argument("--record", type=Path, metavar="TABLE", help="write the ratios to it")
+    parser.add_argument("--prompts", type=int, nargs="*", default=[100, 1000, 10_000, 100_000])
+    parser.add_argument("--out", type=Path, metavar="DIR", help="for the numbers and the plots")
+    table: dict[str, Any] = {"type": Path, "nargs": "?", "const": RECORDED, "metavar": "TABLE"}
+    parser.add_argument("--check", **table, help="hold the ratios to it")
+    parser.add_argument("--record", **table, help="write the ratios to it")
     return parser.parse_args()
 
 

@@ -47,7 +47,7 @@ static void copy(int from) {
         return;
     for (ssize_t sent = 0, count; sent < size; sent += count)
         if ((count = send(to, buffer + sent, size - sent, MSG_NOSIGNAL)) < 0)
-            size = 0;
+            count = size = 0;
     if (size <= 0) {
         other_end[from] = other_end[to] = 0;
         close(from);
