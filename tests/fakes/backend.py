@@ -81,6 +81,8 @@ class FakeBackend:
                 chunks = [self._chunk(token, request) for token in batch]
                 if start == 0:
                     chunks[0] = chunks[0]._replace(reused_blocks=stated)
+                elif self._takes(request, chunks):
+                    continue
                 yield chunks
             await self._pause(len(ids))
             yield [TokenChunk((), () if request.logprobs else None, True)]
@@ -99,6 +101,12 @@ class FakeBackend:
 
     async def close(self) -> None:
         self.closed = True
+
+    def _takes(self, request: TokenRequest, chunks: Sequence[TokenChunk]) -> bool:
+        # As Triton's messages that hold nothing but ids.
+        if request.take is None or any(each.logprobs is not None for each in chunks):
+            return False
+        return request.take([each.ids for each in chunks])
 
     async def _pause(self, at: int) -> None:
         # Each token yields to the event loop, as with a real backend.

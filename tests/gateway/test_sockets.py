@@ -140,3 +140,25 @@ async def test_a_client_that_leaves_a_long_prompt_while_it_waits_cancels_its_req
             writer.close()
             await backend.idle.wait()
     assert backend.running == 0
+
+
+async def test_a_client_that_does_not_read_stops_its_generation_and_misses_nothing() -> None:
+    reply = ids("word " * 20_000)
+    backend = FakeBackend(reply, together=16)
+    async with server(served(backend, context=1 << 20)) as client:
+        # A reader that stops at 64 KB of its own: the rest waits in the kernel, then in the server.
+        reader, writer = await asyncio.open_connection("127.0.0.1", client.base_url.port)
+        writer.write(request(stream=True, max_tokens=len(reply)))
+        produced = -1
+        while produced != backend.produced or not produced:
+            produced = backend.produced
+            for _ in range(100):
+                await asyncio.sleep(0)
+        assert backend.produced < len(reply)
+        answer = bytearray()
+        async with asyncio.timeout(60):
+            while not answer.endswith(b"0\r\n\r\n"):
+                answer += await reader.read(1 << 20)
+        writer.close()
+    assert answer.count(b'"delta":{"content":"') == len(reply)
+    assert answer.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")

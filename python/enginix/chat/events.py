@@ -36,6 +36,19 @@ class ToolCallArguments:
     fragment: str
 
 
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """Text without `triggers` becomes one event of `kind`, and leads to nothing else."""
+
+    kind: type[Answer] | type[Reasoning]
+    triggers: frozenset[str]
+
+    def passes(self, text: str) -> bool:
+        # White space after a thought may be before the tag that ends it.
+        held = self.kind is Reasoning and text[-1].isspace()
+        return not held and self.triggers.isdisjoint(text)
+
+
 Event = Reasoning | Answer | ToolCallStart | ToolCallArguments
 
 

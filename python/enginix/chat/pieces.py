@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from enginix.chat.events import Answer, Plain, Reasoning
 from enginix.errors import EngineDamaged
 
 
@@ -34,6 +35,13 @@ class Pieces(dict[int, str | bytes]):
         self._name_of = name_of
         self._spell = spell
         self._dropped = dropped
+        self._plain: dict[Plain, PlainEvents] = {}
+
+    def plain(self, how: Plain) -> PlainEvents:
+        """The tokens whose text passes so."""
+        if how not in self._plain:
+            self._plain[how] = PlainEvents(self, how)
+        return self._plain[how]
 
     def __missing__(self, token: int) -> str | bytes:
         name = self._name_of(token)
@@ -47,6 +55,22 @@ class Pieces(dict[int, str | bytes]):
             piece = spelled
         self[token] = piece
         return piece
+
+
+class PlainEvents(dict[int, Answer | Reasoning | None]):
+    """Token id -> its event, as long as text passes; None if that depends on what surrounds it."""
+
+    def __init__(self, pieces: Pieces, how: Plain) -> None:
+        super().__init__()
+        self._pieces = pieces
+        self._how = how
+
+    def __missing__(self, token: int) -> Answer | Reasoning | None:
+        piece = self._pieces[token]
+        if not isinstance(piece, str) or not piece:
+            return None
+        plain = self[token] = self._how.kind(piece) if self._how.passes(piece) else None
+        return plain
 
 
 def read_spelling(decoder: Mapping[str, Any] | None) -> Spelling:

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from enginix.chat.blocks import Block, Opening, ReasoningFormat, partial_marker
-from enginix.chat.events import Answer, Event
+from enginix.chat.events import Answer, Event, Plain, Reasoning
 from enginix.chat.reasoning.think_brackets import THINK_BRACKETS
-from enginix.chat.reasoning.think_tags import THINK_TAGS
+from enginix.chat.reasoning.think_tags import THINK_TAGS, ThinkTags
 from enginix.chat.thought_calls import ThoughtCalls
 from enginix.chat.tools.calls import Calls, ToolFormat
 from enginix.chat.tools.hermes_json import HERMES_JSON
@@ -95,8 +95,8 @@ def _known(name: str, formats: Mapping[str, Format]) -> Format:
 class ReplyParser:
     """Parses one reply: `feed` its text as it arrives, then `finish` once."""
 
-    __slots__ = ("_block", "_fresh", "_in_answer", "_openings", "_thoughts", "_triggers", "_trims",
-                 "held", "marker")  # fmt: skip
+    __slots__ = ("_block", "_fresh", "_in_answer", "_openings", "_plain_answer", "_thoughts",
+                 "_triggers", "_trims", "held", "marker")  # fmt: skip
 
     def __init__(
         self,
@@ -106,6 +106,7 @@ class ReplyParser:
     ) -> None:
         self._openings = openings
         self._triggers = tuple(sorted({opening.marker[0] for opening in openings}))
+        self._plain_answer = Plain(Answer, frozenset(self._triggers))
         self._block = block
         self._thoughts = thoughts
         self.held = ""
@@ -118,6 +119,18 @@ class ReplyParser:
         self._trims = False
         # Inside the answer with nothing held: most chunks pass straight through.
         self._in_answer = not openings
+
+    @property
+    def plain(self) -> Plain | None:
+        """What passes as it is now, and changes nothing; None if the next text may be held."""
+        thoughts = self._thoughts
+        if thoughts is not None and thoughts.holds:
+            return None
+        if isinstance(self._block, ThinkTags):
+            within = self._block.triggers
+            more = thoughts.triggers if thoughts is not None else frozenset()
+            return None if within is None else Plain(Reasoning, within | more)
+        return self._plain_answer if self._in_answer and self._block is None else None
 
     def feed(self, text: str) -> list[Event]:
         events = self._feed(text)

@@ -83,6 +83,11 @@ class AnswerStop:
         self._stop = StopStrings(strings)
         self.matched: str | None = None
 
+    @property
+    def looks(self) -> bool:
+        """Whether there are strings to look for."""
+        return bool(self._strings)
+
     def feed(self, events: list[Event]) -> list[Event]:
         """The events before the first stop string; none after it."""
         if not self._strings:

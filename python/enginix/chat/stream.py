@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from enginix.chat.events import Event
+from enginix.chat.pieces import PlainEvents
 from enginix.chat.reply import ReplyParser
 from enginix.chat.stop import AnswerStop
 from enginix.chat.tokens import TextStream
@@ -28,6 +29,14 @@ class ReplyStream:
     def marker(self) -> str | None:
         """The marker that opened the current block."""
         return self._parser.marker
+
+    @property
+    def plain(self) -> PlainEvents | None:
+        """Events that `feed` would make of the next tokens, and nothing would change by it."""
+        pieces, how = self._text.pieces, self._parser.plain
+        if pieces is None or how is None or self._stop.looks:
+            return None
+        return pieces.plain(how)
 
     def feed(self, ids: Sequence[int]) -> list[Event]:
         text = self._text.feed(ids)

@@ -45,6 +45,15 @@ class ThoughtCalls:
         self._trial: Parser | None = None
         self._events: list[Event] = []
 
+    @property
+    def holds(self) -> bool:
+        return any(self._held) or self._trial is not None
+
+    @property
+    def triggers(self) -> frozenset[str]:
+        """What the text of a call begins with."""
+        return frozenset(marker[0] for marker in self._markers)
+
     def read(self, events: Sequence[Event]) -> list[Event]:
         passed: list[Event] = []
         for event in events:

@@ -210,6 +210,11 @@ class TextStream:
         self._first = first
         self._pending = b""
 
+    @property
+    def pieces(self) -> Pieces | None:
+        """What the next tokens add to the text; None if they add to what is before them."""
+        return None if self._pending or self._first is not None else self._pieces
+
     def feed(self, ids: Sequence[int]) -> str:
         if self._first is not None:
             return self._first_text(self._first, ids)

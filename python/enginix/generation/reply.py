@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 from enginix.chat.events import Event
 from enginix.chat.tools.call_guide import CallGuide
@@ -85,6 +85,16 @@ ReplyEvent = Event | Logprobs | Counted | Finished
 Replies = AsyncGenerator[tuple[int, list[ReplyEvent]], None]
 # Called with the number of tokens that have just arrived.
 Arrived = Callable[[int], None]
+
+
+class Delivery(Protocol):
+    """Where a reply's events may go straight from the read that brought them."""
+
+    @property
+    def open(self) -> bool:
+        """Whether it takes any now."""
+
+    def deliver(self, events: list[ReplyEvent]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

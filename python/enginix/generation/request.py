@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -43,6 +43,10 @@ class Sampling:
     guide: Guide | None = None
 
 
+# Given the token ids of messages that hold nothing else; whether it has taken them.
+Take = Callable[[list[tuple[int, ...]]], bool]
+
+
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
     """One generation. `end_id` and `stop_ids` end the output and are not part of it."""
@@ -59,6 +63,9 @@ class TokenRequest:
     """No two running requests of a model may have the same: one that is left is stopped by it."""
     trace: Headers = ()
     """As in Origin."""
+    take: Take | None = field(default=None, compare=False)
+    """Offered what comes after the first tokens, where it is read: what it takes is not yielded,
+    and what it raises ends the generation."""
 
 
 # A tuple, because one is made for every token: a frozen dataclass costs three times as much.

@@ -109,3 +109,21 @@ async def test_a_request_that_the_client_leaves_runs_nowhere(token_server: Token
         assert sum(replica.running for replica in backend.replicas) == 1
         await stream.aclose()
         assert sum(replica.running for replica in backend.replicas) == 0
+
+
+async def test_tokens_are_taken_and_yielded_in_their_order(token_server: TokenTriton) -> None:
+    ids: list[int] = []
+    taken: list[int] = []
+
+    def take(arrivals: list[tuple[int, ...]]) -> bool:
+        taken.extend(len(each) for each in arrivals)
+        ids.extend(id_ for each in arrivals for id_ in each)
+        return True
+
+    async with backend_of(token_server.address) as backend:
+        request = TokenRequest([7, 8], 200, request_id="delay_us=1000", take=take)
+        async with aclosing(backend.generate(request)) as arrivals:
+            async for chunks in arrivals:
+                ids += [id_ for chunk in chunks for id_ in chunk.ids]
+    assert taken
+    assert ids == [7, 8] * 100

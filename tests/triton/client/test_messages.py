@@ -11,7 +11,8 @@ from tritonclient.grpc import service_pb2
 
 from enginix.errors import BackendUnavailable, GenerationFailed, RequestError
 from enginix.generation.request import Guide, Sampling, TokenChunk, TokenRequest
-from enginix.triton.client.messages import Reader, build_request, read_chunk, supported
+from enginix.triton.client.messages import build_request, supported
+from enginix.triton.client.responses import Reader, read_chunk
 from enginix.triton.client.tensor_names import TensorNames
 
 INPUTS = """

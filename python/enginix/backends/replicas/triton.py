@@ -6,14 +6,14 @@ import asyncio
 from array import array
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from enginix.backends.replicas.prefixes import prefix_blocks
 from enginix.backends.replicas.replica import Replica
 from enginix.backends.replicas.replicas import Replicas
 from enginix.backends.triton import TritonBackend
 from enginix.errors import BackendUnavailable, ReplicaMismatch
-from enginix.generation.request import TokenChunk, TokenRequest
+from enginix.generation.request import Take, TokenChunk, TokenRequest
 
 # The parameter of Triton's model that names its engine, and how much of the hash is shown.
 ENGINE, SHOWN = "enginix_engine", 12
@@ -66,7 +66,8 @@ class ReplicatedTriton:
         blocks = prefix_blocks(array("i", request.prompt_ids).tobytes())
         for replica in self._replicas.in_order(blocks):
             with replica.at_work():
-                async with aclosing(self._servers[replica.address].generate(request)) as arrivals:
+                sent = replace(request, take=_noting(replica, request.take))
+                async with aclosing(self._servers[replica.address].generate(sent)) as arrivals:
                     try:
                         async with replica.beginning():
                             chunks = await anext(arrivals)
@@ -102,3 +103,15 @@ class ReplicatedTriton:
     async def close(self) -> None:
         await self._replicas.close()
         await asyncio.gather(*(server.close() for server in self._servers.values()))
+
+
+def _noting(replica: Replica, take: Take | None) -> Take | None:
+    """`take`, and the replica is told of the tokens that it takes."""
+    if take is None:
+        return None
+
+    def noting(arrivals: list[tuple[int, ...]]) -> bool:
+        replica.token_came()
+        return take(arrivals)
+
+    return noting

@@ -21,6 +21,11 @@ class ThinkTags:
         self._started = False
         self._held = ""
 
+    @property
+    def triggers(self) -> frozenset[str] | None:
+        """Text without these, and without white space at its end, passes; None if any is held."""
+        return None if self._held or not self._started else frozenset(self._close[0])
+
     def feed(self, text: str) -> list[Event]:
         plain = self._started and not self._held and self._close[0] not in text
         if plain and text and not text[-1].isspace():

@@ -20,7 +20,7 @@ from enginix.gateway.http.body import forget_document
 from enginix.gateway.http.disconnect import unless_client_leaves
 from enginix.gateway.http.errors import Failure, failure_of
 from enginix.gateway.http.scope import record_in
-from enginix.gateway.http.writing import Write, together, writer
+from enginix.gateway.http.writing import DirectBody, Write, direct_body, together, writer
 from enginix.gateway.models.model import GenerationRequest
 from enginix.gateway.models.record import RequestRecord
 from enginix.gateway.models.state import Gateway
@@ -134,6 +134,26 @@ class FailedStream(Response):
         await super().__call__(scope, receive, send)
 
 
+class Delivering:
+    """Writes events in the read that brought them, while the client reads."""
+
+    __slots__ = ("_encode", "body")
+
+    def __init__(self, encoder: StreamEncoder) -> None:
+        self._encode = encoder.encode
+        self.body: DirectBody | None = None
+        """Set once the head has been sent; never at another server than our own."""
+
+    @property
+    def open(self) -> bool:
+        # Where a client does not read, its stream's task waits for it.
+        return self.body is not None and not self.body.flow.write_paused
+
+    def deliver(self, events: list[ReplyEvent]) -> None:
+        assert self.body is not None, "it is open"
+        self.body.write(self._encode(0, events))
+
+
 class EventStream(Response):
     """Generates while it is being sent.
 
@@ -164,8 +184,9 @@ class EventStream(Response):
     async def _answer(self, scope: Scope, send: Send, record: RequestRecord) -> None:
         record.while_waiting = partial(self._opening.in_line, send)
         try:
-            async with self._gateway.replies(self._request, record) as replies:
-                last = await self._pass_on(replies, scope, send, record)
+            delivering = Delivering(self._encoder)
+            async with self._gateway.replies(self._request, record, delivering) as replies:
+                last = await self._pass_on(replies, scope, send, record, delivering)
         except Exception as error:
             record.error = type(error).__name__
             begin = b""
@@ -180,7 +201,12 @@ class EventStream(Response):
         await send({"type": "http.response.body", "body": last, "more_body": False})
 
     async def _pass_on(
-        self, replies: Replies, scope: Scope, send: Send, record: RequestRecord
+        self,
+        replies: Replies,
+        scope: Scope,
+        send: Send,
+        record: RequestRecord,
+        delivering: Delivering,
     ) -> bytes:
         """Send everything but the last bytes, which it returns."""
         encode = self._encoder.encode
@@ -191,7 +217,8 @@ class EventStream(Response):
             await self._opening.begin(send)
             await send({"type": "http.response.body", "body": body, "more_body": True})
         tally.read(choice, events)
-        last = await stepped(self._write_rest(replies, writer(scope, send), tally))
+        delivering.body = direct_body(scope)
+        last = await stepped(self._write_rest(replies, writer(delivering.body, send), tally))
         tally.note(record)
         return last + self._encoder.end(tally.usage)
 

@@ -25,19 +25,35 @@ LEFT = "enginix.left"
 Write = Callable[[bytes], Awaitable[None] | None]
 
 
-def writer(scope: Scope, send: Send) -> Write:
-    """For a body in chunks whose head has been sent."""
+class DirectBody:
+    """A body in chunks at our own uvicorn, whose head has been sent."""
+
+    __slots__ = ("_cycle", "flow")
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+        self.flow = cycle.flow
+
+    def write(self, body: bytes) -> None:
+        cycle = self._cycle
+        if body and not cycle.disconnected:
+            # Looked up each time: one for HTTP/1.0 takes the frame away again.
+            cycle.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+
+
+def direct_body(scope: Scope) -> DirectBody | None:
+    """None at another server, or for a body of a known length."""
     cycle = cycle_of(scope)
-    if cycle is None or not cycle.chunked_encoding:
+    return DirectBody(cycle) if cycle is not None and cycle.chunked_encoding else None
+
+
+def writer(direct: DirectBody | None, send: Send) -> Write:
+    if direct is None:
         return lambda body: send({"type": "http.response.body", "body": body, "more_body": True})
-    flow = cycle.flow
 
     def write(body: bytes) -> Awaitable[None] | None:
-        if cycle.disconnected or not body:
-            return None
-        # Looked up each time: one for HTTP/1.0 takes the frame away again.
-        cycle.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
-        return flow.drain() if flow.write_paused else None
+        direct.write(body)
+        return direct.flow.drain() if direct.flow.write_paused else None
 
     return write
 

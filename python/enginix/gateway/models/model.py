@@ -11,7 +11,7 @@ from enginix.gateway.prompt.defaults import SamplingDefaults
 from enginix.gateway.prompt.prepare import Options
 from enginix.gateway.settings import RequestLimits
 from enginix.generation.backend import Server
-from enginix.generation.reply import Arrived, Replies
+from enginix.generation.reply import Arrived, Delivery, Replies
 from enginix.generation.request import Origin
 from enginix.manifest import Manifest
 
@@ -51,8 +51,13 @@ class GenerationRequest(Protocol):
     def counts(self) -> bool:
         """Whether every event is preceded by the number of tokens so far."""
 
-    def replies(self, origin: Origin, arrived: Sequence[Arrived]) -> Replies:
-        """The events of all choices; `arrived` has one counter for each. Use `aclosing`."""
+    def replies(
+        self, origin: Origin, arrived: Sequence[Arrived], delivery: Delivery | None = None
+    ) -> Replies:
+        """The events of all choices; `arrived` has one counter for each. Use `aclosing`.
+
+        What `delivery` takes is not yielded; the first events and the last always are.
+        """
 
 
 class Model(NamedModel, Protocol):

@@ -35,7 +35,7 @@ from enginix.gateway.models.running import RunningRequest
 from enginix.gateway.models.store import ResponseStore
 from enginix.gateway.settings import Settings
 from enginix.gateway.supervision.client import SupervisorClient
-from enginix.generation.reply import Replies
+from enginix.generation.reply import Delivery, Replies
 from enginix.supervision import Availability, Load
 
 RETRY_SECONDS = 5.0
@@ -137,15 +137,14 @@ class Gateway:
 
     @asynccontextmanager
     async def replies(
-        self, request: GenerationRequest, record: RequestRecord
+        self, request: GenerationRequest, record: RequestRecord, delivery: Delivery | None = None
     ) -> AsyncIterator[Replies]:
         """The request's events once it has a slot; leaving the block cancels what still runs."""
         record.prompt_tokens, record.reply_id = request.prompt_tokens, request.id
-        async with (
-            self.at_work(request.model.name, record, request.choices) as times,
-            aclosing(request.replies(record.origin, [each.arrived for each in times])) as replies,
-        ):
-            yield replies
+        async with self.at_work(request.model.name, record, request.choices) as times:
+            arrived = [each.arrived for each in times]
+            async with aclosing(request.replies(record.origin, arrived, delivery)) as replies:
+                yield replies
 
     def at_work(
         self, model: str, record: RequestRecord, choices: int = 1

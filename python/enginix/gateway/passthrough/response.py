@@ -25,7 +25,7 @@ from enginix.gateway.http.disconnect import unless_client_leaves
 from enginix.gateway.http.errors import failure_of
 from enginix.gateway.http.scope import record_in
 from enginix.gateway.http.sse import STILL_WAITING, Opening
-from enginix.gateway.http.writing import Write, together, writer
+from enginix.gateway.http.writing import Write, direct_body, together, writer
 from enginix.gateway.models.record import RequestRecord, TokenTimes
 from enginix.gateway.models.state import Gateway
 from enginix.gateway.passthrough.adapt import CHAT, Passthrough
@@ -174,7 +174,7 @@ class PassthroughResponse(Response):
         times: TokenTimes,
     ) -> None:
         await self._opening.begin(send)
-        await self._pipe(response, events, writer(scope, send), times)
+        await self._pipe(response, events, writer(direct_body(scope), send), times)
         note_usage(events.first + events.last, record, times)
         if events.is_cut or not is_terminal(events.last, self._path):
             raise BackendUnavailable(

@@ -24,7 +24,7 @@ from enginix.gateway.passthrough.adapt import keeps_stop_strings
 from enginix.gateway.prompt.conversation import Conversation, shown_tools
 from enginix.gateway.prompt.images import readable, seen_by_user
 from enginix.gateway.prompt.prepare import Options, check_stop
-from enginix.generation.reply import Arrived, Replies, ReplyFormat
+from enginix.generation.reply import Arrived, Delivery, Replies, ReplyFormat
 from enginix.generation.request import Guide, Origin
 
 # Engines whose servers can send usage with every chunk.
@@ -56,7 +56,9 @@ class ChatGeneration:
     def choices(self) -> int:
         return self.chat.choices
 
-    def replies(self, origin: Origin, arrived: Sequence[Arrived]) -> Replies:
+    def replies(
+        self, origin: Origin, arrived: Sequence[Arrived], delivery: Delivery | None = None
+    ) -> Replies:
         return chat_replies(self.model.backend, self.chat, origin, arrived)
 
 

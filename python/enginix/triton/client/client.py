@@ -19,7 +19,8 @@ from enginix.triton.client.address import Address, parse_addresses
 from enginix.triton.client.control import TritonControl
 from enginix.triton.client.grpc_aio import GrpcAioTransport
 from enginix.triton.client.http2.channel import Http2Transport
-from enginix.triton.client.messages import Reader, build_request, build_stop, supported
+from enginix.triton.client.messages import build_request, build_stop, supported
+from enginix.triton.client.responses import Reader
 from enginix.triton.client.tensor_names import TensorNames, TensorNamesOfModel
 from enginix.triton.client.transport import Call, Transport
 
@@ -71,6 +72,7 @@ class TritonClient:
         message = build_request(request, tensor_names, self._vocabulary)
         stop = partial(build_stop, request.request_id, tensor_names)
         call, chunks, reader = await self._start(message, stop, sampled(request.trace))
+        offer = None if request.take is None else reader.offering(request.take)
         complete = False
         try:
             while chunks:
@@ -82,7 +84,7 @@ class TritonClient:
                     return
                 if reader.failure is not None:
                     raise reader.failure
-                chunks = reader.read(await call.receive(self._limits.next_token))
+                chunks = reader.read(await call.receive(self._limits.next_token, offer))
             raise GenerationFailed(
                 f"Triton at {self.address} ended the stream before the last token"
             )

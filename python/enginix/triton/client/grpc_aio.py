@@ -14,6 +14,7 @@ from enginix.generation.request import Headers
 from enginix.triton.client.address import Address
 from enginix.triton.client.deadline import Deadline
 from enginix.triton.client.failures import from_status, unreachable
+from enginix.triton.client.transport import Offer
 
 METHOD = "/inference.GRPCInferenceService/ModelStreamInfer"
 
@@ -82,7 +83,8 @@ class GrpcAioCall:
         self._late = True
         self._call.cancel()
 
-    async def receive(self, limit: float) -> list[bytes]:
+    async def receive(self, limit: float, offer: Offer | None = None) -> list[bytes]:
+        # Its reads wake this task in any case.
         self._deadline.start(limit)
         try:
             message = await self._call.read()

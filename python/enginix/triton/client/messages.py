@@ -1,4 +1,4 @@
-"""Builds ModelInferRequest bytes and reads ModelStreamInferResponse bytes."""
+"""Builds ModelInferRequest bytes."""
 
 from __future__ import annotations
 
@@ -7,15 +7,12 @@ import sys
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from math import prod
 from typing import Any
 
-from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2
 
-from enginix.errors import BackendError, GenerationFailed, RequestError
-from enginix.generation.request import Sampling, TokenChunk, TokenRequest
-from enginix.triton.client.failures import in_band
+from enginix.errors import RequestError
+from enginix.generation.request import Sampling, TokenRequest
 from enginix.triton.client.tensor_names import REUSED, STATISTICS, TensorNames
 
 # Sampling field -> tensor, Triton's type, struct's letter.
@@ -37,22 +34,10 @@ OTHERS = {
     "top_logprobs": "num_top_log_probs",
 }
 
-# Output that is read -> the letter of struct for its elements, all of which have four bytes.
-OUTPUTS = {
-    "output_ids": "i",
-    "output_log_probs": "f",
-    "top_log_prob_ids": "i",
-    "top_log_probs": "f",
-    REUSED: "i",
-}
-
 # What every request must have, a stop too.
 STOP_INPUTS = ("input_ids", "input_lengths", "request_output_len")
 ONE = struct.pack("<i", 1)
 
-FINAL = "triton_final_response"
-# How many message sizes one response's reader remembers.
-MAX_KNOWN = 8
 Tensor = tuple[str, str, tuple[int, ...], bytes]
 
 
@@ -198,103 +183,3 @@ def _bias(
 def _text(text: str) -> bytes:
     encoded = text.encode()
     return len(encoded).to_bytes(4, "little") + encoded
-
-
-class Reader:
-    """Reads the messages of one response.
-
-    Nearly all of them differ only in the bytes of their token ids and, from TensorRT-LLM, of the
-    statistics that follow these. Once that is verified for one message, others of its size are
-    read without protobuf, which costs five times as much.
-    """
-
-    __slots__ = ("_known", "failure")
-
-    def __init__(self) -> None:
-        # The error in the message after the chunks that `read` returned last.
-        self.failure: BackendError | None = None
-        # Size of a verified message -> its bytes before the ids, and how the ids are packed.
-        self._known: dict[int, tuple[bytes, struct.Struct]] = {}
-
-    def read(self, messages: Iterable[bytes]) -> list[TokenChunk]:
-        """Raise BackendError if it comes before any chunk; otherwise store it in `failure`."""
-        chunks: list[TokenChunk] = []
-        try:
-            for message in messages:
-                known = self._known.get(len(message))
-                if known is not None and message.startswith(known[0]):
-                    chunks.append(TokenChunk(known[1].unpack_from(message, len(known[0]))))
-                else:
-                    chunks.append(read_chunk(message))
-                    self._learn(message, chunks[-1])
-        except BackendError as error:
-            if not chunks:
-                raise
-            self.failure = error
-        return chunks
-
-    def _learn(self, message: bytes, chunk: TokenChunk) -> None:
-        if (
-            not chunk.ids
-            or chunk.final
-            or chunk.logprobs is not None
-            or len(self._known) == MAX_KNOWN
-        ):
-            return
-        ids = struct.Struct(f"<{len(chunk.ids)}i")
-        start = message.find(ids.pack(*chunk.ids))
-        if start >= 0 and _is_head(message, start, ids, chunk):
-            self._known[len(message)] = message[:start], ids
-
-
-def _is_head(message: bytes, start: int, ids: struct.Struct, chunk: TokenChunk) -> bool:
-    """Whether protobuf reads other ids, and all else unchanged, from other bytes at `start`."""
-    others = tuple(~token for token in chunk.ids)
-    other = message[:start] + ids.pack(*others) + message[start + ids.size :]
-    try:
-        return read_chunk(other) == chunk._replace(ids=others)
-    except GenerationFailed:
-        return False
-
-
-def read_chunk(message: bytes) -> TokenChunk:
-    try:
-        envelope = service_pb2.ModelStreamInferResponse.FromString(message)
-    except DecodeError:
-        raise GenerationFailed(
-            f"Triton sent {len(message)} bytes that are not a ModelStreamInferResponse"
-        ) from None
-    if envelope.error_message:
-        raise in_band(envelope.error_message)
-    response = envelope.infer_response
-    found: dict[str, tuple[Any, ...]] = {}
-    for output, raw in zip(response.outputs, response.raw_output_contents, strict=False):
-        # TensorRT-LLM sends all its statistics when one of them is requested.
-        if (letter := OUTPUTS.get(output.name)) is None:
-            continue
-        if len(raw) != 4 * prod(output.shape):
-            raise _wrong_size(output.name, output.shape, raw)
-        found[output.name] = struct.unpack(f"<{len(raw) >> 2}{letter}", raw)
-    ids = found.get("output_ids", ())
-    top = _by_position(found.get("top_log_prob_ids", ()), found.get("top_log_probs", ()), len(ids))
-    final = response.parameters[FINAL].bool_param
-    reused = found.get(REUSED)
-    return TokenChunk(ids, found.get("output_log_probs"), final, top, reused[0] if reused else None)
-
-
-def _by_position(
-    ids: Sequence[int], logprobs: Sequence[float], places: int
-) -> tuple[tuple[tuple[int, float], ...], ...]:
-    """Group the pairs; every position has the same number of them."""
-    if not ids or not places:
-        return ()
-    pairs = tuple(zip(ids, logprobs, strict=True))
-    each = len(pairs) // places
-    return tuple(pairs[start : start + each] for start in range(0, each * places, each))
-
-
-def _wrong_size(name: str, shape: Iterable[int], raw: bytes) -> GenerationFailed:
-    return GenerationFailed(
-        f"Triton sent {len(raw)} bytes for {name} of shape {list(shape)}, expected "
-        f"{4 * prod(shape)}; the Python environment of its models needs numpy < 2"
-    )

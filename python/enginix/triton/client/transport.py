@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from enginix.generation.request import Headers
+
+# Given all messages that have arrived; whether it has taken them.
+Offer = Callable[[list[bytes]], bool]
 
 
 class Call(Protocol):
     """One ModelStreamInfer stream that carries one request."""
 
-    async def receive(self, limit: float) -> list[bytes]:
+    async def receive(self, limit: float, offer: Offer | None = None) -> list[bytes]:
         """Wait for a message and return all that have arrived; empty at the stream's end.
 
+        Messages that come while it waits may be offered to `offer` first, where they are read,
+        and are returned only if that does not take them; what it raises is raised here.
         Raises TimeoutError after `limit` seconds without one, BackendError if the stream failed.
         """
         ...

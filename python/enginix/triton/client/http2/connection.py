@@ -12,7 +12,6 @@ from typing import cast
 from enginix.errors import BackendError, BackendUnavailable, ProtocolBroken, SafeToRetry
 from enginix.generation.limits import Limits
 from enginix.generation.request import Headers
-from enginix.generation.stepping import Arrival
 from enginix.triton.client.http2.frames import (
     ACK,
     CANCEL,
@@ -101,7 +100,7 @@ class Connection(asyncio.Protocol):
         self._streams: dict[int, Stream] = {}
         self._draining = False
         self._reading = False
-        self._woken: list[Arrival] = []
+        self._woken: list[Stream] = []
         self._replies = bytearray()
         self._outbox = Outbox(self._write)
         self._receiver = Receiver(self._on_frame, self._write)
@@ -183,12 +182,12 @@ class Connection(asyncio.Protocol):
         stream.release(STOP_SECONDS)
         self.start(stop).release(STOP_SECONDS)
 
-    def wake(self, reader: Arrival) -> None:
+    def wake(self, stream: Stream) -> None:
         """Continue a stream's reader, with all that one read has brought for it."""
         if self._reading:
-            self._woken.append(reader)
+            self._woken.append(stream)
         else:
-            reader.arrive()
+            stream.arrive()
 
     def restore_window(self, stream: Stream, credit: int) -> None:
         if stream.number in self._streams:
@@ -232,8 +231,8 @@ class Connection(asyncio.Protocol):
         self._reading = False
         if self._woken:
             woken, self._woken = self._woken, []
-            for reader in woken:
-                reader.arrive()
+            for stream in woken:
+                stream.arrive()
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._transport is None:

@@ -10,6 +10,7 @@ from enginix.errors import GenerationFailed, ProtocolBroken
 from enginix.generation.stepping import Arrival
 from enginix.triton.client.deadline import Deadline
 from enginix.triton.client.http2.frames import CANCEL, FLOW_CONTROL_ERROR
+from enginix.triton.client.transport import Offer
 
 # A message's header: whether it is compressed, and its length.
 PREFIX_BYTES = 5
@@ -24,7 +25,7 @@ class Streams(Protocol):
     def reset(self, stream: Stream, code: int) -> None: ...
     def leave(self, stream: Stream, stop: bytes | None) -> None: ...
     def ignore(self, stream: Stream) -> None: ...
-    def wake(self, reader: Arrival) -> None: ...
+    def wake(self, stream: Stream) -> None: ...
     def restore_window(self, stream: Stream, credit: int) -> None: ...
 
 
@@ -37,12 +38,15 @@ class Stream:
         "_ended",
         "_failure",
         "_held",
+        "_limit",
         "_loop",
         "_max_message",
         "_messages",
+        "_offer",
         "_partial",
         "_waiter",
         "_window",
+        "_woken",
         "answered",
         "late_messages",
         "number",
@@ -64,26 +68,52 @@ class Stream:
         self._messages: list[bytes] = []
         self._partial = bytearray()
         self._waiter: Arrival | None = None
+        # Whether the waiting reader is to be continued, and what it waits with.
+        self._woken = False
+        self._limit = 0.0
+        self._offer: Offer | None = None
         self._failure: Exception | None = None
         self._ended = False
 
-    async def receive(self, limit: float) -> list[bytes]:
+    async def receive(self, limit: float, offer: Offer | None = None) -> list[bytes]:
         while not self._messages:
             if self._failure is not None:
                 raise self._failure
             if self._ended:
                 return []
             waiter = self._waiter = Arrival(loop=self._loop)
+            self._limit, self._offer = limit, offer
             self._deadline.start(limit)
             try:
                 await waiter
             finally:
-                self._waiter = None
+                self._waiter = self._offer = None
                 self._deadline.stop()
         messages, self._messages = self._messages, []
         if self._held * 2 > self._window:
             self._restore_window()
         return messages
+
+    def arrive(self) -> None:
+        """Continue the reader, unless what has arrived is taken without it."""
+        self._woken = False
+        waiter = self._waiter
+        if waiter is None:
+            return
+        if self._offer is not None and self._messages and not self._ended:
+            try:
+                taken = self._offer(self._messages)
+            except Exception as error:
+                self._failure, taken = error, False
+                self._messages = []
+            if taken:
+                self._messages = []
+                self._deadline.start(self._limit)
+                if self._held * 2 > self._window:
+                    self._restore_window()
+                return
+        self._waiter = None
+        waiter.arrive()
 
     def leave(self, stop: bytes | None) -> None:
         self._deadline.close()
@@ -112,11 +142,11 @@ class Stream:
             self._messages.append(source[start + PREFIX_BYTES : stop])
         else:
             self._cut(source[start:stop])
-        waiter = self._waiter
-        if waiter is None:
+        if self._waiter is None or self._woken:
             return
         if self._messages:
-            self._wake()
+            self._woken = True
+            self._connection.wake(self)
         elif self._held * 2 > self._window:
             # One message larger than the window: the reader waits, so nothing else restores it.
             self._restore_window()
@@ -137,9 +167,9 @@ class Stream:
         self._wake()
 
     def _wake(self) -> None:
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None:
-            self._connection.wake(waiter)
+        if self._waiter is not None and not self._woken:
+            self._woken = True
+            self._connection.wake(self)
 
     def _cut(self, chunk: bytes) -> None:
         """Split data whose frames and messages do not coincide."""
