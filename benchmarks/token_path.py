@@ -4,9 +4,10 @@
 
 `--engine` gives the tokenizer and the template. Tokens come from an engine with a set pace
 (paced/engine.py): in `burst` every stream gets its token at the same moment, as an engine's step
-emits them; in `spread` each has its own moment; `full` is as fast as they are read. In turns, in
-one run: a relay in C, compiled on the spot (a Python one without a compiler), the gateway, and, on
-the gateway's stream, front ends that pass it on: ours, and others where they are installed.
+emits them; in `spread` each has its own moment; `full` is as fast as they are read, what waited in
+sockets included. In turns, in one run: a relay in C, compiled on the spot (a Python one without a
+compiler), the gateway, and, on the gateway's stream, front ends that pass it on: ours, and others
+where they are installed.
 Then requests with one token to answer, for what a prompt costs by its length. `--check` holds the
 ratios to a table that `--record` wrote, by default token_path.json beside this file, and ends with
 status 1 beyond 15 %; `--out` is where the numbers and their plots go.
