@@ -12,6 +12,8 @@ from starlette.requests import Request
 
 from enginix.errors import RequestError
 from enginix.gateway.http.body import LARGE_BODY, forget_document, read_document
+from enginix.gateway.http.scope import RECORD
+from enginix.gateway.models.record import RequestRecord
 
 
 def sent(app: FastAPI, body: bytes) -> Request:
@@ -21,7 +23,9 @@ def sent(app: FastAPI, body: bytes) -> Request:
     async def receive() -> dict[str, Any]:
         return next(messages)
 
-    return Request({"type": "http", "app": app, "headers": [], "path": "/"}, receive)
+    record = RequestRecord("r", 0.0)
+    scope = {"type": "http", "app": app, "headers": [], "path": "/", RECORD: record}
+    return Request(scope, receive)
 
 
 @pytest.mark.parametrize("size", [1, LARGE_BODY])
