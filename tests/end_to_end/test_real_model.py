@@ -27,7 +27,7 @@ from fakes.made_checkpoint import with_wrong_scales
 
 from enginix.chat.template import ChatTemplate
 from enginix.chat.tokens import Tokenizer
-from enginix.engine.gguf.header import read_header
+from enginix.gguf_header import read_header
 from enginix.manifest import read_manifest
 from enginix.runtimes.runtime import Runtime
 from enginix.triton.client.client import Sampling, TokenRequest, TritonClient

@@ -19,7 +19,6 @@ from enginix.chat.tokens import Tokenizer
 from enginix.checkpoint.load import open_checkpoint
 from enginix.engine.build import Job, build_engine
 from enginix.engine.gguf.build import gguf_build
-from enginix.engine.gguf.header import read_header
 from enginix.engine.gguf.program import Generator
 from enginix.engine.stages import StageEvent, StageFinished
 from enginix.errors import (
@@ -29,6 +28,7 @@ from enginix.errors import (
     EngineDamaged,
     UsageError,
 )
+from enginix.gguf_header import read_header
 from enginix.manifest import Check, Limits, Manifest, check_files, read_manifest
 
 FAKE = Path(__file__).parents[2] / "fakes" / "generate.py"

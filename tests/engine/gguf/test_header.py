@@ -12,8 +12,8 @@ import pytest
 from engine.gguf.conftest import Make
 from gguf import GGUFReader
 
-from enginix.engine.gguf.header import read_header
 from enginix.errors import EngineDamaged
+from enginix.gguf_header import read_header
 
 Write = Callable[[Path], Path]
 

@@ -22,8 +22,8 @@ from fakes.made_checkpoint import DEMO
 from enginix.catalog.load import DIRECTORY
 from enginix.checkpoint.tensors import read_headers
 from enginix.engine.gguf.answers import Question, ask
-from enginix.engine.gguf.header import read_header
 from enginix.engine.gguf.program import Generator
+from enginix.gguf_header import read_header
 
 pytestmark = pytest.mark.triton
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from enginix.engine.gguf.header import GgufHeader, read_header
 from enginix.errors import engine_damaged
+from enginix.gguf_header import GgufHeader, read_header
 from enginix.hub_files import read_object
 from enginix.manifest import Manifest
 

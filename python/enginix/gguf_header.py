@@ -1,4 +1,4 @@
-"""Reads and checks a GGUF's header and tensor table; reads no weights.
+"""Reads a GGUF's header and tensor table, and checks those of engines; reads no weights.
 
 Written from the format's description and not from the writer, so that one checks the other.
 https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import mmap
 import struct
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
-from enginix.errors import EngineDamaged, engine_damaged
+from enginix.errors import UsageError, engine_damaged
+from enginix.records import Failure
 
 VERSION = 3
+# What llama.cpp reads.
+VERSIONS = (2, 3)
 ALIGNMENT = 32
 MAX_DIMENSIONS = 4
 STRING, ARRAY = 8, 9
@@ -25,6 +30,8 @@ SCALARS = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIif?Qqd", strict=T
 # Tensor type -> (values in a block, bytes of a block), for the types enginix writes.
 BLOCKS = {0: (1, 4), 1: (1, 2), 30: (1, 2), 40: (64, 36)}
 TYPE_NAMES = {0: "F32", 1: "F16", 30: "BF16", 40: "NVFP4"}
+TOKENS = "tokenizer.ggml.tokens"
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,15 @@ class StoredTensor:
     size_bytes: int
 
 
+class TensorRow(NamedTuple):
+    """A tensor as the table has it: `start` counts from the first one."""
+
+    name: str
+    shape: tuple[int, ...]
+    kind: int
+    start: int
+
+
 @dataclass(frozen=True, slots=True)
 class GgufHeader:
     values: dict[str, str | int | float | bool]
@@ -47,35 +63,81 @@ class GgufHeader:
     tensors: list[StoredTensor]
 
 
+@dataclass(slots=True)
+class GgufFile:
+    """Any GGUF, whoever wrote it."""
+
+    values: dict[str, str | int | float | bool] = field(default_factory=dict)
+    """The key values that are not arrays."""
+    arrays: dict[str, int] = field(default_factory=dict)
+    """Array name -> length."""
+    tokens: list[str] = field(default_factory=list)
+    """The vocabulary by id; empty if it has none."""
+    tensors: list[TensorRow] = field(default_factory=list)
+
+    @property
+    def architecture(self) -> str:
+        return str(self.values.get("general.architecture", ""))
+
+
 def read_header(path: Path) -> GgufHeader:
-    """The header of a complete GGUF; EngineDamaged if the file contradicts it."""
+    """The header of a complete GGUF of ours; EngineDamaged if the file contradicts it."""
+
+    def checked(cursor: _Cursor) -> GgufHeader:
+        file = _parse(cursor, (VERSION,))
+        stored = [_stored(cursor, row) for row in file.tensors]
+        return GgufHeader(file.values, file.arrays, _placed(cursor, stored))
+
+    return _read(path, engine_damaged, checked)
+
+
+def read_gguf(path: Path) -> GgufFile:
+    """The header of any GGUF, with its vocabulary. UsageError if it cannot be read."""
+
+    def failure(reason: str) -> UsageError:
+        return UsageError(f"{reason}; expected a complete GGUF file")
+
+    return _read(path, failure, lambda cursor: _parse(cursor, VERSIONS))
+
+
+def _read(path: Path, failure: Failure, parse: Callable[[_Cursor], Read]) -> Read:
     try:
         with path.open("rb") as file:
             if not path.stat().st_size:
-                raise engine_damaged(f"{path} is empty")
+                raise failure(f"{path} is empty")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return _parse(_Cursor(path, data))
+                return parse(_Cursor(path, data, failure))
     except OSError as error:
-        raise EngineDamaged(f"{path} cannot be read: {error.strerror or error}") from error
+        raise failure(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def _parse(cursor: _Cursor) -> GgufHeader:
+def _parse(cursor: _Cursor, versions: tuple[int, ...]) -> GgufFile:
     magic = cursor.bytes(4)
     if magic != b"GGUF":
         raise cursor.damaged(f"starts with {magic!r}, expected b'GGUF'")
-    if (version := cursor.scalar("I")) != VERSION:
-        raise cursor.damaged(f"has version {version}, expected {VERSION}")
+    if (version := cursor.scalar("I")) not in versions:
+        raise cursor.damaged(f"has version {version}, expected {' or '.join(map(str, versions))}")
     tensor_count, value_count = cursor.count(24), cursor.count(12)
-    values: dict[str, str | int | float | bool] = {}
-    arrays: dict[str, int] = {}
+    found = GgufFile()
     for _ in range(value_count):
         name, kind = cursor.string(), cursor.scalar("I")
         if kind == ARRAY:
-            arrays[name] = cursor.skip_array()
+            texts = found.tokens if name == TOKENS else None
+            found.arrays[name] = cursor.array(texts)
         else:
-            values[name] = cursor.string() if kind == STRING else cursor.value(kind)
-    tensors = [cursor.tensor() for _ in range(tensor_count)]
-    return GgufHeader(values, arrays, _placed(cursor, tensors))
+            found.values[name] = cursor.string() if kind == STRING else cursor.value(kind)
+    found.tensors = [cursor.tensor() for _ in range(tensor_count)]
+    return found
+
+
+def _stored(cursor: _Cursor, row: TensorRow) -> StoredTensor:
+    name, shape, kind, start = row
+    if kind not in BLOCKS:
+        raise cursor.damaged(f"has the tensor {name!r} of type {kind}, which no build writes")
+    values, size = BLOCKS[kind]
+    if shape[-1] % values:
+        raise cursor.damaged(f"has the tensor {name!r} with rows of {shape[-1]} values")
+    return StoredTensor(name, shape, TYPE_NAMES[kind], start, prod(shape) // values * size)
 
 
 def _placed(cursor: _Cursor, tensors: list[StoredTensor]) -> list[StoredTensor]:
@@ -102,14 +164,15 @@ def _placed(cursor: _Cursor, tensors: list[StoredTensor]) -> list[StoredTensor]:
 class _Cursor:
     """Reads forward through the file; every step stays within it."""
 
-    def __init__(self, path: Path, data: mmap.mmap) -> None:
+    def __init__(self, path: Path, data: mmap.mmap, failure: Failure) -> None:
         self._path = path
         self._data = data
+        self._failure = failure
         self.size = len(data)
         self.position = 0
 
-    def damaged(self, what: str) -> EngineDamaged:
-        return engine_damaged(f"{self._path} {what}")
+    def damaged(self, what: str) -> Exception:
+        return self._failure(f"{self._path} {what}")
 
     def bytes(self, count: int) -> bytes:
         start = self.position
@@ -146,12 +209,17 @@ class _Cursor:
         (value,) = struct.unpack(code, self.bytes(struct.calcsize(code)))
         return value
 
-    def skip_array(self) -> int:
+    def array(self, texts: list[str] | None = None) -> int:
+        """Its length; its strings are added to `texts`, if that is given."""
         kind = self.scalar("I")
         if kind == STRING:
             count = self.count(8)
             for _ in range(count):
-                self._skip(self.count(1))
+                if texts is None:
+                    self._skip(self.count(1))
+                else:
+                    # Some vocabularies have tokens that are parts of characters.
+                    texts.append(self.bytes(self.count(1)).decode("utf-8", "replace"))
         elif kind in SCALARS:
             size = struct.calcsize(f"<{SCALARS[kind]}")
             count = self.count(size)
@@ -160,17 +228,10 @@ class _Cursor:
             raise self.damaged(f"has an array of the unknown type {kind}")
         return count
 
-    def tensor(self) -> StoredTensor:
-        """A row of the table; its `start` counts from the first tensor."""
+    def tensor(self) -> TensorRow:
         name = self.string()
         dimensions = self.scalar("I")
         if not 1 <= dimensions <= MAX_DIMENSIONS:
             raise self.damaged(f"has the tensor {name!r} with {dimensions} dimensions")
         shape = tuple(self.scalar("Q") for _ in range(dimensions))[::-1]
-        kind, start = self.scalar("I"), self.scalar("Q")
-        if kind not in BLOCKS:
-            raise self.damaged(f"has the tensor {name!r} of type {kind}, which no build writes")
-        values, size = BLOCKS[kind]
-        if shape[-1] % values:
-            raise self.damaged(f"has the tensor {name!r} with rows of {shape[-1]} values")
-        return StoredTensor(name, shape, TYPE_NAMES[kind], start, prod(shape) // values * size)
+        return TensorRow(name, shape, self.scalar("I"), self.scalar("Q"))
