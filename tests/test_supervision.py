@@ -43,7 +43,7 @@ FIELDS = {
 }
 NOTHING = {
     **dict.fromkeys(("model", "model_path", "engine", "dtype")),
-    **dict.fromkeys(("gpu_memory_utilization", "max_model_len")),
+    **dict.fromkeys(("gpu_memory_utilization", "max_model_len", "speculative")),
 }
 
 

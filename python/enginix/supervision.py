@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from enginix import records
 from enginix.errors import BackendUnavailable, EnginixError, RequestError, ResourceNotFound
+from enginix.speculative import Speculative
 
 Message = TypeVar("Message")
 
@@ -39,6 +40,7 @@ class LoadRequest:
     dtype: str | None = None
     gpu_memory_utilization: float | None = None
     max_model_len: int | None = None
+    speculative: Speculative | None = None
 
 
 @dataclass(frozen=True, slots=True)

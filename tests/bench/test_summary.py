@@ -88,6 +88,16 @@ def test_cached_and_accepted_tokens_are_averages_of_those_that_tell() -> None:
     assert (level.cached_tokens, level.acceptance) == (6, 0.5)
 
 
+def test_what_a_gateway_counts_for_all_requests_stands_in_for_answers_that_do_not_tell() -> None:
+    one = run(answer(10.5, 10.7, tokens=2))
+    one.drafts = (40, 30)
+
+    level = summarized(one)
+
+    assert level.acceptance == 0.75
+    assert "75% of the drafted tokens were accepted" in remarks(level)
+
+
 def test_a_server_that_tells_no_cached_or_drafted_tokens_has_none() -> None:
     level = summarized(run(answer(10.5, 10.7, tokens=2)))
 

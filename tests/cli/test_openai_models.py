@@ -45,9 +45,30 @@ async def test_a_row_can_name_the_formats_that_its_server_leaves_in_the_text(
     assert (model.reasoning, model.tools, model.starts_inside) == ("think-tags", "qwen3-xml", True)
 
 
+async def test_adapters_are_models_that_share_all_but_what_is_their_own(tmp_path: Path) -> None:
+    file = tmp_path / "models.json"
+    adapters = [
+        {"name": "law", "path": "/law", "upstream": "law"},
+        {"name": "art", "fields": {"lora": [{"id": 1}]}},
+    ]
+    row = {**ROW, "aliases": ["us"], "metrics": "http://127.0.0.1:1/m", "adapters": adapters}
+    file.write_text(json.dumps({"models": [row]}))
+    ours, law, art = read_models(file, no_triton)()
+    assert [each.name for each in (ours, law, art)] == ["ours", "law", "art"]
+    assert [each.served_by for each in (ours, law, art)] == ["ours"] * 3
+    assert (ours.parent, law.parent, art.parent) == (None, "ours", "ours")
+    assert (law.aliases, law.metrics, law.path, law.root) == ((), "", "/law", "law")
+    assert isinstance(art, PassthroughModel)
+    assert (art.root, art.fields) == ("theirs", {"lora": [{"id": 1}]})
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
+        ({"adapters": [{"path": "/a"}]}, r"models\[0\].adapters: expected objects of fields, name"),
+        ({"adapters": {"a": "/a"}}, r"models\[0\].adapters: expected objects of"),
+        ({"adapters": [{"name": "ours"}]}, "2 models have the name 'ours'"),
+        ({"fields": 1}, r"models\[0\].fields: expected an object, got 1"),
         ({"reasoning": "smoke"}, r"models\[0\].reasoning: 'smoke' is none of think-brackets"),
         ({"tools": "think-tags"}, r"models\[0\].tools: 'think-tags' is none of hermes-json"),
         (

@@ -21,6 +21,10 @@ def test_what_real_requests_tell_is_read_model_by_model() -> None:
     assert counted(METRICS, r"a \"b\"").tokens == 3.0
 
 
+def test_the_tokens_of_its_adapters_are_those_of_a_models_server() -> None:
+    assert counted(METRICS, "demo", r"a \"b\"", "unknown").tokens == 15.0
+
+
 def test_a_model_the_gateway_does_not_name_has_no_count() -> None:
     assert counted(METRICS, "other").tokens is None
 

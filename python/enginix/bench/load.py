@@ -45,6 +45,8 @@ class Run:
     cpu_seconds: float = 0.0
     """CPU time of this process."""
     failures_in_a_row: int = 0
+    drafts: tuple[int, int] | None = None
+    """Drafted and accepted tokens, if the server counts them for all requests together."""
 
     @property
     def given_up(self) -> bool:

@@ -65,6 +65,9 @@ def summarized(run: Run) -> Summary:
     tokens = sum(answer.tokens for answer in good)
     cached = [one.cached_tokens for one in good if one.cached_tokens is not None]
     drafted = sum(one.drafted_tokens or 0 for one in good)
+    accepted = sum(one.accepted_tokens or 0 for one in good)
+    if not drafted and run.drafts:
+        drafted, accepted = run.drafts
     per_token = [one.seconds_per_token for one in good]
     return Summary(
         concurrency=run.level.concurrency,
@@ -86,7 +89,7 @@ def summarized(run: Run) -> Summary:
         requests_per_second=len(good) / seconds,
         client_cpu=run.cpu_seconds / seconds,
         cached_tokens=sum(cached) / len(cached) if cached else None,
-        acceptance=sum(one.accepted_tokens or 0 for one in good) / drafted if drafted else None,
+        acceptance=accepted / drafted if drafted else None,
     )
 
 
@@ -117,6 +120,8 @@ def remarks(summary: Summary) -> list[str]:
     elif summary.events and summary.output_tokens > 1.2 * summary.events:
         each = summary.output_tokens / summary.events
         found.append(f"an event has {each:.1f} tokens on average: see `per output token`")
+    if summary.acceptance is not None:
+        found.append(f"{summary.acceptance:.0%} of the drafted tokens were accepted")
     if summary.client_cpu > MAX_CLIENT_CPU:
         found.append(
             f"this client used {summary.client_cpu:.0%} of a core: it may be the bottleneck; "

@@ -71,6 +71,17 @@ class Target:
             return {}
         return found if isinstance(found, dict) else {}
 
+    def drafts(self, model: str) -> tuple[int, int] | None:
+        """The tokens that were drafted and accepted so far; None if no gateway says it."""
+        rows = self.facts("/v1/status").get("models")
+        for row in rows if isinstance(rows, list) else ():
+            try:
+                if model in (row["id"], *row["aliases"]):
+                    return row["speculative"]["drafted"], row["speculative"]["accepted"]
+            except (LookupError, TypeError):
+                continue
+        return None
+
     def _get(self, address: str) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from enginix.errors import CatalogError, ModelUnknown
 from enginix.manifest import KINDS, Chat, Check, Limits
 from enginix.records import decode, read_toml
+from enginix.speculative import Speculative
 
 DIRECTORY = Path(__file__).parent
 
@@ -65,6 +66,8 @@ class ModelSpec:
     aliases: list[str] = field(default_factory=list)
     chat: Chat = field(default_factory=Chat)
     ports: Ports = field(default_factory=Ports)
+    speculative: Speculative | None = None
+    """For the server of its kind, unless a profile says otherwise."""
     check: list[Check] = field(default_factory=list)
 
     def variant(self, tensor_parallel: int | None = None) -> Variant:
@@ -110,6 +113,8 @@ def load_model(path: Path) -> ModelSpec:
         )
     if not spec.variants:
         raise CatalogError(f"{path.name}: expected at least one [variants.tpN]")
+    if spec.speculative and (mistake := spec.speculative.mistake):
+        raise CatalogError(f"{path.name}: speculative: {mistake}")
     source = spec.source
     if source.nar_hash and not is_commit(source.revision):
         raise CatalogError(

@@ -28,6 +28,8 @@ from enginix.cli.views.bench import Progress, show_comparison, show_levels
 from enginix.errors import BackendError, UsageError
 
 INTERRUPTED = 130
+# How old a gateway's count of drafted tokens may be.
+COUNTED_SECONDS = 1.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -143,8 +145,16 @@ class _Bench:
             ready = Run(Level(concurrency=concurrency))
             await put_under_load(ready, Limit(requests=warm_up), ask, lambda _: None)
             progress.start()
-            self.runs.append(Run(level))
-            await put_under_load(self.runs[-1], limit, ask, progress.advance, self.args.seed)
+            before = self._drafts()
+            self.runs.append(run := Run(level))
+            await put_under_load(run, limit, ask, progress.advance, self.args.seed)
+            if before and not any(answer.drafted_tokens for answer in run.answers):
+                await asyncio.sleep(COUNTED_SECONDS)
+                if after := self._drafts():
+                    run.drafts = (after[0] - before[0], after[1] - before[1])
+
+    def _drafts(self) -> tuple[int, int] | None:
+        return self.workload.target.drafts(self.workload.model)
 
 
 def only_model(models: Sequence[str], url: str, option: str = "--model") -> str:

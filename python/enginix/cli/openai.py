@@ -100,13 +100,12 @@ def models_of(args: argparse.Namespace, entry: GatewayEntry) -> OpenModels:
             may_be_empty=args.supervisor is not None,
         )
     metrics = TRITON_METRICS if args.triton == TRITON else ""
-    open_model = triton_model(
+    return triton_model(
         find_engine(args.engine),
         args.triton,
         connector(entry),
         metrics if args.triton_metrics is None else args.triton_metrics,
     )
-    return lambda: [open_model()]
 
 
 def connector(entry: GatewayEntry) -> Connect:

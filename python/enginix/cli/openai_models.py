@@ -26,6 +26,8 @@ from enginix.triton.client.client import TritonClient
 # Makes the client for an address and a model's vocabulary.
 Connect = Callable[[str, int], TritonClient]
 OpenModels = Callable[[], Sequence[Model]]
+# What an adapter's row has of its own; all else is its model's.
+ADAPTER_KEYS = {"name", "path", "upstream", "fields"}
 
 # What an OpenAI server may leave in its text for our parsers -> the formats they know.
 FORMATS: dict[str, Iterable[str]] = {"reasoning": REASONING, "tools": TOOLS}
@@ -44,6 +46,8 @@ KEYS = {
     "images",
     "priority",
     "task",
+    "fields",
+    "adapters",
     *FORMATS,
 }
 
@@ -71,31 +75,42 @@ def read_models(
         _opener(row, f"--models {path}: models[{n}]", connect, silence)
         for n, row in enumerate(rows)
     ]
+    named = [
+        (row, [row["name"], *(each["name"] for each in row.get("adapters", ()))]) for row in rows
+    ]
     names = Counter(
-        (name, row.get("engine")) for row in rows for name in {row["name"], *row.get("aliases", [])}
+        (name, row.get("engine")) for row, own in named for name in {*own, *row.get("aliases", [])}
     )
     # A request can choose between two engines, but not between two models of one name.
-    names.update((row["name"], "") for row in rows)
+    names.update((name, "") for _, own in named for name in own)
     for (name, _), count in names.items():
         if count > 1:
             raise UsageError(f"--models {path}: {count} models have the name {name!r}")
-    return lambda: [open_model() for open_model in opens]
+    return lambda: [model for open_models in opens for model in open_models()]
+
+
+def _adapters_of(row: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
+    rows = row.get("adapters", [])
+    for each in rows if isinstance(rows, list) else [rows]:
+        is_one = isinstance(each, dict) and isinstance(each.get("name"), str)
+        if not is_one or each.keys() - ADAPTER_KEYS:
+            keys = ", ".join(sorted(ADAPTER_KEYS))
+            raise UsageError(f"{where}.adapters: expected objects of {keys}, got {each!r}")
+    return list(rows)
 
 
 def opener_of(
     connect: Connect, silence: float = SILENCE_SECONDS
-) -> Callable[[Mapping[str, Any]], Callable[[], Model]]:
-    """A function that opens a model that the supervisor describes."""
+) -> Callable[[Mapping[str, Any]], OpenModels]:
+    """A function that opens a model that the supervisor describes, and its adapters."""
     return lambda row: _opener(row, "the supervisor's model", connect, silence)
 
 
-def triton_model(
-    engine: Path, address: str, connect: Connect, metrics: str = ""
-) -> Callable[[], Model]:
+def triton_model(engine: Path, address: str, connect: Connect, metrics: str = "") -> OpenModels:
     return _triton(engine, None, address, connect, _page(metrics, "--triton-metrics"))
 
 
-def _opener(row: Any, where: str, connect: Connect, silence: float) -> Callable[[], Model]:
+def _opener(row: Any, where: str, connect: Connect, silence: float) -> OpenModels:
     if not isinstance(row, Mapping) or not isinstance(row.get("name"), str):
         raise UsageError(f"{where}: expected an object with a name")
     if unknown := row.keys() - KEYS:
@@ -108,30 +123,36 @@ def _opener(row: Any, where: str, connect: Connect, silence: float) -> Callable[
     )
     metrics = _page(row.get("metrics", ""), f"{where}.metrics")
     if "url" in row:
-        return _relayed(names, row, where, silence, metrics)
+        opens = [_relayed(names, row, where, silence, metrics)]
+        for adapter in _adapters_of(row, where):
+            own = Names(adapter["name"], path=str(adapter.get("path", "")))
+            shared = {"upstream": names.name, **row, **adapter, "parent": names.name}
+            opens.append(_relayed(own, shared, f"{where}.adapters", silence, ""))
+        return lambda: [open_model() for open_model in opens]
     for key in ("directory", "address"):
-        if not isinstance(row.get(key), str):
+        if not isinstance(row.get(key), str) or "adapters" in row:
             raise UsageError(f"{where}: expected either url, or directory and address")
     return _triton(Path(row["directory"]), names, row["address"], connect, metrics)
 
 
 def _triton(
     engine: Path, names: Names | None, address: str, connect: Connect, metrics: str
-) -> Callable[[], Model]:
+) -> OpenModels:
     addresses = parse_addresses(address)
     files = read_engine(engine, names)
 
-    def open_model() -> Model:
+    def open_models() -> list[Model]:
         servers = [
             TritonBackend(f"Triton at {one}", connect(str(one), files.vocabulary))
             for one in addresses
         ]
         if len(servers) == 1:
-            return files.bind(servers[0], metrics)
+            return [files.bind(servers[0], metrics)]
         # One server's numbers are not the model's.
-        return files.bind(ReplicatedTriton(f"Triton at {address}", servers, manifest_hash(engine)))
+        several = ReplicatedTriton(f"Triton at {address}", servers, manifest_hash(engine))
+        return [files.bind(several)]
 
-    return open_model
+    return open_models
 
 
 def _relayed(
@@ -143,13 +164,11 @@ def _relayed(
         raise UsageError(f"{where}: expected url and upstream to be strings")
     name = f"{engine} at {url}"
     urls = [one.strip() for one in url.split(",")]
+    # Refuse a bad address now, not in the event loop.
     for one in urls:
-        # Refuse a bad address now, not in the event loop.
         OpenAIBackend(name, one, upstream)
     reasoning, tools = (_format(row.get(key), key, where) for key in ("reasoning", "tools"))
-    task = row.get("task", "generate")
-    if task not in [*PROBES]:
-        raise UsageError(f"{where}.task: expected one of {', '.join(PROBES)}, got {task!r}")
+    task, fields = _task(row, where), _fields(row, where)
     starts_inside, images, priority = (
         _flag(row, key, where) for key in ("starts_inside", "images", "priority")
     )
@@ -170,6 +189,8 @@ def _relayed(
             starts_inside=starts_inside,
             takes_priority=priority,
             images=images,
+            parent=row.get("parent"),
+            fields=fields,
         )
 
     return open_model
@@ -191,6 +212,20 @@ def _flag(row: Mapping[str, Any], key: str, where: str) -> bool:
     if not isinstance(value, bool):
         raise UsageError(f"{where}.{key}: expected true or false, got {value!r}")
     return value
+
+
+def _task(row: Mapping[str, Any], where: str) -> str:
+    task = row.get("task", "generate")
+    if not isinstance(task, str) or task not in PROBES:
+        raise UsageError(f"{where}.task: expected one of {', '.join(PROBES)}, got {task!r}")
+    return task
+
+
+def _fields(row: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    fields = row.get("fields", {})
+    if not isinstance(fields, Mapping):
+        raise UsageError(f"{where}.fields: expected an object, got {fields!r}")
+    return fields
 
 
 def _format(name: Any, key: str, where: str) -> str | None:

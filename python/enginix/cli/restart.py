@@ -34,4 +34,6 @@ def run(args: argparse.Namespace) -> int:
 
 def restartable(models: Sequence[dict[str, Any]]) -> list[str]:
     """Those that accept requests and have a server here, which has a log."""
-    return [one["id"] for one in models if one["presence"] == "open" and one.get("log")]
+    open_here = [one for one in models if one["presence"] == "open" and one.get("log")]
+    # An adapter is restarted with its model.
+    return [one["id"] for one in open_here if not one.get("parent")]

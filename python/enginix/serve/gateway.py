@@ -109,7 +109,24 @@ def gateway_row(
         **({"images": True} if reads_images(model) else {}),
         **({"priority": True} if schedules_by_priority(entry) else {}),
         **({"metrics": page} if (page := program.metrics_url(entry)) else {}),
+        **_adapters(entry),
     }
+
+
+def _adapters(entry: ModelEntry) -> dict[str, Any]:
+    """How requests choose between the model and its adapters, which clients see as models."""
+    if not entry.adapters:
+        return {}
+    chooses = SERVERS[entry.engine].chooses
+    rows = [
+        {
+            "name": name,
+            "path": path,
+            **({"fields": chooses(entry, name)} if chooses else {"upstream": name}),
+        }
+        for name, path in entry.adapters.items()
+    ]
+    return {**({"fields": chooses(entry, None)} if chooses else {}), "adapters": rows}
 
 
 def left_in_text(entry: ModelEntry, chat: Chat) -> dict[str, Any]:

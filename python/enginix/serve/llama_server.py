@@ -37,15 +37,9 @@ def main() -> None:
     parameters.endpoint_metrics = True
     # Its own default is 8 GiB, which it fills by 80 MB a minute under load.
     parameters.cache_ram_mib = args.cache_mb
-    if args.task != "generate":
-        parameters.embedding = True
-        # A text is read in one step, however long it is: its embedding is made of that step's.
-        parameters.n_batch = parameters.n_ubatch = args.context
-        # Otherwise texts of different lengths are cut into steps that are equally long for all.
-        parameters.kv_unified = True
-        pooling = "rank" if args.task == "rerank" else args.pooling
-        if pooling:
-            parameters.pooling_type = POOLING[pooling]
+    draft_ahead(parameters, args)
+    have_adapters(parameters, args)
+    pool(parameters, args)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     server = xllamacpp.Server(parameters)
     if args.task == "embed" and "error" in (made := server.handle_embeddings({"input": "a"})):
@@ -60,6 +54,41 @@ def main() -> None:
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
     # Its own shutdown does not always finish.
     os._exit(0)
+
+
+def pool(parameters: xllamacpp.CommonParams, args: argparse.Namespace) -> None:
+    if args.task == "generate":
+        return
+    parameters.embedding = True
+    # A text is read in one step, however long it is: its embedding is made of that step's.
+    parameters.n_batch = parameters.n_ubatch = args.context
+    # Otherwise texts of different lengths are cut into steps that are equally long for all.
+    parameters.kv_unified = True
+    pooling = "rank" if args.task == "rerank" else args.pooling
+    if pooling:
+        parameters.pooling_type = POOLING[pooling]
+
+
+def have_adapters(parameters: xllamacpp.CommonParams, args: argparse.Namespace) -> None:
+    if not args.lora:
+        return
+    # None of them is applied until a request chooses it.
+    parameters.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(path, 0.0) for path in args.lora]
+    # What one of them has read of a prompt would be taken for what another one reads.
+    parameters.cache_prompt, parameters.cache_ram_mib = False, 0
+
+
+def draft_ahead(parameters: xllamacpp.CommonParams, args: argparse.Namespace) -> None:
+    if not args.spec_type:
+        return
+    speculative = parameters.speculative
+    name = args.spec_type.upper().replace("-", "_")
+    kinds = xllamacpp.common_speculative_type
+    speculative.types = [getattr(kinds, f"COMMON_SPECULATIVE_TYPE_{name}")]
+    speculative.draft.mparams.path = args.spec_draft_model
+    speculative.draft.n_max = speculative.ngram_simple.size_m = args.spec_draft_n_max
+    speculative.draft.cpuparams.n_threads = parameters.cpuparams.n_threads
+    speculative.ngram_simple.size_n = args.spec_ngram_match
 
 
 def parsed() -> argparse.Namespace:
@@ -85,6 +114,19 @@ def parsed() -> argparse.Namespace:
         choices=("mean", "cls", "last"),
         help="how an embedding is made of those of its tokens; by default as the file says",
     )
+    drafts = ("draft-simple", "draft-eagle3", "draft-mtp", "ngram-simple")
+    parser.add_argument("--spec-type", choices=drafts, help="draft tokens ahead, by this method")
+    parser.add_argument("--spec-draft-model", default="", help="the GGUF file that drafts")
+    parser.add_argument(
+        "--spec-draft-n-max", type=int, default=3, help="tokens drafted at once (%(default)s)"
+    )
+    parser.add_argument(
+        "--spec-ngram-match",
+        type=int,
+        default=3,
+        help="tokens at the text's end that ngram looks for in the text (%(default)s)",
+    )
+    parser.add_argument("--lora", action="append", default=[], help="a GGUF adapter; repeatable")
     return parser.parse_args()
 
 

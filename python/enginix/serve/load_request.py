@@ -8,12 +8,21 @@ from dataclasses import replace
 from pathlib import Path
 
 from enginix.catalog.load import find_model
-from enginix.errors import EngineError, ModelNotFound, ModelUnknown, NotAnEngine, RequestError
+from enginix.errors import (
+    EngineError,
+    ModelNotFound,
+    ModelUnknown,
+    NotAnEngine,
+    RequestError,
+    UsageError,
+)
 from enginix.manifest import Manifest, read_manifest
+from enginix.serve.drafts import check_drafting
 from enginix.serve.model_entry import ModelEntry
 from enginix.serve.roots import allowed_path
 from enginix.serve.servers import SERVERS, server_for_form, server_for_kind
 from enginix.serve.servers.program import Reads
+from enginix.speculative import Speculative
 from enginix.supervision import LoadRequest
 
 DEFAULT_MODEL_LEN = 8192
@@ -37,7 +46,7 @@ def entry_of(
         entry = _by_path(request, allowed_path(request.model_path, roots), entries)
     else:
         entry = _by_name(request, entries)
-    return _with_limits(entry, request)
+    return _with_limits(entry, request, roots)
 
 
 def _found_in(
@@ -123,7 +132,7 @@ def new_entry(name: str, engine: str, path: str = "") -> ModelEntry:
     )
 
 
-def _with_limits(entry: ModelEntry, request: LoadRequest) -> ModelEntry:
+def _with_limits(entry: ModelEntry, request: LoadRequest, roots: Sequence[Path]) -> ModelEntry:
     server = SERVERS[entry.engine]
     changes: dict[str, object] = {}
     if request.max_model_len is not None:
@@ -135,9 +144,26 @@ def _with_limits(entry: ModelEntry, request: LoadRequest) -> ModelEntry:
             raise _mistake("dtype", "an engine's types are built into it; leave it out")
         changes["dtype"] = request.dtype
     # Clients send its default to every engine; servers that take no share ignore it.
+    if request.speculative is not None:
+        changes["speculative"] = _drafts(request.speculative, entry, roots)
     if request.gpu_memory_utilization is not None and server.memory:
         changes["memory"] = request.gpu_memory_utilization
     return replace(entry, **changes)  # type: ignore[arg-type]
+
+
+def _drafts(drafts: Speculative, entry: ModelEntry, roots: Sequence[Path]) -> Speculative:
+    """Clients may name a model of the catalogue as the draft, or a path in the roots."""
+    try:
+        check_drafting(entry, entry.name, drafts)
+    except UsageError as error:
+        raise RequestError(str(error), param="speculative") from None
+    if not drafts.model:
+        return drafts
+    try:
+        return replace(drafts, model=find_model(drafts.model).name)
+    except ModelUnknown:
+        path = allowed_path(drafts.model, roots, "speculative.model")
+        return replace(drafts, model=str(path))
 
 
 def _manifest(path: Path) -> Manifest | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from enginix.speculative import Speculative
+
 # Where the servers of a profile listen; only the gateway may have another address.
 LOOPBACK = "127.0.0.1"
 
@@ -53,6 +55,10 @@ class ModelEntry:
     """Likewise for tool calls."""
     starts_inside: bool = False
     """The chat template opens the reasoning, so the model does not write the first tag."""
+    speculative: Speculative | None = None
+    """How its server drafts tokens ahead; without it as the catalogue says."""
+    adapters: dict[str, str] = field(default_factory=dict)
+    """LoRA adapters that its server has: what clients call them -> their file or directory."""
     on_demand: bool = False
     """Whether the first request starts it, and it ends to make room for others."""
     ttl_seconds: float = 0.0

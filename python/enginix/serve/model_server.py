@@ -7,9 +7,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from enginix.catalog.load import find_model
-from enginix.errors import BackendError, EngineError, ModelUnknown, NotACheckpoint, NotAnEngine
+from enginix.catalog.load import ModelSpec, find_model
+from enginix.errors import (
+    BackendError,
+    EngineError,
+    ModelUnknown,
+    NotACheckpoint,
+    NotAnEngine,
+    UsageError,
+)
 from enginix.manifest import Chat, read_manifest, require_within
+from enginix.serve.adapters import require_fitting
+from enginix.serve.drafts import drafting_of, require_draft
 from enginix.serve.environment import Environment
 from enginix.serve.gateway import gateway_command, gateway_row
 from enginix.serve.liveness import Probe, Seen
@@ -54,10 +63,8 @@ class ModelServer:
     @property
     def row(self) -> dict[str, Any]:
         """What gateways are told of it."""
-        try:
-            chat = find_model(self.entry.model).chat
-        except ModelUnknown:
-            chat = Chat()
+        spec = _spec(self.entry)
+        chat = spec.chat if spec else Chat()
         addresses = [*(one.address for one in self.replicas), *self.endpoints]
         return gateway_row(self.entry, self.model, chat, addresses)
 
@@ -70,7 +77,7 @@ def model_server(profile: Profile, entry: ModelEntry, environment: Environment) 
     program = SERVERS[entry.engine]
     model = _model(entry, environment)
     replicas = []
-    for number, one in enumerate(replica_entries(entry), start=1):
+    for number, one in enumerate(replica_entries(_completed(entry, model, environment)), start=1):
         # No model's name holds a #, so that no other model has these files.
         name = f"{entry.name}#{number}" if number > 1 else entry.name
         settings = run_directory(profile, environment.home) / f"{name}.yaml"
@@ -152,10 +159,12 @@ def _restarting(
     entry = replica.entry
     program = SERVERS[entry.engine]
     probes = program.probes(program, entry, server.model)
-    fetches = program.reads is Reads.CHECKPOINT and not Path(server.model).is_dir()
+    draft = entry.speculative.model if entry.speculative else ""
+    models = [server.model, *([draft] if draft else [])]
+    fetches = program.reads is Reads.CHECKPOINT and not all(Path(each).is_dir() for each in models)
 
     async def seen() -> Seen:
-        found = await traffic.seen(entry.name, replica.name)
+        found = await traffic.seen(entry.name, replica.name, entry.adapters)
         # Tokens of one server say nothing about another.
         return found._replace(tokens=None) if server.entry.has_several else found
 
@@ -191,6 +200,48 @@ def _model(entry: ModelEntry, environment: Environment) -> str:
         return str(engine)
     require_within(engine)
     return str(engine / reads.value)
+
+
+def _completed(entry: ModelEntry, model: str, environment: Environment) -> ModelEntry:
+    """With what drafts for it and its adapters as paths; UsageError if they are another model's."""
+    spec = _spec(entry)
+    drafts = drafting_of(entry, spec)
+    if drafts and drafts.model:
+        drafts = replace(drafts, model=_draft(entry, drafts.model, environment))
+    adapters = {
+        name: str(Path(path).expanduser().absolute()) for name, path in entry.adapters.items()
+    }
+    entry = replace(entry, speculative=drafts, adapters=adapters)
+    # Without an engine there is nothing to compare with, and nothing to start.
+    if not entry.replicas_here or not (
+        Path(model).exists() or SERVERS[entry.engine].reads is Reads.CHECKPOINT
+    ):
+        return entry
+    if drafts:
+        require_draft(entry, drafts, model)
+    # What a directory that the user names was made from is not known.
+    require_fitting(entry, model, (spec.source.repo or "") if spec and not entry.path else "")
+    return entry
+
+
+def _draft(entry: ModelEntry, word: str, environment: Environment) -> str:
+    """What drafts, as the entry's server is told of it: a path, or a name on the hub."""
+    if word.startswith(("/", "~", ".")) or word.endswith(".gguf"):
+        path = Path(word).expanduser().absolute()
+        return _model(replace(entry, path=str(path)), environment)
+    if SERVERS[entry.engine].reads is Reads.CHECKPOINT and "/" in word:
+        return word
+    try:
+        return _model(replace(entry, path="", source=word), environment)
+    except ModelUnknown as error:
+        raise UsageError(f"{entry.name}: speculative: model: {error}; or name a path") from None
+
+
+def _spec(entry: ModelEntry) -> ModelSpec | None:
+    try:
+        return find_model(entry.model)
+    except ModelUnknown:
+        return None
 
 
 def _checkpoint(entry: ModelEntry, environment: Environment) -> str:

@@ -21,6 +21,7 @@ from enginix.serve.model_entry import ModelEntry, Option
 from enginix.serve.profile import Profile, check
 from enginix.serve.servers import server_called
 from enginix.serve.servers.program import Reads, ServerProgram
+from enginix.speculative import Speculative
 from enginix.supervision import LoadRequest
 
 # The name is also a log file's.
@@ -41,6 +42,8 @@ class Row:
     replicas: int = 0
     endpoints: list[str] = field(default_factory=list)
     task: str = "generate"
+    speculative: Speculative | None = None
+    adapters: dict[str, str] = field(default_factory=dict)
 
 
 def read_models_file(path: Path, only: str | None = None) -> Profile:
@@ -130,6 +133,11 @@ def _entry(name: str, data: object, file: Path) -> ModelEntry:
         replicas=row.replicas or None,
         endpoints=row.endpoints,
         task=row.task,
+        speculative=_drafts(row, file.parent),
+        adapters={
+            each: str((file.parent / Path(text).expanduser()).absolute())
+            for each, text in row.adapters.items()
+        },
     )
     if server.reads is Reads.ENGINE:
         _check_engine(row, path, where)
@@ -142,6 +150,14 @@ def _entry(name: str, data: object, file: Path) -> ModelEntry:
         dtype="" if server.reads is Reads.GGUF else row.dtype,
         max_model_len=row.max_input_len + row.max_output_len,
     )
+
+
+def _drafts(row: Row, directory: Path) -> Speculative | None:
+    """A path in it is relative to the file, as those of models are."""
+    drafts = row.speculative
+    if drafts and drafts.model and (path := directory / Path(drafts.model).expanduser()).exists():
+        return replace(drafts, model=str(path.absolute()))
+    return drafts
 
 
 def _options(row: Row, server: ServerProgram, where: str) -> dict[str, Option]:

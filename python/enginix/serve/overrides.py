@@ -60,7 +60,7 @@ def _with(entry: Entry, key: str, inner: str, value: Any, setting: str) -> Entry
             f"--set {setting}: there is no setting {key!r}; there is {', '.join(known)}"
         )
     if inner:
-        table = getattr(entry, key)
+        table = asdict(entry)[key]
         if not isinstance(table, dict):
             raise UsageError(f"--set {setting}: {key} has no keys of its own")
         value = {**table, inner: value}

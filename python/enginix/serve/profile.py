@@ -10,6 +10,8 @@ from pathlib import Path
 from enginix.catalog.load import load_catalog
 from enginix.errors import UsageError, did_you_mean
 from enginix.records import decode, read_toml
+from enginix.serve.adapters import check_adapters
+from enginix.serve.drafts import check_drafting
 from enginix.serve.model_entry import ModelEntry
 from enginix.serve.servers import SERVERS, ports_of
 
@@ -109,6 +111,8 @@ def check(profile: Profile, where: str) -> None:
             raise UsageError(
                 f"{where}: {entry.name}: memory is {entry.memory:g}; expected a share from 0 to 1"
             )
+        check_drafting(entry, f"{where}: {entry.name}", entry.speculative)
+        check_adapters(entry, f"{where}: {entry.name}")
         _check_replicas(entry, f"{where}: {entry.name}")
     _check_names(profile, where)
     _check_ports(profile, where)
@@ -159,10 +163,12 @@ def _endpoint(entry: ModelEntry, text: str, where: str) -> str:
 
 
 def _check_names(profile: Profile, where: str) -> None:
-    names = Counter(entry.name for entry in profile.models)
+    names = Counter(name for entry in profile.models for name in (entry.name, *entry.adapters))
     # Two engines may share a name: a request can choose one by its engine.
     words = Counter(
-        (word, entry.engine) for entry in profile.models for word in {entry.name, *entry.aliases}
+        (word, entry.engine)
+        for entry in profile.models
+        for word in {entry.name, *entry.aliases, *entry.adapters}
     )
     for name, count in [*names.items(), *((word, count) for (word, _), count in words.items())]:
         if count > 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from enginix.errors import EngineError, RequestError, RuntimeMissing
+from enginix.errors import EngineError, RequestError, RuntimeMissing, UsageError
 from enginix.serve.environment import Environment
 from enginix.serve.load_request import entry_of
 from enginix.serve.model_entry import ModelEntry
@@ -51,6 +51,8 @@ class RequestedModels:
             server = model_server(self._profile, entry, self._environment)
         except (RuntimeMissing, EngineError) as error:
             raise RequestError(str(error), param="model", code="not_installed") from None
+        except UsageError as error:
+            raise RequestError(str(error), param="speculative") from None
         for replica in server.replicas:
             write_files(replica.command)
         return managed_model(server, self._environment, self._traffic)

@@ -8,32 +8,31 @@ from pathlib import Path
 from enginix.errors import RequestError
 
 
-def allowed_path(requested: str, roots: Sequence[Path]) -> Path:
+def allowed_path(requested: str, roots: Sequence[Path], param: str = "model_path") -> Path:
     """The directory or .gguf file, with every link in it followed; RequestError when it is outside
     the roots.
 
     Links inside a directory must point under the roots, too. The refusal of a path outside does
-    not reveal whether it exists.
+    not reveal whether it exists. `param`: the field of the request, for errors.
     """
     path = Path(requested) if "\0" not in requested else Path()
     resolved = _resolved(path)
     known = [_resolved(root) for root in roots]
     if not path.is_absolute() or resolved is None or not _is_under(resolved, known):
-        raise _refused(requested, "it is not under this server's model roots", roots)
+        raise _refused(param, requested, "it is not under this server's model roots", roots)
     if resolved.suffix == ".gguf" and resolved.is_file():
         return resolved
     if not resolved.is_dir():
         raise RequestError(
-            f"model_path: there is no directory {requested}; name an engine's or a checkpoint's, "
+            f"{param}: there is no directory {requested}; name an engine's or a checkpoint's, "
             "or a .gguf file",
-            param="model_path",
+            param=param,
             code="path_not_found",
         )
     for file in sorted(resolved.iterdir()):
         if not _is_under(_resolved(file), known):
-            raise _refused(
-                requested, f"its {file.name} leads out of this server's model roots", roots
-            )
+            why = f"its {file.name} leads out of this server's model roots"
+            raise _refused(param, requested, why, roots)
     return resolved
 
 
@@ -51,10 +50,10 @@ def _is_under(path: Path | None, roots: Sequence[Path | None]) -> bool:
     return path is not None and any(root and path.is_relative_to(root) for root in roots)
 
 
-def _refused(requested: str, why: str, roots: Sequence[Path]) -> RequestError:
+def _refused(param: str, requested: str, why: str, roots: Sequence[Path]) -> RequestError:
     return RequestError(
-        f"model_path: {requested!r} cannot be loaded, {why} ({', '.join(map(str, roots))}); put it "
+        f"{param}: {requested!r} cannot be loaded, {why} ({', '.join(map(str, roots))}); put it "
         "there, or start `enginix up` with --model-root DIR",
-        param="model_path",
+        param=param,
         code="path_not_allowed",
     )

@@ -7,6 +7,7 @@ timed out, are reasons to probe it.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import httpx
@@ -31,16 +32,16 @@ class Traffic:
         self._client = httpx.AsyncClient(timeout=PATIENCE, trust_env=False)
         self._timed_out: dict[str, float] = {}
 
-    async def seen(self, model: str, server: str) -> Seen:
+    async def seen(self, model: str, server: str, adapters: Collection[str] = ()) -> Seen:
         """Empty when the gateway does not answer: that says nothing about the model.
 
-        Each of its servers learns of a time-out once.
+        Each of its servers learns of a time-out once. The server's adapters count as the model.
         """
         try:
             answer = await self._client.get(self._url)
         except httpx.TransportError:
             return Seen()
-        counts = counted(answer.text, model)
+        counts = counted(answer.text, model, *adapters)
         before = self._timed_out.get(server, counts.timed_out)
         self._timed_out[server] = counts.timed_out
         return Seen(counts.tokens, counts.stalled > 0 or counts.timed_out > before)
@@ -51,25 +52,25 @@ class Traffic:
 
 @dataclass(slots=True)
 class Counts:
-    """One model's metrics."""
+    """One server's metrics."""
 
     tokens: float | None = None
     stalled: float = 0.0
     timed_out: float = 0.0
 
 
-def counted(metrics: str, model: str) -> Counts:
-    """Parse Prometheus' text format."""
+def counted(metrics: str, *models: str) -> Counts:
+    """Parse Prometheus' text format; the sums of these models."""
     counts = Counts()
     for name, labels, value in SAMPLE.findall(metrics):
         label = dict(LABEL.findall(labels))
-        if label.get("model") != model:
+        if label.get("model") not in models:
             continue
         match name:
             case "enginix_generated_tokens_total":
-                counts.tokens = float(value)
+                counts.tokens = (counts.tokens or 0.0) + float(value)
             case "enginix_stalled_requests":
-                counts.stalled = float(value)
+                counts.stalled += float(value)
             case "enginix_errors_total" if label.get("kind") == TIMED_OUT:
-                counts.timed_out = float(value)
+                counts.timed_out += float(value)
     return counts

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 
 class Strict(BaseModel):
@@ -20,6 +20,38 @@ class KvCacheConfig(Strict):
     tokens_per_block: int = 32
     max_tokens: int | None = None
     host_cache_size: int | None = None
+
+
+class Drafting(Strict):
+    """What all kinds of speculative decoding have; the newer name of the model is an alias."""
+
+    max_draft_len: int | None = Field(None, ge=0)
+    speculative_model: str | None = Field(
+        None, validation_alias=AliasChoices("speculative_model", "speculative_model_dir")
+    )
+
+
+class Eagle(Drafting):
+    decoding_type: Literal["Eagle"]
+    max_draft_len: int = Field(ge=1)
+    speculative_model: str = Field(
+        validation_alias=AliasChoices("speculative_model", "speculative_model_dir")
+    )
+
+
+class DraftTarget(Eagle):
+    decoding_type: Literal["DraftTarget"]  # type: ignore[assignment]
+
+
+class NGram(Drafting):
+    decoding_type: Literal["NGram"]
+    max_draft_len: int = Field(ge=1)
+    max_matching_ngram_size: int = Field(2, ge=1)
+
+
+class Mtp(Drafting):
+    decoding_type: Literal["MTP"]
+    num_nextn_predict_layers: int = Field(1, ge=1)
 
 
 class LlmArgs(Strict):
@@ -49,6 +81,9 @@ class LlmArgs(Strict):
     cuda_graph_config: dict[str, Any] | None = None
     moe_config: dict[str, Any] | None = None
     disable_overlap_scheduler: bool = False
+    speculative_config: Annotated[
+        Eagle | DraftTarget | NGram | Mtp, Field(discriminator="decoding_type")
+    ] = None  # type: ignore[assignment]
 
 
 class AutoDeployArgs(LlmArgs):

@@ -46,6 +46,28 @@ vllm:cache_config_info{block_size="16",cache_dtype="auto",engine="0",num_cpu_blo
 vllm:kv_cache_usage_perc{engine="0",model_name="coder"} 0.25
 """  # noqa: E501
 
+# Of servers that draft tokens ahead.
+DRAFTING_PAGES = {
+    "vllm": """\
+vllm:spec_decode_num_drafts_total{engine="0",model_name="coder"} 10.0
+vllm:spec_decode_num_draft_tokens_total{engine="0",model_name="coder"} 30.0
+vllm:spec_decode_num_draft_tokens_total{engine="1",model_name="coder"} 10.0
+vllm:spec_decode_num_accepted_tokens_total{engine="0",model_name="coder"} 21.0
+vllm:spec_decode_num_accepted_tokens_total{engine="1",model_name="coder"} 9.0
+vllm:spec_decode_num_accepted_tokens_per_pos_total{engine="0",model_name="coder",position="0"} 9.0
+""",
+    "trtllm-serve": """\
+trtllm_spec_decode_num_draft_tokens_total{engine_type="undefined",model_name="undefined"} 40.0
+trtllm_spec_decode_num_accepted_tokens_total{engine_type="undefined",model_name="undefined"} 30.0
+trtllm_spec_decode_acceptance_length{engine_type="undefined",model_name="undefined"} 2.5
+""",
+    "llama-server": """\
+llamacpp:spec_decode_num_draft_tokens_total 40
+llamacpp:spec_decode_num_accepted_tokens_total 30
+llamacpp:spec_decode_num_drafts_total 17
+""",
+}
+
 TRTLLM_SERVE_PAGE = """\
 # HELP trtllm_num_requests_running Number of active requests
 # TYPE trtllm_num_requests_running gauge

@@ -18,9 +18,11 @@ from enginix.gateway.models.server_metrics import (
     KV_CACHE,
     REQUESTS,
     ServerMetrics,
+    acceptance,
     picker_samples,
 )
 from tests.gateway.models.pages import (
+    DRAFTING_PAGES,
     GGUF_PAGE,
     TENSORRT_LLM_PAGE,
     TRTLLM_SERVE_PAGE,
@@ -107,6 +109,28 @@ def test_every_servers_page_is_read_under_the_names_that_pickers_know(
 ) -> None:
     exposition = Metrics(["demo"]).exposition(picker_samples(page, "demo")).decode()
     assert series_of(exposition) == expected
+
+
+@pytest.mark.parametrize("page", DRAFTING_PAGES.values(), ids=DRAFTING_PAGES)
+def test_what_a_server_says_of_drafted_tokens_is_passed_on(page: str) -> None:
+    samples = picker_samples(page, "demo")
+    assert acceptance(samples) == {"drafted": 40, "accepted": 30, "rate": 0.75}
+    exposition = Metrics(["demo"]).exposition(samples).decode()
+    assert exposition.count("# TYPE enginix_drafted_tokens_total counter") == 1
+    found = [line for line in exposition.splitlines() if line.startswith("enginix_accepted_tok")]
+    assert all('model="demo"' in line for line in found)
+    assert sum(float(line.split()[-1]) for line in found) == 30
+
+
+def test_a_server_that_drafted_nothing_yet_has_no_rate_and_others_no_acceptance() -> None:
+    nothing = DRAFTING_PAGES["llama-server"].replace(" 40", " 0").replace(" 30", " 0")
+    assert acceptance(picker_samples(nothing, "demo")) == {
+        "drafted": 0,
+        "accepted": 0,
+        "rate": None,
+    }
+    assert acceptance(picker_samples(VLLM_PAGE, "demo")) is None
+    assert "drafted" not in Metrics(["demo"]).exposition(picker_samples(VLLM_PAGE, "demo")).decode()
 
 
 def test_models_of_one_name_in_their_tritons_are_told_apart_by_their_name_here() -> None:

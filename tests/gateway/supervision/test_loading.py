@@ -106,7 +106,7 @@ async def place(
         clients = []
         for _ in range(gateways):
             models = [model_of(one.row) for one in managed] if known else []
-            opener = lambda row: lambda: model_of(row)  # noqa: E731
+            opener = lambda row: lambda: [model_of(row)]  # noqa: E731
             clients.append(
                 await stack.enter_async_context(server(*models, settings=settings, opener=opener))
             )

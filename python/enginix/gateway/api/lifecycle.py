@@ -19,6 +19,7 @@ from enginix.gateway.http.openapi import described
 from enginix.gateway.http.scope import gateway_of, models_of
 from enginix.gateway.models.state import Gateway
 from enginix.gateway.schema.lifecycle import LoadRequest, RestartRequest, UnloadRequest
+from enginix.speculative import Speculative
 from enginix.supervision import Changed, Load
 
 router = APIRouter(tags=["Operation"])
@@ -67,7 +68,7 @@ async def _drained(
     require_json(request)
     asked = await read(request, schema)
     gateway.servers.require()
-    name = models_of(request).resolve(asked.model).name
+    name = models_of(request).resolve(asked.model).served_by
     return await shown(gateway, await change(name, drain=gateway.settings.load.drain))
 
 
@@ -93,19 +94,23 @@ async def show_log(request: Request, name: str) -> dict[str, Any]:
             param="lines",
         )
     gateway.servers.require()
-    name = models_of(request).resolve(name).name
+    name = models_of(request).resolve(name).served_by
     tail = await gateway.servers.log(name, int(asked))
     return {"id": name, "object": "log", "path": tail.path, "lines": tail.lines}
 
 
 def load_of(asked: LoadRequest, gateway: Gateway, *, wait: bool) -> Load:
     """Load a model that exists unchanged by its name; any other by the whole request."""
-    request = supervision.LoadRequest(**asked.model_dump())
+    drafts = asked.speculative
+    request = supervision.LoadRequest(
+        **asked.model_dump(exclude={"speculative"}),
+        speculative=Speculative(**drafts.model_dump()) if drafts else None,
+    )
     if asked.model is None or asked.model_path is not None:
         return Load(request=request, wait=wait)
     try:
         # An alias or part of a name works, as in every other request.
-        name = gateway.models.resolve(asked.model, asked.engine).name
+        name = gateway.models.resolve(asked.model, asked.engine).served_by
     except RequestError:
         if asked.model.startswith("/"):
             request = replace(request, model=None, model_path=asked.model)

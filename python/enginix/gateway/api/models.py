@@ -44,7 +44,7 @@ def entry(model: Model) -> dict[str, Any]:
         "created_at": datetime.fromtimestamp(model.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "lifecycle": "active",
         "root": model.root,
-        "parent": None,
+        "parent": model.parent,
         "aliases": list(model.aliases),
         "permission": [],
         "task": model.task,

@@ -17,6 +17,7 @@ from enginix.gateway.http.scope import gateway_of, models_of
 from enginix.gateway.models.health import Health
 from enginix.gateway.models.model_state import ModelState
 from enginix.gateway.models.peers import Report, traffic_of
+from enginix.gateway.models.server_metrics import acceptance
 from enginix.generation.backend import Replica
 from enginix.manifest import Manifest
 from enginix.supervision import Availability, ServerStatus, replica_key
@@ -35,8 +36,8 @@ async def show_status(request: Request) -> dict[str, Any]:
         "uptime_seconds": round(time.time() - gateway.started, 1),
         "stopping": gateway.leaving,
         "models": [
-            await status_of(gateway.states[name], servers.get(name), reports)
-            for name in (model.name for model in models_of(request))
+            await status_of(gateway.states[model.name], servers.get(model.served_by), reports)
+            for model in models_of(request)
         ],
     }
 
@@ -75,7 +76,16 @@ async def status_of(
         replica_row(state, replica, reports) | _process(processes.get(replica.address))
         for replica in state.model.backend.replicas
     ]
+    if drafts := await _acceptance(state):
+        status["speculative"] = drafts
     return status | _of_manifest(state.model.manifest)
+
+
+async def _acceptance(state: ModelState) -> dict[str, float | None] | None:
+    # The address of a model that is not loaded may be another's.
+    if state.server_metrics is None or state.presence != Availability.OPEN:
+        return None
+    return acceptance(await state.server_metrics.samples())
 
 
 def _of_manifest(manifest: Manifest | None) -> dict[str, Any]:

@@ -61,6 +61,14 @@ class EngineModel:
         return self.manifest.name
 
     @property
+    def parent(self) -> None:
+        return None
+
+    @property
+    def served_by(self) -> str:
+        return self.name
+
+    @property
     def engine(self) -> str:
         """What a profile calls the server."""
         return "triton"

@@ -18,7 +18,13 @@ from prometheus_client.samples import Sample
 
 from enginix.gateway.keys.usage import Used, used_by
 from enginix.gateway.models.record import GAP_BUCKETS, RequestRecord, TokenTimes
-from enginix.gateway.models.server_metrics import KV_CACHE, REQUEST_TYPE, REQUESTS
+from enginix.gateway.models.server_metrics import (
+    ACCEPTED,
+    DRAFTED,
+    KV_CACHE,
+    REQUEST_TYPE,
+    REQUESTS,
+)
 from enginix.generation.backend import Replica
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
@@ -232,11 +238,21 @@ class Metrics:
             self.load(model)
 
 
+def _counter(name: str, text: str) -> Metric:
+    # The suffix is added where it is written.
+    return Metric(name.removesuffix("_total"), text, "counter")
+
+
 def server_families(own: Iterable[Metric], servers: Iterable[Sample]) -> list[Metric]:
-    """What endpoint pickers read: the servers' gauges, and our counts where a server has none."""
+    """What endpoint pickers read: the servers' gauges, and our counts where a server has none.
+
+    And the servers' counts of drafted tokens.
+    """
     families = {
         REQUESTS: Metric(REQUESTS, "Requests in a model's server", "gauge"),
         KV_CACHE: Metric(KV_CACHE, "Blocks of its KV cache", "gauge"),
+        DRAFTED: _counter(DRAFTED, "Tokens drafted by speculative decoding"),
+        ACCEPTED: _counter(ACCEPTED, "Those of them that were generated"),
     }
     for sample in servers:
         families[sample.name].samples.append(sample)

@@ -66,6 +66,14 @@ class Model(NamedModel, Protocol):
     @property
     def backend(self) -> Server: ...
     @property
+    def parent(self) -> str | None:
+        """The model that it is an adapter of; None if it is none."""
+
+    @property
+    def served_by(self) -> str:
+        """The model that the supervisor knows its server by: an adapter's is its parent's."""
+
+    @property
     def aliases(self) -> tuple[str, ...]: ...
     @property
     def contains(self) -> tuple[str, ...]:

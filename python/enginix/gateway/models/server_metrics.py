@@ -1,7 +1,8 @@
-"""What the server of a model reports of its load, in the names that endpoint pickers read.
+"""What the server of a model reports: its load, in the names that endpoint pickers read, and what
+became of drafted tokens.
 
-They are those of TensorRT-LLM in Triton, whose gauges are passed on; the same gauges of vLLM and
-trtllm-serve are renamed.
+The names of the load are those of TensorRT-LLM in Triton, whose gauges are passed on; the same
+gauges of vLLM and trtllm-serve are renamed.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
@@ -40,10 +41,17 @@ RENAMED = {
     "trtllm_kv_cache_tokens_per_block": (KV_CACHE, "tokens_per"),
     "trtllm_kv_cache_max_blocks": (KV_CACHE, "max"),
 }
+# The tokens that speculative decoding drafted, and those of them that were generated.
+DRAFTED, ACCEPTED = "enginix_drafted_tokens_total", "enginix_accepted_tokens_total"
+COUNTED = {
+    f"{server}spec_decode_num_{kind}_tokens_total": name
+    for server in ("vllm:", "llamacpp:", "trtllm_")
+    for kind, name in (("draft", DRAFTED), ("accepted", ACCEPTED))
+}
 # vLLM's numbers that are labels -> the same in Triton.
 VLLM_CACHE = "vllm:cache_config_info"
 VLLM_CACHE_LABELS = {"block_size": "tokens_per", "num_gpu_blocks": "max"}
-READ = (REQUESTS, KV_CACHE, VLLM_CACHE, *RENAMED)
+READ = (REQUESTS, KV_CACHE, VLLM_CACHE, *RENAMED, *COUNTED)
 
 
 class ServerMetrics:
@@ -102,8 +110,20 @@ class ServerMetrics:
         return page.decode()
 
 
+def acceptance(samples: Iterable[Sample]) -> dict[str, float | None] | None:
+    """`drafted` and `accepted` tokens and their `rate`; None if the server does not say."""
+    sums: dict[str, float] = {}
+    for sample in samples:
+        sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
+    if not sums.keys() >= {DRAFTED, ACCEPTED}:
+        return None
+    drafted, accepted = sums[DRAFTED], sums[ACCEPTED]
+    rate = round(accepted / drafted, 4) if drafted else None
+    return {"drafted": int(drafted), "accepted": int(accepted), "rate": rate}
+
+
 def picker_samples(page: str, model: str) -> list[Sample]:
-    """What pickers read of a metrics page. ValueError if it is none."""
+    """What is read here of a metrics page. ValueError if it is none."""
     lines = [line for line in page.splitlines() if line.startswith(READ)]
     found: dict[tuple[str, frozenset[tuple[str, str]]], Sample] = {}
     for family in text_string_to_metric_families("\n".join(lines) + "\n"):
@@ -123,6 +143,8 @@ def _renamed(sample: Sample) -> Iterator[tuple[str, dict[str, str], float]]:
         for label, kind in VLLM_CACHE_LABELS.items():
             if (count := sample.labels.get(label, "")).isdecimal():
                 yield KV_CACHE, {**engine, BLOCK_TYPE: kind}, float(count)
+    elif sample.name in COUNTED:
+        yield COUNTED[sample.name], engine, sample.value
     elif sample.name in RENAMED:
         name, kind = RENAMED[sample.name]
         yield (

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from enginix.backends.openai.server import OpenAIBackend
 
@@ -28,11 +30,19 @@ class ServerModel:
     """Its server schedules by `priority`; others refuse a request for it."""
     images: bool = False
     """The model is known to read images."""
+    parent: str | None = None
+    """The model that it is an adapter of, and whose server it shares."""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """What every request has, whatever the client sends: it chooses the adapter."""
 
     @property
     def task(self) -> str:
         """What it does: generate, embed or rerank."""
         return self.backend.task
+
+    @property
+    def served_by(self) -> str:
+        return self.parent or self.name
 
     @property
     def manifest(self) -> None:

@@ -223,7 +223,7 @@ class Gateway:
     ) -> BackendError:
         """`error` as the supervisor explains it, or as it is if the request was given up."""
         try:
-            return await self.servers.explained(state.model.name, error)
+            return await self.servers.explained(state.model.served_by, error)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if not state.first_tokens.given_up(waits) or task is None or task.uncancel() > 0:
@@ -245,7 +245,7 @@ class Gateway:
 
     async def _load(self, state: ModelState) -> None:
         try:
-            answer = await self.servers.load(Load(state.model.name, by_request=True))
+            answer = await self.servers.load(Load(state.model.served_by, by_request=True))
             if self.following:
                 await self.following.seen(answer.generation)
         except RequestError as error:

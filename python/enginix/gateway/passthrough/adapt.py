@@ -71,11 +71,15 @@ def passthrough(
     # Without tools the text holds no call.
     parses = model.reasoning is not None or (model.tools is not None and bool(sent.get("tools")))
     translated = (
-        (parses and path != COUNT) or model.backend.lacks(path) or must_translate(path, sent)
+        (parses and path != COUNT)
+        or model.backend.lacks(path)
+        or must_translate(path, sent)
+        # llama-server translates these itself, and drops the field that chooses the adapter.
+        or (path == MESSAGES and model.parent is not None and bool(model.fields))
     )
     if translatable and translated:
         return None
-    body = {**plain_body(path, sent), "model": model.backend.model}
+    body = {**plain_body(path, sent), **model.fields, "model": model.backend.model}
     if path == CHAT and "messages" in body and model.backend.lacks(REASONING):
         body["messages"] = without_reasoning(body["messages"])
     # This gateway has chosen between the servers, and some do not know the field.

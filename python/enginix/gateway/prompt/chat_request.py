@@ -89,7 +89,8 @@ def chat_request(
     if conversation.tools:
         body["tools"] = server_tools(model, conversation)
         body["tool_choice"] = tool_choice(model, conversation)
-    body |= {"model": model.backend.model, "stream": True, "stream_options": counts(model, stop)}
+    body |= {**model.fields, "model": model.backend.model}
+    body |= {"stream": True, "stream_options": counts(model, stop)}
     format = reply_format(model, conversation, stop)
     chat = ChatCompletion(body, format, options.choices, blind)
     return ChatGeneration(f"{options.id_prefix}{uuid4().hex}", model, chat)

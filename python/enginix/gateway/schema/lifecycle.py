@@ -9,6 +9,14 @@ from pydantic import Field
 from enginix.gateway.schema.fields import Positive, Schema
 
 
+class SpeculativeDecoding(Schema):
+    """How the model's server drafts tokens ahead."""
+
+    method: str
+    model: str = ""
+    tokens: Positive = 3
+
+
 class LoadRequest(Schema):
     """A model by its name, or by its directory and a new name."""
 
@@ -18,6 +26,7 @@ class LoadRequest(Schema):
     dtype: str | None = None
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
     max_model_len: Positive | None = None
+    speculative: SpeculativeDecoding | None = None
 
 
 class UnloadRequest(Schema):

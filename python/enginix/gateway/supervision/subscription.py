@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +28,8 @@ RECONNECT_SECONDS = 0.5
 NEWS_SECONDS = 30.0
 FIRST_NEWS_SECONDS = 5.0
 
-# A model's row -> what opens it in the event loop. It reads files.
-Opener = Callable[[Mapping[str, Any]], Callable[[], Model]]
+# A model's row -> what opens it and its adapters in the event loop. It reads files.
+Opener = Callable[[Mapping[str, Any]], Callable[[], Sequence[Model]]]
 
 
 class SupervisorSubscription:
@@ -73,7 +73,9 @@ class SupervisorSubscription:
         for model in news.models:
             if model.name not in self._gateway.states and self._opener:
                 await self._add(model, self._opener)
-            if state := self._gateway.states.get(model.name):
+            states = self._gateway.states.values()
+            # Its adapters are where it is.
+            for state in [one for one in states if one.model.served_by == model.name]:
                 state.presence, state.reason = model.availability, model.reason
                 await state.rest(model.resting)
         self._seen = news.generation
@@ -83,11 +85,12 @@ class SupervisorSubscription:
     async def _add(self, model: ModelNews, opener: Opener) -> None:
         try:
             # It reads a tokenizer, so run it in a thread: streams continue meanwhile.
-            open_model = await asyncio.to_thread(opener, model.row)
+            open_models = await asyncio.to_thread(opener, model.row)
         except EnginixError as error:
             logger.error("%s cannot be served here: %s", model.name, error)
             return
-        self._gateway.add(open_model())
+        for opened in open_models():
+            self._gateway.add(opened)
 
     async def _report(self, writer: asyncio.StreamWriter) -> None:
         """Report the running requests whenever they change."""
@@ -100,11 +103,16 @@ class SupervisorSubscription:
             await asyncio.sleep(REPORT_SECONDS)
 
     def _requests(self) -> dict[str, tuple[int, int]]:
-        counts = {}
-        for name, state in self._gateway.states.items():
-            counts[name] = (state.admission.busy, state.admission.started)
+        counts: dict[str, tuple[int, int]] = {}
+        for state in self._gateway.states.values():
+            name = state.model.served_by
+            load = {name: (state.admission.busy, state.admission.started)}
             for replica in state.model.backend.replicas:
-                counts[replica_key(name, replica.address)] = (replica.running, replica.started)
+                load[replica_key(name, replica.address)] = (replica.running, replica.started)
+            for key, (running, started) in load.items():
+                # A model and its adapters share its servers.
+                before = counts.get(key, (0, 0))
+                counts[key] = (before[0] + running, before[1] + started)
         return counts
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from enginix.backends.openai.server import OpenAIBackend
 from enginix.errors import RuntimeMissing, UsageError
@@ -97,6 +97,14 @@ class ServerProgram:
     """The default share of a GPU's memory that it takes at its start."""
     slots: str = ""
     """Its option for the number of concurrent requests."""
+    speculative: Mapping[str, str] = field(default_factory=dict)
+    """A profile's method of speculative decoding -> the program's name for it."""
+    adapters: bool = False
+    """Whether it serves LoRA adapters beside their model."""
+    chooses: Callable[[ModelEntry, str | None], dict[str, Any]] | None = None
+    """The fields of a request that choose an adapter, or none; without it the name does."""
+    lacks: Mapping[str, str] = field(default_factory=dict)
+    """"speculative" or "adapters" -> why it has none, and what has."""
     ranks: str = ""
     """Its option for the number of GPUs; empty if it runs on one device only."""
     parsers: Mapping[str, str] = field(default_factory=dict)
@@ -108,6 +116,8 @@ class ServerProgram:
     probes: Callable[[ServerProgram, ModelEntry, str], Probes] = openai_probes
     metrics_path: str = ""
     """Of its page of Prometheus metrics, if that says more than the gateway knows."""
+    metrics_of_drafts: bool = False
+    """Whether it says more only of speculative decoding."""
     metrics_port: str = "http_port"
     """The entry's setting for the port of that page."""
     path: str = "v1"
@@ -149,7 +159,9 @@ class ServerProgram:
 
     def metrics_url(self, entry: ModelEntry) -> str:
         """Where its metrics are, if it is the model's only server and runs here; else empty."""
-        if not self.metrics_path or entry.has_several or not entry.replicas_here:
+        drafts = entry.speculative is not None and entry.speculative.is_on
+        says_more = self.metrics_path and (drafts or not self.metrics_of_drafts)
+        if not says_more or entry.has_several or not entry.replicas_here:
             return ""
         return f"http://{LOOPBACK}:{getattr(entry, self.metrics_port)}{self.metrics_path}"
 

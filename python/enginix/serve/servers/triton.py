@@ -20,6 +20,8 @@ from enginix.serve.servers.program import (
     visible_gpus,
 )
 
+INSTEAD = 'serve the checkpoint with engine = "vllm", or a GGUF with engine = "llamacpp"'
+
 
 def _command(program: Sequence[str], entry: ModelEntry, engine: str, _settings: Path) -> Command:
     return Command(
@@ -65,4 +67,10 @@ TRITON = ServerProgram(
     metrics_path="/metrics",
     metrics_port="metrics_port",
     path="v2",
+    lacks={
+        "speculative": "a TensorRT engine drafts only if it was built for one draft, which "
+        "enginix does not do, and Triton's llama.cpp decodes one token at a time; " + INSTEAD,
+        "adapters": "TensorRT-LLM has no LoRA for FP4 weights, enginix builds no engine with "
+        "inputs for it, and Triton's llama.cpp has one set of weights for all requests; " + INSTEAD,
+    },
 )

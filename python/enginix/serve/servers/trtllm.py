@@ -19,6 +19,11 @@ from enginix.serve.servers.program import (
     visible_gpus,
 )
 
+# In the words of release 1.2, which newer ones know.
+METHODS = {"eagle3": "Eagle", "mtp": "MTP", "draft": "DraftTarget", "ngram": "NGram"}
+NGRAM = 3
+"""The most tokens of the text's end that are looked for in it."""
+
 
 def _command(program: Sequence[str], entry: ModelEntry, model: str, settings: Path) -> Command:
     return Command(
@@ -49,7 +54,29 @@ def _settings(entry: ModelEntry) -> dict[str, Any]:
         cache = dict(settings.get("kv_cache_config", {}))
         cache.setdefault("free_gpu_memory_fraction", entry.memory)
         settings["kv_cache_config"] = cache
-    return settings
+    return settings | _speculative(entry)
+
+
+def _speculative(entry: ModelEntry) -> dict[str, Any]:
+    drafts = entry.speculative
+    if drafts is None:
+        return {}
+    # MTP counts its layers; newer releases take that as the number of tokens.
+    tokens = "num_nextn_predict_layers" if drafts.method == "mtp" else "max_draft_len"
+    config: dict[str, Any] = {"decoding_type": METHODS[drafts.method], tokens: drafts.tokens}
+    if drafts.model:
+        # Newer releases call it speculative_model, and know it by this name, too.
+        config["speculative_model_dir"] = drafts.model
+    if drafts.method == "ngram":
+        config["max_matching_ngram_size"] = NGRAM
+    return {
+        "speculative_config": config,
+        # Both methods draft outside the model's own step.
+        **({"disable_overlap_scheduler": True} if drafts.method in ("draft", "ngram") else {}),
+        # Without them its metrics do not say how many tokens were accepted.
+        "return_perf_metrics": True,
+        "enable_iter_perf_stats": True,
+    }
 
 
 def _address(entry: ModelEntry, model: str) -> dict[str, str]:
@@ -78,6 +105,11 @@ TRTLLM = ServerProgram(
     ready_seconds=1800.0,
     memory=0.9,
     slots="max_batch_size",
+    speculative=METHODS,
+    lacks={
+        "adapters": "trtllm-serve takes them from each request's lora_request, and not by a name "
+        'of their own; serve the checkpoint with engine = "vllm"'
+    },
     ranks="tp_size",
     parsers={"reasoning": "reasoning_parser", "tools": "tool_parser"},
     address=_address,
