@@ -41,7 +41,7 @@ def test_vllm_gets_all_of_them_in_one_option_and_room_for_the_largest(tmp_path: 
     entry = ModelEntry("m", engine="vllm", adapters=adapters)
     assert SERVERS["vllm"].command(["vllm"], entry, "model", UNUSED).argv[-6:] == [
         *("--enable-lora", "--max-loras=2", "--max-lora-rank=32", "--lora-modules"),
-        *(f"{name}={path}" for name, path in adapters.items()),
+        *(f'{{"name": "{name}", "path": "{path}"}}' for name, path in adapters.items()),
     ]
     rows = gateway_row(entry, "model", Chat())["adapters"]
     assert rows == [{"name": n, "path": p, "upstream": n} for n, p in adapters.items()]

@@ -64,7 +64,8 @@ def _adapters(entry: ModelEntry) -> list[str]:
         f"--max-lora-rank={next((each for each in RANKS if each >= rank), rank)}",
         # One option with several values; repeated, only the last one would count.
         "--lora-modules",
-        *(f"{name}={path}" for name, path in entry.adapters.items()),
+        # NAME=PATH would be read as JSON if the path had a comma.
+        *(json.dumps({"name": name, "path": path}) for name, path in entry.adapters.items()),
     ]
 
 
