@@ -32,7 +32,7 @@ class ServerModel:
     """The model is known to read images."""
     parent: str | None = None
     """The model that it is an adapter of, and whose server it shares."""
-    fields: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, Any] = field(default_factory=dict, compare=False)
     """What every request has, whatever the client sends: it chooses the adapter."""
 
     @property
