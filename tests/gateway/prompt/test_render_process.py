@@ -21,7 +21,7 @@ SOURCE = (
     "{{ bos_token }}{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
     "{% if tools %}{{ tools|tojson }}{% endif %}{% if thinks %}<think>{% endif %}"
     "{% if 'loop' in messages[0].content %}{% for a in range(99999) %}"
-    "{% for b in range(99999) %}{% endfor %}{% endfor %}{% endif %}"
+    "{% set b = range(9999)|sort %}{% endfor %}{% endif %}"
     "{% if 'no' == messages[0].content %}{{ raise_exception('not that') }}{% endif %}"
 )
 TEMPLATE = ChatTemplate({"default": SOURCE}, {"bos_token": "<s>"})
