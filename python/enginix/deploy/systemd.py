@@ -129,8 +129,11 @@ def _common(service: Service, argv: Sequence[str]) -> dict[str, Any]:
     settings: dict[str, Any] = {"ExecStart": " ".join(words)}
     if not service.user:
         settings |= _replaced(DESCRIPTION["service"]["system"], service.name)
-        settings |= DESCRIPTION["devices"]["gpu" if service.gpu else "none"]
-    settings["Environment"] = [*settings.get("Environment", []), *lines]
+        usual = _replaced(DESCRIPTION["environment"]["system"], service.name)
+        lines = [*(f"{name}={value}" for name, value in usual.items()), *lines]
+        if service.hardening or not service.gpu:
+            settings |= DESCRIPTION["devices"]["gpu" if service.gpu else "none"]
+    settings["Environment"] = lines
     if credentials:
         settings["LoadCredential"] = [_literal(word) for word in credentials]
     if service.hardening:
@@ -144,12 +147,10 @@ def _before(service: Service) -> str:
 
 
 def _replaced(table: Mapping[str, Any], name: str) -> dict[str, Any]:
-    def replaced(value: Any) -> Any:
-        if isinstance(value, list):
-            return [replaced(each) for each in value]
-        return value.replace("@name@", name) if isinstance(value, str) else value
-
-    return {key: replaced(value) for key, value in table.items()}
+    return {
+        key: value.replace("@name@", name) if isinstance(value, str) else value
+        for key, value in table.items()
+    }
 
 
 def _literal(text: str) -> str:
