@@ -151,10 +151,20 @@ writeText "enginix-units.json" (
         profile = "demo";
         loadModels = [ "demo" ];
       };
-      unknown-model.box.loadModels = [
-        "demo"
-        "demmo"
-      ];
+      unknown-model = {
+        box.loadModels = [
+          "demo"
+          "demmo"
+        ];
+        other.settings.port = 9100;
+      };
+      half-a-row.box.models = {
+        a.engine = "vllm";
+        b = {
+          engine = "vllm";
+          model_path = "/srv/b";
+        };
+      };
       unknown-row.box = {
         models.a = {
           engine = "vllm";

@@ -31,6 +31,9 @@ let
         else
           lib.isAttrs service.models && !(service.models ? ${model})
       ) service.loadModels;
+      incomplete = lib.filter (
+        name: !(service.models.${name} ? engine && service.models.${name} ? model_path)
+      ) (lib.attrNames (lib.optionalAttrs (lib.isAttrs service.models) service.models));
       host = facts.host service;
     in
     [
@@ -45,6 +48,10 @@ let
       {
         assertion = unknown == [ ];
         message = "${option name "loadModels"} has ${lib.concatStringsSep ", " unknown}, which is in neither ${option name "models"} nor the catalogue; `enginix models` lists the catalogue's.";
+      }
+      {
+        assertion = incomplete == [ ];
+        message = "${option name "models"} has ${lib.concatStringsSep ", " incomplete} without an engine or a model_path; give each model both, as in a models.json.";
       }
       {
         assertion = service.engines == "store" || facts.isUp service;

@@ -22,27 +22,37 @@ let
   profile =
     service:
     if service.profile == null then { } else readIn (directory + "/serve/profiles") service.profile;
-  catalogModel = name: {
-    inherit name;
-    engine = programs.${(readIn (directory + "/catalog") name).kind};
-    # Their ports are chosen at the start.
-    http_port = 0;
-    grpc_port = 0;
-    metrics_port = 0;
-  };
-  fileModel = name: model: {
-    inherit name;
-    inherit (model) engine;
-    path = model.model_path;
-    http_port = 0;
-    grpc_port = 0;
-    metrics_port = 0;
-  };
-in
-rec {
-  inherit description;
   profiles = namesIn (directory + "/serve/profiles");
   catalog = namesIn (directory + "/catalog");
+
+  # Their ports are chosen at the start.
+  withoutPorts = {
+    http_port = 0;
+    grpc_port = 0;
+    metrics_port = 0;
+  };
+  catalogModel =
+    name:
+    let
+      inherit (readIn (directory + "/catalog") name) kind;
+    in
+    withoutPorts
+    // {
+      inherit name;
+      engine = programs.${kind} or kind;
+    };
+  # The assertions say what is missing.
+  fileModel =
+    name: model:
+    withoutPorts
+    // {
+      inherit name;
+      engine = model.engine or "triton";
+      path = model.model_path or "";
+    };
+in
+rec {
+  inherit description profiles catalog;
 
   isUp = service: service.package == null;
   title = service: (profile service).title or "models behind one OpenAI endpoint";
@@ -56,7 +66,7 @@ rec {
     else if service.models != null then
       [ ]
     else
-      map catalogModel service.loadModels;
+      map catalogModel (lib.filter (name: lib.elem name catalog) service.loadModels);
 
   # What a gateway or `up` does without the flag.
   gateway =

@@ -203,6 +203,7 @@ def test_home_manager_gets_the_users_unit(machines: Any) -> None:
         ("two-answers", "enginix.demo has profile and models; each says what to run"),
         ("models-of-a-profile", "demo.loadModels is for a service without a profile or a package"),
         ("unknown-model", "box.loadModels has demmo, which is in neither"),
+        ("half-a-row", "box.models has a without an engine or a model_path; give each model both"),
         ("unknown-row", "box.loadModels has b, which is in neither"),
         ("keys-in-the-store", "box.apiKeysFile is in the Nix store, where everybody can read it"),
         ("token-in-the-store", "box.hfTokenFile is in the Nix store"),
