@@ -61,8 +61,7 @@ def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path, more: list[s
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         pytest.skip("there is no systemd-analyze here; on Debian it is in the package systemd")
-    keys, out = tmp_path / "my keys 100%.toml", tmp_path / "units"
-    out.mkdir()
+    keys, out = tmp_path / "my keys 100%.toml", tmp_path / "new" / "units"
     given = ["demo", f"--api-keys={keys}", f"--hf-token={tmp_path}/token", f"--out={out}"]
     assert main(["systemd", "render", *given, *more]) == 0
     files = sorted(out.iterdir())
@@ -185,6 +184,8 @@ def test_the_numbers_that_nix_reads_are_those_of_the_code() -> None:
         (["demmo"], "no profile named 'demmo'"),
         (["demo", "--name=Demo box"], "--name is 'Demo box'; expected a lower-case letter"),
         (["demo", "--max-running=0"], "--max-running is 0; expected more than 0"),
+        (["demo", "--drain-seconds=-5"], "are -5 together; expected 0 or more"),
+        (["demo", "--drain-seconds=nan"], "are nan together; expected 0 or more"),
         (["demo", "--set=nope=1"], "--set nope=1"),
         (["demo", "--user", "--no-gpu"], "--no-gpu is for a service of the system"),
         (["demo", "--out=/proc/nope"], "--out /proc/nope cannot be written"),

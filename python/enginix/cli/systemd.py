@@ -17,6 +17,8 @@ from enginix.serve.gateway import flags_for
 from enginix.serve.overrides import overridden
 from enginix.serve.profile import GatewayEntry, Profile, profile_names
 
+LONGEST_DRAIN = 24 * 3600
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(metavar="ACTION", required=True)
@@ -52,26 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.user and args.no_gpu:
-        raise UsageError("--no-gpu is for a service of the system; leave it out, or --user")
-    program = _program(args)
-    profile = chosen(args)
-    profile = overridden(replace(profile, gateway=gateway_entry(args, profile.gateway)), args.set)
-    # Its file of keys may be one that only root reads.
-    settings = settings_of(replace(profile.gateway, api_keys=""))
-    service = Service(
-        name=args.name or f"enginix-{profile.name}",
-        description=f"enginix: {profile.title}",
-        argv=[*program, "up", *_arguments(args)],
-        user=args.user,
-        drain_seconds=settings.load.shutdown_delay + settings.load.drain,
-        api_keys=_key_file(profile),
-        token=args.hf_token,
-        environment=_environment(args),
-        hardening=not args.no_hardening,
-        gpu=not args.no_gpu,
-        prepare=args.prepare,
-    )
+    service = _service(args)
     files = units(service)
     if args.out is None:
         # The name of each, if there are two.
@@ -79,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     for name, text in files.items():
         try:
+            args.out.mkdir(parents=True, exist_ok=True)
             replace_text(args.out / name, text)
         except OSError as error:
             raise UsageError(f"--out {args.out} cannot be written: {error.strerror}") from None
@@ -86,6 +70,36 @@ def run(args: argparse.Namespace) -> int:
     systemctl = "systemctl --user" if args.user else "systemctl"
     print(f"{systemctl} daemon-reload && {systemctl} enable --now {service.name}")
     return 0
+
+
+def _service(args: argparse.Namespace) -> Service:
+    """Checked like what `enginix up` is given."""
+    if args.user and args.no_gpu:
+        raise UsageError("--no-gpu is for a service of the system; leave it out, or --user")
+    program = _program(args)
+    profile = chosen(args)
+    profile = overridden(replace(profile, gateway=gateway_entry(args, profile.gateway)), args.set)
+    # Its file of keys may be one that only root reads.
+    settings = settings_of(replace(profile.gateway, api_keys=""))
+    drain = settings.load.shutdown_delay + settings.load.drain
+    if not 0 <= drain < LONGEST_DRAIN:
+        raise UsageError(
+            f"--drain-seconds and --shutdown-delay are {drain:g} together; expected 0 or more, and "
+            "less than a day, which systemd is to wait"
+        )
+    return Service(
+        name=args.name or f"enginix-{profile.name}",
+        description=f"enginix: {profile.title}",
+        argv=[*program, "up", *_arguments(args)],
+        user=args.user,
+        drain_seconds=drain,
+        api_keys=_key_file(profile),
+        token=args.hf_token,
+        environment=_environment(args),
+        hardening=not args.no_hardening,
+        gpu=not args.no_gpu,
+        prepare=args.prepare,
+    )
 
 
 def _program(args: argparse.Namespace) -> list[str]:
