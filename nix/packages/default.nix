@@ -27,6 +27,7 @@ let
     mkRankCheckpoint = callPackage ../builders/mk-rank-checkpoint.nix { };
     mkEngine = callPackage ../builders/mk-engine.nix { };
     mkServer = callPackage ../builders/mk-server.nix { };
+    mkUp = callPackage ../builders/mk-up.nix { inherit self; };
     mkTritonServer = callPackage ../builders/mk-triton-server.nix { };
     mkGateway = callPackage ../builders/mk-gateway.nix { };
     mkKubernetes = callPackage ../builders/mk-kubernetes.nix { };

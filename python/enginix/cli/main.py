@@ -48,6 +48,7 @@ COMMANDS = {
     "restart": "replace models' servers one by one, without a failed request",
     "logs": "show the logs of a profile's servers",
     "envoy": "render Envoy's configuration for several gateways",
+    "systemd": "render the systemd unit that runs a profile",
     "kubernetes": "render the Kubernetes objects that serve a model",
     "bench": "measure any OpenAI-compatible server",
     "bench report": "measure servers in turns, and write CSV, markdown, plots and one HTML page",
