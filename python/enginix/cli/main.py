@@ -48,6 +48,8 @@ COMMANDS = {
     "restart": "replace models' servers one by one, without a failed request",
     "logs": "show the logs of a profile's servers",
     "envoy": "render Envoy's configuration for several gateways",
+    "grafana": "render a Grafana dashboard of gateways and models",
+    "prometheus": "render alert rules for Prometheus",
     "kubernetes": "render the Kubernetes objects that serve a model",
     "bench": "measure any OpenAI-compatible server",
     "bench report": "measure servers in turns, and write CSV, markdown, plots and one HTML page",

@@ -14,8 +14,8 @@ from starlette.responses import JSONResponse, Response
 from enginix import __version__
 from enginix.gateway.api.status import health_of
 from enginix.gateway.http.scope import gateway_of
+from enginix.gateway.models.conditions import Condition
 from enginix.gateway.models.health import Health
-from enginix.gateway.models.metrics import Condition
 from enginix.gateway.models.model_state import ModelState
 from enginix.gateway.models.state import Gateway
 from enginix.supervision import Availability

@@ -6,8 +6,7 @@ if PROMETHEUS_MULTIPROC_DIR was set before this module was imported.
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
@@ -19,6 +18,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
 from enginix.gateway.keys.usage import Used, used_by
+from enginix.gateway.models.conditions import Condition, condition_families, disk_families
 from enginix.gateway.models.record import GAP_BUCKETS, RequestRecord, TokenTimes
 from enginix.gateway.models.server_metrics import (
     ACCEPTED,
@@ -28,15 +28,12 @@ from enginix.gateway.models.server_metrics import (
     REQUESTS,
 )
 from enginix.generation.backend import Replica
-from enginix.supervision import ServerStatus
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 CLIENT_LEFT = 499
 Labelled = TypeVar("Labelled", bound=MetricWrapperBase)
 # What stands in for a server's own count of its requests.
 OWN_COUNTS = {"enginix_running_requests": "scheduled", "enginix_waiting_requests": "waiting"}
-
-SERVER_STATES = ("idle", "loading", "loaded", "error")
 
 
 def forget_worker(pid: int, directory: str) -> None:
@@ -62,16 +59,6 @@ class Collected(Collector):
 
     def collect(self) -> Iterable[Metric]:
         return self._families
-
-
-class Condition(NamedTuple):
-    """Of one model, when the metrics are read."""
-
-    model: str
-    generates: bool | None
-    """Whether tokens come out; None for a model that is not loaded."""
-    server: ServerStatus | None
-    """What the supervisor knows of its server."""
 
 
 class LoadGauges(NamedTuple):
@@ -266,40 +253,6 @@ class Metrics:
 def _counter(name: str, text: str) -> Metric:
     # The suffix is added where it is written.
     return Metric(name.removesuffix("_total"), text, "counter")
-
-
-def condition_families(conditions: Iterable[Condition]) -> list[Metric]:
-    healthy = Metric("enginix_model_healthy", "Whether tokens come out of a loaded model", "gauge")
-    state = Metric("enginix_server_state", "1 for the state that a model's server is in", "gauge")
-    restarts = Metric(
-        "enginix_server_restarts", "Servers started again after they ended", "counter"
-    )
-    for model, generates, server in conditions:
-        labels = {"model": model}
-        if generates is not None:
-            healthy.add_sample(healthy.name, labels, float(generates))
-        if server is None or server.status not in SERVER_STATES:
-            continue
-        restarts.add_sample(f"{restarts.name}_total", labels, server.restarts)
-        for each in SERVER_STATES:
-            state.add_sample(state.name, {**labels, "state": each}, float(each == server.status))
-    return [family for family in (healthy, state, restarts) if family.samples]
-
-
-def disk_families(home: Path) -> Iterator[Metric]:
-    """Of the file system that `home` is on, or will be once it is made."""
-    try:
-        there = next(path for path in (home, *home.parents) if path.exists())
-        usage = shutil.disk_usage(there)
-    except (OSError, StopIteration):
-        return
-    for name, text, value in (
-        ("free", "Bytes left where enginix keeps its files", usage.free),
-        ("size", "Bytes of that file system", usage.total),
-    ):
-        family = Metric(f"enginix_disk_{name}_bytes", text, "gauge")
-        family.add_sample(family.name, {}, value)
-        yield family
 
 
 def server_families(own: Iterable[Metric], servers: Iterable[Sample]) -> list[Metric]:
