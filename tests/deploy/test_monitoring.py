@@ -26,6 +26,7 @@ from enginix.deploy.prometheus import ALERTS, rules_text
 from tests.conftest import free_ports
 from tests.deploy.monitored import ask_all, monitored_gateway
 
+PAGE = Path(__file__).parents[2] / "docs" / "monitoring.md"
 PROMETHEUS, PROMTOOL = shutil.which("prometheus"), shutil.which("promtool")
 needs_prometheus = pytest.mark.skipif(
     not (PROMETHEUS and PROMTOOL), reason="Prometheus is not installed: apt-get install prometheus"
@@ -198,6 +199,14 @@ def test_the_dashboard_is_one_that_grafana_imports() -> None:
         assert panel["fieldConfig"]["defaults"]["unit"]
         assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
     assert len({panel["title"] for panel in PANELS if panel["type"] == "stat"}) == 8
+
+
+def test_the_page_explains_every_alert_and_every_row() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    for alert in ALERTS:
+        assert f"| `{alert.name}` ({alert.severity}) |" in page
+    for row in (panel for panel in DASHBOARD["panels"] if panel["type"] == "row"):
+        assert f"| {row['title']} |" in page
 
 
 @pytest.mark.parametrize(
