@@ -18,10 +18,12 @@ def write_or_print(text: str, out: Path | None, next_step: str) -> None:
     if out is None:
         print(text, end="")
         return
-    if out.exists() and not out.is_file():
-        raise UsageError(f"--out {out} is not a file; name one, or leave --out away to print it")
     try:
-        replace_text(out, text)
+        if out.exists() and not out.is_file():
+            # A pipe, as shells make them.
+            out.write_text(text, encoding="utf-8")
+        else:
+            replace_text(out.resolve(), text)
     except OSError as error:
         raise UsageError(f"--out {out} cannot be written: {error.strerror}") from None
     print(f"{out} is written; {next_step}")
