@@ -154,7 +154,11 @@ ONLY_DOOR = {
     "numpy": ("engine/gguf/",),
     "opentelemetry": ("gateway/traces/otlp.py",),
     "orjson": ("backends/", "bench/", "cli/openai_models.py", "gateway/"),
-    "prometheus_client": ("gateway/models/metrics.py", "gateway/models/server_metrics.py"),
+    "prometheus_client": (
+        "gateway/models/conditions.py",
+        "gateway/models/metrics.py",
+        "gateway/models/server_metrics.py",
+    ),
     "pydantic": ("gateway/",),
     "pydantic_core": ("gateway/http/body.py",),
     "regex": ("engine/text/libraries.py",),

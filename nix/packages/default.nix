@@ -34,7 +34,21 @@ let
     mkOci = callPackage ../builders/mk-oci.nix { };
     mkImage = callPackage ../builders/mk-image.nix { };
     mkTritonImage = callPackage ../builders/mk-triton-image.nix { };
+    mkRendered = callPackage ../builders/mk-rendered.nix { };
     image-gateway = callPackage ../builders/mk-gateway-image.nix { };
+
+    grafana-dashboard = self.mkRendered {
+      name = "grafana-dashboard";
+      command = "grafana";
+      file = "enginix.json";
+      description = "Grafana dashboard of gateways and models";
+    };
+    prometheus-rules = self.mkRendered {
+      name = "prometheus-rules";
+      command = "prometheus";
+      file = "enginix.yaml";
+      description = "Alert rules for Prometheus";
+    };
   };
 in
 union [

@@ -59,6 +59,7 @@ def test_what_builds_on_any_machine_is_checked_and_nothing_else(nix: Nix) -> Non
     assert {"module", "shell-default", "sources"} <= checks
     packages = {name.removeprefix("package-") for name in checks if name.startswith("package-")}
     assert {"enginix", "demo", "demo-engine", "openai-demo-llama", "triton-cpu-runtime"} <= packages
+    assert {"grafana-dashboard", "prometheus-rules"} <= packages
     # These need a download from the hub, NVIDIA's image, or a GPU.
     for model in load_catalog().values():
         assert (f"{model.name}-checkpoint" in packages) == (model.source.directory is not None)

@@ -49,6 +49,8 @@ COMMANDS = {
     "logs": "show the logs of a profile's servers",
     "envoy": "render Envoy's configuration for several gateways",
     "systemd": "render the systemd unit that runs a profile",
+    "grafana": "render a Grafana dashboard of gateways and models",
+    "prometheus": "render alert rules for Prometheus",
     "kubernetes": "render the Kubernetes objects that serve a model",
     "bench": "measure any OpenAI-compatible server",
     "bench report": "measure servers in turns, and write CSV, markdown, plots and one HTML page",
