@@ -139,7 +139,13 @@ MAY_IMPORT = {
 
 # Outside library -> the places that may import it. Every library that the package imports is here.
 ONLY_DOOR = {
-    "argparse": ("cli/", "engine/trtllm/convert.py", "serve/llama_server.py"),
+    "argparse": (
+        "cli/",
+        "engine/trtllm/convert.py",
+        "runtimes/edge_llm_program.py",
+        "serve/llama_server.py",
+    ),
+    "experimental": ("runtimes/edge_llm_program.py",),
     "fastapi": ("gateway/",),
     "gguf": ("engine/gguf/",),
     "google": ("triton/",),
@@ -166,6 +172,7 @@ ONLY_DOOR = {
     "sentencepiece": ("engine/text/libraries.py",),
     "starlette": ("gateway/",),
     "subprocess": ("process.py",),
+    "tensorrt_edgellm": ("runtimes/edge_llm_program.py",),
     "tensorrt_llm": ("engine/trtllm/convert.py",),
     "tiktoken": ("engine/text/libraries.py",),
     "tokenizers": ("chat/tokens.py", "engine/text/libraries.py"),
