@@ -66,6 +66,8 @@ def _recipe(args: argparse.Namespace) -> Recipe:
                 f"{', '.join(sorted(kind for kind, one in recipes().items() if one.program))}"
             )
         return recipe
-    engine = f"{recipe.package}=={args.version}" if args.version else recipe.package
+    engine = recipe.requirements[0]
+    if args.version:
+        engine = f"{engine.partition('==')[0]}=={args.version}"
     recipe = replace(recipe, requirements=(engine, *args.requirement))
     return named(recipe, args.env) if args.env else recipe
