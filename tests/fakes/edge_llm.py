@@ -12,18 +12,28 @@ import sys
 from pathlib import Path
 
 WHEEL = Path(__file__).with_name("edge_llm_wheel")
+RECORDER = Path(__file__).with_name("tensorrt_recorder")
 PROGRAMS = ("tensorrt-edgellm-build", "tensorrt-edgellm-serve")
 
 
 def install(root: Path) -> Path:
     """For ENGINIX_RUNTIME_EDGE_LLM; FAKE_EDGE_* change what it is and does."""
+    programs = {
+        name: f"from programs.{name.rpartition('-')[2]} import main\nmain()\n" for name in PROGRAMS
+    }
+    return _installed(root, Path(sys.executable), f"{WHEEL}:{WHEEL.parents[1]}", programs)
+
+
+def install_real(root: Path, python: Path) -> Path:
+    """The real Edge-LLM that `python` imports, with a recording TensorRT and no GPU under it."""
+    programs = {name: python.with_name(name).read_text() for name in PROGRAMS}
+    return _installed(root, python, str(RECORDER), programs)
+
+
+def _installed(root: Path, python: Path, path: str, programs: dict[str, str]) -> Path:
     (root / "bin").mkdir(parents=True)
-    python = root / "bin" / "python"
-    path, program = shlex.quote(f"{WHEEL}:{WHEEL.parents[1]}"), shlex.quote(sys.executable)
-    python.write_text(f'#!/bin/sh\nexport PYTHONPATH={path}\nexec {program} "$@"\n')
-    for name in PROGRAMS:
-        module = name.rpartition("-")[2]
-        (root / "bin" / name).write_text(f"from programs.{module} import main\nmain()\n")
-    for file in (root / "bin").iterdir():
-        file.chmod(0o755)
+    line = f'export PYTHONPATH={shlex.quote(path)}\nexec {shlex.quote(str(python))} "$@"\n'
+    for name, text in {**programs, "python": f"#!/bin/sh\n{line}"}.items():
+        (root / "bin" / name).write_text(text)
+        (root / "bin" / name).chmod(0o755)
     return root

