@@ -96,6 +96,17 @@ def test_a_kv_cache_that_would_silently_be_another_is_refused(
     assert "its KV cache is NVFP4, and Edge-LLM would use FP16 without saying so" in error
 
 
+def test_an_fp8_kv_cache_without_scales_is_refused_before_the_build(
+    build: Build, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = ("k_scale", "v_scale")
+    tensors = {name: each for name, each in llama(True).items() if not name.endswith(gone)}
+    described = config("LlamaForCausalLM", model_type="llama")
+    write_model(tmp_path / "bare", described, tensors, quantized=True)
+    error = refused(build, capsys, tmp_path, "--checkpoint", tmp_path / "bare")
+    assert "its KV cache is FP8 without stored scales" in error
+
+
 def test_nvfp4_experts_are_refused_with_the_error_of_quantizing_them_again(
     build: Build, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

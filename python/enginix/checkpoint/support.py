@@ -177,6 +177,12 @@ def _refuse_edge_llm(model: CheckedModel) -> Iterator[str]:
             f"its KV cache is {cache}, and Edge-LLM would use FP16 without saying so; quantize it "
             "with an FP8 KV cache, or use another engine kind"
         )
+    names = model.checkpoint.tensors
+    if cache == "FP8" and names and not any(name.endswith("k_proj.k_scale") for name in names):
+        yield (
+            "its KV cache is FP8 without stored scales, and Edge-LLM would use FP16 without saying "
+            "so; quantize it with calibrated scales, or use another engine kind"
+        )
     if model.ranks > 1:
         yield "Edge-LLM's server runs on one GPU only; leave out --tp"
 

@@ -27,6 +27,7 @@ MANIFEST = "manifest.json"
 PLAN = "llm.engine"
 CONFIG = "config.json"
 LIMITS = ("max_batch_size", "max_input_len", "max_kv_cache_capacity")
+CHUNK = 1 << 20
 DRIVER = Path("/proc/driver/nvidia/version")
 # What must be the same as when the engine was built: in the manifest, here, and for people.
 SAME = (
@@ -220,8 +221,12 @@ def driver_version() -> str:
 
 
 def _hash(path: Path) -> str:
+    # Python 3.10 has no hashlib.file_digest.
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _read_json(path: Path) -> dict[str, Any]:

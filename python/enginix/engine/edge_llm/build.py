@@ -141,7 +141,13 @@ def ask(job: Job, context: BuildContext, cache: Path) -> dict[str, Any]:
         output = run(argv, env=environment, timeout=ASK_SECONDS)
     except ProcessError as error:
         raise RuntimeMissing(_last_line(str(error)).removeprefix("edge-llm: ")) from error
-    facts: dict[str, Any] = json.loads(_last_line(output))
+    try:
+        facts: dict[str, Any] = json.loads(_last_line(output))
+    except ValueError:
+        raise RuntimeMissing(
+            f"{context.python} said {_last_line(output)!r:.200}, expected JSON; make the "
+            "environment again: `enginix setup --engine edge-llm --force`"
+        ) from None
     return facts
 
 
