@@ -45,7 +45,7 @@ def find_mismatches(directory: Path, manifest: Manifest, machine: Machine) -> li
     """One sentence per mismatch; an engine that needs no GPU fits every machine."""
     if manifest.kind == "edge-llm":
         # The rest is compared by the program that starts its server.
-        return _gpu_mismatches(manifest, machine.gpus)
+        return _gpu_mismatches(manifest, machine)
     if manifest.kind != "tensorrt-llm":
         return []
     return [
