@@ -21,7 +21,9 @@ from serve.servers.edge import build_edge, serving
 from enginix.errors import BackendTimedOut, UsageError
 from enginix.runtimes import edge_llm_program
 from enginix.serve.model_entry import ModelEntry
+from enginix.serve.profile import Profile, check
 from enginix.serve.servers.edge_llm import EDGE_LLM
+from enginix.speculative import Speculative
 
 CHAT = "/v1/chat/completions"
 HELLO = {"model": "edge", "messages": [{"role": "user", "content": "Hi"}]}
@@ -70,6 +72,21 @@ def test_an_option_that_would_make_it_build_another_engine_is_refused(
     entry = ModelEntry("m", engine="edge-llm", options={option: 4})
     with pytest.raises(UsageError, match=complaint):
         EDGE_LLM.command(["serve"], entry, "/e", Path("/run/m.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ({"speculative": Speculative(method="ngram")}, "its draft is built into an engine"),
+        ({"adapters": {"a": "/adapter"}}, "its server loads no LoRA"),
+    ],
+)
+def test_drafts_and_adapters_are_refused_with_the_reason(
+    fields: dict[str, Any], complaint: str
+) -> None:
+    entry = ModelEntry("m", engine="edge-llm", **fields)
+    with pytest.raises(UsageError, match=complaint):
+        check(Profile("p", "A profile", [entry]), "here")
 
 
 def started(runtime: Path, engine: Path, cache: Path, *more: str, **fake: str) -> str:

@@ -102,4 +102,9 @@ EDGE_LLM = ServerProgram(
     parsers={"reasoning": "reasoning_parser"},
     address=_address,
     probes=_probes,
+    lacks={
+        "speculative": "its draft is built into an engine, which enginix does not do, and excludes "
+        "in-flight batching; leave it out, or use trtllm, vllm or llamacpp",
+        "adapters": "its server loads no LoRA; leave them out, or use vllm or llamacpp",
+    },
 )
