@@ -54,6 +54,15 @@ MAY_IMPORT = {
         "records",
     },
     "generation": {"chat"},
+    "quantize": {
+        "checkpoint",
+        "engine",
+        "errors",
+        "hub_files",
+        "memory",
+        "plain_files",
+        "process",
+    },
     "inventory": {
         "catalog",
         "checkpoint",
@@ -127,6 +136,7 @@ MAY_IMPORT = {
         "ports",
         "prerequisites",
         "process",
+        "quantize",
         "readiness",
         "records",
         "runtimes",
@@ -157,6 +167,7 @@ ONLY_DOOR = {
     "jinja2": ("chat/",),
     "markupsafe": ("chat/",),
     "matplotlib": ("bench/plot.py",),
+    "modelopt": ("quantize/modelopt_program.py",),
     "numpy": ("engine/gguf/",),
     "opentelemetry": ("gateway/traces/otlp.py",),
     "orjson": ("backends/", "bench/", "cli/openai_models.py", "gateway/"),
@@ -169,6 +180,7 @@ ONLY_DOOR = {
     "pydantic_core": ("gateway/http/body.py",),
     "regex": ("engine/text/libraries.py",),
     "rich": ("cli/",),
+    "safetensors": ("quantize/modelopt_program.py",),
     "sentencepiece": ("engine/text/libraries.py",),
     "starlette": ("gateway/",),
     "subprocess": ("process.py",),
@@ -176,7 +188,8 @@ ONLY_DOOR = {
     "tensorrt_llm": ("engine/trtllm/convert.py",),
     "tiktoken": ("engine/text/libraries.py",),
     "tokenizers": ("chat/tokens.py", "engine/text/libraries.py"),
-    "transformers": ("engine/text/libraries.py",),
+    "torch": ("quantize/modelopt_program.py",),
+    "transformers": ("engine/text/libraries.py", "quantize/modelopt_program.py"),
     "tritonclient": ("triton/",),
     "uvicorn": ("gateway/",),
     "uvloop": ("cli/bench.py", "cli/bench_report.py"),
@@ -232,7 +245,7 @@ def test_the_map_allows_no_import_that_no_module_makes() -> None:
 
 @pytest.mark.parametrize("part", ["chat", "generation", "triton", "backends", "gateway", "serve"])
 def test_the_build_side_and_the_serve_side_never_import_each_other(part: str) -> None:
-    build = {"checkpoint", "engine"}
+    build = {"checkpoint", "engine", "quantize"}
     assert not MAY_IMPORT[part] & build
     assert not any(part in MAY_IMPORT[each] for each in build)
 

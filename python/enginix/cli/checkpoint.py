@@ -1,4 +1,4 @@
-"""`enginix checkpoint`: inspect one, fetch one from the hub, lock them in the catalogue."""
+"""`enginix checkpoint`: inspect one, fetch one from the hub, quantize one, lock the catalogue's."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import argparse
 import importlib
 from pathlib import Path
 
+from enginix.accuracy.text import ENGLISH
 from enginix.catalog.load import DIRECTORY
+from enginix.quantize.calibration import LENGTH, SAMPLES
+from enginix.quantize.formats import FORMATS, KV_CACHES
+from enginix.quantize.session import SILENCE
 
 LOCK = """\
 Write the commit and the Nix hash of a model's files into its catalogue file,
@@ -24,6 +28,24 @@ nar_hash  is what Nix needs to fetch the files in its sandbox and never twice.
 catalogue is written when its model is done, whole or not at all.
 """
 
+QUANTIZE = """\
+Quantize a checkpoint with NVIDIA ModelOpt, in an environment that
+`enginix setup --engine modelopt` makes. The result is whole or absent, is
+checked tensor by tensor, and keeps tokenizer, chat template and sampling
+settings of its source.
+
+The model reads the calibration file's samples, so that ModelOpt sees how large
+its activations get: one line of text each, or in a .jsonl file one object with
+`text` or `messages` each. Use some hundred texts of the kind that the model
+will be used for.
+
+  enginix checkpoint quantize bf16/ --out nvfp4/ --calibration texts.txt
+  enginix checkpoint quantize bf16/ --out nvfp4/ --calibration chats.jsonl \\
+      --evaluate --max-drop 10
+
+exit status: 0 done, 1 failed or worse than --max-drop, 2 for wrong usage
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(metavar="ACTION", required=True)
@@ -31,6 +53,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         actions.add_parser("inspect", help="check its files, and which engine kinds can run it")
     )
     _add_fetch(actions.add_parser("fetch", help="get one from the Hugging Face hub"))
+    _add_quantize(
+        actions.add_parser(
+            "quantize",
+            help="make a smaller one of it, with NVIDIA ModelOpt",
+            description=QUANTIZE,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )
     _add_lock(
         actions.add_parser(
             "lock",
@@ -72,6 +102,55 @@ def _add_fetch(parser: argparse.ArgumentParser) -> None:
         help="do not record the commit in DIR: a Nix hash is of the files alone",
     )
     parser.set_defaults(module="checkpoint_fetch", function="fetch")
+
+
+def _add_quantize(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="DIR|REPO|NAME", help="an unquantized checkpoint")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new directory")
+    parser.add_argument("--calibration", type=Path, required=True, metavar="FILE", help="samples")
+    parser.add_argument(
+        "--format", choices=list(FORMATS), default="nvfp4", help="of the weights (nvfp4)"
+    )
+    parser.add_argument(
+        "--kv-cache", choices=list(KV_CACHES), default="fp8", help="of the KV cache (fp8)"
+    )
+    parser.add_argument(
+        "--samples", type=int, default=SAMPLES, metavar="N", help=f"to use at most ({SAMPLES})"
+    )
+    parser.add_argument(
+        "--length", type=int, default=LENGTH, metavar="N", help=f"tokens of each ({LENGTH})"
+    )
+    parser.add_argument(
+        "--device", choices=["auto", "cpu", "cuda"], default="auto", help="where to run (auto)"
+    )
+    parser.add_argument("--env", metavar="NAME", help="an environment of `enginix setup --env`")
+    parser.add_argument(
+        "--silence-limit",
+        type=float,
+        default=SILENCE,
+        metavar="SECONDS",
+        help=f"end ModelOpt after that long without a sign of work ({SILENCE:g})",
+    )
+    _add_comparison(parser)
+    parser.set_defaults(module="checkpoint_quantize", function="quantize_checkpoint")
+
+
+def _add_comparison(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("comparison with the source")
+    group.add_argument(
+        "--evaluate",
+        nargs="?",
+        type=Path,
+        const=ENGLISH,
+        metavar="FILE",
+        help="perplexity on that text, and greedy answers (without FILE: English prose)",
+    )
+    group.add_argument(
+        "--max-drop",
+        type=float,
+        metavar="PERCENT",
+        help="write nothing if the perplexity is higher by more",
+    )
 
 
 def _add_lock(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ from enginix.cli.views.console import print_progress
 from enginix.errors import UsageError
 from enginix.runtimes.find import is_made, named, read_record, runtime_root
 from enginix.runtimes.make import make_runtime
-from enginix.runtimes.runtime import Recipe
+from enginix.runtimes.runtime import MODELOPT, Recipe
 from enginix.serve.servers import SERVERS, find_recipe, recipes
 
 
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"{what} is {'already there' if exists else 'ready'}: {runtime.root}")
     if recipe.separately and not args.requirement:
         print(recipe.separately)
-    if recipe.name:
+    if recipe.name and recipe.kind != MODELOPT.kind:
         print(f"to serve a model with it: enginix up ... --set MODEL.environment={recipe.name}")
     return 0
 

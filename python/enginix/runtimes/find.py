@@ -60,9 +60,13 @@ def read_record(root: Path) -> Record | None:
 
 
 def find_triton_cpu(home: Path, override: Path | None = None) -> Runtime:
+    return find_runtime(TRITON_CPU, home, override)
+
+
+def find_runtime(recipe: Recipe, home: Path, override: Path | None = None) -> Runtime:
     """The runtime in `override`, else in `home`; RuntimeMissing says how to make it."""
-    kind = TRITON_CPU.kind
-    root = override or runtime_root(TRITON_CPU, home)
+    kind = recipe.kind
+    root = override or runtime_root(recipe, home)
     if is_made(root):
         return Runtime(root)
     if override:

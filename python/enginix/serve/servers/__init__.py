@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enginix.errors import UsageError
-from enginix.runtimes.runtime import Recipe
+from enginix.runtimes.runtime import MODELOPT, Recipe
 from enginix.serve.model_entry import ModelEntry
 from enginix.serve.servers.edge_llm import EDGE_LLM
 from enginix.serve.servers.llamacpp import LLAMACPP
@@ -46,7 +46,8 @@ def known_names() -> list[str]:
 
 def recipes() -> dict[str, Recipe]:
     """Environment kind -> what `enginix setup` installs into it."""
-    return {recipe.kind: recipe for server in SERVERS.values() for recipe in server.recipes}
+    servers = {recipe.kind: recipe for server in SERVERS.values() for recipe in server.recipes}
+    return {**servers, MODELOPT.kind: MODELOPT}
 
 
 def find_recipe(word: str) -> Recipe:
