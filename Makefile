@@ -25,7 +25,8 @@ test-fresh:
 test-lowest: $(VENV)/installed-dev
 	@exec tools/test-lowest.sh
 
-# Records NVIDIA ModelOpt's output again, and compares: 2 GB of packages, then half a minute.
+# Records NVIDIA ModelOpt's output again, compares, and quantizes with it: 2 GB of packages, then
+# some minutes.
 test-modelopt: $(VENV)/installed-dev
 	@tools/modelopt/prepare.sh "$(PYTHON)" .venv-modelopt
 	@tools/modelopt/test.sh

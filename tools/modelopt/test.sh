@@ -1,5 +1,6 @@
 #!/bin/sh
-# Records what ModelOpt writes anew; holds that to the recording, and our conversion to both.
+# Records what ModelOpt writes anew; holds that to the recording, and our conversion to both. Then
+# quantizes the demo model by `enginix checkpoint quantize`.
 set -eu
 cd "$(dirname "$0")/../.."
 recording=$(mktemp -d)
@@ -14,3 +15,4 @@ rm "$recording.log"
 .venv-modelopt/bin/python tools/modelopt/compare.py tests/recordings/modelopt "$recording"
 ENGINIX_MODELOPT_RECORDING=$recording .venv/bin/pytest -q -c tests/pytest.ini \
   tests/engine/trtllm/test_modelopt_recording.py
+ENGINIX_RUNTIME_MODELOPT=$PWD/.venv-modelopt .venv/bin/pytest -q -c tests/pytest.ini tests/quantize

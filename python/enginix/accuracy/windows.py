@@ -56,8 +56,7 @@ def windows(ids: Sequence[int], prefix: Sequence[int], size: Size) -> list[Windo
     """The windows of `ids`, each after `prefix`: the token that begins a text, if there is one."""
     if len(ids) < FEWEST_TOKENS:
         raise UsageError(
-            f"the text has {len(ids)} tokens, expected at least {FEWEST_TOKENS}; name a longer one "
-            "with --text"
+            f"the text has {len(ids)} tokens, expected at least {FEWEST_TOKENS}; name a longer one"
         )
     return list(_windows(ids, prefix, size))
 

@@ -11,7 +11,7 @@ from enginix.accuracy.compare import Comparison, Limits, compare
 from enginix.accuracy.evaluation import Evaluation
 from enginix.accuracy.measure import Options, evaluate
 from enginix.accuracy.text import Text
-from enginix.accuracy.windows import Window
+from enginix.accuracy.windows import Window, window_size, windows
 from enginix.chat.tokens import Tokenizer
 from enginix.checkpoint.load import read_config
 from enginix.cli.engine_text import load_text
@@ -25,12 +25,17 @@ TYPES = {"cpu": "float32", "cuda": "bfloat16"}
 class CheckpointTarget:
     """The model that the session has loaded. `how` says what computes, beside the versions."""
 
-    def __init__(self, session: Session, directory: Path, source: Path, how: str) -> None:
+    def __init__(
+        self,
+        session: Session,
+        directory: Path,
+        tokenizer: Tokenizer,
+        longest: int | None,
+        how: str,
+    ) -> None:
         self.name, self.model = str(directory), directory.absolute().name
-        context = read_config(source).get("max_position_embeddings")
-        self.longest = context if isinstance(context, int) else None
-        self._session, self._how = session, how
-        self._tokenizer = Tokenizer.load(source)
+        self.longest = longest
+        self._session, self._tokenizer, self._how = session, tokenizer, how
 
     def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
         return self._tokenizer.encode(text, add_special_tokens=add_special_tokens)
@@ -72,8 +77,13 @@ class Comparing:
     comparison: Comparison | None = None
 
     def __post_init__(self) -> None:
-        # Report a broken tokenizer before the long work.
+        # Report a broken tokenizer or a short text before the long work.
         load_text(self.source, self.source)
+        self._tokenizer = Tokenizer.load(self.source)
+        context = read_config(self.source).get("max_position_embeddings")
+        self._longest = context if isinstance(context, int) else None
+        size = window_size(None, None, self._longest)
+        windows(self._tokenizer.encode(self.text.content), [], size)
 
     def __call__(self, at: Measuring) -> None:
         dtype = TYPES[at.device]
@@ -89,7 +99,7 @@ class Comparing:
         at.stage.summary = f"perplexity {ratio:.3f} times the source's"
 
     def _evaluate(self, at: Measuring, directory: Path, how: str, half: int) -> Evaluation:
-        target = CheckpointTarget(at.session, directory, self.source, how)
+        target = CheckpointTarget(at.session, directory, self._tokenizer, self._longest, how)
 
         def progress(_: str, done: int, total: int) -> None:
             at.stage.progress((half + done / total) / 2)

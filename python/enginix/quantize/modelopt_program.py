@@ -242,9 +242,10 @@ def main() -> None:
         try:
             result = COMMANDS[command.pop("do")](job, **command)
         except Exception as error:
-            traceback.print_exc()
             kind, message = _explained(error)
             output.tell(failed=kind, message=message)
+            # Last, because it fails where the disk is full.
+            traceback.print_exc()
             return
         # ru_maxrss is in kB.
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
