@@ -257,13 +257,14 @@ def _environment() -> dict[str, Any]:
     import torch
     import transformers
 
+    libraries: dict[str, Any] = {
+        "ModelOpt": modelopt,
+        "torch": torch,
+        "transformers": transformers,
+    }
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return {
-        "versions": {
-            "ModelOpt": modelopt.__version__,
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-        },
+        "versions": {name: library.__version__ for name, library in libraries.items()},
         "gpus": [
             {"name": torch.cuda.get_device_name(at), "free": torch.cuda.mem_get_info(at)[0]}
             for at in range(count)

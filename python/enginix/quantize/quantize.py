@@ -66,6 +66,9 @@ def quantize(
         with new_output(request.out, replace=False) as directory:
             found = _fill(request, source, needs, environment, directory, stages, measure)
             sync_files(directory)
+    except BrokenPipeError:
+        # The reader of the stages' lines has gone.
+        raise
     except OutputExists:
         raise BuildError(f"{request.out} exists already; name another --out") from None
     except OSError as error:
