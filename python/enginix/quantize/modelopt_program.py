@@ -16,7 +16,7 @@ import os
 import resource
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -283,13 +283,11 @@ def _explained(error: Exception) -> tuple[str, str]:
         return "gpu-memory", _first_line(error)
     if isinstance(error, MemoryError) or "DefaultCPUAllocator: " in text:
         return "memory", _first_line(error)
-    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or _any_in(FULL, text):
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(
+        word in text for word in FULL
+    ):
         return "disk", _first_line(error)
     return "error", f"{type(error).__name__}: {_first_line(error)}"
-
-
-def _any_in(words: Iterable[str], text: str) -> bool:
-    return any(word in text for word in words)
 
 
 def _first_line(error: Exception) -> str:
