@@ -161,7 +161,10 @@ def test_ctrl_c_leaves_nothing(setup: Setup, moment: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("vlmm",), "no runtime kind 'vlmm'; expected one of edge-llm, llamacpp, modelopt, triton"),
+        (
+            ("vlmm",),
+            "there is no runtime kind 'vlmm'; expected one of edge-llm, llamacpp, modelopt, triton",
+        ),
         ((), "expected KIND or --engine E"),
         (("vllm", "--engine=vllm"), "expected KIND or --engine E"),
         (("vllm", "--env=../x"), "'../x' cannot be an environment's name"),
