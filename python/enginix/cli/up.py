@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import shlex
 import time
 from dataclasses import replace
@@ -15,35 +16,35 @@ from enginix.checkpoint.load import hash_files
 from enginix.checkpoint.locate import find_checkpoint
 from enginix.cli import environment
 from enginix.cli.api_keys import has_names
+from enginix.cli.chosen_profile import Origin, completed, key_files, origin_of, sources_of
 from enginix.cli.engine import build_model
 from enginix.cli.find_engine import find_engine, given_engine
 from enginix.cli.gateway_options import (
     accepted_keys,
     add_gateway_arguments,
     address_for_others,
-    gateway_entry,
     open_to_others,
     settings_of,
 )
 from enginix.cli.reexec import own_command
-from enginix.cli.signals import run_until_signalled
+from enginix.cli.signals import hangup_is_ignored, run_until_signalled
 from enginix.cli.smoke_test import try_hello
 from enginix.cli.views.console import Console
 from enginix.cli.views.stages import StageLines
-from enginix.errors import EnginixError, StartFailed, UsageError
+from enginix.errors import EnginixError, StartFailed
 from enginix.inventory.leftovers import remove_old_logs
 from enginix.manifest import check_files, read_manifest
 from enginix.runtimes.make import make_runtime
 from enginix.runtimes.runtime import TRITON_CPU
 from enginix.serve.environment import Environment
+from enginix.serve.files import stamp
 from enginix.serve.gateway import gateway_url
-from enginix.serve.gpus import check_gpus, with_gpus
+from enginix.serve.gpus import check_gpus
 from enginix.serve.model_entry import LOOPBACK, ModelEntry
 from enginix.serve.model_server import commands_of, engine_directory, model_servers
-from enginix.serve.models_file import catalogue_profile, read_models_file
-from enginix.serve.overrides import overridden
 from enginix.serve.ports import require_ports_free, with_free_ports
-from enginix.serve.profile import Profile, load_profile, profile_names
+from enginix.serve.profile import Profile, profile_names
+from enginix.serve.reload import Sources
 from enginix.serve.run_directory import control_path, new_log_directory, run_directory
 from enginix.serve.servers import SERVERS
 from enginix.serve.servers.program import Reads
@@ -78,6 +79,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--grpc-port", type=int, help="its gRPC port, if Triton serves it")
     parser.add_argument("--metrics-port", type=int, help="its metrics port, if Triton serves it")
     add_serving_arguments(parser)
+    parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="take up changes of the profile, of FILE and of the keys as they are written; without "
+        "it, on SIGHUP",
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the commands and stop")
 
 
@@ -103,12 +110,15 @@ def add_serving_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    return run_profile(_with_ports(_chosen(args), args), own_environment(), args)
+    origin = origin_of(args)
+    return run_profile(origin, own_environment(), args)
 
 
-def run_profile(profile: Profile, here: Environment, args: argparse.Namespace) -> int:
+def run_profile(origin: Origin, here: Environment, args: argparse.Namespace) -> int:
     """Serve it with the gateway's arguments until a signal comes; with --dry-run, show it."""
-    profile = with_gpus(overridden(_with_gateway(profile, args), args.set), here)
+    profile = completed(origin.read(), here, args)
+    keys = key_files(profile.gateway)
+    first_keys = stamp(keys)
     profile = replace(profile, models=with_free_ports(profile.models))
     settings = settings_of(profile.gateway, control_path(profile, here.home))
     here = replace(here, logs=args.logs or new_log_directory(profile, here.home))
@@ -125,7 +135,9 @@ def run_profile(profile: Profile, here: Environment, args: argparse.Namespace) -
     for entry in profile.models:
         _prepare(entry, here)
     remove_old_logs(here.home, profile.name)
-    if run_until_signalled(_serve(profile, here, open_to_others(profile.gateway, settings))):
+    sources = sources_of(origin, keys, first_keys, settings, here, args)
+    serving = _serve(profile, here, open_to_others(profile.gateway, settings), sources)
+    if run_until_signalled(serving, sources.asked.set):
         console.print("\nstopped; nothing is left running")
     return 0
 
@@ -141,47 +153,6 @@ def own_environment() -> Environment:
         find_checkpoint=lambda spec: find_checkpoint(spec, home),
         gateway_variables=environment.for_child(environment.GATEWAY_SECRETS),
         server_variables=environment.for_server,
-    )
-
-
-def _chosen(args: argparse.Namespace) -> Profile:
-    if args.profile is not None:
-        if args.models or args.model or args.engine:
-            raise UsageError(
-                "a PROFILE names the models to run; leave --models, --model and --engine out"
-            )
-        return load_profile(args.profile)
-    if args.models is not None:
-        if args.engine is not None:
-            raise UsageError(f"{args.models} names the server of each model; leave --engine out")
-        return read_models_file(args.models, args.model)
-    if args.model is None:
-        if args.engine is not None:
-            raise UsageError("--engine serves a model; name it with --model NAME")
-        return Profile("gateway", "no model yet", [], hello="")
-    return catalogue_profile(args.model, args.engine)
-
-
-def _with_ports(profile: Profile, args: argparse.Namespace) -> Profile:
-    ports = _given(args, "http_port", "grpc_port", "metrics_port")
-    if ports and not profile.models:
-        raise UsageError(
-            "--http-port, --grpc-port and --metrics-port are a model's; name a PROFILE, "
-            "--models FILE or --model NAME"
-        )
-    first = [replace(entry, **ports) for entry in profile.models[:1]]  # type: ignore[arg-type]
-    return replace(profile, models=[*first, *profile.models[1:]])
-
-
-def _given(args: argparse.Namespace, *names: str) -> dict[str, object]:
-    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-
-
-def _with_gateway(profile: Profile, args: argparse.Namespace) -> Profile:
-    return replace(
-        profile,
-        gateway=gateway_entry(args, profile.gateway),
-        model_roots=[*profile.model_roots, *(str(root.absolute()) for root in args.model_root)],
     )
 
 
@@ -243,7 +214,9 @@ def _is_current(spec: ModelSpec, engine: Path) -> bool:
     return checkpoint is None or hash_files(checkpoint) == manifest.source.files
 
 
-async def _serve(profile: Profile, here: Environment, warning: str | None) -> None:
+async def _serve(
+    profile: Profile, here: Environment, warning: str | None, sources: Sources
+) -> None:
     """Serve until cancelled; leaves nothing running."""
     start = time.monotonic()
     titles = {entry.name: f"{SERVERS[entry.engine].title} " for entry in profile.models}
@@ -256,7 +229,7 @@ async def _serve(profile: Profile, here: Environment, warning: str | None) -> No
             tell(server.name, f"{title}failed and is tried again: {failure}")
 
     url = gateway_url(profile.gateway)
-    async with running_profile(profile, here, report) as scheduler:
+    async with running_profile(profile, here, report, sources) as scheduler:
         keys = profile.gateway.api_keys
         if keys and has_names(keys) and not environment.api_keys():
             # It holds no key that the sample question could be asked with.
@@ -266,6 +239,8 @@ async def _serve(profile: Profile, here: Environment, warning: str | None) -> No
             if why := await try_hello(console, url, name, profile.hello):
                 tell(name, f"has not answered the sample question yet: {why}")
         _tell_where(profile, url, here.logs)
+        if sources.files:
+            tell("reload", how_to_reload(sources))
         if warning:
             console.print("\n[bold white on red] WARNING [/] ", end="")
             console.print(f"{warning[0].upper()}{warning[1:]}.", style="bold", markup=False)
@@ -291,6 +266,15 @@ def _tell_where(profile: Profile, url: str, logs: Path) -> None:
         for endpoint in entry.endpoints:
             tell(entry.engine, f"{endpoint}, which runs elsewhere")
     tell("logs", str(logs))
+
+
+def how_to_reload(sources: Sources) -> str:
+    files = " and ".join(map(str, sources.files))
+    if sources.watched:
+        return f"changes of {files} are taken up"
+    if hangup_is_ignored():
+        return f"of {files} is off: SIGHUP is ignored here, as under nohup; start with --watch"
+    return f"changes of {files} with: kill -HUP {os.getpid()}"
 
 
 def tell(subject: str, text: str) -> None:

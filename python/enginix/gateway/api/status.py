@@ -29,15 +29,18 @@ router = APIRouter(tags=["Operation"])
 async def show_status(request: Request) -> dict[str, Any]:
     """Every model with its health, its load and its engine."""
     gateway = gateway_of(request)
-    servers, reports = await asyncio.gather(gateway.servers.status(), gateway.peers.reports())
+    known, reports = await asyncio.gather(gateway.servers.statuses(), gateway.peers.reports())
+    # A model may come or go while another is probed.
+    states = [gateway.states[model.name] for model in models_of(request)]
     return {
         "version": __version__,
         "supervised": gateway.settings.supervisor is not None,
         "uptime_seconds": round(time.time() - gateway.started, 1),
         "stopping": gateway.leaving,
+        "configuration": asdict(known.configuration) if known.configuration else None,
         "models": [
-            await status_of(gateway.states[model.name], servers.get(model.served_by), reports)
-            for model in models_of(request)
+            await status_of(state, known.servers.get(state.model.served_by), reports)
+            for state in states
         ],
     }
 
