@@ -24,7 +24,7 @@ class Difference:
 
     removed: list[str]
     first_ended: list[str]
-    """Changed ones that others need the ports of, and so end before any other starts."""
+    """Changed ones whose ports an earlier one takes, and which therefore end before that starts."""
     redefined: list[str]
     """Those that change for clients only; their servers stay."""
     changed: list[str]
@@ -57,12 +57,8 @@ def difference(old: Profile, new: Profile) -> Difference:
         removed=[name for name in before if name not in after],
         first_ended=[
             name
-            for name in changed
-            if any(
-                _ports(before[name]) & _ports(after[other])
-                for other in [*changed, *added]
-                if other != name
-            )
+            for place, name in enumerate(changed)
+            if any(_ports(before[name]) & _ports(after[other]) for other in changed[:place])
         ],
         redefined=redefined,
         changed=changed,

@@ -13,14 +13,14 @@ from starlette.requests import Request
 
 from enginix import __version__
 from enginix.gateway.api.models import entry
-from enginix.gateway.http.scope import gateway_of, models_of
+from enginix.gateway.http.scope import gateway_of, models_of, record_of
 from enginix.gateway.models.health import Health
 from enginix.gateway.models.model_state import ModelState
 from enginix.gateway.models.peers import Report, traffic_of
 from enginix.gateway.models.server_metrics import acceptance
 from enginix.generation.backend import Replica
 from enginix.manifest import Manifest
-from enginix.supervision import Availability, ServerStatus, replica_key
+from enginix.supervision import Availability, Configuration, ServerStatus, replica_key
 
 router = APIRouter(tags=["Operation"])
 
@@ -37,12 +37,18 @@ async def show_status(request: Request) -> dict[str, Any]:
         "supervised": gateway.settings.supervisor is not None,
         "uptime_seconds": round(time.time() - gateway.started, 1),
         "stopping": gateway.leaving,
-        "configuration": asdict(known.configuration) if known.configuration else None,
+        "configuration": _for_all_models(request, known.configuration),
         "models": [
             await status_of(state, known.servers.get(state.model.served_by), reports)
             for state in states
         ],
     }
+
+
+def _for_all_models(request: Request, configuration: Configuration | None) -> dict[str, Any] | None:
+    """None for a key that may use some models only: it names the others."""
+    key = record_of(request).key
+    return asdict(configuration) if configuration and not (key and key.models) else None
 
 
 async def status_of(
