@@ -195,17 +195,19 @@ async def test_a_new_model_that_does_not_start_leaves_the_others_alone(place: Pl
 async def test_two_models_swap_their_engines_and_their_ports(place: Place) -> None:
     two = {"model_path": str(place.home / "models" / "two")}
     await place.reload(a={}, b=two)
-    (one,) = [one for one in (await place.status())["models"] if one["id"] == "a"]
-    assert one["status"] == "loaded"
     ports = free_ports(2)
     for swapped in (ports, ports[::-1]):
         place.settings[1:] = [
             f"{name}.http_port={port}" for name, port in zip("ab", swapped, strict=True)
         ]
-        paths = {"a": {}, "b": two} if swapped is ports else {"a": two, "b": {}}
-        status = await place.reload(**paths)
+        models = {"a": {}, "b": two} if swapped is ports else {"a": two, "b": {}}
+        status = await place.reload(**models)
         assert status["configuration"]["failed"] == {}
         assert {(await place.ask(name)).status_code for name in "ab"} == {200}
+    # A gateway process that starts from now on reads what is there now.
+    (rows,) = place.home.glob("run/*/gateway.json")
+    paths = {one["name"]: one["path"] for one in json.loads(rows.read_text())["models"]}
+    assert paths == {"a": two["model_path"], "b": str(place.home / "models" / "one")}
 
 
 async def test_a_model_that_is_removed_while_it_streams_gets_drain_seconds(place: Place) -> None:

@@ -7,6 +7,7 @@ import logging
 import os
 import shlex
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,7 +139,9 @@ def run_profile(origin: Origin, here: Environment, args: argparse.Namespace) -> 
     sources = sources_of(origin, keys, first_keys, settings, here, args)
     serving = _serve(profile, here, open_to_others(profile.gateway, settings), sources)
     if run_until_signalled(serving, sources.asked.set):
-        console.print("\nstopped; nothing is left running")
+        # The terminal may be gone.
+        with suppress(OSError):
+            console.print("\nstopped; nothing is left running")
     return 0
 
 

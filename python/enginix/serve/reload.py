@@ -39,7 +39,7 @@ from enginix.serve.profile import Profile, check
 from enginix.serve.requested_models import RequestedModels
 from enginix.serve.run_directory import write_files
 from enginix.serve.scheduler import ModelScheduler
-from enginix.serve.servers import ports_of
+from enginix.serve.servers import SERVERS, ports_of
 from enginix.serve.traffic import Traffic
 from enginix.supervision import Configuration
 
@@ -164,6 +164,8 @@ class Reloader:
             for name, port in ports_of(entry).items():
                 if port not in own:
                     require_port_free(LOOPBACK, port, f"--set {entry.name}.{name}=N")
+            if entry.replicas_here:
+                SERVERS[entry.engine].require_machine()
             require_installed(entry, self._environment)
             servers[entry.name] = server = self._server(new, entry.name)
             self._sources.check_row(server.row)
@@ -256,4 +258,4 @@ class Reloader:
 
     @property
     def _files(self) -> str:
-        return " and ".join(self.configuration.files)
+        return " and ".join(self.configuration.files) or "no file"
