@@ -16,7 +16,7 @@ from serve.servers.test_another_server import CHAT, MADE_UP, STAND_IN, checkpoin
 from serve.servers.test_another_server import home as home  # a fixture
 
 from enginix.errors import EngineDamaged
-from enginix.serve.files import stamp
+from enginix.serve.files import WatchedFiles, stamp
 from enginix.serve.gateway import gateway_url
 from enginix.serve.models_file import read_models_file
 from enginix.serve.overrides import overridden
@@ -48,7 +48,7 @@ class Place:
     home: Path
     file: Path
     client: httpx.AsyncClient
-    sources: Sources
+    files: WatchedFiles
     settings: list[str]
     """`--set` of the command line."""
 
@@ -66,7 +66,7 @@ class Place:
         if models:
             self.write(**models)
         before = (await self.status())["configuration"]
-        self.sources.asked.set()
+        self.files.asked.set()
         return await self.until(
             lambda status: (
                 status["configuration"] != before and status["configuration"]["changing"] is None
@@ -111,14 +111,16 @@ async def place(
             raise EngineDamaged("its tokenizer is damaged")
 
     watched = getattr(request, "param", False)
-    sources = Sources([file], stamp([file]), read, check_row, watched=watched)
+    files = WatchedFiles([file], stamp([file]), watched=watched)
     url = gateway_url(GatewayEntry(port))
     async with httpx.AsyncClient(base_url=url, timeout=SECONDS) as client:
-        place = Place(home, file, client, sources, settings)
+        place = Place(home, file, client, files, settings)
         place.write(a={}, b={})
         profile = read()
         profile = replace(profile, models=with_free_ports(profile.models))
-        async with running_profile(profile, here(home), lambda *_: None, sources):
+        async with running_profile(
+            profile, here(home), lambda *_: None, Sources(files, read, check_row)
+        ):
             yield place
 
 
@@ -228,9 +230,9 @@ async def test_reloads_in_a_row_and_in_the_middle_of_a_load_end_with_the_last_fi
     assert unloaded.status_code == 200
     loading = asyncio.create_task(place.client.post("/v1/models/load", json={"model": "b"}))
     place.write(a={}, b={"max_batch_size": 2})
-    place.sources.asked.set()
+    place.files.asked.set()
     place.write(a={"max_batch_size": 4}, c={})
-    place.sources.asked.set()
+    place.files.asked.set()
     status = await place.until(
         lambda status: list(pids(status)) == ["a", "c"] and not status["configuration"]["changing"]
     )

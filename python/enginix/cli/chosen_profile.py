@@ -13,7 +13,7 @@ from enginix.cli.gateway_options import gateway_entry, settings_of
 from enginix.errors import UsageError
 from enginix.gateway.settings import Settings
 from enginix.serve.environment import Environment
-from enginix.serve.files import Stamp, stamp
+from enginix.serve.files import Stamp, WatchedFiles, stamp
 from enginix.serve.gpus import with_gpus
 from enginix.serve.models_file import catalogue_profile, read_models_file
 from enginix.serve.overrides import overridden
@@ -79,13 +79,12 @@ def sources_of(
             )
         return profile
 
-    return Sources(
+    files = WatchedFiles(
         [*origin.files, *keys],
         (*origin.first, *first_keys),
-        read,
-        _check_row,
         watched=getattr(args, "watch", False),
     )
+    return Sources(files, read, _check_row)
 
 
 def _check_row(row: Mapping[str, Any]) -> None:

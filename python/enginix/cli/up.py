@@ -38,7 +38,7 @@ from enginix.manifest import check_files, read_manifest
 from enginix.runtimes.make import make_runtime
 from enginix.runtimes.runtime import TRITON_CPU
 from enginix.serve.environment import Environment
-from enginix.serve.files import stamp
+from enginix.serve.files import WatchedFiles, stamp
 from enginix.serve.gateway import gateway_url
 from enginix.serve.gpus import check_gpus
 from enginix.serve.model_entry import LOOPBACK, ModelEntry
@@ -138,7 +138,7 @@ def run_profile(origin: Origin, here: Environment, args: argparse.Namespace) -> 
     remove_old_logs(here.home, profile.name)
     sources = sources_of(origin, keys, first_keys, settings, here, args)
     serving = _serve(profile, here, open_to_others(profile.gateway, settings), sources)
-    if run_until_signalled(serving, sources.asked.set):
+    if run_until_signalled(serving, sources.files.asked.set):
         # The terminal may be gone.
         with suppress(OSError):
             console.print("\nstopped; nothing is left running")
@@ -242,8 +242,8 @@ async def _serve(
             if why := await try_hello(console, url, name, profile.hello):
                 tell(name, f"has not answered the sample question yet: {why}")
         _tell_where(profile, url, here.logs)
-        if sources.files:
-            tell("reload", how_to_reload(sources))
+        if sources.files.paths:
+            tell("reload", how_to_reload(sources.files))
         if warning:
             console.print("\n[bold white on red] WARNING [/] ", end="")
             console.print(f"{warning[0].upper()}{warning[1:]}.", style="bold", markup=False)
@@ -271,13 +271,13 @@ def _tell_where(profile: Profile, url: str, logs: Path) -> None:
     tell("logs", str(logs))
 
 
-def how_to_reload(sources: Sources) -> str:
-    files = " and ".join(map(str, sources.files))
-    if sources.watched:
-        return f"changes of {files} are taken up"
+def how_to_reload(files: WatchedFiles) -> str:
+    names = " and ".join(map(str, files.paths))
+    if files.watched:
+        return f"changes of {names} are taken up"
     if hangup_is_ignored():
-        return f"of {files} is off: SIGHUP is ignored here, as under nohup; start with --watch"
-    return f"changes of {files} with: kill -HUP {os.getpid()}"
+        return f"of {names} is off: SIGHUP is ignored here, as under nohup; start with --watch"
+    return f"changes of {names} with: kill -HUP {os.getpid()}"
 
 
 def tell(subject: str, text: str) -> None:

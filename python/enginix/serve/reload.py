@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 from enginix.errors import EnginixError
@@ -24,7 +23,7 @@ from enginix.serve.difference import (
     with_kept_ports,
 )
 from enginix.serve.environment import Environment
-from enginix.serve.files import Stamp, stamp
+from enginix.serve.files import WatchedFiles, take_up_changes
 from enginix.serve.gpus import check_gpus
 from enginix.serve.model_entry import LOOPBACK
 from enginix.serve.model_server import (
@@ -45,24 +44,26 @@ from enginix.supervision import Configuration
 
 logger = logging.getLogger(__name__)
 
-# A file is read once it has not changed for as long: it may be half-written before.
-LOOK_SECONDS = 1.0
-
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The files that a profile was read from."""
+    """Where a profile comes from."""
 
-    files: Sequence[Path]
-    first: Stamp
-    """Of the files before they were first read."""
+    files: WatchedFiles
     read: Callable[[], Profile]
     """Read them again; EnginixError says what is wrong with them."""
     check_row: Callable[[Mapping[str, Any]], object]
     """Raises EnginixError for a model that gateways could not open."""
-    watched: bool = False
-    asked: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set to have them read again now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A profile that is to run, checked."""
+
+    profile: Profile
+    changes: Difference
+    servers: dict[str, ModelServer]
+    """Of the models that change or are new."""
 
 
 class Reloader:
@@ -83,69 +84,31 @@ class Reloader:
         self._scheduler = scheduler
         self._requested = requested
         self._traffic = traffic
-        names = [str(path) for path in sources.files]
-        self.configuration = Configuration(names, sources.watched, round(time.time(), 3))
+        names = [str(path) for path in sources.files.paths]
+        self.configuration = Configuration(names, sources.files.watched, round(time.time(), 3))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Take changes up until the block ends."""
-        task = asyncio.create_task(self._run())
+        task = asyncio.create_task(
+            take_up_changes(self._sources.files, self._read, self._take_up, self._refuse)
+        )
         try:
             yield
         finally:
             task.cancel()
             await asyncio.wait({task})
 
-    async def _run(self) -> None:
-        read: Stamp | None = self._sources.first
-        last = read
-        while True:
-            asked = await self._until_asked()
-            # In a thread: a file system may hang.
-            now = await asyncio.to_thread(stamp, self._sources.files)
-            if asked or (now != read and now == last):
-                # Before reading: a change in between is found by the next look.
-                read = now
-                try:
-                    if not await self._reload(None if asked else now):
-                        read = None
-                except Exception:
-                    # What serves must go on.
-                    logger.exception("the reload has failed")
-                    self._tell(
-                        error="the reload has failed by a bug; the log has it", changing=None
-                    )
-            last = now
+    def _refuse(self, why: str) -> None:
+        self._tell(error=why, changing=None)
 
-    async def _until_asked(self) -> bool:
-        """Whether it was asked; False when it is time to look."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LOOK_SECONDS if self._sources.watched else None):
-                await self._sources.asked.wait()
-        asked = self._sources.asked.is_set()
-        self._sources.asked.clear()
-        return asked
+    async def _take_up(self, plan: Plan) -> None:
+        self._tell(error=None, failed={}, changing=str(plan.changes) or None)
+        files = " and ".join(self.configuration.files) or "no file"
+        logger.info("read %s again: %s", files, plan.changes or "nothing has changed")
+        await self._apply(plan.profile, plan.changes, plan.servers)
 
-    async def _reload(self, expected: Stamp | None) -> bool:
-        """False if the files are not as `expected` after they were read: nothing was done."""
-        refusal = None
-        try:
-            plan = await asyncio.to_thread(self._read)
-        except EnginixError as error:
-            refusal = str(error)
-        if expected and await asyncio.to_thread(stamp, self._sources.files) != expected:
-            return False
-        if refusal is not None:
-            logger.error("%s; nothing is changed until that is corrected", refusal)
-            self._tell(error=refusal)
-            return True
-        new, changes, servers = plan
-        self._tell(error=None, failed={}, changing=str(changes) or None)
-        logger.info("read %s again: %s", self._files, changes or "nothing has changed")
-        await self._apply(new, changes, servers)
-        return True
-
-    def _read(self) -> tuple[Profile, Difference, dict[str, ModelServer]]:
+    def _read(self) -> Plan:
         """The new profile, checked whole; it starts and writes nothing."""
         old = self._profile
         new = with_kept_ports(self._sources.read(), old.models)
@@ -169,7 +132,7 @@ class Reloader:
             require_installed(entry, self._environment)
             servers[entry.name] = server = self._server(new, entry.name)
             self._sources.check_row(server.row)
-        return new, changes, servers
+        return Plan(new, changes, servers)
 
     def _server(self, profile: Profile, name: str) -> ModelServer:
         """With the ports that its replicas have now."""
@@ -255,7 +218,3 @@ class Reloader:
 
     def _tell(self, **changes: Any) -> None:
         self.configuration = replace(self.configuration, **changes)
-
-    @property
-    def _files(self) -> str:
-        return " and ".join(self.configuration.files) or "no file"
