@@ -27,21 +27,28 @@ async def _run(work: Coroutine[Any, Any, None], on_hangup: Callable[[], None] | 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, task.cancel)
-    if on_hangup is not None and not hangup_is_ignored():
-        terminals = _terminals()
-
-        def hangup() -> None:
-            if terminals <= _terminals():
-                on_hangup()
-            else:
-                task.cancel()
-
-        loop.add_signal_handler(signal.SIGHUP, hangup)
+    if on_hangup is not None:
+        handle_hangup(on_hangup, task.cancel)
     try:
         await task
     except asyncio.CancelledError:
         return True
     return False
+
+
+def handle_hangup(ask: Callable[[], object], end: Callable[[], object]) -> None:
+    """Call one of them in the running event loop on SIGHUP: `end` if the terminal is gone."""
+    if hangup_is_ignored():
+        return
+    terminals = _terminals()
+
+    def hangup() -> None:
+        if terminals <= _terminals():
+            ask()
+        else:
+            end()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup)
 
 
 def hangup_is_ignored() -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from fastapi import APIRouter
@@ -14,6 +14,7 @@ from starlette.requests import Request
 from enginix import __version__
 from enginix.gateway.api.models import entry
 from enginix.gateway.http.scope import gateway_of, models_of, record_of
+from enginix.gateway.keys.key_file import KeyFile
 from enginix.gateway.models.health import Health
 from enginix.gateway.models.model_state import ModelState
 from enginix.gateway.models.peers import Report, traffic_of
@@ -37,7 +38,7 @@ async def show_status(request: Request) -> dict[str, Any]:
         "supervised": gateway.settings.supervisor is not None,
         "uptime_seconds": round(time.time() - gateway.started, 1),
         "stopping": gateway.leaving,
-        "configuration": _for_all_models(request, known.configuration),
+        "configuration": _shown(request, known.configuration or gateway.configuration),
         "models": [
             await status_of(state, known.servers.get(state.model.served_by), reports)
             for state in states
@@ -45,10 +46,17 @@ async def show_status(request: Request) -> dict[str, Any]:
     }
 
 
-def _for_all_models(request: Request, configuration: Configuration | None) -> dict[str, Any] | None:
-    """None for a key that may use some models only: it names the others."""
+def _shown(request: Request, configuration: Configuration | None) -> dict[str, Any] | None:
+    """With what is wrong with the keys; None for a key that may use some models only."""
     key = record_of(request).key
-    return asdict(configuration) if configuration and not (key and key.models) else None
+    if key and key.models:
+        # It names other models.
+        return None
+    keys: KeyFile | None = request.app.state.key_file
+    if keys and keys.error and not (configuration and configuration.error):
+        configuration = configuration or Configuration([], True, gateway_of(request).started)
+        configuration = replace(configuration, error=keys.error)
+    return asdict(configuration) if configuration else None
 
 
 async def status_of(

@@ -20,10 +20,18 @@ def serve(gateway: Gateway, models: Sequence[Model]) -> None:
         _serve(gateway, model)
     names, server = {model.name for model in models}, models[0].served_by
     states = gateway.states.items()
-    serve_only(
+    _keep(
         gateway,
         [name for name, state in states if name in names or state.model.served_by != server],
     )
+
+
+def serve_only(gateway: Gateway, names: Sequence[str]) -> None:
+    """Serve these models and their adapters, in this order, and no others."""
+    states = gateway.states.items()
+    kept = [one for name in names for one, state in states if state.model.served_by == name]
+    if kept != [*gateway.states]:
+        _keep(gateway, kept)
 
 
 def _serve(gateway: Gateway, model: Model) -> None:
@@ -37,12 +45,11 @@ def _serve(gateway: Gateway, model: Model) -> None:
         gateway.states = {**gateway.states, model.name: state}
 
 
-def serve_only(gateway: Gateway, names: Sequence[str]) -> None:
-    """Serve these models, in this order, and no others."""
+def _keep(gateway: Gateway, names: Sequence[str]) -> None:
     for name in gateway.states.keys() - set(names):
         _retire(gateway, gateway.states[name])
     # Whoever goes through the earlier states is not disturbed.
-    gateway.states = {name: gateway.states[name] for name in names if name in gateway.states}
+    gateway.states = {name: gateway.states[name] for name in names}
     gateway.models = Models([state.model for state in gateway.states.values()])
 
 

@@ -36,7 +36,7 @@ from enginix.gateway.models.store import ResponseStore
 from enginix.gateway.settings import Settings
 from enginix.gateway.supervision.client import SupervisorClient
 from enginix.generation.reply import Delivery, Replies
-from enginix.supervision import Availability, Load
+from enginix.supervision import Availability, Configuration, Load
 
 RETRY_SECONDS = 5.0
 
@@ -70,6 +70,7 @@ class Gateway:
         self.peers = Peers(metrics_directory, self.report)
         self.started = time.time()
         self.retiring: set[asyncio.Task[None]] = set()
+        self.configuration: Configuration | None = None
         self.leaving = self.stopping = False
         """Leaving: /readyz says so. Stopping: new requests are refused, too; running continue."""
         self._interrupted = False

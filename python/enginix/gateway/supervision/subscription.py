@@ -80,11 +80,7 @@ class SupervisorSubscription:
                 state.presence = Availability.CLOSED if failure else model.availability
                 state.reason = failure or model.reason
                 await state.rest(model.resting)
-        names = [
-            state.model.name for model in news.models for state in self._served_by(model.name)
-        ]
-        if names != [*self._gateway.states]:
-            serve_only(self._gateway, names)
+        serve_only(self._gateway, [model.name for model in news.models])
         self._seen = news.generation
         self._news.set()
         self._news = asyncio.Event()
