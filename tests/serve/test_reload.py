@@ -218,7 +218,8 @@ async def test_a_model_that_is_removed_while_it_streams_gets_drain_seconds(place
         lines = answer.aiter_lines()
         assert (await anext(lines)).startswith("data: ")
         reloading = asyncio.create_task(place.reload(a={}))
-        rest = [line async for line in lines if line]
+        async with asyncio.timeout(SECONDS):
+            rest = [line async for line in lines if line]
     assert "error" in rest[-1] or "error" in rest[-2]
     assert list(pids(await reloading)) == ["a"]
 

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+LEAVING_SECONDS = 2.0
+
 
 def run_until_signalled(
     work: Coroutine[Any, Any, None], on_hangup: Callable[[], None] | None = None
@@ -40,15 +42,21 @@ def handle_hangup(ask: Callable[[], object], end: Callable[[], object]) -> None:
     """Call one of them in the running event loop on SIGHUP: `end` if the terminal is gone."""
     if hangup_is_ignored():
         return
-    terminals = _terminals()
+    loop, terminals = asyncio.get_running_loop(), _terminals()
+
+    def end_if_gone() -> bool:
+        gone = not terminals <= _terminals()
+        if gone:
+            end()
+        return gone
 
     def hangup() -> None:
-        if terminals <= _terminals():
+        if not end_if_gone():
             ask()
-        else:
-            end()
+            # Some shells send it to their jobs just before they leave.
+            loop.call_later(LEAVING_SECONDS, end_if_gone)
 
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup)
+    loop.add_signal_handler(signal.SIGHUP, hangup)
 
 
 def hangup_is_ignored() -> bool:
