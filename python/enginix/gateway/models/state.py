@@ -71,9 +71,8 @@ class Gateway:
         self.started = time.time()
         self.retiring: set[asyncio.Task[None]] = set()
         self.configuration: Configuration | None = None
-        self.leaving = self.stopping = False
+        self.leaving = self.stopping = self._interrupted = False
         """Leaving: /readyz says so. Stopping: new requests are refused, too; running continue."""
-        self._interrupted = False
 
     @property
     def busy(self) -> int:
