@@ -23,8 +23,8 @@ def no_triton(address: str, vocabulary: int) -> TritonClient:
 def read(tmp_path: Path, **more: Any) -> PassthroughModel:
     file = tmp_path / "models.json"
     file.write_text(json.dumps({"models": [{**ROW, **more}]}))
-    (read,) = read_models(file, no_triton)
-    model = read.open()
+    (only,) = read_models(file, no_triton)
+    (model,) = only.open()
     assert isinstance(model, PassthroughModel)
     return model
 
@@ -54,7 +54,7 @@ async def test_adapters_are_models_that_share_all_but_what_is_their_own(tmp_path
     ]
     row = {**ROW, "aliases": ["us"], "metrics": "http://127.0.0.1:1/m", "adapters": adapters}
     file.write_text(json.dumps({"models": [row]}))
-    ours, law, art = read_models(file, no_triton)()
+    ours, law, art = read_models(file, no_triton)[0].open()
     assert [each.name for each in (ours, law, art)] == ["ours", "law", "art"]
     assert [each.served_by for each in (ours, law, art)] == ["ours"] * 3
     assert (ours.parent, law.parent, art.parent) == (None, "ours", "ours")
