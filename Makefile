@@ -9,8 +9,8 @@ VENV := .venv
 TESTED := $(VENV)$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 ENGINIX := $(VENV)/bin/enginix
 
-.PHONY: demo test test-fresh test-lowest test-modelopt test-real-model test-agents test-openwebui \
-	lint format clean
+.PHONY: demo test test-fresh test-lowest test-modelopt test-edge-llm test-real-model test-agents \
+	test-openwebui lint format clean
 
 demo: $(VENV)/installed
 	@exec $(ENGINIX) up demo $(ARGS)
@@ -29,6 +29,11 @@ test-lowest: $(VENV)/installed-dev
 test-modelopt: $(VENV)/installed-dev
 	@tools/modelopt/prepare.sh "$(PYTHON)" .venv-modelopt
 	@tools/modelopt/test.sh
+
+# TensorRT Edge-LLM's own builder and server on a CPU: 200 MB of packages, then half a minute.
+test-edge-llm: $(VENV)/installed-dev
+	@tools/edge-llm/prepare.sh "$(PYTHON)" .venv-edge-llm
+	@tools/edge-llm/test.sh .venv-edge-llm
 
 # Codex, Claude Code, opencode and aider themselves, on loopback: 2 GB of packages, then three minutes.
 test-agents: $(VENV)/installed-dev

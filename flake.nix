@@ -17,10 +17,12 @@
             }
           )
         );
+      scopes = eachSystem (pkgs: pkgs.enginixPackages);
     in
     {
       overlays.default = import ./nix/overlay.nix;
-      nixosModules.default = ./nix/modules/enginix.nix;
+      nixosModules.default = import ./nix/modules scopes;
+      homeModules.default = import ./nix/modules/home-manager.nix scopes;
 
       packages = eachSystem (import ./nix/packages/outputs.nix);
       legacyPackages = eachSystem (import ./nix/packages/by-dotted-name.nix);

@@ -139,7 +139,13 @@ MAY_IMPORT = {
 
 # Outside library -> the places that may import it. Every library that the package imports is here.
 ONLY_DOOR = {
-    "argparse": ("cli/", "engine/trtllm/convert.py", "serve/llama_server.py"),
+    "argparse": (
+        "cli/",
+        "engine/trtllm/convert.py",
+        "runtimes/edge_llm_program.py",
+        "serve/llama_server.py",
+    ),
+    "experimental": ("runtimes/edge_llm_program.py",),
     "fastapi": ("gateway/",),
     "gguf": ("engine/gguf/",),
     "google": ("triton/",),
@@ -154,7 +160,11 @@ ONLY_DOOR = {
     "numpy": ("engine/gguf/",),
     "opentelemetry": ("gateway/traces/otlp.py",),
     "orjson": ("backends/", "bench/", "cli/openai_models.py", "gateway/"),
-    "prometheus_client": ("gateway/models/metrics.py", "gateway/models/server_metrics.py"),
+    "prometheus_client": (
+        "gateway/models/conditions.py",
+        "gateway/models/metrics.py",
+        "gateway/models/server_metrics.py",
+    ),
     "pydantic": ("gateway/",),
     "pydantic_core": ("gateway/http/body.py",),
     "regex": ("engine/text/libraries.py",),
@@ -162,6 +172,7 @@ ONLY_DOOR = {
     "sentencepiece": ("engine/text/libraries.py",),
     "starlette": ("gateway/",),
     "subprocess": ("process.py",),
+    "tensorrt_edgellm": ("runtimes/edge_llm_program.py",),
     "tensorrt_llm": ("engine/trtllm/convert.py",),
     "tiktoken": ("engine/text/libraries.py",),
     "tokenizers": ("chat/tokens.py", "engine/text/libraries.py"),

@@ -1,4 +1,4 @@
-"""A wheel holds Triton's files, whether it is made of a checkout or of an sdist."""
+"""What a wheel holds beside its modules, whether it is made of a checkout or of an sdist."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import sys
 import tarfile
 from pathlib import Path, PurePosixPath
 from zipfile import ZipFile
+
+from enginix.deploy.dashboard import dashboard_text
+from enginix.deploy.prometheus import rules_text
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "python" / "enginix"
@@ -54,6 +57,13 @@ def test_a_wheel_made_of_an_sdist_is_the_same(tmp_path: Path) -> None:
     assert templates(again) == in_checkout()
     with ZipFile(direct) as one, ZipFile(again) as other:
         assert sorted(one.namelist()) == sorted(other.namelist())
+
+
+def test_a_wheel_holds_the_dashboard_and_the_alert_rules(tmp_path: Path) -> None:
+    with ZipFile(built(ROOT / "python", "wheel", tmp_path)) as archive:
+        names = ("grafana-dashboard.json", "prometheus-rules.yaml")
+        found = [archive.read(f"enginix/deploy/{name}").decode() for name in names]
+    assert found == [dashboard_text(), rules_text()]
 
 
 def test_an_installed_wheel_finds_its_own_files(tmp_path: Path) -> None:

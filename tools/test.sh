@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Everything CI runs: format, lint, types, then every test against the real programs.
 # Installs what the tests need and the machine lacks: the CPU runtime, LiteLLM's client, the lowest
-# allowed release of each dependency and, on Debian or Ubuntu, nix and (as root, or with passwordless
-# sudo) bubblewrap, Open MPI, iproute2 and Chromium.
+# allowed release of each dependency and, on Debian or Ubuntu, nix, Prometheus and (as root, or with
+# passwordless sudo) bubblewrap, Open MPI, iproute2 and Chromium.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=${VENV:-.venv}
@@ -33,6 +33,13 @@ if ! command -v nix >/dev/null && [[ ! -x .nix/bin/nix ]]; then
   tools/install-nix.sh .nix || echo "nix could not be installed: the tests that need it are skipped" >&2
 fi
 [[ ! -x .nix/bin/nix ]] || export PATH=$PWD/.nix/bin:$PATH
+# Debian's package would start a service: its programs are enough.
+if ! command -v promtool >/dev/null; then
+  [[ -x .prometheus/usr/bin/promtool ]] ||
+    (mkdir -p .prometheus && cd .prometheus && apt-get -qq download prometheus && dpkg-deb -x ./*.deb . && rm ./*.deb) >/dev/null 2>&1 ||
+    echo "prometheus could not be fetched: the tests that need it are skipped" >&2
+  export PATH=$PWD/.prometheus/usr/bin:$PATH
+fi
 
 # LiteLLM pins an old openai package: its client has a separate environment.
 export ENGINIX_LITELLM_PYTHON=$PWD/.venv-litellm/bin/python

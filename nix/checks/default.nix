@@ -13,6 +13,10 @@ in
 prefixed "package" packages
 // prefixed "shell" (import ../dev-shells.nix pkgs)
 // {
-  module = callPackage ./module.nix { };
+  module = callPackage ./module.nix {
+    scopes.${pkgs.stdenv.hostPlatform.system} = pkgs.enginixPackages;
+  };
+  # What docs/nixos-options.md must be.
+  nixos-options = callPackage ../modules/options-doc.nix { };
   sources = callPackage ./sources.nix { };
 }

@@ -27,13 +27,28 @@ let
     mkRankCheckpoint = callPackage ../builders/mk-rank-checkpoint.nix { };
     mkEngine = callPackage ../builders/mk-engine.nix { };
     mkServer = callPackage ../builders/mk-server.nix { };
+    mkUp = callPackage ../builders/mk-up.nix { inherit self; };
     mkTritonServer = callPackage ../builders/mk-triton-server.nix { };
     mkGateway = callPackage ../builders/mk-gateway.nix { };
     mkKubernetes = callPackage ../builders/mk-kubernetes.nix { };
     mkOci = callPackage ../builders/mk-oci.nix { };
     mkImage = callPackage ../builders/mk-image.nix { };
     mkTritonImage = callPackage ../builders/mk-triton-image.nix { };
+    mkRendered = callPackage ../builders/mk-rendered.nix { };
     image-gateway = callPackage ../builders/mk-gateway-image.nix { };
+
+    grafana-dashboard = self.mkRendered {
+      name = "grafana-dashboard";
+      command = "grafana";
+      file = "enginix.json";
+      description = "Grafana dashboard of gateways and models";
+    };
+    prometheus-rules = self.mkRendered {
+      name = "prometheus-rules";
+      command = "prometheus";
+      file = "enginix.yaml";
+      description = "Alert rules for Prometheus";
+    };
   };
 in
 union [

@@ -23,7 +23,7 @@ FILE_NAME = "manifest.json"
 SCHEMA_VERSION = 1
 ACCURACY = "accuracy"
 WEIGHTS = (".engine", ".gguf", ".safetensors")
-KINDS = ("tensorrt-llm", "gguf", "llmapi", "vllm")
+KINDS = ("tensorrt-llm", "gguf", "llmapi", "vllm", "edge-llm")
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,8 @@ every_model = pytest.mark.parametrize("model", CATALOG.values(), ids=list(CATALO
         ("phi-4", "llmapi", "nvidia/Phi-4-reasoning-plus-NVFP4"),
         ("qwen3-coder-30b", "vllm", "Qwen/Qwen3-Coder-30B-A3B-Instruct"),
         ("nemotron-nano-12b-vl", "vllm", "nvidia/NVIDIA-Nemotron-Nano-12B-v2-VL-NVFP4-QAD"),
+        ("qwen3-8b", "edge-llm", "nvidia/Qwen3-8B-NVFP4"),
+        ("qwen3-14b", "edge-llm", "nvidia/Qwen3-14B-NVFP4"),
         ("qwen3-0.6b", "gguf", "Qwen/Qwen3-0.6B"),
         ("smollm2-135m", "gguf", "HuggingFaceTB/SmolLM2-135M-Instruct"),
     ],

@@ -20,7 +20,8 @@ def test_a_catalogue_model_is_inspected_by_its_name(capsys: pytest.CaptureFixtur
     assert main(["checkpoint", "inspect", "demo"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == (
-        "usable: Qwen3ForCausalLM, NVFP4, FP8 KV cache, 2.4 MB: sound, for gguf or llmapi or vllm"
+        "usable: Qwen3ForCausalLM, NVFP4, FP8 KV cache, 2.4 MB: sound, for gguf or llmapi or vllm "
+        "or edge-llm"
     )
     assert "gguf          yes" in lines
     assert "estimates for 1 GPU, batch 16, context 40960, 512 tokens a step" in lines

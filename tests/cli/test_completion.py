@@ -95,6 +95,7 @@ def test_bash_completes_the_options_of_every_command(scripts: Path, command: str
 def test_bash_completes_a_value_behind_an_equals_sign(scripts: Path) -> None:
     assert in_bash(scripts, "enginix", "engine", "build", "--kind", "=", "g") == ["gguf"]
     assert in_bash(scripts, "enginix", "engine", "build", "--kind", "=") == [
+        "edge-llm",
         "gguf",
         "tensorrt-llm",
     ]

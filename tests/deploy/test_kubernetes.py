@@ -16,12 +16,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from enginix.catalog.load import load_catalog
 from enginix.cli.main import build_parser, main
 from enginix.deploy.kubernetes.release import KINDS
+from enginix.deploy.prometheus import rules_text
 from enginix.gateway.models.metrics import Metrics
 from enginix.gateway.models.server_metrics import picker_samples
 from tests.gateway.models.pages import GGUF_PAGE, TENSORRT_LLM_PAGE
 
 OVERLAYS = ("single-replica", "engine-claim", "autoscale")
-CUSTOM = {"HTTPRoute", "InferencePool", "PodMonitor"}
+CUSTOM = {"HTTPRoute", "InferencePool", "PodMonitor", "PrometheusRule"}
 Objects = dict[tuple[str, str], dict[str, Any]]
 
 DEPLOYED = [
@@ -219,6 +220,11 @@ def test_each_pod_gets_the_gpus_of_its_variant(tmp_path: Path) -> None:
     triton = pod_of(cpu, "demo")["containers"][0]
     assert "limits" not in triton["resources"]
     assert triton["image"].startswith("images.example/tritonserver-demo:")
+
+
+def test_the_cluster_has_the_alert_rules(tmp_path: Path) -> None:
+    rule = objects_of(render(tmp_path / "out", "demo"))["PrometheusRule", "demo"]
+    assert rule["spec"] == yaml.safe_load(rules_text())
 
 
 def test_the_overlays_change_what_they_are_named_for(tmp_path: Path) -> None:

@@ -16,9 +16,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from enginix.catalog.load import load_catalog
-from enginix.cli.engine import BUILDERS
 from enginix.serve.profile import profile_names
 
+# Engine kinds that Nix has a runtime for.
+BUILT = ("gguf", "tensorrt-llm")
 NIX_FILES = [
     ROOT / "flake.nix",
     *sorted((ROOT / "nix").rglob("*.nix")),
@@ -59,6 +60,7 @@ def test_what_builds_on_any_machine_is_checked_and_nothing_else(nix: Nix) -> Non
     assert {"module", "shell-default", "sources"} <= checks
     packages = {name.removeprefix("package-") for name in checks if name.startswith("package-")}
     assert {"enginix", "demo", "demo-engine", "openai-demo-llama", "triton-cpu-runtime"} <= packages
+    assert {"grafana-dashboard", "prometheus-rules"} <= packages
     # These need a download from the hub, NVIDIA's image, or a GPU.
     for model in load_catalog().values():
         assert (f"{model.name}-checkpoint" in packages) == (model.source.directory is not None)
@@ -74,7 +76,7 @@ def test_every_model_of_the_catalogue_has_its_packages(nix: Nix, system: str) ->
     names = set(nix.evaluate(f"packages.{system}", "builtins.attrNames"))
     for model in load_catalog().values():
         assert f"{model.name}-checkpoint" in names
-        for variant in model.variants.values() if model.kind in BUILDERS else ():
+        for variant in model.variants.values() if model.kind in BUILT else ():
             ranks = variant.tensor_parallel
             suffix = f"-tp{ranks}" if ranks > 1 else ""
             assert {f"{model.name}-engine{suffix}", f"openai-{model.app}{suffix}"} <= names

@@ -15,11 +15,13 @@ from nix.tiny_image import make_image
 
 from enginix import __version__
 from enginix.catalog.load import load_catalog
-from enginix.cli.engine import BUILDERS
 from enginix.deploy.kubernetes.release import release_of
 from nix import servers
 
 pytestmark = pytest.mark.nix
+
+# Engine kinds that Nix has a runtime for.
+BUILT = ("gguf", "tensorrt-llm")
 
 
 def load_image(nix: Nix, stream: Path, root: Path) -> Image:
@@ -127,7 +129,7 @@ def test_kubernetes_objects_name_the_images(nix: Nix, system: str) -> None:
     images = {image for image in packages.values() if image}
     named = set()
     for model in load_catalog().values():
-        for variant in model.variants.values() if model.kind in BUILDERS else ():
+        for variant in model.variants.values() if model.kind in BUILT else ():
             ranks = variant.tensor_parallel
             release = release_of(
                 model, ranks, gpus_per_node=8, registry="enginix", gateway="g", replicas=1

@@ -7,6 +7,9 @@ import subprocess
 import pytest
 from nix.on_this_machine import Nix
 
+from enginix.deploy.dashboard import dashboard_text
+from enginix.deploy.prometheus import rules_text
+
 pytestmark = pytest.mark.nix
 
 
@@ -24,6 +27,16 @@ def test_the_package_installs_the_completion_of_three_shells(nix: Nix) -> None:
     # It is built without most of the commands.
     [builder] = nix.build("enginix-builder")
     assert not (builder / "share").exists()
+
+
+def test_the_dashboard_and_the_rules_are_what_the_commands_render(nix: Nix) -> None:
+    for name, file, text in (
+        ("grafana-dashboard", "enginix.json", dashboard_text()),
+        ("prometheus-rules", "enginix.yaml", rules_text()),
+    ):
+        [folder] = nix.build(name)
+        assert [path.name for path in folder.iterdir()] == [file]
+        assert (folder / file).read_text() == text
 
 
 def test_the_stand_in_refuses_a_flag_that_is_not_used_here_and_an_empty_script(nix: Nix) -> None:

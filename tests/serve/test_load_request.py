@@ -110,7 +110,10 @@ def test_the_same_directory_again_is_the_same_model(tmp_path: Path) -> None:
     ("wanted", "message"),
     [
         ({}, "neither it nor model_path"),
-        ({"model": "qwen", "engine": "onnx"}, "expected one of triton, trtllm, vllm, llamacpp"),
+        (
+            {"model": "qwen", "engine": "onnx"},
+            "expected one of triton, trtllm, vllm, llamacpp, edge-llm",
+        ),
         ({"model": "qwen", "engine": "trtllm"}, "qwen is served by vllm here, not by trtllm"),
         ({"model": "tiny", "max_model_len": 9}, "an engine's limits are built into it"),
         ({"model": "tiny", "dtype": "bfloat16"}, "an engine's types are built into it"),

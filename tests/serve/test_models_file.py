@@ -209,11 +209,11 @@ def test_a_file_that_is_not_there_or_no_text_is_named(tmp_path: Path) -> None:
 
 
 def test_a_model_of_the_catalogue_is_a_profile_with_the_engine_that_was_asked_for() -> None:
-    (usual,) = catalogue_profile("demo").models
-    (asked,) = catalogue_profile("demo", "llamacpp").models
+    (usual,) = catalogue_profile(["demo"]).models
+    (asked,) = catalogue_profile(["demo"], "llamacpp").models
     assert (usual.name, usual.engine, usual.path) == ("demo", "triton", "")
     assert (asked.name, asked.engine) == ("demo", "llamacpp")
     with pytest.raises(UsageError, match="--engine: expected one of triton, tensorrt-llm"):
-        catalogue_profile("demo", "tgi")
+        catalogue_profile(["demo"], "tgi")
     with pytest.raises(ModelUnknown, match="no model named 'demmo' in the catalogue; did you mean"):
-        catalogue_profile("demmo", "vllm")
+        catalogue_profile(["demmo"], "vllm")

@@ -44,7 +44,7 @@ def test_an_unknown_profile_names_the_known_ones(name: str) -> None:
         ('title = "x"', r"no \[\[model\]\]"),
         (ONE + "http_port = '1'", "http_port: expected a whole number, got '1'"),
         (ONE + "aliases = [1]", r"aliases\[0\]: expected a string, got 1"),
-        (ONE + 'engine = "tgi"', "one of triton, trtllm, vllm, llamacpp, got 'tgi'"),
+        (ONE + 'engine = "tgi"', "one of triton, trtllm, vllm, llamacpp, edge-llm, got 'tgi'"),
         (ONE + 'task = "embed"', "a: task: Triton can generate, got 'embed'"),
         (
             ONE + 'engine = "vllm"\ntask = "embeddings"',

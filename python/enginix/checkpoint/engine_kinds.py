@@ -1,7 +1,8 @@
 """The architectures and algorithms that each engine kind can run, as data.
 
 TensorRT-LLM's come from its MODEL_MAP (engine path, 1.0 to 1.3.0rc20) and its table of models for
-the PyTorch backend; llama.cpp's are those that enginix can repack.
+the PyTorch backend; llama.cpp's are those that enginix can repack; TensorRT Edge-LLM's are the text
+models of release 0.11.0.
 """
 
 from __future__ import annotations
@@ -117,6 +118,37 @@ GGUF_ARCHITECTURES = {
 GGUF_ALGORITHMS = (None, "NVFP4", "W4A16_NVFP4")
 # llama.cpp keeps NVFP4 in blocks of 64 weights along the input.
 GGUF_BLOCK = 64
+
+# config.json's model_type decides, never `architectures`.
+EDGE_LLM_MODEL_TYPES = frozenset(
+    {
+        "hunyuan_v1_dense",
+        "llama",
+        "mistral",
+        "nemotron_h",
+        "qwen2",
+        "qwen3",
+        "qwen3_moe",
+    }
+)
+EDGE_LLM_ALGORITHMS = (
+    *(None, "NVFP4", "NVFP4_AWQ", "W4A16_NVFP4", "FP8", "FP8_BLOCK_SCALES", "MXFP8", "W4A16_AWQ"),
+    "MIXED_PRECISION",
+)
+EDGE_LLM_FORMATS = ("none", "modelopt", "compressed-tensors")
+# NVFP4 weights without quantized activations; it runs others of them as if they had some.
+EDGE_LLM_WEIGHT_ONLY = ("nemotron_h",)
+EDGE_LLM_RUNS_ON = (
+    "TensorRT Edge-LLM 0.11.0 runs on Ubuntu 24.04 with GPUs of compute capability 8.0 (TensorRT "
+    "11), 8.6, 10.0 or 12.0, on Ubuntu 22.04 with 8.0 (TensorRT 10), on DGX Spark (12.1) and on "
+    "Jetson and DRIVE Thor and Orin; not with 8.9 (RTX 40, L40) or 9.0 (H100)"
+)
+# Relative error, of the weights' own values, for weights of standard deviation 0.1 to 0.005.
+EDGE_LLM_EXPERTS = (
+    "TensorRT Edge-LLM does not run the experts' NVFP4 weights as they are stored: it quantizes "
+    "them again, with a relative error of 3 % to 28 % on top (8 % for weights of standard "
+    "deviation 0.02)"
+)
 
 
 def engine_path_refusal(version: str) -> str | None:

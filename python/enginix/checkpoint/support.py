@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from enginix.checkpoint import engine_kinds
@@ -157,6 +157,50 @@ def _doubt_vllm(model: CheckedModel) -> Iterator[str]:
         yield f"whether vLLM supports {model.architecture} was not checked"
 
 
+def _refuse_edge_llm(model: CheckedModel) -> Iterator[str]:
+    kind = model.checkpoint.config.get("model_type")
+    cache = model.checkpoint.quantization.kv_cache_algo
+    if kind not in engine_kinds.EDGE_LLM_MODEL_TYPES:
+        known = ", ".join(sorted(engine_kinds.EDGE_LLM_MODEL_TYPES))
+        yield f"its model_type is {kind!r}; of TensorRT Edge-LLM's, enginix builds {known}"
+    if model.format not in engine_kinds.EDGE_LLM_FORMATS:
+        yield f"its quantization is in the format {model.format}, which Edge-LLM does not read"
+    elif model.algo not in engine_kinds.EDGE_LLM_ALGORITHMS:
+        yield f"Edge-LLM does not read {model.algo} weights"
+    if model.algo == "W4A16_NVFP4" and kind not in engine_kinds.EDGE_LLM_WEIGHT_ONLY:
+        yield (
+            "its activations are not quantized (W4A16_NVFP4), and Edge-LLM would quantize those of "
+            f"a {kind} without saying so; use the engine kind gguf, llmapi or vllm"
+        )
+    if cache not in (None, "FP8"):
+        yield (
+            f"its KV cache is {cache}, and Edge-LLM would use FP16 without saying so; quantize it "
+            "with an FP8 KV cache, or use another engine kind"
+        )
+    names = model.checkpoint.tensors
+    if cache == "FP8" and names and not any(name.endswith("k_proj.k_scale") for name in names):
+        yield (
+            "its KV cache is FP8 without stored scales, and Edge-LLM would use FP16 without saying "
+            "so; quantize it with calibrated scales, or use another engine kind"
+        )
+    if model.ranks > 1:
+        yield "Edge-LLM's server runs on one GPU only; leave out --tp"
+
+
+def _doubt_edge_llm(model: CheckedModel) -> Iterator[str]:
+    if has_nvfp4_experts(model.layers, model.algorithms):
+        yield engine_kinds.EDGE_LLM_EXPERTS
+
+
+def has_nvfp4_experts(layers: Iterable[LinearLayer], algorithms: Mapping[str, str | None]) -> bool:
+    return any(".experts." in layer.name and algorithms[layer.name] == "NVFP4" for layer in layers)
+
+
+def _remark_edge_llm(model: CheckedModel) -> Iterator[str]:
+    yield engine_kinds.EDGE_LLM_RUNS_ON
+    yield "everything that is not quantized runs in FP16, also what is stored in BF16"
+
+
 def _nothing(_: CheckedModel) -> Iterator[str]:
     return iter(())
 
@@ -187,4 +231,5 @@ _JUDGES: dict[str, tuple[_Judge, _Judge, _Judge]] = {
     "gguf": (_refuse_gguf, _nothing, _nothing),
     "llmapi": (_refuse_llmapi, _doubt_llmapi, _nothing),
     "vllm": (_refuse_vllm, _doubt_vllm, _nothing),
+    "edge-llm": (_refuse_edge_llm, _doubt_edge_llm, _remark_edge_llm),
 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,6 @@ from enginix.serve.profile import DIRECTORY as PROFILES
 from enginix.serve.profile import GatewayEntry, Profile, load_profile
 from enginix.serve.reload import Sources
 from enginix.triton.client.client import TritonClient
-
-
-def chosen(args: argparse.Namespace) -> Profile:
-    """The models that the arguments name, whose ports may still be 0."""
-    return _with_ports(_named(args), args)
 
 
 def completed(profile: Profile, here: Environment, args: argparse.Namespace) -> Profile:
@@ -56,7 +50,7 @@ class Origin:
 
 def origin_of(args: argparse.Namespace) -> Origin:
     files = file_of(args)
-    return Origin(files, stamp(files), partial(chosen, args))
+    return Origin(files, stamp(files), lambda: _with_ports(chosen(args), args))
 
 
 def sources_of(
@@ -94,7 +88,8 @@ def _check_row(row: Mapping[str, Any]) -> None:
     opener_of(lambda address, vocabulary: TritonClient(address, vocabulary=vocabulary))(row)
 
 
-def _named(args: argparse.Namespace) -> Profile:
+def chosen(args: argparse.Namespace) -> Profile:
+    """The models that the arguments name, whose ports may still be 0."""
     if args.profile is not None:
         if args.models or args.model or args.engine:
             raise UsageError(
@@ -104,8 +99,8 @@ def _named(args: argparse.Namespace) -> Profile:
     if args.models is not None:
         if args.engine is not None:
             raise UsageError(f"{args.models} names the server of each model; leave --engine out")
-        return read_models_file(args.models, args.model)
-    if args.model is None:
+        return read_models_file(args.models, *args.model)
+    if not args.model:
         if args.engine is not None:
             raise UsageError("--engine serves a model; name it with --model NAME")
         return Profile("gateway", "no model yet", [], hello="")

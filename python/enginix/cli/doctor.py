@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import json
+import platform
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from enginix.catalog.load import Ports
 from enginix.cli import environment
 from enginix.cli.find_engine import find_directory
 from enginix.cli.views.console import Console
+from enginix.doctor.edge_llm import look_at_edge_llm
 from enginix.doctor.finding import Finding, Level
 from enginix.doctor.gpu import look_at_gpus
 from enginix.doctor.machine import (
@@ -68,10 +70,12 @@ def _check(engine: Path | None) -> list[Finding]:
     version = runtime_version(
         environment.runtime_override("tensorrt-llm"), variables.get("PATH", "")
     )
+    gpus = visible_gpus(query_gpus(), variables.get("CUDA_VISIBLE_DEVICES"))
     findings = [
         *look_at_gpus(variables),
         *look_at_tensorrt_llm(Path("/")),
         *look_at_tensorrt_llm_version(version),
+        *look_at_edge_llm(gpus, platform.machine()),
         *look_at_triton_cpu(_triton_cpu()),
         *look_at_nix(getpass.getuser()),
         *look_at_ports([ports.http, ports.grpc, ports.metrics, ports.gateway]),
@@ -82,7 +86,6 @@ def _check(engine: Path | None) -> list[Finding]:
         *look_at_token(environment.hub_token()),
     ]
     if engine is not None:
-        gpus = visible_gpus(query_gpus(), variables.get("CUDA_VISIBLE_DEVICES"))
         findings += look_at_engine(engine, Machine(gpus, version))
     return findings
 

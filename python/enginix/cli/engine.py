@@ -13,6 +13,7 @@ from enginix.checkpoint.load import read_config
 from enginix.checkpoint.locate import find_checkpoint
 from enginix.cli import (
     engine_accuracy,
+    engine_edge_llm,
     engine_gguf,
     engine_oci,
     engine_rebuild,
@@ -94,6 +95,7 @@ def _add_job_arguments(build: argparse.ArgumentParser) -> None:
     build.add_argument("--max-batch-size", type=int, metavar="N", help="concurrent requests")
     build.add_argument("--max-seq-len", type=int, metavar="N", help="tokens of prompt and answer")
     engine_trtllm.add_arguments(build)
+    engine_edge_llm.add_arguments(build)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -219,7 +221,7 @@ def checkpoint_job(checkpoint: Path, name: str | None, kind: str) -> Job:
     config = read_config(checkpoint)
     # Never the directory's name: a checkpoint gives the same engine wherever it is.
     name = engine_trtllm.require_name(str(name or config.get("model_type")))
-    defaults = engine_trtllm.LIMITS if kind == engine_trtllm.KIND else engine_gguf.LIMITS
+    defaults = LIMITS[kind]
     context = config.get("max_position_embeddings")
     longest = context if isinstance(context, int) and context > 0 else defaults.max_seq_len
     job = Job(
@@ -270,8 +272,15 @@ def _verify(args: argparse.Namespace) -> int:
     return 0
 
 
-# Engine kind -> its build. A new kind is one line here and one in engine/verify.py.
+# Engine kind -> the limits of an engine that the catalogue does not know.
+LIMITS: dict[str, Limits] = {
+    engine_gguf.KIND: engine_gguf.LIMITS,
+    engine_trtllm.KIND: engine_trtllm.LIMITS,
+    engine_edge_llm.KIND: engine_edge_llm.LIMITS,
+}
+# Engine kind -> its build. A new kind is one line here, in LIMITS and in engine/verify.py.
 BUILDERS: dict[str, Builder] = {
     engine_gguf.KIND: engine_gguf.builder,
     engine_trtllm.KIND: engine_trtllm.builder,
+    engine_edge_llm.KIND: engine_edge_llm.builder,
 }

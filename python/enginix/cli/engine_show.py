@@ -65,5 +65,6 @@ def _source(manifest: Manifest) -> str:
 
 
 def _built_with(manifest: Manifest) -> str:
-    found = asdict(manifest.built_with)
+    libraries = manifest.recipe.libraries if manifest.recipe else {}
+    found = {**asdict(manifest.built_with), **libraries}
     return ", ".join(f"{name} {value}" for name, value in found.items() if value is not None)

@@ -51,12 +51,16 @@ def runtime_override(kind: str) -> Path | None:
 
 
 def hub_token() -> str | None:
-    """HF_TOKEN, or the one `hf auth login` keeps under HF_HOME; never to be printed."""
+    """HF_TOKEN, the content of the file HF_TOKEN_PATH, or the one that `hf auth login` keeps under
+    HF_HOME; never to be printed.
+    """
     if token := os.environ.get("HF_TOKEN"):
         return token.strip()
     home = _path("HF_HOME") or Path("~/.cache/huggingface").expanduser()
     try:
-        return (home / "token").read_text(encoding="utf-8").strip() or None
+        return (_path("HF_TOKEN_PATH") or home / "token").read_text(
+            encoding="utf-8"
+        ).strip() or None
     except OSError:
         return None
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
+from enginix.cli.rendered import add_out, write_or_print
 from enginix.deploy.envoy import EnvoyOptions, envoy_config
 from enginix.deploy.yaml_text import to_yaml
 from enginix.errors import UsageError
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--host", default=options.host, help="address that Envoy listens on (%(default)s)")
     add("--port", type=int, default=options.port, help="%(default)s")
     add("--admin-port", type=int, default=options.admin_port, help="on 127.0.0.1 (%(default)s)")
-    add("--out", type=Path, metavar="FILE", help="default: standard output")
+    add_out(render)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -45,14 +45,7 @@ def run(args: argparse.Namespace) -> int:
     if args.port == args.admin_port:
         raise UsageError(f"--port and --admin-port are both {args.port}; expected two ports")
     text = to_yaml(envoy_config(EnvoyOptions(gateways, args.host, args.port, args.admin_port)))
-    if args.out is None:
-        print(text, end="")
-        return 0
-    try:
-        args.out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"--out {args.out} cannot be written: {error.strerror}") from None
-    print(f"{args.out} is written; run it: envoy -c {args.out}")
+    write_or_print(text, args.out, f"run it: envoy -c {args.out}")
     return 0
 
 

@@ -165,6 +165,7 @@ def settings_of(entry: GatewayEntry, supervisor: Path | None = None) -> Settings
         ),
         api_keys=keys,
         key_file=key_file,
+        home=environment.cache_home(),
         usage_directory=usage_directory(environment.cache_home()) if key_file else None,
         cors_origins=frozenset(map(origin, entry.cors_origins)),
         allowed_hosts=allowed_hosts(

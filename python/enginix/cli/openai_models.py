@@ -19,6 +19,7 @@ from enginix.chat.reply import REASONING, TOOLS
 from enginix.errors import UsageError
 from enginix.gateway.models.model import Model
 from enginix.gateway.models.registry import Names, PassthroughModel, read_engine
+from enginix.gateway.prompt.strict_servers import strict_server
 from enginix.manifest import manifest_hash
 from enginix.records import reason
 from enginix.triton.client.address import parse_addresses
@@ -177,22 +178,18 @@ def _relayed(
     if not isinstance(url, str) or not isinstance(upstream, str):
         raise UsageError(f"{where}: expected url and upstream to be strings")
     name = f"{engine} at {url}"
-    urls = [one.strip() for one in url.split(",")]
-    # Refuse a bad address now, not in the event loop.
-    for one in urls:
-        OpenAIBackend(name, one, upstream)
+    urls = _urls(name, url, upstream)
     reasoning, tools = (_format(row.get(key), key, where) for key in ("reasoning", "tools"))
     task, fields = _task(row, where), _fields(row, where)
     starts_inside, images, priority = (
         _flag(row, key, where) for key in ("starts_inside", "images", "priority")
     )
+    strict = strict_server(engine, names.path)
 
     def open_model() -> Model:
         return PassthroughModel(
             names.name,
-            OpenAIBackend(name, url, upstream, task=task, silence=silence)
-            if len(urls) == 1
-            else ReplicatedOpenAI(name, urls, upstream, task=task, silence=silence),
+            _backend(name, urls, upstream, task, silence, only_chats=strict is not None),
             engine,
             names.aliases,
             names.contains,
@@ -205,9 +202,28 @@ def _relayed(
             images=images,
             parent=row.get("parent"),
             fields=fields,
+            strict=strict,
         )
 
     return open_model
+
+
+def _backend(
+    name: str, urls: Sequence[str], upstream: str, task: str, silence: float, *, only_chats: bool
+) -> OpenAIBackend:
+    if len(urls) == 1:
+        return OpenAIBackend(
+            name, urls[0], upstream, task=task, only_chats=only_chats, silence=silence
+        )
+    return ReplicatedOpenAI(name, urls, upstream, task=task, only_chats=only_chats, silence=silence)
+
+
+def _urls(name: str, url: str, upstream: str) -> list[str]:
+    urls = [one.strip() for one in url.split(",")]
+    for one in urls:
+        # Refuse a bad address now, not in the event loop.
+        OpenAIBackend(name, one, upstream)
+    return urls
 
 
 def _page(url: Any, where: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from enginix.catalog.load import find_model
 from enginix.checkpoint.locate import fetched_directory
@@ -29,10 +30,15 @@ def run(args: argparse.Namespace) -> int:
         if "/" not in name and (shipped := find_model(name).source.directory):
             print(f"{name} is shipped with enginix: {shipped}")
             continue
-        repo, revision = find_repository(name)
-        listing = list_repository(repo, revision)
-        warn_if_unpinned(name, revision, listing, is_model="/" not in name)
-        directory = fetched_directory(cache_home(), repo, listing.revision)
-        fetch_listing(listing, directory, with_origin=True)
-        print(directory, flush=True)
+        print(pull(name), flush=True)
     return 0
+
+
+def pull(name: str) -> Path:
+    """The directory of the checkpoint, once it is complete."""
+    repo, revision = find_repository(name)
+    listing = list_repository(repo, revision)
+    warn_if_unpinned(name, revision, listing, is_model="/" not in name)
+    directory = fetched_directory(cache_home(), repo, listing.revision)
+    fetch_listing(listing, directory, with_origin=True)
+    return directory

@@ -17,11 +17,11 @@ from enginix.cli.serve_engine import engine_for
 from enginix.cli.up import (
     add_serving_arguments,
     own_environment,
-    prepare_runtime,
     run_profile,
-    tell,
 )
+from enginix.cli.up_prepare import prepare_runtime
 from enginix.cli.views.sizes import human_size
+from enginix.cli.views.told import tell
 from enginix.errors import CheckpointUnsupported, EnginixError, RuntimeMissing, UsageError
 from enginix.manifest import read_manifest
 from enginix.memory import available_memory

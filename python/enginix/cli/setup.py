@@ -49,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
     record = read_record(runtime.root)
     what = f"{recipe.kind} {record.version}" if record else recipe.kind
     print(f"{what} is {'already there' if exists else 'ready'}: {runtime.root}")
+    if recipe.separately and not args.requirement:
+        print(recipe.separately)
     if recipe.name:
         print(f"to serve a model with it: enginix up ... --set MODEL.environment={recipe.name}")
     return 0
@@ -66,6 +68,8 @@ def _recipe(args: argparse.Namespace) -> Recipe:
                 f"{', '.join(sorted(kind for kind, one in recipes().items() if one.program))}"
             )
         return recipe
-    engine = f"{recipe.package}=={args.version}" if args.version else recipe.package
+    engine = recipe.requirements[0]
+    if args.version:
+        engine = f"{engine.partition('==')[0]}=={args.version}"
     recipe = replace(recipe, requirements=(engine, *args.requirement))
     return named(recipe, args.env) if args.env else recipe

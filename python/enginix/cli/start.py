@@ -82,7 +82,7 @@ def _profile(args: argparse.Namespace) -> Profile:
 
 def _of_the_catalogue(args: argparse.Namespace) -> Profile:
     try:
-        return catalogue_profile(args.model, args.engine)
+        return catalogue_profile([args.model], args.engine)
     except ModelUnknown as error:
         raise UsageError(
             f"there is no {MODELS} in {Path.cwd()}, and {error}; name a file of models with "

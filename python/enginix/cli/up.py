@@ -11,15 +11,11 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from enginix import __version__
-from enginix.catalog.load import ModelSpec, find_model
-from enginix.checkpoint.load import hash_files
 from enginix.checkpoint.locate import find_checkpoint
 from enginix.cli import environment
 from enginix.cli.api_keys import has_names
 from enginix.cli.chosen_profile import Origin, completed, key_files, origin_of, sources_of
-from enginix.cli.engine import build_model
-from enginix.cli.find_engine import find_engine, given_engine
+from enginix.cli.find_engine import find_engine
 from enginix.cli.gateway_options import (
     accepted_keys,
     add_gateway_arguments,
@@ -28,33 +24,28 @@ from enginix.cli.gateway_options import (
     settings_of,
 )
 from enginix.cli.reexec import own_command
-from enginix.cli.signals import hangup_is_ignored, run_until_signalled
+from enginix.cli.signals import hangup_is_ignored, run_until_signalled, terminated_as_exit
 from enginix.cli.smoke_test import try_hello
-from enginix.cli.views.console import Console
-from enginix.cli.views.stages import StageLines
-from enginix.errors import EnginixError, StartFailed
+from enginix.cli.up_prepare import make_missing, prepare
+from enginix.cli.views.told import console, tell
+from enginix.errors import StartFailed
 from enginix.inventory.leftovers import remove_old_logs
-from enginix.manifest import check_files, read_manifest
-from enginix.runtimes.make import make_runtime
-from enginix.runtimes.runtime import TRITON_CPU
 from enginix.serve.environment import Environment
 from enginix.serve.files import WatchedFiles, stamp
 from enginix.serve.gateway import gateway_url
 from enginix.serve.gpus import check_gpus
-from enginix.serve.model_entry import LOOPBACK, ModelEntry
-from enginix.serve.model_server import commands_of, engine_directory, model_servers
+from enginix.serve.model_entry import LOOPBACK
+from enginix.serve.model_server import commands_of, model_servers
+from enginix.serve.overrides import overridden
 from enginix.serve.ports import require_ports_free, with_free_ports
 from enginix.serve.profile import Profile, profile_names
 from enginix.serve.reload import Sources
 from enginix.serve.run_directory import control_path, new_log_directory, run_directory
 from enginix.serve.servers import SERVERS
-from enginix.serve.servers.program import Reads
 from enginix.serve.supervisor import Server
 from enginix.serve.up import may_fail, running_profile
 
 logger = logging.getLogger(__name__)
-
-console = Console(highlight=False, soft_wrap=True)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,8 +61,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--model",
+        action="append",
+        default=[],
         metavar="NAME",
-        help="only this model of FILE; without FILE, one of the catalogue",
+        help="only this model of FILE; without FILE, one of the catalogue; repeatable",
     )
     parser.add_argument(
         "--engine", help="the server for a model of the catalogue (default: by its kind)"
@@ -87,6 +80,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "it, on SIGHUP",
     )
     parser.add_argument("--dry-run", action="store_true", help="print the commands and stop")
+    parser.add_argument(
+        "--prepare",
+        action="store_true",
+        help="fetch and build what is missing, TensorRT-LLM's engines included, and stop",
+    )
 
 
 def add_serving_arguments(parser: argparse.ArgumentParser) -> None:
@@ -111,8 +109,14 @@ def add_serving_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    origin = origin_of(args)
-    return run_profile(origin, own_environment(), args)
+    origin, here = origin_of(args), own_environment()
+    if not args.prepare:
+        return run_profile(origin, here, args)
+    with terminated_as_exit():
+        for entry in overridden(origin.read(), args.set).models:
+            make_missing(entry, here)
+            prepare(entry, here)
+    return 0
 
 
 def run_profile(origin: Origin, here: Environment, args: argparse.Namespace) -> int:
@@ -134,7 +138,7 @@ def run_profile(origin: Origin, here: Environment, args: argparse.Namespace) -> 
             SERVERS[entry.engine].require_machine()
             SERVERS[entry.engine].find(here, entry)
     for entry in profile.models:
-        _prepare(entry, here)
+        prepare(entry, here)
     remove_old_logs(here.home, profile.name)
     sources = sources_of(origin, keys, first_keys, settings, here, args)
     serving = _serve(profile, here, open_to_others(profile.gateway, settings), sources)
@@ -167,54 +171,6 @@ def _show(profile: Profile, here: Environment) -> None:
             print(f"cat > {shlex.quote(str(path))} <<'EOF'\n{text}EOF")
         print(shlex.join([*(f"{name}={value}" for name, value in command.env.items())]), end="")
         print(" " * bool(command.env) + shlex.join(command.argv))
-
-
-def _prepare(entry: ModelEntry, here: Environment) -> None:
-    """Make the model's runtime and engine if they are missing."""
-    reads = SERVERS[entry.engine].reads
-    # The gateway needs an engine's tokenizer, wherever it is served.
-    if reads is Reads.CHECKPOINT or (reads is Reads.GGUF and not entry.replicas_here):
-        return
-    if entry.path:
-        is_gguf = reads is Reads.GGUF or read_manifest(Path(entry.path)).kind == "gguf"
-        if is_gguf and entry.replicas_here:
-            prepare_runtime(here)
-        return
-    spec = find_model(entry.model)
-    if spec.kind != "gguf":
-        tell("engine", str(find_engine(spec.name)))
-        return
-    if entry.replicas_here:
-        prepare_runtime(here)
-    if given_engine(spec.name):
-        return
-    engine = engine_directory(spec.name, here)
-    if not _is_current(spec, engine):
-        lines = StageLines()
-        try:
-            build_model(spec, engine, lines)
-        finally:
-            lines.clear()
-    tell("engine", str(engine))
-
-
-def prepare_runtime(here: Environment) -> None:
-    if here.runtime(TRITON_CPU.kind) is None:
-        make_runtime(TRITON_CPU, here.home, lambda line: tell("runtime", line))
-
-
-def _is_current(spec: ModelSpec, engine: Path) -> bool:
-    """Whether this enginix built it from the current checkpoint, and no file is missing."""
-    try:
-        manifest = read_manifest(engine)
-        check_files(engine, manifest)
-    except EnginixError:
-        return False
-    # `enginix serve --context` builds engines with other limits.
-    if manifest.built_with.enginix != __version__ or manifest.limits != spec.variant().limits:
-        return False
-    checkpoint = spec.source.directory
-    return checkpoint is None or hash_files(checkpoint) == manifest.source.files
 
 
 async def _serve(
@@ -278,8 +234,3 @@ def how_to_reload(files: WatchedFiles) -> str:
     if hangup_is_ignored():
         return f"of {names} is off: SIGHUP is ignored here, as under nohup; start with --watch"
     return f"changes of {names} with: kill -HUP {os.getpid()}"
-
-
-def tell(subject: str, text: str) -> None:
-    console.print(f"[bold]{subject:<8}[/] ", end="")
-    console.print(text, markup=False)

@@ -54,7 +54,10 @@ def read_expected(manifest: Manifest, directory: Path | None) -> Expected:
 def require_rebuildable(where: Path, manifest: Manifest) -> Recipe:
     """The recipe, after a check that the manifest records all that a rebuild needs."""
     if manifest.kind not in NOT_COMPARED:
-        raise EngineError(f"{where}: enginix does not build engines of kind {manifest.kind}")
+        raise EngineError(
+            f"{where} is of kind {manifest.kind}, which is not rebuilt from a manifest; build it "
+            "from its checkpoint with `enginix engine build`"
+        )
     if not manifest.source.files:
         raise EngineError(
             f"{where} records no source files: the engine was adopted, not built by enginix; "

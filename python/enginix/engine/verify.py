@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from enginix.checkpoint.load import hash_all
+from enginix.engine.edge_llm.bundle import verify_manifest as verify_edge_llm
 from enginix.engine.gguf.answers import compare_answers
 from enginix.engine.gguf.program import Generator
 from enginix.engine.gguf.verify import MODEL_FILE, verify_model, verify_promises
@@ -71,4 +72,5 @@ def _run_check(directory: Path, manifest: Manifest, run: Callable[[], Generator]
 VERIFIERS: dict[str, Callable[[Path, Manifest], str]] = {
     "gguf": _verify_gguf,
     "tensorrt-llm": verify_manifest,
+    "edge-llm": verify_edge_llm,
 }

@@ -92,6 +92,8 @@ class Settings:
     """Keys without names or limits."""
     key_file: Path | None = None
     """A TOML file of named keys."""
+    home: Path | None = None
+    """enginix' own directory: metrics show how full its file system is."""
     usage_directory: Path | None = None
     """Where it is written what named keys have used."""
     cors_origins: frozenset[str] = frozenset()

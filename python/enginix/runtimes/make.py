@@ -74,8 +74,8 @@ def _check_name_is_free(recipe: Recipe, root: Path, *, force: bool) -> None:
         raise UsageError(
             f"the environment {root.name!r} is {found}; name another for {recipe.kind} with --env"
         )
-    requested = recipe.requirements
-    if not force and requested not in (record.requirements, (recipe.package,)):
+    requested, plain = recipe.requirements, (recipe.package,)
+    if not force and requested not in (record.requirements, record.requirements[:1], plain):
         raise UsageError(
             f"the environment {root.name!r} was made of {' '.join(record.requirements)}, not "
             f"{' '.join(requested)}; replace it with --force, or make one beside it with --env NAME"

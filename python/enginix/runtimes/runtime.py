@@ -36,6 +36,8 @@ class Recipe:
     """Another distribution name, by which the program looks up its own version."""
     name: str = ""
     """The user's name for this environment, if not the kind's."""
+    separately: str = ""
+    """What it needs that pip does not bring with it, and how to install that."""
 
     @property
     def package(self) -> str:

@@ -112,7 +112,7 @@ def _judge(server: ServerProgram, offer: Offer, machine: Machine, ranks: int | N
     if server.name in machine.lacks:
         return Verdict(server, machine.lacks[server.name], is_final=True)
     if server.reads is not Reads.CHECKPOINT:
-        if offer.kind == "tensorrt-llm":
+        if offer.kind not in ("", "gguf"):
             return _on_gpus(server, offer, machine, offer.ranks)
         return _as_gguf(server, offer, machine, ranks)
     kind = machine.installed.get(server.name)
@@ -126,6 +126,9 @@ def _judge(server: ServerProgram, offer: Offer, machine: Machine, ranks: int | N
 def _cannot_read(server: ServerProgram, offer: Offer) -> str:
     """Why it can read neither the model nor what this machine can make from it."""
     if offer.reads is Reads.CHECKPOINT:
+        if server.reads is Reads.ENGINE and "gguf" not in server.engine_kinds:
+            kind = server.engine_kinds[0]
+            return f"it serves engines, built with `enginix engine build --kind {kind}`"
         kind = server.engine_kinds[0] if server.reads is Reads.CHECKPOINT else "gguf"
         return next(iter(offer.refusals.get(kind, ())), "")
     if offer.reads is Reads.GGUF:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -54,10 +54,13 @@ def flag_of(name: str) -> str:
 def _other_flags(gateway: GatewayEntry) -> Iterator[str]:
     """Those that are not as they would be without an option."""
     usual = GatewayEntry(gateway.port, gateway.host)
-    for name in (each.name for each in fields(gateway)):
-        value = getattr(gateway, name)
-        if value == getattr(usual, name):
-            continue
+    values = {each.name: getattr(gateway, each.name) for each in fields(gateway)}
+    return flags_for({k: v for k, v in values.items() if v != getattr(usual, k)})
+
+
+def flags_for(values: Mapping[str, Any]) -> Iterator[str]:
+    """The options that set these fields; a bool's is the one that changes it."""
+    for name, value in values.items():
         if isinstance(value, bool):
             yield flag_of(name)
         else:

@@ -46,8 +46,8 @@ class Row:
     adapters: dict[str, str] = field(default_factory=dict)
 
 
-def read_models_file(path: Path, only: str | None = None) -> Profile:
-    """Its models, or only that one, as a profile whose ports are all still to be chosen."""
+def read_models_file(path: Path, *only: str) -> Profile:
+    """Its models, or only those, as a profile whose ports are all still to be chosen."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -56,25 +56,32 @@ def read_models_file(path: Path, only: str | None = None) -> Profile:
             f"{path} cannot be read: {reason}; expected a file of models, name one with --models"
         ) from None
     rows = _rows(text, str(path))
-    if only is not None:
-        if only not in rows:
+    for each in only:
+        if each not in rows:
             known = ", ".join(rows) or "none"
-            raise UsageError(f"{path} has no model {only!r}; it has {known}")
-        rows = {only: rows[only]}
+            raise UsageError(f"{path} has no model {each!r}; it has {known}")
+    if only:
+        rows = {each: rows[each] for each in only}
     models = [_entry(name, row, path) for name, row in rows.items()]
-    name = path.stem if only is None else f"{path.stem}-{only}"
+    # A part of the control socket's path, which may not be long.
+    name = f"{path.stem}-{only[0]}" if len(only) == 1 else path.stem
     # No sample question: not every model is a chat model.
     profile = Profile(name, f"the models of {path}", models, hello="")
     check(profile, str(path))
     return profile
 
 
-def catalogue_profile(name: str, engine: str | None = None) -> Profile:
-    """One model of the catalogue, served by `engine` or by the server of its kind."""
+def catalogue_profile(names: Sequence[str], engine: str | None = None) -> Profile:
+    """Models of the catalogue, served by `engine` or by the server of their kind."""
     server = server_called(engine, "--engine") if engine is not None else None
-    request = LoadRequest(model=find_model(name).name, engine=server.name if server else None)
-    entry = entry_of(request, {}, [])
-    return Profile(entry.name, f"{entry.name} of the catalogue", [entry], hello="")
+    entries = []
+    for name in names:
+        request = LoadRequest(model=find_model(name).name, engine=server.name if server else None)
+        entries.append(entry_of(request, {}, []))
+    title = f"{', '.join(entry.name for entry in entries)} of the catalogue"
+    profile = Profile(entries[0].name if len(entries) == 1 else "models", title, entries, hello="")
+    check(profile, "--model")
+    return profile
 
 
 def _rows(text: str, where: str) -> dict[str, Any]:

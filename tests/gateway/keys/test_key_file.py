@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
+import struct
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +21,8 @@ from enginix.gateway.keys.key_file import MAX_KEYS, KeyFile, parse_keys, read_ke
 
 ONE, TWO = digest_of("sk-one"), digest_of("sk-two")
 WHERE = Path("keys.toml")
+# Of an access list's entries that name nobody.
+NOBODY = 0xFFFFFFFF
 
 
 def written(path: Path, text: str, mode: int = 0o600) -> Path:
@@ -114,6 +122,63 @@ def test_a_file_that_others_can_read_is_refused_with_the_command_that_closes_it(
     with pytest.raises(UsageError) as caught:
         read_key_file(path)
     assert str(caught.value).endswith(f"is {mode:04o}, expected 0600; run: chmod 600 '{path}'")
+
+
+def read_as_nobody(path: Path) -> str:
+    """What the user 65534, who is in the group 4242, prints after reading the file."""
+    program = (
+        "import os, sys; from pathlib import Path; sys.path[:] = sys.argv[2:];"
+        "from enginix.gateway.keys.key_file import read_key_file;"
+        "os.setgroups([4242]); os.setgid(65534); os.setuid(65534);"
+        "print(*read_key_file(Path(sys.argv[1])))"
+    )
+    command = [sys.executable, "-c", program, str(path), *sys.path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return (done.stdout + done.stderr).strip().splitlines()[-1]
+
+
+@pytest.fixture
+def mounted() -> Iterator[Path]:
+    """A file where another user may go, as Kubernetes mounts it: below a link, root's."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file to root and be another user")
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        (Path(name) / "..data").symlink_to(".")
+        yield written(Path(name) / "keys.toml", table("a"), 0o440)
+
+
+def test_a_secret_that_kubernetes_mounts_for_the_pods_group_is_read(mounted: Path) -> None:
+    os.chown(mounted, 0, 4242)
+    assert read_as_nobody(mounted) == "a"
+
+
+def test_a_credential_that_systemd_gives_to_a_services_user_is_read(mounted: Path) -> None:
+    mounted.chmod(0o400)
+    # An access list as systemd writes it: root and the user 65534 may read, the mask is r.
+    entries = [(1, 4, NOBODY), (2, 4, 65534), (4, 0, NOBODY), (16, 4, NOBODY), (32, 0, NOBODY)]
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    try:
+        os.setxattr(mounted, "system.posix_acl_access", acl)
+    except OSError:
+        pytest.skip("this file system has no access lists")
+    assert stat.S_IMODE(mounted.stat().st_mode) == 0o440
+    assert read_as_nobody(mounted) == "a"
+
+
+@pytest.mark.parametrize("mode", [0o444, 0o644, 0o460])
+def test_a_mounted_secret_that_others_can_read_is_refused_with_what_to_set_in_the_pod(
+    mounted: Path, mode: int
+) -> None:
+    os.chown(mounted, 0, 4242)
+    mounted.chmod(mode)
+    refusal = read_as_nobody(mounted)
+    assert f"its mode is {mode:04o}, expected 0600; in Kubernetes set defaultMode: 0400" in refusal
+
+
+def test_a_group_may_not_read_a_file_that_its_owner_uses(mounted: Path) -> None:
+    os.chown(mounted, 65534, 4242)
+    assert "its mode is 0440, expected 0600" in read_as_nobody(mounted)
 
 
 def test_a_file_that_is_none_is_a_clear_error(tmp_path: Path) -> None:

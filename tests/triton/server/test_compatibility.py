@@ -136,3 +136,13 @@ def test_all_misfits_are_said_at_once(engine: Path) -> None:
 
 def test_an_engine_without_gpu_fits_everywhere(engine: Path) -> None:
     assert find_mismatches(engine, replace(manifest(engine), kind="gguf"), Machine([])) == []
+
+
+def test_an_edge_llm_engine_needs_the_gpu_it_was_built_for_and_is_built_without_nix(
+    engine: Path,
+) -> None:
+    edge = replace(manifest(engine), kind="edge-llm", parallelism=Parallelism())
+    assert find_mismatches(engine, edge, Machine(gpus(1))) == []
+    (found,) = find_mismatches(engine, edge, Machine(gpus(1, "8.6")))
+    assert "has compute capability 8.6, the engine was built for 12.0" in found
+    assert found.endswith("enginix engine build --checkpoint CHECKPOINT --kind edge-llm --out DIR")

@@ -13,8 +13,9 @@ from typing import Any
 from enginix.errors import PromptTooLong
 
 CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})
-# Messages of vLLM (two), SGLang (two), TensorRT-LLM (three) and llama-server (for embeddings), with
-# both numbers of tokens.
+EDGE_LLM = "EDGELLM_INPUT_TOO_LONG"
+# Messages of vLLM (two), SGLang (two), TensorRT-LLM (three), llama-server (for embeddings) and
+# TensorRT Edge-LLM, with both numbers of tokens.
 MESSAGES = tuple(
     re.compile(pattern, re.IGNORECASE | re.DOTALL)
     for pattern in (
@@ -26,6 +27,7 @@ MESSAGES = tuple(
         r"prompt length \((?P<prompt>\d+)(?:\.0)?\).*?max_\w+ \((?P<context>\d+)\)",
         r"prompt length \((?P<prompt>\d+)\) exceeds maximum input length \((?P<context>\d+)\)",
         r"input \((?P<prompt>\d+) tokens\) is too large to process.*?size: (?P<context>\d+)\)",
+        r"_TOO_LONG: \w+ length (?P<prompt>\d+) exceeds engine max_\w+ (?P<context>\d+)",
     )
 )
 
@@ -44,6 +46,6 @@ def prompt_too_long(message: str, error: Mapping[str, Any]) -> PromptTooLong | N
         if found := pattern.search(message):
             prompt, context = int(found["prompt"]), int(found["context"])
             return PromptTooLong(prompt, context, param) if prompt >= context else None
-    if CODES & {str(error.get("code")), str(error.get("type"))}:
+    if EDGE_LLM in message or CODES & {str(error.get("code")), str(error.get("type"))}:
         return PromptTooLong(None, None, param, words=message)
     return None

@@ -32,8 +32,10 @@ PROBE_SECONDS = 2.0
 # they are whole.
 SILENCE_SECONDS = Limits().first_token
 RETRY_SECONDS = 1.0
-# What a model does -> a route, a body and the proof that it does it, and the name of that.
-PROBES: dict[str, tuple[str, dict[str, Any], bytes, str]] = {
+# A route, a body, what a reply contains that proves it, as a regular expression, and its name.
+Proof = tuple[str, dict[str, Any], bytes, str]
+# What a model does -> how that is seen.
+PROBES: dict[str, Proof] = {
     "generate": (
         "/v1/completions",
         {"prompt": "Hi", "max_tokens": 1, "temperature": 0},
@@ -49,13 +51,25 @@ PROBES: dict[str, tuple[str, dict[str, Any], bytes, str]] = {
     ),
 }
 NOBODY = Origin()
+# Of a server without /v1/completions. It streams, so that one which gives up ends the request.
+CHAT_PROBE: Proof = (
+    "/v1/chat/completions",
+    {
+        "messages": [{"role": "user", "content": "Hi"}],
+        "max_tokens": 1,
+        "temperature": 0,
+        "stream": True,
+    },
+    rb'"finish_reason": ?"(?:stop|length)"',
+    "token",
+)
 # How long to remember that a server lacks something: it may be replaced later.
 LACK_SECONDS = 60.0
 NO_ROUTE = re.compile(r"\W*(?:404\W+)?(?:\w+ )?not found\W*|.*\bcannot post\b.*", re.IGNORECASE)
 
 
 class OpenAIBackend:
-    """`model` is the server's own name of the model."""
+    """`model` is the server's own name of the model; `only_chats`: it has no other route."""
 
     def __init__(
         self,
@@ -65,6 +79,7 @@ class OpenAIBackend:
         *,
         task: str = "generate",
         api_key: str | None = None,
+        only_chats: bool = False,
         probe_seconds: float = PROBE_SECONDS,
         silence: float = SILENCE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
@@ -72,6 +87,7 @@ class OpenAIBackend:
         self.name = name
         self.model = model
         self.task = task
+        self._proof = CHAT_PROBE if only_chats else PROBES[task]
         # A connection closes with its request, so no token comes late.
         self.late_tokens = 0
         self.http = HttpClient(url, name=name)
@@ -119,7 +135,7 @@ class OpenAIBackend:
 
         A server's own health stays green without any.
         """
-        path, fields, proof, made = PROBES[self.task]
+        path, fields, proof, made = self._proof
         body = orjson.dumps({"model": self.model, **fields})
         headers = {**self._headers, "X-Request-Id": "probe"}
         await probe(self.http, path, body, headers, proof, self._probe_seconds, made)
@@ -137,7 +153,7 @@ async def probe(
     seconds: float,
     wanted: str = "token",
 ) -> None:
-    """Return once a response contains `proof` of what is `wanted`. Raises BackendError."""
+    """Return once a response matches `proof` of what is `wanted`. Raises BackendError."""
     try:
         async with (
             asyncio.timeout(seconds),
@@ -148,7 +164,7 @@ async def probe(
         raise BackendTimedOut(f"{http.name} produced no {wanted} within {seconds:g} s") from None
     if response.status != 200:
         raise BackendUnavailable(f"{http.name} answered {response.status}: {error_message(text)}")
-    if proof not in text:
+    if not re.search(proof, text):
         raise GenerationFailed(f"{http.name} gave no {wanted}: {error_message(text)}")
 
 

@@ -41,11 +41,19 @@ class ReplicatedOpenAI(OpenAIBackend):
         model: str,
         *,
         task: str = "generate",
+        only_chats: bool = False,
         silence: float = SILENCE_SECONDS,
     ) -> None:
-        super().__init__(name, urls[0], model, task=task)
+        super().__init__(name, urls[0], model, task=task, only_chats=only_chats)
         self._servers = {
-            url: OpenAIReplica(f"the server at {url}", url, model, task=task, silence=silence)
+            url: OpenAIReplica(
+                f"the server at {url}",
+                url,
+                model,
+                task=task,
+                only_chats=only_chats,
+                silence=silence,
+            )
             for url in urls
         }
         self._replicas = Replicas([Replica(url, each) for url, each in self._servers.items()])

@@ -29,6 +29,7 @@ def kustomize_folder(release: Release) -> dict[str, Documents]:
         "disruption-budget.yaml": [network.disruption_budget(release)],
         "network-policy.yaml": [network.network_policy(release)],
         "pod-monitor.yaml": [network.pod_monitor(release)],
+        "prometheus-rule.yaml": [network.prometheus_rule(release)],
         "endpoint-picker-account.yaml": endpoint_picker.picker_account(release),
         "endpoint-picker-deployment.yaml": [endpoint_picker.picker_deployment(release)],
         "endpoint-picker-service.yaml": [endpoint_picker.picker_service(release)],

@@ -6,6 +6,7 @@ from typing import Any
 
 from enginix.deploy.kubernetes.endpoint_picker import EXT_PROC_PORT
 from enginix.deploy.kubernetes.release import PORTS, Release, made
+from enginix.deploy.prometheus import rule_groups
 
 # What clients use. Health and metrics, which need no API key, stay inside the cluster.
 ROUTED = ("/v1", "/v2/rerank", "/rerank", "/api", "/tokenize", "/detokenize")
@@ -71,3 +72,9 @@ def pod_monitor(release: Release) -> dict[str, Any]:
         "podMetricsEndpoints": [{"port": "http", "path": "/metrics", "interval": "15s"}],
     }
     return made("monitoring.coreos.com/v1", "PodMonitor", release.name, spec=spec)
+
+
+def prometheus_rule(release: Release) -> dict[str, Any]:
+    """Likewise. Of several releases all have the same rules: Alertmanager sends each alert once."""
+    kind = "PrometheusRule"
+    return made("monitoring.coreos.com/v1", kind, release.name, spec=rule_groups())

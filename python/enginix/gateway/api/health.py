@@ -14,8 +14,10 @@ from starlette.responses import JSONResponse, Response
 from enginix import __version__
 from enginix.gateway.api.status import health_of
 from enginix.gateway.http.scope import gateway_of
+from enginix.gateway.models.conditions import Condition
 from enginix.gateway.models.health import Health
 from enginix.gateway.models.model_state import ModelState
+from enginix.gateway.models.state import Gateway
 from enginix.supervision import Availability
 
 router = APIRouter(tags=["Operation"])
@@ -61,16 +63,31 @@ async def show_metrics(request: Request) -> Response:
     gateway = gateway_of(request)
     for state in gateway.states.values():
         gateway.note_late_tokens(state)
-    servers = await asyncio.gather(
-        # The address of a model that is not loaded may be another's.
-        *(
-            state.server_metrics.samples()
-            for state in gateway.states.values()
-            if state.server_metrics and state.presence == Availability.OPEN
-        )
+    servers, conditions = await asyncio.gather(
+        asyncio.gather(
+            # The address of a model that is not loaded may be another's.
+            *(
+                state.server_metrics.samples()
+                for state in gateway.states.values()
+                if state.server_metrics and state.presence == Availability.OPEN
+            )
+        ),
+        conditions_of(gateway),
     )
-    body = await run_in_threadpool(gateway.metrics.exposition, [*chain.from_iterable(servers)])
+    samples = [*chain.from_iterable(servers)]
+    home = gateway.settings.home
+    body = await run_in_threadpool(gateway.metrics.exposition, samples, conditions, home)
     return Response(body, media_type=EXPOSITION)
+
+
+async def conditions_of(gateway: Gateway) -> list[Condition]:
+    """Every model's, for the metrics."""
+    servers = await gateway.servers.recent_status()
+    # A model may be added meanwhile.
+    states = dict(gateway.states)
+    generate = (state.generates(servers.get(name)) for name, state in states.items())
+    found = await asyncio.gather(*generate)
+    return [Condition(name, ok, servers.get(name)) for name, ok in zip(states, found, strict=True)]
 
 
 async def health_response(states: Iterable[ModelState]) -> Response:

@@ -130,18 +130,35 @@ def read_key_file(path: Path) -> dict[str, Key]:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise UsageError(f"--api-keys {path} cannot be read: {error.strerror}") from None
-    if status.st_mode & 0o077:
-        raise UsageError(
-            f"--api-keys {path} can be read or changed by others: its mode is "
-            f"{stat.S_IMODE(status.st_mode):04o}, expected 0600; run: "
-            f"chmod 600 {shlex.quote(str(path))}"
-        )
+    _check_mode(status, path)
     if len(data) > MAX_BYTES:
         raise UsageError(f"--api-keys {path} has more than {MAX_BYTES >> 20} MB")
     try:
         return parse_keys(data.decode("utf-8"), path)
     except UnicodeDecodeError:
         raise UsageError(f"--api-keys {path} is not UTF-8 text") from None
+
+
+def _check_mode(status: os.stat_result, path: Path) -> None:
+    """Refuse a file that others can read or change.
+
+    systemd gives a service a credential of root's with an access list for the service's user,
+    which appears as the group's bits; Kubernetes mounts a secret as root's file with the pod's
+    fsGroup. Without the group, this process could not read another user's file, unless it is root.
+    """
+    by_group = os.geteuid() not in (0, status.st_uid)
+    if not status.st_mode & (0o037 if by_group else 0o077):
+        return
+    remedy = f"run: chmod 600 {shlex.quote(str(path))}"
+    if (path.parent / "..data").is_symlink():
+        remedy = (
+            "in Kubernetes set defaultMode: 0400 for the secret's volume, and for the pod a "
+            "runAsUser that is not root, with an fsGroup"
+        )
+    raise UsageError(
+        f"--api-keys {path} can be read or changed by others: its mode is "
+        f"{stat.S_IMODE(status.st_mode):04o}, expected 0600; {remedy}"
+    )
 
 
 def parse_keys(text: str, path: Path) -> dict[str, Key]:

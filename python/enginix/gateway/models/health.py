@@ -67,7 +67,7 @@ class Liveness:
         silent = self._clock() - self.last_token
         return round(silent, 1) if silent < float("inf") else None
 
-    async def health(self) -> Health:
+    async def health(self, patience: float | None = None) -> Health:
         """Answer within the time limit; run one probe at a time, however many ask."""
         now = self._clock()
         if now - self.last_token <= self._fresh:
@@ -75,7 +75,7 @@ class Liveness:
         if now - self._probed_at <= (self._fresh if self._probed.ok else BAD_SECONDS):
             return self._probed
         probing = self._probing or self._start_probe()
-        done, _ = await asyncio.wait({probing}, timeout=self._patience)
+        done, _ = await asyncio.wait({probing}, timeout=patience or self._patience)
         if done:
             return probing.result()
         # A slow probe does not prove death; a broken stream before it does.

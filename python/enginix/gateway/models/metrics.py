@@ -7,6 +7,7 @@ if PROMETHEUS_MULTIPROC_DIR was set before this module was imported.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -17,6 +18,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
 from enginix.gateway.keys.usage import Used, used_by
+from enginix.gateway.models.conditions import Condition, condition_families, disk_families
 from enginix.gateway.models.record import GAP_BUCKETS, RequestRecord, TokenTimes
 from enginix.gateway.models.server_metrics import (
     ACCEPTED,
@@ -219,15 +221,25 @@ class Metrics:
             series = self._series[metric, labels] = metric.labels(*labels)
         return cast(Labelled, series)
 
-    def exposition(self, servers: Sequence[Sample] = ()) -> bytes:
-        """The metrics of all workers in Prometheus' text format, with those of models' servers."""
+    def exposition(
+        self,
+        servers: Sequence[Sample] = (),
+        conditions: Sequence[Condition] = (),
+        home: Path | None = None,
+    ) -> bytes:
+        """The metrics of all workers in Prometheus' text format, with those of models' servers.
+
+        `home`: a directory whose file system is among them.
+        """
         registry = self._registry
         if self._shared_directory is not None:
             registry = CollectorRegistry()
             MultiProcessCollector(registry, self._shared_directory)  # type: ignore[no-untyped-call]
         own = list(registry.collect())
         registry = CollectorRegistry()
-        registry.register(Collected([*own, *server_families(own, servers)]))
+        found = [*server_families(own, servers), *condition_families(conditions)]
+        found += disk_families(home) if home else []
+        registry.register(Collected([*own, *found]))
         return generate_latest(registry)
 
     def begin_at_zero(self, models: Sequence[str]) -> None:

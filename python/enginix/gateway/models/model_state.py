@@ -14,11 +14,11 @@ from enginix.gateway.models.metrics import Metrics
 from enginix.gateway.models.model import Model
 from enginix.gateway.models.peers import Traffic
 from enginix.gateway.models.running import RunningRequest
-from enginix.gateway.models.server_metrics import ServerMetrics
+from enginix.gateway.models.server_metrics import ANSWER_SECONDS, ServerMetrics
 from enginix.gateway.models.speed import Speed
 from enginix.gateway.settings import Settings
 from enginix.generation.backend import Replica, Server
-from enginix.supervision import Availability, replica_key
+from enginix.supervision import Availability, ServerStatus, replica_key
 
 # A connection to a server that was away is tried again every two seconds.
 RETURN_SECONDS = 10.0
@@ -59,6 +59,19 @@ class ModelState:
         """Closes what the model has now, once the requests that run now are done."""
         tasks = [request.task for request in self.requests]
         return _closed(tasks, self.liveness, self.model.backend)
+
+    async def generates(self, server: ServerStatus | None) -> bool | None:
+        """Whether tokens come out; None for a model that is not loaded, or not for the first time.
+
+        `server`: what the supervisor knows, which probes the servers that it runs.
+        """
+        if self.presence != Availability.OPEN:
+            return None
+        if server is None or server.status == "external":
+            return (await self.liveness.health(ANSWER_SECONDS)).ok
+        if server.status in ("idle", "loading") and not server.restarts:
+            return None
+        return server.status == "loaded"
 
     async def rest(self, addresses: Sequence[str]) -> None:
         """Only these of the model's replicas get no new requests.

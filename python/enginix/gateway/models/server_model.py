@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from enginix.backends.openai.server import OpenAIBackend
+from enginix.gateway.prompt.strict_servers import StrictServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,8 @@ class ServerModel:
     """The model that it is an adapter of, and whose server it shares."""
     fields: Mapping[str, Any] = field(default_factory=dict, compare=False)
     """What every request has, whatever the client sends: it chooses the adapter."""
+    strict: StrictServer | None = None
+    """What its server takes, if that is less than others do. It gets chats only, and streams."""
 
     @property
     def task(self) -> str:

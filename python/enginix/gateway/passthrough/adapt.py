@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from enginix.backends.openai.negotiate import REASONING, without_reasoning
+from enginix.errors import ResourceNotFound
 from enginix.gateway.models.server_model import ServerModel
 from enginix.gateway.prompt.billing import without_billing_in
 from enginix.gateway.schema.chat import ChatRequest
@@ -70,8 +71,10 @@ def passthrough(
     """None for a request that is translated to a chat completion instead."""
     # Without tools the text holds no call.
     parses = model.reasoning is not None or (model.tools is not None and bool(sent.get("tools")))
+    # A strict server may notice only in a stream of its own that a client leaves.
+    separates = (parses or model.strict is not None) and path != COUNT
     translated = (
-        (parses and path != COUNT)
+        separates
         or model.backend.lacks(path)
         or must_translate(path, sent)
         # llama-server translates these itself, and drops the field that chooses the adapter.
@@ -79,6 +82,11 @@ def passthrough(
     )
     if translatable and translated:
         return None
+    if model.strict and path != COUNT:
+        raise ResourceNotFound(
+            f"{model.name} is served by {model.strict.title}, which has no {path}; send {CHAT}",
+            code="unsupported_route",
+        )
     body = {**plain_body(path, sent), **model.fields, "model": model.backend.model}
     if path == CHAT and "messages" in body and model.backend.lacks(REASONING):
         body["messages"] = without_reasoning(body["messages"])

@@ -91,6 +91,8 @@ def chat_request(
         body["tool_choice"] = tool_choice(model, conversation)
     body |= {**model.fields, "model": model.backend.model}
     body |= {"stream": True, "stream_options": counts(model, stop)}
+    if model.strict:
+        body = model.strict.fit(body, thinks=bool(model.reasoning) and may_think(conversation))
     format = reply_format(model, conversation, stop)
     chat = ChatCompletion(body, format, options.choices, blind)
     return ChatGeneration(f"{options.id_prefix}{uuid4().hex}", model, chat)
@@ -160,8 +162,7 @@ def reply_format(
     model: ServerModel, conversation: Conversation, stop: tuple[str, ...] = ()
 ) -> ReplyFormat:
     """How the answer's text is read; what holds it to a form leaves no room for reasoning."""
-    variables = conversation.template_variables
-    silent = conversation.thinks is False or any(variables.get(name) is False for name in SWITCHES)
+    silent = not may_think(conversation)
     held = conversation.guided or conversation.must_call or conversation.continues
     return ReplyFormat(
         reasoning=model.reasoning,
@@ -171,6 +172,12 @@ def reply_format(
         one_call=conversation.one_call,
         stop=stop,
     )
+
+
+def may_think(conversation: Conversation) -> bool:
+    variables = conversation.template_variables
+    off = any(variables.get(name) is False for name in SWITCHES)
+    return conversation.thinks is not False and not off
 
 
 def server_tools(model: ServerModel, conversation: Conversation) -> Sequence[Mapping[str, Any]]:

@@ -26,6 +26,9 @@ from enginix.supervision import (
 )
 
 STATUS_SECONDS = 1.0
+# How old a status may be in metrics, which supervisors read once a second: each status looks at
+# every server's processes.
+RECENT_SECONDS = 5.0
 # A status quotes the log of every server.
 LONGEST_LINE = 4 << 20
 
@@ -40,6 +43,9 @@ ABSENT = {
 class SupervisorClient:
     def __init__(self, socket: Path | None) -> None:
         self._socket = socket
+        self._recent: dict[str, ServerStatus] = {}
+        self._asked = -RECENT_SECONDS
+        self._lock = asyncio.Lock()
 
     def require(self) -> Path:
         """The supervisor's socket; RequestError if there is none."""
@@ -64,6 +70,13 @@ class SupervisorClient:
                 return supervision.decode(Statuses, await self._call(Status()))
         except (BackendError, TimeoutError):
             return Statuses({})
+
+    async def recent_status(self) -> dict[str, ServerStatus]:
+        """The status, at most RECENT_SECONDS old."""
+        async with self._lock:
+            if time.monotonic() - self._asked >= RECENT_SECONDS:
+                self._recent, self._asked = await self.status(), time.monotonic()
+        return self._recent
 
     async def load(self, load: Load) -> Changed:
         """Return when it serves; BackendUnavailable quotes its log if it does not start."""

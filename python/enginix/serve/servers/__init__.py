@@ -5,6 +5,7 @@ from __future__ import annotations
 from enginix.errors import UsageError
 from enginix.runtimes.runtime import Recipe
 from enginix.serve.model_entry import ModelEntry
+from enginix.serve.servers.edge_llm import EDGE_LLM
 from enginix.serve.servers.llamacpp import LLAMACPP
 from enginix.serve.servers.program import Reads, ServerProgram
 from enginix.serve.servers.triton import TRITON
@@ -17,6 +18,7 @@ SERVERS: dict[str, ServerProgram] = {
     TRTLLM.name: TRTLLM,
     VLLM.name: VLLM,
     LLAMACPP.name: LLAMACPP,
+    EDGE_LLM.name: EDGE_LLM,
 }
 
 

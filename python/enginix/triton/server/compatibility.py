@@ -43,6 +43,9 @@ def require_fit(directory: Path, manifest: Manifest, machine: Machine) -> None:
 
 def find_mismatches(directory: Path, manifest: Manifest, machine: Machine) -> list[str]:
     """One sentence per mismatch; an engine that needs no GPU fits every machine."""
+    if manifest.kind == "edge-llm":
+        # The rest is compared by the program that starts its server.
+        return _gpu_mismatches(manifest, machine)
     if manifest.kind != "tensorrt-llm":
         return []
     return [
@@ -56,6 +59,9 @@ def build_command(manifest: Manifest, gpus: int) -> str:
     """The command that builds an engine of this model for that many GPUs."""
     spec = load_catalog().get(manifest.name)
     variants = spec.variants.values() if spec and spec.kind == manifest.kind else ()
+    if manifest.kind == "edge-llm":
+        # Of Nix' packages it has a checkpoint only.
+        return "enginix engine build --checkpoint CHECKPOINT --kind edge-llm --out DIR"
     fitting = [each.tensor_parallel for each in variants if each.tensor_parallel <= gpus]
     if not fitting:
         return (

@@ -44,6 +44,7 @@ let
       literalExpression
       mkEnableOption
       mkIf
+      mkMerge
       mkOption
       ;
     types = import ./types.nix lib;

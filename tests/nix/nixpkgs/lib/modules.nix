@@ -1,5 +1,6 @@
-# A small evaluator of NixOS modules: options with types and defaults, mkIf, submodules. A value for
-# an option that nobody declared, or of the wrong type, is refused, and so is one without a value.
+# A small evaluator of NixOS modules: options with types and defaults, imports, mkIf, mkMerge,
+# submodules. A value for an option that nobody declared, or of the wrong type, is refused, and so is
+# one without a value.
 lib: rec {
   mkOption =
     arguments@{
@@ -23,6 +24,11 @@ lib: rec {
     inherit condition content;
   };
 
+  mkMerge = contents: {
+    _type = "merge";
+    inherit contents;
+  };
+
   evalModules =
     {
       modules,
@@ -33,7 +39,7 @@ lib: rec {
         inherit config lib;
       }
       // specialArgs;
-      loaded = map (module: load arguments (if builtins.isPath module then import module else module)) modules;
+      loaded = lib.concatMap (load arguments) modules;
       options = lib.foldl' lib.recursiveUpdate { } (map (module: module.options) loaded);
       config = valuesOf "" options (lib.concatMap (module: discharge module.config) loaded);
     in
@@ -44,18 +50,27 @@ lib: rec {
   load =
     arguments: module:
     let
-      plain = if lib.isFunction module then module arguments else module;
-      isFull = plain ? options || plain ? config;
+      read = if builtins.isPath module then import module else module;
+      plain = if lib.isFunction read then read arguments else read;
+      isFull = plain ? options || plain ? config || plain ? imports;
     in
-    {
-      options = plain.options or { };
-      config = if isFull then plain.config or { } else plain;
-    };
+    lib.concatMap (load arguments) (plain.imports or [ ])
+    ++ [
+      {
+        options = plain.options or { };
+        config = if isFull then plain.config or { } else plain;
+      }
+    ];
 
   # The definitions that count, once every mkIf is decided.
   discharge =
     value:
-    if value._type or null == "if" then lib.optionals value.condition (discharge value.content) else [ value ];
+    if value._type or null == "if" then
+      lib.optionals value.condition (discharge value.content)
+    else if value._type or null == "merge" then
+      lib.concatMap discharge value.contents
+    else
+      [ value ];
 
   valuesOf =
     where: options: definitions:

@@ -24,6 +24,8 @@ rec {
   str = type "string" lib.isString;
 
   nullOr = inner: inner // { check = value: value == null || inner.check value; };
+  either = left: right: oneOf [ left right ];
+  enum = values: type "one of ${builtins.toJSON values}" (value: lib.elem value values);
   oneOf = kinds: type "one of several types" (value: lib.any (kind: kind.check value) kinds);
   listOf = inner: {
     description = "list";

@@ -11,6 +11,10 @@ rec {
   optionalString = condition: text: if condition then text else "";
   optionalAttrs = condition: set: if condition then set else { };
   flatten = value: if lib.isList value then lib.concatMap flatten value else [ value ];
+  unique = lib.foldl' (known: value: if lib.elem value known then known else known ++ [ value ]) [ ];
+  last = values: lib.elemAt values (lib.length values - 1);
+  imap0 = f: values: builtins.genList (index: f index (lib.elemAt values index)) (lib.length values);
+  toInt = text: builtins.fromJSON text;
   toList = value: if lib.isList value then value else [ value ];
 
   concatStrings = lib.concatStringsSep "";

@@ -1,0 +1,2 @@
+class NativeRuntimeError(RuntimeError):
+    """Of every refusal of a machine."""
