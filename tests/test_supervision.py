@@ -99,7 +99,7 @@ def test_what_is_no_call_is_refused_with_one_that_is(line: bytes) -> None:
 
 def test_statuses_and_changes_come_back_whole() -> None:
     line = supervision.encode(Statuses({"a": SERVER}))
-    assert json.loads(line) == {"servers": {"a": FIELDS}}
+    assert json.loads(line) == {"servers": {"a": FIELDS}, "configuration": None}
     assert supervision.decode(Statuses, line) == Statuses({"a": SERVER})
     changed = Changed("a", 3, {"a": SERVER})
     line = supervision.encode(changed)

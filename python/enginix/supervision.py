@@ -130,10 +130,28 @@ class ServerStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Configuration:
+    """The files that a supervisor was started with, and whether what runs is what they say."""
+
+    files: list[str]
+    watched: bool
+    """Whether a change is taken up without a signal."""
+    since: float
+    """When what they said last changed what runs, in seconds since 1970."""
+    error: str | None = None
+    """Why what they say now is not in force."""
+    changing: str | None = None
+    """What is being changed right now."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """By model, why the last change of it did not succeed."""
+
+
+@dataclass(frozen=True, slots=True)
 class Statuses:
     """The answer to Status, by model."""
 
     servers: dict[str, ServerStatus]
+    configuration: Configuration | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +181,8 @@ class ModelNews:
     """Why it is not open."""
     resting: list[str] = field(default_factory=list)
     """Addresses of its replicas that get no new requests."""
+    revision: int = 0
+    """Differs for each row; 0: the row in the gateway's models file."""
 
     @property
     def name(self) -> str:
@@ -231,6 +251,7 @@ def encode_news(news: News) -> bytes:
             "presence": model.availability,
             "reason": model.reason,
             **({"resting": model.resting} if model.resting else {}),
+            **({"revision": model.revision} if model.revision else {}),
         }
         for model in news.models
     ]
@@ -243,7 +264,11 @@ def decode_news(line: bytes) -> News:
         fields = json.loads(line)
         models = [
             ModelNews(
-                row, Availability(row.pop("presence")), row.pop("reason"), row.pop("resting", [])
+                row,
+                Availability(row.pop("presence")),
+                row.pop("reason"),
+                row.pop("resting", []),
+                row.pop("revision", 0),
             )
             for row in fields["models"]
         ]

@@ -64,9 +64,15 @@ class Terminal:
                 self._text += data.decode(errors="replace")
         return status
 
+    def hang_up(self) -> None:
+        """Close the terminal while its program runs."""
+        self.close()
+        self._master = -1
+
     def close(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._master)
-        os.close(self._master)
+        if self._master >= 0:
+            asyncio.get_running_loop().remove_reader(self._master)
+            os.close(self._master)
 
     def _read(self) -> None:
         # It fails once the program has closed its side.

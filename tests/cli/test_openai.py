@@ -75,7 +75,7 @@ async def test_the_metrics_page_is_that_of_the_only_triton(
     words: list[str], page: str, demo_engine: Path
 ) -> None:
     args = build_parser(["openai"]).parse_args(["openai", str(demo_engine), *words])
-    (model,) = models_of(args, GatewayEntry())()
+    (model,) = models_of(args, GatewayEntry()).open()
     assert model.metrics == page
     await model.backend.close()
 

@@ -23,7 +23,8 @@ def no_triton(address: str, vocabulary: int) -> TritonClient:
 def read(tmp_path: Path, **more: Any) -> PassthroughModel:
     file = tmp_path / "models.json"
     file.write_text(json.dumps({"models": [{**ROW, **more}]}))
-    (model,) = read_models(file, no_triton)()
+    (only,) = read_models(file, no_triton)
+    (model,) = only.open()
     assert isinstance(model, PassthroughModel)
     return model
 
@@ -53,7 +54,7 @@ async def test_adapters_are_models_that_share_all_but_what_is_their_own(tmp_path
     ]
     row = {**ROW, "aliases": ["us"], "metrics": "http://127.0.0.1:1/m", "adapters": adapters}
     file.write_text(json.dumps({"models": [row]}))
-    ours, law, art = read_models(file, no_triton)()
+    ours, law, art = read_models(file, no_triton)[0].open()
     assert [each.name for each in (ours, law, art)] == ["ours", "law", "art"]
     assert [each.served_by for each in (ours, law, art)] == ["ours"] * 3
     assert (ours.parent, law.parent, art.parent) == (None, "ours", "ours")
@@ -93,6 +94,6 @@ def test_an_error_in_a_row_is_named(more: dict[str, Any], message: str, tmp_path
 def test_a_file_without_models_is_for_gateways_with_a_supervisor(tmp_path: Path) -> None:
     file = tmp_path / "models.json"
     file.write_text('{"models": []}')
-    assert read_models(file, no_triton, may_be_empty=True)() == []
+    assert read_models(file, no_triton, may_be_empty=True) == []
     with pytest.raises(UsageError, match="at least one"):
         read_models(file, no_triton)

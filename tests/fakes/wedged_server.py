@@ -139,6 +139,8 @@ class Server:
             delta = {"content": TOKENS[number % len(TOKENS)]}
             event = {
                 "id": "x",
+                "object": "chat.completion.chunk",
+                "created": 1,
                 "model": asked.get("model"),
                 "choices": [{"index": 0, "delta": delta, "finish_reason": None}],
             }

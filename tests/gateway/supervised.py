@@ -16,11 +16,13 @@ from enginix.errors import BackendError
 from enginix.gateway.models.registry import PassthroughModel
 from enginix.gateway.settings import LoadLimits, Settings
 from enginix.serve.control import control_socket
+from enginix.serve.managed_model import ManagedModel
 from enginix.serve.model_entry import ModelEntry
 from enginix.serve.replicas import Replica, ReplicaGroup
 from enginix.serve.restart import RestartingServer
-from enginix.serve.scheduler import ManagedModel, ModelScheduler
+from enginix.serve.scheduler import ModelScheduler
 from enginix.serve.server_process import ServerSpec
+from enginix.supervision import Configuration
 from tests.conftest import free_ports
 
 PROGRAM = Path(__file__).parent.parent / "fakes" / "wedged_server.py"
@@ -34,7 +36,11 @@ class Place:
 
 @asynccontextmanager
 async def supervised_model(
-    directory: Path, *, drain: float = 20.0, on_demand: bool = False
+    directory: Path,
+    *,
+    drain: float = 20.0,
+    on_demand: bool = False,
+    configuration: Configuration | None = None,
 ) -> AsyncIterator[Place]:
     """One model in a real process, its supervisor's socket, and a gateway."""
     (port,) = free_ports(1)
@@ -63,7 +69,10 @@ async def supervised_model(
                 )
             ]
         )
-        async with control_socket(socket, scheduler), server(model, settings=settings) as http:
+        async with (
+            control_socket(socket, scheduler, configuration=lambda: configuration),
+            server(model, settings=settings) as http,
+        ):
             await restarting.load()
             yield Place(restarting, http)
     finally:

@@ -16,7 +16,8 @@ from gateway.test_changed_requests import changed
 from enginix.errors import RequestError
 from enginix.gateway.settings import Settings
 from enginix.serve.control import control_socket
-from enginix.serve.scheduler import ManagedModel, ModelScheduler
+from enginix.serve.managed_model import ManagedModel
+from enginix.serve.scheduler import ModelScheduler
 from enginix.supervision import LoadRequest
 
 GOOD: dict[str, dict[str, Any]] = {

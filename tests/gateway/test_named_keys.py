@@ -264,6 +264,24 @@ async def test_a_key_is_taken_up_and_revoked_while_the_gateway_runs(tmp_path: Pa
         assert (await place.ask("alice")).status_code == 401
 
 
+async def test_a_file_of_keys_that_became_wrong_is_in_the_status_of_keys_for_all_models(
+    tmp_path: Path,
+) -> None:
+    async with place_with(tmp_path, alice="", bob='models = ["demo"]') as place:
+
+        async def told(key: str) -> Any:
+            return (await place.get(key, "/v1/status")).json()["configuration"]
+
+        assert await told("alice") is None
+        key_file(tmp_path, alice="max_running = 0")
+        async with asyncio.timeout(20):
+            while not (configuration := await told("alice")):
+                pass
+        assert "keys.toml:3: keys.alice.max_running" in configuration["error"]
+        assert configuration["error"].endswith("the earlier keys stay in force")
+        assert await told("bob") is None
+
+
 async def test_use_is_counted_by_key_and_model_and_no_key_or_prompt_is_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

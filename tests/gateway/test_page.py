@@ -24,6 +24,7 @@ from enginix.gateway.models.registry import PassthroughModel
 from enginix.gateway.settings import Settings
 from enginix.manifest import Accuracy
 from enginix.serve.server_process import State
+from enginix.supervision import Configuration
 from tests.conftest import free_ports
 
 in_browser = pytest.mark.skipif(BROWSER is None, reason=MISSING)
@@ -214,6 +215,18 @@ async def test_the_likeliest_cause_is_in_the_sentence(
         await tab.open(f"{client.base_url}/")
         script = f"import('/page/model.js').then(it => it.lastWords({json.dumps(error)}).sentence)"
         assert await tab.run(script) == sentence
+
+
+@in_browser
+async def test_a_file_that_is_not_in_force_is_told_with_what_is_wrong_in_it(tmp_path: Path) -> None:
+    wrong = Configuration(["m.json"], True, 1.0, error="m.json: line 4, column 3: no <comma>")
+    failed = replace(wrong, error=None, failed={"coder": "coder did not start; its log"})
+    for configuration, words in (
+        (wrong, "Not in force: m.json: line 4, column 3: no &lt;comma&gt;"),
+        (failed, "coder is not as m.json has it: coder did not start; its log"),
+    ):
+        async with supervised_model(tmp_path, configuration=configuration) as place:
+            assert words in await shown(f"{place.client.base_url}/", tmp_path / "browser")
 
 
 @in_browser

@@ -10,9 +10,10 @@ from typing import Any
 
 from enginix.errors import StartFailed
 from enginix.serve.liveness import Clock
+from enginix.serve.managed_model import ManagedModel
 from enginix.serve.model_entry import ModelEntry
 from enginix.serve.replicas import Replica, ReplicaGroup
-from enginix.serve.scheduler import ManagedModel, ModelScheduler
+from enginix.serve.scheduler import ModelScheduler
 from enginix.serve.server_process import State
 from enginix.supervision import Availability, Report, decode_news, encode
 

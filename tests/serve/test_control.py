@@ -14,8 +14,9 @@ from serve.test_supervisor import FOREVER, restarting_server
 from enginix.errors import BackendUnavailable, RequestError
 from enginix.gateway.supervision.client import SupervisorClient
 from enginix.serve.control import control_socket
+from enginix.serve.managed_model import ManagedModel
 from enginix.serve.replicas import Replica, ReplicaGroup
-from enginix.serve.scheduler import ManagedModel, ModelScheduler
+from enginix.serve.scheduler import ModelScheduler
 
 
 @pytest.fixture

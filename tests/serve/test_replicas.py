@@ -9,7 +9,7 @@ import pytest
 from serve.house import Gateway, House, Server, Time, group, settled, staying
 
 from enginix.errors import BackendUnavailable, RequestError, StartFailed
-from enginix.serve.scheduler import ManagedModel
+from enginix.serve.managed_model import ManagedModel
 from enginix.serve.server_process import State
 from enginix.supervision import Availability, replica_key
 

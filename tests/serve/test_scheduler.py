@@ -8,8 +8,8 @@ import pytest
 from serve.house import REST, House, Server, group, on_demand, settled, staying
 
 from enginix.errors import BackendUnavailable, ModelNotFound, RequestError, StartFailed
+from enginix.serve.managed_model import ManagedModel
 from enginix.serve.model_entry import ModelEntry
-from enginix.serve.scheduler import ManagedModel
 from enginix.supervision import Availability
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -148,6 +149,23 @@ async def test_an_unloaded_server_is_gone_and_can_be_loaded_again(tmp_path: Path
         await server.load()
         assert server.process.state is State.LOADED
         assert server.restarts == 0
+
+
+async def test_an_unload_is_not_lost_whatever_the_end_of_its_server_has_come_to(
+    tmp_path: Path,
+) -> None:
+    server = restarting_server(tmp_path, "first")
+    for steps in range(8):
+        await server.load()
+        assert server.process.pid is not None
+        os.kill(server.process.pid, signal.SIGKILL)
+        while server.process.alive:  # noqa: ASYNC110, its change of state comes later
+            await asyncio.sleep(0)
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(30):
+            await server.unload()
+        assert server.state is State.IDLE
 
 
 async def test_a_server_that_waits_for_its_next_start_is_started_when_somebody_asks(

@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from enginix.catalog.load import Ports
 from enginix.cli import environment
@@ -21,13 +24,16 @@ from enginix.cli.gateway_options import (
     settings_of,
 )
 from enginix.cli.openai_models import Connect, OpenModels, opener_of, read_models, triton_model
+from enginix.cli.openai_reload import reloading
 from enginix.cli.openai_workers import run_workers
 from enginix.cli.running_gateway import listed
 from enginix.errors import UsageError
 from enginix.gateway.app import create_app
+from enginix.gateway.models.state import Gateway
 from enginix.gateway.server import listen, serve
 from enginix.gateway.settings import Settings
 from enginix.ports import require_port_free
+from enginix.serve.files import WatchedFiles, stamp
 from enginix.serve.gateway import gateway_url
 from enginix.serve.profile import GatewayEntry
 from enginix.triton.client.client import DEFAULT_TRANSPORT, TritonClient
@@ -37,6 +43,13 @@ logger = logging.getLogger(__name__)
 PORTS = Ports()
 TRITON = f"127.0.0.1:{PORTS.grpc}"
 TRITON_METRICS = f"http://127.0.0.1:{PORTS.metrics}/metrics"
+
+
+class Models(NamedTuple):
+    """What a gateway serves, and what changes that while it does."""
+
+    open: OpenModels
+    beside: Callable[[Gateway], AbstractAsyncContextManager[None]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,6 +79,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"in /metrics (for the default --triton: {TRITON_METRICS})",
     )
     add_gateway_arguments(parser)
+    parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="take up changes of FILE as they are written; without it, on SIGHUP",
+    )
     parser.add_argument("--supervisor", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
 
@@ -73,15 +91,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     entry = gateway_entry(args, GatewayEntry())
     settings = settings_of(entry, args.supervisor)
-    open_models = models_of(args, entry)
+    models = models_of(args, entry)
     if args.worker:
-        serve_worker(args, entry, open_models, settings)
+        serve_worker(args, entry, models, settings)
         return 0
     require_port_free(entry.host, entry.port, "--port")
     if warning := open_to_others(entry, settings):
         logger.warning("%s", warning)
     if entry.workers == 1:
-        serve_worker(args, entry, open_models, settings)
+        serve_worker(args, entry, models, settings)
         return 0
     with listed(entry) if not args.supervisor else nullcontext():
         seconds = settings.load.shutdown_delay + settings.load.drain
@@ -89,23 +107,34 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def models_of(args: argparse.Namespace, entry: GatewayEntry) -> OpenModels:
+def models_of(args: argparse.Namespace, entry: GatewayEntry) -> Models:
     if (args.engine is None) == (args.models is None):
         raise UsageError("expected either an engine or --models FILE, and not both")
     if args.models is not None:
-        return read_models(
+        files = WatchedFiles([args.models.absolute()], stamp([args.models]), args.watch)
+        read = partial(
+            read_models,
             args.models,
             connector(entry),
             limits_of(entry).first_token,
             may_be_empty=args.supervisor is not None,
         )
+        first = read()
+        is_supervised = args.supervisor is not None
+        return Models(
+            lambda: [opened for model in first for opened in model.open()],
+            lambda gateway: (
+                nullcontext() if is_supervised else reloading(gateway, files, first, read)
+            ),
+        )
     metrics = TRITON_METRICS if args.triton == TRITON else ""
-    return triton_model(
+    open_models = triton_model(
         find_engine(args.engine),
         args.triton,
         connector(entry),
         metrics if args.triton_metrics is None else args.triton_metrics,
     )
+    return Models(open_models, lambda _: nullcontext())
 
 
 def connector(entry: GatewayEntry) -> Connect:
@@ -118,14 +147,15 @@ def connector(entry: GatewayEntry) -> Connect:
 
 
 def serve_worker(
-    args: argparse.Namespace, entry: GatewayEntry, open_models: OpenModels, settings: Settings
+    args: argparse.Namespace, entry: GatewayEntry, models: Models, settings: Settings
 ) -> None:
     """Serve in this process until a signal."""
     log_requests(entry.access_log)
     app = create_app(
-        open_models,
+        models.open,
         settings,
         opener=opener_of(connector(entry), limits_of(entry).first_token),
+        beside=models.beside,
         metrics_directory=environment.metrics_directory() if args.worker else None,
     )
     listener = listen(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +54,27 @@ KEYS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class ReadModel:
+    """A model of the file, whose own files have been read."""
+
+    row: Mapping[str, Any]
+    open: OpenModels
+    """Opens it and its adapters in the event loop."""
+
+    @property
+    def name(self) -> str:
+        return str(self.row["name"])
+
+
 def read_models(
     path: Path,
     connect: Connect,
     silence: float = SILENCE_SECONDS,
     *,
     may_be_empty: bool = False,
-) -> OpenModels:
-    """A function that opens the models in the event loop; UsageError for errors in the file.
+) -> list[ReadModel]:
+    """The models of the file; UsageError for errors in it.
 
     `silence`: seconds an OpenAI server may send nothing in the middle of a stream. It may be empty
     where a supervisor reports models later.
@@ -72,8 +86,8 @@ def read_models(
     rows = data.get("models") if isinstance(data, dict) else None
     if not isinstance(rows, list) or not (rows or may_be_empty):
         raise UsageError(f'--models {path}: expected {{"models": [...]}} with at least one in it')
-    opens = [
-        _opener(row, f"--models {path}: models[{n}]", connect, silence)
+    models = [
+        ReadModel(row, _opener(row, f"--models {path}: models[{n}]", connect, silence))
         for n, row in enumerate(rows)
     ]
     named = [
@@ -87,7 +101,7 @@ def read_models(
     for (name, _), count in names.items():
         if count > 1:
             raise UsageError(f"--models {path}: {count} models have the name {name!r}")
-    return lambda: [model for open_models in opens for model in open_models()]
+    return models
 
 
 def _adapters_of(row: Mapping[str, Any], where: str) -> list[dict[str, Any]]:

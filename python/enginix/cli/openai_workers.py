@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from enginix.cli import environment
@@ -36,22 +38,33 @@ def run_workers(arguments: Sequence[str], where: str, workers: int, stop_seconds
         metrics = directory / f"{name}files"
         metrics.mkdir(mode=0o700)
         print(f"{where} ({workers} processes)", flush=True)
-        run_until_signalled(_keep_all_running(command, str(metrics), workers, grace))
+        pids = set[int]()
+        running = _keep_all_running(command, str(metrics), workers, grace, pids)
+        run_until_signalled(running, lambda: _send_hangup(pids))
 
 
 async def _keep_all_running(
-    command: Sequence[str], metrics: str, workers: int, grace: float
+    command: Sequence[str], metrics: str, workers: int, grace: float, pids: set[int]
 ) -> None:
     async with asyncio.TaskGroup() as group:
         for _ in range(workers):
-            group.create_task(_keep_running(command, metrics, grace))
+            group.create_task(_keep_running(command, metrics, grace, pids))
 
 
-async def _keep_running(command: Sequence[str], metrics: str, grace: float) -> None:
+def _send_hangup(pids: Iterable[int]) -> None:
+    """Each worker reads its file of models again."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGHUP)
+
+
+async def _keep_running(command: Sequence[str], metrics: str, grace: float, pids: set[int]) -> None:
     variables = environment.with_metrics_directory(metrics)
     while True:
         async with started(command, env=variables, grace=grace) as worker:
+            pids.add(worker.pid)
             why = await _ended(worker, metrics)
+            pids.discard(worker.pid)
         forget_worker(worker.pid, metrics)
         forget_counts(worker.pid, metrics)
         heartbeat_file(metrics, worker.pid).unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from enginix.cli import environment
 from enginix.cli.checkpoint_fetch import fetch_listing
+from enginix.cli.chosen_profile import Origin
 from enginix.cli.gateway_options import gateway_entry, settings_of
 from enginix.cli.model_source import ModelSource, find_source, kept_engine, limits_for, offer_of
 from enginix.cli.serve_engine import engine_for
@@ -94,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     entries = [_entry(plan, len(plans)) for plan in plans]
     # No sample question: not every model is a chat model.
     profile = Profile("serve", "what `enginix serve` serves", entries, hello="")
-    return run_profile(profile, here, args)
+    return run_profile(Origin([], (), lambda: profile), here, args)
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ import json
 
 from enginix.cli.ask_gateway import ask
 from enginix.cli.running_gateway import add_url, find_gateway
-from enginix.cli.views.models import show
+from enginix.cli.views.models import show, show_configuration
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,4 +21,5 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(status, indent=2))
         return 0
     show(status["models"])
+    show_configuration(status.get("configuration"))
     return 0

@@ -6,10 +6,11 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+from enginix.cli.chosen_profile import chosen
 from enginix.cli.environment import cache_home
 from enginix.cli.gateway_options import gateway_entry, settings_of
 from enginix.cli.reexec import own_command
-from enginix.cli.up import add_serving_arguments, chosen
+from enginix.cli.up import add_serving_arguments
 from enginix.deploy.systemd import Service, require_visible, units
 from enginix.errors import UsageError
 from enginix.records import replace_text

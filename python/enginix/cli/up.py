@@ -4,39 +4,42 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import shlex
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from enginix.checkpoint.locate import find_checkpoint
 from enginix.cli import environment
 from enginix.cli.api_keys import has_names
+from enginix.cli.chosen_profile import Origin, completed, key_files, origin_of, sources_of
 from enginix.cli.find_engine import find_engine
 from enginix.cli.gateway_options import (
     accepted_keys,
     add_gateway_arguments,
     address_for_others,
-    gateway_entry,
     open_to_others,
     settings_of,
 )
 from enginix.cli.reexec import own_command
-from enginix.cli.signals import run_until_signalled, terminated_as_exit
+from enginix.cli.signals import hangup_is_ignored, run_until_signalled, terminated_as_exit
 from enginix.cli.smoke_test import try_hello
 from enginix.cli.up_prepare import make_missing, prepare
 from enginix.cli.views.told import console, tell
-from enginix.errors import StartFailed, UsageError
+from enginix.errors import StartFailed
 from enginix.inventory.leftovers import remove_old_logs
 from enginix.serve.environment import Environment
+from enginix.serve.files import WatchedFiles, stamp
 from enginix.serve.gateway import gateway_url
-from enginix.serve.gpus import check_gpus, with_gpus
+from enginix.serve.gpus import check_gpus
 from enginix.serve.model_entry import LOOPBACK
 from enginix.serve.model_server import commands_of, model_servers
-from enginix.serve.models_file import catalogue_profile, read_models_file
 from enginix.serve.overrides import overridden
 from enginix.serve.ports import require_ports_free, with_free_ports
-from enginix.serve.profile import Profile, load_profile, profile_names
+from enginix.serve.profile import Profile, profile_names
+from enginix.serve.reload import Sources
 from enginix.serve.run_directory import control_path, new_log_directory, run_directory
 from enginix.serve.servers import SERVERS
 from enginix.serve.supervisor import Server
@@ -70,6 +73,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--grpc-port", type=int, help="its gRPC port, if Triton serves it")
     parser.add_argument("--metrics-port", type=int, help="its metrics port, if Triton serves it")
     add_serving_arguments(parser)
+    parser.add_argument(
+        "--watch",
+        action="store_true",
+        help="take up changes of the profile, of FILE and of the keys as they are written; without "
+        "it, on SIGHUP",
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the commands and stop")
     parser.add_argument(
         "--prepare",
@@ -100,19 +109,21 @@ def add_serving_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    profile, here = _with_ports(chosen(args), args), own_environment()
+    origin, here = origin_of(args), own_environment()
     if not args.prepare:
-        return run_profile(profile, here, args)
+        return run_profile(origin, here, args)
     with terminated_as_exit():
-        for entry in overridden(profile, args.set).models:
+        for entry in overridden(origin.read(), args.set).models:
             make_missing(entry, here)
             prepare(entry, here)
     return 0
 
 
-def run_profile(profile: Profile, here: Environment, args: argparse.Namespace) -> int:
+def run_profile(origin: Origin, here: Environment, args: argparse.Namespace) -> int:
     """Serve it with the gateway's arguments until a signal comes; with --dry-run, show it."""
-    profile = with_gpus(overridden(_with_gateway(profile, args), args.set), here)
+    profile = completed(origin.read(), here, args)
+    keys = key_files(profile.gateway)
+    first_keys = stamp(keys)
     profile = replace(profile, models=with_free_ports(profile.models))
     settings = settings_of(profile.gateway, control_path(profile, here.home))
     here = replace(here, logs=args.logs or new_log_directory(profile, here.home))
@@ -129,8 +140,12 @@ def run_profile(profile: Profile, here: Environment, args: argparse.Namespace) -
     for entry in profile.models:
         prepare(entry, here)
     remove_old_logs(here.home, profile.name)
-    if run_until_signalled(_serve(profile, here, open_to_others(profile.gateway, settings))):
-        console.print("\nstopped; nothing is left running")
+    sources = sources_of(origin, keys, first_keys, settings, here, args)
+    serving = _serve(profile, here, open_to_others(profile.gateway, settings), sources)
+    if run_until_signalled(serving, sources.files.asked.set):
+        # The terminal may be gone.
+        with suppress(OSError):
+            console.print("\nstopped; nothing is left running")
     return 0
 
 
@@ -148,47 +163,6 @@ def own_environment() -> Environment:
     )
 
 
-def chosen(args: argparse.Namespace) -> Profile:
-    if args.profile is not None:
-        if args.models or args.model or args.engine:
-            raise UsageError(
-                "a PROFILE names the models to run; leave --models, --model and --engine out"
-            )
-        return load_profile(args.profile)
-    if args.models is not None:
-        if args.engine is not None:
-            raise UsageError(f"{args.models} names the server of each model; leave --engine out")
-        return read_models_file(args.models, *args.model)
-    if not args.model:
-        if args.engine is not None:
-            raise UsageError("--engine serves a model; name it with --model NAME")
-        return Profile("gateway", "no model yet", [], hello="")
-    return catalogue_profile(args.model, args.engine)
-
-
-def _with_ports(profile: Profile, args: argparse.Namespace) -> Profile:
-    ports = _given(args, "http_port", "grpc_port", "metrics_port")
-    if ports and not profile.models:
-        raise UsageError(
-            "--http-port, --grpc-port and --metrics-port are a model's; name a PROFILE, "
-            "--models FILE or --model NAME"
-        )
-    first = [replace(entry, **ports) for entry in profile.models[:1]]  # type: ignore[arg-type]
-    return replace(profile, models=[*first, *profile.models[1:]])
-
-
-def _given(args: argparse.Namespace, *names: str) -> dict[str, object]:
-    return {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-
-
-def _with_gateway(profile: Profile, args: argparse.Namespace) -> Profile:
-    return replace(
-        profile,
-        gateway=gateway_entry(args, profile.gateway),
-        model_roots=[*profile.model_roots, *(str(root.absolute()) for root in args.model_root)],
-    )
-
-
 def _show(profile: Profile, here: Environment) -> None:
     """Print a script that writes the files and runs the commands in order."""
     print(f"mkdir -p {shlex.quote(str(run_directory(profile, here.home)))}")
@@ -199,7 +173,9 @@ def _show(profile: Profile, here: Environment) -> None:
         print(" " * bool(command.env) + shlex.join(command.argv))
 
 
-async def _serve(profile: Profile, here: Environment, warning: str | None) -> None:
+async def _serve(
+    profile: Profile, here: Environment, warning: str | None, sources: Sources
+) -> None:
     """Serve until cancelled; leaves nothing running."""
     start = time.monotonic()
     titles = {entry.name: f"{SERVERS[entry.engine].title} " for entry in profile.models}
@@ -212,7 +188,7 @@ async def _serve(profile: Profile, here: Environment, warning: str | None) -> No
             tell(server.name, f"{title}failed and is tried again: {failure}")
 
     url = gateway_url(profile.gateway)
-    async with running_profile(profile, here, report) as scheduler:
+    async with running_profile(profile, here, report, sources) as scheduler:
         keys = profile.gateway.api_keys
         if keys and has_names(keys) and not environment.api_keys():
             # It holds no key that the sample question could be asked with.
@@ -222,6 +198,8 @@ async def _serve(profile: Profile, here: Environment, warning: str | None) -> No
             if why := await try_hello(console, url, name, profile.hello):
                 tell(name, f"has not answered the sample question yet: {why}")
         _tell_where(profile, url, here.logs)
+        if sources.files.paths:
+            tell("reload", how_to_reload(sources.files))
         if warning:
             console.print("\n[bold white on red] WARNING [/] ", end="")
             console.print(f"{warning[0].upper()}{warning[1:]}.", style="bold", markup=False)
@@ -247,3 +225,12 @@ def _tell_where(profile: Profile, url: str, logs: Path) -> None:
         for endpoint in entry.endpoints:
             tell(entry.engine, f"{endpoint}, which runs elsewhere")
     tell("logs", str(logs))
+
+
+def how_to_reload(files: WatchedFiles) -> str:
+    names = " and ".join(map(str, files.paths))
+    if files.watched:
+        return f"changes of {names} are taken up"
+    if hangup_is_ignored():
+        return f"of {names} is off: SIGHUP is ignored here, as under nohup; start with --watch"
+    return f"changes of {names} with: kill -HUP {os.getpid()}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
@@ -110,11 +110,12 @@ def create_app(
     settings: Settings | None = None,
     *,
     opener: Opener | None = None,
+    beside: Callable[[Gateway], AbstractAsyncContextManager[None]] = lambda _: nullcontext(),
     metrics_directory: str | None = None,
 ) -> FastAPI:
     """An application; `open_models` runs in its event loop, to which backends belong.
 
-    `opener` opens models that the supervisor reports later.
+    `opener` opens models that the supervisor reports later; `beside` is entered while it serves.
     """
     settings = settings or Settings()
     tracing = opened(settings.traces) if settings.traces else None
@@ -129,6 +130,7 @@ def create_app(
                 models_watched(gateway),
                 gateway.peers.answering(),
                 beating(metrics_directory),
+                beside(gateway),
                 gateway.usage.writing() if gateway.usage else nullcontext(),
                 tracing.exporting() if tracing else nullcontext(),
             ):
@@ -147,8 +149,8 @@ def create_app(
         app.add_exception_handler(kind, answer_failure)
     # The last one added is the outermost.
     app.add_middleware(StreamingRoutes, handlers=STREAMING, failed=answer_failure)
+    app.state.key_file = key_file = KeyFile(settings.key_file) if settings.key_file else None
     if not settings.keyless:
-        key_file = KeyFile(settings.key_file) if settings.key_file else None
         app.add_middleware(Authorization, keys=sorted(settings.api_keys), key_file=key_file)
     if settings.cors_origins:
         add_cors(app, settings.cors_origins)

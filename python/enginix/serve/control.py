@@ -21,12 +21,14 @@ from enginix.errors import EnginixError, RequestError, UsageError
 from enginix.memory import resident_memory
 from enginix.process import descendants
 from enginix.serve.gpu_memory import GpuMemory
+from enginix.serve.managed_model import ManagedModel
 from enginix.serve.restart import RestartingServer
-from enginix.serve.scheduler import ManagedModel, ModelScheduler
+from enginix.serve.scheduler import ModelScheduler
 from enginix.serve.server_process import State
 from enginix.supervision import (
     Call,
     Changed,
+    Configuration,
     Load,
     LoadRequest,
     Log,
@@ -57,15 +59,21 @@ KEY = re.compile(
 
 @asynccontextmanager
 async def control_socket(
-    path: Path, scheduler: ModelScheduler, find_or_add: FindOrAdd | None = None
+    path: Path,
+    scheduler: ModelScheduler,
+    find_or_add: FindOrAdd | None = None,
+    configuration: Callable[[], Configuration | None] = lambda: None,
 ) -> AsyncIterator[None]:
-    """Answer there until the block ends; without `find_or_add` only known models load."""
+    """Answer there until the block ends; without `find_or_add` only known models load.
+
+    `configuration` is shown with the models' status.
+    """
     if len(str(path)) > LONGEST_PATH:
         raise UsageError(
             f"{path} is too long for a socket's path; set ENGINIX_HOME to a shorter directory"
         )
     _make_room_for(path)
-    control = Control(scheduler, find_or_add)
+    control = Control(scheduler, find_or_add, configuration)
     server = await asyncio.start_unix_server(control.serve, path)
     os.chmod(path, 0o600)
     try:
@@ -88,9 +96,15 @@ def _remove(path: Path) -> None:
 
 
 class Control:
-    def __init__(self, scheduler: ModelScheduler, find_or_add: FindOrAdd | None) -> None:
+    def __init__(
+        self,
+        scheduler: ModelScheduler,
+        find_or_add: FindOrAdd | None,
+        configuration: Callable[[], Configuration | None],
+    ) -> None:
         self._scheduler = scheduler
         self._find_or_add = find_or_add
+        self._configuration = configuration
         self._tasks: set[asyncio.Task[None]] = set()
         self._gpu_memory = GpuMemory()
 
@@ -127,7 +141,8 @@ class Control:
     async def _do(self, call: Call) -> bytes:
         if isinstance(call, Status):
             models = self._scheduler.models.items()
-            return supervision.encode(Statuses({name: self._status(one) for name, one in models}))
+            servers = {name: self._status(one) for name, one in models}
+            return supervision.encode(Statuses(servers, self._configuration()))
         if isinstance(call, Log):
             return supervision.encode(await self._log(call))
         name = await self._change(call)

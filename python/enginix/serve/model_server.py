@@ -22,13 +22,13 @@ from enginix.serve.drafts import drafting_of, require_draft
 from enginix.serve.environment import Environment
 from enginix.serve.gateway import gateway_command, gateway_row
 from enginix.serve.liveness import Probe, Seen
+from enginix.serve.managed_model import ManagedModel
 from enginix.serve.model_entry import ModelEntry
 from enginix.serve.ports import with_free_ports
 from enginix.serve.profile import Profile
 from enginix.serve.replicas import Replica, ReplicaGroup
 from enginix.serve.restart import RestartingServer
 from enginix.serve.run_directory import control_path, run_directory
-from enginix.serve.scheduler import ManagedModel
 from enginix.serve.server_process import ServerSpec, with_mark
 from enginix.serve.servers import SERVERS, ports_of
 from enginix.serve.servers.program import Command, Reads
@@ -73,11 +73,18 @@ def model_servers(profile: Profile, environment: Environment) -> list[ModelServe
     return [model_server(profile, entry, environment) for entry in profile.models]
 
 
-def model_server(profile: Profile, entry: ModelEntry, environment: Environment) -> ModelServer:
+def model_server(
+    profile: Profile,
+    entry: ModelEntry,
+    environment: Environment,
+    ports: Sequence[Sequence[int]] = (),
+) -> ModelServer:
+    """`ports`: those that its servers had before, as far as they keep them."""
     program = SERVERS[entry.engine]
     model = _model(entry, environment)
     replicas = []
-    for number, one in enumerate(replica_entries(_completed(entry, model, environment)), start=1):
+    completed = _completed(entry, model, environment)
+    for number, one in enumerate(replica_entries(completed, ports), start=1):
         # No model's name holds a #, so that no other model has these files.
         name = f"{entry.name}#{number}" if number > 1 else entry.name
         settings = run_directory(profile, environment.home) / f"{name}.yaml"
@@ -88,27 +95,43 @@ def model_server(profile: Profile, entry: ModelEntry, environment: Environment) 
     return ModelServer(entry, replicas, model)
 
 
-def replica_entries(entry: ModelEntry) -> list[ModelEntry]:
-    """An entry for each of its servers here: its GPUs in order, free ports from the second on."""
+def replica_entries(entry: ModelEntry, ports: Sequence[Sequence[int]] = ()) -> list[ModelEntry]:
+    """An entry for each of its servers here: its GPUs in order, free ports from the second on.
+
+    `ports`: those that the first of them had before.
+    """
     count = entry.replicas_here
     each = len(entry.gpus) // max(count, 1)
     alone = [
         replace(entry, gpus=entry.gpus[n * each : (n + 1) * each], replicas=None, endpoints=[])
         for n in range(count)
     ]
-    no_ports: dict[str, Any] = dict.fromkeys(ports_of(entry), 0)
-    return alone[:1] + with_free_ports([replace(one, **no_ports) for one in alone[1:]])
+    names = [*ports_of(entry)]
+    no_ports = [0] * len(names)
+    others: list[dict[str, Any]] = [
+        dict(zip(names, ports[n] if n < len(ports) else no_ports, strict=True))
+        for n in range(1, count)
+    ]
+    return alone[:1] + with_free_ports(
+        [replace(one, **own) for one, own in zip(alone[1:], others, strict=True)]
+    )
 
 
 def commands_of(
     profile: Profile, servers: Sequence[ModelServer], environment: Environment
 ) -> list[Command]:
     """In the order in which they are run; the gateway's is the last."""
+    gateway = gateway_of(profile, [server.row for server in servers], environment)
+    return [*(one.command for server in servers for one in server.replicas), gateway]
+
+
+def gateway_of(
+    profile: Profile, rows: Sequence[dict[str, Any]], environment: Environment
+) -> Command:
+    """The gateway's command; `rows` are its models."""
     file = run_directory(profile, environment.home) / "gateway.json"
     control = control_path(profile, environment.home)
-    rows = [server.row for server in servers]
-    gateway = gateway_command(environment.enginix, profile.gateway, file, rows, control)
-    return [*(one.command for server in servers for one in server.replicas), gateway]
+    return gateway_command(environment.enginix, profile.gateway, file, rows, control)
 
 
 def engine_directory(name: str, environment: Environment) -> Path:

@@ -55,6 +55,9 @@ class ReplicaGroup:
         """When it came into its state, by the monotonic clock; endpoints alone: long ago."""
         return self.best.changed_at if self.best else 0.0
 
+    def at(self, address: str) -> RestartingServer:
+        return next(one.server for one in self.replicas if one.address == address)
+
     def worst_first(self) -> list[Replica]:
         """For a restart: one that serves is needed while one that does not is replaced."""
         return sorted(self.replicas, key=lambda one: one.server.state is State.LOADED)

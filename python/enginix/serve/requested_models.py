@@ -7,12 +7,13 @@ from pathlib import Path
 from enginix.errors import EngineError, RequestError, RuntimeMissing, UsageError
 from enginix.serve.environment import Environment
 from enginix.serve.load_request import entry_of
+from enginix.serve.managed_model import ManagedModel
 from enginix.serve.model_entry import ModelEntry
 from enginix.serve.model_server import managed_model, model_server, require_installed
 from enginix.serve.ports import with_free_ports
 from enginix.serve.profile import Profile
 from enginix.serve.run_directory import write_files
-from enginix.serve.scheduler import ManagedModel, ModelScheduler
+from enginix.serve.scheduler import ModelScheduler
 from enginix.serve.traffic import Traffic
 from enginix.supervision import LoadRequest
 
@@ -25,13 +26,17 @@ class RequestedModels:
         scheduler: ModelScheduler,
         traffic: Traffic,
     ) -> None:
-        self._profile = profile
+        self.profile = profile
+        """The one in force."""
         self._environment = environment
         self._scheduler = scheduler
         self._traffic = traffic
+
+    @property
+    def _roots(self) -> list[Path]:
+        home = self._environment.home
         # Engines and checkpoints in enginix' own directory may always be loaded.
-        own = [environment.home / "engines", environment.home / "checkpoints"]
-        self._roots = [*map(Path, profile.model_roots), *own]
+        return [*map(Path, self.profile.model_roots), home / "engines", home / "checkpoints"]
 
     async def find_or_add(self, request: LoadRequest) -> ManagedModel:
         """The requested model, added or changed but not loaded; RequestError says why not."""
@@ -41,14 +46,14 @@ class RequestedModels:
             return self._scheduler.find(entry.name)
         model = self._made(*with_free_ports([entry]))
         if entry.name in entries:
-            await self._scheduler.unload(entry.name, drain=self._profile.drain_seconds)
+            await self._scheduler.unload(entry.name, drain=self.profile.drain_seconds)
         self._scheduler.add(model)
         return model
 
     def _made(self, entry: ModelEntry) -> ManagedModel:
         try:
             require_installed(entry, self._environment)
-            server = model_server(self._profile, entry, self._environment)
+            server = model_server(self.profile, entry, self._environment)
         except (RuntimeMissing, EngineError) as error:
             raise RequestError(str(error), param="model", code="not_installed") from None
         except UsageError as error:

@@ -6,7 +6,6 @@ Only this module starts and ends a server's process.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -176,8 +175,8 @@ async def _running(work: Coroutine[Any, Any, str]) -> AsyncIterator[asyncio.Task
         yield task
     finally:
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait({task})
+        # Raises only if who leaves the block is cancelled: that must not get lost.
+        await asyncio.wait({task})
 
 
 def _fail(ready: asyncio.Future[None], error: StartFailed) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from enginix.errors import ProcessError
 from enginix.owned import hold_soon
 from enginix.ports import local_url
+from enginix.records import replace_text
 from enginix.serve.profile import GatewayEntry, Profile
 from enginix.serve.servers.program import Command
 
@@ -68,4 +69,5 @@ def written_files(
 
 def write_files(command: Command) -> None:
     for path, text in command.files.items():
-        path.write_text(text, encoding="utf-8")
+        # A process that reads it may start at any time.
+        replace_text(path, text)

@@ -7,51 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from enginix.errors import BackendUnavailable, ModelNotFound, RequestError, StartFailed
 from enginix.serve.liveness import CLOCK, Clock
+from enginix.serve.managed_model import ManagedModel, rivals_of
 from enginix.serve.model_entry import ModelEntry
-from enginix.serve.profile import too_much
-from enginix.serve.replicas import Replica, ReplicaGroup
+from enginix.serve.replicas import Replica
+from enginix.serve.restart import RestartingServer
 from enginix.serve.server_process import State
 from enginix.serve.subscribers import Subscribers
-from enginix.supervision import Availability, ModelNews, replica_key
+from enginix.supervision import Availability, replica_key
 
 logger = logging.getLogger(__name__)
 
 EXPIRY_POLL = 0.5
-
-
-@dataclass
-class ManagedModel:
-    """A model that can be loaded here. Only `ModelScheduler` changes it."""
-
-    entry: ModelEntry
-    server: ReplicaGroup
-    row: dict[str, Any]
-    """What gateways are told of it."""
-    availability: Availability = Availability.OPEN
-    reason: str = ""
-    """Why it is closed."""
-    used: float = 0.0
-    """When its last request was seen, or when it was loaded, by the scheduler's clock."""
-    started: int = 0
-    """Requests that had started by then."""
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while it is loaded or ended."""
-
-    @property
-    def is_loaded(self) -> bool:
-        """Whether it takes memory, or soon will."""
-        is_up = self.server.state in (State.LOADING, State.LOADED)
-        return is_up and bool(self.server.replicas)
-
-    def news(self) -> ModelNews:
-        resting = [one.address for one in self.server.replicas if one.resting]
-        return ModelNews(self.row, self.availability, self.reason, resting)
 
 
 class ModelScheduler:
@@ -69,15 +40,15 @@ class ModelScheduler:
     ) -> None:
         self.models = {model.entry.name: model for model in models}
         self.subscribers = Subscribers()
-        self._rest = rest
-        self._drain = drain
+        self.rest = rest
+        self.drain = drain
         self._clock = clock
         # Room that was made for one model must not be taken by another.
         self._making_room = asyncio.Lock()
         for model in self.models.values():
             model.used = clock.now()
             if model.entry.on_demand:
-                model.availability = Availability.ON_DEMAND
+                model.availability = model.absent
         self._tell()
 
     @property
@@ -93,8 +64,50 @@ class ModelScheduler:
     def add(self, model: ManagedModel) -> None:
         """Add a model that is not loaded yet, or replace one of that name that has ended."""
         model.used = self._clock.now()
-        model.availability, model.reason = Availability.CLOSED, "it has not been loaded yet"
+        model.revision = self._next_revision()
         self.models[model.entry.name] = model
+        self._set(model, model.absent, "it has not been loaded yet")
+
+    def arrange(self, names: Sequence[str]) -> None:
+        """Tell gateways of these models first, in this order."""
+        first = {name: self.models[name] for name in names if name in self.models}
+        self.models = {**first, **self.models}
+        self._tell()
+
+    def redefine(self, name: str, entry: ModelEntry, row: dict[str, Any]) -> None:
+        """Change what its server does not see; it stays as it is."""
+        model = self.find(name)
+        was_absent = model.availability is model.absent and not model.is_wanted
+        self._define(model, entry, row)
+        self._set(model, model.absent if was_absent else model.availability, model.reason)
+
+    async def change(self, name: str, new: ManagedModel, *, drain: float, load: bool) -> None:
+        """Make it the model `new`, after its running requests; those that come wait if it is to
+        `load`, which is the caller's next step.
+
+        Servers that can are replaced one after the other, and serve when this returns; StartFailed
+        when one is not ready, and the others stay as they are.
+        """
+        model = self.find(name)
+        # The caller that loads it holds the lock, and gets StartFailed.
+        await model.server.stop_loading()
+        async with model.lock:
+            if model.can_roll_to(new):
+                self._define(model, new.entry, new.row)
+                for replica in model.server.worst_first():
+                    await self._replace(model, replica, drain, new.server.at(replica.address))
+                return
+            waiting = Availability.ON_DEMAND if load else new.absent
+            await self._close(model, waiting, f"{name} is being changed", drain)
+            await model.server.unload()
+            self._define(model, new.entry, new.row)
+            model.server = new.server
+            self._set(model, waiting, f"{name} has changed and is not loaded yet")
+
+    async def remove(self, name: str, *, drain: float) -> None:
+        """End it as `unload` does, and forget it."""
+        await self.unload(name, drain=drain, why=f"{name} is being removed")
+        del self.models[name]
         self._tell()
 
     async def load(self, name: str, *, by_request: bool = False) -> None:
@@ -109,16 +122,17 @@ class ModelScheduler:
         async with self._making_room:
             await self._make_room(model, by_request)
             async with model.lock:
-                await self._load(model)
+                # It may have been removed meanwhile.
+                await self._load(self.find(name))
 
-    async def unload(self, name: str, *, drain: float) -> None:
+    async def unload(self, name: str, *, drain: float, why: str = "") -> None:
         """End it once its running requests have; after `drain` seconds, abort them."""
         model = self.find(name)
         # The caller that loads it holds the lock, and gets StartFailed.
         await model.server.stop_loading()
         async with model.lock:
-            reason = f"{name} is being unloaded; load it again"
-            await self._close(model, self._absent(model), reason, drain)
+            reason = why or f"{name} is being unloaded; load it again"
+            await self._close(model, model.absent, reason, drain)
             await self._end(model, f"{name} is not loaded; load it with POST /v1/models/load")
 
     async def restart(self, name: str, *, drain: float) -> None:
@@ -153,7 +167,14 @@ class ModelScheduler:
         await model.server.unload()
         await self._load(model)
 
-    async def _replace(self, model: ManagedModel, replica: Replica, drain: float) -> None:
+    async def _replace(
+        self,
+        model: ManagedModel,
+        replica: Replica,
+        drain: float,
+        by: RestartingServer | None = None,
+    ) -> None:
+        """By another server, or by itself."""
         name = replica.server.name
         if not model.server.others_serve(replica):
             raise BackendUnavailable(
@@ -167,6 +188,7 @@ class ModelScheduler:
             if left := await self.subscribers.drained(key, drain):
                 logger.warning("%s: %d requests still run after %g s", name, left, drain)
             await replica.server.unload()
+            replica.server = by or replica.server
             await replica.server.load()
         finally:
             replica.resting = False
@@ -181,7 +203,7 @@ class ModelScheduler:
                 if self._has_expired(model) and not model.lock.locked():
                     logger.info("%s is ended: its ttl_seconds have passed", model.entry.name)
                     async with model.lock:
-                        await self._leave(model, self._drain, "its ttl_seconds have passed")
+                        await self._leave(model, self.drain, "its ttl_seconds have passed")
 
     async def close(self) -> None:
         await asyncio.gather(*(one.server.unload() for one in self.models.values()))
@@ -200,14 +222,16 @@ class ModelScheduler:
         self._set(model, Availability.OPEN)
 
     async def _make_room(self, model: ManagedModel, by_request: bool) -> None:
-        for rival in self._rivals(model, by_request):
-            until_rested = rival.server.changed_at + self._rest - self._clock.now()
+        for one in filter(lambda one: one.is_loaded, self.models.values()):
+            self._note_use(one)
+        for rival in rivals_of(model, self.models.values(), by_request):
+            until_rested = rival.server.changed_at + self.rest - self._clock.now()
             if until_rested > 0:
                 await self._clock.sleep(until_rested)
             name = rival.entry.name
             async with rival.lock:
                 left = await self._leave(
-                    rival, self._drain, f"{name} made room for {model.entry.name}; load it again"
+                    rival, self.drain, f"{name} made room for {model.entry.name}; load it again"
                 )
             if left:
                 raise BackendUnavailable(
@@ -215,33 +239,10 @@ class ModelScheduler:
                     f"{left} requests; ask again later"
                 )
 
-    def _rivals(self, model: ManagedModel, by_request: bool) -> list[ManagedModel]:
-        """The models to end so that it fits, the least recently used first."""
-        loaded = [one for one in self.models.values() if one.is_loaded and one is not model]
-        for one in loaded:
-            self._note_use(one)
-        leaving: list[ManagedModel] = []
-        candidates = [one for one in loaded if one.entry.on_demand or not by_request]
-        candidates.sort(key=lambda one: (not one.entry.on_demand, one.used))
-        for rival in candidates:
-            staying = [one.entry for one in loaded if one not in leaving]
-            if not too_much([*staying, model.entry]):
-                break
-            if _share_a_gpu(rival.entry, model.entry):
-                leaving.append(rival)
-        staying = [one.entry for one in loaded if one not in leaving]
-        if excess := too_much([*staying, model.entry]):
-            raise RequestError(
-                f"{model.entry.name} does not fit beside what stays loaded: {excess}; "
-                "unload one of them first",
-                code="no_room",
-            )
-        return leaving
-
     async def _leave(self, model: ManagedModel, drain: float, reason: str) -> int:
         """End it unless requests still run after `drain` seconds; return how many do."""
         before, why = model.availability, model.reason
-        left = await self._close(model, self._absent(model), reason, drain)
+        left = await self._close(model, model.absent, reason, drain)
         if left:
             self._set(model, before, why)
         else:
@@ -266,10 +267,16 @@ class ModelScheduler:
 
     async def _end(self, model: ManagedModel, reason: str) -> None:
         await model.server.unload()
-        self._set(model, self._absent(model), reason)
+        self._set(model, model.absent, reason)
 
-    def _absent(self, model: ManagedModel) -> Availability:
-        return Availability.ON_DEMAND if model.entry.on_demand else Availability.CLOSED
+    def _define(self, model: ManagedModel, entry: ModelEntry, row: dict[str, Any]) -> None:
+        if row != model.row:
+            model.revision = self._next_revision()
+        model.entry, model.row = entry, row
+
+    def _next_revision(self) -> int:
+        """Unlike that of any row before: a model's next news have it as their generation."""
+        return self.subscribers.generation + 1
 
     def _note_use(self, model: ManagedModel) -> None:
         name = model.entry.name
@@ -288,8 +295,3 @@ class ModelScheduler:
 
     def _tell(self) -> None:
         self.subscribers.tell([one.news() for one in self.models.values()])
-
-
-def _share_a_gpu(one: ModelEntry, other: ModelEntry) -> bool:
-    """No GPU named means all of them."""
-    return not one.gpus or not other.gpus or bool({*one.gpus} & {*other.gpus})

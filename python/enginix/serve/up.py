@@ -10,6 +10,7 @@ from enginix.serve.environment import Environment
 from enginix.serve.gateway import gateway_server, gateway_url
 from enginix.serve.model_server import commands_of, managed_model, model_servers
 from enginix.serve.profile import Profile
+from enginix.serve.reload import Reloader, Sources
 from enginix.serve.requested_models import RequestedModels
 from enginix.serve.run_directory import control_path, run_directory, written_files
 from enginix.serve.scheduler import ModelScheduler
@@ -26,12 +27,12 @@ def may_fail(profile: Profile) -> frozenset[str]:
 
 @asynccontextmanager
 async def running_profile(
-    profile: Profile, environment: Environment, report: Report
+    profile: Profile, environment: Environment, report: Report, sources: Sources | None = None
 ) -> AsyncIterator[ModelScheduler]:
     """Everything is started when the block begins, and nothing is left of it when it ends.
 
     `report` is called with each server that is ready or has failed. Await the scheduler's `expire`
-    in the block.
+    in the block. Changes of its `sources` are taken up there.
     """
     servers = model_servers(profile, environment)
     commands = commands_of(profile, servers, environment)
@@ -45,6 +46,9 @@ async def running_profile(
     ]
     started.append(gateway_server(profile, commands[-1], environment))
     requested = RequestedModels(profile, environment, scheduler, traffic)
+    reloader = (
+        Reloader(sources, profile, environment, scheduler, requested, traffic) if sources else None
+    )
     control = control_path(profile, environment.home)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(traffic.close)
@@ -52,6 +56,11 @@ async def running_profile(
         files = written_files(directory, commands, profile.gateway, environment.logs)
         stack.enter_context(files)
         stack.push_async_callback(scheduler.close)
-        await stack.enter_async_context(control_socket(control, scheduler, requested.find_or_add))
+        configuration = (lambda: reloader.configuration) if reloader else lambda: None
+        await stack.enter_async_context(
+            control_socket(control, scheduler, requested.find_or_add, configuration)
+        )
         await stack.enter_async_context(supervised(started, report, may_fail(profile)))
+        if reloader:
+            await stack.enter_async_context(reloader.running())
         yield scheduler

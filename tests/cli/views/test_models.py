@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from enginix.cli.views.models import duration, replicas_of, row
+from enginix.cli.views.models import duration, replicas_of, row, show_configuration
 
 MODEL = {
     "id": "m",
@@ -45,3 +45,19 @@ def test_each_replica_has_a_line_below_its_model() -> None:
 )
 def test_a_duration_has_a_suitable_unit(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_files_that_are_not_in_force_are_told_and_nothing_where_they_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    in_force = {"files": ["m.json"], "error": None, "changing": None, "failed": {}}
+    show_configuration(None)
+    show_configuration(in_force)
+    assert capsys.readouterr().out == ""
+    show_configuration({**in_force, "error": "m.json: line 4", "changing": "a is being added"})
+    show_configuration({**in_force, "failed": {"b": "it did not start"}})
+    assert capsys.readouterr().out.splitlines() == [
+        "not in force: m.json: line 4",
+        "a is being added",
+        "b is not as the file has it: it did not start",
+    ]

@@ -77,7 +77,7 @@ async def test_a_request_that_is_ended_while_its_failure_is_explained_is_a_503(
         gateways.append(app.state.gateway)
         record = RequestRecord("id", "POST", PATH)
         with pytest.raises(BackendUnavailable, match="closed the connection"):
-            async with gateways[0].at_work("demo", record):
+            async with gateways[0].at_work(gateways[0].states["demo"].model, record):
                 raise BackendUnavailable("Triton closed the connection")
 
 

@@ -20,10 +20,11 @@ from enginix.errors import BackendError
 from enginix.gateway.models.registry import PassthroughModel
 from enginix.gateway.settings import LoadLimits, Settings, TraceSettings
 from enginix.serve.control import control_socket
+from enginix.serve.managed_model import ManagedModel
 from enginix.serve.model_entry import ModelEntry
 from enginix.serve.replicas import Replica, ReplicaGroup
 from enginix.serve.restart import RestartingServer
-from enginix.serve.scheduler import ManagedModel, ModelScheduler
+from enginix.serve.scheduler import ModelScheduler
 from enginix.serve.server_process import ServerSpec, State
 from tests.conftest import free_ports
 

@@ -35,6 +35,18 @@ def show(models: Sequence[dict[str, Any]]) -> None:
             print(f"{model['id']}: {why or 'no output yet'}")
 
 
+def show_configuration(configuration: dict[str, Any] | None) -> None:
+    """Print whether the files that a supervisor was started with are in force, if not."""
+    if configuration is None:
+        return
+    if configuration["error"]:
+        print(f"not in force: {configuration['error']}")
+    if configuration["changing"]:
+        print(configuration["changing"])
+    for name, why in configuration["failed"].items():
+        print(f"{name} is not as the file has it: {why}")
+
+
 def replicas_of(model: dict[str, Any]) -> list[dict[str, Any]]:
     """As models, under their addresses; without a supervisor only the gateway's view is known."""
     return [

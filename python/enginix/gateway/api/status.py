@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from fastapi import APIRouter
@@ -13,14 +13,15 @@ from starlette.requests import Request
 
 from enginix import __version__
 from enginix.gateway.api.models import entry
-from enginix.gateway.http.scope import gateway_of, models_of
+from enginix.gateway.http.scope import gateway_of, models_of, record_of
+from enginix.gateway.keys.key_file import KeyFile
 from enginix.gateway.models.health import Health
 from enginix.gateway.models.model_state import ModelState
 from enginix.gateway.models.peers import Report, traffic_of
 from enginix.gateway.models.server_metrics import acceptance
 from enginix.generation.backend import Replica
 from enginix.manifest import Manifest
-from enginix.supervision import Availability, ServerStatus, replica_key
+from enginix.supervision import Availability, Configuration, ServerStatus, replica_key
 
 router = APIRouter(tags=["Operation"])
 
@@ -29,17 +30,33 @@ router = APIRouter(tags=["Operation"])
 async def show_status(request: Request) -> dict[str, Any]:
     """Every model with its health, its load and its engine."""
     gateway = gateway_of(request)
-    servers, reports = await asyncio.gather(gateway.servers.status(), gateway.peers.reports())
+    known, reports = await asyncio.gather(gateway.servers.statuses(), gateway.peers.reports())
+    # A model may come or go while another is probed.
+    states = [gateway.states[model.name] for model in models_of(request)]
     return {
         "version": __version__,
         "supervised": gateway.settings.supervisor is not None,
         "uptime_seconds": round(time.time() - gateway.started, 1),
         "stopping": gateway.leaving,
+        "configuration": _shown(request, known.configuration or gateway.configuration),
         "models": [
-            await status_of(gateway.states[model.name], servers.get(model.served_by), reports)
-            for model in models_of(request)
+            await status_of(state, known.servers.get(state.model.served_by), reports)
+            for state in states
         ],
     }
+
+
+def _shown(request: Request, configuration: Configuration | None) -> dict[str, Any] | None:
+    """With what is wrong with the keys; None for a key that may use some models only."""
+    key = record_of(request).key
+    if key and key.models:
+        # It names other models.
+        return None
+    keys: KeyFile | None = request.app.state.key_file
+    if keys and keys.error and not (configuration and configuration.error):
+        configuration = configuration or Configuration([], True, gateway_of(request).started)
+        configuration = replace(configuration, error=keys.error)
+    return asdict(configuration) if configuration else None
 
 
 async def status_of(

@@ -83,6 +83,8 @@ class KeyFile:
         self._stamp = _stamp(path)
         self._keys = {key.digest: key for key in read_key_file(path).values()}
         self._checked = clock()
+        self.error: str | None = None
+        """What is wrong with the file as it is now."""
 
     def find(self, digest: bytes) -> Key | None:
         now = self._clock()
@@ -100,8 +102,10 @@ class KeyFile:
         try:
             keys = read_key_file(self._path)
         except UsageError as error:
-            logger.error("%s; the earlier keys stay in force", error)
+            self.error = f"{error}; the earlier keys stay in force"
+            logger.error("%s", self.error)
             return
+        self.error = None
         self._keys = {key.digest: key for key in keys.values()}
         logger.info("%s changed: it has %d keys now", self._path, len(keys))
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import suppress
+from typing import Any
 
 from enginix.gateway.models.admission import Admission
 from enginix.gateway.models.first_tokens import FirstTokens
@@ -16,7 +17,7 @@ from enginix.gateway.models.running import RunningRequest
 from enginix.gateway.models.server_metrics import ANSWER_SECONDS, ServerMetrics
 from enginix.gateway.models.speed import Speed
 from enginix.gateway.settings import Settings
-from enginix.generation.backend import Replica
+from enginix.generation.backend import Replica, Server
 from enginix.supervision import Availability, ServerStatus, replica_key
 
 # A connection to a server that was away is tried again every two seconds.
@@ -28,11 +29,8 @@ class ModelState:
     """One model's slots, availability and liveness."""
 
     def __init__(self, model: Model, settings: Settings, metrics: Metrics) -> None:
-        self.model = model
         self.gauges = metrics.load(model.name)
         self.admission = Admission(model.name, settings.load.running, settings.load.waiting)
-        self.liveness = Liveness(model.backend.probe)
-        self.server_metrics = ServerMetrics(model.name, model.metrics) if model.metrics else None
         self.first_tokens = FirstTokens()
         self.speed = Speed()
         self.presence = Availability.OPEN
@@ -42,10 +40,25 @@ class ModelState:
         self.waiting_for_load = 0
         self.requests: set[RunningRequest] = set()
         """Those that wait or run."""
+        self.serve(model, metrics)
+
+    def serve(self, model: Model, metrics: Metrics) -> None:
+        """Send new requests to this model; it may be another of the same name."""
+        self.model = model
+        self.liveness = Liveness(model.backend.probe)
+        self.server_metrics = ServerMetrics(model.name, model.metrics) if model.metrics else None
         for replica in model.backend.replicas:
             metrics.follow(model.name, replica)
         self.late_tokens = 0
         """Late tokens already added to the metrics."""
+
+    async def close(self) -> None:
+        await _closed([], self.liveness, self.model.backend)
+
+    def closed_later(self) -> Coroutine[Any, Any, None]:
+        """Closes what the model has now, once the requests that run now are done."""
+        tasks = [request.task for request in self.requests]
+        return _closed(tasks, self.liveness, self.model.backend)
 
     async def generates(self, server: ServerStatus | None) -> bool | None:
         """Whether tokens come out; None for a model that is not loaded, or not for the first time.
@@ -94,6 +107,17 @@ class ModelState:
         yield self.model.name, self.traffic
         for replica in self.model.backend.replicas:
             yield replica_key(self.model.name, replica.address), Traffic(replica.running)
+
+
+async def _closed(
+    requests: Sequence[asyncio.Task[Any]], liveness: Liveness, backend: Server
+) -> None:
+    try:
+        if requests:
+            await asyncio.wait(requests)
+    finally:
+        await liveness.close()
+        await backend.close()
 
 
 async def _returned(replica: Replica) -> None:

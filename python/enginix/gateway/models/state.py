@@ -26,7 +26,7 @@ from enginix.errors import (
 from enginix.gateway.keys.limits import KeyLimits
 from enginix.gateway.keys.usage import UsageLog, used_by
 from enginix.gateway.models.metrics import Metrics
-from enginix.gateway.models.model import GenerationRequest, Model
+from enginix.gateway.models.model import GenerationRequest, Model, NamedModel
 from enginix.gateway.models.model_state import ModelState
 from enginix.gateway.models.peers import Peers, Report
 from enginix.gateway.models.record import RequestRecord, TokenTimes
@@ -36,7 +36,7 @@ from enginix.gateway.models.store import ResponseStore
 from enginix.gateway.settings import Settings
 from enginix.gateway.supervision.client import SupervisorClient
 from enginix.generation.reply import Delivery, Replies
-from enginix.supervision import Availability, Load
+from enginix.supervision import Availability, Configuration, Load
 
 RETRY_SECONDS = 5.0
 
@@ -69,9 +69,10 @@ class Gateway:
         self.usage = UsageLog(settings.usage_directory) if settings.usage_directory else None
         self.peers = Peers(metrics_directory, self.report)
         self.started = time.time()
-        self.leaving = self.stopping = False
+        self.retiring: set[asyncio.Task[None]] = set()
+        self.configuration: Configuration | None = None
+        self.leaving = self.stopping = self._interrupted = False
         """Leaving: /readyz says so. Stopping: new requests are refused, too; running continue."""
-        self._interrupted = False
 
     @property
     def busy(self) -> int:
@@ -93,12 +94,6 @@ class Gateway:
             {name: one for state in self.states.values() for name, one in state.traffics()},
             len(ended),
         )
-
-    def add(self, model: Model) -> None:
-        """Serve one more model."""
-        self.metrics.begin_at_zero([model.name])
-        self.states[model.name] = ModelState(model, self.settings, self.metrics)
-        self.models = Models([*self.models, model])
 
     async def loaded(self, state: ModelState, record: RequestRecord) -> None:
         """Return when the model accepts requests; many waiting requests share one load."""
@@ -141,13 +136,13 @@ class Gateway:
     ) -> AsyncIterator[Replies]:
         """The request's events once it has a slot; leaving the block cancels what still runs."""
         record.prompt_tokens, record.reply_id = request.prompt_tokens, request.id
-        async with self.at_work(request.model.name, record, request.choices) as times:
+        async with self.at_work(request.model, record, request.choices) as times:
             arrived = [each.arrived for each in times]
             async with aclosing(request.replies(record.origin, arrived, delivery)) as replies:
                 yield replies
 
     def at_work(
-        self, model: str, record: RequestRecord, choices: int = 1
+        self, model: NamedModel, record: RequestRecord, choices: int = 1
     ) -> AbstractAsyncContextManager[list[TokenTimes]]:
         """Wait for one of the model's slots; yield a clock for each choice's tokens.
 
@@ -157,30 +152,31 @@ class Gateway:
         if record.key is None:
             return work
         # Whatever the route has checked.
-        if self.states[model].model not in self.models.of_key(record.key):
-            raise ModelNotFound(model, ())
-        record.model = model
+        if model.name not in (one.name for one in self.models.of_key(record.key)):
+            raise ModelNotFound(model.name, ())
+        record.model = model.name
         return self.limits.around(work, record, record.key)
 
     @asynccontextmanager
     async def _at_work(
-        self, model: str, record: RequestRecord, choices: int
+        self, model: NamedModel, record: RequestRecord, choices: int
     ) -> AsyncIterator[list[TokenTimes]]:
         if self.stopping:
             raise ServerStopping(retry_after=RETRY_SECONDS)
-        state = self.states[model]
-        record.model = model
+        if (state := self.states.get(model.name)) is None:
+            raise ModelNotFound(model.name, self.states)
+        record.model = model.name
         # The supervisor may have unloaded the model since the request came.
         while state.presence != Availability.OPEN:
             await self.loaded(state, record)
         with self._listed(state, record) as request:
             times, task, waits = request.times, request.task, list[int]()
             try:
-                await _refuse_if_down(state)
+                await _refuse_if_down(state, model)
                 key = await _enter(state, record)
                 try:
                     # The model may have failed while this request waited.
-                    await _refuse_if_down(state)
+                    await _refuse_if_down(state, model)
                     waits += [state.first_tokens.asked(task) for _ in range(choices)]
                     times += [self._times(state, record, number) for number in waits]
                     yield times
@@ -239,9 +235,11 @@ class Gateway:
 
     async def close(self) -> None:
         self.limits.close()
+        for task in self.retiring:
+            task.cancel()
+        await asyncio.gather(*self.retiring, return_exceptions=True)
         for state in self.states.values():
-            await state.liveness.close()
-            await state.model.backend.close()
+            await state.close()
 
     async def _load(self, state: ModelState) -> None:
         try:
@@ -279,8 +277,11 @@ async def _enter(state: ModelState, record: RequestRecord) -> str | None:
     return key
 
 
-async def _refuse_if_down(state: ModelState) -> None:
+async def _refuse_if_down(state: ModelState, model: NamedModel) -> None:
     """Raise if the model cannot answer now: the client would wait in vain."""
+    if state.model is not model:
+        # The prompt was made for the one that had its name before.
+        raise BackendUnavailable(f"{model.name} has changed meanwhile; send the request again")
     if state.liveness.down and not (health := await state.liveness.health()).ok:
         raise BackendUnavailable(health.reason)
 

@@ -92,6 +92,15 @@ export function facts(model) {
   ].filter(Boolean);
 }
 
+/** What is to be said of the files that a supervisor runs: [look, words], or none. */
+export function configured(configuration) {
+  const { files, error, failed, changing } = configuration ?? {};
+  if (error) return ["bad", `Not in force: ${error}`];
+  const [name] = Object.keys(failed ?? {});
+  if (name) return ["bad", `${name} is not as ${files.join(" and ")} has it: ${lastWords(failed[name]).sentence}`];
+  return changing ? ["faint", changing] : ["", ""];
+}
+
 /** The whole server in a few words: [look, words]. */
 export function summary({ state, stopping, models }) {
   if (state === "connecting") return ["", "looking …"];

@@ -1,7 +1,7 @@
 // The models: what each of them does, and what an operator can do about it.
 
 import { $, api, apiKey, askForKey, base, errorOf, keyed, make, page, refresh, server } from "./shared.js";
-import { condition, facts, figures, replica, summary } from "./model.js";
+import { condition, configured, facts, figures, replica, summary } from "./model.js";
 import { showLog } from "./log.js";
 
 const POLL_MS = 2000, BUSY_MS = 500;
@@ -15,6 +15,8 @@ page.addEventListener("status", () => {
   document.body.classList.toggle("stale", server.state === "gone");
   if (server.state !== "ok") return;
   keyed($("models"), server.models, (model) => model.id, newCard, updateCard);
+  const [kind, told] = configured(server.configuration);
+  Object.assign($("configuration"), { className: kind, textContent: told, hidden: !told });
   $("no-models").hidden = server.models.length > 0;
   $("load").hidden = !server.supervised;
 });

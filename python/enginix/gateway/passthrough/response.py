@@ -80,7 +80,7 @@ class PassthroughResponse(Response):
         record.while_waiting = partial(self._opening.in_line, send) if self._streams else None
         try:
             async with (
-                self._gateway.at_work(self._model.name, record) as (times,),
+                self._gateway.at_work(self._model, record) as (times,),
                 self._response(send, record) as response,
             ):
                 if response is None:

@@ -59,13 +59,17 @@ class SupervisorClient:
 
     async def status(self) -> dict[str, ServerStatus]:
         """Model -> the status of its server; empty when the supervisor does not answer."""
+        return (await self.statuses()).servers
+
+    async def statuses(self) -> Statuses:
+        """The same, and that of the supervisor's files."""
         if self._socket is None:
-            return {}
+            return Statuses({})
         try:
             async with asyncio.timeout(STATUS_SECONDS):
-                return supervision.decode(Statuses, await self._call(Status())).servers
+                return supervision.decode(Statuses, await self._call(Status()))
         except (BackendError, TimeoutError):
-            return {}
+            return Statuses({})
 
     async def recent_status(self) -> dict[str, ServerStatus]:
         """The status, at most RECENT_SECONDS old."""

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from enginix import supervision
 from enginix.errors import BackendUnavailable, EnginixError
+from enginix.gateway.models.lineup import serve, serve_only
 from enginix.gateway.models.model import Model
+from enginix.gateway.models.model_state import ModelState
 from enginix.gateway.supervision.client import LONGEST_LINE
-from enginix.supervision import ModelNews, News, Report, replica_key
+from enginix.supervision import Availability, ModelNews, News, Report, replica_key
 
 if TYPE_CHECKING:
     from enginix.gateway.models.state import Gateway
@@ -37,6 +39,7 @@ class SupervisorSubscription:
         self._gateway = gateway
         self._opener = opener
         self._seen = -1
+        self._revisions: dict[str, int] = {}
         self._news = asyncio.Event()
 
     async def run(self) -> None:
@@ -71,26 +74,35 @@ class SupervisorSubscription:
 
     async def _apply(self, news: News) -> None:
         for model in news.models:
-            if model.name not in self._gateway.states and self._opener:
-                await self._add(model, self._opener)
-            states = self._gateway.states.values()
+            failure = await self._open(model, self._opener) if self._opener else None
             # Its adapters are where it is.
-            for state in [one for one in states if one.model.served_by == model.name]:
-                state.presence, state.reason = model.availability, model.reason
+            for state in self._served_by(model.name):
+                state.presence = Availability.CLOSED if failure else model.availability
+                state.reason = failure or model.reason
                 await state.rest(model.resting)
+        serve_only(self._gateway, [model.name for model in news.models])
         self._seen = news.generation
         self._news.set()
         self._news = asyncio.Event()
 
-    async def _add(self, model: ModelNews, opener: Opener) -> None:
+    async def _open(self, model: ModelNews, opener: Opener) -> str | None:
+        """Serve the model as the news have it; why that is not possible, if it is not."""
+        is_here = model.name in self._gateway.states
+        if is_here and self._revisions.get(model.name, 0) == model.revision:
+            return None
         try:
             # It reads a tokenizer, so run it in a thread: streams continue meanwhile.
             open_models = await asyncio.to_thread(opener, model.row)
         except EnginixError as error:
             logger.error("%s cannot be served here: %s", model.name, error)
-            return
-        for opened in open_models():
-            self._gateway.add(opened)
+            return f"{model.name} cannot be served: {error}"
+        self._revisions[model.name] = model.revision
+        serve(self._gateway, open_models())
+        return None
+
+    def _served_by(self, name: str) -> list[ModelState]:
+        states = self._gateway.states.values()
+        return [state for state in states if state.model.served_by == name]
 
     async def _report(self, writer: asyncio.StreamWriter) -> None:
         """Report the running requests whenever they change."""

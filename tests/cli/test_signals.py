@@ -1,0 +1,57 @@
+"""SIGHUP asks a command to do something, unless its terminal is gone or it is to be ignored."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from cli.terminal import terminal
+
+from tests.waiting import until
+
+PROGRAM = """
+import asyncio, sys
+from pathlib import Path
+from enginix.cli.signals import hangup_is_ignored, run_until_signalled
+
+log = Path(sys.argv[1]).open("a", buffering=1)
+
+async def work():
+    try:
+        log.write(f"begins, ignored: {hangup_is_ignored()}\\n")
+        await asyncio.sleep(60)
+    finally:
+        log.write("cleaned up\\n")
+
+signalled = run_until_signalled(work(), lambda: log.write("asked\\n"))
+log.write(f"signalled: {signalled}\\n")
+"""
+
+
+async def test_a_hangup_asks_while_the_terminal_is_there_and_ends_all_when_it_closes(
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "log"
+    log.touch()
+    async with terminal([sys.executable, "-c", PROGRAM, str(log)], os.environ, tmp_path) as shown:
+        await until(lambda: "begins" in log.read_text())
+        os.kill(shown.process.pid, signal.SIGHUP)
+        await until(lambda: "asked" in log.read_text())
+        shown.hang_up()
+        await until(lambda: "signalled" in log.read_text())
+    assert log.read_text().splitlines()[1:] == ["asked", "cleaned up", "signalled: True"]
+
+
+def test_under_nohup_it_stays_ignored_and_the_command_can_say_so(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    command = ["nohup", sys.executable, "-c", PROGRAM, str(log)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while not (log.exists() and "begins, ignored: True\n" in log.read_text()):
+            assert process.poll() is None
+        process.send_signal(signal.SIGHUP)
+        process.terminate()
+        assert process.wait(30) == 0
+    assert log.read_text().splitlines()[1:] == ["cleaned up", "signalled: True"]
