@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import httpx
@@ -50,7 +51,8 @@ async def monitored_gateway(directory: Path) -> AsyncIterator[httpx.AsyncClient]
     settings = Settings(key_file=keys, supervisor=directory / "control", home=directory)
     async with AsyncExitStack() as stack:
         urls = [await stack.enter_async_context(_replica()) for _ in range(2)]
-        page = await stack.enter_async_context(_page(TENSORRT_LLM_PAGE))
+        page = await stack.enter_async_context(_page(lambda: TENSORRT_LLM_PAGE))
+        drafting = await stack.enter_async_context(_page(_drafting()))
         url = await stack.enter_async_context(_supervised(directory))
         broken = FakeBackend(ids("Hello"), fails_at=1, error=GenerationFailed("it broke"))
         yield await stack.enter_async_context(
@@ -58,7 +60,9 @@ async def monitored_gateway(directory: Path) -> AsyncIterator[httpx.AsyncClient]
                 replace(served(FakeBackend(ids("Hello")), name="tokens"), metrics=page),
                 served(broken, name="broken", aliases=()),
                 PassthroughModel("pair", ReplicatedOpenAI("both", urls, "m"), "vllm"),
-                PassthroughModel("started", OpenAIBackend("stand-in", url, "m"), "vllm"),
+                PassthroughModel(
+                    "started", OpenAIBackend("stand-in", url, "m"), "vllm", metrics=drafting
+                ),
                 settings=settings,
             )
         )
@@ -88,10 +92,24 @@ async def _replica() -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def _page(text: str) -> AsyncIterator[str]:
+async def _page(text: Callable[[], str]) -> AsyncIterator[str]:
     async with chat_server() as (stand_in, url):
-        stand_in.routes["/metrics"] = lambda _: text.encode()
+        stand_in.routes["/metrics"] = lambda _: text().encode()
         yield f"{url}/metrics"
+
+
+def _drafting() -> Callable[[], str]:
+    """Of a server that drafts tokens between one look at its page and the next."""
+    times = count(1)
+
+    def text() -> str:
+        drafted = 10 * next(times)
+        return (
+            f'vllm:spec_decode_num_draft_tokens_total{{engine="0"}} {drafted}\n'
+            f'vllm:spec_decode_num_accepted_tokens_total{{engine="0"}} {drafted // 2}\n'
+        )
+
+    return text
 
 
 @asynccontextmanager

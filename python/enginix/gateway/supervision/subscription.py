@@ -80,7 +80,8 @@ class SupervisorSubscription:
                 state.presence = Availability.CLOSED if failure else model.availability
                 state.reason = failure or model.reason
                 await state.rest(model.resting)
-        serve_only(self._gateway, [model.name for model in news.models])
+        if self._opener:
+            serve_only(self._gateway, [model.name for model in news.models])
         self._seen = news.generation
         self._news.set()
         self._news = asyncio.Event()
