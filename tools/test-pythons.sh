@@ -15,8 +15,11 @@ find_python() { # VERSION: its path, also where only pyenv knows it
 
 import_everything='
 import importlib, pkgutil, enginix
-# Programs of other environments, and the one that runs when it is imported.
-elsewhere = ("enginix.triton.templates", "enginix.engine.trtllm.convert", "enginix.serve.llama_server", "enginix.__main__")
+# Programs of other environments, what needs an extra, and the one that runs when it is imported.
+elsewhere = (
+    "enginix.triton.templates", "enginix.engine.trtllm.convert", "enginix.serve.llama_server",
+    "enginix.gateway.traces.otlp", "enginix.__main__",
+)
 for module in pkgutil.walk_packages(enginix.__path__, "enginix."):
     if not module.name.startswith(elsewhere):
         importlib.import_module(module.name)

@@ -53,15 +53,18 @@ if [[ $venv != .venv ]] || (($#)); then
   exec pytest -c tests/pytest.ini tests "$@"
 fi
 
-# Other Pythons run the demo, the lowest allowed releases the gateway's tests: beside the first of
-# the tests, which use one core.
+# Other Pythons run the demo, the lowest allowed releases the gateway's tests, and Nix its own: beside
+# the other tests, which use one core.
 others=$(mktemp)
 beside=
 trap 'kill $beside 2>/dev/null || true; rm -f "$others"' EXIT
-{ tools/test-pythons.sh && tools/test-lowest.sh --quiet tests/backends tests/gateway; } >"$others" 2>&1 &
+{
+  tools/test-pythons.sh && tools/test-lowest.sh --quiet tests/backends tests/gateway &&
+    pytest -c tests/pytest.ini --quiet tests/nix
+} >"$others" 2>&1 &
 beside=$!
 own=0
-pytest -c tests/pytest.ini tests || own=$?
+pytest -c tests/pytest.ini tests --ignore=tests/nix || own=$?
 wait "$beside" || { cat "$others"; exit 1; }
 # After a failure its summary stays the last that is seen.
 ((own)) || cat "$others"
