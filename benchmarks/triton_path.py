@@ -24,7 +24,7 @@ from typing import Any
 import uvloop
 
 from enginix.cli import environment
-from enginix.engine.gguf.header import read_header
+from enginix.gguf_header import read_header
 from enginix.manifest import Manifest, read_manifest
 from enginix.runtimes.find import find_triton_cpu
 from enginix.triton.client.client import TokenRequest, TritonClient

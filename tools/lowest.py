@@ -14,7 +14,8 @@ from packaging.requirements import Requirement
 
 def main() -> int:
     project = tomllib.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))["project"]
-    for line in [*project["dependencies"], *project["optional-dependencies"]["otel"]]:
+    extras = project.get("optional-dependencies", {})
+    for line in [*project["dependencies"], *extras.get("otel", [])]:
         print(lowest(Requirement(line)))
     return 0
 
