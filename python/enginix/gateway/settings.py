@@ -16,8 +16,11 @@ class GuideLimits:
     """Nesting depth of schemas or parentheses."""
     repetitions: int = 10_000
     """The highest bound of a repetition, or of an array's items."""
-    quantifiers: int = 10_000
-    """Count of *, + and ? in one pattern."""
+    quantifiers: int = 500
+    """Count of *, + and ? in one regular expression. Each step through it takes longer by their
+    square: 2,000 take 25 ms of a step that all of a model's streams wait for."""
+    grammar_quantifiers: int = 10_000
+    """The same in a grammar, whose rules are read one by one."""
     choices: int = 10_000
     """Values of one enum, or schemas of one anyOf."""
     values: int = 100_000
@@ -26,7 +29,13 @@ class GuideLimits:
 
 # For engines that compile guides in the serving process: in llama-server an enum of 10,000 values
 # stalls every stream for 30 s, and a pattern of 2,000 stars for 90 s.
-PASSED_ON = GuideLimits(characters=64 << 10, quantifiers=200, choices=1000, values=20_000)
+PASSED_ON = GuideLimits(
+    characters=64 << 10,
+    quantifiers=200,
+    grammar_quantifiers=200,
+    choices=1000,
+    values=20_000,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,6 +141,15 @@ def test_a_server_that_compiles_guides_itself_has_lower_limits(schema: Any, limi
     check_schema(schema, LIMITS, "response_format")
 
 
+def test_a_regular_expression_may_have_fewer_quantifiers_than_a_grammar() -> None:
+    many = "[a-z]*" * 501
+    with pytest.raises(RequestError, match="more than 500 of"):
+        check_guide(Guide("regex", many), LIMITS, "guided_regex")
+    with pytest.raises(RequestError, match="more than 500 of"):
+        check_schema({"type": "string", "pattern": many}, LIMITS, "response_format")
+    check_guide(Guide("ebnf_grammar", f"root ::= {many}"), LIMITS, "guided_grammar")
+
+
 def test_groups_and_escaped_signs_are_not_quantifiers() -> None:
     pattern = r"(?:a)\*[*+?]" * 300
     check_body(held({"type": "string", "pattern": pattern}), PASSED_ON)

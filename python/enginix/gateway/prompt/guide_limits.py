@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -62,7 +63,8 @@ def check_guide(guide: Guide, limits: GuideLimits, param: str) -> None:
     elif guide.kind == "regex":
         _check_pattern(guide.text, limits, param)
     elif guide.kind == "ebnf_grammar":
-        _check_pattern(GRAMMAR_LITERALS.sub("", guide.text), limits, param)
+        rules = GRAMMAR_LITERALS.sub("", guide.text)
+        _check_pattern(rules, replace(limits, quantifiers=limits.grammar_quantifiers), param)
 
 
 def check_body(request: Mapping[str, Any], limits: GuideLimits) -> None:
