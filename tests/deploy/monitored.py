@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -14,20 +13,18 @@ import httpx
 from fakes.backend import FakeBackend
 from fakes.chat_server import chat_server, completion, texts
 from gateway.harness import ids, served, server
+from gateway.supervised import stand_in_server
 
 from enginix.backends.openai.server import OpenAIBackend
 from enginix.backends.replicas.openai import ReplicatedOpenAI
-from enginix.errors import BackendError, GenerationFailed
+from enginix.errors import GenerationFailed
 from enginix.gateway.keys.key import digest_of
 from enginix.gateway.models.registry import PassthroughModel
 from enginix.gateway.settings import Settings
 from enginix.serve.control import control_socket
 from enginix.serve.model_entry import ModelEntry
 from enginix.serve.replicas import Replica, ReplicaGroup
-from enginix.serve.restart import RestartingServer
 from enginix.serve.scheduler import ManagedModel, ModelScheduler
-from enginix.serve.server_process import ServerSpec
-from tests.conftest import free_ports
 from tests.gateway.models.pages import TENSORRT_LLM_PAGE
 
 PROGRAM = Path(__file__).parent.parent / "fakes" / "wedged_server.py"
@@ -114,21 +111,7 @@ def _drafting() -> Callable[[], str]:
 
 @asynccontextmanager
 async def _supervised(directory: Path) -> AsyncIterator[str]:
-    (port,) = free_ports(1)
-    url = f"http://127.0.0.1:{port}"
-    backend = OpenAIBackend("stand-in", url, "m")
-
-    async def is_ready() -> bool:
-        try:
-            await backend.probe()
-        except BackendError:
-            return False
-        return True
-
-    argv = [sys.executable, str(PROGRAM), str(port)]
-    restarting = RestartingServer(
-        ServerSpec("started", argv, directory / "log", is_ready, deadline=60)
-    )
+    restarting, backend, url = stand_in_server(directory, "started", deadline=60)
     group = ReplicaGroup("started", [Replica(url, restarting)])
     row = {"name": "started"}
     scheduler = ModelScheduler([ManagedModel(ModelEntry("started", engine="vllm"), group, row)])

@@ -34,15 +34,10 @@ class Place:
     client: httpx.AsyncClient
 
 
-@asynccontextmanager
-async def supervised_model(
-    directory: Path,
-    *,
-    drain: float = 20.0,
-    on_demand: bool = False,
-    configuration: Configuration | None = None,
-) -> AsyncIterator[Place]:
-    """One model in a real process, its supervisor's socket, and a gateway."""
+def stand_in_server(
+    directory: Path, name: str, *, deadline: float = 20
+) -> tuple[RestartingServer, OpenAIBackend, str]:
+    """A server in a process of its own, a client that probes it, and its URL."""
     (port,) = free_ports(1)
     url = f"http://127.0.0.1:{port}"
     backend = OpenAIBackend("stand-in", url, "m")
@@ -55,7 +50,20 @@ async def supervised_model(
         return True
 
     argv = [sys.executable, str(PROGRAM), str(port)]
-    restarting = RestartingServer(ServerSpec("m", argv, directory / "log", is_ready, deadline=20))
+    spec = ServerSpec(name, argv, directory / "log", is_ready, deadline=deadline)
+    return RestartingServer(spec), backend, url
+
+
+@asynccontextmanager
+async def supervised_model(
+    directory: Path,
+    *,
+    drain: float = 20.0,
+    on_demand: bool = False,
+    configuration: Configuration | None = None,
+) -> AsyncIterator[Place]:
+    """One model in a real process, its supervisor's socket, and a gateway."""
+    restarting, backend, url = stand_in_server(directory, "m")
     socket = directory / "control"
     settings = Settings(load=LoadLimits(drain=drain), supervisor=socket)
     model = PassthroughModel("m", OpenAIBackend("stand-in", url, "m"), "vllm")

@@ -20,7 +20,7 @@ FULL = [Gpu("A", 20 * GB)]
 
 
 @pytest.mark.parametrize(
-    ("wish", "gpus", "memory", "device"),
+    ("choice", "gpus", "memory", "device"),
     [
         ("auto", ROOM, 10 * GB, "cuda"),
         ("auto", ROOM, 100 * GB, "cuda"),
@@ -31,13 +31,13 @@ FULL = [Gpu("A", 20 * GB)]
     ],
 )
 def test_it_runs_on_the_gpu_if_it_fits_there(
-    wish: str, gpus: list[Gpu], memory: int, device: str
+    choice: str, gpus: list[Gpu], memory: int, device: str
 ) -> None:
-    assert choose_device(wish, NEEDS, gpus, memory) == device
+    assert choose_device(choice, NEEDS, gpus, memory) == device
 
 
 @pytest.mark.parametrize(
-    ("wish", "gpus", "memory", "sentence"),
+    ("choice", "gpus", "memory", "sentence"),
     [
         ("cpu", ROOM, 39 * GB, "fit: on the CPU it needs at least 40.0 GB of memory, but 39.0 GB"),
         ("cuda", [], 99 * GB, "torch finds no GPU; check the driver with `enginix doctor`"),
@@ -52,10 +52,10 @@ def test_it_runs_on_the_gpu_if_it_fits_there(
     ],
 )
 def test_what_fits_nowhere_is_refused_with_the_numbers(
-    wish: str, gpus: list[Gpu], memory: int, sentence: str
+    choice: str, gpus: list[Gpu], memory: int, sentence: str
 ) -> None:
     with pytest.raises(BuildError) as caught:
-        choose_device(wish, NEEDS, gpus, memory)
+        choose_device(choice, NEEDS, gpus, memory)
     assert sentence in str(caught.value)
 
 

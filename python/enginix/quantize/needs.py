@@ -59,29 +59,29 @@ def estimate(found: Inspection, format: Format, length: int, *, evaluates: bool)
     )
 
 
-def choose_device(wish: str, needs: Needs, gpus: Sequence[Gpu], memory: int) -> str:
-    """`cpu` or `cuda`, for a wish of those or `auto`; `memory` is the host's available bytes.
+def choose_device(choice: str, needs: Needs, gpus: Sequence[Gpu], memory: int) -> str:
+    """`cpu` or `cuda`, for a choice of those or `auto`; `memory` is the host's available bytes.
 
     BuildError with the numbers if the model does not fit there.
     """
     free = sum(gpu.free for gpu in gpus)
     on_gpu = bool(gpus) and needs.gpu <= free and needs.host <= memory
-    if wish == "cuda" and not gpus:
+    if choice == "cuda" and not gpus:
         raise BuildError(
             "--device cuda: ModelOpt's torch finds no GPU; check the driver with `enginix doctor` "
             "and whether that torch was built for CUDA, or leave the option out"
         )
-    if wish != "cpu" and on_gpu:
+    if choice != "cpu" and on_gpu:
         return "cuda"
-    if wish != "cuda" and needs.cpu <= memory:
+    if choice != "cuda" and needs.cpu <= memory:
         return "cpu"
     reasons = []
-    if wish != "cpu" and gpus:
+    if choice != "cpu" and gpus:
         reasons.append(
             f"on the GPU it needs at least {_gb(needs.gpu)}, and {_gb(needs.host)} of host memory, "
             f"but {_gb(free)} and {_gb(memory)} are free"
         )
-    if wish != "cuda":
+    if choice != "cuda":
         reasons.append(
             f"on the CPU it needs at least {_gb(needs.cpu)} of memory, but {_gb(memory)} are free"
         )

@@ -50,7 +50,7 @@ PROBES: dict[str, Proof] = {
         "score",
     ),
 }
-NOBODY = Origin()
+UNKNOWN_ORIGIN = Origin()
 # Of a server without /v1/completions. It streams, so that one which gives up ends the request.
 CHAT_PROBE: Proof = (
     "/v1/chat/completions",
@@ -114,7 +114,7 @@ class OpenAIBackend:
         return self._clock() < until and outages == self.outages
 
     def ask(
-        self, path: str, body: bytes, origin: Origin = NOBODY, *, streams: bool = False
+        self, path: str, body: bytes, origin: Origin = UNKNOWN_ORIGIN, *, streams: bool = False
     ) -> AbstractAsyncContextManager[Connection]:
         """Send `body`, which names the model as the server does; leaving the block cancels it.
 

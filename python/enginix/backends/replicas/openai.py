@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 import orjson
 
 from enginix.backends.openai.connection import Connection
-from enginix.backends.openai.server import NOBODY, SILENCE_SECONDS, OpenAIBackend
+from enginix.backends.openai.server import SILENCE_SECONDS, UNKNOWN_ORIGIN, OpenAIBackend
 from enginix.backends.replicas.prefixes import prefix_blocks
 from enginix.backends.replicas.replica import Replica
 from enginix.backends.replicas.replicas import Replicas
@@ -68,7 +68,7 @@ class ReplicatedOpenAI(OpenAIBackend):
 
     @asynccontextmanager
     async def ask(
-        self, path: str, body: bytes, origin: Origin = NOBODY, *, streams: bool = False
+        self, path: str, body: bytes, origin: Origin = UNKNOWN_ORIGIN, *, streams: bool = False
     ) -> AsyncIterator[Connection]:
         """As one server; a request that nothing was generated for is sent to the next."""
         blocks = prefix_blocks(body)

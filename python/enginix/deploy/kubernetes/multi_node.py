@@ -1,6 +1,6 @@
 """One engine on the GPUs of two nodes: a LeaderWorkerSet in place of the Deployment.
 
-Nobody has run this on a cluster. That Triton starts its ranks so on several machines is tested,
+This has never run on a cluster. That Triton starts its ranks so on several machines is tested,
 with the real Open MPI and a stand-in for tritonserver.
 """
 

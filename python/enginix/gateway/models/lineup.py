@@ -1,6 +1,6 @@
 """Which models a gateway serves: adds, replaces and removes them while it runs.
 
-Requests go on with the model that they have begun with.
+Requests finish with the model that they started with.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from enginix.backends.openai.negotiate import REASONING, without_reasoning
 from enginix.errors import ResourceNotFound
 from enginix.gateway.models.server_model import ServerModel
 from enginix.gateway.prompt.billing import without_billing_in
+from enginix.gateway.prompt.strict_servers import ANNOTATIONS
 from enginix.gateway.schema.chat import ChatRequest
 from enginix.gateway.schema.lenient import (
     chat_choice,
@@ -42,18 +43,7 @@ CLIENT_TOOLS = frozenset(
     {"namespace", "custom", "tool_search", "local_shell", "shell", "apply_patch"}
 )
 # Fields of a chat whose answers this gateway can write completely.
-CHATS = ChatRequest.model_fields.keys() | {
-    "metadata",
-    "moderation",
-    "prediction",
-    "prompt_cache_key",
-    "prompt_cache_retention",
-    "safety_identifier",
-    "service_tier",
-    "store",
-    "user",
-    "verbosity",
-}
+CHATS = ChatRequest.model_fields.keys() | ANNOTATIONS
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,11 @@ from enginix.gateway.prompt.defaults import SamplingDefaults, read_sampling_defa
 from enginix.manifest import read_manifest
 
 # What says who asks, or how the answer is kept: without it the answer is the same.
-HARMLESS = frozenset(
+ANNOTATIONS = frozenset(
     {
-        "engine",
         "metadata",
         "moderation",
         "prediction",
-        "priority",
         "prompt_cache_key",
         "prompt_cache_retention",
         "safety_identifier",
@@ -31,6 +29,7 @@ HARMLESS = frozenset(
         "verbosity",
     }
 )
+HARMLESS = ANNOTATIONS | {"engine", "priority"}
 # The whole vocabulary: TensorRT Edge-LLM samples only where top_k or top_p leaves something out. A
 # temperature of 1 without either means the likeliest token to it, and any other is an error.
 NEARLY_ALL = 0.99999

@@ -219,7 +219,7 @@ def parent_of(scope: Scope) -> Context:
 
 
 class OncePerMinute(logging.Handler):
-    """Says what OpenTelemetry reports: it retries and drops for as long as nobody listens."""
+    """Says what OpenTelemetry reports: it retries and drops for as long as no collector listens."""
 
     def __init__(self, endpoint: str, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(logging.WARNING)

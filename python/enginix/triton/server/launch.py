@@ -16,7 +16,7 @@ from enginix.ports import require_port_free
 from enginix.process import describe_exit, end_tree, kill, started
 from enginix.triton.server.command import ServerOptions
 from enginix.triton.server.mpi import CrashExcerpt, RankLine, RankLines, leader
-from enginix.triton.server.nodes import Nodes
+from enginix.triton.server.nodes import Nodes, OnLine
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +26,6 @@ GRACE_BEYOND_EXIT_TIMEOUT = 5.0
 # How long the last output of a server that has ended may take to arrive.
 LAST_LINES_PATIENCE = 2.0
 CHUNK = 1 << 16
-
-OnLine = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
