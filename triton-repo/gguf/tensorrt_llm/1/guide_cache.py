@@ -9,12 +9,25 @@ import hashlib
 import threading
 from collections import OrderedDict
 from ctypes import CDLL
+from dataclasses import dataclass, field
 
 from guide_trial import Trial, TrialFailed
 from guides import Guide, Guides, Vocabulary
 from llama_cpp import LlamaError
 
 KEPT = 64
+# Compiling longer than this is noticed between the tokens of other answers where cores are scarce.
+SLOW_SECONDS = 0.003
+
+
+@dataclass(slots=True)
+class Entry:
+    """`slow`: compiling takes long, and so does copying. `lock` is held while either is done."""
+
+    slow: bool = False
+    error: str | None = None
+    guide: Guide | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class GuideCache:
@@ -25,58 +38,69 @@ class GuideCache:
     ) -> None:
         self._guides = Guides(library, vocabulary)
         self._trial = trial or Trial(vocabulary)
-        self._made: OrderedDict[bytes, Guide | LlamaError] = OrderedDict()
-        # Held briefly; compiling has its own lock.
+        self._entries: OrderedDict[bytes, Entry] = OrderedDict()
+        # Held briefly; a trial has its own lock.
         self._lock = threading.Lock()
-        self._compiling = threading.Lock()
+        self._trying = threading.Lock()
 
-    def known(self, kind: str, text: str) -> bool:
-        """Whether `make` returns without compiling."""
-        return self._found(_key(kind, text)) is not None
+    def ready(self, kind: str, text: str) -> bool:
+        """Whether `make` returns at once."""
+        entry = self._found(_key(kind, text))
+        return entry is not None and not entry.slow and bool(entry.guide or entry.error)
+
+    def slow(self, kind: str, text: str) -> bool:
+        """Whether `make` takes long even after this trial, every time.
+
+        Raises LlamaError where no guide can be tried.
+        """
+        return self._entry(kind, text).slow
 
     def make(self, kind: str, text: str) -> Guide:
         """Raises LlamaError for a text that is not such a guide, or exceeds the limits."""
-        key = _key(kind, text)
-        made = self._found(key, copied=True)
-        if made is None:
-            with self._compiling:
-                made = self._found(key, copied=True)
-                if made is None:
-                    self._keep(key, self._compile(kind, text))
-                    made = self._found(key, copied=True)
-        if isinstance(made, LlamaError):
-            raise LlamaError(str(made))
-        assert made is not None, "what was kept last is the last to make room"
-        return made
+        entry = self._entry(kind, text)
+        with entry.lock:
+            if entry.guide is None and entry.error is None:
+                try:
+                    entry.guide = self._guides.make(kind, text)
+                except LlamaError as error:
+                    entry.error = str(error)
+            if entry.guide is None:
+                raise LlamaError(entry.error)
+            return entry.guide.copy()
 
     def close(self) -> None:
-        with self._compiling:
+        with self._trying:
             self._trial.close()
 
-    def _found(self, key: bytes, *, copied: bool = False) -> Guide | LlamaError | None:
-        with self._lock:
-            made = self._made.get(key)
-            if made is not None:
-                self._made.move_to_end(key)
-            return made.copy() if copied and isinstance(made, Guide) else made
+    def _entry(self, kind: str, text: str) -> Entry:
+        key = _key(kind, text)
+        entry = self._found(key)
+        if entry is None:
+            with self._trying:
+                entry = self._found(key) or self._try(key, kind, text)
+        return entry
 
-    def _keep(self, key: bytes, made: Guide | LlamaError) -> None:
+    def _found(self, key: bytes) -> Entry | None:
         with self._lock:
-            self._made[key] = made
-            if len(self._made) > KEPT:
-                _, oldest = self._made.popitem(last=False)
-                if isinstance(oldest, Guide):
-                    oldest.close()
+            entry = self._entries.get(key)
+            if entry is not None:
+                self._entries.move_to_end(key)
+            return entry
 
-    def _compile(self, kind: str, text: str) -> Guide | LlamaError:
+    def _try(self, key: bytes, kind: str, text: str) -> Entry:
+        entry = Entry()
         try:
-            self._trial.check(kind, text)
-            return self._guides.make(kind, text)
+            entry.slow = self._trial.check(kind, text) > SLOW_SECONDS
         except TrialFailed:
             # The failure is not the guide's: the next request may succeed.
             raise
         except LlamaError as error:
-            return error
+            entry.error = str(error)
+        with self._lock:
+            self._entries[key] = entry
+            if len(self._entries) > KEPT:
+                self._entries.popitem(last=False)
+        return entry
 
 
 def _key(kind: str, text: str) -> bytes:

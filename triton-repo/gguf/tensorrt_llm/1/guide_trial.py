@@ -1,7 +1,8 @@
 """Tries guides in a separate process, because a few bytes of one can demand all memory.
 
 `Trial` is the parent's side. As a program this file reads a vocabulary and then guides from its
-standard input, compiles each under limits on memory and time, and answers what is wrong with it.
+standard input, compiles each under limits on memory and time, and answers what is wrong with it, or
+else how long it took.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -50,8 +52,11 @@ class Trial:
         self._python = python or _python()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def check(self, kind: str, text: str) -> None:
-        """Raises LlamaError for an invalid guide, or one that exceeds the limits."""
+    def check(self, kind: str, text: str) -> float:
+        """The seconds of processor time that compiling takes.
+
+        Raises LlamaError for an invalid guide, or one that exceeds the limits.
+        """
         process = self._running()
         answer = _ask(process, {"kind": kind, "text": text}, self._seconds)
         if answer is None:
@@ -60,8 +65,9 @@ class Trial:
                 f"the guide is no usable {kind}: compiling it takes more than {self._seconds:g} s "
                 f"or {self._memory >> 20} MB; make it smaller"
             )
-        if answer:
+        if isinstance(answer, str):
             raise LlamaError(answer)
+        return answer
 
     def close(self) -> None:
         if self._process is not None:
@@ -75,7 +81,7 @@ class Trial:
             self._process = self._start()
             spelled = [self._vocabulary.spell(each).hex() for each in range(self._vocabulary.size)]
             first = {"spelled": spelled, "ends": self._vocabulary.ends}
-            if _ask(self._process, first, START_SECONDS) != "":
+            if _ask(self._process, first, START_SECONDS) is None:
                 self.close()
                 raise TrialFailed(
                     "guides cannot be tried here: the process for it did not start; "
@@ -93,8 +99,8 @@ class Trial:
             raise TrialFailed(f"guides cannot be tried here: {error}") from error
 
 
-def _ask(process: subprocess.Popen[bytes], question: object, seconds: float) -> str | None:
-    """The answer; None if the process has ended or takes too long."""
+def _ask(process: subprocess.Popen[bytes], question: object, seconds: float) -> str | float | None:
+    """What is wrong, or how long it took; None if the process has ended or takes too long."""
     assert process.stdin is not None
     assert process.stdout is not None
     try:
@@ -107,7 +113,8 @@ def _ask(process: subprocess.Popen[bytes], question: object, seconds: float) -> 
         if not selector.select(seconds):
             return None
     line = process.stdout.readline()
-    return str(json.loads(line)) if line.endswith(b"\n") else None
+    answer: str | float | None = json.loads(line) if line.endswith(b"\n") else None
+    return answer
 
 
 def _python() -> str:
@@ -127,15 +134,16 @@ def main(arguments: Sequence[str]) -> int:
     guides = Guides(load_library(), vocabulary)
     guides.make("regex", "a").close()
     _limit_memory(int(arguments[0]))
-    print(json.dumps(""), flush=True)
+    print(time.thread_time(), flush=True)
     longest = float(arguments[1])
     for line in sys.stdin.buffer:
         guide = json.loads(line)
         # The signal ends the process, whatever it is doing.
         signal.setitimer(signal.ITIMER_REAL, longest)
+        started = time.thread_time()
         try:
             guides.make(guide["kind"], guide["text"]).close()
-            print(json.dumps(""), flush=True)
+            print(time.thread_time() - started, flush=True)
         except LlamaError as error:
             print(json.dumps(str(error)), flush=True)
         signal.setitimer(signal.ITIMER_REAL, 0)

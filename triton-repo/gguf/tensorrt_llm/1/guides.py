@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import threading
 from collections.abc import Callable
 from ctypes import CDLL, Structure, c_bool, c_char_p, c_uint32, c_void_p
 from dataclasses import dataclass, field
@@ -71,7 +72,7 @@ class Guide:
 
     def __init__(self, library: CDLL, matcher: int, vocabulary: Vocabulary) -> None:
         self._library = library
-        self._matcher = matcher
+        self._matcher: int | None = matcher
         self._vocabulary = vocabulary
         self._ends = np.array(vocabulary.ends)
         self._size = vocabulary.size
@@ -106,7 +107,13 @@ class Guide:
         return Guide(self._library, matcher, self._vocabulary)
 
     def close(self) -> None:
-        self._library.llg_free_matcher(self._matcher)
+        if self._matcher is not None:
+            self._library.llg_free_matcher(self._matcher)
+            self._matcher = None
+
+    def __del__(self) -> None:
+        # The cache drops guides that another thread may still be copying.
+        self.close()
 
     def _error(self, what: str) -> LlamaError:
         message = self._library.llg_matcher_get_error(self._matcher) or b""
@@ -116,16 +123,18 @@ class Guide:
 
 @dataclass(slots=True)
 class Guides:
-    """Makes guides for one model; prepares its vocabulary for the first guide."""
+    """Makes guides for one model; prepares its vocabulary for the first guide. Thread-safe."""
 
     library: CDLL
     vocabulary: Vocabulary
     _init: ctypes.Array[ctypes.c_char] | None = field(default=None, init=False)
+    _preparing: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def make(self, kind: str, text: str) -> Guide:
         """Raises LlamaError, with llguidance's own message, for a text that is not such a guide."""
-        if self._init is None:
-            self._init = self._prepare()
+        with self._preparing:
+            if self._init is None:
+                self._init = self._prepare()
         matcher = self.library.llg_new_matcher(
             ctypes.addressof(self._init), KINDS[kind].encode(), _constraint(kind, text).encode()
         )

@@ -183,9 +183,13 @@ class LlamaModel:
         guide = self._guides.make(kind, text)
         return Sampler(self._chain(sampling, prompt_ids), sampling, ends, guide)
 
-    def knows_guide(self, kind: str, text: str) -> bool:
-        """Whether a sampler with this guide needs no compilation."""
-        return self._guides.known(kind, text)
+    def guide_is_ready(self, kind: str, text: str) -> bool:
+        """Whether a sampler with this guide is made at once."""
+        return self._guides.ready(kind, text)
+
+    def guide_is_slow(self, kind: str, text: str) -> bool:
+        """Whether such a sampler takes long every time; compiles the guide elsewhere to know it."""
+        return self._guides.slow(kind, text)
 
     def _chain(self, sampling: Sampling, prompt_ids: Sequence[int]) -> Chain | None:
         if sampling.is_greedy and not sampling.has_penalties:

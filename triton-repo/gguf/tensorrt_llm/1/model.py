@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ from watchdog import end_when_stuck
 # How long a thread that reads a guide keeps Python's lock from the one that makes tokens; Python's
 # own 5 ms would be waited for several times with every token.
 SWITCH_SECONDS = 0.0005
+# Of all cores: on two, fewer than one gap in a hundred between other answers' tokens gets longer.
+SLOW_GUIDES_SHARE = 0.025
 
 
 class TritonPythonModel:
@@ -48,7 +52,9 @@ class TritonPythonModel:
         self._senders = Senders(int(parameters["sender_threads"]))
         end_when_stuck(self._senders.stuck, pb_utils.Logger.log_error)
         period = int(parameters["cancellation_check_period_ms"]) / 1000
-        self._guided = GuidedStarts()
+        self._guided = GuidedStarts("guided-starts")
+        share = min(1.0, SLOW_GUIDES_SHARE * len(os.sched_getaffinity(0)))
+        self._slowly_guided = GuidedStarts("slowly-guided-starts", share=share)
         self._running = Running(period, self._engine.cancel, self._show_load)
 
     def execute(self, requests: list[Any]) -> None:
@@ -61,6 +67,7 @@ class TritonPythonModel:
 
     def finalize(self) -> None:
         self._guided.close()
+        self._slowly_guided.close()
         self._running.close()
         self._engine.close()
         self._senders.close()
@@ -75,17 +82,22 @@ class TritonPythonModel:
             sender, request.request_id(), asked, wanted.prompt_ids, self._engine.model.spell
         )
         guide = wanted.sampling.guide
-        if guide is None or self._engine.model.knows_guide(*guide):
+        if guide is None or self._engine.model.guide_is_ready(*guide):
             self._start(wanted, reply)
         else:
-            self._guided.put(lambda: self._start_guided(wanted, reply), len(guide[1]))
+            self._guided.put(partial(self._start_guided, wanted, reply), len(guide[1]))
 
-    def _start_guided(self, wanted: Request, reply: Reply) -> None:
+    def _start_guided(self, wanted: Request, reply: Reply, *, slowly: bool = False) -> None:
         if reply.is_cancelled():
             reply.abandon("the client left before its guide was compiled")
             return
+        kind, text = wanted.sampling.guide or ("", "")
         try:
-            self._start(wanted, reply)
+            if slowly or not self._engine.model.guide_is_slow(kind, text):
+                self._start(wanted, reply)
+            else:
+                again = partial(self._start_guided, wanted, reply, slowly=True)
+                self._slowly_guided.put(again, len(text))
         except Exception as error:
             # A request's guide must not end the thread that all requests need.
             reply.abandon(str(error) if isinstance(error, LlamaError) else repr(error))
