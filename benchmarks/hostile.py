@@ -6,8 +6,8 @@ Streams of the demo model run in a process of their own, which records when each
 They run alone, beside ordinary requests of another client, and beside floods of as many concurrent
 requests: guides that are refused by their numbers, guides that take the trial process to its
 limits, and conversations for a model whose chat template never ends. Compare a flood with the
-ordinary requests: all of them share the cores. A plain shell is the harder case: in the root control
-group the kernel shares each core between sessions, whatever their nice values are.
+ordinary requests: all of them share the cores. A plain shell is the harder case: in the root
+control group the kernel shares each core between sessions, whatever their nice values are.
 """
 
 from __future__ import annotations

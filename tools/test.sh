@@ -53,18 +53,18 @@ if [[ $venv != .venv ]] || (($#)); then
   exec pytest -c tests/pytest.ini tests "$@"
 fi
 
-# Other Pythons run the demo, the lowest allowed releases the gateway's tests, and Nix its own: beside
-# the other tests, which use one core.
+# The gateway's tests (also with the lowest allowed releases), Nix's and the demo under other Pythons
+# run beside the rest, which uses one core.
 others=$(mktemp)
 beside=
 trap 'kill $beside 2>/dev/null || true; rm -f "$others"' EXIT
 {
   tools/test-pythons.sh && tools/test-lowest.sh --quiet tests/backends tests/gateway &&
-    pytest -c tests/pytest.ini --quiet tests/nix
+    pytest -c tests/pytest.ini --quiet tests/nix tests/gateway
 } >"$others" 2>&1 &
 beside=$!
 own=0
-pytest -c tests/pytest.ini tests --ignore=tests/nix || own=$?
+pytest -c tests/pytest.ini tests --ignore=tests/nix --ignore=tests/gateway || own=$?
 wait "$beside" || { cat "$others"; exit 1; }
 # After a failure its summary stays the last that is seen.
 ((own)) || cat "$others"
