@@ -24,6 +24,9 @@ from guides import Vocabulary
 from llama_cpp import LlamaError, load_library
 
 vocabulary = Vocabulary(257, lambda token: bytes([token]) if token < 256 else b"", (256,))
+# Rules that double each other, and so take memory.
+LARGE = "\\n".join(["root ::= r18 r18", *(f"r{n} ::= r{n - 1} r{n - 1}" for n in range(1, 19))])
+LARGE += '\\nr0 ::= "x"'
 SLOW = "root ::= " + " | ".join(f'"value {n}"' for n in range(40_000))
 
 def cache(**limits):
@@ -110,6 +113,33 @@ outcome(guides, "regex", "another")
 print(guides.ready("regex", "[a-c]"), entry.guide.copy().try_first())
 """
     assert run(runtime, program) == ["False None"]
+
+
+def test_a_guide_that_takes_much_memory_once_it_is_compiled_is_refused(runtime: Runtime) -> None:
+    program = """
+import guide_trial
+guide_trial.GUIDE_MEMORY = 1 << 20
+guides = cache()
+print(outcome(guides, "ebnf_grammar", LARGE))
+print(outcome(guides, "regex", "[a-c]"))
+"""
+    refused, made = run(runtime, program)
+    assert refused.startswith("the guide is no usable ebnf_grammar: compiled, it takes ")
+    assert refused.endswith(" MB, more than 1; make it smaller")
+    assert made == "made"
+
+
+def test_large_guides_make_room_for_each_other(runtime: Runtime) -> None:
+    program = """
+import guide_cache
+guides = cache()
+for number in range(3):
+    print(outcome(guides, "ebnf_grammar", LARGE + "\\n" * number))
+guide_cache.KEPT_MEMORY = guides._memory()
+outcome(guides, "ebnf_grammar", LARGE)
+print(len(guides._entries), guides._memory() <= guide_cache.KEPT_MEMORY)
+"""
+    assert run(runtime, program) == ["made"] * 3 + ["3 True"]
 
 
 def test_what_is_wrong_with_a_guide_is_remembered(runtime: Runtime) -> None:

@@ -11,11 +11,13 @@ from collections import OrderedDict
 from ctypes import CDLL
 from dataclasses import dataclass, field
 
-from guide_trial import Trial, TrialFailed
+from guide_trial import GUIDE_MEMORY, Trial, TrialFailed
 from guides import Guide, Guides, Vocabulary
 from llama_cpp import LlamaError
 
-KEPT = 64
+KEPT = 256
+# Of all that are kept: room for two of the largest.
+KEPT_MEMORY = 2 * GUIDE_MEMORY
 # Compiling longer than this is noticed between the tokens of other answers where cores are scarce.
 SLOW_SECONDS = 0.003
 
@@ -25,6 +27,7 @@ class Entry:
     """`slow`: compiling takes long, and so does copying. `lock` is held while either is done."""
 
     slow: bool = False
+    memory: int = 0
     error: str | None = None
     guide: Guide | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -90,7 +93,9 @@ class GuideCache:
     def _try(self, key: bytes, kind: str, text: str) -> Entry:
         entry = Entry()
         try:
-            entry.slow = self._trial.check(kind, text) > SLOW_SECONDS
+            cost = self._trial.check(kind, text)
+            entry.slow = cost.seconds > SLOW_SECONDS
+            entry.memory = cost.memory
         except TrialFailed:
             # The failure is not the guide's: the next request may succeed.
             raise
@@ -98,9 +103,12 @@ class GuideCache:
             entry.error = str(error)
         with self._lock:
             self._entries[key] = entry
-            if len(self._entries) > KEPT:
+            while len(self._entries) > KEPT or self._memory() > KEPT_MEMORY:
                 self._entries.popitem(last=False)
         return entry
+
+    def _memory(self) -> int:
+        return sum(entry.memory for entry in self._entries.values())
 
 
 def _key(kind: str, text: str) -> bytes:

@@ -2,11 +2,12 @@
 
 `Trial` is the parent's side. As a program this file reads a vocabulary and then guides from its
 standard input, compiles each under limits on memory and time, and answers what is wrong with it, or
-else how long it took.
+else what it costs.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import resource
@@ -20,12 +21,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from subprocess import PIPE
+from typing import NamedTuple
 
 from guides import Guides, Vocabulary
 from llama_cpp import LlamaError, load_library
 from parent import end_with_parent
 
 MEMORY = 1 << 30
+# Of the compiled guide: every running request has a copy.
+GUIDE_MEMORY = 64 << 20
 SECONDS = 5.0
 START_SECONDS = 60.0
 NICE = 19
@@ -33,6 +37,25 @@ NICE = 19
 
 class TrialFailed(LlamaError):
     """The trial failed without a result about the guide."""
+
+
+class Cost(NamedTuple):
+    """Seconds of processor time to compile a guide, and the bytes that it takes from then on."""
+
+    seconds: float
+    memory: int
+
+
+class Allocated(ctypes.Structure):
+    """glibc's `struct mallinfo2`."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+        )
+    )
 
 
 class Trial:
@@ -52,11 +75,8 @@ class Trial:
         self._python = python or _python()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def check(self, kind: str, text: str) -> float:
-        """The seconds of processor time that compiling takes.
-
-        Raises LlamaError for an invalid guide, or one that exceeds the limits.
-        """
+    def check(self, kind: str, text: str) -> Cost:
+        """Raises LlamaError for an invalid guide, or one that exceeds the limits."""
         process = self._running()
         answer = _ask(process, {"kind": kind, "text": text}, self._seconds)
         if answer is None:
@@ -67,7 +87,13 @@ class Trial:
             )
         if isinstance(answer, str):
             raise LlamaError(answer)
-        return answer
+        cost = Cost(*answer)
+        if cost.memory > GUIDE_MEMORY:
+            raise LlamaError(
+                f"the guide is no usable {kind}: compiled, it takes {cost.memory >> 20} MB, more "
+                f"than {GUIDE_MEMORY >> 20}; make it smaller"
+            )
+        return cost
 
     def close(self) -> None:
         if self._process is not None:
@@ -99,8 +125,10 @@ class Trial:
             raise TrialFailed(f"guides cannot be tried here: {error}") from error
 
 
-def _ask(process: subprocess.Popen[bytes], question: object, seconds: float) -> str | float | None:
-    """What is wrong, or how long it took; None if the process has ended or takes too long."""
+def _ask(
+    process: subprocess.Popen[bytes], question: object, seconds: float
+) -> str | list[int] | None:
+    """What is wrong, or a cost; None if the process has ended or takes too long."""
     assert process.stdin is not None
     assert process.stdout is not None
     try:
@@ -113,7 +141,7 @@ def _ask(process: subprocess.Popen[bytes], question: object, seconds: float) -> 
         if not selector.select(seconds):
             return None
     line = process.stdout.readline()
-    answer: str | float | None = json.loads(line) if line.endswith(b"\n") else None
+    answer: str | list[int] | None = json.loads(line) if line.endswith(b"\n") else None
     return answer
 
 
@@ -134,20 +162,34 @@ def main(arguments: Sequence[str]) -> int:
     guides = Guides(load_library(), vocabulary)
     guides.make("regex", "a").close()
     _limit_memory(int(arguments[0]))
-    print(time.thread_time(), flush=True)
+    print("[]", flush=True)
     longest = float(arguments[1])
     for line in sys.stdin.buffer:
         guide = json.loads(line)
         # The signal ends the process, whatever it is doing.
         signal.setitimer(signal.ITIMER_REAL, longest)
-        started = time.thread_time()
         try:
-            guides.make(guide["kind"], guide["text"]).close()
-            print(time.thread_time() - started, flush=True)
+            print(json.dumps(_cost(guides, guide["kind"], guide["text"])), flush=True)
         except LlamaError as error:
             print(json.dumps(str(error)), flush=True)
         signal.setitimer(signal.ITIMER_REAL, 0)
     return 0
+
+
+def _cost(guides: Guides, kind: str, text: str) -> Cost:
+    before, started = _allocated(), time.thread_time()
+    guide = guides.make(kind, text)
+    cost = Cost(time.thread_time() - started, _allocated() - before)
+    guide.close()
+    return cost
+
+
+def _allocated() -> int:
+    """What this process holds of its heap, in bytes."""
+    mallinfo2 = ctypes.CDLL(None).mallinfo2
+    mallinfo2.restype = Allocated
+    allocated = mallinfo2()
+    return int(allocated.uordblks + allocated.hblkhd)
 
 
 def _yield_processor() -> None:
