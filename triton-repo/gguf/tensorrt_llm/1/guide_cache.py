@@ -16,8 +16,8 @@ from guides import Guide, Guides, Vocabulary
 from llama_cpp import LlamaError
 
 KEPT = 256
-# Of all that are kept: room for two of the largest.
-KEPT_MEMORY = 2 * GUIDE_MEMORY
+# Of all that are kept: room for one of the largest.
+KEPT_MEMORY = GUIDE_MEMORY
 # Compiling longer than this is noticed between the tokens of other answers where cores are scarce.
 SLOW_SECONDS = 0.003
 
