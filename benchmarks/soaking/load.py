@@ -108,14 +108,13 @@ async def heavy_guides(client: httpx.AsyncClient, record: Record, until: float, 
 
 
 async def watch_processes(profile: Profile, record: Record, until: float, pause: float) -> None:
-    roles: dict[int, str] = {}
     while time.monotonic() < until:
-        record.samples += await asyncio.to_thread(_look, profile, roles)
+        record.samples += await asyncio.to_thread(_look, profile)
         await asyncio.sleep(pause)
 
 
-def _look(profile: Profile, roles: dict[int, str]) -> list[Sample]:
-    return sample(profile.processes(), roles, time.monotonic())
+def _look(profile: Profile) -> list[Sample]:
+    return sample(profile.processes(), time.monotonic())
 
 
 async def watch_health(url: str, record: Record, until: float) -> None:

@@ -45,28 +45,26 @@ def role_of(pid: int) -> str:
     return "other"
 
 
-def sample(pids: Iterable[int], roles: dict[int, str], at: float) -> list[Sample]:
-    """Of those that are still there; `roles` keeps what is known of them between calls."""
+def sample(pids: Iterable[int], at: float) -> list[Sample]:
+    """Of those that are still there."""
     found = []
     for pid in pids:
         try:
-            found.append(_sample(pid, roles, at))
+            found.append(_sample(pid, at))
         except (OSError, KeyError, ValueError):
             # It ended while it was looked at.
             continue
     return found
 
 
-def _sample(pid: int, roles: dict[int, str], at: float) -> Sample:
-    # What has just been forked has its parent's command line.
-    if roles.get(pid, "other") == "other":
-        roles[pid] = role_of(pid)
+def _sample(pid: int, at: float) -> Sample:
     memory = _numbers(Path(f"/proc/{pid}/smaps_rollup"))
     status = _numbers(Path(f"/proc/{pid}/status"))
     return Sample(
         at,
         pid,
-        roles[pid],
+        # Read every time: what has just been forked has its parent's command line.
+        role_of(pid),
         memory["Rss"] / 1024,
         memory["Pss"] / 1024,
         len(os.listdir(f"/proc/{pid}/fd")),
