@@ -19,7 +19,7 @@ KEPT = 256
 # Of all that are kept: room for one of the largest.
 KEPT_MEMORY = GUIDE_MEMORY
 # Compiling longer than this is noticed between the tokens of other answers where cores are scarce.
-SLOW_SECONDS = 0.003
+SLOW_SECONDS = 0.001
 
 
 @dataclass(slots=True)
