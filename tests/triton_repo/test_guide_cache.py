@@ -43,7 +43,7 @@ def outcome(guides, kind, text):
 
 def run(runtime: Runtime, program: str, *arguments: str) -> list[str]:
     command = [str(runtime.python), "-c", BEGINNING + program, *arguments]
-    ended = subprocess.run(command, cwd=MODEL, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(command, cwd=MODEL, capture_output=True, text=True, timeout=300)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout.splitlines()
 
