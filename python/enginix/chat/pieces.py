@@ -62,8 +62,16 @@ class PlainEvents(dict[int, Answer | Reasoning | None]):
 
     def __init__(self, pieces: Pieces, how: Plain) -> None:
         super().__init__()
+        self.kind = how.kind
         self._pieces = pieces
         self._how = how
+        self._texts: PlainTexts | None = None
+
+    def texts(self, encode: Callable[[str], bytes]) -> PlainTexts:
+        """Their texts, as `encode` has them, which must be the same every time."""
+        if self._texts is None:
+            self._texts = PlainTexts(self, encode)
+        return self._texts
 
     def __missing__(self, token: int) -> Answer | Reasoning | None:
         piece = self._pieces[token]
@@ -71,6 +79,22 @@ class PlainEvents(dict[int, Answer | Reasoning | None]):
             return None
         plain = self[token] = self._how.kind(piece) if self._how.passes(piece) else None
         return plain
+
+
+class PlainTexts(dict[int, bytes | None]):
+    """Token id -> the encoded text of its event; None if it has no plain event."""
+
+    def __init__(self, events: PlainEvents, encode: Callable[[str], bytes]) -> None:
+        super().__init__()
+        self._events = events
+        self._encode = encode
+
+    def __missing__(self, token: int) -> bytes | None:
+        event = self._events[token]
+        if event is None:
+            return None
+        text = self[token] = self._encode(event.text)
+        return text
 
 
 def read_spelling(decoder: Mapping[str, Any] | None) -> Spelling:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
 from enginix.chat.events import Event
+from enginix.chat.pieces import PlainEvents
 from enginix.chat.tools.call_guide import CallGuide
 from enginix.generation.request import Guide
 
@@ -87,14 +88,39 @@ Replies = AsyncGenerator[tuple[int, list[ReplyEvent]], None]
 Arrived = Callable[[int], None]
 
 
+class PlainBytes(NamedTuple):
+    """The bytes of an event that is looked up: before + texts[token] + after."""
+
+    texts: Mapping[int, bytes | None]
+    before: bytes
+    after: bytes
+
+
+class Flow(Protocol):
+    @property
+    def write_paused(self) -> bool: ...
+
+
+class DirectWriter(Protocol):
+    """Writes bytes at once; not to be called while `flow` says that writing is paused."""
+
+    @property
+    def flow(self) -> Flow: ...
+
+    def write(self, body: bytes, /) -> None: ...
+
+
 class Delivery(Protocol):
     """Where a reply's events may go straight from the read that brought them."""
 
     @property
-    def open(self) -> bool:
-        """Whether it takes any now."""
+    def body(self) -> DirectWriter | None:
+        """None where none may."""
 
-    def deliver(self, events: list[ReplyEvent]) -> None: ...
+    def encode(self, choice: int, events: Sequence[ReplyEvent], /) -> bytes: ...
+
+    def plain(self, choice: int, events: PlainEvents, /) -> PlainBytes | None:
+        """The bytes of each of `events` until others are encoded; None if they must be, too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,12 @@
-"""A choice reads tokens by a look-up where it may, and events are the same as without."""
+"""Tokens are looked up where they may be, and events and bytes are the same as without."""
 
 from __future__ import annotations
+
+import asyncio
+import itertools
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 from fakes.backend import FakeBackend
@@ -8,9 +14,17 @@ from gateway.harness import TOKENIZER, ids, served
 from hypothesis import given
 from hypothesis import strategies as st
 
+from enginix.gateway.api.chat_reply import ChatStream
+from enginix.gateway.api.completions_reply import CompletionStream
+from enginix.gateway.api.messages_reply import MessageStream
+from enginix.gateway.api.responses_body import ResponseBody
+from enginix.gateway.api.responses_reply import ResponseStream
+from enginix.gateway.http.sse import Delivering, StreamEncoder
 from enginix.gateway.reply.choice import Choice
-from enginix.generation.reply import ReplyEvent, ReplyFormat
-from enginix.generation.request import TokenChunk, TokenRequest
+from enginix.gateway.reply.generate import TokenGeneration
+from enginix.gateway.schema.responses import ResponseRequest
+from enginix.generation.reply import ReplyEvent, ReplyFormat, Usage
+from enginix.generation.request import Origin, TokenChunk, TokenRequest
 
 FUNCTION = {"type": "function", "function": {"name": "look", "parameters": {}}}
 FORMATS = (
@@ -74,3 +88,96 @@ def test_the_midst_of_an_answer_and_of_reasoning_is_looked_up(
 def _without_ids(events: list[ReplyEvent]) -> list[object]:
     """Calls have random ids."""
     return [(event.index, event.name) if hasattr(event, "id") else event for event in events]
+
+
+class Flow:
+    """Of a client that does not always keep up: whether it does, each time that is asked."""
+
+    def __init__(self, paused: Sequence[bool]) -> None:
+        self._paused = itertools.cycle(paused)
+
+    @property
+    def write_paused(self) -> bool:
+        return next(self._paused)
+
+
+class Written:
+    def __init__(self, paused: Sequence[bool]) -> None:
+        self.flow: Any = Flow(paused)
+        self.parts: list[bytes] = []
+        self.write = self.parts.append
+
+
+# Calls and items have random ids, and time passes.
+CHANGING = re.compile(rb'(call|rs|msg|fc|ctc|toolu)_\w+|_at":\d+|"created":\d+')
+STREAMS: dict[str, Callable[[TokenGeneration], StreamEncoder]] = {
+    "chat": ChatStream,
+    "custom tools": lambda generation: ChatStream(generation, customs=frozenset({"look"})),
+    "completions": CompletionStream,
+    "messages": MessageStream,
+    "responses": lambda generation: ResponseStream(
+        ResponseBody("resp_1", generation.model, ResponseRequest(model="demo", input="Hi"))
+    ),
+}
+
+
+async def written(
+    stream: str, format: ReplyFormat, reply: list[int], together: int, body: Written | None
+) -> tuple[bytes, int]:
+    """The bytes of a reply, and how many tokens it is said to have."""
+    generation = generated(format, reply, together)
+    encoder = STREAMS[stream](generation)
+    counts: list[int] = []
+    delivering = Delivering(encoder) if body else None
+    parts: list[bytes] = body.parts if body else []
+    async for choice, events in generation.replies(Origin(), [counts.append], delivering):
+        parts.append(encoder.encode(choice, events))
+        if delivering is not None:
+            delivering.body = body  # type: ignore[assignment]
+    parts.append(encoder.end(Usage(1, sum(counts), 0)))
+    return CHANGING.sub(b"", b"".join(parts)), sum(counts)
+
+
+def generated(format: ReplyFormat, reply: Sequence[int] = (), together: int = 1) -> TokenGeneration:
+    model = served(FakeBackend(reply, together=together))
+    return TokenGeneration("id", model, (TokenRequest([1], 10_000),), format)
+
+
+@given(
+    st.sampled_from(sorted(STREAMS)),
+    st.sampled_from(FORMATS),
+    pieces,
+    st.integers(1, 4),
+    st.lists(st.booleans(), min_size=1, max_size=5),
+)
+def test_bytes_that_are_looked_up_are_those_of_the_events(
+    stream: str, format: ReplyFormat, texts: list[list[int]], together: int, paused: list[bool]
+) -> None:
+    reply = [token for text in texts for token in text]
+
+    async def both() -> None:
+        expected = await written(stream, format, reply, together, None)
+        assert await written(stream, format, reply, together, Written(paused)) == expected
+
+    asyncio.run(both())
+
+
+@pytest.mark.parametrize("stream", ["chat", "completions"])
+def test_a_token_of_an_answer_needs_no_event(stream: str) -> None:
+    reading, encoder = choice(ReplyFormat()), STREAMS[stream](generated(ReplyFormat()))
+    first, second = ids("Good morning")[:2]
+    reading.read_ids([(first,)])
+    assert reading.plain is not None
+    found = encoder.plain(0, reading.plain)
+    assert found is not None
+    expected = encoder.encode(0, reading.read_plain([(second,)]) or [])
+    assert b"%b%b%b" % (found.before, found.texts[second], found.after) == expected
+
+
+async def test_what_is_read_while_a_client_does_not_keep_up_may_change_what_its_text_is() -> None:
+    format = ReplyFormat(reasoning="think-tags")
+    reply = ids("<think>So it is, is it not?</think>A cat sat here, and so did I.")
+    expected = await written("chat", format, reply, 1, None)
+    for slow in range(len(reply)):
+        body = Written([token == slow for token in range(len(reply))])
+        assert await written("chat", format, reply, 1, body) == expected

@@ -18,6 +18,7 @@ from enginix.chat.events import (
     ToolCallArguments,
     ToolCallStart,
 )
+from enginix.chat.pieces import PlainEvents
 from enginix.gateway.api.custom_input import whole_input
 from enginix.gateway.api.openai_reply import ChunkStream, Tails, document
 from enginix.gateway.http.document import WholeChoice
@@ -27,6 +28,7 @@ from enginix.generation.reply import (
     Counted,
     Finished,
     Logprobs,
+    PlainBytes,
     ReplyEvent,
     TokenLogprob,
     Usage,
@@ -59,6 +61,9 @@ class ChatStream(ChunkStream):
             return chunks.encode(events[0])
         return b"".join([chunks.encode(event) for event in events])
 
+    def plain(self, choice: int, events: PlainEvents) -> PlainBytes | None:
+        return self._choices[choice].plain(events)
+
 
 class ChoiceChunks:
     """The chunks of one choice."""
@@ -86,6 +91,12 @@ class ChoiceChunks:
         if kind is Reasoning and not self._logprobs:
             return self._reasoning + dumps(event.text) + self._after  # type: ignore[union-attr]
         return self._encode_other(event)
+
+    def plain(self, events: PlainEvents) -> PlainBytes | None:
+        if self._custom is not None or self._logprobs:
+            return None
+        before = self._answer if events.kind is Answer else self._reasoning
+        return PlainBytes(events.texts(dumps), before, self._after)
 
     def _encode_custom(self, call: ToolCallStart, event: ReplyEvent) -> bytes:
         match event:

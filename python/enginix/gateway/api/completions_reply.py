@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from enginix.chat.events import Answer
+from enginix.chat.pieces import PlainEvents
 from enginix.gateway.api.openai_reply import ChunkStream, Tails, document
 from enginix.gateway.http.document import WholeChoice
 from enginix.gateway.models.model import GenerationRequest
@@ -17,6 +18,7 @@ from enginix.generation.reply import (
     Counted,
     Finished,
     Logprobs,
+    PlainBytes,
     ReplyEvent,
     TokenLogprob,
     Usage,
@@ -50,6 +52,9 @@ class CompletionStream(ChunkStream):
         chunks = self._choices[choice]
         return b"".join([chunks.encode(event) for event in events])
 
+    def plain(self, choice: int, events: PlainEvents) -> PlainBytes | None:
+        return self._choices[choice].plain(events)
+
 
 class ChoiceChunks:
     def __init__(self, head: bytes, index: int, tails: Tails) -> None:
@@ -72,6 +77,11 @@ class ChoiceChunks:
             case Finished(reason):
                 return self._chunk("", b'"%b"' % reason.encode())
         return b""
+
+    def plain(self, events: PlainEvents) -> PlainBytes | None:
+        if events.kind is not Answer or self._logprobs:
+            return None
+        return PlainBytes(events.texts(dumps), self._before, self._after)
 
     def _end_with(self, tail: bytes) -> None:
         self._tail = tail

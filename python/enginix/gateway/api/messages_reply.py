@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from enginix.chat.events import Answer, Event, Reasoning
+from enginix.chat.pieces import PlainEvents
 from enginix.gateway.http.body import is_deep
 from enginix.gateway.http.document import WholeChoice
 from enginix.gateway.http.errors import Failure, anthropic_error
@@ -43,6 +44,9 @@ class MessageStream:
 
     def encode(self, choice: int, events: Sequence[ReplyEvent]) -> bytes:
         return b"".join([self._encode(event) for event in events])
+
+    def plain(self, choice: int, events: PlainEvents) -> None:
+        """A part keeps its text."""
 
     def end(self, usage: Usage) -> bytes:
         delta = {

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from enginix.chat.events import Answer
+from enginix.chat.pieces import PlainEvents
 from enginix.gateway.api.custom_input import InputText
 from enginix.gateway.api.responses_body import ResponseBody, content_of, kind_of, logprobs_of
 from enginix.gateway.http.document import WholeChoice
@@ -50,6 +51,9 @@ class ResponseStream:
 
     def encode(self, choice: int, events: Sequence[ReplyEvent]) -> bytes:
         return b"".join([self._encode(event) for event in events])
+
+    def plain(self, choice: int, events: PlainEvents) -> None:
+        """Events have numbers, and the end of a response repeats its text."""
 
     def end(self, usage: Usage) -> bytes:
         reason = incomplete_reason(self._finished)

@@ -15,6 +15,7 @@ from typing import Protocol, TypeVar
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from enginix.chat.pieces import PlainEvents
 from enginix.errors import EnginixError
 from enginix.gateway.http.body import forget_document
 from enginix.gateway.http.disconnect import unless_client_leaves
@@ -24,7 +25,7 @@ from enginix.gateway.http.writing import DirectBody, Write, direct_body, togethe
 from enginix.gateway.models.model import GenerationRequest
 from enginix.gateway.models.record import RequestRecord
 from enginix.gateway.models.state import Gateway
-from enginix.generation.reply import Finished, Replies, ReplyEvent, Usage
+from enginix.generation.reply import Finished, PlainBytes, Replies, ReplyEvent, Usage
 from enginix.generation.stepping import stepped
 
 logger = logging.getLogger(__name__)
@@ -115,6 +116,10 @@ class StreamEncoder(Protocol):
 
     def encode(self, choice: int, events: Sequence[ReplyEvent]) -> bytes: ...
 
+    def plain(self, choice: int, events: PlainEvents) -> PlainBytes | None:
+        """What `encode` makes of each of `events` until it is called again; None if that varies, or
+        `encode` must see them."""
+
     def end(self, usage: Usage) -> bytes: ...
 
     def fail(self, failure: Failure) -> bytes:
@@ -137,21 +142,13 @@ class FailedStream(Response):
 class Delivering:
     """Writes events in the read that brought them, while the client reads."""
 
-    __slots__ = ("_encode", "body")
+    __slots__ = ("body", "encode", "plain")
 
     def __init__(self, encoder: StreamEncoder) -> None:
-        self._encode = encoder.encode
+        self.encode = encoder.encode
+        self.plain = encoder.plain
         self.body: DirectBody | None = None
         """Set once the head has been sent; never at another server than our own."""
-
-    @property
-    def open(self) -> bool:
-        # Where a client does not read, its stream's task waits for it.
-        return self.body is not None and not self.body.flow.write_paused
-
-    def deliver(self, events: list[ReplyEvent]) -> None:
-        assert self.body is not None, "it is open"
-        self.body.write(self._encode(0, events))
 
 
 class EventStream(Response):

@@ -35,10 +35,8 @@ class Choice:
         "_most_tokens",
         "_must_call",
         "_one_call",
-        "_plain",
         "_prefill",
         "_prompt_tokens",
-        "_reasons",
         "_reply",
         "_thinks",
         "_tokenizer",
@@ -46,7 +44,9 @@ class Choice:
         "_tools",
         "cached_tokens",
         "done",
+        "plain",
         "reasoning_tokens",
+        "reasons",
         "tokens",
     )
 
@@ -62,10 +62,10 @@ class Choice:
         self._must_call = format.must_call
         self._counts = format.counts
         self._calls = MadeCalls()
-        self._reasons = format.starts_inside
+        self.reasons = format.starts_inside
         self._thinks = markers(format.reasoning, None)
         # Where the next tokens are looked up, once they are known to change nothing.
-        self._plain: PlainEvents | None = None
+        self.plain: PlainEvents | None = None
         self.done = False
         self.tokens = 0
         self.reasoning_tokens = 0
@@ -98,12 +98,12 @@ class Choice:
             if self.done:
                 return events
         if not self._counts:
-            self._plain = self._reply.plain
+            self.plain = self._reply.plain
         return events
 
     def read_plain(self, arrivals: Sequence[tuple[int, ...]]) -> list[ReplyEvent] | None:
         """As `read_ids`, of tokens whose text passes as it is; None if it takes more than that."""
-        if (plain := self._plain) is None:
+        if (plain := self.plain) is None:
             return None
         events: list[ReplyEvent] = []
         for ids in arrivals:
@@ -112,7 +112,7 @@ class Choice:
                 return None
             events.append(event)
         self.tokens += len(events)
-        if self._reasons:
+        if self.reasons:
             self.reasoning_tokens += len(events)
         return events
 
@@ -133,21 +133,21 @@ class Choice:
         return {"token": text.decode(errors="replace"), "logprob": logprob, "bytes": list(text)}
 
     def _read_tokens(self, ids: tuple[int, ...], events: list[ReplyEvent]) -> None:
-        self._plain = None
+        self.plain = None
         self.tokens += len(ids)
         if self._counts:
             events.append(Counted(self.tokens))
         new = self._reply.feed(ids)
         if new:
-            self._reasons = new[-1].__class__ is Reasoning
+            self.reasons = new[-1].__class__ is Reasoning
             before = len(events)
             events += new
             if self._tools:
                 self._look_for_calls(events, before)
-        if self._reasons:
+        if self.reasons:
             # A call's first tokens make no event before its name is complete.
-            self._reasons = self._reply.marker is None or self._reply.marker in self._thinks
-            self.reasoning_tokens += len(ids) if self._reasons else 0
+            self.reasons = self._reply.marker is None or self._reply.marker in self._thinks
+            self.reasoning_tokens += len(ids) if self.reasons else 0
         if not self.done and self._reply.stopped_by is not None:
             self._finish("stop", events)
 

@@ -14,12 +14,14 @@ from enginix.gateway.reply.phases import PhasedReply
 from enginix.generation.reply import (
     Arrived,
     Delivery,
+    DirectWriter,
     Finished,
+    PlainBytes,
     Replies,
     ReplyEvent,
     ReplyFormat,
 )
-from enginix.generation.request import Origin, Take, TokenChunk, TokenRequest
+from enginix.generation.request import Origin, TokenChunk, TokenRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ async def _choice(
         return
     choice = Choice(generation.model, generation.format, request)
     if delivery is not None and generation.format.phases is None:
-        request = replace(request, take=_taking(choice, arrived, delivery))
+        request = replace(request, take=_Taking(choice, arrived, delivery).take)
     try:
         async with aclosing(_arrivals(generation, request)) as arrivals:
             async for chunks in arrivals:
@@ -103,22 +105,55 @@ async def _choice(
     )
 
 
-def _taking(choice: Choice, arrived: Arrived, delivery: Delivery) -> Take:
-    def take(arrivals: list[tuple[int, ...]]) -> bool:
-        if not delivery.open:
+class _Taking:
+    """Takes the tokens of choice 0 where they are read."""
+
+    __slots__ = ("_arrived", "_choice", "_delivery", "_plain")
+
+    def __init__(self, choice: Choice, arrived: Arrived, delivery: Delivery) -> None:
+        self._choice = choice
+        self._arrived = arrived
+        self._delivery = delivery
+        self._plain: PlainBytes | None = None
+
+    def take(self, arrivals: list[tuple[int, ...]]) -> bool:
+        """Called for every token, so what it calls for most of them it does itself."""
+        body = self._delivery.body
+        # Where a client does not read, its stream's task waits for it.
+        if body is None or body.flow.write_paused:
             return False
+        choice = self._choice
+        # What was read another way, while the client did not keep up, leaves the choice without.
+        if self._plain is None or choice.plain is None:
+            return self._read(arrivals, body)
+        texts, before, after = self._plain
+        found: list[bytes] = []
+        for ids in arrivals:
+            text = texts[ids[0]] if len(ids) == 1 else None
+            if text is None:
+                return self._read(arrivals, body)
+            found.append(text)
+        choice.tokens += len(found)
+        if choice.reasons:
+            choice.reasoning_tokens += len(found)
+        self._arrived(len(found))
+        body.write(before + (after + before).join(found) + after)
+        return True
+
+    def _read(self, arrivals: list[tuple[int, ...]], body: DirectWriter) -> bool:
+        choice = self._choice
         before = choice.tokens
-        events = choice.read_plain(arrivals)
+        events, is_new = choice.read_plain(arrivals), False
         if events is None:
-            events = choice.read_ids(arrivals)
-        arrived(choice.tokens - before)
+            events, self._plain, is_new = choice.read_ids(arrivals), None, True
+        self._arrived(choice.tokens - before)
         if choice.done:
             raise _Ended(events)
         if events:
-            delivery.deliver(events)
+            body.write(self._delivery.encode(0, events))
+        if is_new and choice.plain is not None:
+            self._plain = self._delivery.plain(0, choice.plain)
         return True
-
-    return take
 
 
 def _arrivals(

@@ -14,26 +14,27 @@ class Deadline:
     time is up: setting and cancelling a timer for each token costs more than the token.
     """
 
-    __slots__ = ("_due", "_expired", "_fires_at", "_loop", "_timer")
+    __slots__ = ("_expired", "_fires_at", "_loop", "_timer", "due")
 
     def __init__(self, expired: Callable[[], None]) -> None:
         self._expired = expired
         self._loop = asyncio.get_running_loop()
-        self._due = inf
+        # Once started, it may be set to a later moment of the loop's clock.
+        self.due = inf
         # When the timer fires next, if it is set.
         self._fires_at = inf
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self, seconds: float) -> None:
-        due = self._due = self._loop.time() + seconds
+        due = self.due = self._loop.time() + seconds
         if due < self._fires_at:
             self._arm(due)
 
     def stop(self) -> None:
-        self._due = inf
+        self.due = inf
 
     def close(self) -> None:
-        self._due = inf
+        self.due = inf
         self._arm(inf)
 
     def _arm(self, due: float) -> None:
@@ -44,8 +45,8 @@ class Deadline:
 
     def _check(self) -> None:
         self._timer, self._fires_at = None, inf
-        if self._due > self._loop.time():
-            self._arm(self._due)
+        if self.due > self._loop.time():
+            self._arm(self.due)
         else:
-            self._due = inf
+            self.due = inf
             self._expired()

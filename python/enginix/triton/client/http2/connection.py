@@ -100,7 +100,8 @@ class Connection(asyncio.Protocol):
         self._streams: dict[int, Stream] = {}
         self._draining = False
         self._reading = False
-        self._woken: list[Stream] = []
+        # Streams to continue when what is being read has been split into frames.
+        self.woken: list[Stream] = []
         self._replies = bytearray()
         self._outbox = Outbox(self._write)
         self._receiver = Receiver(self._on_frame, self._write)
@@ -185,7 +186,7 @@ class Connection(asyncio.Protocol):
     def wake(self, stream: Stream) -> None:
         """Continue a stream's reader, with all that one read has brought for it."""
         if self._reading:
-            self._woken.append(stream)
+            self.woken.append(stream)
         else:
             stream.arrive()
 
@@ -225,12 +226,13 @@ class Connection(asyncio.Protocol):
         self._reading = True
         try:
             self._receiver.feed(data)
-            self._send_replies()
+            if self._replies:
+                self._send_replies()
         except ProtocolBroken as error:
             self.close(self._explained(error, data), error.code)
         self._reading = False
-        if self._woken:
-            woken, self._woken = self._woken, []
+        if self.woken:
+            woken, self.woken = self.woken, []
             for stream in woken:
                 stream.arrive()
 
@@ -449,7 +451,7 @@ class Connection(asyncio.Protocol):
 
     def _send_replies(self) -> None:
         # In one write: since Python 3.12 asyncio sums all unsent buffers to report their size.
-        if not self._replies or self._transport is None:
+        if self._transport is None:
             return
         if self._transport.get_write_buffer_size() > MAX_QUEUED_BYTES:
             raise ProtocolBroken("a server that sends but does not read", ENHANCE_YOUR_CALM)

@@ -63,16 +63,15 @@ class Receiver:
                 receiving = self.receiving
             position = stop
         self._rest = data[position:]
-        if held:
-            self._account(held)
+        self._held += held
+        if self._held * 2 > CONNECTION_WINDOW:
+            self._restore_window()
 
-    def _account(self, size: int) -> None:
-        self._held += size
+    def _restore_window(self) -> None:
         if self._held > CONNECTION_WINDOW:
             raise ProtocolBroken("more data than the connection's window", FLOW_CONTROL_ERROR)
-        if self._held * 2 > CONNECTION_WINDOW:
-            self._write(window_update(0, self._held))
-            self._held = 0
+        self._write(window_update(0, self._held))
+        self._held = 0
 
 
 def _oversized(size: int) -> ProtocolBroken:

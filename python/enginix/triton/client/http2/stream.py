@@ -22,6 +22,9 @@ LINGER_SECONDS = 5.0
 class Streams(Protocol):
     """What a stream needs of its connection."""
 
+    woken: list[Stream]
+    """Streams to continue once what is being read has been split into frames."""
+
     def reset(self, stream: Stream, code: int) -> None: ...
     def leave(self, stream: Stream, stop: bytes | None) -> None: ...
     def ignore(self, stream: Stream) -> None: ...
@@ -108,7 +111,7 @@ class Stream:
                 self._messages = []
             if taken:
                 self._messages = []
-                self._deadline.start(self._limit)
+                self._deadline.due = self._loop.time() + self._limit
                 if self._held * 2 > self._window:
                     self._restore_window()
                 return
@@ -146,7 +149,7 @@ class Stream:
             return
         if self._messages:
             self._woken = True
-            self._connection.wake(self)
+            self._connection.woken.append(self)
         elif self._held * 2 > self._window:
             # One message larger than the window: the reader waits, so nothing else restores it.
             self._restore_window()
