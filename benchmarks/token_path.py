@@ -4,10 +4,11 @@
 
 `--engine` gives the tokenizer and the template. Tokens come from an engine with a set pace
 (paced/engine.py): in `burst` every stream gets its token at the same moment, as an engine's step
-emits them; in `spread` each has its own moment; `full` is as fast as they are read, what waited in
-sockets included. In turns, in one run: a relay in C, compiled on the spot (a Python one without a
-compiler), the gateway, and, on the gateway's stream, front ends that pass it on: ours, and others
-where they are installed.
+emits them; in `spread` each has its own moment. Full speed is gateway.py's, which counts whole
+answers: megabytes of tokens wait in sockets then, paid for before they are counted here.
+In turns, in one run: a relay in C, compiled on the spot (a Python one without a compiler), the
+gateway, and, on the gateway's stream, front ends that pass it on: ours, and others where they are
+installed.
 Then requests with one token to answer, for what a prompt costs by its length. `--check` holds the
 ratios to a table that `--record` wrote, by default token_path.json beside this file, and ends with
 status 1 beyond 15 %; `--out` is where the numbers and their plots go.
@@ -48,7 +49,8 @@ from benchmarks.paced.plots import line_plot
 from benchmarks.process_usage import cpu_seconds
 
 PACED = Path(__file__).parent / "paced"
-PATTERNS = {"burst": ("burst", 50.0), "spread": ("spread", 50.0), "full": ("burst", 0.0)}
+PATTERNS = ("burst", "spread")
+TOKENS_PER_SECOND = 50
 FLOOR = "relay"
 MOST_TOKENS = 900_000
 BEYOND = 0.15
@@ -156,12 +158,12 @@ def measure(arguments: argparse.Namespace) -> tuple[Found, dict[int, float]]:
         found: Found = {}
         tasks = roads(arguments, stack, grpc, bare)
         for pattern in arguments.patterns:
-            kind, rate = PATTERNS[pattern]
             for streams in arguments.streams:
-                engine.ask(f"{kind} {rate}")
+                engine.ask(f"{pattern} {TOKENS_PER_SECOND}")
                 rows: dict[str, list[Seen]] = {name: [] for name in tasks}
-                for _ in range(arguments.rounds):
-                    for name, fields in tasks.items():
+                for turn in range(arguments.rounds):
+                    # Back and forth: the one before leaves its warmth, or its cold.
+                    for name, fields in list(tasks.items())[:: -1 if turn % 2 else 1]:
                         task = Task(streams=streams, seconds=arguments.seconds, **fields)
                         seen = json.loads(client.ask(json.dumps(asdict(task))))
                         rows[name].append(Seen(**seen))
@@ -272,7 +274,7 @@ def parsed() -> argparse.Namespace:
     )
     parser.add_argument("--engine", type=Path, required=True, help="for tokenizer and template")
     parser.add_argument("--streams", type=int, nargs="+", default=[32, 256, 1000])
-    parser.add_argument("--patterns", nargs="+", choices=PATTERNS, default=list(PATTERNS))
+    parser.add_argument("--patterns", nargs="+", choices=PATTERNS, default=PATTERNS)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--litellm", type=Path, metavar="VENV", help="where litellm[proxy] is")

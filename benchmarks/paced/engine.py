@@ -4,9 +4,8 @@
 
 Prints its ports. One port speaks what Triton does of ModelConfig and ModelStreamInfer; the other
 sends bare 200-byte events to whoever connects, for a relay that only copies. Both send at the same
-moments: `PACE spread|burst RATE` on standard input sets them, with RATE tokens a second and stream,
-or 0 for as fast as they are read. In `burst` all streams get their token together, as an engine's
-step emits them.
+moments: `spread|burst RATE` on standard input sets them, with RATE tokens a second and stream. In
+`burst` all streams get their token together, as an engine's step emits them.
 """
 
 from __future__ import annotations
@@ -26,8 +25,6 @@ DATA, HEADERS, RST_STREAM, SETTINGS, PING, WINDOW_UPDATE = 0, 1, 3, 4, 6, 8
 END_STREAM, ACK, END_HEADERS = 1, 1, 4
 WINDOW = 65535
 EVENT = b"data: " + b"x" * 191 + b"~\n\n"
-# At full speed: a token of every stream, then whatever else waits.
-PAUSE = 0.0
 INPUTS = ("input_ids", "input_lengths", "request_output_len", "end_id", "streaming", "stop")
 INPUTS += ("temperature", "runtime_top_k", "runtime_top_p", "seed", "stop_words_list")
 OUTPUTS = ("output_ids", "sequence_length")
@@ -246,11 +243,6 @@ class Pacer:
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:
-            if self.rate == 0:
-                self._step_all()
-                await asyncio.sleep(PAUSE)
-                due = loop.time()
-                continue
             sends = [self._step_all] if self.burst else (self._each() or [self._nothing])
             period = 1 / self.rate
             for send in sends:

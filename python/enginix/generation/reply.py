@@ -102,12 +102,12 @@ class Flow(Protocol):
 
 
 class DirectWriter(Protocol):
-    """Writes bytes at once; not to be called while `flow` says that writing is paused."""
+    """Writes before + body + after at once; not to be called while `flow` is paused."""
 
     @property
     def flow(self) -> Flow: ...
 
-    def write(self, body: bytes, /) -> None: ...
+    def write(self, body: bytes, /, before: bytes = b"", after: bytes = b"") -> None: ...
 
 
 class Delivery(Protocol):

@@ -105,7 +105,9 @@ class Written:
     def __init__(self, paused: Sequence[bool]) -> None:
         self.flow: Any = Flow(paused)
         self.parts: list[bytes] = []
-        self.write = self.parts.append
+
+    def write(self, body: bytes, before: bytes = b"", after: bytes = b"") -> None:
+        self.parts.append(before + body + after)
 
 
 # Calls and items have random ids, and time passes.

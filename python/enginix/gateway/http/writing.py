@@ -34,11 +34,12 @@ class DirectBody:
         self._cycle = cycle
         self.flow = cycle.flow
 
-    def write(self, body: bytes) -> None:
+    def write(self, body: bytes, before: bytes = b"", after: bytes = b"") -> None:
         cycle = self._cycle
-        if body and not cycle.disconnected:
+        size = len(before) + len(body) + len(after)
+        if size and not cycle.disconnected:
             # Looked up each time: one for HTTP/1.0 takes the frame away again.
-            cycle.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+            cycle.transport.write(b"%x\r\n%b%b%b\r\n" % (size, before, body, after))
 
 
 def direct_body(scope: Scope) -> DirectBody | None:

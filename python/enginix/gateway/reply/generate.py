@@ -137,7 +137,8 @@ class _Taking:
         if choice.reasons:
             choice.reasoning_tokens += len(found)
         self._arrived(len(found))
-        body.write(before + (after + before).join(found) + after)
+        texts_and_seams = found[0] if len(found) == 1 else (after + before).join(found)
+        body.write(texts_and_seams, before, after)
         return True
 
     def _read(self, arrivals: list[tuple[int, ...]], body: DirectWriter) -> bool:

@@ -25,6 +25,8 @@ OUTPUTS = {
     REUSED: "i",
 }
 FINAL = "triton_final_response"
+# Shared: most messages hold one id.
+ONE_ID = struct.Struct("<i")
 # How many message sizes one response's reader remembers.
 MAX_KNOWN = 8
 
@@ -65,14 +67,20 @@ class Reader:
     def offering(self, take: Take) -> Offer:
         """Give `take` the ids of messages that are known to hold nothing else."""
         known_sizes = self._known
+        # Of the last message: nearly every next one is like it, and finding this again costs more
+        # than the comparison.
+        size, head, unpack = -1, b"", ONE_ID.unpack_from
 
         def offer(messages: list[bytes]) -> bool:
+            nonlocal size, head, unpack
             found: list[tuple[int, ...]] = []
             for message in messages:
-                known = known_sizes.get(len(message))
-                if known is None or not message.startswith(known[0]):
-                    return False
-                found.append(known[1].unpack_from(message, len(known[0])))
+                if len(message) != size or not message.startswith(head):
+                    known = known_sizes.get(len(message))
+                    if known is None or not message.startswith(known[0]):
+                        return False
+                    size, head, unpack = len(message), known[0], known[1].unpack_from
+                found.append(unpack(message, len(head)))
             return take(found)
 
         return offer
@@ -85,7 +93,7 @@ class Reader:
             or len(self._known) == MAX_KNOWN
         ):
             return
-        ids = struct.Struct(f"<{len(chunk.ids)}i")
+        ids = ONE_ID if len(chunk.ids) == 1 else struct.Struct(f"<{len(chunk.ids)}i")
         start = message.find(ids.pack(*chunk.ids))
         if start >= 0 and _is_head(message, start, ids, chunk):
             self._known[len(message)] = message[:start], ids
