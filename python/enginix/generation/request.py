@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from enginix.generation.lane import Lane
+
 # Names and values, as HTTP headers or gRPC metadata carry them.
 Headers = tuple[tuple[str, str], ...]
 
@@ -66,6 +68,8 @@ class TokenRequest:
     take: Take | None = field(default=None, compare=False)
     """Offered what comes after the first tokens, where it is read: what it takes is not yielded,
     and what it raises ends the generation."""
+    lane: Lane | None = field(default=None, compare=False)
+    """For tokens that `take` would pass on as they are."""
 
 
 # A tuple, because one is made for every token: a frozen dataclass costs three times as much.

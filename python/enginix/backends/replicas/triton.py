@@ -66,7 +66,8 @@ class ReplicatedTriton:
         blocks = prefix_blocks(array("i", request.prompt_ids).tobytes())
         for replica in self._replicas.in_order(blocks):
             with replica.at_work():
-                sent = replace(request, take=_noting(replica, request.take))
+                # Its lane would not tell the replica.
+                sent = replace(request, take=_noting(replica, request.take), lane=None)
                 async with aclosing(self._servers[replica.address].generate(sent)) as arrivals:
                     try:
                         async with replica.beginning():

@@ -11,6 +11,7 @@ from enginix.errors import GenerationFailed, RequestError
 from enginix.gateway.models.engine_model import EngineModel
 from enginix.gateway.reply.choice import Choice
 from enginix.gateway.reply.phases import PhasedReply
+from enginix.generation.lane import Lane
 from enginix.generation.reply import (
     Arrived,
     Delivery,
@@ -75,7 +76,8 @@ async def _choice(
         return
     choice = Choice(generation.model, generation.format, request)
     if delivery is not None and generation.format.phases is None:
-        request = replace(request, take=_Taking(choice, arrived, delivery).take)
+        taking = _Taking(choice, arrived, delivery)
+        request = replace(request, take=taking.take, lane=taking.lane)
     try:
         async with aclosing(_arrivals(generation, request)) as arrivals:
             async for chunks in arrivals:
@@ -108,45 +110,53 @@ async def _choice(
 class _Taking:
     """Takes the tokens of choice 0 where they are read."""
 
-    __slots__ = ("_arrived", "_choice", "_delivery", "_plain")
+    __slots__ = ("_arrived", "_choice", "_delivery", "_plain", "lane")
 
     def __init__(self, choice: Choice, arrived: Arrived, delivery: Delivery) -> None:
         self._choice = choice
         self._arrived = arrived
         self._delivery = delivery
         self._plain: PlainBytes | None = None
+        self.lane = Lane(self._pass_on)
 
     def take(self, arrivals: list[tuple[int, ...]]) -> bool:
-        """Called for every token, so what it calls for most of them it does itself."""
         body = self._delivery.body
         # Where a client does not read, its stream's task waits for it.
         if body is None or body.flow.write_paused:
             return False
-        choice = self._choice
         # What was read another way, while the client did not keep up, leaves the choice without.
-        if self._plain is None or choice.plain is None:
+        if self._plain is None or self._choice.plain is None:
             return self._read(arrivals, body)
-        texts, before, after = self._plain
+        texts = self._plain.texts
         found: list[bytes] = []
         for ids in arrivals:
             text = texts[ids[0]] if len(ids) == 1 else None
             if text is None:
                 return self._read(arrivals, body)
             found.append(text)
+        self._pass_on(found)
+        return True
+
+    def _pass_on(self, found: list[bytes]) -> None:
+        """Write plain tokens, of which these are the texts. Called for nearly every token."""
+        body, choice = self._delivery.body, self._choice
+        assert body is not None, "it was there when the lane was opened"
+        assert self._plain is not None, "they were looked up in it"
+        texts, before, after = self._plain
         choice.tokens += len(found)
         if choice.reasons:
             choice.reasoning_tokens += len(found)
         self._arrived(len(found))
-        texts_and_seams = found[0] if len(found) == 1 else (after + before).join(found)
-        body.write(texts_and_seams, before, after)
-        return True
+        body.write(found[0] if len(found) == 1 else (after + before).join(found), before, after)
+        self.lane.texts = None if body.flow.write_paused else texts
 
     def _read(self, arrivals: list[tuple[int, ...]], body: DirectWriter) -> bool:
         choice = self._choice
         before = choice.tokens
         events, is_new = choice.read_plain(arrivals), False
         if events is None:
-            events, self._plain, is_new = choice.read_ids(arrivals), None, True
+            self._plain = self.lane.texts = None
+            events, is_new = choice.read_ids(arrivals), True
         self._arrived(choice.tokens - before)
         if choice.done:
             raise _Ended(events)

@@ -72,7 +72,7 @@ class TritonClient:
         message = build_request(request, tensor_names, self._vocabulary)
         stop = partial(build_stop, request.request_id, tensor_names)
         call, chunks, reader = await self._start(message, stop, sampled(request.trace))
-        offer = None if request.take is None else reader.offering(request.take)
+        offer = None if request.take is None else reader.offering(request.take, request.lane)
         complete = False
         try:
             while chunks:
@@ -84,7 +84,8 @@ class TritonClient:
                     return
                 if reader.failure is not None:
                     raise reader.failure
-                chunks = reader.read(await call.receive(self._limits.next_token, offer))
+                messages = await call.receive(self._limits.next_token, offer, request.lane)
+                chunks = reader.read(messages)
             raise GenerationFailed(
                 f"Triton at {self.address} ended the stream before the last token"
             )

@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 
 from enginix.errors import BackendError, BackendTimedOut
+from enginix.generation.lane import Lane
 from enginix.generation.limits import Limits
 from enginix.generation.request import Headers
 from enginix.triton.client.address import Address
@@ -83,7 +84,9 @@ class GrpcAioCall:
         self._late = True
         self._call.cancel()
 
-    async def receive(self, limit: float, offer: Offer | None = None) -> list[bytes]:
+    async def receive(
+        self, limit: float, offer: Offer | None = None, lane: Lane | None = None
+    ) -> list[bytes]:
         # Its reads wake this task in any case.
         self._deadline.start(limit)
         try:

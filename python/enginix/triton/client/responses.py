@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2
 
 from enginix.errors import BackendError, GenerationFailed
+from enginix.generation.lane import Lane
 from enginix.generation.request import Take, TokenChunk
 from enginix.triton.client.failures import in_band
 from enginix.triton.client.tensor_names import REUSED
@@ -64,8 +65,8 @@ class Reader:
             self.failure = error
         return chunks
 
-    def offering(self, take: Take) -> Offer:
-        """Give `take` the ids of messages that are known to hold nothing else."""
+    def offering(self, take: Take, lane: Lane | None = None) -> Offer:
+        """Give `take` the ids of messages that are known to hold nothing else, and tell `lane`."""
         known_sizes = self._known
         # Of the last message: nearly every next one is like it, and finding this again costs more
         # than the comparison.
@@ -80,6 +81,8 @@ class Reader:
                     if known is None or not message.startswith(known[0]):
                         return False
                     size, head, unpack = len(message), known[0], known[1].unpack_from
+                    if lane is not None:
+                        lane.size, lane.head = size, head if known[1] is ONE_ID else b""
                 found.append(unpack(message, len(head)))
             return take(found)
 

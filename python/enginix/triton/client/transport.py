@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from enginix.generation.lane import Lane
 from enginix.generation.request import Headers
 
 # Given all messages that have arrived; whether it has taken them.
@@ -14,11 +15,14 @@ Offer = Callable[[list[bytes]], bool]
 class Call(Protocol):
     """One ModelStreamInfer stream that carries one request."""
 
-    async def receive(self, limit: float, offer: Offer | None = None) -> list[bytes]:
+    async def receive(
+        self, limit: float, offer: Offer | None = None, lane: Lane | None = None
+    ) -> list[bytes]:
         """Wait for a message and return all that have arrived; empty at the stream's end.
 
         Messages that come while it waits may be offered to `offer` first, where they are read,
-        and are returned only if that does not take them; what it raises is raised here.
+        and are returned only if that does not take them; what it raises is raised here. A token
+        that `lane` has may be passed on there instead of offering its message.
         Raises TimeoutError after `limit` seconds without one, BackendError if the stream failed.
         """
         ...

@@ -4,25 +4,37 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from fakes.asking import SHORT, ids
 from fakes.hostile_http2 import (
     DATA,
+    PADDED,
+    PING,
     RST_STREAM,
     WINDOW_UPDATE,
     Peer,
     frame,
     hostile,
     response_headers,
+    settings,
     tokens,
     trailers,
 )
+from hypothesis import given
+from hypothesis import strategies as st
+from triton.client.http2.test_cuts import Wire
 
-from enginix.errors import BackendTimedOut, GenerationFailed
+from enginix.errors import BackendError, BackendTimedOut, GenerationFailed
+from enginix.generation.lane import Lane
+from enginix.generation.limits import Limits
 from enginix.triton.client.client import TritonClient
+from enginix.triton.client.http2.connection import Connection
+from enginix.triton.client.http2.stream import Stream
+from enginix.triton.client.responses import Reader
 
 Connect = Callable[..., TritonClient]
 CANCEL = 8
@@ -182,3 +194,128 @@ async def test_nothing_is_taken_after_the_reader_has_left(connect: Connect) -> N
         await asyncio.wait({task})
         assert await ids(client) == [7]
     assert taker.ids == [2]
+
+
+# The tokens that a lane has, one that it has not, and one that must be read.
+TEXTS = {2: b"2", 3: b"3"}
+UNKNOWN, READ = 9, 4
+
+
+class Lanes:
+    """Reads a stream with a lane; `reads` are the tokens that each step brought, and how."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self.reads: list[tuple[str, list[int]]] = []
+        self._lane = Lane(self._pass_on)
+
+    @property
+    def ids(self) -> list[int]:
+        return [token for _, ids in self.reads for token in ids]
+
+    def _pass_on(self, found: list[bytes]) -> None:
+        self.reads.append(("lane", [int(each) for each in found]))
+
+    def _take(self, arrivals: list[tuple[int, ...]]) -> bool:
+        ids = [token for each in arrivals for token in each]
+        if READ in ids:
+            self._lane.texts = None
+            return False
+        self.reads.append(("taken", ids))
+        self._lane.texts = TEXTS
+        return True
+
+    async def run(self) -> None:
+        reader = Reader()
+        offer = reader.offering(self._take, self._lane)
+        chunks = reader.read(await self._stream.receive(1))
+        while chunks:
+            self.reads.append(("read", [token for chunk in chunks for token in chunk.ids]))
+            if chunks[-1].final:
+                return
+            chunks = reader.read(await self._stream.receive(1, offer, self._lane))
+
+
+async def in_lanes(reads: list[bytes]) -> Lanes:
+    """What a stream's reader gets of these; it runs as far as it can after each."""
+    connection = Connection("fake:1", Limits(), lambda: None)
+    connection.connection_made(Wire())
+    connection.data_received(settings())
+    lanes = Lanes(connection.start(b""))
+    task = asyncio.create_task(lanes.run())
+    for each in reads:
+        connection.data_received(each)
+        for _ in range(3):
+            await asyncio.sleep(0)
+    connection.connection_lost(None)
+    await task
+    return lanes
+
+
+async def test_a_lane_passes_on_what_a_read_brings_at_once_and_the_rest_in_its_place() -> None:
+    def message(*ids: int, final: bool = False) -> bytes:
+        return frame(DATA, 0, 1, tokens(*ids, final=final))
+
+    lanes = await in_lanes(
+        [
+            response_headers(1) + message(2),
+            message(3),
+            message(2) + message(3),
+            message(2) + message(UNKNOWN) + message(3),
+            message(2),
+            message(2) + message(READ) + message(3),
+            message(3),
+            message(2),
+            message(3) + message(2, final=True) + trailers(1),
+        ]
+    )
+    assert lanes.reads == [
+        ("read", [2]),
+        ("taken", [3]),
+        ("lane", [2, 3]),
+        ("lane", [2]),
+        ("taken", [UNKNOWN, 3]),
+        ("lane", [2]),
+        ("lane", [2]),
+        ("read", [READ, 3]),
+        ("taken", [3]),
+        ("lane", [2]),
+        ("lane", [3]),
+        ("read", [2]),
+    ]
+
+
+@given(
+    st.lists(st.sampled_from([(2,), (3,), (UNKNOWN,), (READ,), (2, 3)]), max_size=30),
+    st.sampled_from([(0, b""), (PADDED, b"\2")]),
+    st.lists(st.integers(0, 3000), max_size=20),
+)
+def test_a_lane_keeps_the_order_however_the_bytes_are_cut(
+    sent: list[tuple[int, ...]], padded: tuple[int, bytes], cuts: list[int]
+) -> None:
+    flags, length = padded
+    data = response_headers(1)
+    for place, content in enumerate(sent):
+        # Every fifth is padded, or comes in two frames.
+        message = tokens(*content)
+        if place % 5 == 4 and flags:
+            data += frame(DATA, flags, 1, length + message + bytes(2))
+        elif place % 5 == 4:
+            data += frame(DATA, 0, 1, message[:7]) + frame(PING, 0, 0, bytes(8))
+            data += frame(DATA, 0, 1, message[7:])
+        else:
+            data += frame(DATA, 0, 1, message)
+    data += frame(DATA, 0, 1, tokens(2, final=True)) + trailers(1)
+    reads = [data[start:stop] for start, stop in pairwise([0, *sorted(cuts), len(data)])]
+    lanes = asyncio.run(in_lanes([each for each in reads if each]))
+    assert lanes.ids == [*(token for content in sent for token in content), 2]
+
+
+@given(st.binary(max_size=300), st.integers(0, 200), st.binary(max_size=20))
+def test_garbage_in_a_lane_is_an_answer_or_a_failure(
+    garbage: bytes, place: int, other: bytes
+) -> None:
+    good = frame(DATA, 0, 1, tokens(2))
+    changed = good[:place] + other + good[place + len(other) :]
+    with suppress(BackendError):
+        asyncio.run(in_lanes([response_headers(1) + good, good, good, changed, garbage]))

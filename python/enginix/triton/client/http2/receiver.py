@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 
 from enginix.errors import ProtocolBroken
@@ -17,6 +18,7 @@ from enginix.triton.client.http2.frames import (
 )
 from enginix.triton.client.http2.stream import Stream
 
+unpack_id = struct.Struct("<i").unpack_from
 # Restored on arrival, so that one slow reader does not stop the other streams; the windows of
 # the streams bound what is buffered.
 CONNECTION_WINDOW = 16 << 20
@@ -57,7 +59,20 @@ class Receiver:
             if kind == DATA:
                 held += size
             if not flags and kind == DATA and (stream := receiving.get(stream_id)) is not None:
-                stream.data(data, start, stop)
+                if (
+                    stream.head
+                    and size == stream.size
+                    and data.startswith(stream.head, start)
+                    and stream.held + size <= stream.window
+                    and (text := stream.texts.get(unpack_id(data, start + len(stream.head))[0]))
+                ):
+                    stream.held += size
+                    stream.found.append(text)
+                    if not stream.woken:
+                        stream.woken = True
+                        stream.connection.woken.append(stream)
+                else:
+                    stream.data(data, start, stop)
             else:
                 self._on_frame(kind, flags, stream_id & ID_MASK, data[start:stop])
                 receiving = self.receiving

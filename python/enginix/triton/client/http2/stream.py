@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from collections.abc import Mapping
 from typing import Protocol
 
 from enginix.errors import GenerationFailed, ProtocolBroken
+from enginix.generation.lane import Lane
 from enginix.generation.stepping import Arrival
 from enginix.triton.client.deadline import Deadline
 from enginix.triton.client.http2.frames import CANCEL, FLOW_CONTROL_ERROR
@@ -15,6 +17,7 @@ from enginix.triton.client.transport import Offer
 # A message's header: whether it is compressed, and its length.
 PREFIX_BYTES = 5
 unpack_prefix = struct.Struct(">BI").unpack_from
+pack_prefix = struct.Struct(">BI").pack
 # How long a server may take to close a stream after its last message.
 LINGER_SECONDS = 5.0
 
@@ -36,11 +39,10 @@ class Stream:
     """A Call of the lean transport."""
 
     __slots__ = (
-        "_connection",
         "_deadline",
         "_ended",
         "_failure",
-        "_held",
+        "_lane",
         "_limit",
         "_loop",
         "_max_message",
@@ -48,12 +50,18 @@ class Stream:
         "_offer",
         "_partial",
         "_waiter",
-        "_window",
-        "_woken",
         "answered",
+        "connection",
+        "found",
+        "head",
+        "held",
         "late_messages",
         "number",
         "released",
+        "size",
+        "texts",
+        "window",
+        "woken",
     )
 
     def __init__(self, connection: Streams, number: int, window: int, max_message: int) -> None:
@@ -61,58 +69,79 @@ class Stream:
         self.answered = False
         self.released = False
         self.late_messages = 0
-        self._connection = connection
+        self.connection = connection
         self._loop = asyncio.get_running_loop()
         self._deadline = Deadline(self._expired)
-        self._window = window
+        self.window = window
         self._max_message = max_message
         # Bytes that arrived since the server's window was last restored.
-        self._held = 0
+        self.held = 0
+        # A DATA frame of `size` bytes that begins with `head` holds a token that may be in `texts`:
+        # what it finds there its reader puts into `found`. Otherwise `head` is empty.
+        self.head = b""
+        self.size = 0
+        self.texts: Mapping[int, bytes | None] = {}
+        self.found: list[bytes] = []
+        self._lane: Lane | None = None
         self._messages: list[bytes] = []
         self._partial = bytearray()
         self._waiter: Arrival | None = None
         # Whether the waiting reader is to be continued, and what it waits with.
-        self._woken = False
+        self.woken = False
         self._limit = 0.0
         self._offer: Offer | None = None
         self._failure: Exception | None = None
         self._ended = False
 
-    async def receive(self, limit: float, offer: Offer | None = None) -> list[bytes]:
+    async def receive(
+        self, limit: float, offer: Offer | None = None, lane: Lane | None = None
+    ) -> list[bytes]:
         while not self._messages:
             if self._failure is not None:
                 raise self._failure
             if self._ended:
                 return []
             waiter = self._waiter = Arrival(loop=self._loop)
-            self._limit, self._offer = limit, offer
+            self._limit, self._offer, self._lane = limit, offer, lane
             self._deadline.start(limit)
             try:
                 await waiter
             finally:
                 self._waiter = self._offer = None
+                self.head = b""
                 self._deadline.stop()
         messages, self._messages = self._messages, []
-        if self._held * 2 > self._window:
+        if self.held * 2 > self.window:
             self._restore_window()
         return messages
 
     def arrive(self) -> None:
         """Continue the reader, unless what has arrived is taken without it."""
-        self._woken = False
+        self.woken = False
         waiter = self._waiter
         if waiter is None:
             return
-        if self._offer is not None and self._messages and not self._ended:
-            try:
+        taken = False
+        try:
+            if found := self.found:
+                assert self._lane is not None, "it has found them"
+                self.found = []
+                self._lane.pass_on(found)
+                taken = not self._messages and not self._ended and self._failure is None
+                if self._lane.texts is not self.texts:
+                    self.head = b""
+            if self._offer is not None and self._messages and not self._ended:
                 taken = self._offer(self._messages)
-            except Exception as error:
-                self._failure, taken = error, False
-                self._messages = []
+        except Exception as error:
+            self._failure, taken = error, False
+            self._messages = []
+        else:
             if taken:
-                self._messages = []
+                if self._messages:
+                    self._messages = []
+                    self._open_lane()
                 self._deadline.due = self._loop.time() + self._limit
-                if self._held * 2 > self._window:
+                if self.held * 2 > self.window:
                     self._restore_window()
                 return
         self._waiter = None
@@ -120,21 +149,23 @@ class Stream:
 
     def leave(self, stop: bytes | None) -> None:
         self._deadline.close()
-        self._connection.leave(self, stop)
+        self.connection.leave(self, stop)
 
     def release(self, linger: float = LINGER_SECONDS) -> None:
         self.released = True
         if self._ended:
             self._deadline.close()
         else:
-            self._connection.ignore(self)
+            self.connection.ignore(self)
             self._deadline.start(linger)
 
     def data(self, source: bytes, start: int, stop: int) -> None:
         """Take the content of a DATA frame. Called for every token."""
         size = stop - start
-        self._held += size
-        if self._held > self._window:
+        # What comes after it must not be passed on before it.
+        self.head = b""
+        self.held += size
+        if self.held > self.window:
             raise ProtocolBroken("more data than the stream's window", FLOW_CONTROL_ERROR)
         if (
             size >= PREFIX_BYTES
@@ -145,18 +176,18 @@ class Stream:
             self._messages.append(source[start + PREFIX_BYTES : stop])
         else:
             self._cut(source[start:stop])
-        if self._waiter is None or self._woken:
+        if self._waiter is None or self.woken:
             return
         if self._messages:
-            self._woken = True
-            self._connection.woken.append(self)
-        elif self._held * 2 > self._window:
+            self.woken = True
+            self.connection.woken.append(self)
+        elif self.held * 2 > self.window:
             # One message larger than the window: the reader waits, so nothing else restores it.
             self._restore_window()
 
     def padding(self, size: int) -> None:
         """Padding counts against the window too."""
-        self._held += size
+        self.held += size
 
     def end(self, failure: Exception | None) -> None:
         """Nothing more will arrive. The reader gets what has arrived, then the failure."""
@@ -169,10 +200,16 @@ class Stream:
             self._deadline.close()
         self._wake()
 
+    def _open_lane(self) -> None:
+        lane = self._lane
+        if lane is not None and lane.texts is not None and lane.head and not self._partial:
+            self.texts, self.size = lane.texts, PREFIX_BYTES + lane.size
+            self.head = pack_prefix(0, lane.size) + lane.head
+
     def _wake(self) -> None:
-        if self._waiter is not None and not self._woken:
-            self._woken = True
-            self._connection.wake(self)
+        if self._waiter is not None and not self.woken:
+            self.woken = True
+            self.connection.wake(self)
 
     def _cut(self, chunk: bytes) -> None:
         """Split data whose frames and messages do not coincide."""
@@ -198,16 +235,16 @@ class Stream:
             if compressed
             else f"Triton sent a message of {size} bytes; the limit is {self._max_message}"
         )
-        self._connection.reset(self, CANCEL)
+        self.connection.reset(self, CANCEL)
         self._wake()
 
     def _restore_window(self) -> None:
-        credit, self._held = self._held, 0
-        self._connection.restore_window(self, credit)
+        credit, self.held = self.held, 0
+        self.connection.restore_window(self, credit)
 
     def _expired(self) -> None:
         if self.released:
-            self._connection.reset(self, CANCEL)
+            self.connection.reset(self, CANCEL)
         else:
             self._failure = TimeoutError()
             self._wake()
