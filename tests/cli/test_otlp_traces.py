@@ -72,3 +72,23 @@ def test_the_extra_is_named_where_it_is_missing(
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(UsageError, match=r"pip install 'enginix\[otel\]'"):
         trace_settings(replace(NONE, otlp_traces_endpoint="http://host"))
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "-1", r"OTEL_.*max_queue_size must be a positive"),
+        # An error of another type.
+        (
+            "OTEL_PYTHON_EXPORTER_OTLP_HTTP_TRACES_CREDENTIAL_PROVIDER",
+            "none",
+            "OTEL_.*'none' not found",
+        ),
+    ],
+)
+def test_a_variable_that_opentelemetry_refuses_ends_the_command_before_its_workers(
+    variable: str, value: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(UsageError, match=words):
+        trace_settings(replace(NONE, otlp_traces_endpoint="http://host"))

@@ -290,9 +290,12 @@ async def test_files_are_sent_once_and_only_those_of_the_page() -> None:
             )
         ]
         pages = [await client.get(path) for path in ("/", "/docs", "/redoc")]
+        # Its styles and scripts are beside /docs.
+        slash = await client.get("/docs/")
     assert script.headers["content-type"] == "text/javascript; charset=utf-8"
     assert (again.status_code, again.content) == (304, b"")
     assert outside == [404] * 4
+    assert (slash.status_code, slash.headers["location"]) == (307, "../docs")
     for page in pages:
         policy = page.headers["content-security-policy"]
         assert "default-src 'none'" in policy

@@ -29,7 +29,22 @@ def trace_settings(entry: GatewayEntry) -> TraceSettings | None:
             f"{ENDPOINT} needs opentelemetry, which is not installed; "
             "`pip install 'enginix[otel]'` brings it"
         )
-    return TraceSettings(endpoint, 1.0 if ratio is None else ratio, entry.otlp_traces_prompts)
+    settings = TraceSettings(endpoint, 1.0 if ratio is None else ratio, entry.otlp_traces_prompts)
+    _require_usable(settings)
+    return settings
+
+
+def _require_usable(settings: TraceSettings) -> None:
+    """Try it once, before any server or worker process starts and fails."""
+    try:
+        # Some variables are read by the import.
+        from enginix.gateway.traces.otlp import OtlpTracing
+
+        OtlpTracing(settings).close()
+    except Exception as error:
+        raise UsageError(
+            f"OpenTelemetry refuses a variable whose name begins with OTEL_: {error}"
+        ) from None
 
 
 def _url(text: str) -> str:

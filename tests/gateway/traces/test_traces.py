@@ -23,8 +23,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from enginix.backends.triton import TritonBackend
-from enginix.errors import GenerationFailed, UsageError
-from enginix.gateway.app import STREAMING, create_app
+from enginix.errors import GenerationFailed
+from enginix.gateway.app import STREAMING
 from enginix.gateway.settings import Settings, TraceSettings
 from enginix.gateway.traces.attributes import (
     OPERATIONS,
@@ -408,14 +408,6 @@ def test_what_opentelemetry_says_is_logged_once_a_minute(
         "traces to http://there: lost 0; serving goes on",
         "traces to http://there: lost 3; serving goes on",
     ]
-
-
-def test_a_variable_that_opentelemetry_refuses_is_a_mistake_of_the_user(
-    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "-1")
-    with pytest.raises(UsageError, match=r"OTEL_.*max_queue_size must be a positive"):
-        create_app(list, traced(receiver))
 
 
 def test_opentelemetry_is_not_loaded_where_traces_are_off() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 router = APIRouter(include_in_schema=False)
 
@@ -40,6 +40,9 @@ async def show_page(request: Request) -> Response:
 @router.get("/docs")
 @router.get("/redoc")
 async def show_documentation(request: Request) -> Response:
+    if request.scope.get("raw_path", b"").endswith(b"/"):
+        # The page's links are relative, so that they work below any prefix.
+        return RedirectResponse("../docs")
     return _answer(request, "docs.html")
 
 

@@ -153,7 +153,6 @@ def as_routed(scope: Scope) -> Scope:
         **scope,
         "method": "GET" if method == "HEAD" else method,
         "path": path.rstrip("/") or "/",
-        "raw_path": (scope.get("raw_path") or b"").rstrip(b"/") or b"/",
     }
 
 

@@ -36,7 +36,6 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from starlette.types import Scope
 
 from enginix import __version__
-from enginix.errors import UsageError
 from enginix.gateway.models.record import RequestRecord
 from enginix.gateway.settings import TraceSettings
 from enginix.gateway.traces.attributes import (
@@ -83,14 +82,9 @@ class OtlpTracing:
             resource=own.merge(OTELResourceDetector().detect()),
             shutdown_on_exit=False,
         )
-        try:
-            exporter = OTLPSpanExporter(settings.endpoint, timeout=EXPORT_SECONDS)
-            # Its queue is bounded: what does not fit is dropped.
-            self._processor: SpanProcessor = BatchSpanProcessor(exporter)
-        except ValueError as error:
-            raise UsageError(
-                f"OpenTelemetry refuses a variable whose name begins with OTEL_: {error}"
-            ) from None
+        exporter = OTLPSpanExporter(settings.endpoint, timeout=EXPORT_SECONDS)
+        # Its queue is bounded: what does not fit is dropped.
+        self._processor: SpanProcessor = BatchSpanProcessor(exporter)
         self._provider.add_span_processor(self._processor)
         self._tracer = self._provider.get_tracer(SCOPE.name, SCOPE.version)
         self._prompts = settings.prompts
@@ -137,6 +131,10 @@ class OtlpTracing:
         )
         self._processor.on_end(span)
 
+    def close(self) -> None:
+        """Send what is left."""
+        self._provider.shutdown()
+
     @asynccontextmanager
     async def exporting(self) -> AsyncIterator[None]:
         """Send what is left when the block ends, if that is quick."""
@@ -144,7 +142,7 @@ class OtlpTracing:
             yield
         finally:
             # A daemon: the exporter may still wait for a server that does not answer.
-            last = Thread(target=self._provider.shutdown, daemon=True)
+            last = Thread(target=self.close, daemon=True)
             last.start()
             await asyncio.to_thread(last.join, SHUTDOWN_SECONDS)
 
