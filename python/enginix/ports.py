@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import socket
@@ -12,7 +13,7 @@ from collections.abc import Iterable
 from ipaddress import ip_address
 from pathlib import Path
 
-from enginix.errors import PortTaken, ProcessError
+from enginix.errors import PortTaken, ProcessError, UsageError
 from enginix.process import process_ids
 
 logger = logging.getLogger(__name__)
@@ -47,7 +48,10 @@ def is_loopback(host: str) -> bool:
 
 
 def require_port_free(host: str, port: int, flag: str) -> None:
-    """Raise PortTaken if `port` cannot be bound, naming the holder if /proc shows it."""
+    """Raise PortTaken if `port` cannot be bound, naming the holder if /proc shows it.
+
+    Raise UsageError if it is no port, or `host` no address of this machine.
+    """
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -57,7 +61,14 @@ def require_port_free(host: str, port: int, flag: str) -> None:
                 f"port {port} needs more rights than this user has; choose one above 1023 "
                 f"with {flag}"
             ) from None
-        except OSError:
+        except OverflowError:
+            raise UsageError(f"{flag} is {port}; expected a port from 1 to 65535") from None
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise UsageError(
+                    f"--host {host} cannot be listened on: {error.strerror}; expected an address "
+                    "of this machine, such as 127.0.0.1, or 0.0.0.0 for all"
+                ) from None
             raise PortTaken(port, flag, port_holder(port)) from None
 
 

@@ -97,15 +97,25 @@ def test_a_misspelt_name_is_answered_with_the_nearest_ones(arguments: list[str],
     assert hint in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [["models"], ["list"], ["up", "demo", "--dry-run"]])
-def test_every_command_ends_on_a_closed_pipe_as_if_by_sigpipe(arguments: list[str]) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [["models"], ["list"], ["up", "demo", "--dry-run"], ["engine", "build", "demo", "--out=new"]],
+)
+def test_every_command_ends_on_a_closed_pipe_as_if_by_sigpipe(
+    arguments: list[str], tmp_path: Path
+) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
-        [sys.executable, "-m", "enginix", *arguments], stdout=writer, stderr=PIPE, check=False
+        [sys.executable, "-m", "enginix", *arguments],
+        stdout=writer,
+        stderr=PIPE,
+        cwd=tmp_path,
+        check=False,
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("command", ["models", "doctor", "list"])

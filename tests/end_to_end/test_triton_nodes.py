@@ -133,6 +133,8 @@ def test_a_machine_that_does_not_come_is_named(tmp_path: Path) -> None:
         (["--nodes=0"], "--nodes is 0"),
         (["--join=localhost"], "--nodes is 1"),
         (["--nodes=2", "--join=localhost:x"], "expected HOST or HOST:PORT"),
+        (["--nodes=2", "--join=:8003"], "expected HOST or HOST:PORT"),
+        (["--nodes=2", "--nodes-port=65536"], "--nodes-port is 65536"),
     ],
 )
 def test_machines_that_cannot_share_the_ranks_are_refused(

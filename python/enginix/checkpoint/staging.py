@@ -48,6 +48,9 @@ def writing(work: Path) -> Iterator[None]:
     try:
         work.mkdir(parents=True, exist_ok=True)
         yield
+    except BrokenPipeError:
+        # The reader of the progress lines has gone.
+        raise
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise DownloadError(

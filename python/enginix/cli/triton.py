@@ -14,7 +14,7 @@ from enginix.cli.find_engine import find_engine
 from enginix.cli.signals import run_until_signalled
 from enginix.errors import EngineMismatch, UsageError
 from enginix.manifest import manifest_hash, read_manifest
-from enginix.ports import is_loopback
+from enginix.ports import is_loopback, require_port_free
 from enginix.process import adopt_orphans, end_adopted
 from enginix.readiness import answers_ok
 from enginix.runtimes.triton_cpu import require_shared_memory
@@ -148,8 +148,10 @@ def _nodes(engine: Path, scratch: ScratchDir, args: argparse.Namespace) -> Nodes
     if args.nodes == 1:
         return None
     host, _, port = (args.join or "").partition(":")
-    if port and not port.isdecimal():
+    if args.join and not (host and (not port or (port.isdecimal() and 0 < int(port) < 65536))):
         raise UsageError(f"--join is {args.join!r}; expected HOST or HOST:PORT")
+    if not host:
+        require_port_free("", args.nodes_port, "--nodes-port")
     number = int(port or (PORT if host else args.nodes_port))
     socket = scratch.directory / "nodes"
     return Nodes(args.nodes, manifest_hash(engine), socket, number, host or None)

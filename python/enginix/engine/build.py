@@ -87,6 +87,9 @@ def build_engine(build: Build, out: Path, report: Report, *, replace_it: bool = 
                 manifest = replace(manifest, files=files, sha256=hashes)
                 write_manifest(directory, manifest)
                 stage.summary = f"{len(manifest.files)} files synced, and their manifest"
+    except BrokenPipeError:
+        # The reader of the stages' lines has gone.
+        raise
     except OSError as error:
         # Checkpoints and runtimes raise their own errors: an OSError is the output's.
         raise BuildError(

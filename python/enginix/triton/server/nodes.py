@@ -15,7 +15,7 @@ import re
 import socket
 import sys
 from asyncio import StreamReader, StreamWriter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,7 @@ from enginix.triton.server import launch_agent
 logger = logging.getLogger(__name__)
 
 OnLine = Callable[[str], None]
+Take = Callable[[StreamReader, StreamWriter], Coroutine[Any, Any, None]]
 
 PORT = 8003
 RETRY_SECONDS = 1.0
@@ -82,6 +83,8 @@ class _Leader:
     def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
         self._joined: dict[str, _Node] = {}
+        self._connections: dict[asyncio.Task[None], StreamWriter] = {}
+        self._closed = False
         self.complete = asyncio.Event()
         self.first_to_leave = ""
         """The address of a node that is gone without a word."""
@@ -90,6 +93,30 @@ class _Leader:
     def missing(self) -> int:
         return self._nodes.number - 1 - len(self._joined)
 
+    def taking(self, take: Take) -> Take:
+        """`take`, with a connection that is closed afterwards."""
+
+        async def taken(reader: StreamReader, writer: StreamWriter) -> None:
+            task = asyncio.current_task()
+            assert task is not None, "it runs in a coroutine"
+            self._connections[task] = writer
+            try:
+                await take(reader, writer)
+            finally:
+                writer.close()
+                del self._connections[task]
+
+        return taken
+
+    async def close(self) -> None:
+        """Close what nodes, and strangers, leave open for as long as we do."""
+        self._closed = True
+        tasks = list(self._connections)
+        for writer in self._connections.values():
+            writer.close()
+        if tasks:
+            await asyncio.wait(tasks)
+
     async def take_node(self, reader: StreamReader, writer: StreamWriter) -> None:
         _keep_alive(writer)
         address = writer.get_extra_info("peername")[0]
@@ -97,7 +124,6 @@ class _Leader:
         if why:
             logger.warning("refused node %s: %s", address, why)
             await _send(writer, {"refused": why})
-            writer.close()
             return
         name = next(name for name in self._nodes.names() if name not in self._joined)
         node = self._joined[name] = _Node(writer)
@@ -107,12 +133,11 @@ class _Leader:
         if not self.missing:
             self.complete.set()
         status = (await _received(reader)).get("status")
-        if status is None:
+        if status is None and not self._closed:
             logger.warning("node %s has left", address)
             self.first_to_leave = self.first_to_leave or address
         del self._joined[name]
         node.status.set_result(status)
-        writer.close()
 
     def _refusal(self, hello: Mapping[str, Any]) -> str:
         if hello.get("engine") != self._nodes.engine:
@@ -133,32 +158,39 @@ class _Leader:
         if node is not None:
             await _send(node.writer, {"command": asked["command"]})
             await _send(writer, {"status": await node.status})
-        writer.close()
 
 
 @asynccontextmanager
 async def leading(nodes: Nodes, deadline: float, say: OnLine) -> AsyncIterator[None]:
     """All nodes have joined. Raises StartFailed if some have not by `deadline` seconds."""
     leader = _Leader(nodes)
-    listening = await asyncio.start_server(leader.take_node, None, nodes.port)
-    agents = await asyncio.start_unix_server(leader.take_agent, nodes.agent_socket)
-    async with listening, agents:
+    listening = await asyncio.start_server(leader.taking(leader.take_node), None, nodes.port)
+    agents = await asyncio.start_unix_server(leader.taking(leader.take_agent), nodes.agent_socket)
+    try:
         say(f"waiting for {leader.missing} nodes on port {nodes.port}")
-        try:
-            await asyncio.wait_for(leader.complete.wait(), deadline)
-        except TimeoutError:
-            port = "" if nodes.port == PORT else f":{nodes.port}"
-            raise StartFailed(
-                f"{leader.missing} of {nodes.number} nodes have not joined within {deadline:g} s; "
-                f"start `enginix triton ENGINE --nodes {nodes.number} --join THIS_MACHINE{port}` "
-                "on each, or see its log"
-            ) from None
-        try:
-            yield
-        except ProcessError as error:
-            if leader.first_to_leave:
-                raise ProcessError(f"node {leader.first_to_leave} has left: {error}") from error
-            raise
+        await _all_here(leader, nodes, deadline)
+        yield
+    except ProcessError as error:
+        if leader.first_to_leave:
+            raise ProcessError(f"node {leader.first_to_leave} has left: {error}") from error
+        raise
+    finally:
+        # Python 3.12 and later would wait in `async with` until the others close.
+        listening.close()
+        agents.close()
+        await leader.close()
+
+
+async def _all_here(leader: _Leader, nodes: Nodes, deadline: float) -> None:
+    try:
+        await asyncio.wait_for(leader.complete.wait(), deadline)
+    except TimeoutError:
+        port = "" if nodes.port == PORT else f":{nodes.port}"
+        raise StartFailed(
+            f"{leader.missing} of {nodes.number} nodes have not joined within {deadline:g} s; "
+            f"start `enginix triton ENGINE --nodes {nodes.number} --join THIS_MACHINE{port}` "
+            "on each, or see its log"
+        ) from None
 
 
 async def follow(
