@@ -122,13 +122,13 @@ def token_server(runtime: Runtime) -> Iterator[TokenTriton]:
 
 
 @contextmanager
-def running_triton(engine: Path, exit_timeout: int = 1) -> Iterator[RunningTriton]:
+def running_triton(engine: Path, *flags: str, exit_timeout: int = 1) -> Iterator[RunningTriton]:
     """A Triton for one test, which may kill it."""
     http, grpc, metrics = free_ports(3)
     command = [
         *(sys.executable, "-m", "enginix", "triton", str(engine), "--threads=1"),
         *(f"--http-port={http}", f"--grpc-port={grpc}", f"--metrics-port={metrics}"),
-        f"--exit-timeout={exit_timeout}",
+        *(f"--exit-timeout={exit_timeout}", *flags),
     ]
     with logged_program(command, "Triton serves") as (child, _):
         yield RunningTriton(

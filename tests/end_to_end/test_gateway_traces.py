@@ -12,7 +12,9 @@ import httpx
 from fakes.otlp_receiver import attributes_of, otlp_receiver
 from gateway.test_passthrough import upstream
 
-from tests.end_to_end.gateway_process import models_gateway
+from enginix.runtimes.runtime import Runtime
+from tests.conftest import running_triton
+from tests.end_to_end.gateway_process import models_gateway, running_gateway
 from tests.oracle import tap
 
 
@@ -46,6 +48,29 @@ async def test_each_worker_sends_the_traces_of_its_requests(tmp_path: Path) -> N
         processes = {resource["process.pid"] for resource in receiver.resources}
         assert len(processes) == 2
         assert gateway.process.pid not in processes
+
+
+def test_tritons_spans_are_part_of_the_gateways_trace(runtime: Runtime, demo_engine: Path) -> None:
+    with otlp_receiver() as receiver:
+        flag = f"--otlp-traces-endpoint={receiver.endpoint}"
+        with (
+            running_triton(demo_engine, flag) as triton,
+            running_gateway(demo_engine, triton.grpc, flag) as gateway,
+        ):
+            body = {"model": "demo", "messages": [{"role": "user", "content": "Hi"}]}
+            for sampled in "01":
+                told = {"traceparent": f"00-{'5' * 32}-{'7' * 16}-0{sampled}"}
+                url = f"{gateway.base_url}/chat/completions"
+                assert httpx.post(url, json=body, headers=told, timeout=60).is_success
+            assert receiver.wait_for(1)
+            (request,) = receiver.servers
+            assert receiver.wait_until(lambda: len(receiver.json_spans) >= 3)
+    spans = {span["name"]: span for span in receiver.json_spans}
+    assert spans["InferRequest"]["parentSpanId"] == request.span_id.hex()
+    assert spans["tensorrt_llm"]["parentSpanId"] == spans["InferRequest"]["spanId"]
+    # Nothing of the request that is not sampled, and of the probes.
+    assert len(receiver.json_spans) == 3
+    assert {span["traceId"] for span in receiver.json_spans} == {"5" * 32}
 
 
 def test_a_wrong_endpoint_is_a_mistake_in_the_command_line(tmp_path: Path) -> None:

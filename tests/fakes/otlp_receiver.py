@@ -1,9 +1,10 @@
-"""A collector of traces: takes what is exported by OTLP over HTTP, as protobuf reads it."""
+"""A collector of traces: takes what is exported by OTLP over HTTP, as protobuf or JSON."""
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -25,10 +26,19 @@ class Receiver:
         self.unanswered = 0
         self.spans: list[Span] = []
         self.resources: list[dict[str, Any]] = []
+        self.json_spans: list[dict[str, Any]] = []
+        """As Triton sends them."""
         self._changed = threading.Condition()
 
     def take(self, path: str, body: bytes) -> None:
         assert path == "/v1/traces"
+        if body.startswith(b"{"):
+            with self._changed:
+                for resource in json.loads(body)["resourceSpans"]:
+                    for scope in resource["scopeSpans"]:
+                        self.json_spans += scope["spans"]
+                self._changed.notify_all()
+            return
         request = ExportTraceServiceRequest.FromString(body)
         with self._changed:
             for resource in request.resource_spans:
@@ -39,8 +49,11 @@ class Receiver:
 
     def wait_for(self, servers: int, patience: float = 60.0) -> bool:
         """Whether so many requests' own spans came in time."""
+        return self.wait_until(lambda: len(self.servers) >= servers, patience)
+
+    def wait_until(self, condition: Callable[[], bool], patience: float = 60.0) -> bool:
         with self._changed:
-            return self._changed.wait_for(lambda: len(self.servers) >= servers, patience)
+            return self._changed.wait_for(condition, patience)
 
     @property
     def servers(self) -> list[Span]:

@@ -23,7 +23,7 @@ def trace_settings(entry: GatewayEntry) -> TraceSettings | None:
         return None
     if ratio is not None and not 0 <= ratio <= 1:
         raise UsageError(f"{RATIO} is {ratio:g}; expected 0 to 1")
-    endpoint = _url(entry.otlp_traces_endpoint)
+    endpoint = collector_url(entry.otlp_traces_endpoint)
     if not all(map(_is_installed, NEEDED)):
         raise UsageError(
             f"{ENDPOINT} needs opentelemetry, which is not installed; "
@@ -47,8 +47,8 @@ def _require_usable(settings: TraceSettings) -> None:
         ) from None
 
 
-def _url(text: str) -> str:
-    """With the path that collectors have, if it has none."""
+def collector_url(text: str) -> str:
+    """`text` with the path that collectors have, if it has none."""
     expected = f"{ENDPOINT} {text}: expected http://HOST:4318{PATH} or https://..."
     try:
         parts = urlsplit(text)

@@ -11,6 +11,7 @@ from pathlib import Path
 from enginix.catalog.load import Ports
 from enginix.cli import triton_gguf, triton_trtllm
 from enginix.cli.find_engine import find_engine
+from enginix.cli.otlp_traces import ENDPOINT, collector_url
 from enginix.cli.signals import run_until_signalled
 from enginix.errors import EngineMismatch, UsageError
 from enginix.manifest import manifest_hash, read_manifest
@@ -65,6 +66,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"{triton_trtllm.START_TIMEOUT:g} for tensorrt-llm engines)",
     )
     parser.add_argument("--log-verbose", type=int, default=0, metavar="LEVEL", help="for Triton")
+    parser.add_argument(
+        ENDPOINT,
+        metavar="URL",
+        help="send Triton's spans of the requests that the gateway traces here, such as "
+        "http://127.0.0.1:4318/v1/traces",
+    )
     _add_node_arguments(parser)
 
 
@@ -113,6 +120,7 @@ def run(args: argparse.Namespace) -> int:
         metrics_port=args.metrics_port,
         exit_timeout=args.exit_timeout,
         log_verbose=args.log_verbose,
+        traces=collector_url(args.otlp_traces_endpoint) if args.otlp_traces_endpoint else "",
     )
     if not args.join:
         require_ports_free(options)

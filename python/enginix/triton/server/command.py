@@ -11,7 +11,10 @@ from enginix.ports import local_url
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """`exit_timeout` is how many seconds running requests get to finish after SIGTERM."""
+    """`exit_timeout` is how many seconds running requests get to finish after SIGTERM.
+
+    `traces`: the URL that takes spans by OTLP over HTTP; without it nothing is traced.
+    """
 
     host: str = "127.0.0.1"
     http_port: int = 8000
@@ -19,6 +22,7 @@ class ServerOptions:
     metrics_port: int = 8002
     exit_timeout: int = 10
     log_verbose: int = 0
+    traces: str = ""
 
     @property
     def ready_url(self) -> str:
@@ -67,4 +71,9 @@ def tritonserver_command(
         command += [f"--cache-directory={installation.caches}", "--allow-gpu-metrics=false"]
     if options.log_verbose:
         command.append(f"--log-verbose={options.log_verbose}")
+    if options.traces:
+        # Of those requests whose metadata names a span: the gateway samples.
+        settings = ("mode=opentelemetry", f"opentelemetry,url={options.traces}")
+        for setting in (*settings, "level=TIMESTAMPS", "rate=0"):
+            command += ["--trace-config", setting]
     return command
