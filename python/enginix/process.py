@@ -89,10 +89,11 @@ async def start(
             limit=limit,
             preexec_fn=partial(_die_with, os.getpid(), orphaned),
         )
-    except FileNotFoundError as error:
-        raise ProcessError(f"cannot start {argv[0]!r}: {error.strerror}") from error
     except PermissionError as error:
         raise ProcessError(f"cannot start {argv[0]!r}: it is not executable") from error
+    except OSError as error:
+        # Also without memory, processes or descriptors: who restarts it tries again.
+        raise ProcessError(f"cannot start {argv[0]!r}: {error.strerror}") from error
 
 
 def start_detached(

@@ -122,6 +122,9 @@ def test_the_same_directory_again_is_the_same_model(tmp_path: Path) -> None:
         ({"model_path": "{checkpoint}", "engine": "llamacpp"}, "needs model.gguf"),
         ({"model_path": "{engine}", "model": "tiny"}, "tiny is another model here"),
         ({"model_path": "/etc"}, "not under this server's model roots"),
+        ({"model_path": "{engine}", "model": "n" * 201}, "too long for a name: 201 bytes, at most"),
+        ({"model_path": "{engine}", "model": "a\nb"}, "expected one line of text without a #"),
+        ({"model_path": "{engine}", "model": "tiny#2"}, "expected one line of text without a #"),
     ],
 )
 def test_what_cannot_be_is_refused_by_its_field(

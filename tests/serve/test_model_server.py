@@ -50,6 +50,13 @@ def test_one_server_has_the_models_own_name_and_ports() -> None:
     assert only.log == HOME / "logs" / "triton-demo.log"
 
 
+@pytest.mark.parametrize("name", ["../../../etc/x", "org/name"])
+def test_the_files_of_a_model_stay_in_their_directories_whatever_clients_call_it(name: str) -> None:
+    (only,) = served(TRTLLM, name=name, source="qwen3-30b-a3b", autodeploy={"x": 1}).replicas
+    assert only.log.parent == HOME / "logs"
+    assert {path.parent for path in only.command.files} == {HOME / "run" / "p-9000"}
+
+
 def test_each_replica_has_ports_gpus_and_a_log_of_its_own() -> None:
     server = served(TRITON, replicas=2, gpus=["0", "1", "2", "3"])
     first, second = server.replicas

@@ -151,6 +151,10 @@ ROW = '"engine": "vllm", "model_path": "checkpoint"'
         ),
         ('{"models": {"a": {ROW, "max_batch_size": true}}}', "expected a whole number, got"),
         ('{"models": {"a": {ROW, "max_batch_size": 0}}}', "expected at least 1, got 0"),
+        (
+            '{"models": {"a": {ROW, "max_batch_size": 9999999999}}}',
+            "expected at most 2147483647, got 9999999999",
+        ),
         ('{"models": {"a": {ROW, "max_input_len": 9}}}', "make the context together"),
         ('{"models": {"a": {ROW, "dtype": 16}}}', "dtype: expected a string, got 16"),
         ('{"models": {"a": {ROW, "replicas": 0}}}', "replicas: expected at least 1, got 0"),

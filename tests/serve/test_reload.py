@@ -163,6 +163,8 @@ async def test_a_broken_file_changes_nothing_and_says_so_until_a_good_one_replac
     assert "No such file" in (await place.reload())["configuration"]["error"]
     status = await place.reload(a={}, b={"model_path": "/nowhere"})
     assert "/nowhere is not there; expected a directory" in status["configuration"]["error"]
+    status = await place.reload(a={}, b={"model_path": "/" + "x" * 5000})
+    assert status["configuration"]["error"].endswith("x: File name too long")
     place.settings.append("gateway.workers=2")
     status = await place.reload(a={}, b={}, c={})
     refusal = status["configuration"]["error"]

@@ -116,6 +116,33 @@ async def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
             pass
 
 
+async def test_a_server_whose_log_cannot_be_written_says_so_and_is_tried_again(
+    tmp_path: Path,
+) -> None:
+    server = restarting_server(tmp_path, "first")
+    log = server.process.spec.log
+    log.mkdir()
+    with pytest.raises(
+        StartFailed, match=r"its log .*first\.log cannot be written: Is a directory"
+    ):
+        await server.load()
+    assert server.process.log.last_lines(1) == []
+    log.rmdir()
+    async with supervised([server], lambda *_: None):
+        assert server.process.state is State.LOADED
+
+
+async def test_a_program_that_the_system_cannot_start_now_is_a_failed_start(
+    tmp_path: Path,
+) -> None:
+    # As without processes or memory.
+    program = [sys.executable, "-c", "pass", "x" * 300_000]
+    spec = ServerSpec("none", program, tmp_path / "log", file_exists(tmp_path))
+    with pytest.raises(StartFailed, match=r"cannot start .*: Argument list too long"):
+        async with supervised([RestartingServer(spec)], lambda *_: None):
+            pass
+
+
 async def test_a_server_that_is_killed_is_started_again(tmp_path: Path) -> None:
     server = restarting_server(tmp_path, "first")
     async with supervised([server], lambda *_: None):

@@ -13,6 +13,7 @@ from enginix.cli.background import running
 from enginix.cli.running_gateway import add_url, find_run
 from enginix.errors import UsageError
 from enginix.inventory.running import supervisors
+from enginix.serve.model_entry import file_name
 
 POLL_SECONDS = 0.25
 
@@ -86,7 +87,7 @@ def find_logs(directory: Path, server: str | None) -> list[Path]:
 def is_of(path: Path, server: str) -> bool:
     """Logs are named ENGINE-MODEL.log, ENGINE-MODEL#2.log for a second server, or gateway.log."""
     name = path.stem.partition("-")[2]
-    return server in (path.stem, name, name.partition("#")[0])
+    return file_name(server) in (path.stem, name, name.partition("#")[0])
 
 
 class Followed:

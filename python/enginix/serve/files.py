@@ -89,6 +89,9 @@ async def _take_up(
         content = await asyncio.to_thread(read)
     except EnginixError as error:
         refusal = str(error)
+    except OSError as error:
+        # As of a path in them that is too long, or below a directory of another user.
+        refusal = f"{error.filename}: {error.strerror}"
     if expected and await asyncio.to_thread(stamp, paths) != expected:
         raise _Unstable
     if refusal is None:

@@ -18,7 +18,7 @@ from enginix.errors import (
 )
 from enginix.manifest import Manifest, read_manifest
 from enginix.serve.drafts import check_drafting
-from enginix.serve.model_entry import ModelEntry
+from enginix.serve.model_entry import ModelEntry, wrong_name
 from enginix.serve.roots import allowed_path
 from enginix.serve.servers import SERVERS, server_for_form, server_for_kind
 from enginix.serve.servers.program import Reads
@@ -86,6 +86,8 @@ def _by_path(request: LoadRequest, path: Path, entries: Mapping[str, ModelEntry]
     _check_fits(engine, path, manifest)
     known = entries.get(name)
     if known is None:
+        if why := wrong_name(name):
+            raise _mistake("model", why)
         # Requests may also name it by the path that was sent.
         aliases = [requested] if (requested := str(request.model_path)) != str(path) else []
         return replace(new_entry(name, engine, path=str(path)), aliases=aliases)

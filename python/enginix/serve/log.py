@@ -51,7 +51,7 @@ class RotatingLog:
                 end = log.seek(0, os.SEEK_END)
                 log.seek(max(0 if before_start else self._began, end - (64 << 10)))
                 text = log.read().decode(errors="replace")
-        except FileNotFoundError:
+        except OSError:
             return []
         lines = (_without_frame(line) for line in text.strip().splitlines())
         return [line for line in lines if line is not None][-count:]

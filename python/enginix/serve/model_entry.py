@@ -13,6 +13,24 @@ LOOPBACK = "127.0.0.1"
 Option = str | int | float | bool
 
 
+# Of a file's name, which has a prefix, a number and a suffix as well.
+LONGEST_NAME = 200
+
+
+def file_name(name: str) -> str:
+    """What a model's files are called, which are in one directory."""
+    return name.replace("%", "%25").replace("/", "%2F")
+
+
+def wrong_name(name: str) -> str | None:
+    """Why a model cannot be called so; None if it can."""
+    if not name.strip() or not name.isprintable() or "#" in name:
+        return f"{name!r} is no model's name; expected one line of text without a #"
+    if (length := len(file_name(name).encode())) > LONGEST_NAME:
+        return f"{name[:40]}... is too long for a name: {length} bytes, at most {LONGEST_NAME}"
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
     """One model and the server it runs in. Servers start in the order of the profile."""

@@ -23,7 +23,7 @@ from enginix.serve.environment import Environment
 from enginix.serve.gateway import gateway_command, gateway_row
 from enginix.serve.liveness import Probe, Seen
 from enginix.serve.managed_model import ManagedModel
-from enginix.serve.model_entry import ModelEntry
+from enginix.serve.model_entry import ModelEntry, file_name
 from enginix.serve.ports import with_free_ports
 from enginix.serve.profile import Profile
 from enginix.serve.replicas import Replica, ReplicaGroup
@@ -87,8 +87,8 @@ def model_server(
     for number, one in enumerate(replica_entries(completed, ports), start=1):
         # No model's name holds a #, so that no other model has these files.
         name = f"{entry.name}#{number}" if number > 1 else entry.name
-        settings = run_directory(profile, environment.home) / f"{name}.yaml"
-        log = environment.logs / f"{entry.engine}-{name}.log"
+        settings = run_directory(profile, environment.home) / f"{file_name(name)}.yaml"
+        log = environment.logs / f"{entry.engine}-{file_name(name)}.log"
         command = program.command(program.find_or_name(environment, one), one, model, settings)
         address = program.address(one, model)[program.reached_by]
         replicas.append(ReplicaServer(name, one, command, log, address))

@@ -26,6 +26,8 @@ from enginix.supervision import LoadRequest
 
 # The name is also a log file's.
 NAME = re.compile(r"[\w][\w.:+-]*")
+# The servers' numbers have 32 bits.
+LARGEST = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +189,9 @@ def _row(data: object, where: str) -> Row:
         raise UsageError(f"{where}: unknown keys {unknown}; expected some of {', '.join(names)}")
     row = decode(Row, data, where, UsageError)
     for key, value in data.items() if isinstance(data, dict) else ():
-        if isinstance(value, int) and value < 1:
-            raise UsageError(f"{where}: {key}: expected at least 1, got {value}")
+        if isinstance(value, int) and not 1 <= value <= LARGEST:
+            bound = "at least 1" if value < 1 else f"at most {LARGEST}"
+            raise UsageError(f"{where}: {key}: expected {bound}, got {value}")
     if bool(row.max_input_len) != bool(row.max_output_len):
         raise UsageError(
             f"{where}: max_input_len and max_output_len make the context together; give both"

@@ -12,7 +12,7 @@ from enginix.errors import UsageError, did_you_mean
 from enginix.records import decode, read_toml
 from enginix.serve.adapters import check_adapters
 from enginix.serve.drafts import check_drafting
-from enginix.serve.model_entry import ModelEntry
+from enginix.serve.model_entry import ModelEntry, wrong_name
 from enginix.serve.servers import SERVERS, ports_of
 
 DIRECTORY = Path(__file__).parent / "profiles"
@@ -97,6 +97,8 @@ def load_profile(name: str, directory: Path = DIRECTORY) -> Profile:
 def check(profile: Profile, where: str) -> None:
     """Refuse models that cannot run together."""
     for entry in profile.models:
+        if why := wrong_name(entry.name):
+            raise UsageError(f"{where}: {why}")
         if entry.engine not in SERVERS:
             raise UsageError(
                 f"{where}: {entry.name}: engine: expected one of {', '.join(SERVERS)}, "

@@ -164,7 +164,10 @@ class RestartingServer:
     async def _rotate(self) -> str:
         while True:
             await asyncio.sleep(ROTATE_SECONDS)
-            self.process.log.rotate()
+            try:
+                self.process.log.rotate()
+            except OSError as error:
+                logger.warning("%s cannot be rotated: %s", self.process.spec.log, error.strerror)
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import IO
 
 from enginix.errors import ProcessError, StartFailed
 from enginix.marked import end_marked
@@ -102,7 +103,7 @@ class ServerProcess:
             await until_free(spec.host, spec.ports, PORT_SECONDS)
         except ProcessError as error:
             raise StartFailed(f"{spec.name} was not started: {error}") from None
-        with self.log.open() as log:
+        with self._opened_log() as log:
             self._process = await start(
                 spec.argv, env=spec.env, stdout=log, stderr=log, orphaned=spec.orphaned
             )
@@ -149,6 +150,15 @@ class ServerProcess:
             if process.returncode is not None:
                 raise StartFailed(await self.ended())
             await asyncio.sleep(READY_POLL)
+
+    def _opened_log(self) -> IO[bytes]:
+        try:
+            return self.log.open()
+        except OSError as error:
+            raise StartFailed(
+                f"{self.spec.name} was not started: its log {self.spec.log} cannot be written: "
+                f"{error.strerror}"
+            ) from None
 
     def _log_excerpt(self) -> str:
         lines = self.log.last_lines(EXCERPT_LINES)
