@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
@@ -159,6 +160,9 @@ async def test_a_broken_file_changes_nothing_and_says_so_until_a_good_one_replac
     status = await place.reload()
     assert "line 1, column" in status["configuration"]["error"]
     assert pids(status) == pids(before)
+    place.file.unlink()
+    os.mkfifo(place.file)
+    assert "is no file" in (await place.reload())["configuration"]["error"]
     place.file.unlink()
     assert "No such file" in (await place.reload())["configuration"]["error"]
     status = await place.reload(a={}, b={"model_path": "/nowhere"})

@@ -65,6 +65,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"to become ready in ({triton_gguf.START_TIMEOUT:g}; "
         f"{triton_trtllm.START_TIMEOUT:g} for tensorrt-llm engines)",
     )
+    _add_log_arguments(parser)
+    _add_node_arguments(parser)
+
+
+def _add_log_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--log-verbose", type=int, default=0, metavar="LEVEL", help="for Triton")
     parser.add_argument(
         ENDPOINT,
@@ -72,7 +77,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="send Triton's spans of the requests that the gateway traces here, such as "
         "http://127.0.0.1:4318/v1/traces",
     )
-    _add_node_arguments(parser)
 
 
 def _add_node_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from enginix.errors import EnginixError
+from enginix.errors import EnginixError, UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +86,7 @@ async def _take_up(
 ) -> None:
     refusal = None
     try:
+        await asyncio.to_thread(_require_files, paths)
         content = await asyncio.to_thread(read)
     except EnginixError as error:
         refusal = str(error)
@@ -99,6 +100,13 @@ async def _take_up(
     else:
         logger.error("%s; nothing is changed until that is corrected", refusal)
         refuse(refusal)
+
+
+def _require_files(paths: Sequence[Path]) -> None:
+    """Reading a pipe would wait for ever, even after the end of what serves."""
+    for path in paths:
+        if path.exists() and not path.is_file():
+            raise UsageError(f"{path} is no file; expected a text file")
 
 
 async def _until(asked: asyncio.Event, seconds: float | None) -> bool:
