@@ -14,11 +14,11 @@ from gateway.harness import server
 
 from enginix.backends.replicas.openai import ReplicatedOpenAI
 from enginix.gateway.api.status import status_of
+from enginix.gateway.models.admission import Admission
 from enginix.gateway.models.health import Liveness
 from enginix.gateway.models.metrics import Metrics
 from enginix.gateway.models.model_state import ModelState
 from enginix.gateway.models.registry import PassthroughModel
-from enginix.gateway.settings import Settings
 from enginix.supervision import ServerStatus
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
@@ -81,7 +81,7 @@ async def test_a_replica_that_is_back_generates_before_another_one_rests() -> No
         started.routes["/v1/completions"] = lambda _: next(answers, b'{"choices": []}')
         backend = ReplicatedOpenAI("both", [url, "http://127.0.0.1:1"], "m")
         model = PassthroughModel("m", backend, "vllm")
-        state = ModelState(model, Settings(), Metrics(["m"]))
+        state = ModelState(model, Admission("m", 1, 1), Metrics(["m"]))
         first = backend.replicas[0]
         await state.rest([url])
         first.out = "it is being restarted"
@@ -93,7 +93,9 @@ async def test_a_replica_that_is_back_generates_before_another_one_rests() -> No
 async def test_a_model_that_is_served_elsewhere_is_loaded_while_tokens_come_out_of_it() -> None:
     async with chat_server(completion(*texts("a"))) as (started, url):
         backend = ReplicatedOpenAI("both", [url, "http://127.0.0.1:1"], "m")
-        state = ModelState(PassthroughModel("m", backend, "vllm"), Settings(), Metrics(["m"]))
+        state = ModelState(
+            PassthroughModel("m", backend, "vllm"), Admission("m", 1, 1), Metrics(["m"])
+        )
         elsewhere = ServerStatus("external", False, None, 1.0, None, 0, None, "")
         server = replace(elsewhere, replicas={url: elsewhere})
         found = []

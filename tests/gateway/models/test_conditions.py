@@ -12,10 +12,10 @@ from gateway.harness import ids, served, server
 from gateway.supervised import supervised_model
 
 from enginix.errors import BackendUnavailable
+from enginix.gateway.models.admission import Admission
 from enginix.gateway.models.conditions import disk_families
 from enginix.gateway.models.metrics import Metrics
 from enginix.gateway.models.model_state import ModelState
-from enginix.gateway.settings import Settings
 from enginix.supervision import Availability, ServerStatus
 
 SERVER = ServerStatus("loaded", True, 1, 1.0, None, 0, None, "")
@@ -39,7 +39,7 @@ async def test_a_supervisor_knows_whether_its_servers_generate(
     availability: Availability, server: ServerStatus, generates: bool | None
 ) -> None:
     backend = FakeBackend()
-    state = ModelState(served(backend), Settings(), Metrics(["demo"]))
+    state = ModelState(served(backend), Admission("demo", 1, 1), Metrics(["demo"]))
     state.presence = availability
     assert await state.generates(server) is generates
     assert not backend.probes

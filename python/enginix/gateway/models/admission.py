@@ -1,4 +1,4 @@
-"""Limits one model's concurrent answers: other requests wait in line, up to a limit."""
+"""Limits a model's concurrent answers, its adapters' included: others wait, up to a limit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RETRY_SECONDS = 1.0
 
 
 class Admission:
-    """One model's slots."""
+    """The slots of one model's servers."""
 
     def __init__(
         self,
@@ -32,8 +32,6 @@ class Admission:
         self._line = WaitingLine[asyncio.Future[None]]()
         self._running_of: Counter[str | None] = Counter()
         self.running = 0
-        self.started = 0
-        """Requests ever admitted."""
 
     @property
     def waiting(self) -> int:
@@ -61,7 +59,6 @@ class Admission:
         wait already.
         """
         if not self.full:
-            self.started += 1
             self._take(key)
             return
         if self.waiting >= self._max_waiting:
@@ -69,7 +66,6 @@ class Admission:
                 f"{self._model} has {self._max_running} running and {self.waiting} waiting",
                 retry_after=RETRY_SECONDS,
             )
-        self.started += 1
         turn = asyncio.get_running_loop().create_future()
         place = self._line.add(turn, priority, key, self._clock())
         try:

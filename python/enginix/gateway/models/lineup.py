@@ -41,7 +41,7 @@ def _serve(gateway: Gateway, model: Model) -> None:
         _retire(gateway, state)
         state.serve(model, gateway.metrics)
     else:
-        state = ModelState(model, gateway.settings, gateway.metrics)
+        state = gateway.new_state(model)
         gateway.states = {**gateway.states, model.name: state}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
@@ -13,10 +14,10 @@ from enginix.gateway.models.health import Liveness
 from enginix.gateway.models.metrics import Metrics
 from enginix.gateway.models.model import Model
 from enginix.gateway.models.peers import Traffic
+from enginix.gateway.models.record import RequestRecord
 from enginix.gateway.models.running import RunningRequest
 from enginix.gateway.models.server_metrics import ANSWER_SECONDS, ServerMetrics
 from enginix.gateway.models.speed import Speed
-from enginix.gateway.settings import Settings
 from enginix.generation.backend import Replica, Server
 from enginix.supervision import Availability, ServerStatus, replica_key
 
@@ -28,9 +29,13 @@ RETURN_POLL = 0.1
 class ModelState:
     """One model's slots, availability and liveness."""
 
-    def __init__(self, model: Model, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, model: Model, admission: Admission, metrics: Metrics) -> None:
         self.gauges = metrics.load(model.name)
-        self.admission = Admission(model.name, settings.load.running, settings.load.waiting)
+        self.admission = admission
+        """Of its server, which it may share with adapters."""
+        self.running = self.waiting = 0
+        self.started = 0
+        """Requests ever admitted."""
         self.first_tokens = FirstTokens()
         self.speed = Speed()
         self.presence = Availability.OPEN
@@ -51,6 +56,37 @@ class ModelState:
             metrics.follow(model.name, replica)
         self.late_tokens = 0
         """Late tokens already added to the metrics."""
+
+    @property
+    def busy(self) -> int:
+        """The number of requests that run or wait."""
+        return self.running + self.waiting
+
+    async def enter(self, record: RequestRecord) -> str | None:
+        """Take one of the server's slots; return the key to leave it with."""
+        record.stage("queue")
+        since = time.monotonic()
+        key = record.key.name if record.key else None
+        if self.admission.full:
+            self.waiting += 1
+            try:
+                with self.gauges.waiting.track_inprogress():
+                    await self.admission.enter(record.rank, key, record.while_waiting)
+            finally:
+                self.waiting -= 1
+        else:
+            await self.admission.enter(record.rank, key)
+        self.running += 1
+        self.started += 1
+        record.queued = time.monotonic() - since
+        record.stage("first_token")
+        self.gauges.running.inc()
+        return key
+
+    def leave(self, key: str | None) -> None:
+        self.running -= 1
+        self.gauges.running.dec()
+        self.admission.leave(key)
 
     async def close(self) -> None:
         await _closed([], self.liveness, self.model.backend)
@@ -96,8 +132,8 @@ class ModelState:
     @property
     def traffic(self) -> Traffic:
         return Traffic(
-            self.admission.running,
-            self.admission.waiting + self.waiting_for_load,
+            self.running,
+            self.waiting + self.waiting_for_load,
             self.speed.tokens_per_second(self.unreported),
             self.speed.first_tokens(),
         )

@@ -25,6 +25,7 @@ from enginix.errors import (
 )
 from enginix.gateway.keys.limits import KeyLimits
 from enginix.gateway.keys.usage import UsageLog, used_by
+from enginix.gateway.models.admission import Admission
 from enginix.gateway.models.metrics import Metrics
 from enginix.gateway.models.model import GenerationRequest, Model, NamedModel
 from enginix.gateway.models.model_state import ModelState
@@ -60,7 +61,9 @@ class Gateway:
         self.models = Models(models)
         self.settings = settings
         self.metrics = Metrics([model.name for model in models], metrics_directory)
-        self.states = {model.name: ModelState(model, settings, self.metrics) for model in models}
+        self.states: dict[str, ModelState] = {}
+        for model in models:
+            self.states[model.name] = self.new_state(model)
         self.following: Subscription | None = None
         store = settings.store
         self.servers = SupervisorClient(settings.supervisor)
@@ -77,7 +80,14 @@ class Gateway:
     @property
     def busy(self) -> int:
         """How many requests run or wait."""
-        return sum(state.admission.busy for state in self.states.values())
+        return sum(state.busy for state in self.states.values())
+
+    def new_state(self, model: Model) -> ModelState:
+        """It shares its slots with the models that its server has already."""
+        load, name = self.settings.load, model.served_by
+        shared = [one for one in self.states.values() if one.model.served_by == name]
+        slots = shared[0].admission if shared else Admission(name, load.running, load.waiting)
+        return ModelState(model, slots, self.metrics)
 
     def requests(self) -> list[RunningRequest]:
         """Those that wait or run, of all models."""
@@ -173,7 +183,7 @@ class Gateway:
             times, task, waits = request.times, request.task, list[int]()
             try:
                 await _refuse_if_down(state, model)
-                key = await _enter(state, record)
+                key = await state.enter(record)
                 try:
                     # The model may have failed while this request waited.
                     await _refuse_if_down(state, model)
@@ -181,8 +191,7 @@ class Gateway:
                     times += [self._times(state, record, number) for number in waits]
                     yield times
                 finally:
-                    state.gauges.running.dec()
-                    state.admission.leave(key)
+                    state.leave(key)
             except BackendError as error:
                 state.liveness.failed(error)
                 raise await self._explained(state, error, waits) from None
@@ -259,22 +268,6 @@ class Gateway:
     def _report(self, state: ModelState, times: TokenTimes) -> None:
         state.speed.reported += times.tokens
         self.metrics.report_tokens(state.model.name, times)
-
-
-async def _enter(state: ModelState, record: RequestRecord) -> str | None:
-    """Take one of the model's slots; return the key to leave it with."""
-    record.stage("queue")
-    since = time.monotonic()
-    key = record.key.name if record.key else None
-    if state.admission.full:
-        with state.gauges.waiting.track_inprogress():
-            await state.admission.enter(record.rank, key, record.while_waiting)
-    else:
-        await state.admission.enter(record.rank, key)
-    record.queued = time.monotonic() - since
-    record.stage("first_token")
-    state.gauges.running.inc()
-    return key
 
 
 async def _refuse_if_down(state: ModelState, model: NamedModel) -> None:

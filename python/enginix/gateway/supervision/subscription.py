@@ -119,7 +119,7 @@ class SupervisorSubscription:
         counts: dict[str, tuple[int, int]] = {}
         for state in self._gateway.states.values():
             name = state.model.served_by
-            load = {name: (state.admission.busy, state.admission.started)}
+            load = {name: (state.busy, state.started)}
             for replica in state.model.backend.replicas:
                 load[replica_key(name, replica.address)] = (replica.running, replica.started)
             for key, (running, started) in load.items():
