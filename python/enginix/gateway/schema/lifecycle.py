@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from enginix.gateway.schema.fields import Positive, Schema
+from enginix.gateway.schema.fields import Count, Positive, Schema
 
 
 class SpeculativeDecoding(Schema):
@@ -25,7 +25,7 @@ class LoadRequest(Schema):
     engine: str | None = None
     dtype: str | None = None
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
-    max_model_len: Positive | None = None
+    max_model_len: Count | None = None
     speculative: SpeculativeDecoding | None = None
 
 
