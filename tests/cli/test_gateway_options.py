@@ -88,6 +88,8 @@ def test_without_options_the_gateways_own_settings_apply(monkeypatch: pytest.Mon
     ("entry", "message"),
     [
         (GatewayEntry(max_running=0), "--max-running is 0; expected more than 0"),
+        (GatewayEntry(max_body_mb=float("nan")), "--max-body-mb is nan; expected more than 0"),
+        (GatewayEntry(max_body_mb=float("inf")), "--max-body-mb is inf; expected a number"),
         (GatewayEntry(cors_origins=["chat"]), "--cors-origin chat: expected https://HOST"),
         (GatewayEntry(api_keys="/no/keys"), "--api-keys /no/keys cannot be read"),
     ],

@@ -142,8 +142,11 @@ def settings_of(entry: GatewayEntry, supervisor: Path | None = None) -> Settings
     """Raise UsageError for a value that no gateway accepts."""
     for name in ABOVE_ZERO:
         value = getattr(entry, name)
-        if value is not None and value <= 0:
+        # NaN is neither more nor less.
+        if value is not None and not value > 0:
             raise UsageError(f"{flag_of(name)} is {value:g}; expected more than 0")
+    if entry.max_body_mb == float("inf"):
+        raise UsageError(f"{flag_of('max_body_mb')} is inf; expected a number of megabytes")
     keys, key_file = environment.api_keys(), None
     if entry.api_keys and has_names(entry.api_keys):
         key_file = Path(entry.api_keys)
