@@ -189,6 +189,7 @@ def test_the_numbers_that_nix_reads_are_those_of_the_code() -> None:
         (["demo", "--set=nope=1"], "--set nope=1"),
         (["demo", "--user", "--no-gpu"], "--no-gpu is for a service of the system"),
         (["demo", "--out=/proc/nope"], "--out /proc/nope cannot be written"),
+        (["demo", "--out=/etc/hostname"], "--out /etc/hostname is a file; expected a directory"),
         (["demo", "--model=demo"], "leave --models, --model and --engine out"),
     ],
 )

@@ -135,6 +135,8 @@ def test_a_machine_that_does_not_come_is_named(tmp_path: Path) -> None:
         (["--nodes=2", "--join=localhost:x"], "expected HOST or HOST:PORT"),
         (["--nodes=2", "--join=:8003"], "expected HOST or HOST:PORT"),
         (["--nodes=2", "--nodes-port=65536"], "--nodes-port is 65536"),
+        (["--exit-timeout=-1"], "--exit-timeout is -1; expected 0 to"),
+        (["--start-timeout=nan"], "--start-timeout is nan; expected more than 0"),
     ],
 )
 def test_machines_that_cannot_share_the_ranks_are_refused(

@@ -65,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
         try:
             args.out.mkdir(parents=True, exist_ok=True)
             replace_text(args.out / name, text)
+        except FileExistsError:
+            raise UsageError(f"--out {args.out} is a file; expected a directory") from None
         except OSError as error:
             raise UsageError(f"--out {args.out} cannot be written: {error.strerror}") from None
         print(args.out / name)

@@ -106,6 +106,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(
             f"--kv-cache-fraction is {args.kv_cache_fraction:g}; expected more than 0, at most 1"
         )
+    _check_numbers(args)
     engine = find_engine(args.engine)
     manifest = read_manifest(engine)
     kind = KINDS.get(manifest.kind)
@@ -140,6 +141,15 @@ def run(args: argparse.Namespace) -> int:
         launch = kind.plan(engine, manifest, options, scratch, args, nodes)
         run_until_signalled(_serve(launch, scratch, f"{manifest.name} from {engine}"))
     return 0
+
+
+def _check_numbers(args: argparse.Namespace) -> None:
+    for name in ("threads", "exit_timeout", "log_verbose"):
+        # Triton's own have 32 bits.
+        if not 0 <= (value := getattr(args, name)) < 2**31:
+            raise UsageError(f"--{name.replace('_', '-')} is {value}; expected 0 to {2**31 - 1}")
+    if args.start_timeout is not None and not args.start_timeout > 0:
+        raise UsageError(f"--start-timeout is {args.start_timeout:g}; expected more than 0")
 
 
 def _check_nodes(args: argparse.Namespace, ranks: int) -> None:
