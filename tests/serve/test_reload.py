@@ -186,6 +186,16 @@ async def test_a_broken_file_changes_nothing_and_says_so_until_a_good_one_replac
     assert (await place.ask("mine")).status_code == 200
 
 
+async def test_a_full_disk_does_not_keep_a_changed_model_from_its_start(place: Place) -> None:
+    (rows,) = place.home.glob("run/*/gateway.json")
+    # Nothing can be written there.
+    rows.with_name(".gateway.json.partial").mkdir()
+    before = pids(await place.status())
+    status = await place.reload(a={"max_batch_size": 2}, b={})
+    assert pids(status)["a"] not in (None, before["a"])
+    assert (await place.ask("a")).status_code == 200
+
+
 async def test_a_new_model_that_does_not_start_leaves_the_others_alone(place: Place) -> None:
     broken = {"max_batch_size": BROKEN}
     before = pids(await place.status())

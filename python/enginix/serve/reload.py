@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from enginix.errors import EnginixError
+from enginix.errors import EnginixError, ProcessError
 from enginix.ports import require_port_free
 from enginix.serve.difference import (
     Difference,
@@ -211,10 +211,13 @@ class Reloader:
             await self._scheduler.load(name)
 
     def _write_rows(self) -> None:
-        """For gateway processes that start from now on."""
+        """For gateway processes that start from now on; they follow the supervisor then."""
         names = {entry.name for entry in self._profile.models}
         rows = [one.row for name, one in self._scheduler.models.items() if name in names]
-        write_files(gateway_of(self._profile, rows, self._environment))
+        try:
+            write_files(gateway_of(self._profile, rows, self._environment))
+        except ProcessError as error:
+            logger.error("%s", error)
 
     def _tell(self, **changes: Any) -> None:
         self.configuration = replace(self.configuration, **changes)

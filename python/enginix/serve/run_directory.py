@@ -70,4 +70,10 @@ def written_files(
 def write_files(command: Command) -> None:
     for path, text in command.files.items():
         # A process that reads it may start at any time.
-        replace_text(path, text)
+        try:
+            replace_text(path, text)
+        except OSError as error:
+            raise ProcessError(
+                f"{path} cannot be written: {error.strerror}; free some space there, or make it "
+                "writable"
+            ) from None

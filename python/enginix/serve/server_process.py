@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import secrets
+import shutil
 import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -163,7 +164,9 @@ class ServerProcess:
     def _log_excerpt(self) -> str:
         lines = self.log.last_lines(EXCERPT_LINES)
         if not lines:
-            return f"it logged nothing (log: {self.spec.log})"
+            # Most programs end when they cannot write.
+            full = "" if _has_space(self.spec.log.parent) else ", whose disk is full: free some"
+            return f"it logged nothing (log: {self.spec.log}{full})"
         return f"its last log lines ({self.spec.log}):\n" + os.linesep.join(lines)
 
     def _become(self, state: State) -> None:
@@ -172,3 +175,10 @@ class ServerProcess:
             self.state, self.since, self.changed_at = state, time.time(), time.monotonic()
             self.change.set()
             self.change = asyncio.Event()
+
+
+def _has_space(directory: Path) -> bool:
+    try:
+        return shutil.disk_usage(directory).free > 0
+    except OSError:
+        return True
