@@ -1,7 +1,5 @@
 """Renders conversations with one chat template, as a program of its own.
 
-    python -m enginix.chat.rendering
-
 The first line of its input is {"sources": ..., "special_tokens": ...}; each line after it is the
 arguments of one `ChatTemplate.render`, answered by one line: {"text": ...}, or the `message`,
 `param` and `code` of a refusal. It computes only while no other process needs the processor.
@@ -42,7 +40,3 @@ def _yield_processor() -> None:
     # Linux may share the processor out by session first, and the nice value counts within one.
     with suppress(OSError):
         Path("/proc/self/autogroup").write_text(str(NICE))
-
-
-if __name__ == "__main__":
-    main()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,6 +40,17 @@ async def rendering(**options: float) -> AsyncIterator[RenderProcess]:
         yield renderer
     finally:
         await renderer.close()
+
+
+async def test_the_process_imports_what_the_gateway_does_and_nothing_of_its_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "jinja2.py").write_text("raise ImportError('of another program')")
+    monkeypatch.chdir(tmp_path)
+    # As under Nix, where only a script knows where its packages are.
+    monkeypatch.setattr(sys, "executable", os.path.realpath(sys.executable))
+    async with rendering() as renderer:
+        assert await renderer.render(TEMPLATE, said("Hi")) == "<s><user>Hi"
 
 
 def children() -> list[int]:

@@ -21,6 +21,12 @@ SECONDS = 30.0
 # A line is a whole conversation or its prompt.
 LINE_BYTES = 1 << 30
 IDLE_SECONDS = 60.0
+# It imports what this process does: under Nix the interpreter itself knows no packages, and a
+# directory that is started in may have a module of any name.
+PROGRAM = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from enginix.chat.rendering import main; main()"
+)
 
 
 class RenderProcess:
@@ -87,7 +93,7 @@ class RenderProcess:
     async def _running(self, template: ChatTemplate) -> Process:
         if self._child is None or self._child.returncode is not None:
             self._child = await process.start(
-                [sys.executable, "-m", "enginix.chat.rendering"],
+                [sys.executable, "-I", "-c", PROGRAM, json.dumps(sys.path)],
                 stdin=PIPE,
                 stdout=PIPE,
                 limit=LINE_BYTES,
