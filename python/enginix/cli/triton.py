@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 from contextlib import AsyncExitStack, ExitStack
-from functools import partial
 from pathlib import Path
 
 from enginix.catalog.load import Ports
@@ -188,8 +188,17 @@ async def _serve(launch: Launch, scratch: ScratchDir, what: str) -> None:
         await end_adopted()
 
 
+def say(line: str) -> None:
+    """Print it, if that is possible: a full disk with the log on it is no reason not to serve."""
+    try:
+        print(line, flush=True)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+
+
 async def _serve_until_end(launch: Launch, scratch: ScratchDir, what: str) -> None:
-    options, before, say = launch.options, backend_directories(), partial(print, flush=True)
+    options, before = launch.options, backend_directories()
     if launch.nodes and launch.nodes.leader:
         return await follow(launch.nodes, launch.environment, launch.deadline, say)
 

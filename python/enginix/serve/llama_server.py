@@ -10,6 +10,7 @@ import argparse
 import os
 import signal
 import sys
+from contextlib import suppress
 
 # Outside its runtime this module is only imported, never run.
 import xllamacpp  # type: ignore[import-not-found]
@@ -49,8 +50,10 @@ def main() -> None:
         )
         sys.stderr.flush()
         os._exit(1)
-    sys.stdout.write(f"llama-server serves {args.model} at {server.listening_address}\n")
-    sys.stdout.flush()
+    # A full disk with the log on it is no reason not to serve.
+    with suppress(OSError):
+        sys.stdout.write(f"llama-server serves {args.model} at {server.listening_address}\n")
+        sys.stdout.flush()
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
     # Its own shutdown does not always finish.
     os._exit(0)
