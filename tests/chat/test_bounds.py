@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,8 @@ from gateway.harness import ids, served, server, user
 import enginix
 from enginix.chat.bounds import STEPS
 from enginix.chat.growth import MAX_CHARACTERS
-from enginix.chat.template import ChatTemplate
-from enginix.errors import EngineDamaged, RequestError
+from enginix.chat.template import SLOW_SECONDS, ChatTemplate
+from enginix.errors import EngineDamaged, RequestError, TemplateTooSlow
 
 MEMORY = 600 << 20
 DEEP = "{% for a in range(99999) %}{% for b in range(99999) %}"
@@ -69,8 +70,8 @@ HOSTILE = {
 ALONE = """
 import resource, time
 resource.setrlimit(resource.RLIMIT_AS, (%d, %d))
-from enginix.chat.template import ChatTemplate
-from enginix.errors import EngineDamaged, RequestError
+from enginix.chat.template import SLOW_SECONDS, ChatTemplate
+from enginix.errors import EngineDamaged, RequestError, TemplateTooSlow
 for name, source in %r.items():
     began = time.thread_time()
     try:
@@ -153,3 +154,13 @@ async def test_a_slow_template_does_not_delay_other_requests() -> None:
     assert "ran for more than" in refused.text
     assert slow.slow
     assert answered > 20
+
+
+def test_a_template_counts_as_slow_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = ChatTemplate({"default": "{% for a in range(99999) %}{{ a }}{% endfor %}"})
+    with pytest.raises(TemplateTooSlow):
+        slow.render(user("Hi"), seconds=0.0)
+    assert slow.slow
+    after = time.monotonic() + SLOW_SECONDS
+    monkeypatch.setattr(time, "monotonic", lambda: after)
+    assert not slow.slow

@@ -7,6 +7,7 @@ sandbox; a template raises to reject a conversation, so any error in one becomes
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -34,6 +35,8 @@ from enginix.hub_files import engine_files
 
 # The time limit of one rendering; an ordinary one takes less than a millisecond.
 RENDER_SECONDS = 2.0
+# How long a template that exceeded its limit counts as slow.
+SLOW_SECONDS = 60.0
 RESERVED = frozenset(("messages", "tools", "documents", "self"))
 
 
@@ -55,8 +58,7 @@ class ChatTemplate:
     ) -> None:
         environment = self._environment = template_environment(now)
         self.sources = dict(sources)
-        self.slow = False
-        """Whether a rendering has exceeded its time limit."""
+        self._slow_until = 0.0
         self.special_tokens = dict(special_tokens or {})
         compiled = {
             name: _compile(environment, name, source) for name, source in self.sources.items()
@@ -69,6 +71,11 @@ class ChatTemplate:
         """Read chat_template.jinja, or the template in tokenizer_config.json."""
         files = engine_files(directory)
         return cls(files.chat_templates, files.special_tokens)
+
+    @property
+    def slow(self) -> bool:
+        """Whether a rendering has exceeded its time limit lately."""
+        return time.monotonic() < self._slow_until
 
     @property
     def source(self) -> str:
@@ -131,7 +138,8 @@ class ChatTemplate:
                     }
                 )
             except TimeExceeded:
-                self.slow = True
+                # Not for ever: it may have been one client's conversation.
+                self._slow_until = time.monotonic() + SLOW_SECONDS
                 raise TemplateTooSlow(self._environment.budget.seconds) from None
             except Exception as error:  # a template can raise anything Python can
                 refusal = refusal or TemplateRefused(_describe(error))

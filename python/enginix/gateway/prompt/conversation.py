@@ -23,6 +23,8 @@ LONG_CONVERSATION = 32 << 10
 # A template's time limit on the event loop.
 LOOP_SECONDS = 0.02
 MANY_TOOLS = 32
+# Each takes 10 to 20 us, however short it is.
+MANY_MESSAGES = 400
 
 T = TypeVar("T")
 
@@ -49,12 +51,14 @@ class Conversation:
     @property
     def is_long(self) -> bool:
         """Whether to render it outside the event loop."""
+        if len(self.tools) > MANY_TOOLS or len(self.messages) > MANY_MESSAGES:
+            return True
         characters = 0
         for message in self.messages:
             characters += _characters(message)
             if characters > LONG_CONVERSATION:
                 return True
-        return len(self.tools) > MANY_TOOLS
+        return False
 
 
 def _characters(value: Any) -> int:
@@ -117,7 +121,7 @@ async def rendered(
     """What `then` makes of the prompt; `arguments` are those of `ChatTemplate.render`.
 
     A short conversation is rendered at once, a long one in a thread, so that running streams
-    continue, and every one in a process of its own after the template was too slow once.
+    continue, and every one in a process of its own for a while after the template was too slow.
     """
     template, loop = model.template, asyncio.get_running_loop()
     if not (is_long or template.slow):
