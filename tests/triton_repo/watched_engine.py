@@ -3,7 +3,8 @@
 usage: python watched_engine.py MODEL_CODE model.gguf none|code|exception STEP
 
 The fault happens in one decode step. Prints one JSON object: how many tokens each step read, and
-the answers of two requests that ran together, of one that waited for a slot, and of one after them.
+of which sequences; and the answers of two requests that ran together, of one that waited for a
+slot, and of one after them, beside which another one ran.
 """
 
 import json
@@ -24,9 +25,11 @@ OUT_OF_MEMORY = -2
 class WatchedModel(LlamaModel):
     fault, step = sys.argv[3], int(sys.argv[4])
     read: ClassVar[list[int]] = []
+    sequences: ClassVar[list[list[int]]] = []
 
     def decode(self) -> int:
         self.read.append(self.batch.size)
+        self.sequences.append([*self.batch.outputs])
         if len(self.read) == self.step:
             if self.fault == "code":
                 return OUT_OF_MEMORY
@@ -57,10 +60,12 @@ def main() -> None:
     prompt = [2013, 1123, 198]
     asked = [ask(engine, prompt) for _ in range(3)]
     first, second, waiting = [answer.result(20) for answer in asked]
-    after = ask(engine, prompt).result(20)
+    # The sequence that the last one had has been used after the other one.
+    asked = [ask(engine, prompt) for _ in range(2)]
+    after, _ = [answer.result(20) for answer in asked]
     engine.close()
-    found = {"running": [first, second], "waiting": waiting, "after": after, "read": model.read}
-    print(json.dumps(found))
+    found = {"running": [first, second], "waiting": waiting, "after": after}
+    print(json.dumps({**found, "read": model.read, "sequences": model.sequences}))
 
 
 main()

@@ -61,10 +61,15 @@ class TokenBatch:
         self.outputs.clear()
         self.is_deep = False
 
-    def add_prompt(
-        self, sequence: int, position: int, tokens: Sequence[int], *, sample: bool
-    ) -> None:
-        """Tokens of a prompt; `sample` after the last of them."""
+    def add(self, sequence: int, position: int, tokens: Sequence[int], *, sample: bool) -> None:
+        """A sequence's next tokens; `sample` after the last of them.
+
+        Add sequences in the order of their numbers: llama.cpp computes only those together of
+        which each follows the one numbered before it.
+        """
+        if sample and len(tokens) == 1:
+            self.add_token(sequence, position, tokens[0])
+            return
         part = slice(self.size, self.size + len(tokens))
         self._tokens[part] = tokens
         self._positions[part] = range(position, position + len(tokens))

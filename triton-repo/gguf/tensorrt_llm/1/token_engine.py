@@ -111,6 +111,7 @@ class TokenEngine:
         self._waiting: deque[Generation] = deque()
         # Everything that changes the engine happens on its thread; others post it here.
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._outbox: list[tuple[Deliver, Output]] = []
         self._is_open = True
         self._broken: str | None = None
         self._thread = threading.Thread(target=self._run, name="token-engine", daemon=True)
@@ -137,10 +138,8 @@ class TokenEngine:
         self._inbox.put(lambda: self._cancel(generation))
 
     def load(self) -> Load:
-        return Load(
-            active=sum(slot.generation is not None for slot in self._slots),
-            waiting=len(self._waiting),
-        )
+        active = sum(slot.generation is not None for slot in self._slots)
+        return Load(active, len(self._waiting))
 
     def close(self) -> None:
         """Cancel what is running, and free the model."""
@@ -159,11 +158,12 @@ class TokenEngine:
             self._broken = f"the engine has failed and cannot go on: {error!r}"
             # Without an answer requests would wait for ever, on a server that looks healthy.
             while self._is_open:
-                self._fail_all(self._broken)
+                for generation in self._drop_all():
+                    generation.deliver(Output((), final=True, error=self._broken))
                 self._inbox.get()()
 
     def _read_inbox(self) -> None:
-        idle = not self._waiting and not any(slot.generation for slot in self._slots)
+        idle = not (any(slot.generation for slot in self._slots) or self._waiting or self._outbox)
         while idle or not self._inbox.empty():
             self._inbox.get()()
             idle = False
@@ -183,10 +183,16 @@ class TokenEngine:
 
     def _step(self) -> None:
         """Read a batch of unread tokens; sample for each sequence that has read all its tokens."""
+        # Answers come before prompts: they need one token each, and clients are reading them.
+        answers = [(slot, 1) for slot in self._slots if len(slot.unread) == 1]
+        prompts = self._share_out(self._prompt_share.tokens(len(answers)))
+        parts = sorted(answers + prompts, key=lambda part: part[0].number)
         self.model.batch.clear()
-        answers = self._fill_answers()
-        prompts = self._fill_prompts(self._prompt_share.tokens(len(answers)))
-        if not answers and not prompts:
+        for slot, count in parts:
+            whole = count == len(slot.unread)
+            self.model.batch.add(slot.number, len(slot.seen), slot.unread[:count], sample=whole)
+        self._deliver()
+        if not parts:
             return
         started = time.perf_counter()
         code = self.model.decode()
@@ -194,7 +200,7 @@ class TokenEngine:
             return
         read = sum(count for _, count in prompts)
         self._prompt_share.learn(read, len(answers), time.perf_counter() - started)
-        for slot, count in answers + prompts:
+        for slot, count in parts:
             if code:
                 self._fail(slot, f"llama.cpp could not decode the request (code {code})")
                 continue
@@ -216,23 +222,14 @@ class TokenEngine:
             slot.seen.clear()
         return True
 
-    def _fill_answers(self) -> list[tuple[Slot, int]]:
-        """Answers come before prompts: they need one token each, and clients are reading them."""
-        answers = [slot for slot in self._slots if len(slot.unread) == 1]
-        for slot in answers:
-            self.model.batch.add_token(slot.number, len(slot.seen), slot.unread[0])
-        return [(slot, 1) for slot in answers]
-
-    def _fill_prompts(self, space: int) -> list[tuple[Slot, int]]:
-        prompts = [slot for slot in self._slots if len(slot.unread) > 1]
-        filled = []
-        for slot in sorted(prompts, key=lambda slot: len(slot.unread)):
-            if tokens := slot.unread[:space]:
-                whole = len(tokens) == len(slot.unread)
-                self.model.batch.add_prompt(slot.number, len(slot.seen), tokens, sample=whole)
-                filled.append((slot, len(tokens)))
-                space -= len(tokens)
-        return filled
+    def _share_out(self, space: int) -> list[tuple[Slot, int]]:
+        """The prompts to read, the shortest first, and how many tokens of each."""
+        shares = []
+        for slot in sorted(self._slots, key=lambda slot: len(slot.unread)):
+            if len(slot.unread) > 1 and (count := min(len(slot.unread), space)):
+                shares.append((slot, count))
+                space -= count
+        return shares
 
     def _continue(self, slot: Slot) -> None:
         generation = slot.generation
@@ -253,7 +250,7 @@ class TokenEngine:
         else:
             slot.unread.append(sampled.token)
             if tokens:
-                generation.deliver(Output(tokens))
+                self._outbox.append((generation.deliver, Output(tokens)))
 
     def _end(self, slot: Slot, output: Output) -> None:
         generation = slot.generation
@@ -264,7 +261,13 @@ class TokenEngine:
         self._slots.remove(slot)
         self._slots.append(slot)
         generation.sampler.close()
-        generation.deliver(output)
+        self._outbox.append((generation.deliver, output))
+
+    def _deliver(self) -> None:
+        """Called when the next step is ready to run: who takes an output wants Python's lock."""
+        for deliver, output in self._outbox:
+            deliver(output)
+        self._outbox.clear()
 
     def _fail(self, slot: Slot, error: str) -> None:
         # What llama.cpp kept of this step is unknown.
@@ -272,11 +275,8 @@ class TokenEngine:
         slot.seen.clear()
         self._end(slot, Output((), final=True, error=error))
 
-    def _fail_all(self, error: str) -> None:
-        for generation in self._drop_all():
-            generation.deliver(Output((), final=True, error=error))
-
     def _drop_all(self) -> list[Generation]:
+        self._deliver()
         running = [slot.generation for slot in self._slots if slot.generation]
         for slot in self._slots:
             slot.generation = None
