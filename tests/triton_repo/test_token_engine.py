@@ -34,14 +34,29 @@ def test_a_sequence_that_has_seen_more_shares_the_whole_prompt() -> None:
     assert slot_that_has_seen(1, 2, 3).shared_with([1, 2]) == 2
 
 
+def running(most: int, least: int = LEAST_PROMPT_SHARE) -> PromptShare:
+    """After a first step, of which it learns nothing."""
+    share = PromptShare(most, least)
+    share.learn(least, 0, 1.0)
+    return share
+
+
 def share_after(read: int, answers: int, seconds: float, most: int = 512) -> PromptShare:
-    share = PromptShare(most)
+    share = running(most)
     share.learn(read, answers, seconds)
     return share
 
 
-def test_nothing_is_known_of_the_first_step() -> None:
-    assert PromptShare(512).tokens(0) == PromptShare(512).tokens(8) == FIRST_PROMPT_SHARE
+def test_nothing_is_known_of_the_first_steps() -> None:
+    assert running(512).tokens(0) == running(512).tokens(8) == FIRST_PROMPT_SHARE
+
+
+def test_the_first_step_after_a_pause_is_short_for_those_who_come_next() -> None:
+    share = share_after(64, 0, LONE_STEP / 4)
+    share.pause()
+    assert share.tokens(answers=0) == LEAST_PROMPT_SHARE
+    share.learn(LEAST_PROMPT_SHARE, 0, LONE_STEP)
+    assert share.tokens(answers=0) == 256
 
 
 def test_a_step_with_answers_reads_what_it_can_in_a_tenth_of_a_second() -> None:
@@ -53,14 +68,14 @@ def test_a_step_without_answers_may_take_a_second() -> None:
 
 
 def test_what_the_answers_alone_take_is_not_the_prompts() -> None:
-    share = PromptShare(512)
+    share = running(512)
     share.learn(0, 8, 0.25)
     share.learn(32, 8, 0.3125)
     assert share.tokens(answers=8) == 48
 
 
 def test_answers_that_took_longer_alone_leave_the_prompts_a_cost() -> None:
-    share = PromptShare(512)
+    share = running(512)
     share.learn(0, 8, 5.0)
     share.learn(64, 8, 1.0)
     assert share.tokens(answers=8) == LEAST_PROMPT_SHARE
@@ -75,7 +90,7 @@ def test_quick_steps_read_the_most() -> None:
 
 
 def test_a_small_models_steps_read_whole_blocks() -> None:
-    share = PromptShare(512, SMALL_PROMPT_SHARE)
+    share = running(512, SMALL_PROMPT_SHARE)
     share.learn(512, 0, 0.3)
     assert share.tokens(answers=1) == 128
 

@@ -179,7 +179,7 @@ def load_library() -> ctypes.CDLL:
     # A thread that spins on takes its core from Triton, one that sleeps at once wakes hundreds of
     # times a step; libgomp reads these when it is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    os.environ.setdefault("GOMP_SPINCOUNT", "30000")
     path = _library_path()
     try:
         library = ctypes.CDLL(str(path))

@@ -17,7 +17,7 @@ class PromptShare:
 
     While a step runs, no request gets a token, joins, or is cancelled. Reading many tokens at once
     is cheaper, and all prompts wait for it alike: so where nobody waits for a token yet, a step may
-    be longer.
+    be longer. The first one after a pause is short: who comes a moment later is read with the rest.
     """
 
     def __init__(self, most: int, least: int = LEAST_PROMPT_SHARE) -> None:
@@ -25,9 +25,16 @@ class PromptShare:
         self._least = min(least, most)
         self._seconds_per_token = 0.0
         self._answers_alone = 0.0
+        self._is_first = True
+
+    def pause(self) -> None:
+        """There is nothing to do."""
+        self._is_first = True
 
     def tokens(self, answers: int) -> int:
         """Of prompts, in a step with so many answers."""
+        if self._is_first and not answers:
+            return self._least
         if not self._seconds_per_token:
             return min(FIRST_PROMPT_SHARE, self._most)
         limit = SHARED_STEP if answers else LONE_STEP
@@ -37,10 +44,11 @@ class PromptShare:
 
     def learn(self, read: int, answers: int, seconds: float) -> None:
         """From a step that read so many tokens of prompts, beside so many answers."""
+        first, self._is_first = self._is_first, False
         if not read:
             self._answers_alone = seconds
         # What a few tokens take says nothing about many.
-        elif read >= self._least:
+        elif read >= self._least and not first:
             alone = self._answers_alone if answers else 0.0
             # A token of a prompt is some eight times cheaper than one of an answer.
             least = seconds * read / (read + 8 * answers) / 2

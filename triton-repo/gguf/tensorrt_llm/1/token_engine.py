@@ -44,7 +44,6 @@ class Output(NamedTuple):
 
 
 CANCELLED = Output((), final=True)
-
 Deliver = Callable[[Output], None]
 
 
@@ -193,6 +192,7 @@ class TokenEngine:
             self.model.batch.add(slot.number, len(slot.seen), slot.unread[:count], sample=whole)
         self._deliver()
         if not parts:
+            self._prompt_share.pause()
             return
         started = time.perf_counter()
         code = self.model.decode()
