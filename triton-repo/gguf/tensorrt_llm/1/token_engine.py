@@ -137,8 +137,7 @@ class TokenEngine:
         self._inbox.put(lambda: self._cancel(generation))
 
     def load(self) -> Load:
-        active = sum(slot.generation is not None for slot in self._slots)
-        return Load(active, len(self._waiting))
+        return Load(sum(slot.generation is not None for slot in self._slots), len(self._waiting))
 
     def close(self) -> None:
         """Cancel what is running, and free the model."""
@@ -169,6 +168,7 @@ class TokenEngine:
 
     def _admit(self) -> None:
         while self._waiting and (free := [slot for slot in self._slots if not slot.generation]):
+            self._deliver()
             generation = self._waiting.popleft()
             prompt = generation.request.prompt_ids
             # Of those that know nothing of it, the one whose own prompt is longest ago.
@@ -264,7 +264,7 @@ class TokenEngine:
         self._outbox.append((generation.deliver, output))
 
     def _deliver(self) -> None:
-        """Called when the next step is ready to run: who takes an output wants Python's lock."""
+        """Called when a step is ready, or a prompt is compared: who sends wants Python's lock."""
         for deliver, output in self._outbox:
             deliver(output)
         self._outbox.clear()
