@@ -29,9 +29,9 @@ async def generating(ask: Asker) -> AsyncIterator[None]:
 
 
 async def test_a_cancelled_request_frees_its_slot_within_100_ms(ask: Asker) -> None:
-    waits = []
-    # Five times, because the machine may be busy with something else.
-    for _ in range(5):
+    waits: list[float] = []
+    # Many times, because the machine may be busy with something else.
+    while min(waits, default=1.0) >= 0.1 and len(waits) < 30:
         async with AsyncExitStack() as others:
             for _ in range(SLOTS - 1):
                 await others.enter_async_context(generating(ask))
@@ -41,7 +41,7 @@ async def test_a_cancelled_request_frees_its_slot_within_100_ms(ask: Asker) -> N
             begun = time.perf_counter()
             await waiting
             waits.append(time.perf_counter() - begun)
-    assert min(waits) < 0.1
+    assert min(waits) < 0.1, waits
 
 
 async def test_a_request_that_waits_for_a_slot_can_be_cancelled(
