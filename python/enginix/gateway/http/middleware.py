@@ -18,6 +18,7 @@ from enginix.errors import NotAuthorized, NotPermitted, RequestError
 from enginix.gateway.http.access import Need, need_of
 from enginix.gateway.http.errors import error_body, failure_of, speaks_anthropic
 from enginix.gateway.http.scope import RECORD, gateway_in, record_in
+from enginix.gateway.http.writing import hold
 from enginix.gateway.keys.key import Key, digest_of
 from enginix.gateway.keys.key_file import KeyFile
 from enginix.gateway.keys.limits import limit_headers
@@ -64,6 +65,8 @@ class RequestLog:
             if message["type"] == "http.response.start":
                 record.status = message["status"]
                 _add_headers(message, record, scope)
+                # It leaves with the first bytes of the body, if these are here.
+                hold(scope)
             await send(message)
 
         try:

@@ -25,7 +25,7 @@ from enginix.gateway.http.disconnect import unless_client_leaves
 from enginix.gateway.http.errors import failure_of
 from enginix.gateway.http.scope import record_in
 from enginix.gateway.http.sse import STILL_WAITING, Opening
-from enginix.gateway.http.writing import Write, direct_body, together, writer
+from enginix.gateway.http.writing import Write, direct_body, writer
 from enginix.gateway.models.record import RequestRecord, TokenTimes
 from enginix.gateway.models.state import Gateway
 from enginix.gateway.passthrough.adapt import CHAT, Passthrough
@@ -151,9 +151,8 @@ class PassthroughResponse(Response):
             (b"content-length", str(len(body)).encode()),
         ]
         self._opening.started = True
-        with together(scope):
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
-            await send({"type": "http.response.body", "body": body, "more_body": False})
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
 
     def _too_long(self) -> EnginixError:
         size = f"more than {MAX_RESPONSE_BYTES >> 20} MB as one answer"
