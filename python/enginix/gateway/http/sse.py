@@ -209,9 +209,11 @@ class EventStream(Response):
         encode = self._encoder.encode
         tally = UsageTally(self._request)
         choice, events = await self._opening.wait(anext(replies), send, STILL_WAITING)
-        body = self._encoder.begin() + encode(choice, events)
+        first = self._encoder.begin() + encode(choice, events)
         await self._opening.begin(send)
-        await send({"type": "http.response.body", "body": body, "more_body": True})
+        await send({"type": "http.response.body", "body": first, "more_body": True})
+        # Not kept for as long as the stream is open.
+        del first
         tally.read(choice, events)
         delivering.body = direct_body(scope)
         last = await stepped(self._write_rest(replies, writer(delivering.body, send), tally))
