@@ -4,6 +4,7 @@ import asyncio
 import json
 from typing import Any
 
+import httpx
 import pytest
 from fakes.backend import FakeBackend
 from gateway.harness import Call, application, events, ids, served, server, user
@@ -324,3 +325,19 @@ async def test_a_fault_of_ours_is_a_500_with_an_id_and_no_inside(
     assert "inside" not in response.text
     assert response.headers["x-request-id"] in caplog.text
     assert "ZeroDivisionError" in caplog.text
+
+
+async def test_a_bug_in_a_route_is_a_500_in_our_envelope_that_reveals_nothing() -> None:
+    async with application(served(FakeBackend())) as app:
+
+        @app.get("/bug")
+        async def bug() -> None:
+            raise ZeroDivisionError("a secret")
+
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            answer = await client.get("/bug")
+    assert answer.status_code == 500
+    assert "its log says why" in answer.json()["error"]["message"]
+    assert "secret" not in answer.text
+    assert answer.headers["x-request-id"]

@@ -68,6 +68,15 @@ async def test_a_client_of_http_1_0_gets_a_stream_without_chunks() -> None:
 
 
 @pytest.mark.parametrize("stream", [True, False])
+async def test_the_head_of_an_answer_leaves_with_its_first_bytes(stream: bool) -> None:
+    async with connected(FakeBackend(ids("One two"))) as (reader, writer):
+        writer.write(request(stream=stream))
+        head, _, body = (await reader.read(1 << 16)).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200")
+    assert b'"role":"assistant"' in body
+
+
+@pytest.mark.parametrize("stream", [True, False])
 async def test_a_disconnect_cancels_the_running_request_despite_pipelined_ones(
     stream: bool,
 ) -> None:

@@ -194,7 +194,9 @@ class _Counting(NodeTransformer):
 
     def visit_Assign(self, node: nodes.Assign) -> nodes.Node | list[nodes.Node]:
         self.generic_visit(node)
-        node.node = nodes.Filter(node.node, "bounded_", [], [], None, None, lineno=node.lineno)
+        # What a call returns is measured there.
+        if not isinstance(node.node, nodes.Call):
+            node.node = nodes.Filter(node.node, "bounded_", [], [], None, None, lineno=node.lineno)
         return [_tick(node.lineno), node]
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:

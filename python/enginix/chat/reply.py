@@ -7,6 +7,7 @@ Any chunking of the same text gives the same message.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, TypeVar
 
 from enginix.chat.blocks import Block, Opening, ReasoningFormat, partial_marker
@@ -77,6 +78,7 @@ def _thought_calls(
     return ThoughtCalls(markers, new_parser, calls)
 
 
+@cache
 def markers(reasoning: str | None, tools: str | None) -> frozenset[str]:
     """The markers of these formats; the tokenizer must not drop them as special tokens."""
     names = [name for name in (reasoning, tools) if name]

@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,7 @@ class ChatTemplate:
     ) -> str:
         refusal: TemplateRefused | None = None
         # The original first: only a template that rejects it gets an adapted conversation.
-        for attempt in (messages, *repaired(messages)):
+        for attempt in chain((messages,), repaired(messages)):
             try:
                 return template.render(
                     {
@@ -159,7 +160,10 @@ def _compile(
     try:
         tree = environment.parse(source)
         contents = content_format(tree)
-        return environment.from_string(tree), contents
+        template = environment.from_string(tree)
+        # Every rendering copies them, and jinja2 keeps them in two layers.
+        template.globals = dict(template.globals)
+        return template, contents
     except jinja2.TemplateSyntaxError as error:
         found = f"is broken in line {error.lineno}: {error.message}"
     except (jinja2.TemplateError, SyntaxError, ArithmeticError, ValueError) as error:

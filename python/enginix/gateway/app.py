@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from enginix import __version__
 from enginix.errors import EnginixError
@@ -140,24 +141,46 @@ def create_app(
             await gateway.close()
 
     # FastAPI's own documentation pages load their scripts from the internet.
-    app = FastAPI(
+    app = Application(
         title="enginix", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None
     )
     for module in ROUTERS:
         app.include_router(module.router)
     for kind in (EnginixError, HTTPException, ClientDisconnect):
         app.add_exception_handler(kind, answer_failure)
-    # The last one added is the outermost.
-    app.add_middleware(StreamingRoutes, handlers=STREAMING, failed=answer_failure)
-    app.state.key_file = key_file = KeyFile(settings.key_file) if settings.key_file else None
-    if not settings.keyless:
-        app.add_middleware(Authorization, keys=sorted(settings.api_keys), key_file=key_file)
-    if settings.cors_origins:
-        add_cors(app, settings.cors_origins)
-    app.add_middleware(BrowserGuard, settings=settings)
-    app.add_middleware(RequestLog, begin_trace=tracing.begin if tracing else None)
+    app.add_exception_handler(Exception, answer_bug)
+    app.state.key_file = KeyFile(settings.key_file) if settings.key_file else None
+    app.outermost = RequestLog(guarded(app, settings), tracing.begin if tracing else None)
     add_schemas(app, SCHEMAS, keyless=settings.keyless)
     return app
+
+
+class Application(FastAPI):
+    """FastAPI behind our own middlewares, the last of which answers the streaming routes itself.
+
+    FastAPI has its own middlewares outermost, and more of them with every release: a stream would
+    pass through all.
+    """
+
+    outermost: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["app"] = self
+        await self.outermost(scope, receive, send)
+
+    async def route(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer by FastAPI."""
+        await super().__call__(scope, receive, send)
+
+
+def guarded(app: Application, settings: Settings) -> ASGIApp:
+    """The routes, behind what refuses requests."""
+    inner: ASGIApp = StreamingRoutes(app.route, STREAMING, answer_failure)
+    if not settings.keyless:
+        inner = Authorization(inner, sorted(settings.api_keys), app.state.key_file)
+    if settings.cors_origins:
+        inner = with_cors(inner, settings.cors_origins)
+    return BrowserGuard(inner, settings)
 
 
 def opened(traces: TraceSettings) -> OtlpTracing:
@@ -167,9 +190,9 @@ def opened(traces: TraceSettings) -> OtlpTracing:
     return OtlpTracing(traces)
 
 
-def add_cors(app: FastAPI, origins: frozenset[str]) -> None:
-    app.add_middleware(
-        CORSMiddleware,
+def with_cors(app: ASGIApp, origins: frozenset[str]) -> ASGIApp:
+    return CORSMiddleware(
+        app,
         allow_origins=sorted(origins),
         allow_methods=["*"],
         allow_headers=["*"],
@@ -186,4 +209,9 @@ async def answer_failure(request: Request, error: Exception) -> Response:
         record_of(request).error = type(error).__name__
         if is_internal(error):
             raise error
+    return failure_response(error, request.url.path)
+
+
+async def answer_bug(request: Request, error: Exception) -> Response:
+    """Any other error; the request's log has it from FastAPI, which raises it again."""
     return failure_response(error, request.url.path)

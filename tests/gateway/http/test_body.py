@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from enginix.errors import RequestError
 from enginix.gateway.http.body import LARGE_BODY, forget_document, read_document
-from enginix.gateway.http.scope import RECORD
+from enginix.gateway.http.scope import GATEWAY, RECORD
 from enginix.gateway.models.record import RequestRecord
 
 
@@ -24,7 +24,8 @@ def sent(app: FastAPI, body: bytes) -> Request:
         return next(messages)
 
     record = RequestRecord("r", 0.0)
-    scope = {"type": "http", "app": app, "headers": [], "path": "/", RECORD: record}
+    scope = {"type": "http", "headers": [], "path": "/", RECORD: record}
+    scope[GATEWAY] = app.state.gateway
     return Request(scope, receive)
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from enginix.backends.openai.connection import Connection
@@ -36,8 +36,7 @@ class HttpClient:
         self.outages = 0
         """How often the server accepted no connection."""
 
-    @asynccontextmanager
-    async def request(
+    def request(
         self,
         method: str,
         path: str,
@@ -45,27 +44,26 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         *,
         silence: float | None = None,
-    ) -> AsyncIterator[Connection]:
+    ) -> Exchange:
         """The response, once its headers are here. Raises BackendUnavailable.
 
         Raises BackendTimedOut after `silence` seconds without a byte.
         """
-        head = self._head(method, path, len(body), headers or {})
-        connection = await self._send(head + body, silence)
-        try:
-            yield connection
-        finally:
-            connection.unwatch()
-            if connection.reusable and len(self._idle) < MAX_IDLE:
-                self._idle.append(connection)
-            else:
-                connection.close()
+        return Exchange(self, self._head(method, path, len(body), headers or {}) + body, silence)
 
     async def close(self) -> None:
         while self._idle:
             self._idle.pop().close()
 
-    async def _send(self, message: bytes, silence: float | None) -> Connection:
+    def release(self, connection: Connection) -> None:
+        """Keep the connection for another request, if it can have one."""
+        connection.unwatch()
+        if connection.reusable and len(self._idle) < MAX_IDLE:
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    async def send(self, message: bytes, silence: float | None) -> Connection:
         while self._idle:
             kept = self._idle.pop()
             if not kept.reusable:
@@ -116,3 +114,23 @@ class HttpClient:
             *(f"{name}: {value}" for name, value in headers.items()),
         ]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+class Exchange:
+    """A request that is sent, and whose response is read, in its block."""
+
+    __slots__ = ("_client", "_connection", "_message", "_silence")
+
+    def __init__(self, client: HttpClient, message: bytes, silence: float | None) -> None:
+        self._client = client
+        self._message = message
+        self._silence = silence
+
+    async def __aenter__(self) -> Connection:
+        # It may be long, and is not kept while the response is read.
+        message, self._message = self._message, b""
+        self._connection = await self._client.send(message, self._silence)
+        return self._connection
+
+    async def __aexit__(self, *error: object) -> None:
+        self._client.release(self._connection)

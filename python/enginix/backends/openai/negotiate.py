@@ -50,6 +50,8 @@ async def negotiated(
                 content = response.headers.get("content-type", "")
                 if streams and not content.startswith("text/event-stream"):
                     raise GenerationFailed(f"{server.name} was asked for a stream and sent none")
+                # The response may take long: its request is not kept meanwhile.
+                del body
                 yield response
                 return
             text = await response.read_error()

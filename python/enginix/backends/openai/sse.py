@@ -65,9 +65,9 @@ def end_of_events(data: bytes) -> int:
     return max((place + length for place, length in found if place >= 0), default=0)
 
 
-def data_of(events: bytes) -> list[bytes]:
+def data_of(events: bytes) -> Iterator[bytes]:
     """The data of each event; comments have none."""
-    return [data for event in BLANK_LINE.split(events) if (data := _data(event))]
+    return filter(None, map(_data, filter(None, BLANK_LINE.split(events))))
 
 
 def documents(body: bytes) -> Iterator[Any]:

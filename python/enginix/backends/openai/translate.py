@@ -7,7 +7,7 @@ not know which of the two it reads.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -102,7 +102,7 @@ class Completion:
             and all(choice.done for choice in self._choices)
         )
 
-    def read(self, events: Sequence[bytes]) -> None:
+    def read(self, events: Iterable[bytes]) -> None:
         """Read the events' data; `take` still returns what came before a failure."""
         try:
             for data in events:

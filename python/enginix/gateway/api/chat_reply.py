@@ -53,7 +53,7 @@ class ChatStream(ChunkStream):
         ]
 
     def begin(self) -> bytes:
-        return b"".join(choice.role for choice in self._choices)
+        return b"".join(choice.role() for choice in self._choices)
 
     def encode(self, choice: int, events: Sequence[ReplyEvent]) -> bytes:
         chunks = self._choices[choice]
@@ -72,15 +72,16 @@ class ChoiceChunks:
         self._before = before = b'%b,"choices":[{"index":%d,"delta":{' % (head, index)
         self._tails = tails
         self._end_with(tails.first)
-        self.role = b'%b"role":"assistant","content":""%b' % (before, self._after)
         self._answer = before + b'"content":'
         self._reasoning = before + b'"reasoning_content":'
-        self._call = before + b'"tool_calls":['
         self._logprobs: tuple[TokenLogprob, ...] = ()
         self._customs = customs
         self._custom: ToolCallStart | None = None
         """A call of a custom tool, sent when it is whole: clients would run a part of it, too."""
         self._arguments = ""
+
+    def role(self) -> bytes:
+        return b'%b"role":"assistant","content":""%b' % (self._before, self._after)
 
     def encode(self, event: ReplyEvent) -> bytes:
         if self._custom is not None:
@@ -114,7 +115,7 @@ class ChoiceChunks:
             return b""
         custom = {"name": start.name, "input": text}
         call = {"index": start.index, "id": start.id, "type": "custom", "custom": custom}
-        return self._call + dumps(call) + b"]" + self._after
+        return b'%b"tool_calls":[%b]%b' % (self._before, dumps(call), self._after)
 
     def _encode_other(self, event: ReplyEvent) -> bytes:
         match event:
@@ -144,10 +145,10 @@ class ChoiceChunks:
             case ToolCallStart(index, id, name):
                 function = {"name": name, "arguments": ""}
                 call = {"index": index, "id": id, "type": "function", "function": function}
-                delta = self._call + dumps(call) + b"]"
+                delta = b'%b"tool_calls":[%b]' % (self._before, dumps(call))
             case ToolCallArguments(index, fragment):
-                delta = b'%b{"index":%d,"function":{"arguments":%b}}]' % (
-                    self._call, index, dumps(fragment),
+                delta = b'%b"tool_calls":[{"index":%d,"function":{"arguments":%b}}]' % (
+                    self._before, index, dumps(fragment),
                 )  # fmt: skip
         if not self._logprobs:
             return delta + self._after

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from secrets import token_hex
 from typing import Any
-from uuid import uuid4
 
 import orjson
 from fastapi import APIRouter
@@ -79,7 +79,7 @@ def error_stream(sent: Mapping[str, Any], model: Model, error: EnginixError) -> 
     except RequestError:
         # The server reads more than this gateway does.
         return None
-    stream = ResponseStream(ResponseBody(f"resp_{uuid4().hex}", model, request))
+    stream = ResponseStream(ResponseBody(f"resp_{token_hex(16)}", model, request))
     return stream.begin() + stream.fail(failure_of(error))
 
 
@@ -98,7 +98,7 @@ async def answer_response(request: Request) -> Response:
     except PromptTooLong as error:
         if not schema.stream:
             raise
-        body = ResponseBody(f"resp_{uuid4().hex}", model, schema, asked.toolbox)
+        body = ResponseBody(f"resp_{token_hex(16)}", model, schema, asked.toolbox)
         return FailedStream(ResponseStream(body), error)
     body = ResponseBody(generation.id, model, schema, asked.toolbox)
     done = storing(gateway, asked, body)

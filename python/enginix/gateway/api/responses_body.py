@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from secrets import token_hex
 from typing import Any
-from uuid import uuid4
 
 from enginix.chat.events import Answer, Event, Reasoning
 from enginix.gateway.api.responses_calls import PREFIXES, call_fields
@@ -97,7 +97,7 @@ class ResponseBody:
         if part.index not in self._ids:
             tool = self.tool(part)
             prefix = PREFIXES[tool.kind] if tool else kind_of(part)[0]
-            self._ids[part.index] = f"{prefix}_{uuid4().hex}"
+            self._ids[part.index] = f"{prefix}_{token_hex(16)}"
         return self._ids[part.index]
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from secrets import token_hex
 from typing import Any
-from uuid import uuid4
 
 from enginix.errors import RequestError
 from enginix.gateway.api.responses_input import type_of
@@ -46,7 +46,7 @@ def _whole(item: Item) -> dict[str, Any]:
     kind = type_of(item)
     fields = item.model_dump(exclude_unset=True, exclude_none=True)
     whole = {
-        "id": f"{PREFIXES.get(kind, 'item')}_{uuid4().hex}",
+        "id": f"{PREFIXES.get(kind, 'item')}_{token_hex(16)}",
         "type": kind,
         "status": "completed",
         **fields,

@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 import orjson
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import Scope
 
 from enginix.errors import BodyTooLarge, BodyTooSlow, NotDeclaredJson, RequestError
-from enginix.gateway.http.scope import gateway_of, record_of
+from enginix.gateway.http.scope import gateway_of, header_in, record_of
 from enginix.gateway.http.writing import cycle_of
 from enginix.gateway.schema.fields import MAX_INT32
 
@@ -47,7 +47,7 @@ EXPECTED = {
 
 def require_json(request: Request) -> None:
     """Raises NotDeclaredJson. A page of another origin cannot declare JSON without a preflight."""
-    declared = request.headers.get("content-type", "")
+    declared = header_in(request.scope, b"content-type")
     kind = declared.partition(";")[0].strip().lower()
     if kind != "application/json" and not (
         kind.startswith("application/") and kind[-5:] == "+json"
@@ -120,7 +120,7 @@ def forget_document(scope: Scope) -> None:
 
 
 async def _received(request: Request) -> bytes:
-    encoding = request.headers.get("content-encoding", "identity").lower()
+    encoding = header_in(request.scope, b"content-encoding").lower()
     if encoding not in ("", "identity"):
         raise RequestError(
             f"the body is encoded as {encoding[:40]!r}; send it as it is",
@@ -140,20 +140,24 @@ async def _received(request: Request) -> bytes:
 
 async def _bounded(request: Request, limit: int) -> bytes:
     parts: list[bytes] = []
-    if request.headers.get("expect") and _announced(request) > limit:
+    if header_in(request.scope, b"expect") and _announced(request) > limit:
         # The client asks before it sends.
         raise BodyTooLarge(limit)
     size = 0
-    async for part in request.stream():
+    more = True
+    while more and size <= DISCARD_FACTOR * limit:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        more = message.get("more_body", False)
+        part = message.get("body", b"")
         size += len(part)
         if size <= limit:
             parts.append(part)
-            continue
-        # Most clients read nothing before they have sent everything: a connection that closes
-        # early looks to them like a broken network.
-        parts.clear()
-        if size > DISCARD_FACTOR * limit:
-            break
+        else:
+            # Most clients read nothing before they have sent everything: a connection that closes
+            # early looks to them like a broken network.
+            parts.clear()
     if size > limit:
         raise BodyTooLarge(limit)
     return b"".join(parts)
@@ -209,7 +213,7 @@ def is_deep(data: Any) -> bool:
 
 
 def _announced(request: Request) -> int:
-    length = request.headers.get("content-length", "")
+    length = header_in(request.scope, b"content-length")
     return int(length) if length.isdigit() and len(length) < 20 else 0
 
 

@@ -45,6 +45,8 @@ def _own_cycle(receive: Receive) -> RequestResponseCycle | None:
 class _Leaving:
     """Cancels a task when the client leaves, while its work runs."""
 
+    __slots__ = ("at_work", "left", "task")
+
     def __init__(self, task: asyncio.Task[object]) -> None:
         self.task = task
         self.at_work, self.left = True, False

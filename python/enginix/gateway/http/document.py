@@ -13,7 +13,6 @@ from enginix.chat.events import Message, collect
 from enginix.gateway.http.disconnect import unless_client_leaves
 from enginix.gateway.http.scope import record_in
 from enginix.gateway.http.sse import UsageTally
-from enginix.gateway.http.writing import together
 from enginix.gateway.models.model import GenerationRequest
 from enginix.gateway.models.record import RequestRecord
 from enginix.gateway.models.state import Gateway
@@ -80,8 +79,7 @@ class WholeReply(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         record = record_in(scope)
         if await unless_client_leaves(receive, self._gather(record)):
-            with together(scope):
-                await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, send)
         else:
             record.client_left = True
 

@@ -7,7 +7,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Sequence
-from uuid import uuid4
+from secrets import token_hex
 
 import orjson
 from starlette.datastructures import Headers
@@ -17,7 +17,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from enginix.errors import NotAuthorized, NotPermitted, RequestError
 from enginix.gateway.http.access import Need, need_of
 from enginix.gateway.http.errors import error_body, failure_of, speaks_anthropic
-from enginix.gateway.http.scope import RECORD, gateway_in, record_in
+from enginix.gateway.http.scope import GATEWAY, RECORD, gateway_in, header_in, record_in
+from enginix.gateway.http.writing import hold
 from enginix.gateway.keys.key import Key, digest_of
 from enginix.gateway.keys.key_file import KeyFile
 from enginix.gateway.keys.limits import limit_headers
@@ -49,6 +50,7 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope[GATEWAY] = scope["app"].state.gateway
         client = scope.get("client")
         record = scope[RECORD] = RequestRecord(
             request_id(scope),
@@ -64,6 +66,8 @@ class RequestLog:
             if message["type"] == "http.response.start":
                 record.status = message["status"]
                 _add_headers(message, record, scope)
+                # It leaves with the first bytes of the body, if these are here.
+                hold(scope)
             await send(message)
 
         try:
@@ -158,9 +162,8 @@ def as_routed(scope: Scope) -> Scope:
 
 def request_id(scope: Scope) -> str:
     """The client's own id if it is valid, otherwise a new one."""
-    sent = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-    text: str = sent.decode("latin-1")
-    return text if VALID_ID.fullmatch(text) else uuid4().hex
+    sent = header_in(scope, b"x-request-id")
+    return sent if sent and VALID_ID.fullmatch(sent) else token_hex(16)
 
 
 def log_entry(scope: Scope, record: RequestRecord, seconds: float) -> dict[str, object]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -44,13 +43,18 @@ class BoundedHttp(HttpToolsProtocol):
     """uvicorn's own protocol buffers headers without limit, and drops the body of a request that
     asks for another protocol."""
 
+    # Beside uvicorn's in one dictionary they would be too many for CPython to share its keys
+    # between connections, which takes 1.3 KB more for each.
+    __slots__ = ("_head_bytes", "_head_timer", "_parser", "_unanswered")
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._parser = UpgradelessParser(self)
         self.parser = self._parser  # type: ignore[assignment]
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
-        self._unanswered: deque[RequestResponseCycle] = deque()
+        # A list: nearly always empty, and an empty deque takes 0.7 KB.
+        self._unanswered: list[RequestResponseCycle] = []
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -91,7 +95,7 @@ class BoundedHttp(HttpToolsProtocol):
         if before is not None and not before.response_complete:
             self._unanswered.append(before)
         while self._unanswered and self._unanswered[0].response_complete:
-            self._unanswered.popleft()
+            del self._unanswered[0]
 
     def _begin_head(self) -> None:
         self._head_bytes = 0

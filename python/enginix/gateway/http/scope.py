@@ -9,16 +9,13 @@ from enginix.gateway.models.record import RequestRecord
 from enginix.gateway.models.registry import Models
 from enginix.gateway.models.state import Gateway
 
+# The outermost middleware sets both.
 RECORD = "enginix.record"
-# The same for every request, but the way to it through the application is long.
 GATEWAY = "enginix.gateway"
 
 
 def gateway_in(scope: Scope) -> Gateway:
-    gateway = scope.get(GATEWAY)
-    if gateway is None:
-        gateway = scope[GATEWAY] = scope["app"].state.gateway
-    assert isinstance(gateway, Gateway), "the application's lifespan made it"
+    gateway: Gateway = scope[GATEWAY]
     return gateway
 
 
@@ -27,13 +24,21 @@ def gateway_of(request: Request) -> Gateway:
 
 
 def record_in(scope: Scope) -> RequestRecord:
-    record = scope[RECORD]
-    assert isinstance(record, RequestRecord), "the outermost middleware made it"
+    record: RequestRecord = scope[RECORD]
     return record
 
 
 def record_of(request: Request) -> RequestRecord:
     return record_in(request.scope)
+
+
+def header_in(scope: Scope, name: bytes) -> str:
+    """The request's first header of that name, in lower case; empty without one."""
+    for key, value in scope["headers"]:
+        if key == name:
+            text: str = value.decode("latin-1")
+            return text
+    return ""
 
 
 def models_of(request: Request) -> Models:

@@ -21,7 +21,7 @@ from enginix.gateway.http.body import forget_document
 from enginix.gateway.http.disconnect import unless_client_leaves
 from enginix.gateway.http.errors import Failure, failure_of
 from enginix.gateway.http.scope import record_in
-from enginix.gateway.http.writing import DirectBody, Write, direct_body, together, writer
+from enginix.gateway.http.writing import DirectBody, Write, direct_body, writer
 from enginix.gateway.models.model import GenerationRequest
 from enginix.gateway.models.record import RequestRecord
 from enginix.gateway.models.state import Gateway
@@ -209,10 +209,11 @@ class EventStream(Response):
         encode = self._encoder.encode
         tally = UsageTally(self._request)
         choice, events = await self._opening.wait(anext(replies), send, STILL_WAITING)
-        body = self._encoder.begin() + encode(choice, events)
-        with together(scope):
-            await self._opening.begin(send)
-            await send({"type": "http.response.body", "body": body, "more_body": True})
+        first = self._encoder.begin() + encode(choice, events)
+        await self._opening.begin(send)
+        await send({"type": "http.response.body", "body": first, "more_body": True})
+        # Not kept for as long as the stream is open.
+        del first
         tally.read(choice, events)
         delivering.body = direct_body(scope)
         last = await stepped(self._write_rest(replies, writer(delivering.body, send), tally))

@@ -8,9 +8,9 @@ that waits in it for as long as the client stays.
 
 from __future__ import annotations
 
+import asyncio
 import weakref
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from starlette.types import Scope, Send
@@ -59,34 +59,32 @@ def writer(direct: DirectBody | None, send: Send) -> Write:
     return write
 
 
-@contextmanager
-def together(scope: Scope) -> Iterator[None]:
-    """What the block sends leaves in one write: each wakes the client, and costs a system call."""
-    cycle: Any = cycle_of(scope)
-    if cycle is None or scope["http_version"] == "1.0":
-        # The frames are taken away again there, one per write.
-        yield
-        return
-    transport = cycle.transport
-    cycle.transport = held = _Held(transport)
-    try:
-        yield
-    finally:
-        cycle.transport = transport
-        held.release()
+def hold(scope: Scope) -> None:
+    """What is sent in this turn of the event loop leaves in one write at its end.
+
+    Each write wakes the client, and costs a system call.
+    """
+    cycle = cycle_of(scope)
+    # The frames are taken away again for HTTP/1.0, one per write.
+    if cycle is not None and scope["http_version"] != "1.0":
+        held: Any = _Held(cycle)
+        cycle.transport = held
+        asyncio.get_running_loop().call_soon(held.release)
 
 
 class _Held:
     """A transport that writes when it is told to, or closed."""
 
-    def __init__(self, transport: Any) -> None:
-        self._transport = transport
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+        self._transport = cycle.transport
         self._parts: list[bytes] = []
 
     def write(self, data: bytes) -> None:
         self._parts.append(data)
 
     def release(self) -> None:
+        self._cycle.transport = self._transport
         parts, self._parts = self._parts, []
         if parts and not self._transport.is_closing():
             self._transport.write(b"".join(parts))

@@ -14,7 +14,7 @@ from enginix.gateway.models.health import Liveness
 from enginix.gateway.models.metrics import Metrics
 from enginix.gateway.models.model import Model
 from enginix.gateway.models.peers import Traffic
-from enginix.gateway.models.record import RequestRecord
+from enginix.gateway.models.record import RequestRecord, TokenTimes
 from enginix.gateway.models.running import RunningRequest
 from enginix.gateway.models.server_metrics import ANSWER_SECONDS, ServerMetrics
 from enginix.gateway.models.speed import Speed
@@ -30,6 +30,7 @@ class ModelState:
     """One model's slots, availability and liveness."""
 
     def __init__(self, model: Model, admission: Admission, metrics: Metrics) -> None:
+        self._metrics = metrics
         self.gauges = metrics.load(model.name)
         self.admission = admission
         """Of its server, which it may share with adapters."""
@@ -79,6 +80,8 @@ class ModelState:
         self.running += 1
         self.started += 1
         record.queued = time.monotonic() - since
+        # It refers to the answer and its client.
+        record.while_waiting = None
         record.stage("first_token")
         self.gauges.running.inc()
         return key
@@ -123,6 +126,11 @@ class ModelState:
         with suppress(TimeoutError):
             async with asyncio.timeout(RETURN_SECONDS):
                 await asyncio.gather(*map(_returned, back))
+
+    def report(self, times: TokenTimes) -> None:
+        """Count the tokens of a request that came since its last report."""
+        self.speed.reported += times.tokens
+        self._metrics.report_tokens(self.model.name, times)
 
     @property
     def unreported(self) -> int:

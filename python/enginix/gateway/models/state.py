@@ -188,7 +188,7 @@ class Gateway:
                     # The model may have failed while this request waited.
                     await _refuse_if_down(state, model)
                     waits += [state.first_tokens.asked(task) for _ in range(choices)]
-                    times += [self._times(state, record, number) for number in waits]
+                    times += [_times(state, record, number) for number in waits]
                     yield times
                 finally:
                     state.leave(key)
@@ -261,14 +261,6 @@ class Gateway:
         finally:
             state.loading = None
 
-    def _times(self, state: ModelState, record: RequestRecord, number: int) -> TokenTimes:
-        report = partial(self._report, state)
-        return TokenTimes(state.liveness, report, began=partial(_began, state, record, number))
-
-    def _report(self, state: ModelState, times: TokenTimes) -> None:
-        state.speed.reported += times.tokens
-        self.metrics.report_tokens(state.model.name, times)
-
 
 async def _refuse_if_down(state: ModelState, model: NamedModel) -> None:
     """Raise if the model cannot answer now: the client would wait in vain."""
@@ -277,6 +269,11 @@ async def _refuse_if_down(state: ModelState, model: NamedModel) -> None:
         raise BackendUnavailable(f"{model.name} has changed meanwhile; send the request again")
     if state.liveness.down and not (health := await state.liveness.health()).ok:
         raise BackendUnavailable(health.reason)
+
+
+def _times(state: ModelState, record: RequestRecord, number: int) -> TokenTimes:
+    began = partial(_began, state, record, number)
+    return TokenTimes(state.liveness, state.report, began=began)
 
 
 def _began(state: ModelState, record: RequestRecord, number: int) -> None:

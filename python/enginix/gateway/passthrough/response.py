@@ -6,8 +6,8 @@ tool calls, stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any
 
@@ -21,11 +21,12 @@ from enginix.backends.openai.rename import Rename
 from enginix.backends.openai.sse import EventReader
 from enginix.backends.openai.usage import usage_in
 from enginix.errors import BackendUnavailable, EnginixError, RequestError
+from enginix.gateway.http.body import forget_document
 from enginix.gateway.http.disconnect import unless_client_leaves
 from enginix.gateway.http.errors import failure_of
 from enginix.gateway.http.scope import record_in
 from enginix.gateway.http.sse import STILL_WAITING, Opening
-from enginix.gateway.http.writing import Write, direct_body, together, writer
+from enginix.gateway.http.writing import Write, direct_body, writer
 from enginix.gateway.models.record import RequestRecord, TokenTimes
 from enginix.gateway.models.state import Gateway
 from enginix.gateway.passthrough.adapt import CHAT, Passthrough
@@ -55,7 +56,7 @@ class PassthroughResponse(Response):
     ) -> None:
         super().__init__()
         self._gateway = gateway
-        self._question = question
+        self._body = question.body
         self._model = question.model
         self._path = question.path
         self._streams = streams
@@ -79,16 +80,25 @@ class PassthroughResponse(Response):
         events = EventReader()
         record.while_waiting = partial(self._opening.in_line, send) if self._streams else None
         try:
-            async with (
-                self._gateway.at_work(self._model, record) as (times,),
-                self._response(send, record) as response,
-            ):
-                if response is None:
-                    self._falls_back = True
-                elif self._streams:
-                    await self._stream(response, events, scope, send, record, times)
-                else:
-                    await self._whole(response, scope, send, record, times)
+            async with self._gateway.at_work(self._model, record) as (times,):
+                request = self._request(record)
+                entered: Awaitable[Connection | None] = request.__aenter__()
+                if self._streams:
+                    # Until the response begins, a stream gets a comment now and then.
+                    entered = self._opening.wait(entered, send, STILL_WAITING)
+                response = await entered
+                try:
+                    if response is None:
+                        self._falls_back = True
+                    elif self._streams:
+                        # An open stream keeps no copy of its request.
+                        self._body, self._error_stream = {}, None
+                        forget_document(scope)
+                        await self._stream(response, events, send, scope, record, times)
+                    else:
+                        await self._whole(response, send, record, times)
+                finally:
+                    await request.__aexit__(None, None, None)
         except EnginixError as error:
             record.error = type(error).__name__
             if self._opening.started:
@@ -101,32 +111,20 @@ class PassthroughResponse(Response):
                 last = stream
             await send({"type": "http.response.body", "body": last, "more_body": False})
 
-    @asynccontextmanager
-    async def _response(
-        self, send: Send, record: RequestRecord
-    ) -> AsyncIterator[Connection | None]:
-        """The server's response; until it begins, a stream gets a comment now and then."""
-        request = negotiated(
+    def _request(self, record: RequestRecord) -> AbstractAsyncContextManager[Connection | None]:
+        return negotiated(
             self._model.backend,
             self._path,
-            self._question.body,
+            self._body,
             record.origin,
             (drop_reasoning,),
             streams=self._streams,
             has_fallback=lambda: self._fallback is not None and not self._opening.started,
         )
-        entered = request.__aenter__()
-        waited = self._opening.wait(entered, send, STILL_WAITING) if self._streams else entered
-        response = await waited
-        try:
-            yield response
-        finally:
-            await request.__aexit__(None, None, None)
 
     async def _whole(
         self,
         response: Connection,
-        scope: Scope,
         send: Send,
         record: RequestRecord,
         times: TokenTimes,
@@ -151,9 +149,8 @@ class PassthroughResponse(Response):
             (b"content-length", str(len(body)).encode()),
         ]
         self._opening.started = True
-        with together(scope):
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
-            await send({"type": "http.response.body", "body": body, "more_body": False})
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
 
     def _too_long(self) -> EnginixError:
         size = f"more than {MAX_RESPONSE_BYTES >> 20} MB as one answer"
@@ -168,8 +165,8 @@ class PassthroughResponse(Response):
         self,
         response: Connection,
         events: EventReader,
-        scope: Scope,
         send: Send,
+        scope: Scope,
         record: RequestRecord,
         times: TokenTimes,
     ) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from secrets import token_hex
 from typing import Any
-from uuid import uuid4
 
 import orjson
 
@@ -95,7 +95,7 @@ def chat_request(
         body = model.strict.fit(body, thinks=bool(model.reasoning) and may_think(conversation))
     format = reply_format(model, conversation, stop)
     chat = ChatCompletion(body, format, options.choices, blind)
-    return ChatGeneration(f"{options.id_prefix}{uuid4().hex}", model, chat)
+    return ChatGeneration(f"{options.id_prefix}{token_hex(16)}", model, chat)
 
 
 def counts(model: ServerModel, stop: tuple[str, ...]) -> dict[str, bool]:

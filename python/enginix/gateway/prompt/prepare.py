@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from secrets import token_hex
 from typing import Any
-from uuid import uuid4
 
 from enginix.errors import PromptTooLong, RequestError
 from enginix.gateway.models.engine_model import EngineModel
@@ -82,7 +82,7 @@ async def generation_of(
             param=options.top_logprobs_param,
             code="unsupported_parameter",
         )
-    identity = f"{options.id_prefix}{uuid4().hex}"
+    identity = f"{options.id_prefix}{token_hex(16)}"
     each_prompt = (prompt for prompt in prompts for _ in range(options.choices))
     requests = tuple(
         _token_request(

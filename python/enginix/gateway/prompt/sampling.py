@@ -10,15 +10,6 @@ from enginix.gateway.prompt.defaults import SamplingDefaults
 from enginix.gateway.schema.fields import SamplingFields
 from enginix.generation.request import Guide, Sampling
 
-# Values without effect are not sent, so that models without the option still work.
-NEUTRAL = {
-    "min_p": 0.0,
-    "repetition_penalty": 1.0,
-    "presence_penalty": 0.0,
-    "frequency_penalty": 0.0,
-    "min_tokens": 0,
-}
-
 # Options that not every engine supports -> their parameters.
 OPTIONAL = {
     "min_p": "min_p",
@@ -37,22 +28,23 @@ def sampling_of(
 ) -> Sampling:
     temperature = _chosen(fields.temperature, defaults.temperature)
     top_p = _chosen(fields.top_p, defaults.top_p)
-    wanted = Sampling(
-        temperature=temperature,
-        top_p=top_p,
-        top_k=max(0, int(_chosen(fields.top_k, defaults.top_k))),
-        min_p=_chosen(fields.min_p, defaults.min_p),
-        seed=fields.seed,
-        repetition_penalty=_chosen(fields.repetition_penalty, defaults.repetition_penalty),
-        presence_penalty=fields.presence_penalty,
-        frequency_penalty=fields.frequency_penalty,
-        min_tokens=fields.min_tokens,
+    # Temperature 0 divides by zero in some engines; top_k 1 gives the same result.
+    greedy = not (temperature and top_p)
+    repetition_penalty = _chosen(fields.repetition_penalty, defaults.repetition_penalty)
+    # Values without effect are not sent, so that models without the option still work.
+    return Sampling(
+        temperature=None if greedy else temperature,
+        top_p=None if greedy else top_p,
+        top_k=1 if greedy else max(0, int(_chosen(fields.top_k, defaults.top_k))),
+        min_p=None if greedy else _chosen(fields.min_p, defaults.min_p) or None,
+        seed=None if greedy else fields.seed,
+        repetition_penalty=None if repetition_penalty == 1 else repetition_penalty,
+        presence_penalty=fields.presence_penalty or None,
+        frequency_penalty=fields.frequency_penalty or None,
+        min_tokens=fields.min_tokens or None,
         logit_bias=logit_bias(fields.logit_bias),
         guide=guide,
     )
-    neutral = [name for name, value in NEUTRAL.items() if getattr(wanted, name) == value]
-    plain = replace(wanted, **dict.fromkeys(neutral)) if neutral else wanted
-    return plain if temperature and top_p else _greedy(plain)
 
 
 def check_supported(sampling: Sampling, supported: frozenset[str]) -> None:
@@ -88,11 +80,6 @@ def logit_bias(bias: dict[str, float] | None) -> dict[int, float] | None:
                 param=f"logit_bias.{token}",
             )
     return {int(token): value for token, value in bias.items()}
-
-
-def _greedy(sampling: Sampling) -> Sampling:
-    # Temperature 0 divides by zero in some engines; top_k 1 gives the same result.
-    return replace(sampling, temperature=None, top_p=None, min_p=None, seed=None, top_k=1)
 
 
 def _chosen(requested: float | None, default: float) -> float:

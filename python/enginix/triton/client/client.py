@@ -69,9 +69,11 @@ class TritonClient:
         GenerationFailed; RequestError for an option the model has no tensor for.
         """
         tensor_names = await self.tensor_names()
-        message = build_request(request, tensor_names, self._vocabulary)
         stop = partial(build_stop, request.request_id, tensor_names)
-        call, chunks, reader = await self._start(message, stop, sampled(request.trace))
+        # The message holds the prompt, and is not kept once it is sent.
+        call, chunks, reader = await self._start(
+            build_request(request, tensor_names, self._vocabulary), stop, sampled(request.trace)
+        )
         offer = None if request.take is None else reader.offering(request.take, request.lane)
         complete = False
         try:
