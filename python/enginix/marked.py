@@ -36,7 +36,8 @@ async def end_marked(variable: str, value: str) -> None:
     """SIGKILL every marked process until no new one appears; wait until they are gone."""
     while found := marked(variable, value):
         try:
-            await asyncio.wait_for(asyncio.gather(*(kill(pid) for pid in found)), UNKILLABLE)
+            async with asyncio.timeout(UNKILLABLE):
+                await asyncio.gather(*(kill(pid) for pid in found))
         except TimeoutError:
             # In an uninterruptible driver call: nothing can end it, so do not wait.
             logger.warning("processes %s survive SIGKILL and keep running", sorted(found))

@@ -150,7 +150,8 @@ async def end_tree(child: asyncio.subprocess.Process, *, grace: float) -> None:
         # Signal the group: MPI ranks and Triton's stubs otherwise outlive their parent.
         _signal_group(child.pid, signal.SIGTERM)
         try:
-            await asyncio.wait_for(child.wait(), grace)
+            async with asyncio.timeout(grace):
+                await child.wait()
         except TimeoutError:
             if grace:
                 logger.warning("process %d ignored SIGTERM for %g s, killing it", child.pid, grace)

@@ -82,9 +82,13 @@ class Place:
         return dict(status)
 
     async def until(self, seen: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        async with asyncio.timeout(SECONDS):
-            while not seen(status := await self.status()):
-                pass
+        status: dict[str, Any] = {}
+        try:
+            async with asyncio.timeout(SECONDS):
+                while not seen(status := await self.status()):
+                    pass
+        except TimeoutError:
+            pytest.fail(f"it stayed as it is: {status}")
         return status
 
     async def ask(self, model: str, **more: Any) -> httpx.Response:

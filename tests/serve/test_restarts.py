@@ -80,6 +80,25 @@ async def test_an_unloaded_server_leaves_nothing_running_that_had_left_it(tmp_pa
     assert not is_running(holder)
 
 
+async def test_a_server_that_becomes_ready_while_it_is_unloaded_is_unloaded(tmp_path: Path) -> None:
+    unloading: asyncio.Task[None] | None = None
+
+    async def is_ready() -> bool:
+        nonlocal unloading
+        # It runs before the one that waits for this answer continues.
+        unloading = asyncio.create_task(server.unload())
+        return True
+
+    argv = [sys.executable, "-c", "import signal; signal.pause()"]
+    server = RestartingServer(ServerSpec("server", argv, tmp_path / "log", is_ready))
+    async with asyncio.timeout(20):
+        await asyncio.gather(server.load(), return_exceptions=True)
+        assert unloading is not None
+        await unloading
+    assert server.state is State.IDLE
+    assert not server.process.alive
+
+
 class Waiting(logging.Handler):
     """Sets its event at the first line, which it keeps."""
 

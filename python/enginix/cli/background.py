@@ -117,7 +117,8 @@ def end(home: Path, started: Started) -> None:
 async def _end(started: Started) -> None:
     family = _with_births([started.pid, *descendants(started.pid)])
     try:
-        await asyncio.wait_for(kill(started.pid, signal.SIGTERM), GRACE)
+        async with asyncio.timeout(GRACE):
+            await kill(started.pid, signal.SIGTERM)
     except TimeoutError:
         family |= _with_births(descendants(started.pid))
         await kill(started.pid)

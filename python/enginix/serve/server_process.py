@@ -109,7 +109,8 @@ class ServerProcess:
                 spec.argv, env=spec.env, stdout=log, stderr=log, orphaned=spec.orphaned
             )
         try:
-            await asyncio.wait_for(self._until_ready(self._process), self.spec.deadline)
+            async with asyncio.timeout(self.spec.deadline):
+                await self._until_ready(self._process)
         except TimeoutError:
             raise StartFailed(
                 f"{self.spec.name} was not ready within {self.spec.deadline:g} s; "

@@ -85,7 +85,8 @@ class Server:
             return
         if pid := leader(self._process.pid):
             with suppress(TimeoutError):
-                await asyncio.wait_for(kill(pid, SIGTERM), grace)
+                async with asyncio.timeout(grace):
+                    await kill(pid, SIGTERM)
 
     async def _explain(self, code: int, when: str) -> str:
         if self._excerpt is None:

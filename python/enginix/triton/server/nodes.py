@@ -183,7 +183,8 @@ async def leading(nodes: Nodes, deadline: float, say: OnLine) -> AsyncIterator[N
 
 async def _all_here(leader: _Leader, nodes: Nodes, deadline: float) -> None:
     try:
-        await asyncio.wait_for(leader.complete.wait(), deadline)
+        async with asyncio.timeout(deadline):
+            await leader.complete.wait()
     except TimeoutError:
         port = "" if nodes.port == PORT else f":{nodes.port}"
         raise StartFailed(
@@ -199,7 +200,8 @@ async def follow(
     """Join the leader, and run what it sends until it or that ends."""
     where = f"{nodes.leader}:{nodes.port}"
     try:
-        reader, writer = await asyncio.wait_for(_connected(nodes), deadline)
+        async with asyncio.timeout(deadline):
+            reader, writer = await _connected(nodes)
     except TimeoutError:
         raise StartFailed(
             f"nothing listens on {where} since {deadline:g} s; start `enginix triton ENGINE "
