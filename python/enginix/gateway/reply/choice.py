@@ -37,6 +37,7 @@ class Choice:
         "_one_call",
         "_prefill",
         "_prompt_tokens",
+        "_reasons",
         "_reply",
         "_thinks",
         "_tokenizer",
@@ -46,7 +47,6 @@ class Choice:
         "done",
         "plain",
         "reasoning_tokens",
-        "reasons",
         "tokens",
     )
 
@@ -62,7 +62,7 @@ class Choice:
         self._must_call = format.must_call
         self._counts = format.counts
         self._calls = MadeCalls()
-        self.reasons = format.starts_inside
+        self._reasons = format.starts_inside
         self._thinks = markers(format.reasoning, None)
         # Where the next tokens are looked up, once they are known to change nothing.
         self.plain: PlainEvents | None = None
@@ -111,10 +111,14 @@ class Choice:
             if event is None:
                 return None
             events.append(event)
-        self.tokens += len(events)
-        if self.reasons:
-            self.reasoning_tokens += len(events)
+        self.count_plain(len(events))
         return events
+
+    def count_plain(self, tokens: int) -> None:
+        """Count tokens whose text passes as it is."""
+        self.tokens += tokens
+        if self._reasons:
+            self.reasoning_tokens += tokens
 
     def _read_reused(self, blocks: int) -> None:
         if self._tokens_per_block is not None:
@@ -139,15 +143,15 @@ class Choice:
             events.append(Counted(self.tokens))
         new = self._reply.feed(ids)
         if new:
-            self.reasons = new[-1].__class__ is Reasoning
+            self._reasons = new[-1].__class__ is Reasoning
             before = len(events)
             events += new
             if self._tools:
                 self._look_for_calls(events, before)
-        if self.reasons:
+        if self._reasons:
             # A call's first tokens make no event before its name is complete.
-            self.reasons = self._reply.marker is None or self._reply.marker in self._thinks
-            self.reasoning_tokens += len(ids) if self.reasons else 0
+            self._reasons = self._reply.marker is None or self._reply.marker in self._thinks
+            self.reasoning_tokens += len(ids) if self._reasons else 0
         if not self.done and self._reply.stopped_by is not None:
             self._finish("stop", events)
 

@@ -139,13 +139,11 @@ class _Taking:
 
     def _pass_on(self, found: list[bytes]) -> None:
         """Write plain tokens, of which these are the texts. Called for nearly every token."""
-        body, choice = self._delivery.body, self._choice
+        body = self._delivery.body
         assert body is not None, "it was there when the lane was opened"
         assert self._plain is not None, "they were looked up in it"
         texts, before, after = self._plain
-        choice.tokens += len(found)
-        if choice.reasons:
-            choice.reasoning_tokens += len(found)
+        self._choice.count_plain(len(found))
         self._arrived(len(found))
         body.write(found[0] if len(found) == 1 else (after + before).join(found), before, after)
         self.lane.texts = None if body.flow.write_paused else texts
