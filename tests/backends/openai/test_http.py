@@ -10,7 +10,7 @@ import pytest
 
 from enginix.backends.openai.connection import MAX_WAITING, Connection
 from enginix.backends.openai.http import HttpClient
-from enginix.errors import BackendUnavailable
+from enginix.errors import BackendTimedOut, BackendUnavailable
 
 OK = b"HTTP/1.1 200 OK\r\n"
 LENGTH = OK + b"Content-Length: 6\r\n\r\nabcdef"
@@ -349,3 +349,25 @@ async def test_a_reader_that_takes_its_time_is_not_the_servers_silence() -> None
         await pouring
         connection.unwatch()
     assert b"".join(taken) == b"abcd"
+
+
+async def test_a_kept_connection_may_be_silent_until_its_next_request() -> None:
+    async with begun(4) as connection:
+        connection.watch(0.02)
+        connection.data_received(b"abcd")
+        assert await poured(connection) == b"abcd"
+        connection.unwatch()
+        later = asyncio.Event()
+        # After the timer of the response that is over, which was set before.
+        asyncio.get_running_loop().call_later(0.02, later.set)
+        await later.wait()
+        assert connection.reusable
+
+
+async def test_a_second_response_is_watched_as_closely_as_the_first() -> None:
+    async with begun(8) as connection:
+        connection.watch(30)
+        connection.unwatch()
+        connection.watch(0.02)
+        with pytest.raises(BackendTimedOut, match=r"sent nothing for 0\.02 s"):
+            await poured(connection)

@@ -32,6 +32,8 @@ class Connection(asyncio.Protocol):
         self._late = False
         self.heard = 0.0
         """When its last bytes came, by the event loop's clock."""
+        self._silence: float | None = None
+        """How many seconds it may be silent; None while nobody waits for its bytes."""
         self._timer: asyncio.TimerHandle | None = None
         self._begin()
 
@@ -144,26 +146,34 @@ class Connection(asyncio.Protocol):
     def watch(self, silence: float) -> None:
         """Abandon the response after `silence` seconds without a byte.
 
-        One timer looks now and then: setting one for every token would cost more.
+        One timer looks now and then, at this response and at the next ones: setting one for every
+        token, or for every response, would cost more.
         """
-        self.heard = self._loop.time()
-        self._timer = self._loop.call_later(silence, self._look, silence)
+        self._silence, self.heard = silence, self._loop.time()
+        self._look_by(self.heard + silence)
 
     def unwatch(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._silence = None
 
-    def _look(self, silence: float) -> None:
+    def _look_by(self, due: float) -> None:
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(due, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._silence is None:
+            return
         if self._chunks or self._left is not None:
             # The reader is slow, not the server.
             self.heard = self._loop.time()
-        left = self.heard + silence - self._loop.time()
-        if left > 0:
-            self._timer = self._loop.call_later(left, self._look, silence)
+        due = self.heard + self._silence
+        if due > self._loop.time():
+            self._look_by(due)
             return
-        self._timer = None
-        self._late, self._lost = True, f"sent nothing for {silence:g} s"
+        self._late, self._lost = True, f"sent nothing for {self._silence:g} s"
         self.close()
         self._wake()
 
@@ -197,6 +207,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.closed = True
+        if self._timer is not None:
+            self._timer.cancel()
         if not self._complete and self._lost is None:
             if self._headers_complete and not self._bounded:
                 # Without a length, the end of the connection is the end of the body.

@@ -56,6 +56,7 @@ def spelling_of_model(data: bytes) -> bytes | None:
 def model_of(document: Any) -> str | None:
     if not isinstance(document, dict):
         return None
-    holders = [document, *(document.get(place) for place in PLACES)]
-    names = (holder.get("model") for holder in holders if isinstance(holder, dict))
-    return next((name for name in names if isinstance(name, str)), None)
+    for holder in (document, *map(document.get, PLACES)):
+        if isinstance(holder, dict) and isinstance(name := holder.get("model"), str):
+            return name
+    return None

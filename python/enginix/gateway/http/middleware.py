@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hmac
 import logging
+import os
 import re
 import time
 from collections.abc import Callable, Sequence
-from secrets import token_hex
 
 import orjson
 from starlette.datastructures import Headers
@@ -163,7 +163,7 @@ def as_routed(scope: Scope) -> Scope:
 def request_id(scope: Scope) -> str:
     """The client's own id if it is valid, otherwise a new one."""
     sent = header_in(scope, b"x-request-id")
-    return sent if sent and VALID_ID.fullmatch(sent) else token_hex(16)
+    return sent if sent and VALID_ID.fullmatch(sent) else os.urandom(16).hex()
 
 
 def log_entry(scope: Scope, record: RequestRecord, seconds: float) -> dict[str, object]:

@@ -21,6 +21,8 @@ from enginix.gateway.prompt.media import check_media
 # A request, its model and an error -> a whole stream that reports it, if clients read it there.
 ErrorStream = Callable[[Mapping[str, Any], Model, EnginixError], bytes | None]
 Answer = Callable[[Request], Awaitable[Response]]
+# What a request's `model` and `engine` may be.
+NAMED = (str, type(None))
 
 
 async def pass_through(
@@ -67,7 +69,7 @@ def pass_to(
     if not models.any_takes_messages or not isinstance(sent, dict):
         return None
     name, engine = sent.get("model"), sent.get("engine")
-    if not all(text is None or isinstance(text, str) for text in (name, engine)):
+    if not (isinstance(name, NAMED) and isinstance(engine, NAMED)):
         return None
     model = models.resolve(name, engine, task="generate")
     if not model.takes_messages:
