@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from array import array
 from collections.abc import Iterator
+from dataclasses import replace
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -19,6 +20,7 @@ from enginix.gateway.http.scope import gateway_of, models_of, note_prompt
 from enginix.gateway.http.sse import EventStream
 from enginix.gateway.models.registry import ServedModel
 from enginix.gateway.passthrough.route import pass_through
+from enginix.gateway.prompt.constraints import closed_guide
 from enginix.gateway.prompt.conversation import LONG_CONVERSATION, Prompt
 from enginix.gateway.prompt.parameters import (
     check_stream_options,
@@ -62,6 +64,8 @@ async def answer_completion(request: Request, completion: CompletionRequest) -> 
     prompts = await prompts_of(completion, model)
     options = options_of(completion)
     check_limits(options, gateway.settings.request)
+    if options.guide is not None:
+        options = replace(options, guide=closed_guide(options.guide))
     generation = await generation_of(model, prompts, options, gateway.settings.request)
     echoes = echoes_of(completion, model, prompts)
     if completion.stream:

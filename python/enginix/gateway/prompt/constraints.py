@@ -13,6 +13,7 @@ from enginix.chat.tools.call_guide import (
     call_guide,
     functions_of,
 )
+from enginix.chat.tools.call_schema import closed
 from enginix.errors import RequestError
 from enginix.gateway.models.engine_model import EngineModel
 from enginix.generation.reply import Phases, ReplyFormat
@@ -44,6 +45,8 @@ def constrained(
     """The format with its phases and prefill, or with one guide that suffices."""
     if constraints.must_call:
         return _must_call(model, format, constraints)
+    if constraints.answer is not None:
+        constraints = replace(constraints, answer=closed_guide(constraints.answer))
     call = _strict_calls(format) if constraints.engine_guides else None
     if constraints.answer is None:
         return (replace(format, phases=Phases(call)), None) if call else (format, None)
@@ -57,6 +60,21 @@ def constrained(
         phases = Phases(answer=constraints.answer)
         return _reasoning_first(model, format, phases, ""), None
     return replace(format, prefill=_no_reasoning(format)), constraints.answer
+
+
+def closed_guide(guide: Guide) -> Guide:
+    """A schema's objects restricted to the properties they name, as TensorRT-LLM's are.
+
+    Clients generate schemas from classes, without `additionalProperties`, and expect these fields.
+    """
+    if guide.kind != JSON_SCHEMA:
+        return guide
+    try:
+        schema = orjson.loads(guide.text)
+    except orjson.JSONDecodeError:
+        # The engine reports the error.
+        return guide
+    return replace(guide, text=orjson.dumps(closed(schema)).decode())
 
 
 def require_guided_decoding(
