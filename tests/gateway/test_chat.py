@@ -14,6 +14,12 @@ WEATHER = {
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
     },
 }
+# As classes become schemas: nothing says which other fields there may be.
+JOKE = {
+    "type": "object",
+    "properties": {"setup": {"type": "string"}, "punchline": {"type": "string"}},
+    "required": ["setup", "punchline"],
+}
 IMAGE = {"type": "image_url", "image_url": {"url": "http://x/y.png"}}
 CALL = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>'
 THOUGHT = "<think>\nI know that.\n</think>\n\nThe capital of France is Paris.<|im_end|>"
@@ -259,6 +265,12 @@ async def test_continuous_usage_comes_with_every_chunk_on_request() -> None:
         ({"grammar": 'root ::= "a"'}, "ebnf_grammar"),
         ({"response_format": {"type": "json_object", "schema": {"const": 5}}}, "json_schema"),
         ({"guided_choice": ["yes", "no"]}, "regex"),
+        ({"response_format": {"type": "json", "schema": {"const": 5}}}, "json_schema"),
+        ({"response_format": {"type": "regex", "regex": "[0-9]+"}}, "regex"),
+        ({"response_format": {"type": "ebnf", "ebnf": 'root ::= "a"'}}, "ebnf_grammar"),
+        ({"regex": "[0-9]+"}, "regex"),
+        ({"ebnf": 'root ::= "a"'}, "ebnf_grammar"),
+        ({"json_schema": '{"const": 5}'}, "json_schema"),
     ],
 )
 async def test_the_form_of_an_answer_can_be_said_as_other_servers_have_it(
@@ -374,6 +386,36 @@ async def test_a_guided_answer_begins_at_once_and_carries_its_schema() -> None:
     guide = backend.asked[0].sampling.guide
     assert guide is not None
     assert (guide.kind, json.loads(guide.text)) == ("json_schema", schema)
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": JOKE}}},
+        {"structured_outputs": {"json": json.dumps(JOKE)}},
+    ],
+)
+async def test_an_answer_has_no_fields_beside_those_that_its_schema_names(
+    path: str, form: dict[str, Any]
+) -> None:
+    backend = FakeBackend(ids("{}"))
+    asked = {"messages": user("Hi")} if "chat" in path else {"prompt": "Hi"}
+    async with server(served(backend)) as client:
+        response = await client.post(path, json={**asked, **form})
+    assert response.status_code == 200, response.text
+    guide = backend.asked[0].sampling.guide
+    assert guide is not None
+    assert json.loads(guide.text) == {**JOKE, "additionalProperties": False}
+
+
+async def test_a_schema_that_allows_further_fields_stays_as_it_is() -> None:
+    backend = FakeBackend(ids("{}"))
+    schema = {**JOKE, "additionalProperties": {"type": "string"}}
+    await ask(backend, guided_json=schema)
+    guide = backend.asked[0].sampling.guide
+    assert guide is not None
+    assert json.loads(guide.text) == schema
 
 
 async def test_requested_reasoning_is_unconstrained_before_a_guided_answer() -> None:

@@ -38,12 +38,20 @@ SCHEMAS = (
     ("guided_json",),
     ("json_schema",),
 )
-REGEXES = (("response_format", "pattern"), ("structured_outputs", "regex"), ("guided_regex",))
+REGEXES = (
+    ("response_format", "pattern"),
+    ("response_format", "regex"),
+    ("structured_outputs", "regex"),
+    ("guided_regex",),
+    ("regex",),
+)
 GRAMMARS = (
     ("response_format", "grammar"),
+    ("response_format", "ebnf"),
     ("structured_outputs", "grammar"),
     ("guided_grammar",),
     ("grammar",),
+    ("ebnf",),
 )
 CHOICES = (("structured_outputs", "choice"), ("guided_choice",))
 GUIDE_KEYS = frozenset(path[0] for path in (*SCHEMAS, *REGEXES, *GRAMMARS, *CHOICES))

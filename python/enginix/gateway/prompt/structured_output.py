@@ -51,8 +51,13 @@ def _format_guide(format: ResponseFormat) -> Guide | None:
         case "json_schema":
             schema = format.json_schema.schema_ if format.json_schema else None
             return _schema_guide(_needed(schema, "response_format.json_schema.schema"))
+        case "json":
+            return _schema_guide(_needed(format.schema_, "response_format.schema"))
         case "regex":
-            return Guide("regex", _needed(format.pattern, "response_format.pattern"))
+            pattern = format.regex if format.pattern is None else format.pattern
+            return Guide("regex", _needed(pattern, "response_format.pattern"))
+        case "ebnf":
+            return Guide("ebnf_grammar", _needed(format.ebnf, "response_format.ebnf"))
         case "grammar":
             return Guide("ebnf_grammar", _needed(format.grammar, "response_format.grammar"))
 
@@ -94,6 +99,8 @@ MAKERS: Makers = {
     "structured_outputs": _structured_guide,
     "json_schema": _schema_guide,
     "grammar": _grammar_guide,
+    "regex": _regex_guide,
+    "ebnf": _grammar_guide,
     "guided_json": _schema_guide,
     "guided_regex": _regex_guide,
     "guided_grammar": _grammar_guide,

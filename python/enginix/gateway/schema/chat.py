@@ -136,12 +136,16 @@ class JsonSchema(Schema):
 
 
 class ResponseFormat(Schema):
-    type: Literal["text", "json_object", "json_schema", "regex", "grammar"]
+    """OpenAI's types, `json`, `regex` and `ebnf` as trtllm-serve has them, and `grammar`."""
+
+    type: Literal["text", "json_object", "json_schema", "json", "regex", "ebnf", "grammar"]
     json_schema: JsonSchema | None = None
     schema_: Annotated[dict[str, Any] | bool | None, Field(alias="schema")] = None
-    """llama.cpp's extension of json_object."""
+    """Of `json`; llama.cpp's extension of json_object."""
     pattern: str | None = None
+    regex: str | None = None
     grammar: str | None = None
+    ebnf: str | None = None
 
 
 Choices = Annotated[list[str], Field(min_length=1)]
@@ -158,12 +162,14 @@ class StructuredOutputs(Schema):
 
 
 class GuidedFields(Schema):
-    """Structured output: OpenAI's field, vLLM's older and newer ones, llama.cpp's."""
+    """Structured output: OpenAI's field, vLLM's older and newer ones, llama.cpp's, SGLang's."""
 
     response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None
-    json_schema: dict[str, Any] | None = None
+    json_schema: str | dict[str, Any] | None = None
     grammar: str | None = None
+    regex: str | None = None
+    ebnf: str | None = None
     guided_json: str | dict[str, Any] | None = None
     guided_regex: str | None = None
     guided_grammar: str | None = None
