@@ -175,6 +175,23 @@ async def test_nul_bytes_are_text() -> None:
     assert response.status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("path", "repair"),
+    [
+        ("/chat/completions", "at /v1/chat/completions: add /v1 to the end of"),
+        ("/responses/", "at /v1/responses: add /v1 to the end of"),
+        ("/v1/v1/messages", "at /v1/messages: remove /v1 from the end of"),
+    ],
+)
+async def test_a_path_of_a_wrong_base_url_is_answered_with_its_repair(
+    path: str, repair: str
+) -> None:
+    async with server(served(FakeBackend(REPLY))) as client:
+        response = await client.post(path, json={"messages": user("Hi")})
+    assert response.status_code == 404
+    assert f"{repair} the client's base URL" in response.json()["error"]["message"]
+
+
 async def test_an_unknown_route_and_a_wrong_method_have_openais_shape() -> None:
     async with server(served(FakeBackend(REPLY))) as client:
         missing = await client.get("/v1/nothing")

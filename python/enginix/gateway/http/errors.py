@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 from starlette.exceptions import HTTPException
@@ -121,6 +121,20 @@ ROUTING = {
     ),
 }
 
+# Paths that clients append to their base URL, after /v1.
+AFTER_V1 = frozenset(
+    {
+        "/chat/completions",
+        "/completions",
+        "/embeddings",
+        "/messages",
+        "/messages/count_tokens",
+        "/models",
+        "/rerank",
+        "/responses",
+    }
+)
+
 RETRY_SECONDS = 1.0
 
 
@@ -160,6 +174,19 @@ def failure_of(error: BaseException) -> Failure:
             allow = (error.headers or {}).get("Allow")
             return Failure(error.status_code, message, code=code, allow=allow)
     return Failure(500, "the gateway failed on this request; its log says why, by the request id")
+
+
+def failure_at(path: str, error: BaseException) -> Failure:
+    """As `failure_of`; for a path that a wrong base URL makes, it says what is wrong with it."""
+    failure = failure_of(error)
+    rest = path
+    while rest.startswith("/v1/"):
+        rest = rest.removeprefix("/v1")
+    if failure.code != "not_found" or rest not in AFTER_V1 or path == f"/v1{rest}":
+        return failure
+    repair = "add /v1 to the end of" if rest == path else "remove /v1 from the end of"
+    message = f"there is nothing at this path, but at /v1{rest}: {repair} the client's base URL"
+    return replace(failure, message=message)
 
 
 def is_internal(error: BaseException) -> bool:

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from enginix.errors import NotAuthorized, NotPermitted, RequestError
 from enginix.gateway.http.access import Need, need_of
-from enginix.gateway.http.errors import error_body, failure_of, speaks_anthropic
+from enginix.gateway.http.errors import error_body, failure_at, speaks_anthropic
 from enginix.gateway.http.scope import GATEWAY, RECORD, gateway_in, header_in, record_in
 from enginix.gateway.http.writing import hold
 from enginix.gateway.keys.key import Key, digest_of
@@ -135,7 +135,7 @@ def _accept(key: Key, scope: Scope, need: Need) -> RequestError | None:
 
 
 def failure_response(error: BaseException, path: str) -> Response:
-    failure = failure_of(error)
+    failure = failure_at(path, error)
     return Response(
         error_body(failure, path),
         failure.status,
