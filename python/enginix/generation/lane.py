@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 
 class Lane:
@@ -13,11 +13,13 @@ class Lane:
     read brought to `pass_on`. Every other message goes the long way, which may change all this.
     """
 
-    __slots__ = ("head", "pass_on", "size", "texts")
+    __slots__ = ("head", "size", "texts")
 
-    def __init__(self, pass_on: Callable[[list[bytes]], None]) -> None:
-        self.pass_on = pass_on
+    def __init__(self) -> None:
         self.head = b""
         self.size = 0
         self.texts: Mapping[int, bytes | None] | None = None
         """None while every token must go the long way."""
+
+    def pass_on(self, found: list[bytes]) -> None:
+        raise NotImplementedError

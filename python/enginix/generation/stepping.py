@@ -82,6 +82,9 @@ class _Steps(Generic[Result]):
         except BaseException as failure:
             self._failure = failure
             self._end()
+        finally:
+            # Its traceback refers to this call.
+            del error
 
     def _end(self) -> None:
         # The last Arrival refers to this object.
@@ -103,9 +106,15 @@ class _Steps(Generic[Result]):
             self.waits_for.resume = None
 
     def result(self) -> Result:
-        if self._failure is not None:
-            raise self._failure
-        return self._result[0]
+        failure, self._failure = self._failure, None
+        if failure is None:
+            return self._result[0]
+        try:
+            raise failure
+        finally:
+            # Its traceback refers to this call, and all that a stream had would wait for the
+            # collector.
+            del failure
 
     def _await_arrival(self) -> None:
         # As a task does with a future that it waits for.

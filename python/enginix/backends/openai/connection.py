@@ -209,6 +209,8 @@ class Connection(asyncio.Protocol):
         self.closed = True
         if self._timer is not None:
             self._timer.cancel()
+        # It refers to this connection, which would wait for the collector.
+        del self._parser
         if not self._complete and self._lost is None:
             if self._headers_complete and not self._bounded:
                 # Without a length, the end of the connection is the end of the body.

@@ -45,12 +45,11 @@ class BoundedHttp(HttpToolsProtocol):
 
     # Beside uvicorn's in one dictionary they would be too many for CPython to share its keys
     # between connections, which takes 1.3 KB more for each.
-    __slots__ = ("_head_bytes", "_head_timer", "_parser", "_unanswered")
+    __slots__ = ("_head_bytes", "_head_timer", "_unanswered")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._parser = UpgradelessParser(self)
-        self.parser = self._parser  # type: ignore[assignment]
+        self.parser: UpgradelessParser = UpgradelessParser(self)  # type: ignore[assignment]
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         # A list: nearly always empty, and an empty deque takes 0.7 KB.
@@ -62,7 +61,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_head()
-        self._parser.close()
+        self.parser.close()
         super().connection_lost(exc)
         for cycle in self._unanswered:
             cycle.disconnected = True

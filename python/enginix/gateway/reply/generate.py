@@ -77,7 +77,7 @@ async def _choice(
     choice = Choice(generation.model, generation.format, request)
     if delivery is not None and generation.format.phases is None:
         taking = _Taking(choice, arrived, delivery)
-        request = replace(request, take=taking.take, lane=taking.lane)
+        request = replace(request, take=taking.take, lane=taking)
     try:
         async with aclosing(_arrivals(generation, request)) as arrivals:
             async for chunks in arrivals:
@@ -107,17 +107,17 @@ async def _choice(
     )
 
 
-class _Taking:
+class _Taking(Lane):
     """Takes the tokens of choice 0 where they are read."""
 
-    __slots__ = ("_arrived", "_choice", "_delivery", "_plain", "lane")
+    __slots__ = ("_arrived", "_choice", "_delivery", "_plain")
 
     def __init__(self, choice: Choice, arrived: Arrived, delivery: Delivery) -> None:
+        super().__init__()
         self._choice = choice
         self._arrived = arrived
         self._delivery = delivery
         self._plain: PlainBytes | None = None
-        self.lane = Lane(self._pass_on)
 
     def take(self, arrivals: list[tuple[int, ...]]) -> bool:
         body = self._delivery.body
@@ -134,10 +134,10 @@ class _Taking:
             if text is None:
                 return self._read(arrivals, body)
             found.append(text)
-        self._pass_on(found)
+        self.pass_on(found)
         return True
 
-    def _pass_on(self, found: list[bytes]) -> None:
+    def pass_on(self, found: list[bytes]) -> None:
         """Write plain tokens, of which these are the texts. Called for nearly every token."""
         body = self._delivery.body
         assert body is not None, "it was there when the lane was opened"
@@ -146,14 +146,14 @@ class _Taking:
         self._choice.count_plain(len(found))
         self._arrived(len(found))
         body.write(found[0] if len(found) == 1 else (after + before).join(found), before, after)
-        self.lane.texts = None if body.flow.write_paused else texts
+        self.texts = None if body.flow.write_paused else texts
 
     def _read(self, arrivals: list[tuple[int, ...]], body: DirectWriter) -> bool:
         choice = self._choice
         before = choice.tokens
         events, is_new = choice.read_plain(arrivals), False
         if events is None:
-            self._plain = self.lane.texts = None
+            self._plain = self.texts = None
             events, is_new = choice.read_ids(arrivals), True
         self._arrived(choice.tokens - before)
         if choice.done:

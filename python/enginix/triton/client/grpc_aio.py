@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from itertools import cycle
+from math import inf
 from typing import Any
 
 import grpc
@@ -13,7 +14,7 @@ from enginix.generation.lane import Lane
 from enginix.generation.limits import Limits
 from enginix.generation.request import Headers
 from enginix.triton.client.address import Address
-from enginix.triton.client.deadline import Deadline
+from enginix.triton.client.deadline import Deadlines
 from enginix.triton.client.failures import from_status, unreachable
 from enginix.triton.client.transport import Offer
 
@@ -45,6 +46,8 @@ class GrpcAioTransport:
         )
         # gRPC drops them without reporting it.
         self.late_messages = 0
+        self._calls: set[GrpcAioCall] = set()
+        self._deadlines = Deadlines(self._calls)
 
     @property
     def several(self) -> bool:
@@ -66,21 +69,27 @@ class GrpcAioTransport:
             raise from_status(
                 (await call.code()).value[0], await call.details() or "", server
             ) from None
-        return GrpcAioCall(call, server)
+        return GrpcAioCall(call, server, self._calls, self._deadlines)
 
     async def close(self) -> None:
+        self._deadlines.close()
         for _, channel in self._channels:
             await channel.close()
 
 
 class GrpcAioCall:
-    def __init__(self, call: Any, server: str) -> None:
+    def __init__(
+        self, call: Any, server: str, calls: set[GrpcAioCall], deadlines: Deadlines
+    ) -> None:
         self._call = call
         self._server = server
         self._late = False
-        self._deadline = Deadline(self._expired)
+        self._calls = calls
+        self._deadlines = deadlines
+        self.due = inf
+        calls.add(self)
 
-    def _expired(self) -> None:
+    def expired(self) -> None:
         self._late = True
         self._call.cancel()
 
@@ -88,7 +97,7 @@ class GrpcAioCall:
         self, limit: float, offer: Offer | None = None, lane: Lane | None = None
     ) -> list[bytes]:
         # Its reads wake this task in any case.
-        self._deadline.start(limit)
+        self._deadlines.start(self, limit)
         try:
             message = await self._call.read()
         except grpc.aio.AioRpcError as error:
@@ -99,15 +108,15 @@ class GrpcAioCall:
                 raise TimeoutError from None
             raise
         finally:
-            self._deadline.stop()
+            self.due = inf
         return [] if message is grpc.aio.EOF else [message]
 
     def leave(self, stop: bytes | None) -> None:
-        self._deadline.close()
+        self._calls.discard(self)
         self._call.cancel()
 
     def release(self) -> None:
-        self._deadline.close()
+        self._calls.discard(self)
 
 
 def _translated(error: grpc.aio.AioRpcError, server: str) -> BackendError:

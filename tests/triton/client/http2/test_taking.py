@@ -201,39 +201,39 @@ TEXTS = {2: b"2", 3: b"3"}
 UNKNOWN, READ = 9, 4
 
 
-class Lanes:
+class Lanes(Lane):
     """Reads a stream with a lane; `reads` are the tokens that each step brought, and how."""
 
     def __init__(self, stream: Stream) -> None:
+        super().__init__()
         self._stream = stream
         self.reads: list[tuple[str, list[int]]] = []
-        self._lane = Lane(self._pass_on)
 
     @property
     def ids(self) -> list[int]:
         return [token for _, ids in self.reads for token in ids]
 
-    def _pass_on(self, found: list[bytes]) -> None:
+    def pass_on(self, found: list[bytes]) -> None:
         self.reads.append(("lane", [int(each) for each in found]))
 
     def _take(self, arrivals: list[tuple[int, ...]]) -> bool:
         ids = [token for each in arrivals for token in each]
         if READ in ids:
-            self._lane.texts = None
+            self.texts = None
             return False
         self.reads.append(("taken", ids))
-        self._lane.texts = TEXTS
+        self.texts = TEXTS
         return True
 
     async def run(self) -> None:
         reader = Reader()
-        offer = reader.offering(self._take, self._lane)
+        offer = reader.offering(self._take, self)
         chunks = reader.read(await self._stream.receive(1))
         while chunks:
             self.reads.append(("read", [token for chunk in chunks for token in chunk.ids]))
             if chunks[-1].final:
                 return
-            chunks = reader.read(await self._stream.receive(1, offer, self._lane))
+            chunks = reader.read(await self._stream.receive(1, offer, self))
 
 
 async def in_lanes(reads: list[bytes]) -> Lanes:

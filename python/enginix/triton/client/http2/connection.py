@@ -12,6 +12,7 @@ from typing import cast
 from enginix.errors import BackendError, BackendUnavailable, ProtocolBroken, SafeToRetry
 from enginix.generation.limits import Limits
 from enginix.generation.request import Headers
+from enginix.triton.client.deadline import Deadlines
 from enginix.triton.client.http2.frames import (
     ACK,
     CANCEL,
@@ -98,6 +99,7 @@ class Connection(asyncio.Protocol):
         self._handshake: asyncio.Future[None] = self._loop.create_future()
         self._settings = PeerSettings()
         self._streams: dict[int, Stream] = {}
+        self.deadlines = Deadlines(self._streams.values())
         self._draining = False
         self._reading = False
         # Streams to continue when what is being read has been split into frames.
@@ -407,6 +409,7 @@ class Connection(asyncio.Protocol):
 
     def _end_streams(self, why: BackendError, unanswered: BackendError | None = None) -> None:
         self._heartbeat.stop()
+        self.deadlines.close()
         if not self._handshake.done():
             self._handshake.set_exception(why)
         streams = list(self._streams.values())

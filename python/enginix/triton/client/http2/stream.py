@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import Mapping
+from math import inf
 from typing import Protocol
 
 from enginix.errors import GenerationFailed, ProtocolBroken
 from enginix.generation.lane import Lane
 from enginix.generation.stepping import Arrival
-from enginix.triton.client.deadline import Deadline
+from enginix.triton.client.deadline import Deadlines
 from enginix.triton.client.http2.frames import CANCEL, FLOW_CONTROL_ERROR
 from enginix.triton.client.transport import Offer
 
@@ -25,6 +26,7 @@ LINGER_SECONDS = 5.0
 class Streams(Protocol):
     """What a stream needs of its connection."""
 
+    deadlines: Deadlines
     woken: list[Stream]
     """Streams to continue once what is being read has been split into frames."""
 
@@ -39,7 +41,6 @@ class Stream:
     """A Call of the lean transport."""
 
     __slots__ = (
-        "_deadline",
         "_ended",
         "_failure",
         "_lane",
@@ -52,6 +53,7 @@ class Stream:
         "_waiter",
         "answered",
         "connection",
+        "due",
         "found",
         "head",
         "held",
@@ -71,7 +73,8 @@ class Stream:
         self.late_messages = 0
         self.connection = connection
         self._loop = asyncio.get_running_loop()
-        self._deadline = Deadline(self._expired)
+        # When the next message, or the end, is overdue.
+        self.due = inf
         self.window = window
         self._max_message = max_message
         # Bytes that arrived since the server's window was last restored.
@@ -103,13 +106,13 @@ class Stream:
                 return []
             waiter = self._waiter = Arrival(loop=self._loop)
             self._limit, self._offer, self._lane = limit, offer, lane
-            self._deadline.start(limit)
+            self.connection.deadlines.start(self, limit)
             try:
                 await waiter
             finally:
                 self._waiter = self._offer = None
                 self.head = b""
-                self._deadline.stop()
+                self.due = inf
         messages, self._messages = self._messages, []
         if self.held * 2 > self.window:
             self._restore_window()
@@ -140,7 +143,7 @@ class Stream:
                 if self._messages:
                     self._messages = []
                     self._open_lane()
-                self._deadline.due = self._loop.time() + self._limit
+                self.due = self._loop.time() + self._limit
                 if self.held * 2 > self.window:
                     self._restore_window()
                 return
@@ -148,16 +151,14 @@ class Stream:
         waiter.arrive()
 
     def leave(self, stop: bytes | None) -> None:
-        self._deadline.close()
+        self.due = inf
         self.connection.leave(self, stop)
 
     def release(self, linger: float = LINGER_SECONDS) -> None:
         self.released = True
-        if self._ended:
-            self._deadline.close()
-        else:
+        if not self._ended:
             self.connection.ignore(self)
-            self._deadline.start(linger)
+            self.connection.deadlines.start(self, linger)
 
     def data(self, source: bytes, start: int, stop: int) -> None:
         """Take the content of a DATA frame. Called for every token."""
@@ -196,8 +197,6 @@ class Stream:
             self._failure = failure
         if self._failure is None and self._partial:
             self._failure = GenerationFailed("Triton ended the stream inside a message")
-        if self.released:
-            self._deadline.close()
         self._wake()
 
     def _open_lane(self) -> None:
@@ -242,7 +241,8 @@ class Stream:
         credit, self.held = self.held, 0
         self.connection.restore_window(self, credit)
 
-    def _expired(self) -> None:
+    def expired(self) -> None:
+        """It was due."""
         if self.released:
             self.connection.reset(self, CANCEL)
         else:
