@@ -34,6 +34,6 @@ def test_a_gateway_agrees_with_the_engine_that_it_serves(
     assert [one["equal"] for one in found["comparison"]["answers"]] == [
         len(one["ids"]) for one in found["answers"]
     ]
-    # Triton's models give the log probabilities of the answer only.
-    assert found["accuracy"] is None
-    assert "prompts have no log probabilities" in found["reason"]
+    of_engine = json.loads(baseline.read_text())["accuracy"]["perplexity"]
+    assert found["accuracy"] is not None, found["reason"]
+    assert found["accuracy"]["perplexity"] == pytest.approx(of_engine, rel=1e-3)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
 from enginix.errors import BackendError
-from enginix.generation.request import TokenChunk, TokenRequest
+from enginix.generation.request import ScoredToken, TokenChunk, TokenRequest
 
 EVERYTHING = frozenset(
     {
@@ -80,7 +80,8 @@ class FakeBackend:
                 self.produced += len(batch)
                 chunks = [self._chunk(token, request) for token in batch]
                 if start == 0:
-                    chunks[0] = chunks[0]._replace(reused_blocks=stated)
+                    prompt = _scored(request) if request.prompt_logprobs else None
+                    chunks[0] = chunks[0]._replace(reused_blocks=stated, prompt=prompt)
                 elif self._takes(request, chunks):
                     continue
                 yield chunks
@@ -122,6 +123,15 @@ class FakeBackend:
         return TokenChunk(
             (token,), (-0.5,) if request.logprobs else None, top=(top,) if top else ()
         )
+
+
+def _scored(request: TokenRequest) -> tuple[ScoredToken, ...]:
+    return tuple(
+        ScoredToken(
+            -1.0, tuple((token + place, -1.0 - place) for place in range(request.top_logprobs))
+        )
+        for token in request.prompt_ids[1:]
+    )
 
 
 def _until(reply: Sequence[int], ends: set[int | None]) -> list[int]:

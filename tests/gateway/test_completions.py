@@ -101,6 +101,66 @@ async def test_a_stream_adds_up_to_the_complete_text() -> None:
     assert chunks[-1] == "[DONE]"
 
 
+async def scored(backend: FakeBackend, *, stream: bool, **body: Any) -> tuple[str, dict[str, Any]]:
+    """The text and the log probabilities of an answer that begins with its prompt."""
+    backend.supports |= {"top_logprobs", "prompt_logprobs"}
+    asked = {"prompt": "Once upon", "echo": True, "logprobs": 2, "stream": stream, **body}
+    async with server(served(backend)) as client:
+        response = await client.post("/v1/completions", json=asked)
+    assert response.status_code == 200, response.text
+    chunks = events(response.text)[:-1] if stream else [response.json()]
+    choices = [chunk["choices"][0] for chunk in chunks]
+    lists = [choice["logprobs"] for choice in choices if choice["logprobs"]]
+    joined = {name: [each for one in lists for each in one[name]] for name in lists[0]}
+    return "".join(choice["text"] for choice in choices), joined
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_echo_has_the_log_probabilities_of_the_prompt(stream: bool) -> None:
+    prompt, answer = ids("Once upon"), ids(" a time")
+    text, logprobs = await scored(FakeBackend(answer), stream=stream)
+    assert text == "".join(logprobs["tokens"]) == "Once upon a time"
+    of_prompt = [None, *[-1.0] * (len(prompt) - 1)]
+    assert logprobs["token_logprobs"] == of_prompt + [-0.5] * len(answer)
+    assert logprobs["top_logprobs"][0] is None
+    assert all(len(place) == 2 for place in logprobs["top_logprobs"][1:])
+    lengths = [len(token) for token in logprobs["tokens"]]
+    assert logprobs["text_offset"] == [sum(lengths[:place]) for place in range(len(lengths))]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_prompt_is_scored_without_an_answer(stream: bool) -> None:
+    backend = FakeBackend(ids(" a time"))
+    text, logprobs = await scored(backend, stream=stream, max_tokens=0)
+    assert text == "Once upon"
+    assert len(logprobs["token_logprobs"]) == len(ids("Once upon"))
+    assert backend.asked[0].max_tokens == 1
+
+
+async def test_one_token_follows_a_scored_prompt_even_where_the_model_ends() -> None:
+    end = served(FakeBackend()).tokenizer.stop_token_ids[0]
+    _, logprobs = await scored(FakeBackend([end]), stream=False, max_tokens=1)
+    assert len(logprobs["token_logprobs"]) == len(ids("Once upon")) + 1
+
+
+async def test_every_choice_scores_its_own_prompt() -> None:
+    backend = FakeBackend(ids(" x"))
+    backend.supports |= {"prompt_logprobs"}
+    answer = await complete(backend, prompt=["One two", "Three"], n=2, echo=True, logprobs=0)
+    places = [len(choice["logprobs"]["tokens"]) for choice in answer["choices"]]
+    each = [len(ids(prompt)) + len(ids(" x")) for prompt in ("One two", "Three")]
+    assert places == [each[0], each[0], each[1], each[1]]
+
+
+async def test_an_engine_that_scores_no_prompts_says_so() -> None:
+    async with server(served(FakeBackend(ids("x")))) as client:
+        body = {"prompt": "Once", "echo": True, "logprobs": 0}
+        response = await client.post("/v1/completions", json=body)
+    error = response.json()["error"]
+    assert (response.status_code, error["param"]) == (400, "echo")
+    assert "no log probabilities of a prompt" in error["message"]
+
+
 async def test_log_probabilities_come_with_their_places() -> None:
     answer = await complete(FakeBackend(ids("One two")), logprobs=0)
     logprobs = answer["choices"][0]["logprobs"]

@@ -13,8 +13,9 @@ from pathlib import Path
 
 sys.path.insert(0, sys.argv[1])
 
+from generation import Output, Request
 from llama_model import LlamaModel
-from token_engine import Output, Request, TokenEngine
+from token_engine import TokenEngine
 
 PARALLEL, CONTEXT = 4, 1024
 

@@ -18,6 +18,7 @@ SCALARS = {
     "return_num_input_tokens": np.bool_,
     "return_num_output_tokens": np.bool_,
     "return_perf_metrics": np.bool_,
+    "return_prompt_log_probs": np.bool_,
     "exclude_input_in_output": np.bool_,
     "streaming": np.bool_,
     "stop": np.bool_,

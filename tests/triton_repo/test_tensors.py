@@ -72,6 +72,46 @@ async def test_what_the_cache_held_is_not_said_unasked(triton_server: RunningTri
     assert "kv_cache_reused_blocks" not in response.tensors
 
 
+async def scored(triton: RunningTriton, ids: list[int], **more: Any) -> list[float]:
+    """The log probabilities of a prompt's tokens but the first."""
+    tensors = prompt(ids, 1, return_prompt_log_probs=True, **more)
+    (response,) = await send(triton.grpc, tensors)
+    found: list[float] = response.tensors["prompt_log_probs"][0][0]
+    assert len(found) == len(ids) - 1
+    return found
+
+
+async def test_a_prompt_is_scored_as_the_answer_that_it_was(triton_server: RunningTriton) -> None:
+    (answer,) = await send(triton_server.grpc, prompt(IDS, 100, return_log_probs=True))
+    ids, expected = answer.tensors["output_ids"][0][0], answer.tensors["output_log_probs"][0][0]
+    # In several steps, and again where the cache holds it.
+    for _ in range(2):
+        found = await scored(triton_server, IDS + ids)
+        assert found[len(IDS) - 1 :] == pytest.approx(expected, abs=0.05)
+
+
+async def test_prompts_are_scored_beside_each_other(triton_server: RunningTriton) -> None:
+    prompts = [[*range(start, start + 100)] for start in range(300, 900, 100)]
+    alone = [await scored(triton_server, ids) for ids in prompts]
+    others = [send(triton_server.grpc, prompt(ids, 40, streaming=True)) for ids in prompts]
+    together = [scored(triton_server, ids) for ids in prompts]
+    _, found = await asyncio.gather(asyncio.gather(*others), asyncio.gather(*together))
+    for mine, expected in zip(found, alone, strict=True):
+        assert mine == pytest.approx(expected, abs=0.05)
+
+
+async def test_the_likeliest_tokens_of_a_prompt_come_once(triton_server: RunningTriton) -> None:
+    tensors = prompt(IDS, 3, return_prompt_log_probs=True, num_top_log_probs=2, streaming=True)
+    first, *others = await send(triton_server.grpc, tensors)
+    (top,) = first.tensors["prompt_top_log_prob_ids"][0]
+    assert len(top) == 2 * (len(IDS) - 1)
+    assert all("prompt_log_probs" not in response.tensors for response in others)
+
+
+async def test_a_prompt_of_one_token_has_nothing_to_score(triton_server: RunningTriton) -> None:
+    assert await scored(triton_server, IDS[:1]) == []
+
+
 async def test_log_probabilities_add_up(triton_server: RunningTriton) -> None:
     tensors = prompt(IDS, 5, return_log_probs=True, streaming=True)
     responses = await send(triton_server.grpc, tensors)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from generation import Slot
 from prompt_share import (
     FIRST_PROMPT_SHARE,
     LEAST_PROMPT_SHARE,
@@ -11,7 +12,6 @@ from prompt_share import (
     SMALL_PROMPT_SHARE,
     PromptShare,
 )
-from token_engine import Slot
 
 from tests.triton_repo.conftest import WatchEngine
 

@@ -15,9 +15,10 @@ from typing import ClassVar
 
 sys.path.insert(0, sys.argv[1])
 
+from generation import Output, Request
 from llama_cpp import LlamaError
 from llama_model import LlamaModel
-from token_engine import Output, Request, TokenEngine
+from token_engine import TokenEngine
 
 OUT_OF_MEMORY = -2
 

@@ -5,8 +5,8 @@
 in:    [1, 2, 3]             token ids, one list a line
 out:   [-1.5, -0.25]         of the second and each later token
 
-It is the token engine's own model (triton-repo/gguf), in the runtime of `enginix setup triton-cpu`:
-its API returns log probabilities of answers only. `--one-by-one` reads each token in a step of
+It is the token engine's own model (triton-repo/gguf), in the runtime of `enginix setup triton-cpu`.
+`--one-by-one` reads each token in a step of
 its own, as answers are generated; without it a window is one step, as prompts are read.
 """
 

@@ -61,6 +61,8 @@ class TokenRequest:
     logprobs: bool = False
     top_logprobs: int = 0
     """How many of the likeliest tokens to report at each position; needs `logprobs`."""
+    prompt_logprobs: bool = False
+    """Report the prompt's own tokens as well, all but the first."""
     request_id: str = ""
     """No two running requests of a model may have the same: one that is left is stopped by it."""
     trace: Headers = ()
@@ -70,6 +72,13 @@ class TokenRequest:
     and what it raises ends the generation."""
     lane: Lane | None = field(default=None, compare=False)
     """For tokens that `take` would pass on as they are."""
+
+
+class ScoredToken(NamedTuple):
+    """The log probability of a token that was given, and the likeliest at its position."""
+
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
 
 
 # A tuple, because one is made for every token: a frozen dataclass costs three times as much.
@@ -83,3 +92,5 @@ class TokenChunk(NamedTuple):
     """For each of `ids`, the likeliest tokens at its position, if requested."""
     reused_blocks: int | None = None
     """How many blocks of the cache held the prompt's start; models state it in the first chunk."""
+    prompt: tuple[ScoredToken, ...] | None = None
+    """The prompt's tokens but the first, if requested; in the first chunk."""

@@ -47,7 +47,7 @@ IMPOSSIBLE = {
     "function_call": "send tool_choice instead",
     "audio": "this model writes text",
     "use_beam_search": "answers are sampled",
-    "prompt_logprobs": "the engine returns log probabilities of the answer only",
+    "prompt_logprobs": "send echo and logprobs to /v1/completions",
 }
 
 

@@ -40,7 +40,7 @@ router = APIRouter(tags=["OpenAI"])
 IMPOSSIBLE = {
     "suffix": "this model writes on, it does not fill in",
     "use_beam_search": "answers are sampled",
-    "prompt_logprobs": "the engine returns log probabilities of the answer only",
+    "prompt_logprobs": "send echo and logprobs to /v1/completions",
 }
 FORMAT = ReplyFormat(continues=True)
 
@@ -79,8 +79,6 @@ def check(completion: CompletionRequest) -> None:
     check_stream_options(completion.stream_options, completion.stream)
     if completion.best_of not in (None, completion.n or 1):
         raise unsupported("best_of", "ask for n answers and choose")
-    if completion.echo and completion.logprobs is not None:
-        raise unsupported("echo", "prompts have no log probabilities; leave one of the two out")
 
 
 async def prompts_of(completion: CompletionRequest, model: ServedModel) -> list[Prompt]:
@@ -127,14 +125,15 @@ def options_of(completion: CompletionRequest) -> Options:
         logprobs=completion.logprobs is not None,
         top_logprobs=completion.logprobs or 0,
         top_logprobs_param="logprobs",
+        echo=bool(completion.echo) and completion.logprobs is not None,
     )
 
 
 def echoes_of(
     completion: CompletionRequest, model: ServedModel, prompts: list[Prompt]
 ) -> list[str]:
-    """What each choice's text begins with."""
-    if not completion.echo:
+    """What each choice's text begins with, beside what the engine sends of the prompt."""
+    if not completion.echo or completion.logprobs is not None:
         return []
     texts = [model.tokenizer.decode(prompt.ids) for prompt in prompts]
     return [text for text in texts for _ in range(completion.n or 1)]

@@ -124,11 +124,17 @@ class CompletionDocument:
 def logprobs_of(tokens: Sequence[TokenLogprob], offset: int = 0) -> dict[str, Any]:
     """`offset`: where the first token starts in the answer."""
     texts = [each["token"] for each in tokens]
-    # The chosen token is always included, even if it is not one of the likeliest.
-    likeliest = [[*each["top_logprobs"], each] for each in tokens]
     return {
         "tokens": texts,
         "token_logprobs": [each["logprob"] for each in tokens],
-        "top_logprobs": [{one["token"]: one["logprob"] for one in place} for place in likeliest],
+        "top_logprobs": [_likeliest(each) for each in tokens],
         "text_offset": [*accumulate(map(len, texts), initial=offset)][:-1],
     }
+
+
+def _likeliest(token: TokenLogprob) -> dict[str, float] | None:
+    # A prompt's first token comes after nothing.
+    if token["logprob"] is None:
+        return None
+    # The chosen token is always included, even if it is not one of the likeliest.
+    return {each["token"]: each["logprob"] for each in (*token["top_logprobs"], token)}

@@ -41,6 +41,8 @@ class Options:
     logprobs: bool = False
     top_logprobs: int = 0
     top_logprobs_param: str = "top_logprobs"
+    echo: bool = False
+    """Answers begin with the prompt's own tokens and their log probabilities."""
     sent: Mapping[str, Any] | None = None
     """A chat completion as the client sent it, for a server that may know more fields."""
 
@@ -75,13 +77,7 @@ async def generation_of(
     supported = await model.backend.supported()
     sampling = sampling_of(options.sampling, model.defaults, options.guide)
     check_supported(sampling, supported)
-    if options.top_logprobs and "top_logprobs" not in supported:
-        raise RequestError(
-            f"{options.top_logprobs_param}: this model's engine returns the log probability of "
-            "the chosen token only; ask for 0",
-            param=options.top_logprobs_param,
-            code="unsupported_parameter",
-        )
+    _check_logprobs(options, supported)
     identity = f"{options.id_prefix}{token_hex(16)}"
     each_prompt = (prompt for prompt in prompts for _ in range(options.choices))
     requests = tuple(
@@ -102,6 +98,23 @@ async def generation_of(
         prompts=len(prompts),
         guide_param=_guide_param(format, options),
     )
+
+
+def _check_logprobs(options: Options, supported: frozenset[str]) -> None:
+    if options.top_logprobs and "top_logprobs" not in supported:
+        raise RequestError(
+            f"{options.top_logprobs_param}: this model's engine returns the log probability of "
+            "the chosen token only; ask for 0",
+            param=options.top_logprobs_param,
+            code="unsupported_parameter",
+        )
+    if options.echo and "prompt_logprobs" not in supported:
+        raise RequestError(
+            "echo with logprobs: this model's engine returns no log probabilities of a prompt; "
+            "leave one of the two out",
+            param="echo",
+            code="unsupported_parameter",
+        )
 
 
 def _check_calls(prompt: Prompt, limits: RequestLimits) -> None:
@@ -172,13 +185,16 @@ def _token_request(
     sampling: Sampling,
 ) -> TokenRequest:
     available = model.context - len(prompt.ids)
-    # Without an answer the prompt may fill the context.
-    if available < (0 if options.max_tokens == 0 else 1):
+    # Without an answer the prompt may fill the context; an engine that reads it has to answer.
+    if available < (0 if options.max_tokens == 0 and not options.echo else 1):
         raise PromptTooLong(len(prompt.ids), model.context, prompt.param)
     # A larger number means no limit: clients send the same number whatever the prompt.
     wanted = model.defaults.max_new_tokens if options.max_tokens is None else options.max_tokens
     max_token_limits = [available, wanted, limits.max_tokens]
-    end_ids = () if options.ignore_end else model.tokenizer.stop_token_ids
+    # Evaluation harnesses have to ask for one token after a prompt, and drop the last one they get:
+    # if the model ended at once, that would be the prompt's.
+    ignore_end = options.ignore_end or (options.echo and options.max_tokens == 1)
+    end_ids = () if ignore_end else model.tokenizer.stop_token_ids
     end_ids += tuple(token for token in options.stop_token_ids if token not in end_ids)
     return TokenRequest(
         prompt_ids=prompt.ids,
@@ -188,5 +204,6 @@ def _token_request(
         sampling=sampling,
         logprobs=options.logprobs,
         top_logprobs=options.top_logprobs,
+        prompt_logprobs=options.echo,
         request_id=identity if index == 0 else f"{identity}-{index}",
     )

@@ -23,7 +23,7 @@ from enginix.generation.reply import (
     ReplyFormat,
     TokenLogprob,
 )
-from enginix.generation.request import TokenChunk, TokenRequest
+from enginix.generation.request import ScoredToken, TokenChunk, TokenRequest
 
 
 class Choice:
@@ -36,7 +36,7 @@ class Choice:
         "_must_call",
         "_one_call",
         "_prefill",
-        "_prompt_tokens",
+        "_prompt_ids",
         "_reasons",
         "_reply",
         "_thinks",
@@ -54,7 +54,7 @@ class Choice:
         self._tokenizer = model.tokenizer
         self._reply, self._prefill = reply_stream(model, format)
         self._most_tokens = request.max_tokens
-        self._prompt_tokens = len(request.prompt_ids)
+        self._prompt_ids = request.prompt_ids
         self._tokens_per_block = model.tokens_per_block
         self.cached_tokens: int | None = None
         self._tools = bool(format.definitions)
@@ -76,9 +76,14 @@ class Choice:
             events += self._prefill
             self._prefill = []
             self._look_for_calls(events)
-        for ids, logprobs, final, top, reused_blocks in chunks:
+        for ids, logprobs, final, top, reused_blocks, prompt in chunks:
             if reused_blocks is not None:
                 self._read_reused(reused_blocks)
+            if prompt is not None:
+                self._echo(prompt, events)
+                if not self._most_tokens:
+                    self._end("length", events)
+                    break
             if ids:
                 if logprobs:
                     places = map(self._logprob, ids, logprobs, top or repeat(()))
@@ -123,8 +128,16 @@ class Choice:
     def _read_reused(self, blocks: int) -> None:
         if self._tokens_per_block is not None:
             # The last block may be used in part, and the last token is always read again.
-            tokens = min(blocks * self._tokens_per_block, self._prompt_tokens - 1)
+            tokens = min(blocks * self._tokens_per_block, len(self._prompt_ids) - 1)
             self.cached_tokens = max(0, tokens)
+
+    def _echo(self, prompt: Sequence[ScoredToken], events: list[ReplyEvent]) -> None:
+        """The prompt's own tokens, before the answer's."""
+        first, *others = self._prompt_ids
+        start = {**self._spelled(first, None), "top_logprobs": None}
+        places = (self._logprob(token, *each) for token, each in zip(others, prompt, strict=True))
+        events.append(Logprobs((start, *places)))
+        events.append(Answer(self._tokenizer.decode(self._prompt_ids)))
 
     def _logprob(
         self, token: int, logprob: float, top: Sequence[tuple[int, float]]
@@ -132,7 +145,7 @@ class Choice:
         likeliest = [self._spelled(*each) for each in top]
         return {**self._spelled(token, logprob), "top_logprobs": likeliest}
 
-    def _spelled(self, token: int, logprob: float) -> dict[str, Any]:
+    def _spelled(self, token: int, logprob: float | None) -> dict[str, Any]:
         text = self._tokenizer.bytes_of(token)
         return {"token": text.decode(errors="replace"), "logprob": logprob, "bytes": list(text)}
 

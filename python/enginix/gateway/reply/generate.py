@@ -70,7 +70,7 @@ async def _choice(
     generation: TokenGeneration, index: int, arrived: Arrived, delivery: Delivery | None = None
 ) -> Replies:
     request = generation.requests[index]
-    if request.max_tokens == 0:
+    if request.max_tokens == 0 and not request.prompt_logprobs:
         # Only the prompt's count was asked for.
         yield index, [Finished("length", 0)]
         return
@@ -168,6 +168,9 @@ class _Taking(Lane):
 def _arrivals(
     generation: TokenGeneration, request: TokenRequest
 ) -> AsyncGenerator[list[TokenChunk], None]:
+    if request.max_tokens == 0:
+        # An engine that scores a prompt generates at least one token; the choice ends before it.
+        request = replace(request, max_tokens=1)
     if generation.format.phases is not None:
         return PhasedReply(generation.model, generation.format, request).chunks()
     return generation.model.backend.generate(request)

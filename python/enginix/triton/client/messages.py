@@ -13,7 +13,12 @@ from tritonclient.grpc import service_pb2
 
 from enginix.errors import RequestError
 from enginix.generation.request import Sampling, TokenRequest
-from enginix.triton.client.tensor_names import REUSED, STATISTICS, TensorNames
+from enginix.triton.client.tensor_names import (
+    PROMPT_OUTPUTS,
+    REUSED,
+    STATISTICS,
+    TensorNames,
+)
 
 # Sampling field -> tensor, Triton's type, struct's letter.
 SCALARS = (
@@ -32,6 +37,7 @@ OTHERS = {
     "logit_bias": "embedding_bias",
     "guide": "guided_decoding_guide_type",
     "top_logprobs": "num_top_log_probs",
+    "prompt_logprobs": "return_prompt_log_probs",
 }
 
 # What every request must have, a stop too.
@@ -43,7 +49,7 @@ Tensor = tuple[str, str, tuple[int, ...], bytes]
 
 @lru_cache(maxsize=64)
 def supported(tensor_names: TensorNames) -> frozenset[str]:
-    """The fields of Sampling, and `top_logprobs`, that this model has tensors for."""
+    """The fields of Sampling, and the kinds of log probabilities, that it has tensors for."""
     tensors = {field: tensor for field, tensor, _, _ in SCALARS} | OTHERS
     return frozenset(field for field, tensor in tensors.items() if tensor_names.input(tensor))
 
@@ -62,6 +68,9 @@ def build_request(
     if request.top_logprobs:
         message.outputs.add(name="top_log_prob_ids")
         message.outputs.add(name="top_log_probs")
+    if request.prompt_logprobs:
+        for name in PROMPT_OUTPUTS:
+            message.outputs.add(name=name)
     if tensor_names.states_reuse:
         message.outputs.add(name=REUSED)
     # Without it, a model that ends with an empty response ends unnoticed.
@@ -101,6 +110,9 @@ def _tensors(
     if request.top_logprobs:
         name = _name(OTHERS["top_logprobs"], "top_logprobs", tensor_names)
         yield _scalar(name, "INT32", "i", request.top_logprobs, "top_logprobs")
+    if request.prompt_logprobs:
+        name = _name(OTHERS["prompt_logprobs"], "prompt_logprobs", tensor_names)
+        yield _scalar(name, "BOOL", "?", True)
     if tensor_names.states_reuse:
         yield _scalar(STATISTICS, "BOOL", "?", True)
     yield from _sampling(request.sampling, tensor_names, vocabulary)

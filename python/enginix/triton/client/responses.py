@@ -12,9 +12,9 @@ from tritonclient.grpc import service_pb2
 
 from enginix.errors import BackendError, GenerationFailed
 from enginix.generation.lane import Lane
-from enginix.generation.request import Take, TokenChunk
+from enginix.generation.request import ScoredToken, Take, TokenChunk
 from enginix.triton.client.failures import in_band
-from enginix.triton.client.tensor_names import REUSED
+from enginix.triton.client.tensor_names import PROMPT_OUTPUTS, REUSED
 from enginix.triton.client.transport import Offer
 
 # Output that is read -> the letter of struct for its elements, all of which have four bytes.
@@ -24,6 +24,7 @@ OUTPUTS = {
     "top_log_prob_ids": "i",
     "top_log_probs": "f",
     REUSED: "i",
+    **dict(zip(PROMPT_OUTPUTS, "fif", strict=True)),
 }
 FINAL = "triton_final_response"
 # Shared: most messages hold one id.
@@ -134,7 +135,20 @@ def read_chunk(message: bytes) -> TokenChunk:
     top = _by_position(found.get("top_log_prob_ids", ()), found.get("top_log_probs", ()), len(ids))
     final = response.parameters[FINAL].bool_param
     reused = found.get(REUSED)
-    return TokenChunk(ids, found.get("output_log_probs"), final, top, reused[0] if reused else None)
+    prompt = _scored(*(found.get(name) for name in PROMPT_OUTPUTS))
+    return TokenChunk(
+        ids, found.get("output_log_probs"), final, top, reused[0] if reused else None, prompt
+    )
+
+
+def _scored(
+    logprobs: Sequence[float] | None, ids: Sequence[int] | None, top: Sequence[float] | None
+) -> tuple[ScoredToken, ...] | None:
+    """The prompt's tokens, in the one message that has them."""
+    if logprobs is None:
+        return None
+    places = _by_position(ids or (), top or (), len(logprobs)) or ((),) * len(logprobs)
+    return tuple(ScoredToken(*each) for each in zip(logprobs, places, strict=True))
 
 
 def _by_position(

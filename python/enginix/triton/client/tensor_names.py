@@ -13,6 +13,8 @@ from enginix.errors import BackendUnavailable
 RENAMED = {"seed": "random_seed", "min_tokens": "min_length"}
 # What a model states about its cache of a prompt, and the input that requests it.
 REUSED, STATISTICS = "kv_cache_reused_blocks", "return_perf_metrics"
+# The log probabilities of a prompt's tokens, and at each place the likeliest tokens and theirs.
+PROMPT_OUTPUTS = ("prompt_log_probs", "prompt_top_log_prob_ids", "prompt_top_log_probs")
 
 
 @dataclass(frozen=True, slots=True)

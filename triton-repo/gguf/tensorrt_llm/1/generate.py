@@ -13,9 +13,10 @@ import sys
 from concurrent.futures import Future
 from pathlib import Path
 
+from generation import Output, Request
 from llama_cpp import LlamaError
 from llama_model import LlamaModel
-from token_engine import Output, Request, TokenEngine
+from token_engine import TokenEngine
 
 
 def main() -> int:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Collection, Sequence
-from ctypes import POINTER, c_int8, c_int32
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from guide_cache import GuideCache
 from guides import KINDS, Vocabulary
-from llama_cpp import Batch, LlamaError, load_library
+from llama_cpp import LlamaError, load_library
 from sampling import Chain, Sampler, Sampling, check_sampling
 from stop_words import Sampled
 from threads import default_threads, is_small, threads_for
+from token_batch import TokenBatch
 
 # The longest token: one of Qwen's is 128 spaces.
 PIECE_BYTES = 1024
@@ -26,76 +25,6 @@ NO_ROOM = 1
 # The room of a small model's sequences before one of them needs more. Prompts of 30,000 tokens are
 # rare, and room for 16 of them is a gigabyte, which takes seconds to clear.
 FIRST_ROOM = 4096
-
-# Beyond this position attention takes most of a step, whatever the model's size.
-DEEP = 1024
-
-
-class TokenBatch:
-    """llama.cpp's batch over our own arrays, filled in slices."""
-
-    def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
-        self.size = 0
-        self.outputs: dict[int, tuple[int, int]] = {}
-        """Sequence to sample for -> its entry in the batch, and its row among all logits."""
-        self.is_deep = False
-        """Whether it holds a part of a prompt that lies far from its beginning."""
-        self._tokens = np.zeros(capacity, np.int32)
-        self._positions = np.zeros(capacity, np.int32)
-        self._sequences = np.zeros(capacity, np.int32)
-        self._counts = np.ones(capacity, np.int32)
-        self._wanted = np.zeros(capacity, np.int8)
-        address, step = self._sequences.ctypes.data, self._sequences.itemsize
-        self._pointers = np.arange(capacity, dtype=np.uint64) * step + address
-        self._batch = Batch(
-            token=_pointer(self._tokens, c_int32),
-            pos=_pointer(self._positions, c_int32),
-            n_seq_id=_pointer(self._counts, c_int32),
-            seq_id=_pointer(self._pointers, POINTER(c_int32)),
-            logits=_pointer(self._wanted, c_int8),
-        )
-
-    def clear(self) -> None:
-        self.size = 0
-        self.outputs.clear()
-        self.is_deep = False
-
-    def add(self, sequence: int, position: int, tokens: Sequence[int], *, sample: bool) -> None:
-        """A sequence's next tokens; `sample` after the last of them.
-
-        Add sequences in the order of their numbers: llama.cpp computes only those together of
-        which each follows the one numbered before it.
-        """
-        if sample and len(tokens) == 1:
-            self.add_token(sequence, position, tokens[0])
-            return
-        part = slice(self.size, self.size + len(tokens))
-        self._tokens[part] = tokens
-        self._positions[part] = range(position, position + len(tokens))
-        self._sequences[part] = sequence
-        self._wanted[part] = 0
-        self.size += len(tokens)
-        self.is_deep |= position >= DEEP
-        if sample:
-            self._want(sequence)
-
-    def add_token(self, sequence: int, position: int, token: int) -> None:
-        """One token of an answer. Called for every token: a slice would cost five times more."""
-        self._tokens[self.size] = token
-        self._positions[self.size] = position
-        self._sequences[self.size] = sequence
-        self.size += 1
-        self._want(sequence)
-
-    def _want(self, sequence: int) -> None:
-        entry = self.size - 1
-        self._wanted[entry] = 1
-        self.outputs[sequence] = entry, len(self.outputs)
-
-    def as_parameter(self) -> Batch:
-        self._batch.n_tokens = self.size
-        return self._batch
 
 
 class LlamaModel:
@@ -243,6 +172,10 @@ class LlamaModel:
         entry, row = self.batch.outputs[sequence]
         return sampler.sample(self._context, entry, self._all_logits()[row])
 
+    def rows_of(self, sequence: int) -> np.ndarray:
+        """The logits after each of a sequence's tokens in the last step, if it kept them all."""
+        return self._all_logits()[self.batch.rows[sequence]]
+
     def logits(self, rows: int) -> np.ndarray:
         """Those of the last step's first outputs, a row for each; valid until the next step."""
         address = self._library.llama_get_logits(self._context)
@@ -287,12 +220,10 @@ class LlamaModel:
 
     def _all_logits(self) -> np.ndarray:
         """The rows of the last step; the buffer moves only when it grows."""
+        if self.batch.row_count > self.parallel:
+            return self.logits(self.batch.row_count)
         address = self._library.llama_get_logits(self._context)
         if address != self._logits_address:
             self._logits = self.logits(self.parallel)
             self._logits_address = address
         return self._logits
-
-
-def _pointer(array: np.ndarray, kind: Any) -> Any:
-    return ctypes.cast(array.ctypes.data, POINTER(kind))

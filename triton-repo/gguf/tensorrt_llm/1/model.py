@@ -11,6 +11,7 @@ from typing import Any
 
 import triton_python_backend_utils as pb_utils
 from gauges import Gauges
+from generation import Output, Request
 from guided_starts import GuidedStarts
 from llama_cpp import LlamaError
 from llama_model import LlamaModel
@@ -18,7 +19,7 @@ from parent import end_with_triton
 from request_tensors import read_asked, read_request, scalar
 from responses import FINAL, Reply, Senders, send_error
 from running import Running
-from token_engine import Output, Request, TokenEngine
+from token_engine import TokenEngine
 from watchdog import end_when_stuck
 
 # How long a thread that reads a guide keeps Python's lock from the one that makes tokens; Python's

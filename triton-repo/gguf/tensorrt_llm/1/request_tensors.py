@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
+from generation import Request
 from llama_cpp import LlamaError
 from sampling import Sampling
-from token_engine import Request
 
 # Sampling field -> tensor.
 SCALARS = {
@@ -80,6 +80,7 @@ def read_request(request: Any) -> Request:
         max_tokens=scalar(request, "request_output_len"),
         stop_words=_stop_words(request),
         sampling=_sampling(request),
+        score_prompt=bool(scalar(request, "return_prompt_log_probs", False)),
     )
 
 

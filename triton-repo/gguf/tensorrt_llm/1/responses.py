@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
+from generation import Generation, Output
 from request_tensors import Asked
 from stop_words import Sampled
-from token_engine import Generation, Output
 from whole_characters import WholeCharacters
 
 FINAL = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
@@ -28,6 +28,9 @@ OUTPUT_TYPES = {
     "cum_log_probs": np.float32,
     "top_log_prob_ids": np.int32,
     "top_log_probs": np.float32,
+    "prompt_log_probs": np.float32,
+    "prompt_top_log_prob_ids": np.int32,
+    "prompt_top_log_probs": np.float32,
     "num_input_tokens": np.int32,
     "num_output_tokens": np.int32,
     "kv_cache_reused_blocks": np.int32,
@@ -178,6 +181,12 @@ class Reply:
             top = [each for sampled in tokens for each in sampled.top]
             yield "top_log_prob_ids", [[[token for token, _ in top]]]
             yield "top_log_probs", [[[logprob for _, logprob in top]]]
+        if self.generation is not None and self.generation.scores and not self._has_begun:
+            scored = self.generation.scores.tokens
+            top = [each for sampled in scored for each in sampled.top]
+            yield "prompt_log_probs", [[[sampled.logprob for sampled in scored]]]
+            yield "prompt_top_log_prob_ids", [[[token for token, _ in top]]]
+            yield "prompt_top_log_probs", [[[logprob for _, logprob in top]]]
         if asked.input_count:
             yield "num_input_tokens", [[len(self._prompt_ids)]]
         if asked.output_count:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from generation import Generation
 from responses import Reply
-from token_engine import Generation
 
 
 class Running:

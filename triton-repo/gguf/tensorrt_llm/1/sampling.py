@@ -139,13 +139,7 @@ class Sampler:
             self._bad_words.accept(token)
         if not self._sampling.logprobs:
             return Sampled(token)
-        total = _log_of_all(logits)
-        top = _highest(logits, self._sampling.top_logprobs)
-        return Sampled(
-            token,
-            max(float(logits[token]) - total, LEAST_LOGPROB),
-            tuple((each, max(float(logits[each]) - total, LEAST_LOGPROB)) for each in top),
-        )
+        return scored(token, logits, self._sampling.top_logprobs)
 
     def close(self) -> None:
         if self._chain is not None:
@@ -208,6 +202,17 @@ class Chain:
 
     def _add(self, link: int) -> None:
         self._library.llama_sampler_chain_add(self._chain, link)
+
+
+def scored(token: int, logits: np.ndarray, top_logprobs: int) -> Sampled:
+    """The token with its log probability, and those of the likeliest ones."""
+    total = _log_of_all(logits)
+    top = _highest(logits, top_logprobs)
+    return Sampled(
+        token,
+        max(float(logits[token]) - total, LEAST_LOGPROB),
+        tuple((each, max(float(logits[each]) - total, LEAST_LOGPROB)) for each in top),
+    )
 
 
 def _log_of_all(logits: np.ndarray) -> float:

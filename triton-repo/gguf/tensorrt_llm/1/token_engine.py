@@ -11,84 +11,15 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import NamedTuple
 
+from generation import CANCELLED, Deliver, Generation, Output, Request, Slot
 from llama_cpp import LlamaError
 from llama_model import NO_ROOM, LlamaModel
+from prompt_scores import SCORED_STEP
 from prompt_share import LEAST_PROMPT_SHARE, SMALL_PROMPT_SHARE, PromptShare
-from sampling import Sampler, Sampling
-from stop_words import Sampled, StopWords
-
-GREEDY = Sampling()
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """`stop_words` end the answer and are not part of it; a word is one or more token ids."""
-
-    prompt_ids: Sequence[int]
-    max_tokens: int
-    stop_words: Sequence[Sequence[int]] = ()
-    sampling: Sampling = GREEDY
-
-
-class Output(NamedTuple):
-    """A part of an answer. The last one is `final` and may be empty or an error."""
-
-    tokens: Sequence[Sampled]
-    final: bool = False
-    error: str | None = None
-
-
-CANCELLED = Output((), final=True)
-Deliver = Callable[[Output], None]
-
-
-class Generation:
-    """A running request; `deliver` is called on the engine's thread and must not block.
-
-    `reused`: how many of the prompt's tokens a sequence already held; settled with the first token.
-    """
-
-    __slots__ = ("deliver", "left", "request", "reused", "sampler", "stop_words")
-
-    def __init__(
-        self,
-        request: Request,
-        deliver: Deliver,
-        sampler: Sampler,
-        stop_words: Sequence[Sequence[int]],
-        left: int,
-    ) -> None:
-        self.request = request
-        self.deliver = deliver
-        self.sampler = sampler
-        self.stop_words = StopWords(stop_words)
-        self.left = left
-        self.reused = 0
-
-
-class Slot:
-    """One of llama.cpp's sequences: the tokens it has seen, and its current request."""
-
-    __slots__ = ("generation", "number", "seen", "unread")
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.seen: list[int] = []
-        self.unread: list[int] = []
-        self.generation: Generation | None = None
-
-    def shared_with(self, prompt: Sequence[int]) -> int:
-        """How many tokens at the start of `prompt` this sequence already holds."""
-        pairs = zip(self.seen, prompt, strict=False)
-        return next(
-            (place for place, (mine, theirs) in enumerate(pairs) if mine != theirs),
-            min(len(self.seen), len(prompt)),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +104,10 @@ class TokenEngine:
             prompt = generation.request.prompt_ids
             # Of those that know nothing of it, the one whose own prompt is longest ago.
             slot = max(free, key=lambda slot: slot.shared_with(prompt))
-            # The last token is always read again: its logits are where the answer begins.
+            # The last token is always read again: its logits are where the answer begins. The
+            # logits of all others are gone, too.
             known = min(slot.shared_with(prompt), len(prompt) - 1)
+            known = 0 if generation.scores else known
             known = known if self.model.forget(slot.number, known) else 0
             slot.seen, slot.unread = list(prompt[:known]), list(prompt[known:])
             slot.generation = generation
@@ -189,7 +122,13 @@ class TokenEngine:
         self.model.batch.clear()
         for slot, count in parts:
             whole = count == len(slot.unread)
-            self.model.batch.add(slot.number, len(slot.seen), slot.unread[:count], sample=whole)
+            self.model.batch.add(
+                slot.number,
+                len(slot.seen),
+                slot.unread[:count],
+                sample=whole,
+                all_rows=slot.unscored is not None,
+            )
         self._deliver()
         if not parts:
             self._prompt_share.pause()
@@ -204,6 +143,8 @@ class TokenEngine:
             if code:
                 self._fail(slot, f"llama.cpp could not decode the request (code {code})")
                 continue
+            if (scores := slot.unscored) is not None:
+                scores.read(len(slot.seen), self.model.rows_of(slot.number))
             slot.seen += slot.unread[:count]
             del slot.unread[:count]
             if not slot.unread:
@@ -225,10 +166,14 @@ class TokenEngine:
     def _share_out(self, space: int) -> list[tuple[Slot, int]]:
         """The prompts to read, the shortest first, and how many tokens of each."""
         shares = []
+        scored_space = SCORED_STEP
         for slot in sorted(self._slots, key=lambda slot: len(slot.unread)):
-            if len(slot.unread) > 1 and (count := min(len(slot.unread), space)):
+            scored = slot.unscored is not None
+            most = min(space, scored_space) if scored else space
+            if len(slot.unread) > 1 and (count := min(len(slot.unread), most)):
                 shares.append((slot, count))
                 space -= count
+                scored_space -= count if scored else 0
         return shares
 
     def _continue(self, slot: Slot) -> None:
