@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from enginix.chat.events import Event
 from enginix.chat.pieces import PlainEvents
@@ -88,12 +88,22 @@ Replies = AsyncGenerator[tuple[int, list[ReplyEvent]], None]
 Arrived = Callable[[int], None]
 
 
-class PlainBytes(NamedTuple):
-    """The bytes of an event that is looked up: before + texts[token] + after."""
+Text = TypeVar("Text")
 
-    texts: Mapping[int, bytes | None]
+
+class PlainBytes(NamedTuple, Generic[Text]):
+    """The bytes of events that are looked up: before + join(their texts) + after."""
+
+    texts: Mapping[int, Text | None]
+    """Token id -> its event's text, in the form that `join` takes."""
     before: bytes
+    join: Callable[[list[Text]], bytes]
     after: bytes
+
+
+def constant(texts: Mapping[int, bytes | None], before: bytes, after: bytes) -> PlainBytes[bytes]:
+    """Each event's bytes are before + its text + after."""
+    return PlainBytes(texts, before, (after + before).join, after)
 
 
 class Flow(Protocol):
@@ -119,7 +129,7 @@ class Delivery(Protocol):
 
     def encode(self, choice: int, events: Sequence[ReplyEvent], /) -> bytes: ...
 
-    def plain(self, choice: int, events: PlainEvents, /) -> PlainBytes | None:
+    def plain(self, choice: int, events: PlainEvents, /) -> PlainBytes[Any] | None:
         """The bytes of each of `events` until others are encoded; None if they must be, too."""
 
 

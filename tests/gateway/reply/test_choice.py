@@ -14,6 +14,7 @@ from gateway.harness import TOKENIZER, ids, served
 from hypothesis import given
 from hypothesis import strategies as st
 
+from enginix.chat.events import Answer, Reasoning
 from enginix.gateway.api.chat_reply import ChatStream
 from enginix.gateway.api.completions_reply import CompletionStream
 from enginix.gateway.api.messages_reply import MessageStream
@@ -23,7 +24,7 @@ from enginix.gateway.http.sse import Delivering, StreamEncoder
 from enginix.gateway.reply.choice import Choice
 from enginix.gateway.reply.generate import TokenGeneration
 from enginix.gateway.schema.responses import ResponseRequest
-from enginix.generation.reply import ReplyEvent, ReplyFormat, Usage
+from enginix.generation.reply import Logprobs, ReplyEvent, ReplyFormat, Usage
 from enginix.generation.request import Origin, TokenChunk, TokenRequest
 
 FUNCTION = {"type": "function", "function": {"name": "look", "parameters": {}}}
@@ -164,22 +165,50 @@ def test_bytes_that_are_looked_up_are_those_of_the_events(
     asyncio.run(both())
 
 
-@pytest.mark.parametrize("stream", ["chat", "completions"])
-def test_a_token_of_an_answer_needs_no_event(stream: str) -> None:
-    reading, encoder = choice(ReplyFormat()), STREAMS[stream](generated(ReplyFormat()))
-    first, second = ids("Good morning")[:2]
+@pytest.mark.parametrize("stream", STREAMS)
+@pytest.mark.parametrize("together", [1, 2, 3])
+def test_tokens_of_an_answer_need_no_encoding(stream: str, together: int) -> None:
+    reading, generation = choice(ReplyFormat()), generated(ReplyFormat())
+    encoder, other = STREAMS[stream](generation), STREAMS[stream](generation)
+    first, *more = ids("Good morning to all")[: 1 + together]
+    for each in (encoder, other):
+        each.encode(0, choice(ReplyFormat()).read_ids([(first,)]))
     reading.read_ids([(first,)])
     assert reading.plain is not None
     found = encoder.plain(0, reading.plain)
     assert found is not None
-    expected = encoder.encode(0, reading.read_plain([(second,)]) or [])
-    assert b"%b%b%b" % (found.before, found.texts[second], found.after) == expected
+    joined = found.before + found.join([found.texts[token] for token in more]) + found.after
+    expected = other.encode(0, reading.read_plain([(token,) for token in more]) or [])
+    assert CHANGING.sub(b"", joined) == CHANGING.sub(b"", expected)
 
 
-async def test_what_is_read_while_a_client_does_not_keep_up_may_change_what_its_text_is() -> None:
+@pytest.mark.parametrize("stream", ["messages", "responses"])
+def test_a_part_of_an_answer_begins_with_an_event(stream: str) -> None:
+    reading, encoder = choice(ReplyFormat()), STREAMS[stream](generated(ReplyFormat()))
+    reading.read_ids([ids("Good")])
+    assert reading.plain is not None
+    assert encoder.plain(0, reading.plain) is None
+    encoder.encode(0, [Reasoning("so")])
+    assert encoder.plain(0, reading.plain) is None
+    encoder.encode(0, [Answer("Good")])
+    assert encoder.plain(0, reading.plain) is not None
+
+
+@pytest.mark.parametrize("stream", ["chat", "completions", "responses"])
+def test_a_token_that_comes_after_log_probabilities_is_encoded_with_them(stream: str) -> None:
+    reading, encoder = choice(ReplyFormat()), STREAMS[stream](generated(ReplyFormat()))
+    encoder.encode(0, [*reading.read_ids([ids("Good")]), Logprobs(({"token": " morning"},))])
+    assert reading.plain is not None
+    assert encoder.plain(0, reading.plain) is None
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+async def test_what_is_read_while_a_client_does_not_keep_up_may_change_what_its_text_is(
+    stream: str,
+) -> None:
     format = ReplyFormat(reasoning="think-tags")
     reply = ids("<think>So it is, is it not?</think>A cat sat here, and so did I.")
-    expected = await written("chat", format, reply, 1, None)
+    expected = await written(stream, format, reply, 1, None)
     for slow in range(len(reply)):
         body = Written([token == slow for token in range(len(reply))])
-        assert await written("chat", format, reply, 1, body) == expected
+        assert await written(stream, format, reply, 1, body) == expected

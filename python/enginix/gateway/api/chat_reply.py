@@ -32,6 +32,7 @@ from enginix.generation.reply import (
     ReplyEvent,
     TokenLogprob,
     Usage,
+    constant,
 )
 
 dumps = orjson.dumps
@@ -61,7 +62,7 @@ class ChatStream(ChunkStream):
             return chunks.encode(events[0])
         return b"".join([chunks.encode(event) for event in events])
 
-    def plain(self, choice: int, events: PlainEvents) -> PlainBytes | None:
+    def plain(self, choice: int, events: PlainEvents) -> PlainBytes[bytes] | None:
         return self._choices[choice].plain(events)
 
 
@@ -93,11 +94,11 @@ class ChoiceChunks:
             return self._reasoning + dumps(event.text) + self._after  # type: ignore[union-attr]
         return self._encode_other(event)
 
-    def plain(self, events: PlainEvents) -> PlainBytes | None:
+    def plain(self, events: PlainEvents) -> PlainBytes[bytes] | None:
         if self._custom is not None or self._logprobs:
             return None
         before = self._answer if events.kind is Answer else self._reasoning
-        return PlainBytes(events.texts(dumps), before, self._after)
+        return constant(events.texts(dumps), before, self._after)
 
     def _encode_custom(self, call: ToolCallStart, event: ReplyEvent) -> bytes:
         match event:

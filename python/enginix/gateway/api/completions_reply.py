@@ -22,6 +22,7 @@ from enginix.generation.reply import (
     ReplyEvent,
     TokenLogprob,
     Usage,
+    constant,
 )
 
 dumps = orjson.dumps
@@ -52,7 +53,7 @@ class CompletionStream(ChunkStream):
         chunks = self._choices[choice]
         return b"".join([chunks.encode(event) for event in events])
 
-    def plain(self, choice: int, events: PlainEvents) -> PlainBytes | None:
+    def plain(self, choice: int, events: PlainEvents) -> PlainBytes[bytes] | None:
         return self._choices[choice].plain(events)
 
 
@@ -78,10 +79,10 @@ class ChoiceChunks:
                 return self._chunk("", b'"%b"' % reason.encode())
         return b""
 
-    def plain(self, events: PlainEvents) -> PlainBytes | None:
+    def plain(self, events: PlainEvents) -> PlainBytes[bytes] | None:
         if events.kind is not Answer or self._logprobs:
             return None
-        return PlainBytes(events.texts(dumps), self._before, self._after)
+        return constant(events.texts(dumps), self._before, self._after)
 
     def _end_with(self, tail: bytes) -> None:
         self._tail = tail

@@ -14,7 +14,15 @@ from enginix.gateway.http.document import WholeChoice
 from enginix.gateway.http.errors import Failure, anthropic_error
 from enginix.gateway.models.model import GenerationRequest
 from enginix.gateway.reply.parts import Part, Parts
-from enginix.generation.reply import Counted, Finished, Logprobs, ReplyEvent, Usage
+from enginix.generation.reply import (
+    Counted,
+    Finished,
+    Logprobs,
+    PlainBytes,
+    ReplyEvent,
+    Usage,
+    constant,
+)
 
 dumps = orjson.dumps
 
@@ -25,6 +33,7 @@ DELTAS: dict[type[Event], tuple[str, str]] = {
     Reasoning: ("thinking_delta", "thinking"),
 }
 CALL_DELTA = ("input_json_delta", "partial_json")
+END = b"}}\n\n"
 
 
 class MessageStream:
@@ -45,8 +54,10 @@ class MessageStream:
     def encode(self, choice: int, events: Sequence[ReplyEvent]) -> bytes:
         return b"".join([self._encode(event) for event in events])
 
-    def plain(self, choice: int, events: PlainEvents) -> None:
-        """A part keeps its text."""
+    def plain(self, choice: int, events: PlainEvents) -> PlainBytes[bytes] | None:
+        if self._parts.plain(events.kind) is None:
+            return None
+        return constant(events.texts(dumps), self._delta, END)
 
     def end(self, usage: Usage) -> bytes:
         delta = {
@@ -64,9 +75,9 @@ class MessageStream:
             return b""
         if isinstance(event, Logprobs | Counted):
             return b""
-        part, text = self._parts.add(event)
+        part, text = self._parts.find(event)
         start = b"" if part is self._open else self._close() + self._begin(part)
-        return start + self._delta + dumps(text) + b"}}\n\n" if text else start
+        return start + self._delta + dumps(text) + END if text else start
 
     def _begin(self, part: Part) -> bytes:
         self._open = part

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import orjson
 
-from enginix.chat.events import Answer
+from enginix.chat.events import Answer, Reasoning
 from enginix.chat.pieces import PlainEvents
 from enginix.gateway.api.custom_input import InputText
 from enginix.gateway.api.responses_body import ResponseBody, content_of, kind_of, logprobs_of
 from enginix.gateway.http.document import WholeChoice
 from enginix.gateway.http.errors import Failure
 from enginix.gateway.reply.parts import Part, Parts
-from enginix.generation.reply import Counted, Finished, Logprobs, ReplyEvent, Usage
+from enginix.generation.reply import Counted, Finished, Logprobs, PlainBytes, ReplyEvent, Usage
 
 dumps = orjson.dumps
 
 Done = Callable[[bytes, Sequence[Part]], None]
 ARGUMENTS = "response.function_call_arguments"
 INPUT = "response.custom_tool_call_input"
+END = b"}\n\n"
 # Our error codes -> those that clients handle.
 CODES = {"overloaded": "rate_limit_exceeded"}
 
@@ -52,8 +54,21 @@ class ResponseStream:
     def encode(self, choice: int, events: Sequence[ReplyEvent]) -> bytes:
         return b"".join([self._encode(event) for event in events])
 
-    def plain(self, choice: int, events: PlainEvents) -> None:
-        """Events have numbers, and the end of a response repeats its text."""
+    def plain(self, choice: int, events: PlainEvents) -> PlainBytes[Answer | Reasoning] | None:
+        part = self._parts.plain(events.kind)
+        if part is None:
+            return None
+        # Each has a number, and the end of a response repeats its text.
+        return PlainBytes(events, self._before, partial(self._numbered, part), END)
+
+    def _numbered(self, part: Part, events: list[Answer | Reasoning]) -> bytes:
+        """Deltas without the beginning of the first and the end of the last."""
+        deltas = []
+        for event in events:
+            part.texts.append(event.text)
+            deltas.append(b"%d%b%b" % (self._number, self._after, dumps(event.text)))
+            self._number += 1
+        return (END + self._before).join(deltas)
 
     def end(self, usage: Usage) -> bytes:
         reason = incomplete_reason(self._finished)
@@ -87,7 +102,7 @@ class ResponseStream:
         if len(part.scored) > self._scored_sent:
             return start + self._delta_with_logprobs(part, text)
         number, self._number = self._number, self._number + 1
-        return b"%b%b%d%b%b}\n\n" % (start, self._before, number, self._after, dumps(text))
+        return b"%b%b%d%b%b%b" % (start, self._before, number, self._after, dumps(text), END)
 
     def _begin(self, part: Part) -> bytes:
         self._open, self._scored_sent = part, 0

@@ -10,7 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
@@ -116,9 +116,8 @@ class StreamEncoder(Protocol):
 
     def encode(self, choice: int, events: Sequence[ReplyEvent]) -> bytes: ...
 
-    def plain(self, choice: int, events: PlainEvents) -> PlainBytes | None:
-        """What `encode` makes of each of `events` until it is called again; None if that varies, or
-        `encode` must see them."""
+    def plain(self, choice: int, events: PlainEvents) -> PlainBytes[Any] | None:
+        """What `encode` makes of `events` until it is called again; None if it must see them."""
 
     def end(self, usage: Usage) -> bytes: ...
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from enginix.errors import GenerationFailed, RequestError
 from enginix.gateway.models.engine_model import EngineModel
@@ -117,7 +118,7 @@ class _Taking(Lane):
         self._choice = choice
         self._arrived = arrived
         self._delivery = delivery
-        self._plain: PlainBytes | None = None
+        self._plain: PlainBytes[Any] | None = None
 
     def take(self, arrivals: list[tuple[int, ...]]) -> bool:
         body = self._delivery.body
@@ -128,7 +129,7 @@ class _Taking(Lane):
         if self._plain is None or self._choice.plain is None:
             return self._read(arrivals, body)
         texts = self._plain.texts
-        found: list[bytes] = []
+        found: list[Any] = []
         for ids in arrivals:
             text = texts[ids[0]] if len(ids) == 1 else None
             if text is None:
@@ -137,30 +138,30 @@ class _Taking(Lane):
         self.pass_on(found)
         return True
 
-    def pass_on(self, found: list[bytes]) -> None:
+    def pass_on(self, found: list[Any]) -> None:
         """Write plain tokens, of which these are the texts. Called for nearly every token."""
         body = self._delivery.body
         assert body is not None, "it was there when the lane was opened"
         assert self._plain is not None, "they were looked up in it"
-        texts, before, after = self._plain
+        texts, before, join, after = self._plain
         self._choice.count_plain(len(found))
         self._arrived(len(found))
-        body.write(found[0] if len(found) == 1 else (after + before).join(found), before, after)
+        body.write(join(found), before, after)
         self.texts = None if body.flow.write_paused else texts
 
     def _read(self, arrivals: list[tuple[int, ...]], body: DirectWriter) -> bool:
         choice = self._choice
         before = choice.tokens
-        events, is_new = choice.read_plain(arrivals), False
+        events = choice.read_plain(arrivals)
         if events is None:
             self._plain = self.texts = None
-            events, is_new = choice.read_ids(arrivals), True
+            events = choice.read_ids(arrivals)
         self._arrived(choice.tokens - before)
         if choice.done:
             raise _Ended(events)
         if events:
             body.write(self._delivery.encode(0, events))
-        if is_new and choice.plain is not None:
+        if self._plain is None and choice.plain is not None:
             self._plain = self._delivery.plain(0, choice.plain)
         return True
 

@@ -40,7 +40,7 @@ class Part:
 
 
 class Parts:
-    """One choice's parts, in their order."""
+    """One choice's parts, in their order. They have their text if it comes through `add`."""
 
     def __init__(self) -> None:
         self.all: list[Part] = []
@@ -53,23 +53,32 @@ class Parts:
 
     def add(self, event: Event) -> tuple[Part, str]:
         """The part that `event` belongs to, which it may begin, and its text."""
-        match event:
-            case Answer(text) | Reasoning(text):
-                part = self._last
-                if part is None or part.kind is not event.__class__:
-                    part = self._begin(event.__class__)
-            case ToolCallStart():
-                self._tokens = ()
-                return self._begin(ToolCallStart, event), ""
-            case ToolCallArguments(_, text):
-                part = self._last
-                assert part is not None, "a call starts before its arguments"
+        part, text = self.find(event)
         part.texts.append(text)
         if self._tokens:
             if part.kind is Answer:
                 part.scored.append(ScoredText(text, self._tokens))
             self._tokens = ()
         return part, text
+
+    def find(self, event: Event) -> tuple[Part, str]:
+        """As `add`; the part keeps nothing."""
+        match event:
+            case Answer(text) | Reasoning(text):
+                part = self._last
+                if part is None or part.kind is not event.__class__:
+                    part = self._begin(event.__class__)
+                return part, text
+            case ToolCallStart():
+                return self._begin(ToolCallStart, event), ""
+            case ToolCallArguments(_, text):
+                assert self._last is not None, "a call starts before its arguments"
+                return self._last, text
+
+    def plain(self, kind: type[Event]) -> Part | None:
+        """The part to which events of `kind` add their text and nothing else; None for another."""
+        part = self._last
+        return part if part is not None and part.kind is kind and not self._tokens else None
 
     def _begin(self, kind: type[Event], call: ToolCallStart | None = None) -> Part:
         self._last = Part(len(self.all), kind, call)

@@ -6,7 +6,7 @@ import asyncio
 import struct
 from collections.abc import Mapping
 from math import inf
-from typing import Protocol
+from typing import Any, Protocol
 
 from enginix.errors import GenerationFailed, ProtocolBroken
 from enginix.generation.lane import Lane
@@ -83,8 +83,8 @@ class Stream:
         # what it finds there its reader puts into `found`. Otherwise `head` is empty.
         self.head = b""
         self.size = 0
-        self.texts: Mapping[int, bytes | None] = {}
-        self.found: list[bytes] = []
+        self.texts: Mapping[int, Any] = {}
+        self.found: list[Any] = []
         self._lane: Lane | None = None
         self._messages: list[bytes] = []
         self._partial = bytearray()
