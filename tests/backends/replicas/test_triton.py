@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from functools import partial
 
 import pytest
 from fakes.token_triton import TokenTriton, free_ports, token_triton
@@ -12,6 +13,7 @@ from fakes.token_triton import TokenTriton, free_ports, token_triton
 from enginix.backends.replicas.triton import ReplicatedTriton
 from enginix.backends.triton import TritonBackend
 from enginix.errors import BackendUnavailable
+from enginix.generation.lane import Lane
 from enginix.runtimes.runtime import Runtime
 from enginix.triton.client.client import TokenRequest, TritonClient
 from tests.waiting import until
@@ -127,3 +129,62 @@ async def test_tokens_are_taken_and_yielded_in_their_order(token_server: TokenTr
                 ids += [id_ for chunk in chunks for id_ in chunk.ids]
     assert taken
     assert ids == [7, 8] * 100
+
+
+TEXTS = {7: b"7", 8: b"8"}
+
+
+class Lanes(Lane):
+    """Asks with a lane; `told` are the replicas that were told of a token, in their order."""
+
+    def __init__(self, backend: ReplicatedTriton) -> None:
+        super().__init__()
+        self.ids: list[int] = []
+        self.in_lane = 0
+        self.told: list[int] = []
+        self._backend = backend
+        for number, replica in enumerate(backend.replicas):
+            replica.token_came = partial(self.told.append, number)  # type: ignore[method-assign]
+
+    async def run(self, length: int) -> None:
+        request = TokenRequest(
+            [7, 8], length, request_id="delay_us=1000", take=self._take, lane=self
+        )
+        async with aclosing(self._backend.generate(request)) as arrivals:
+            async for chunks in arrivals:
+                self.ids += [id_ for chunk in chunks for id_ in chunk.ids]
+
+    def _take(self, arrivals: list[tuple[int, ...]]) -> bool:
+        self.ids += [id_ for each in arrivals for id_ in each]
+        self.texts = TEXTS
+        return True
+
+    def pass_on(self, found: list[bytes]) -> None:
+        self.in_lane += 1
+        self.ids += map(int, found)
+        assert self.told, "before the token is passed on"
+
+
+async def test_tokens_in_a_lane_are_tokens_of_their_replica(token_server: TokenTriton) -> None:
+    async with backend_of(token_server.address) as backend:
+        lanes = Lanes(backend)
+        await lanes.run(200)
+    assert lanes.ids == [7, 8] * 100
+    assert lanes.in_lane > 10
+    # Beside them, the first one, the last one and some that are taken are.
+    assert len(lanes.told) > lanes.in_lane
+
+
+async def test_a_request_that_begins_again_elsewhere_has_its_lane_there(
+    token_server: TokenTriton,
+) -> None:
+    away = f"127.0.0.1:{free_ports(1)[0]}"
+    async with backend_of(away, token_server.address) as backend:
+        # They take turns.
+        for _ in range(2):
+            lanes = Lanes(backend)
+            await lanes.run(50)
+            assert lanes.ids == [7, 8] * 25
+            assert lanes.in_lane
+            assert set(lanes.told) == {1}
+        assert backend.replicas[0].started

@@ -7,12 +7,14 @@ from array import array
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from typing import Any
 
 from enginix.backends.replicas.prefixes import prefix_blocks
 from enginix.backends.replicas.replica import Replica
 from enginix.backends.replicas.replicas import Replicas
 from enginix.backends.triton import TritonBackend
 from enginix.errors import BackendUnavailable, ReplicaMismatch
+from enginix.generation.lane import Lane
 from enginix.generation.request import Take, TokenChunk, TokenRequest
 
 # The parameter of Triton's model that names its engine, and how much of the hash is shown.
@@ -66,8 +68,7 @@ class ReplicatedTriton:
         blocks = prefix_blocks(array("i", request.prompt_ids).tobytes())
         for replica in self._replicas.in_order(blocks):
             with replica.at_work():
-                # Its lane would not tell the replica.
-                sent = replace(request, take=_noting(replica, request.take), lane=None)
+                sent = _noted(request, replica)
                 async with aclosing(self._servers[replica.address].generate(sent)) as arrivals:
                     try:
                         async with replica.beginning():
@@ -106,13 +107,32 @@ class ReplicatedTriton:
         await asyncio.gather(*(server.close() for server in self._servers.values()))
 
 
-def _noting(replica: Replica, take: Take | None) -> Take | None:
-    """`take`, and the replica is told of the tokens that it takes."""
-    if take is None:
-        return None
+class _Noting(Lane):
+    """What a request takes, and its lane, if it has one; the replica is told of each token."""
 
-    def noting(arrivals: list[tuple[int, ...]]) -> bool:
-        replica.token_came()
-        return take(arrivals)
+    __slots__ = ("_lane", "_replica", "_take")
 
-    return noting
+    def __init__(self, replica: Replica, take: Take, lane: Lane | None) -> None:
+        super().__init__()
+        self._replica = replica
+        self._take = take
+        self._lane = lane or Lane()
+
+    def take(self, arrivals: list[tuple[int, ...]]) -> bool:
+        self._replica.token_came()
+        taken = self._take(arrivals)
+        self.texts = self._lane.texts
+        return taken
+
+    def pass_on(self, found: list[Any]) -> None:
+        self._replica.token_came()
+        self._lane.pass_on(found)
+        self.texts = self._lane.texts
+
+
+def _noted(request: TokenRequest, replica: Replica) -> TokenRequest:
+    """The replica is told of the tokens that do not come back from it, too."""
+    if request.take is None:
+        return request
+    noting = _Noting(replica, request.take, request.lane)
+    return replace(request, take=noting.take, lane=noting)
