@@ -44,6 +44,7 @@ from enginix.triton.client.client import TokenRequest, TritonClient
 from enginix.triton.client.messages import build_request
 
 WORDS = "Say hello in three languages, count to one hundred and name the capital of France. " * 4
+CHAT = "/v1/chat/completions"
 WARM_UP_SECONDS = 1.0
 PROMPT = list(range(1000, 1300))
 
@@ -69,10 +70,9 @@ def chat_body(tokens: int) -> bytes:
     return json.dumps(body).encode()
 
 
-def chat_request(url: str, tokens: int) -> bytes:
-    content = chat_body(tokens)
+def request_of(url: str, path: str, content: bytes) -> bytes:
     host = url.removeprefix("http://")
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: {host}\r\ncontent-length: {len(content)}"
+    head = f"POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {len(content)}"
     return f"{head}\r\ncontent-type: application/json\r\n\r\n".encode() + content
 
 
@@ -107,7 +107,7 @@ class Load:
 
     def __init__(self, url: str, tokens: int) -> None:
         self._address = url.removeprefix("http://").split(":")
-        self._request = chat_request(url, tokens)
+        self._request = request_of(url, CHAT, chat_body(tokens))
         self._tokens = tokens
         self.tokens = 0
         self.firsts: list[float] = []

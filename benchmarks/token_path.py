@@ -1,6 +1,7 @@
 """What a streamed token costs the gateway at an engine's own pace, beside a relay that only copies.
 
-    python benchmarks/token_path.py --engine DIR [--streams 32 256 1000] [--check] [--out DIR]
+    python benchmarks/token_path.py --engine DIR [--streams 32 256 1000] [--dialect messages]
+        [--check] [--out DIR]
 
 `--engine` gives the tokenizer and the template. Tokens come from an engine with a set pace
 (paced/engine.py): in `burst` every stream gets its token at the same moment, as an engine's step
@@ -43,7 +44,7 @@ from benchmarks.front_ends import (
     passing_on,
     router,
 )
-from benchmarks.gateway import chat_body, chat_request, roomy, running_gateway
+from benchmarks.gateway import CHAT, WORDS, chat_body, request_of, roomy, running_gateway
 from benchmarks.paced.client import CONTENT, Seen, Task
 from benchmarks.paced.plots import line_plot
 from benchmarks.process_usage import cpu_seconds
@@ -56,6 +57,14 @@ MOST_TOKENS = 900_000
 BEYOND = 0.15
 RECORDED = Path(__file__).with_suffix(".json")
 PROMPT_REQUESTS = 10
+ANSWER = {"input": WORDS, "max_output_tokens": MOST_TOKENS}
+# Dialect -> its path, what it asks for beside or instead of a chat, what marks a token.
+DIALECTS: dict[str, tuple[str, dict[str, Any], bytes]] = {
+    "chat": (CHAT, {}, CONTENT),
+    "completions": ("/v1/completions", {"prompt": WORDS}, b'"index":0,"text"'),
+    "messages": ("/v1/messages", {}, b'"text_delta","text"'),
+    "responses": ("/v1/responses", ANSWER, b"event: response.output_text.delta"),
+}
 
 
 class Child:
@@ -110,10 +119,6 @@ def port_of(url: str) -> int:
     return int(url.rpartition(":")[2])
 
 
-def chat(url: str) -> str:
-    return chat_request(url, MOST_TOKENS).decode()
-
-
 def roads(
     arguments: argparse.Namespace, stack: ExitStack, grpc: int, bare: int
 ) -> dict[str, dict[str, Any]]:
@@ -134,9 +139,11 @@ def roads(
             ends["litellm"] = stack.enter_context(litellm(program, gateway.url))
         for name, program in find_routers(arguments.routers).items():
             ends[name] = stack.enter_context(router(name, program, gateway.url))
+    path, more, token = DIALECTS[arguments.dialect]
+    content = json.dumps(json.loads(chat_body(MOST_TOKENS)) | more).encode()
     for name, (url, process) in ends.items():
-        fields = {"port": port_of(url), "pid": process, "request": chat(url)}
-        found[name] = {**fields, "token": CONTENT.decode()}
+        fields = {"port": port_of(url), "pid": process, "token": token.decode()}
+        found[name] = {**fields, "request": request_of(url, path, content).decode()}
     return found
 
 
@@ -181,7 +188,7 @@ def prompt_ms(tokens: int, port: int, pid: int, **_: object) -> float:
         text = f"{time.monotonic_ns()} " + "Say hello in three languages. " * (tokens // 8)
         content = json.loads(chat_body(1)) | {"messages": [{"role": "user", "content": text}]}
         before = cpu_seconds(pid)
-        connection.request("POST", "/v1/chat/completions", json.dumps(content))
+        connection.request("POST", CHAT, json.dumps(content))
         answer = connection.getresponse().read()
         spent.append(cpu_seconds(pid) - before)
         if b"[DONE]" not in answer:
@@ -275,6 +282,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--engine", type=Path, required=True, help="for tokenizer and template")
     parser.add_argument("--streams", type=int, nargs="+", default=[32, 256, 1000])
     parser.add_argument("--patterns", nargs="+", choices=PATTERNS, default=PATTERNS)
+    parser.add_argument("--dialect", choices=DIALECTS, default="chat")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--litellm", type=Path, metavar="VENV", help="where litellm[proxy] is")
@@ -286,7 +294,10 @@ def parsed() -> argparse.Namespace:
     table: dict[str, Any] = {"type": Path, "nargs": "?", "const": RECORDED, "metavar": "TABLE"}
     parser.add_argument("--check", **table, help="hold the ratios to it")
     parser.add_argument("--record", **table, help="write the ratios to it")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.dialect != "chat" and (arguments.check or arguments.record):
+        parser.error(f"the table is that of chats, not of {arguments.dialect}")
+    return arguments
 
 
 if __name__ == "__main__":
