@@ -48,8 +48,11 @@ let
           inherit meta;
           passthru.buildsAnywhere = false;
           nativeBuildInputs = [ enginix-builder ];
-          SSL_CERT_FILE = "${cacert}/etc/ssl/certs/ca-bundle.crt";
-          PYTHONDONTWRITEBYTECODE = "1";
+          # What is not in `env` does not reach programs where nixpkgs has structured attributes.
+          env = {
+            SSL_CERT_FILE = "${cacert}/etc/ssl/certs/ca-bundle.crt";
+            PYTHONDONTWRITEBYTECODE = "1";
+          };
         }
       )
       ''

@@ -1,5 +1,5 @@
-# The NixOS module, evaluated with just the options of NixOS that it sets: the units of some machines,
-# and what others are refused for.
+# The NixOS module, evaluated with just the options of NixOS that it sets, of the types that NixOS
+# gives them: the units of some machines, and what others are refused for.
 {
   lib,
   pkgs,
@@ -16,16 +16,30 @@ let
       inherit type default;
       description = "As in NixOS.";
     };
-  names = option (types.listOf types.str) [ ];
+  units = option (types.listOf (types.strMatching "[a-zA-Z0-9@%:_.-]+[.](service|target)")) [ ];
+  plain = types.oneOf [
+    types.bool
+    types.int
+    types.float
+    types.str
+    types.path
+    types.package
+  ];
+  variable = types.nullOr (types.oneOf [
+    types.str
+    types.path
+    types.package
+  ]);
   unit = {
-    description = option types.str "";
-    wants = names;
-    after = names;
-    wantedBy = names;
-    environment = option (types.attrsOf types.str) { };
-    path = names;
-    script = option types.str "";
-    serviceConfig = option (types.attrsOf types.anything) { };
+    description = option types.singleLineStr "";
+    wants = units;
+    after = units;
+    wantedBy = units;
+    environment = option (types.attrsOf variable) { };
+    path = option (types.listOf (types.either types.package types.str)) [ ];
+    script = option types.lines "";
+    # NixOS writes a line for each value of a list.
+    serviceConfig = option (types.attrsOf (types.either plain (types.listOf plain))) { };
     reloadTriggers = option (types.listOf types.package) [ ];
   };
   nixos.options = {

@@ -22,7 +22,8 @@ runCommand "tensorrt-llm-image-${release}"
     platform = platforms.${system};
     outputHashMode = "recursive";
     outputHash = hashes.${system};
-    SSL_CERT_FILE = "${cacert}/etc/ssl/certs/ca-bundle.crt";
+    # What is not in `env` does not reach programs where nixpkgs has structured attributes.
+    env.SSL_CERT_FILE = "${cacert}/etc/ssl/certs/ca-bundle.crt";
     impureEnvVars = lib.fetchers.proxyImpureEnvVars;
     # 15 GB are not to be sent to another machine and back.
     preferLocalBuild = true;

@@ -49,7 +49,8 @@ def build(nix: Nix, hub: Hub, pins: str) -> subprocess.CompletedProcess[str]:
     # Only a fixed-output derivation gets HF_ENDPOINT from the environment.
     checkpoint = f"{packages}.mkCheckpoint {model}"
     if "nar_hash" not in pins:
-        checkpoint = f'({checkpoint}).overrideAttrs {{ HF_ENDPOINT = "{hub.url}"; }}'
+        env = f'old.env // {{ HF_ENDPOINT = "{hub.url}"; }}'
+        checkpoint = f"({checkpoint}).overrideAttrs (old: {{ env = {env}; }})"
     return with_hub.build_expression(checkpoint)
 
 

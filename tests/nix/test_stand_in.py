@@ -37,6 +37,9 @@ python3.pkgs.buildPythonPackage {{
 """
 
 
+CERTIFICATES = 'env.SSL_CERT_FILE = "${cacert}/etc/ssl/certs/ca-bundle.crt";'
+
+
 def refusal(nix: Nix, expression: str) -> str:
     done = nix.build_expression(expression)
     assert done.returncode != 0
@@ -90,6 +93,22 @@ def test_a_python_dependency_that_is_too_old_is_refused(nix: Nix) -> None:
     assert "tiny requires hpack>=999" in refusal(nix, newer)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ('pname = "tiny"', 'pname = "small"', "pname is small, and the wheel is tiny"),
+        ('version = "1";\n  pyp', 'version = "2";\n  pyp', "version is 2, the wheel's 1"),
+    ],
+)
+def test_a_python_package_with_another_name_or_version_than_its_wheel_is_refused(
+    nix: Nix, old: str, new: str, complaint: str
+) -> None:
+    package = PACKAGE.format(
+        hpack="4", build_system="python3.pkgs.hatchling", dependencies="python3.pkgs.hpack"
+    )
+    assert complaint in refusal(nix, package.replace(old, new))
+
+
 # A wheel that asks for click.
 WHEEL = """
 python3.pkgs.buildPythonPackage rec {{
@@ -136,10 +155,26 @@ def test_an_image_of_another_machine_has_to_be_asked_for(nix: Nix) -> None:
     for asked, got in ("", "linux/amd64"), ("--platform linux/arm64", "linux/arm64"):
         export = f"crane export {asked} registry.example/x:1 -"
         command = f"{export} | tar --extract --to-stdout ./etc/platform >$out"
-        inputs = "{ nativeBuildInputs = [ crane ]; }"
+        inputs = f"{{ nativeBuildInputs = [ crane ]; {CERTIFICATES} }}"
         done = nix.build_expression(f'runCommand "x" {inputs} "{command}"')
         assert done.returncode == 0, done.stderr
         assert Path(done.stdout.strip()).read_text() == f"{got}\n"
+
+
+def test_crane_has_no_certificates_but_those_it_is_given(nix: Nix) -> None:
+    inputs = f"{{ nativeBuildInputs = [ crane ]; {CERTIFICATES.removeprefix('env.')} }}"
+    command = "crane export registry.example/x:1 - >$out"
+    assert "certificate signed by unknown authority" in refusal(
+        nix, f'runCommand "x" {inputs} "{command}"'
+    )
+
+
+def test_programs_see_the_attributes_in_env_and_no_others(nix: Nix) -> None:
+    attributes = '{ WORD = "builder"; env.INNER = "program"; }'
+    command = "bash -c 'echo ${WORD:-none} $INNER' >$out; echo $WORD >>$out".replace("${", "''${")
+    done = nix.build_expression(f"runCommand \"x\" {attributes} ''{command}''")
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()).read_text() == "none program\nbuilder\n"
 
 
 def test_a_build_backend_that_is_forgotten_is_refused(nix: Nix) -> None:

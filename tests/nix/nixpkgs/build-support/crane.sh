@@ -17,6 +17,11 @@ done
   echo "crane: expected export REFERENCE -, got ${words[*]}" >&2
   exit 1
 }
+# A sandbox has no certificates of its own.
+[[ -e ${SSL_CERT_FILE:-} ]] || {
+  echo "crane: ${words[1]}: certificate signed by unknown authority" >&2
+  exit 1
+}
 case $platform in
 linux/amd64 | linux/arm64) ;;
 *) echo "crane: ${words[1]} has no image for $platform" >&2 && exit 1 ;;

@@ -22,6 +22,13 @@ rec {
   );
   port = type "port" (value: lib.isInt value && value >= 0 && value <= 65535);
   str = type "string" lib.isString;
+  singleLineStr = type "line" (value: lib.isString value && !lib.hasInfix "\n" value);
+  lines = str // {
+    merge = _: lib.concatStringsSep "\n";
+  };
+  strMatching =
+    pattern:
+    type "string matching ${pattern}" (value: lib.isString value && lib.match pattern value != null);
 
   nullOr = inner: inner // { check = value: value == null || inner.check value; };
   either = left: right: oneOf [ left right ];

@@ -74,6 +74,7 @@ let
             "$interpreter -I -S -B $tools/build_wheel.py dist $buildSites";
         installPhase = "$interpreter -I -S -B $tools/install_wheel.py dist $out $sitePackages $runtimeSites";
         installCheckPhase = ''
+          $interpreter -I -B $tools/check_metadata.py $out/$sitePackages $pname $version
           ${lib.optionalString (!dontCheckRuntimeDeps) "$interpreter -I -B $tools/check_requirements.py $out/$sitePackages $runtimeSites -- $relaxed"}
           $interpreter -I -S -B $tools/check_imports.py $out/$sitePackages $runtimeSites -- $pythonImportsCheck
         '';

@@ -46,6 +46,9 @@ let
         // checkedEnv name arguments
         // {
           inherit name system;
+          # With structured attributes, which nixpkgs' Python packages have and all others may have,
+          # programs see no others than those in `env`.
+          unexported = lib.attrNames (lib.removeAttrs arguments consumed);
           builder = host.bash;
           args = [
             "-c"
