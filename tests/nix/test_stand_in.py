@@ -56,6 +56,10 @@ def test_a_name_that_nixpkgs_lacks_is_refused(nix: Nix) -> None:
     )
 
 
+def test_an_alias_of_nixpkgs_is_refused(nix: Nix) -> None:
+    assert "does not have: system" in refusal(nix, "callPackage ({ system }: bash) { }")
+
+
 def test_an_unfree_license_needs_consent(nix: Nix) -> None:
     unfree = 'runCommand "x" { meta.license = lib.licenses.unfree; } "mkdir $out"'
     assert "unfree" in refusal(nix, unfree)

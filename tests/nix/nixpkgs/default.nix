@@ -14,11 +14,19 @@ let
   packages =
     self:
     {
-      inherit lib system config;
+      # Not system: nixpkgs' own is an alias, which warns.
+      inherit lib config;
       pkgs = self;
       newScope = scope: lib.callPackageWith (self // scope);
       callPackage = self.newScope { };
-      fetchPypi = import ./build-support/fetch-pypi.nix { inherit self lib host; };
+      fetchPypi = import ./build-support/fetch-pypi.nix {
+        inherit
+          self
+          lib
+          host
+          system
+          ;
+      };
       dockerTools = import ./build-support/docker {
         inherit
           self
@@ -40,7 +48,14 @@ let
         ;
     }
     // import ./build-support/trivial-builders.nix { inherit self lib host; }
-    // import ./host-tools.nix { inherit self lib host; }
+    // import ./host-tools.nix {
+      inherit
+        self
+        lib
+        host
+        system
+        ;
+    }
     // import ./python { inherit self lib host; };
 in
 lib.fix (lib.foldl' (lib.flip lib.extends) packages (overlays ++ site))

@@ -3,14 +3,14 @@
   self,
   lib,
   host,
+  system,
 }:
 let
   # Not mkDerivation: that one's PATH is made of these.
   links =
     name: kind: wanted:
     derivation {
-      inherit name kind wanted;
-      inherit (self) system;
+      inherit name kind wanted system;
       inherit (host) path;
       builder = host.bash;
       args = [ ./link-from-host.sh ];

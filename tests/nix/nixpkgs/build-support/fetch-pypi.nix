@@ -4,6 +4,7 @@
   self,
   lib,
   host,
+  system,
 }:
 lib.makeOverridable (
   {
@@ -20,8 +21,7 @@ lib.makeOverridable (
   assert lib.assertMsg (lib.hasPrefix "sha256-" hash) "fetchPypi: expected an SRI hash, got ${hash}";
   derivation {
     name = "${pname}-${version}-${python}-${abi}-${platform}.whl";
-    inherit pname version platform dist;
-    inherit (self) system;
+    inherit pname version platform dist system;
     inherit (host) home interpreter;
     pythonTag = python;
     abiTag = abi;
