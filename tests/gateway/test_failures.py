@@ -175,6 +175,15 @@ async def test_nul_bytes_are_text() -> None:
     assert response.status_code == 200
 
 
+async def test_a_function_without_a_name_is_refused_in_plain_words() -> None:
+    tool = {"type": "function", "function": {"name": ""}}
+    async with server(served(FakeBackend(REPLY))) as client:
+        body = {"messages": user("Hi"), "tools": [tool]}
+        response = await client.post("/v1/chat/completions", json=body)
+    error = response.json()["error"]
+    assert error["message"] == "tools[0].function.name: expected at least 1 character, got ''"
+
+
 @pytest.mark.parametrize(
     ("path", "repair"),
     [

@@ -66,6 +66,15 @@ ECHOED = {
     "parallel_tool_calls": False,
     "store": False,
     "truncation": "auto",
+    "text": {
+        "format": {
+            "type": "json_schema",
+            "name": "joke",
+            "description": "A joke.",
+            "schema": {"type": "object"},
+            "strict": True,
+        }
+    },
 }
 
 

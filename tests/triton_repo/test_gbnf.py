@@ -60,6 +60,7 @@ def test_every_part_has_its_counterpart(written: str, expected: str) -> None:
         ("rot ::= 1", "no rule `root`|uses the rule"),
         ("root ::= other", "uses the rule 'other'"),
         ("root = 1", "cannot be read from"),
+        ('start: "yes" | "no"', "expected llama.cpp's form, as in: root ::="),
         ('root ::= "a', "cannot be read from"),
         ("root ::= (", "a closing parenthesis"),
         ("root ::= )", "is not a rule"),

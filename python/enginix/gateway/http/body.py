@@ -270,6 +270,9 @@ def _expected(error: ErrorDetails) -> str:
             return f"at most {_number(context['le'])}"
         case "too_short":
             return f"at least {context['min_length']} of them"
+        case "string_too_short":
+            least = context["min_length"]
+            return f"at least {least} character{'s' if least > 1 else ''}"
         case "value_error":
             return str(context["error"])
     return EXPECTED.get(kind) or error["msg"]

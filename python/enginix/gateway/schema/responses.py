@@ -151,6 +151,7 @@ class Reasoning(Schema):
 class TextFormat(Schema):
     type: Literal["text", "json_object", "json_schema"]
     name: str | None = None
+    description: str | None = None
     strict: bool | None = None
     schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
 

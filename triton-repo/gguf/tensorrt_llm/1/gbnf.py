@@ -179,7 +179,10 @@ def _tokens(text: str) -> Iterator[Token]:
     while at < len(text):
         found = TOKEN.match(text, at)
         if found is None:
-            raise GrammarError(f"it cannot be read from {text[at : at + 20]!r} on")
+            raise GrammarError(
+                f"it cannot be read from {text[at : at + 20]!r} on; expected llama.cpp's form, "
+                'as in: root ::= "yes" | "no"'
+            )
         if found.lastgroup != "space":
             yield Token(found.lastgroup or "", found.group(), at)
         at = found.end()
