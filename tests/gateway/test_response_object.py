@@ -140,13 +140,14 @@ async def test_another_servers_answer_has_every_field_and_it_gets_every_option()
         chat_server(completion(*texts("Yes."))) as (stand_in, url),
         server(PassthroughModel("ours", OpenAIBackend("it", url, "x"), "vllm")) as client,
     ):
-        asked = {"model": "ours", "input": "Hi", **ECHOED}
+        asked = {"model": "ours", "input": "Hi", "seed": 7, **ECHOED}
         whole = (await client.post(PATH, json=asked)).json()
         seen = events((await client.post(PATH, json={**asked, "stream": True})).text)
     for response in (whole, *(each["response"] for each in seen if "response" in each)):
         check(response)
     first, _ = stand_in.asked_at(CHAT)
     assert (first["presence_penalty"], first["frequency_penalty"]) == (0.25, -0.25)
+    assert first["seed"] == 7
 
 
 BOTH = [{"top_logprobs": 2}, {"include": ["message.output_text.logprobs"]}]

@@ -99,6 +99,37 @@ async def test_an_error_in_mid_stream_is_a_failed_response() -> None:
     assert last["response"]["error"] == {"code": "backend_unavailable", "message": "gone"}
 
 
+async def test_input_tokens_are_counted_as_a_response_counts_them() -> None:
+    backend = FakeBackend(ids("Paris."))
+    async with server(served(backend)) as client:
+        first = (await client.post(PATH, json={"input": "Hi"})).json()
+        body = {
+            "input": "And?",
+            "instructions": "Be brief.",
+            "previous_response_id": first["id"],
+            "tools": [WEATHER],
+        }
+        counted = (await client.post(f"{PATH}/input_tokens", json=body)).json()
+        answered = (await client.post(PATH, json=body)).json()
+        empty = await client.post(f"{PATH}/input_tokens", json={})
+    assert counted == {
+        "object": "response.input_tokens",
+        "input_tokens": answered["usage"]["input_tokens"],
+    }
+    assert len(backend.asked) == 2
+    assert (empty.status_code, empty.json()["error"]["param"]) == (400, "input")
+
+
+async def test_the_sampling_of_local_servers_reaches_the_engine() -> None:
+    backend = FakeBackend(ids("Paris."))
+    await ask(backend, top_k=40, seed=7, repetition_penalty=1.2, min_tokens=1, stop_token_ids=[5])
+    (asked,) = backend.asked
+    sampling = asked.sampling
+    assert (sampling.top_k, sampling.seed, sampling.min_tokens) == (40, 7, 1)
+    assert sampling.repetition_penalty == 1.2
+    assert 5 in asked.stop_ids
+
+
 async def test_items_become_messages_that_templates_read() -> None:
     backend = FakeBackend(ids("Mild."))
     await ask(

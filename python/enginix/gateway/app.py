@@ -49,7 +49,7 @@ from enginix.gateway.schema.embeddings import EmbeddingsRequest, RerankRequest
 from enginix.gateway.schema.inference import InferenceRequest
 from enginix.gateway.schema.lifecycle import LoadRequest, RestartRequest, UnloadRequest
 from enginix.gateway.schema.messages import CountRequest, MessagesRequest
-from enginix.gateway.schema.responses import ResponseRequest
+from enginix.gateway.schema.responses import InputTokensRequest, ResponseRequest
 from enginix.gateway.schema.tokenize import DetokenizeRequest, TokenizeRequest
 from enginix.gateway.settings import Settings, TraceSettings
 from enginix.gateway.supervision.loading import when_loaded
@@ -99,6 +99,7 @@ SCHEMAS: list[type[BaseModel]] = [
     EmbeddingsRequest,
     RerankRequest,
     ResponseRequest,
+    InputTokensRequest,
     MessagesRequest,
     CountRequest,
     TokenizeRequest,

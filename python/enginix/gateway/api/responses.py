@@ -24,7 +24,7 @@ from enginix.gateway.http.body import checked, read
 from enginix.gateway.http.document import WholeReply
 from enginix.gateway.http.errors import failure_of
 from enginix.gateway.http.openapi import described
-from enginix.gateway.http.scope import gateway_of, models_of, note_prompt
+from enginix.gateway.http.scope import gateway_of, models_of, note_prompt, record_of
 from enginix.gateway.http.sse import EventStream, FailedStream
 from enginix.gateway.models.model import Model
 from enginix.gateway.models.state import Gateway
@@ -34,8 +34,7 @@ from enginix.gateway.prompt.conversation import Conversation
 from enginix.gateway.prompt.parameters import missing, refuse, unsupported
 from enginix.gateway.prompt.prepare import Options
 from enginix.gateway.reply.parts import Part
-from enginix.gateway.schema.fields import SamplingFields
-from enginix.gateway.schema.responses import ResponseRequest, Tool
+from enginix.gateway.schema.responses import InputTokensRequest, ResponseRequest, Tool
 from enginix.generation.request import Guide
 
 router = APIRouter(tags=["OpenAI"])
@@ -108,6 +107,17 @@ async def answer_response(request: Request) -> Response:
     return WholeReply(gateway, generation, ResponseDocument(body, done))
 
 
+@router.post("/v1/responses/input_tokens", **described(InputTokensRequest))
+async def count_input_tokens(request: Request) -> dict[str, Any]:
+    """How many tokens the model would read."""
+    schema = await read(request, InputTokensRequest)
+    model = models_of(request).resolve(schema.model)
+    refuse(schema, IMPOSSIBLE)
+    asked = gather(schema, gateway_of(request), sees=model.takes_messages)
+    count = await model.count(conversation_of(asked), record_of(request).id)
+    return {"object": "response.input_tokens", "input_tokens": count}
+
+
 @router.get("/v1/responses/{response_id}")
 async def show_response(request: Request, response_id: str) -> Response:
     """A stored response."""
@@ -177,19 +187,15 @@ def wants_logprobs(asked: ResponseRequest) -> bool:
 
 
 def options_of(asked: ResponseRequest) -> Options:
-    sampling = SamplingFields(
-        temperature=asked.temperature,
-        top_p=asked.top_p,
-        presence_penalty=asked.presence_penalty,
-        frequency_penalty=asked.frequency_penalty,
-    )
     return Options(
         id_prefix="resp_",
-        sampling=sampling,
+        sampling=asked,
         guide=guide_of(asked),
         max_tokens=asked.max_output_tokens,
         max_tokens_param="max_output_tokens",
         guide_param="text.format",
+        stop_token_ids=tuple(asked.stop_token_ids or ()),
+        ignore_end=bool(asked.ignore_eos),
         logprobs=wants_logprobs(asked),
         top_logprobs=asked.top_logprobs or 0,
     )

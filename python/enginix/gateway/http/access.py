@@ -27,6 +27,7 @@ ROUTES = {
     ("POST", "/rerank"): Need.KEY,
     ("POST", "/api/v1/inference/stream"): Need.KEY,
     ("POST", "/v1/responses"): Need.KEY,
+    ("POST", "/v1/responses/input_tokens"): Need.KEY,
     ("GET", "/v1/responses/{response_id}"): Need.KEY,
     ("GET", "/v1/responses/{response_id}/input_items"): Need.KEY,
     ("DELETE", "/v1/responses/{response_id}"): Need.ADMIN,

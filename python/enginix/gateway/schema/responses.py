@@ -7,11 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from enginix.gateway.schema.fields import (
-    Fraction,
     Integer,
-    Penalty,
     Positive,
     Priority,
+    SamplingFields,
     Schema,
     StreamOptions,
     only_known,
@@ -161,7 +160,7 @@ class Text(Schema):
     verbosity: str | None = None
 
 
-class ResponseRequest(Schema):
+class ResponseRequest(SamplingFields):
     model: str | None = None
     input: str | list[Item]
     instructions: str | None = None
@@ -172,10 +171,6 @@ class ResponseRequest(Schema):
     stream_options: StreamOptions | None = None
     max_output_tokens: Positive | None = None
     max_tool_calls: Integer | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Fraction | None = None
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
     top_logprobs: Annotated[Integer, Field(ge=0, le=20)] | None = None
     tools: list[AnyTool] | None = None
     tool_choice: Annotated[
@@ -194,3 +189,9 @@ class ResponseRequest(Schema):
     background: bool | None = None
     conversation: Any = None
     prompt: Any = None
+
+
+class InputTokensRequest(ResponseRequest):
+    """The body of /v1/responses/input_tokens."""
+
+    input: str | list[Item] = ""
