@@ -13,13 +13,14 @@ PROGRAM = """
 import sys, threading
 from watchdog import end_when_stuck
 sends = iter({sends})
-end_when_stuck(lambda now: next(sends, 0.0), print, longest=10.0, look=0.01)
+end = end_when_stuck(lambda now: next(sends, 0.0), print, longest=10.0, look=0.01)
+{then}
 threading.Event().wait({lives})
 """
 
 
-def run(sends: list[float], lives: float) -> subprocess.CompletedProcess[str]:
-    program = PROGRAM.format(sends=sends, lives=lives)
+def run(sends: list[float], lives: float, then: str = "") -> subprocess.CompletedProcess[str]:
+    program = PROGRAM.format(sends=sends, lives=lives, then=then)
     command = [sys.executable, "-u", "-c", program]
     return subprocess.run(command, cwd=MODEL, capture_output=True, text=True, timeout=60)
 
@@ -33,3 +34,7 @@ def test_a_send_that_never_comes_back_ends_the_process(sends: list[float]) -> No
 
 def test_slow_sends_end_nothing() -> None:
     assert run([9.0, 0.0, 9.9] * 5, 0.5).returncode == 0
+
+
+def test_a_watch_that_was_ended_ends_nothing() -> None:
+    assert run([0.0] * 10 + [11.0] * 10, 0.5, then="end()").returncode == 0

@@ -32,3 +32,12 @@ class Gauges:
         if load.waiting != self._shown.waiting:
             self._gauges["waiting"].set(load.waiting)
         self._shown = load
+
+    def close(self) -> None:
+        """Take them off the page; without this Triton's stub crashes when the interpreter ends.
+
+        An object that is deleted asks Triton to forget it, and by then the stub has let go of the
+        memory that it shares with Triton. A family must outlive its metrics.
+        """
+        del self._gauges
+        del self._family

@@ -17,7 +17,7 @@ from llama_cpp import LlamaError
 from llama_model import LlamaModel
 from parent import end_with_triton
 from request_tensors import read_asked, read_request, scalar
-from responses import FINAL, Reply, Senders, send_error
+from responses import FINAL, Queue, Reply, Senders, send_error
 from running import Running
 from token_engine import TokenEngine
 from watchdog import end_when_stuck
@@ -51,7 +51,7 @@ class TritonPythonModel:
         self._engine = TokenEngine(model)
         self._gauges = Gauges(args["model_name"], args["model_version"], model.parallel)
         self._senders = Senders(int(parameters["sender_threads"]))
-        end_when_stuck(self._senders.stuck, pb_utils.Logger.log_error)
+        self._end_watchdog = end_when_stuck(self._senders.stuck, pb_utils.Logger.log_error)
         period = int(parameters["cancellation_check_period_ms"]) / 1000
         self._guided = GuidedStarts("guided-starts")
         share = min(1.0, SLOW_GUIDES_SHARE * len(os.sched_getaffinity(0)))
@@ -70,8 +70,10 @@ class TritonPythonModel:
         self._guided.close()
         self._slowly_guided.close()
         self._running.close()
+        self._gauges.close()
         self._engine.close()
         self._senders.close()
+        self._end_watchdog()
 
     def _take(self, request: Any, sender: Any) -> None:
         if scalar(request, "stop", False):
@@ -104,17 +106,16 @@ class TritonPythonModel:
             reply.abandon(str(error) if isinstance(error, LlamaError) else repr(error))
 
     def _start(self, wanted: Request, reply: Reply) -> None:
-        queue = self._senders.queue()
-
-        def deliver(output: Output) -> None:
-            queue.put((reply, output))
-            if output.final:
-                self._running.remove(generation)
-
+        deliver = partial(self._deliver, reply, self._senders.queue())
         generation = reply.generation = self._engine.generation(wanted, deliver)
         # Register it before it can end.
-        self._running.add(generation, reply)
+        self._running.add(reply, generation)
         self._engine.start(generation)
+
+    def _deliver(self, reply: Reply, queue: Queue, output: Output) -> None:
+        queue.put((reply, output))
+        if output.final:
+            self._running.remove(reply)
 
     def _stop(self, request_id: str, sender: Any) -> None:
         if not request_id:

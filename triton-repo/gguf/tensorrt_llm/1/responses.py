@@ -101,8 +101,10 @@ class Reply:
     ) -> None:
         self.request_id = request_id
         self.generation: Generation | None = None
-        """Set before it can have an output."""
-        self._sender = sender
+        """Set before it can have an output; None when the answer has ended."""
+        # None when the answer has ended: what is left of it when the interpreter ends must not
+        # hold memory that Triton's stub shares with Triton.
+        self._sender: Any = sender
         self._asked = asked
         self._prompt_ids = prompt_ids
         self._text = WholeCharacters(spell)
@@ -110,13 +112,12 @@ class Reply:
         self._cumulative = 0.0
         self._is_wanted = True
         self._has_begun = False
-        self._ended = False
         self._ending = threading.Lock()
 
     def is_cancelled(self) -> bool:
         # After the last response Triton has freed the object that this would query.
         with self._ending:
-            if not self._ended and self._sender.is_cancelled():
+            if self._sender is not None and self._sender.is_cancelled():
                 self._is_wanted = False
         return not self._is_wanted
 
@@ -137,9 +138,8 @@ class Reply:
         """End the answer with an error, unless it has ended."""
         with self._ending:
             self._is_wanted = False
-            if not self._ended:
-                self._ended = True
-                send_error(self._sender, error)
+            if (sender := self._end()) is not None:
+                send_error(sender, error)
 
     def _send(self, tokens: Sequence[Sampled], prompt: Sequence[int], *, final: bool) -> None:
         response = pb_utils.InferenceResponse(self._tensors(tokens, prompt, final))
@@ -148,9 +148,14 @@ class Reply:
             self._sender.send(response)
             return
         with self._ending:
-            if not self._ended:
-                self._ended = True
-                self._sender.send(response, flags=FINAL)
+            if (sender := self._end()) is not None:
+                sender.send(response, flags=FINAL)
+
+    def _end(self) -> Any:
+        """The sender, for the last response; None if that has been sent."""
+        sender, self._sender = self._sender, None
+        self.generation = None
+        return sender
 
     def _tensors(self, tokens: Sequence[Sampled], prompt: Sequence[int], final: bool) -> list[Any]:
         values = self._values(tokens, prompt, final)

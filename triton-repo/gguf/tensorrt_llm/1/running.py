@@ -22,24 +22,24 @@ class Running:
         self._period = period
         self._cancel = cancel
         self._tick = tick
-        self._replies: dict[Generation, Reply] = {}
+        self._generations: dict[Reply, Generation] = {}
         self._changed = threading.Condition()
         self._is_open = True
         self._thread = threading.Thread(target=self._watch, name="cancellations", daemon=True)
         self._thread.start()
 
-    def add(self, generation: Generation, reply: Reply) -> None:
+    def add(self, reply: Reply, generation: Generation) -> None:
         with self._changed:
-            self._replies[generation] = reply
+            self._generations[reply] = generation
             self._changed.notify()
 
-    def remove(self, generation: Generation) -> None:
+    def remove(self, reply: Reply) -> None:
         with self._changed:
-            self._replies.pop(generation, None)
+            self._generations.pop(reply, None)
 
     def stop(self, request_id: str) -> None:
         """Cancel the requests with this id, as a request with `stop` demands."""
-        for generation, reply in self._snapshot():
+        for reply, generation in self._snapshot():
             if reply.request_id == request_id:
                 self._cancel(generation)
 
@@ -49,16 +49,16 @@ class Running:
             self._changed.notify()
         self._thread.join()
 
-    def _snapshot(self) -> list[tuple[Generation, Reply]]:
+    def _snapshot(self) -> list[tuple[Reply, Generation]]:
         with self._changed:
-            return list(self._replies.items())
+            return list(self._generations.items())
 
     def _watch(self) -> None:
         while self._is_open:
-            for generation, reply in self._snapshot():
+            for reply, generation in self._snapshot():
                 if reply.is_cancelled():
                     self._cancel(generation)
             self._tick()
             with self._changed:
                 if self._is_open:
-                    self._changed.wait(self._period if self._replies else None)
+                    self._changed.wait(self._period if self._generations else None)

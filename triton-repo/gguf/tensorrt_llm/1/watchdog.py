@@ -22,17 +22,29 @@ def end_when_stuck(
     *,
     longest: float = LONGEST_SEND,
     look: float = LOOK_SECONDS,
-) -> None:
-    """`stuck`: how many seconds the slowest pending send has taken."""
-    arguments = (stuck, log, longest, look)
-    threading.Thread(target=_watch, args=arguments, name="watchdog", daemon=True).start()
+) -> Callable[[], None]:
+    """`stuck`: how many seconds the slowest pending send has taken. Returns what ends the watch."""
+    ended = threading.Event()
+    arguments = (stuck, log, longest, look, ended)
+    thread = threading.Thread(target=_watch, args=arguments, name="watchdog", daemon=True)
+    thread.start()
+
+    def end() -> None:
+        ended.set()
+        thread.join()
+
+    return end
 
 
 def _watch(
-    stuck: Callable[[float], float], log: Callable[[str], None], longest: float, look: float
+    stuck: Callable[[float], float],
+    log: Callable[[str], None],
+    longest: float,
+    look: float,
+    ended: threading.Event,
 ) -> None:
-    before, never = time.monotonic(), threading.Event()
-    while not never.wait(look):
+    before = time.monotonic()
+    while not ended.wait(look):
         now = time.monotonic()
         # After the whole process was frozen, sends get their time again.
         frozen, before = now - before > 2 * look, now
