@@ -157,7 +157,12 @@ async def test_two_models_of_a_gateway_are_compared_in_one_run(tmp_path: Path) -
     assert "Roofline of a: unknown: say which GPUs serve it with --gpu" in page
 
 
-async def test_an_interrupted_report_keeps_what_was_measured(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+async def test_an_interrupted_report_keeps_what_was_measured(
+    number: signal.Signals, status: int, tmp_path: Path
+) -> None:
     reply = ids("one two three four five six")
     # Three requests come first that measure nothing; then answers of two tokens end, of four hang.
     backend = FakeBackend(*[reply[:2]] * 3, reply, stops_at=3)
@@ -166,11 +171,11 @@ async def test_an_interrupted_report_keeps_what_was_measured(tmp_path: Path) -> 
         assert child.stderr is not None
         line = await child.stderr.readline()
         await backend.stuck.wait()
-        child.send_signal(signal.SIGINT)
+        child.send_signal(number)
         output, errors = await child.communicate()
 
     assert line.startswith(b"single stream, 2 tokens: ")
-    assert child.returncode == 130
+    assert child.returncode == status
     assert b"the report is incomplete" in output
     assert b"Traceback" not in errors
     assert [row["max_tokens"] for row in rows(tmp_path / "single_stream.csv")] == ["2"]

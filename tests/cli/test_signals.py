@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 
 from cli.terminal import terminal
 
+from enginix.process import descendants
+from tests.conftest import is_running
 from tests.waiting import until
 
 PROGRAM = """
@@ -29,6 +32,45 @@ async def work():
 signalled = run_until_signalled(work(), lambda: log.write("asked\\n"))
 log.write(f"signalled: {signalled}\\n")
 """
+
+
+# Its child ignores SIGTERM for longer than a test waits.
+STUBBORN = """
+import asyncio, sys
+from pathlib import Path
+from enginix.cli.signals import run_until_signalled
+from enginix.process import started
+
+log = Path(sys.argv[1]).open("a", buffering=1)
+
+async def work():
+    try:
+        async with started(["sh", "-c", "trap '' TERM; sleep 300"], grace=200):
+            log.write("begins\\n")
+            await asyncio.sleep(60)
+    finally:
+        log.write("cleaned up\\n")
+
+signalled = run_until_signalled(work())
+log.write(f"signalled: {signalled}\\n")
+"""
+
+
+async def test_a_second_signal_kills_what_the_first_waits_for_and_still_cleans_up(
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "log"
+    log.touch()
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", STUBBORN, str(log))
+    await until(lambda: "begins" in log.read_text())
+    family = descendants(process.pid)
+    process.terminate()
+    process.send_signal(signal.SIGINT)
+    async with asyncio.timeout(30):
+        assert await process.wait() == 0
+    assert log.read_text().splitlines()[1:] == ["cleaned up", "signalled: True"]
+    assert family
+    assert not [pid for pid in family if is_running(pid)]
 
 
 async def test_a_hangup_asks_while_the_terminal_is_there_and_ends_all_when_it_closes(

@@ -24,10 +24,10 @@ from enginix.bench.target import Target
 from enginix.bench.workload import Workload
 from enginix.cli.api_keys import key_for_server
 from enginix.cli.running_gateway import find_gateway
+from enginix.cli.signals import run_measurement
 from enginix.cli.views.bench import Progress, show_comparison, show_levels
 from enginix.errors import BackendError, UsageError
 
-INTERRUPTED = 130
 # How old a gateway's count of drafted tokens may be.
 COUNTED_SECONDS = 1.0
 
@@ -101,20 +101,15 @@ def run(args: argparse.Namespace) -> int:
     model = args.model or only_model(target.models(), url)
     bench = _Bench(args, Workload(target, model, args.ignore_eos))
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    interrupted = False
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(bench.measure())
-    except KeyboardInterrupt:
-        interrupted = True
+    interrupted = run_measurement(bench.measure(), uvloop.new_event_loop)
     levels = [summarized(each) for each in bench.runs if each.answers]
     if not levels:
-        return INTERRUPTED
+        return interrupted or 1
     measured = record.Record(target.url, model, started, _settings(args), levels)
-    show_levels(measured, interrupted=interrupted)
+    show_levels(measured, interrupted=bool(interrupted))
     _write(args, measured)
     if interrupted:
-        return INTERRUPTED
+        return interrupted
     return 1 if any(level.failed for level in levels) else 0
 
 

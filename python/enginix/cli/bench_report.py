@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +22,8 @@ from enginix.bench.report.slo import EXAMPLE, parse_slo
 from enginix.bench.target import Target
 from enginix.bench.workload import Workload
 from enginix.cli.api_keys import key_for_server
-from enginix.cli.bench import INTERRUPTED, add_request_options, count, counts, only_model, positive
+from enginix.cli.bench import add_request_options, count, counts, only_model, positive
+from enginix.cli.signals import run_measurement
 from enginix.cli.views.bench_report import ReportProgress, show_summary
 from enginix.errors import UsageError
 
@@ -91,14 +91,9 @@ def run(args: argparse.Namespace) -> int:
     _prepare(args.out, force=args.force)
     client = client_machine()
     started = _now()
-    interrupted = False
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(session.measure())
-    except KeyboardInterrupt:
-        interrupted = True
+    interrupted = run_measurement(session.measure(), uvloop.new_event_loop)
     if not session.answers():
-        return INTERRUPTED
+        return interrupted or 1
     report = Report(
         servers=[server for server, _ in session.servers],
         single=session.single,
@@ -108,13 +103,13 @@ def run(args: argparse.Namespace) -> int:
         ended=_now(),
         client=client,
         conditions=session.conditions(),
-        interrupted=interrupted,
+        interrupted=bool(interrupted),
         plots=not args.no_plots,
     )
     _write(args.out, files(report))
-    show_summary(saturations(report), str(args.out / "index.html"), interrupted=interrupted)
+    show_summary(saturations(report), str(args.out / "index.html"), interrupted=bool(interrupted))
     if interrupted:
-        return INTERRUPTED
+        return interrupted
     return 1 if any(answer.failure for answer in session.answers()) else 0
 
 

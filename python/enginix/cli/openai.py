@@ -24,7 +24,7 @@ from enginix.cli.gateway_options import (
     settings_of,
 )
 from enginix.cli.openai_models import Connect, OpenModels, opener_of, read_models, triton_model
-from enginix.cli.openai_reload import reloading
+from enginix.cli.openai_reload import not_reloading, reloading
 from enginix.cli.openai_workers import run_workers
 from enginix.cli.running_gateway import listed
 from enginix.errors import UsageError
@@ -124,7 +124,7 @@ def models_of(args: argparse.Namespace, entry: GatewayEntry) -> Models:
         return Models(
             lambda: [opened for model in first for opened in model.open()],
             lambda gateway: (
-                nullcontext() if is_supervised else reloading(gateway, files, first, read)
+                not_reloading() if is_supervised else reloading(gateway, files, first, read)
             ),
         )
     metrics = TRITON_METRICS if args.triton == TRITON else ""
@@ -134,7 +134,7 @@ def models_of(args: argparse.Namespace, entry: GatewayEntry) -> Models:
         connector(entry),
         metrics if args.triton_metrics is None else args.triton_metrics,
     )
-    return Models(open_models, lambda _: nullcontext())
+    return Models(open_models, lambda _: not_reloading())
 
 
 def connector(entry: GatewayEntry) -> Connect:

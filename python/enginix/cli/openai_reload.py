@@ -11,13 +11,20 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from enginix.cli.openai_models import ReadModel
-from enginix.cli.signals import handle_hangup
+from enginix.cli.signals import handle_hangup, nothing_to_reload
 from enginix.gateway.models.lineup import serve, serve_only
 from enginix.gateway.models.state import Gateway
 from enginix.serve.files import WatchedFiles, take_up_changes
 from enginix.supervision import Configuration
 
 logger = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def not_reloading() -> AsyncIterator[None]:
+    """SIGHUP changes nothing, until the block ends."""
+    _handle_hangup(nothing_to_reload)
+    yield
 
 
 @asynccontextmanager
@@ -50,10 +57,15 @@ async def reloading(
         rows.update({model.name: model.row for model in models})
         tell(None)
 
-    handle_hangup(files.asked.set, lambda: signal.raise_signal(signal.SIGTERM))
+    _handle_hangup(files.asked.set)
     task = asyncio.create_task(take_up_changes(files, read, apply, tell))
     try:
         yield
     finally:
         task.cancel()
         await asyncio.wait({task})
+
+
+def _handle_hangup(ask: Callable[[], object]) -> None:
+    # SIGTERM finishes the requests that run, and their clients may be on other machines.
+    handle_hangup(ask, lambda: signal.raise_signal(signal.SIGTERM))

@@ -3,39 +3,68 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
+
+from enginix.process import descendants
+
+logger = logging.getLogger(__name__)
 
 LEAVING_SECONDS = 2.0
 
 
+def nothing_to_reload() -> None:
+    """What SIGHUP does to a command that has read no file which it could read again."""
+    logger.info("SIGHUP changes nothing here: this command has no file to read again")
+
+
 def run_until_signalled(
-    work: Coroutine[Any, Any, None], on_hangup: Callable[[], None] | None = None
+    work: Coroutine[Any, Any, None], on_hangup: Callable[[], None] = nothing_to_reload
 ) -> bool:
     """Run `work` until it ends, fails, or SIGINT or SIGTERM cancels it; True when a signal did.
 
-    `work` stops what it has started in its own context managers, before this returns. SIGHUP calls
-    `on_hangup`, unless the terminal is gone: then it cancels `work`, too.
+    `work` stops what it has started in its own context managers, before this returns; a second
+    signal kills what that waits for. SIGHUP calls `on_hangup`, unless the terminal is gone: then it
+    cancels `work`, too.
     """
     return asyncio.run(_run(work, on_hangup))
 
 
-async def _run(work: Coroutine[Any, Any, None], on_hangup: Callable[[], None] | None) -> bool:
+async def _run(work: Coroutine[Any, Any, None], on_hangup: Callable[[], None]) -> bool:
     task = asyncio.ensure_future(work)
     loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        if not task.cancelling():
+            logger.info("ending; a second signal ends everything at once")
+            task.cancel()
+
+    def signalled() -> None:
+        if task.cancelling():
+            # Not `cancel` again: that would interrupt the cleaning up.
+            _kill(descendants(os.getpid()))
+        else:
+            end()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, task.cancel)
-    if on_hangup is not None:
-        handle_hangup(on_hangup, task.cancel)
+        loop.add_signal_handler(number, signalled)
+    handle_hangup(on_hangup, end)
     try:
         await task
     except asyncio.CancelledError:
         return True
     return False
+
+
+def _kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def handle_hangup(ask: Callable[[], object], end: Callable[[], object]) -> None:
@@ -67,6 +96,23 @@ def hangup_is_ignored() -> bool:
 def _terminals() -> set[int]:
     """Which of the standard streams are a terminal that still exists."""
     return {number for number in range(3) if os.isatty(number)}
+
+
+def run_measurement(
+    work: Coroutine[Any, Any, None], new_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> int:
+    """Run `work`; 0, or the exit status of the signal that ended it before its time.
+
+    The caller then shows what `work` has measured so far.
+    """
+    try:
+        with terminated_as_exit(), asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.run(work)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
 
 
 @contextmanager

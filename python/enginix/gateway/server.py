@@ -84,6 +84,12 @@ class DrainingServer(uvicorn.Server):
         gc.set_threshold(YOUNG_OBJECTS)
         sys.setswitchinterval(SWITCH_SECONDS)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        if self.force_exit:
+            # asyncio now cancels the application's lifespan, which uvicorn logs with a traceback.
+            logging.getLogger("uvicorn.error").disabled = True
+
     def _gateway(self) -> Gateway | None:
         return self.lifespan.state.get("gateway") if self.started else None
 
