@@ -7,6 +7,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from enginix.gateway.http.flow import Event, Flow, Pipeline
 from enginix.gateway.http.upgrades import UpgradelessParser
 from enginix.gateway.http.writing import note_cycle, note_left
 
@@ -50,6 +51,7 @@ class BoundedHttp(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.parser: UpgradelessParser = UpgradelessParser(self)  # type: ignore[assignment]
+        self.pipeline = Pipeline()  # type: ignore[assignment]
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         # A list: nearly always empty, and an empty deque takes 0.7 KB.
@@ -57,6 +59,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.flow = Flow(transport)  # type: ignore[assignment]
         self._begin_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -87,6 +90,8 @@ class BoundedHttp(HttpToolsProtocol):
         self._end_head()
         before = self.cycle
         super().on_headers_complete()
+        # Its task has not begun.
+        self.cycle.message_event = Event()  # type: ignore[assignment]
         if self.scope["http_version"] == "1.0":
             self.cycle.transport = Unchunked(self.transport)  # type: ignore[assignment]
         note_cycle(self.cycle)
