@@ -102,6 +102,8 @@ def serve(app: FastAPI, listener: socket.socket, limits: LoadLimits) -> None:
 def server_config(app: FastAPI) -> uvicorn.Config:
     return uvicorn.Config(
         app,
+        # It would look for a coroutine function, which ours is not.
+        interface="asgi3",
         loop="uvloop",
         http=BoundedHttp,
         ws="none",

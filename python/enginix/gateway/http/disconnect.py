@@ -21,20 +21,23 @@ async def unless_client_leaves(receive: Receive, work: Coroutine[None, None, Non
     assert task is not None, "it runs in a coroutine"
     leaving = _Leaving(task)
     cycle = _own_cycle(receive)
-    if cycle is not None:
-        # Our own server calls when the connection is lost.
-        if cycle.disconnected:
-            work.close()
-            return False
-        scope: Any = cycle.scope
-        scope[LEFT] = leaving.leave
-        # It does not notice while it does not read, as after a long body.
-        cycle.flow.resume_reading()
-        try:
-            return await _unless_left(leaving, work)
-        finally:
-            del scope[LEFT]
-    return await _unless_received(leaving, receive, work)
+    if cycle is None:
+        return await _unless_received(leaving, receive, work)
+    # Our own server calls when the connection is lost.
+    if cycle.disconnected:
+        work.close()
+        return False
+    scope: Any = cycle.scope
+    scope[LEFT] = leaving.leave
+    # It does not notice while it does not read, as after a long body.
+    cycle.flow.resume_reading()
+    try:
+        # In this task instead of a new one: this runs for every open stream.
+        with leaving:
+            await work
+    finally:
+        del scope[LEFT]
+    return leaving.finished
 
 
 def _own_cycle(receive: Receive) -> RequestResponseCycle | None:
@@ -43,19 +46,30 @@ def _own_cycle(receive: Receive) -> RequestResponseCycle | None:
 
 
 class _Leaving:
-    """Cancels a task when the client leaves, while its work runs."""
+    """Cancels a task when the client leaves, while its work runs in this block."""
 
-    __slots__ = ("at_work", "left", "task")
+    __slots__ = ("_at_work", "_left", "_task", "finished")
 
     def __init__(self, task: asyncio.Task[object]) -> None:
-        self.task = task
-        self.at_work, self.left = True, False
+        self._task = task
+        self._at_work, self._left = True, False
+        self.finished = False
 
     def leave(self, _: object = None) -> None:
         # It may have been scheduled already when the work finished.
-        if self.at_work and not self.left:
-            self.left = True
-            self.task.cancel()
+        if self._at_work and not self._left:
+            self._left = True
+            self._task.cancel()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
+        self._at_work = False
+        self.finished = error is None
+        # Its own cancellation ends here, and no other.
+        ends = isinstance(error, asyncio.CancelledError) and self._left
+        return ends and self._task.uncancel() == 0
 
 
 async def _unless_received(
@@ -70,22 +84,11 @@ async def _unless_received(
             work.close()
             return False
         gone.add_done_callback(leaving.leave)
-        return await _unless_left(leaving, work)
+        with leaving:
+            await work
+        return leaving.finished
     finally:
         await _end(gone)
-
-
-async def _unless_left(leaving: _Leaving, work: Coroutine[None, None, None]) -> bool:
-    # In this task instead of a new one: this runs for every open stream.
-    try:
-        await work
-    except asyncio.CancelledError:
-        if not leaving.left or leaving.task.uncancel() > 0:
-            raise
-        return False
-    finally:
-        leaving.at_work = False
-    return True
 
 
 async def _gone(receive: Receive) -> None:

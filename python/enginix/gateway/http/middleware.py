@@ -1,4 +1,8 @@
-"""Request ids, API keys and the access log, as plain ASGI that does not buffer streams."""
+"""Request ids, API keys and the access log, as plain ASGI that does not buffer streams.
+
+What only looks at a request is no coroutine, but returns the next application's: each takes 0.2 KB
+for as long as a stream is open.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import orjson
 from starlette.datastructures import Headers
@@ -99,14 +103,13 @@ class Authorization:
         self._digests = [digest_of(key) for key in keys]
         self._named = key_file
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        app = self._app
         if scope["type"] == "http":
             need = need_of(scope["method"], scope["path"])
             if need != Need.OPEN and (refusal := self._refusal(scope, need)):
-                response = failure_response(refusal, scope["path"])
-                await response(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+                app = failure_response(refusal, scope["path"])
+        return app(scope, receive, send)
 
     def _refusal(self, scope: Scope, need: Need) -> RequestError | None:
         digests = [digest_of(key) for key in _keys(Headers(scope=scope))]

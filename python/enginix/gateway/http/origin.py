@@ -8,7 +8,7 @@ name in `Host` reveals it. Programs send neither `Origin` nor `Sec-Fetch-Site`, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -35,12 +35,11 @@ class BrowserGuard:
         self._hosts = settings.allowed_hosts
         self._keyless = settings.keyless
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        app = self._app
         if scope["type"] == "http" and (refusal := self._refusal(scope)):
-            response = failure_response(refusal, scope["path"])
-            await response(scope, receive, send)
-            return
-        await self._app(scope, receive, send)
+            app = failure_response(refusal, scope["path"])
+        return app(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> RequestError | None:
         if self._hosts:

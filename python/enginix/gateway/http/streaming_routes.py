@@ -38,17 +38,18 @@ class StreamingRoutes:
         self._handlers = handlers
         self._failed = failed
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         handler = self._handlers.get(scope["path"]) if scope["type"] == "http" else None
         if handler is None or scope["method"] != "POST":
-            await self._app(scope, receive, send)
-            return
+            return self._app(scope, receive, send)
         scope["route"] = Route(scope["path"])
-        request = Request(scope, receive)
+        return self._answer(handler, scope, receive, send)
+
+    async def _answer(self, handler: Handler, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            response = await handler(request)
+            response = await handler(Request(scope, receive))
             # Our responses fail before their first byte or not at all.
             await response(scope, receive, send)
         except (EnginixError, ClientDisconnect) as error:
-            response = await self._failed(request, error)
+            response = await self._failed(Request(scope, receive), error)
             await response(scope, receive, send)
