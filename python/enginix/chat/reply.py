@@ -85,6 +85,12 @@ def markers(reasoning: str | None, tools: str | None) -> frozenset[str]:
     return frozenset(marker for name in names for marker in _known(name, PARSERS).markers)
 
 
+@cache
+def plain_answer(triggers: tuple[str, ...]) -> Plain:
+    """One for all replies of a format."""
+    return Plain(Answer, frozenset(triggers))
+
+
 def _known(name: str, formats: Mapping[str, Format]) -> Format:
     if name not in formats:
         raise EngineMismatch(
@@ -98,7 +104,7 @@ class ReplyParser:
     """Parses one reply: `feed` its text as it arrives, then `finish` once."""
 
     __slots__ = ("_block", "_fresh", "_in_answer", "_openings", "_plain_answer", "_thoughts",
-                 "_triggers", "_trims", "held", "marker")  # fmt: skip
+                 "_trims", "held", "marker")  # fmt: skip
 
     def __init__(
         self,
@@ -107,8 +113,7 @@ class ReplyParser:
         thoughts: ThoughtCalls | None = None,
     ) -> None:
         self._openings = openings
-        self._triggers = tuple(sorted({opening.marker[0] for opening in openings}))
-        self._plain_answer = Plain(Answer, frozenset(self._triggers))
+        self._plain_answer = plain_answer(tuple(opening.marker[0] for opening in openings))
         self._block = block
         self._thoughts = thoughts
         self.held = ""
@@ -160,7 +165,7 @@ class ReplyParser:
                 else events_of_block
             )
         if self._in_answer:
-            for trigger in self._triggers:
+            for trigger in self._plain_answer.triggers:
                 if trigger in text:
                     break
             else:

@@ -54,6 +54,18 @@ def stepped(work: Coroutine[Any, Any, Result]) -> Generator[Any, Any, Result]:
 
 
 class _Steps(Generic[Result]):
+    __slots__ = (
+        "_due",
+        "_failure",
+        "_loop",
+        "_parked",
+        "_result",
+        "_task",
+        "_work",
+        "over",
+        "waits_for",
+    )
+
     def __init__(self, work: Coroutine[Any, Any, Result]) -> None:
         task = asyncio.current_task()
         assert task is not None, "it runs in a coroutine"

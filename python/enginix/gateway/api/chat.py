@@ -42,6 +42,9 @@ from enginix.generation.request import Guide
 
 router = APIRouter(tags=["OpenAI"])
 
+# One object: a new empty set takes 0.2 KB in each stream.
+NO_NAMES: frozenset[str] = frozenset()
+
 IMPOSSIBLE = {
     "functions": "send tools instead",
     "function_call": "send tool_choice instead",
@@ -80,7 +83,9 @@ async def answer_chat(request: Request) -> Response:
 
 
 def custom_names(chat: ChatRequest) -> frozenset[str]:
-    tools = chat.tools or ()
+    tools = chat.tools
+    if not tools:
+        return NO_NAMES
     return frozenset(tool.custom.name for tool in tools if isinstance(tool, CustomTool))
 
 

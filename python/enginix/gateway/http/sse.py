@@ -45,10 +45,11 @@ Result = TypeVar("Result")
 class Opening:
     """A stream's headers, sent once: before its first event or the first comment."""
 
+    __slots__ = ("_period", "started")
+
     def __init__(self, period: float | None) -> None:
         self.started = False
         self._period = period
-        self._writing = asyncio.Lock()
 
     async def begin(self, send: Send) -> None:
         if not self.started:
@@ -63,33 +64,29 @@ class Opening:
             return await work
         comments: list[asyncio.Task[None]] = []
         loop = asyncio.get_running_loop()
+        writing = asyncio.Lock()
         # A task only once it is needed: most first tokens come before.
         timer = loop.call_later(
             period,
-            lambda: comments.append(loop.create_task(self._comment(send, comment, period))),
+            lambda: comments.append(
+                loop.create_task(self._comment(send, comment, period, writing))
+            ),
         )
         try:
             return await work
         finally:
             timer.cancel()
             if comments:
-                await self._end(comments[0])
+                await _end(comments[0], writing)
 
-    async def _comment(self, send: Send, comment: bytes, period: float) -> None:
+    async def _comment(
+        self, send: Send, comment: bytes, period: float, writing: asyncio.Lock
+    ) -> None:
         while True:
-            async with self._writing:
+            async with writing:
                 await self.begin(send)
                 await send({"type": "http.response.body", "body": comment, "more_body": True})
             await asyncio.sleep(period)
-
-    async def _end(self, comments: asyncio.Task[None]) -> None:
-        try:
-            # Not in the middle of a write.
-            async with self._writing:
-                pass
-        finally:
-            comments.cancel()
-            await asyncio.gather(comments, return_exceptions=True)
 
     @asynccontextmanager
     async def in_line(self, send: Send, ahead: Callable[[], int]) -> AsyncIterator[None]:
@@ -107,6 +104,16 @@ class Opening:
             await self.begin(send)
             comment = b": waiting in line, about %d requests before this one\n\n" % ahead()
             await send({"type": "http.response.body", "body": comment, "more_body": True})
+
+
+async def _end(comments: asyncio.Task[None], writing: asyncio.Lock) -> None:
+    try:
+        # Not in the middle of a write.
+        async with writing:
+            pass
+    finally:
+        comments.cancel()
+        await asyncio.gather(comments, return_exceptions=True)
 
 
 class StreamEncoder(Protocol):
@@ -205,15 +212,14 @@ class EventStream(Response):
         delivering: Delivering,
     ) -> bytes:
         """Send everything but the last bytes, which it returns."""
-        encode = self._encoder.encode
         tally = UsageTally(self._request)
         choice, events = await self._opening.wait(anext(replies), send, STILL_WAITING)
-        first = self._encoder.begin() + encode(choice, events)
+        first = self._encoder.begin() + self._encoder.encode(choice, events)
         await self._opening.begin(send)
         await send({"type": "http.response.body", "body": first, "more_body": True})
-        # Not kept for as long as the stream is open.
-        del first
         tally.read(choice, events)
+        # Not kept for as long as the stream is open.
+        del first, events
         delivering.body = direct_body(scope)
         last = await stepped(self._write_rest(replies, writer(delivering.body, send), tally))
         tally.note(record)
@@ -237,6 +243,15 @@ class EventStream(Response):
 
 class UsageTally:
     """Adds up the counts in the choices' last events."""
+
+    __slots__ = (
+        "_cached_tokens",
+        "_completion_tokens",
+        "_finish_reasons",
+        "_prompt_tokens",
+        "_reasoning_tokens",
+        "_request",
+    )
 
     def __init__(self, request: GenerationRequest) -> None:
         self._request = request

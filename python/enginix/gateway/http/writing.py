@@ -41,6 +41,11 @@ class DirectBody:
             # Looked up each time: one for HTTP/1.0 takes the frame away again.
             cycle.transport.write(b"%x\r\n%b%b%b\r\n" % (size, before, body, after))
 
+    def write_on(self, body: bytes) -> Awaitable[None] | None:
+        """As Write."""
+        self.write(body)
+        return self.flow.drain() if self.flow.write_paused else None
+
 
 def direct_body(scope: Scope) -> DirectBody | None:
     """None at another server, or for a body of a known length."""
@@ -51,12 +56,7 @@ def direct_body(scope: Scope) -> DirectBody | None:
 def writer(direct: DirectBody | None, send: Send) -> Write:
     if direct is None:
         return lambda body: send({"type": "http.response.body", "body": body, "more_body": True})
-
-    def write(body: bytes) -> Awaitable[None] | None:
-        direct.write(body)
-        return direct.flow.drain() if direct.flow.write_paused else None
-
-    return write
+    return direct.write_on
 
 
 def hold(scope: Scope) -> None:

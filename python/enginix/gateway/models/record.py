@@ -75,6 +75,7 @@ class TokenTimes:
             self.first = self.last = self._reported = now
             if self.began is not None:
                 self.began()
+                self.began = None
             return
         # Tokens of one batch share the time since the previous batch.
         since = now - self.last

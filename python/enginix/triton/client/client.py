@@ -69,10 +69,11 @@ class TritonClient:
         GenerationFailed; RequestError for an option the model has no tensor for.
         """
         tensor_names = await self.tensor_names()
-        stop = partial(build_stop, request.request_id, tensor_names)
         # The message holds the prompt, and is not kept once it is sent.
         call, chunks, reader = await self._start(
-            build_request(request, tensor_names, self._vocabulary), stop, sampled(request.trace)
+            build_request(request, tensor_names, self._vocabulary),
+            partial(build_stop, request.request_id, tensor_names),
+            sampled(request.trace),
         )
         offer = None if request.take is None else reader.offering(request.take, request.lane)
         complete = False
@@ -86,6 +87,8 @@ class TritonClient:
                     return
                 if reader.failure is not None:
                     raise reader.failure
+                # Usually the last: what comes until then is taken.
+                del chunks
                 messages = await call.receive(self._limits.next_token, offer, request.lane)
                 chunks = reader.read(messages)
             raise GenerationFailed(
@@ -95,7 +98,7 @@ class TritonClient:
             raise self._timed_out(self._limits.next_token) from None
         finally:
             if not complete:
-                call.leave(stop())
+                call.leave(build_stop(request.request_id, tensor_names))
 
     @property
     def late_tokens(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Sequence
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2
@@ -29,8 +29,19 @@ OUTPUTS = {
 FINAL = "triton_final_response"
 # Shared: most messages hold one id.
 ONE_ID = struct.Struct("<i")
-# How many message sizes one response's reader remembers.
+# How many kinds of messages one response's reader remembers.
 MAX_KNOWN = 8
+
+
+class Known(NamedTuple):
+    """A verified message: its bytes before the ids, and how these are packed."""
+
+    size: int
+    head: bytes
+    ids: struct.Struct
+
+
+NONE_KNOWN = Known(-1, b"", ONE_ID)
 
 
 class Reader:
@@ -41,22 +52,25 @@ class Reader:
     read without protobuf, which costs five times as much.
     """
 
-    __slots__ = ("_known", "failure")
+    __slots__ = ("_known", "_lane", "_last", "_take", "failure")
 
     def __init__(self) -> None:
         # The error in the message after the chunks that `read` returned last.
         self.failure: BackendError | None = None
-        # Size of a verified message -> its bytes before the ids, and how the ids are packed.
-        self._known: dict[int, tuple[bytes, struct.Struct]] = {}
+        # Few, and a dictionary takes 0.2 KB.
+        self._known: tuple[Known, ...] = ()
+        # Of the last message that was offered: nearly every next one is like it.
+        self._last = NONE_KNOWN
+        self._take: Take | None = None
+        self._lane: Lane | None = None
 
     def read(self, messages: Iterable[bytes]) -> list[TokenChunk]:
         """Raise BackendError if it comes before any chunk; otherwise store it in `failure`."""
         chunks: list[TokenChunk] = []
         try:
             for message in messages:
-                known = self._known.get(len(message))
-                if known is not None and message.startswith(known[0]):
-                    chunks.append(TokenChunk(known[1].unpack_from(message, len(known[0]))))
+                if (known := self._find(message)) is not None:
+                    chunks.append(TokenChunk(known.ids.unpack_from(message, len(known.head))))
                 else:
                     chunks.append(read_chunk(message))
                     self._learn(message, chunks[-1])
@@ -68,26 +82,29 @@ class Reader:
 
     def offering(self, take: Take, lane: Lane | None = None) -> Offer:
         """Give `take` the ids of messages that are known to hold nothing else, and tell `lane`."""
-        known_sizes = self._known
-        # Of the last message: nearly every next one is like it, and finding this again costs more
-        # than the comparison.
-        size, head, unpack = -1, b"", ONE_ID.unpack_from
+        self._take, self._lane = take, lane
+        return self._offer
 
-        def offer(messages: list[bytes]) -> bool:
-            nonlocal size, head, unpack
-            found: list[tuple[int, ...]] = []
-            for message in messages:
-                if len(message) != size or not message.startswith(head):
-                    known = known_sizes.get(len(message))
-                    if known is None or not message.startswith(known[0]):
-                        return False
-                    size, head, unpack = len(message), known[0], known[1].unpack_from
-                    if lane is not None:
-                        lane.size, lane.head = size, head if known[1] is ONE_ID else b""
-                found.append(unpack(message, len(head)))
-            return take(found)
+    def _offer(self, messages: list[bytes]) -> bool:
+        assert self._take is not None, "it is offered to"
+        size, head, ids = self._last
+        found: list[tuple[int, ...]] = []
+        for message in messages:
+            if len(message) != size or not message.startswith(head):
+                known = self._find(message)
+                if known is None:
+                    return False
+                self._last = size, head, ids = known
+                if self._lane is not None:
+                    self._lane.size, self._lane.head = size, head if ids is ONE_ID else b""
+            found.append(ids.unpack_from(message, len(head)))
+        return self._take(found)
 
-        return offer
+    def _find(self, message: bytes) -> Known | None:
+        for known in self._known:
+            if len(message) == known.size and message.startswith(known.head):
+                return known
+        return None
 
     def _learn(self, message: bytes, chunk: TokenChunk) -> None:
         if (
@@ -100,7 +117,7 @@ class Reader:
         ids = ONE_ID if len(chunk.ids) == 1 else struct.Struct(f"<{len(chunk.ids)}i")
         start = message.find(ids.pack(*chunk.ids))
         if start >= 0 and _is_head(message, start, ids, chunk):
-            self._known[len(message)] = message[:start], ids
+            self._known += (Known(len(message), message[:start], ids),)
 
 
 def _is_head(message: bytes, start: int, ids: struct.Struct, chunk: TokenChunk) -> bool:
