@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from secrets import token_hex
 from typing import Any
 
 import pytest
@@ -139,3 +140,25 @@ async def test_a_stream_leaves_nothing_for_the_collector(made: Made, ends: bool,
                 await stream(port, path, ends=ends)
             left = alive() - before
     assert not left
+
+
+@pytest.mark.parametrize("made", [on_triton, passed_through])
+async def test_an_open_stream_keeps_neither_its_headers_nor_its_body(made: Made) -> None:
+    in_header, in_body = token_hex(), token_hex()
+    async with made(False) as model, server(model) as client:
+        reader, writer = await asyncio.open_connection("127.0.0.1", client.base_url.port)
+        note = b"\r\nx-note: %b\r\n\r\n" % in_header.encode()
+        writer.write(request(CHAT, user=in_body).replace(b"\r\n\r\n", note))
+        async with asyncio.timeout(20):
+            await reader.readuntil(b"~")
+        kept = texts()
+        writer.transport.abort()
+    assert kept.count(in_header.encode()) == 0
+    # This test has one itself.
+    assert kept.count(in_body) <= 1
+
+
+def texts() -> list[str | bytes]:
+    """All that containers hold."""
+    held = (each for container in gc.get_objects() for each in gc.get_referents(container))
+    return [each for each in held if isinstance(each, str | bytes)]

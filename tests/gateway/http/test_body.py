@@ -11,7 +11,7 @@ from gateway.harness import application, served
 from starlette.requests import Request
 
 from enginix.errors import RequestError
-from enginix.gateway.http.body import LARGE_BODY, forget_document, read_document
+from enginix.gateway.http.body import LARGE_BODY, forget_request, read_document
 from enginix.gateway.http.scope import GATEWAY, RECORD
 from enginix.gateway.models.record import RequestRecord
 
@@ -51,5 +51,5 @@ async def test_an_open_stream_keeps_no_document() -> None:
         request = sent(app, b"{}")
         await read_document(request)
         before = {*request.scope}
-        forget_document(request.scope)
+        forget_request(request.scope)
         assert before - {*request.scope} == {"enginix.document"}

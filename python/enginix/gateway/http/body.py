@@ -114,9 +114,10 @@ async def beside_loop(
     return work(*args, **options)
 
 
-def forget_document(scope: Scope) -> None:
-    """An open stream keeps no copy of its request."""
+def forget_request(scope: Scope) -> None:
+    """An open stream keeps no copy of its request, whose headers alone may take kilobytes."""
     scope.pop(DOCUMENT, None)
+    scope["headers"] = ()
 
 
 async def _received(request: Request) -> bytes:

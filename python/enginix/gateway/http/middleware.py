@@ -14,14 +14,13 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 import orjson
-from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from enginix.errors import NotAuthorized, NotPermitted, RequestError
 from enginix.gateway.http.access import Need, need_of
 from enginix.gateway.http.errors import error_body, failure_at, speaks_anthropic
-from enginix.gateway.http.scope import GATEWAY, RECORD, gateway_in, header_in, record_in
+from enginix.gateway.http.scope import GATEWAY, RECORD, gateway_in, header_in, headers_in, record_in
 from enginix.gateway.http.writing import hold
 from enginix.gateway.keys.key import Key, digest_of
 from enginix.gateway.keys.key_file import KeyFile
@@ -112,7 +111,7 @@ class Authorization:
         return app(scope, receive, send)
 
     def _refusal(self, scope: Scope, need: Need) -> RequestError | None:
-        digests = [digest_of(key) for key in _keys(Headers(scope=scope))]
+        digests = [digest_of(key) for key in _keys(scope)]
         if not digests:
             return NotAuthorized("the request has no API key")
         # Compare with all keys, so that the time reveals nothing.
@@ -220,9 +219,9 @@ def _add_headers(message: Message, record: RequestRecord, scope: Scope) -> None:
     headers.append((b"x-response-time", b"%.1fms" % (since * 1000)))
 
 
-def _keys(headers: Headers) -> list[str]:
+def _keys(scope: Scope) -> list[str]:
     """All keys sent in either header: some clients send a token of their own beside the key."""
-    schemes = (text.partition(" ") for text in headers.getlist("authorization"))
+    schemes = (text.partition(" ") for text in headers_in(scope, b"authorization"))
     bearers = [token for scheme, _, token in schemes if scheme.lower() == "bearer"]
-    sent = (key.strip() for key in (*bearers, *headers.getlist("x-api-key")))
+    sent = (key.strip() for key in (*bearers, *headers_in(scope, b"x-api-key")))
     return [key for key in sent if key]

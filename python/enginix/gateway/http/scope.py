@@ -41,6 +41,12 @@ def header_in(scope: Scope, name: bytes) -> str:
     return ""
 
 
+def headers_in(scope: Scope, name: bytes) -> list[str]:
+    """All of the request's headers of that name, in lower case."""
+    # Starlette's Headers copy the list.
+    return [value.decode("latin-1") for key, value in scope["headers"] if key == name]
+
+
 def models_of(request: Request) -> Models:
     """The models that the request may use: all, or those of its API key."""
     return gateway_of(request).models.of_key(record_of(request).key)

@@ -17,7 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from enginix.chat.pieces import PlainEvents
 from enginix.errors import EnginixError
-from enginix.gateway.http.body import forget_document
+from enginix.gateway.http.body import forget_request
 from enginix.gateway.http.disconnect import unless_client_leaves
 from enginix.gateway.http.errors import Failure, failure_of
 from enginix.gateway.http.scope import record_in
@@ -180,7 +180,7 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         record = record_in(scope)
-        forget_document(scope)
+        forget_request(scope)
         stayed = await unless_client_leaves(receive, self._answer(scope, send, record))
         record.client_left = not stayed
 

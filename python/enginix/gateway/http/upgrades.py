@@ -58,6 +58,8 @@ class UpgradelessParser:
         # After such a head the message's body is still to come.
         if not self._parser.should_upgrade() or self._parser.get_method() == b"CONNECT":
             self._protocol.on_message_complete()
+            # The request has them, and forgets them once its stream is open.
+            self._protocol.headers = []
 
     def _read_body(self) -> None:
         """Continue with a parser that has read the same head without its Upgrade header."""

@@ -21,7 +21,7 @@ from enginix.backends.openai.rename import Rename
 from enginix.backends.openai.sse import EventReader
 from enginix.backends.openai.usage import usage_in
 from enginix.errors import BackendUnavailable, EnginixError, RequestError
-from enginix.gateway.http.body import forget_document
+from enginix.gateway.http.body import forget_request
 from enginix.gateway.http.disconnect import unless_client_leaves
 from enginix.gateway.http.errors import failure_of
 from enginix.gateway.http.scope import record_in
@@ -93,7 +93,7 @@ class PassthroughResponse(Response):
                     elif self._streams:
                         # An open stream keeps no copy of its request.
                         self._body, self._error_stream = {}, None
-                        forget_document(scope)
+                        forget_request(scope)
                         await self._stream(response, events, send, scope, record, times)
                     else:
                         await self._whole(response, send, record, times)

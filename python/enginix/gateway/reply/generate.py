@@ -93,6 +93,8 @@ async def _choice(
                     yield index, events
                 if choice.done:
                     return
+                # Not kept while the rest is taken.
+                del chunks, events
     except _Ended as end:
         yield index, end.events
         return
