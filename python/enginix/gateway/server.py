@@ -15,8 +15,8 @@ import time
 from types import FrameType
 
 import uvicorn
-from fastapi import FastAPI
 
+from enginix.gateway.app import Application
 from enginix.gateway.http.protocol import BoundedHttp
 from enginix.gateway.models.state import Gateway
 from enginix.gateway.settings import LoadLimits
@@ -94,15 +94,15 @@ class DrainingServer(uvicorn.Server):
         return self.lifespan.state.get("gateway") if self.started else None
 
 
-def serve(app: FastAPI, listener: socket.socket, limits: LoadLimits) -> None:
+def serve(app: Application, listener: socket.socket, limits: LoadLimits) -> None:
     """Serve until a signal."""
     DrainingServer(server_config(app), limits).run([listener])
 
 
-def server_config(app: FastAPI) -> uvicorn.Config:
+def server_config(app: Application) -> uvicorn.Config:
     return uvicorn.Config(
-        app,
-        # It would look for a coroutine function, which ours is not.
+        app.answer,
+        # It would look for a coroutine function, which this is not.
         interface="asgi3",
         loop="uvloop",
         http=BoundedHttp,

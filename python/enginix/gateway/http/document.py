@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import aclosing
 from typing import Any, Protocol
 
 import orjson
@@ -12,7 +13,8 @@ from starlette.types import Receive, Scope, Send
 from enginix.chat.events import Message, collect
 from enginix.gateway.http.disconnect import unless_client_leaves
 from enginix.gateway.http.scope import record_in
-from enginix.gateway.http.sse import UsageTally
+from enginix.gateway.http.sse import generated
+from enginix.gateway.http.tally import UsageTally
 from enginix.gateway.models.model import GenerationRequest
 from enginix.gateway.models.record import RequestRecord
 from enginix.gateway.models.state import Gateway
@@ -87,7 +89,10 @@ class WholeReply(Response):
         tally = UsageTally(self._request)
         gathered: list[list[ReplyEvent]] = [[] for _ in range(self._request.choices)]
         try:
-            async with self._gateway.replies(self._request, record) as replies:
+            async with (
+                self._gateway.generating(self._request, record) as times,
+                aclosing(generated(self._request, record, times)) as replies,
+            ):
                 async for choice, events in replies:
                     gathered[choice] += events
                     tally.read(choice, events)

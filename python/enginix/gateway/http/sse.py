@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -21,11 +21,12 @@ from enginix.gateway.http.body import forget_request
 from enginix.gateway.http.disconnect import unless_client_leaves
 from enginix.gateway.http.errors import Failure, failure_of
 from enginix.gateway.http.scope import record_in
+from enginix.gateway.http.tally import UsageTally
 from enginix.gateway.http.writing import DirectBody, Write, direct_body, writer
 from enginix.gateway.models.model import GenerationRequest
-from enginix.gateway.models.record import RequestRecord
+from enginix.gateway.models.record import RequestRecord, TokenTimes
 from enginix.gateway.models.state import Gateway
-from enginix.generation.reply import Finished, PlainBytes, Replies, ReplyEvent, Usage
+from enginix.generation.reply import Delivery, Finished, PlainBytes, Replies, ReplyEvent, Usage
 from enginix.generation.stepping import stepped
 
 logger = logging.getLogger(__name__)
@@ -188,7 +189,10 @@ class EventStream(Response):
         record.while_waiting = partial(self._opening.in_line, send)
         try:
             delivering = Delivering(self._encoder)
-            async with self._gateway.replies(self._request, record, delivering) as replies:
+            async with (
+                self._gateway.generating(self._request, record) as times,
+                aclosing(generated(self._request, record, times, delivering)) as replies,
+            ):
                 last = await self._pass_on(replies, scope, send, record, delivering)
         except Exception as error:
             record.error = type(error).__name__
@@ -241,57 +245,11 @@ class EventStream(Response):
         return last
 
 
-class UsageTally:
-    """Adds up the counts in the choices' last events."""
-
-    __slots__ = (
-        "_cached_tokens",
-        "_completion_tokens",
-        "_finish_reasons",
-        "_prompt_tokens",
-        "_reasoning_tokens",
-        "_request",
-    )
-
-    def __init__(self, request: GenerationRequest) -> None:
-        self._request = request
-        self._prompt_tokens = request.prompt_tokens
-        # Prompt -> its cached tokens.
-        self._cached_tokens: dict[int, int] = {}
-        self._completion_tokens = 0
-        self._reasoning_tokens = 0
-        self._finish_reasons: list[str] = []
-
-    def read(self, choice: int, events: Sequence[ReplyEvent]) -> None:
-        last = events[-1] if events else None
-        if isinstance(last, Finished):
-            self._completion_tokens += last.completion_tokens
-            self._reasoning_tokens += last.reasoning_tokens
-            self._finish_reasons.append(last.reason)
-            if last.prompt_tokens is not None:
-                self._prompt_tokens = last.prompt_tokens
-            if last.cached_tokens is not None:
-                prompt = choice * self._request.prompts // self._request.choices
-                # One choice's prompt is in the cache for the next: the first one counts.
-                least = min(last.cached_tokens, self._cached_tokens.get(prompt, last.cached_tokens))
-                self._cached_tokens[prompt] = least
-
-    @property
-    def complete(self) -> bool:
-        """Whether all choices are."""
-        return len(self._finish_reasons) == self._request.choices
-
-    def note(self, record: RequestRecord) -> None:
-        record.prompt_tokens = self._prompt_tokens
-        record.cached_tokens = self.usage.cached_tokens
-        record.finish_reasons = self._finish_reasons
-
-    @property
-    def usage(self) -> Usage:
-        known = len(self._cached_tokens) == self._request.prompts
-        return Usage(
-            self._prompt_tokens,
-            self._completion_tokens,
-            self._reasoning_tokens,
-            sum(self._cached_tokens.values()) if known else None,
-        )
+def generated(
+    request: GenerationRequest,
+    record: RequestRecord,
+    times: Sequence[TokenTimes],
+    delivery: Delivery | None = None,
+) -> Replies:
+    """The request's events, once it has a slot."""
+    return request.replies(record.origin, [each.arrived for each in times], delivery)

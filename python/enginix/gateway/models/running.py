@@ -4,22 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from enginix.errors import EnginixError
 from enginix.gateway.models.record import RequestRecord, TokenTimes
 
 
 @dataclass(slots=True, eq=False)
 class RunningRequest:
+    """It is listed while its block runs."""
+
     record: RequestRecord
     task: asyncio.Task[Any]
     """Cancelled to end the request."""
+    listed: set[RunningRequest]
     loads: bool = False
     """Whether it waits for its model to load."""
     times: list[TokenTimes] = field(default_factory=list)
     """One for each choice, once it has a slot."""
-    stopped: bool = False
+    _why: Callable[[], EnginixError] | None = None
+    """Set if it is ended from outside."""
+
+    def __enter__(self) -> RunningRequest:
+        self.listed.add(self)
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        self.listed.discard(self)
+        if self._why is None or not isinstance(error, asyncio.CancelledError):
+            return
+        if self.task.uncancel() == 0:
+            raise self._why() from None
 
     @property
     def state(self) -> str:
@@ -51,8 +68,8 @@ class RunningRequest:
             "completion_tokens": self.tokens,
         }
 
-    def stop(self) -> None:
-        """End it; its client gets RequestStopped."""
-        if not self.stopped:
-            self.stopped = True
+    def end(self, why: Callable[[], EnginixError]) -> None:
+        """End it; its client gets that error."""
+        if self._why is None:
+            self._why = why
             self.task.cancel()

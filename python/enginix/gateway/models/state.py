@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
-    aclosing,
     asynccontextmanager,
-    contextmanager,
 )
 from functools import partial
 from typing import Protocol
@@ -36,7 +34,6 @@ from enginix.gateway.models.running import RunningRequest
 from enginix.gateway.models.store import ResponseStore
 from enginix.gateway.settings import Settings
 from enginix.gateway.supervision.client import SupervisorClient
-from enginix.generation.reply import Delivery, Replies
 from enginix.supervision import Availability, Configuration, Load
 
 RETRY_SECONDS = 5.0
@@ -74,7 +71,7 @@ class Gateway:
         self.started = time.time()
         self.retiring: set[asyncio.Task[None]] = set()
         self.configuration: Configuration | None = None
-        self.leaving = self.stopping = self._interrupted = False
+        self.leaving = self.stopping = False
         """Leaving: /readyz says so. Stopping: new requests are refused, too; running continue."""
 
     @property
@@ -98,7 +95,7 @@ class Gateway:
         # Clients choose ids, so several requests may have one.
         ended = [one for one in self.requests() if cancel is not None and one.record.id == cancel]
         for request in ended:
-            request.stop()
+            request.end(RequestStopped)
         return Report(
             [request.row() for request in self.requests()],
             {name: one for state in self.states.values() for name, one in state.traffics()},
@@ -122,7 +119,7 @@ class Gateway:
         state.waiting_for_load += 1
         record.stage("load")
         try:
-            with self._listed(state, record) as request:
+            with _listed(state, record) as request:
                 request.loads = True
                 await asyncio.shield(state.loading)
         finally:
@@ -136,20 +133,16 @@ class Gateway:
 
     def interrupt(self) -> None:
         """End running requests; their clients get an error."""
-        self.stopping = self._interrupted = True
+        self.stopping = True
         for request in self.requests():
-            request.task.cancel()
+            request.end(_server_stopping)
 
-    @asynccontextmanager
-    async def replies(
-        self, request: GenerationRequest, record: RequestRecord, delivery: Delivery | None = None
-    ) -> AsyncIterator[Replies]:
-        """The request's events once it has a slot; leaving the block cancels what still runs."""
+    def generating(
+        self, request: GenerationRequest, record: RequestRecord
+    ) -> AbstractAsyncContextManager[list[TokenTimes]]:
+        """As `at_work`, for a request whose `replies` are read in the block."""
         record.prompt_tokens, record.reply_id = request.prompt_tokens, request.id
-        async with self.at_work(request.model, record, request.choices) as times:
-            arrived = [each.arrived for each in times]
-            async with aclosing(request.replies(record.origin, arrived, delivery)) as replies:
-                yield replies
+        return self.at_work(request.model, record, request.choices)
 
     def at_work(
         self, model: NamedModel, record: RequestRecord, choices: int = 1
@@ -172,14 +165,14 @@ class Gateway:
         self, model: NamedModel, record: RequestRecord, choices: int
     ) -> AsyncIterator[list[TokenTimes]]:
         if self.stopping:
-            raise ServerStopping(retry_after=RETRY_SECONDS)
+            raise _server_stopping()
         if (state := self.states.get(model.name)) is None:
             raise ModelNotFound(model.name, self.states)
         record.model = model.name
         # The supervisor may have unloaded the model since the request came.
         while state.presence != Availability.OPEN:
             await self.loaded(state, record)
-        with self._listed(state, record) as request:
+        with _listed(state, record) as request:
             times, task, waits = request.times, request.task, list[int]()
             try:
                 await _refuse_if_down(state, model)
@@ -204,24 +197,6 @@ class Gateway:
                 state.first_tokens.left(waits)
                 _note(times, record)
                 self.note_late_tokens(state)
-
-    @contextmanager
-    def _listed(self, state: ModelState, record: RequestRecord) -> Iterator[RunningRequest]:
-        """List the request while the block runs; what ends it from outside becomes an error."""
-        task = asyncio.current_task()
-        assert task is not None, "it runs in a coroutine"
-        request = RunningRequest(record, task)
-        state.requests.add(request)
-        try:
-            yield request
-        except asyncio.CancelledError:
-            if not (request.stopped or self._interrupted) or task.uncancel() > 0:
-                raise
-            if request.stopped:
-                raise RequestStopped from None
-            raise ServerStopping(retry_after=RETRY_SECONDS) from None
-        finally:
-            state.requests.discard(request)
 
     async def _explained(
         self, state: ModelState, error: BackendError, waits: Sequence[int]
@@ -260,6 +235,16 @@ class Gateway:
             raise BackendUnavailable(str(error)) from None
         finally:
             state.loading = None
+
+
+def _listed(state: ModelState, record: RequestRecord) -> RunningRequest:
+    task = asyncio.current_task()
+    assert task is not None, "it runs in a coroutine"
+    return RunningRequest(record, task, state.requests)
+
+
+def _server_stopping() -> ServerStopping:
+    return ServerStopping(retry_after=RETRY_SECONDS)
 
 
 async def _refuse_if_down(state: ModelState, model: NamedModel) -> None:

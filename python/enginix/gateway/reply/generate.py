@@ -93,14 +93,12 @@ async def _choice(
                     yield index, events
                 if choice.done:
                     return
-                # Not kept while the rest is taken.
-                del chunks, events
+                del chunks, events  # The rest is taken.
     except _Ended as end:
         yield index, end.events
         return
     except GenerationFailed as error:
-        # Only the engine knows which guides it can follow, and may refuse one late: after the
-        # reasoning, or after a schema's first tokens.
+        # Only the engine knows which guides it can follow, and may refuse one in mid-answer.
         guided = request.sampling.guide is not None or generation.format.phases is not None
         if not guided or "guide" not in str(error):
             raise
