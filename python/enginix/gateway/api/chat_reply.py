@@ -1,6 +1,6 @@
 """Chat completions as bytes: chunks of a stream, or the whole of it.
 
-A chunk is constant but for its delta, so everything around it is made once per choice.
+A chunk is constant but for its delta, so what is around it is made once per choice.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ from enginix.generation.reply import (
 
 dumps = orjson.dumps
 
+ANSWER, REASONING = b'"content":', b'"reasoning_content":'
+
 
 class ChatStream(ChunkStream):
     object = "chat.completion.chunk"
@@ -70,11 +72,9 @@ class ChoiceChunks:
     """The chunks of one choice."""
 
     def __init__(self, head: bytes, index: int, tails: Tails, customs: frozenset[str]) -> None:
-        self._before = before = b'%b,"choices":[{"index":%d,"delta":{' % (head, index)
+        self._before = b'%b,"choices":[{"index":%d,"delta":{' % (head, index)
         self._tails = tails
         self._end_with(tails.first)
-        self._answer = before + b'"content":'
-        self._reasoning = before + b'"reasoning_content":'
         self._logprobs: tuple[TokenLogprob, ...] = ()
         self._customs = customs
         self._custom: ToolCallStart | None = None
@@ -89,15 +89,17 @@ class ChoiceChunks:
             return self._encode_custom(self._custom, event)
         kind = event.__class__
         if kind is Answer and not self._logprobs:
-            return self._answer + dumps(event.text) + self._after  # type: ignore[union-attr]
+            text = dumps(event.text)  # type: ignore[union-attr]
+            return self._before + ANSWER + text + self._after
         if kind is Reasoning and not self._logprobs:
-            return self._reasoning + dumps(event.text) + self._after  # type: ignore[union-attr]
+            text = dumps(event.text)  # type: ignore[union-attr]
+            return self._before + REASONING + text + self._after
         return self._encode_other(event)
 
     def plain(self, events: PlainEvents) -> PlainBytes[bytes] | None:
         if self._custom is not None or self._logprobs:
             return None
-        before = self._answer if events.kind is Answer else self._reasoning
+        before = self._before + (ANSWER if events.kind is Answer else REASONING)
         return constant(events.texts(dumps), before, self._after)
 
     def _encode_custom(self, call: ToolCallStart, event: ReplyEvent) -> bytes:
@@ -140,9 +142,9 @@ class ChoiceChunks:
     def _delta(self, event: Event) -> bytes:
         match event:
             case Answer(text):
-                delta = self._answer + dumps(text)
+                delta = self._before + ANSWER + dumps(text)
             case Reasoning(text):
-                delta = self._reasoning + dumps(text)
+                delta = self._before + REASONING + dumps(text)
             case ToolCallStart(index, id, name):
                 function = {"name": name, "arguments": ""}
                 call = {"index": index, "id": id, "type": "function", "function": function}
