@@ -10,6 +10,7 @@ from pathlib import Path
 from enginix.cli import environment
 from enginix.cli.running_gateway import address_of
 from enginix.errors import UsageError
+from enginix.gateway.keys.key import fault_of
 from enginix.gateway.keys.key_file import SUFFIX, read_key_file
 from enginix.gateway.keys.ledger import MAX_WORKERS
 from enginix.inventory.running import supervisors
@@ -19,16 +20,24 @@ logger = logging.getLogger(__name__)
 
 
 def read_keys(path: str | Path) -> frozenset[str]:
-    """One key per line; empty lines and lines that start with # are ignored."""
+    """One key per line; empty lines and lines that start with # are ignored.
+
+    Raises UsageError for a key that no request could have: it would only ever be refused.
+    """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        # Some editors begin a file with a byte-order mark.
+        text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--api-keys {path} cannot be read: {reason(error)}") from None
-    keys = frozenset(line.strip() for line in lines if line.strip() and line[0] != "#")
+    lines = enumerate(map(str.strip, text.split("\n")), 1)
+    keys = {number: line for number, line in lines if line and line[0] != "#"}
+    for number, key in keys.items():
+        if fault := fault_of(key):
+            raise UsageError(f"--api-keys {path}:{number}: the key {fault}")
     if not keys:
         # An empty file would disable authorization, which cannot be what the user wants.
         raise UsageError(f"--api-keys {path} holds no key; write one key per line")
-    return keys
+    return frozenset(keys.values())
 
 
 def has_names(path: str | Path) -> bool:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from enginix.errors import UsageError
+from enginix.gateway.keys.key import fault_of
 from enginix.runtimes.runtime import runtime_variable
 
 # A program that serves or builds a model may run a checkpoint's code, or parse untrusted files. So
@@ -73,12 +75,19 @@ def hub_endpoint() -> str | None:
 def api_keys() -> frozenset[str]:
     """ENGINIX_API_KEYS: keys the gateway accepts, separated by commas; never to be printed."""
     keys = os.environ.get("ENGINIX_API_KEYS", "").split(",")
-    return frozenset(key.strip() for key in keys if key.strip())
+    return frozenset(_sendable(key.strip(), "ENGINIX_API_KEYS") for key in keys if key.strip())
 
 
 def openai_key() -> str | None:
     """OPENAI_API_KEY: the key for a server that is not ours."""
-    return os.environ.get("OPENAI_API_KEY") or None
+    key = os.environ.get("OPENAI_API_KEY", "").strip()
+    return _sendable(key, "OPENAI_API_KEY") if key else None
+
+
+def _sendable(key: str, variable: str) -> str:
+    if fault := fault_of(key):
+        raise UsageError(f"{variable}: a key {fault}")
+    return key
 
 
 def gateway_url() -> str | None:

@@ -10,6 +10,7 @@ from hashlib import sha256
 
 # A worker's count of one key's running requests has 16 bits.
 MOST_RUNNING = 2**16 - 1
+QUOTES = "\"'`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,17 @@ class Standing:
     left: int
     reset: float
     """Seconds until all of it is."""
+
+
+def fault_of(key: str) -> str | None:
+    """Why a client could not send it as it is, in words that do not quote it; None if it can."""
+    if not key.isascii():
+        return "has a character that is not ASCII, and HTTP headers carry no other; make a new key"
+    if not key.isprintable() or " " in key:
+        return "has a space or a control character in it; write the key alone, one per line"
+    if key[0] in QUOTES and key[-1] == key[0]:
+        return "is in quotes, which clients would have to send as well; write it without them"
+    return None
 
 
 def digest_of(key: str) -> bytes:

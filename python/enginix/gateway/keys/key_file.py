@@ -164,7 +164,8 @@ def _check_mode(status: os.stat_result, path: Path) -> None:
 def parse_keys(text: str, path: Path) -> dict[str, Key]:
     """Name -> key, of a file's text; `path` is its name in errors."""
     try:
-        tables = tomllib.loads(text)
+        # Some editors begin a file with a byte-order mark.
+        tables = tomllib.loads(text.removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path} is not TOML: {error}; correct it") from None
     if unknown := sorted(tables.keys() - {"keys"}):
