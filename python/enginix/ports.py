@@ -21,10 +21,15 @@ logger = logging.getLogger(__name__)
 POLL = 0.1
 
 
+def bracketed(host: str) -> str:
+    """A host as it stands before a port: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
 def local_url(host: str, port: int) -> str:
     """The URL that reaches a listener from this machine, also for 0.0.0.0 and ::."""
     reached = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
-    return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
+    return f"http://{bracketed(reached)}:{port}"
 
 
 def network_url(host: str, port: int) -> str | None:

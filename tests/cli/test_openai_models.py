@@ -82,6 +82,8 @@ async def test_adapters_are_models_that_share_all_but_what_is_their_own(tmp_path
         ({"priority": 1}, r"models\[0\].priority: expected true or false, got 1"),
         ({"tool": "hermes-json"}, "unknown keys"),
         ({"url": "nowhere"}, "not a server's address"),
+        ({"url": "http://[::1"}, "not a server's address"),
+        ({"url": "http://[::1]:99999"}, "not a server's address"),
         ({"metrics": "x:1"}, r"models\[0\].metrics: expected http://HOST:PORT/metrics, got 'x:1'"),
         ({"metrics": 8002}, r"models\[0\].metrics: expected http://HOST:PORT/metrics, got 8002"),
     ],

@@ -18,7 +18,7 @@ from enginix.errors import BackendError, BackendUnavailable, UsageError
 
 TIMEOUT_SECONDS = 10.0
 # HOST:PORT without a scheme.
-BARE = re.compile(r"[^/:]+:\d+(/|$)")
+BARE = re.compile(r"([^/:]+|\[[^/\]]+\]):\d+(/|$)")
 
 
 class Target:

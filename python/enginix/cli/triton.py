@@ -6,6 +6,7 @@ import argparse
 import errno
 import logging
 from contextlib import AsyncExitStack, ExitStack
+from ipaddress import IPv6Address
 from pathlib import Path
 
 from enginix.catalog.load import Ports
@@ -169,14 +170,35 @@ def _check_nodes(args: argparse.Namespace, ranks: int) -> None:
 def _nodes(engine: Path, scratch: ScratchDir, args: argparse.Namespace) -> Nodes | None:
     if args.nodes == 1:
         return None
-    host, _, port = (args.join or "").partition(":")
-    if args.join and not (host and (not port or (port.isdecimal() and 0 < int(port) < 65536))):
-        raise UsageError(f"--join is {args.join!r}; expected HOST or HOST:PORT")
-    if not host:
+    if args.join is None:
         require_port_free("", args.nodes_port, "--nodes-port")
-    number = int(port or (PORT if host else args.nodes_port))
-    socket = scratch.directory / "nodes"
-    return Nodes(args.nodes, manifest_hash(engine), socket, number, host or None)
+        leader, port = None, args.nodes_port
+    else:
+        leader, port = leader_of(args.join)
+    return Nodes(args.nodes, manifest_hash(engine), scratch.directory / "nodes", port, leader)
+
+
+def leader_of(text: str) -> tuple[str, int]:
+    """What `--join` names: HOST, HOST:PORT, an IPv6 address, or one in brackets and a port."""
+    host, colon, port = text.rpartition(":")
+    if not colon or text.endswith("]") or _is_ipv6(text):
+        host, port = text, str(PORT)
+    in_brackets = host.startswith("[") and host.endswith("]")
+    name = host[1:-1] if in_brackets else host
+    is_host = _is_ipv6(name) if in_brackets or ":" in name else name
+    number = int(port) if port.isascii() and port.isdigit() else 0
+    if not is_host or not 0 < number < 65536:
+        raise UsageError(
+            f"--join is {text!r}; expected HOST, HOST:PORT, an IPv6 address, or [IPv6]:PORT"
+        )
+    return name, number
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        return bool(IPv6Address(text))
+    except ValueError:
+        return False
 
 
 async def _serve(launch: Launch, scratch: ScratchDir, what: str) -> None:

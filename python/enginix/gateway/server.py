@@ -122,7 +122,14 @@ def listen(host: str, port: int, *, shared: bool, stalled_reader: float) -> sock
     `shared`: several processes listen on the same port.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.create_server((host, port), family=family, backlog=2048, reuse_port=shared)
+    listener = socket.create_server(
+        (host, port),
+        family=family,
+        backlog=2048,
+        reuse_port=shared,
+        # All addresses of the machine are IPv4's, too.
+        dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6(),
+    )
     # The kernel detects a client that does not read: a full window, or a machine that is gone.
     # Accepted connections inherit these options.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(stalled_reader * 1000))

@@ -47,6 +47,12 @@ def test_each_port_is_given_once() -> None:
     ]
 
 
+def test_an_ipv6_address_is_spelled_as_each_of_tritons_servers_reads_it() -> None:
+    assert [word for word in command(host="::1") if "-address=" in word] == [
+        *("--http-address=ipv6:::1", "--grpc-address=[::1]", "--metrics-address=ipv6:::1"),
+    ]
+
+
 def test_only_the_requested_models_are_loaded() -> None:
     where = Installation(Path("tritonserver"))
     words = tritonserver_command(

@@ -23,12 +23,17 @@ class HttpClient:
     """Connects to one server; belongs to the event loop it is used in."""
 
     def __init__(self, url: str, *, name: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:
+            # A wrong port, or half an IPv6 address.
+            parts, port = urlsplit(""), 0
+        if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
             raise UsageError(f"{url!r} is not a server's address; expected http://HOST:PORT")
         self.name = name
         self._host = parts.hostname
-        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._port = port or (443 if parts.scheme == "https" else 80)
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
         self._base = parts.path.rstrip("/")
         self._authority = parts.netloc.rpartition("@")[2]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from enginix.ports import local_url
+from enginix.ports import bracketed, local_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +50,11 @@ def tritonserver_command(
     command = [
         str(installation.program),
         f"--model-repository={repository}",
-        f"--http-address={options.host}",
+        f"--http-address={_evhtp(options.host)}",
         f"--http-port={options.http_port}",
-        f"--grpc-address={options.host}",
+        f"--grpc-address={bracketed(options.host)}",
         f"--grpc-port={options.grpc_port}",
-        f"--metrics-address={options.host}",
+        f"--metrics-address={_evhtp(options.host)}",
         f"--metrics-port={options.metrics_port}",
         f"--exit-timeout-secs={options.exit_timeout}",
         # Explicit control lets us unload and reload a wedged model without a restart.
@@ -77,3 +77,8 @@ def tritonserver_command(
         for setting in (*settings, "level=TIMESTAMPS", "rate=0"):
             command += ["--trace-config", setting]
     return command
+
+
+def _evhtp(host: str) -> str:
+    """A host as Triton's HTTP library reads it: it takes any other for an IPv4 address."""
+    return f"ipv6:{host}" if ":" in host else host

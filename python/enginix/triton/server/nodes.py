@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from enginix.errors import EngineMismatch, ProcessError, StartFailed
+from enginix.ports import bracketed
 from enginix.process import describe_exit, started
 from enginix.triton.server import launch_agent
 
@@ -198,7 +199,7 @@ async def follow(
     nodes: Nodes, environment: Mapping[str, str], deadline: float, say: OnLine
 ) -> None:
     """Join the leader, and run what it sends until it or that ends."""
-    where = f"{nodes.leader}:{nodes.port}"
+    where = f"{bracketed(nodes.leader or '')}:{nodes.port}"
     try:
         async with asyncio.timeout(deadline):
             reader, writer = await _connected(nodes)
