@@ -53,14 +53,25 @@ async def test_an_error_before_the_first_token_is_a_status(
     assert ("retry-after" in response.headers) == (status == 503)
 
 
-async def test_a_guide_the_engine_cannot_follow_is_the_clients_mistake() -> None:
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
+@pytest.mark.parametrize(
+    ("param", "value"),
+    [
+        ("response_format", {"type": "regex", "pattern": "("}),
+        ("structured_outputs", {"regex": "("}),
+        ("guided_regex", "("),
+    ],
+)
+async def test_a_guide_the_engine_cannot_follow_is_the_clients_mistake(
+    path: str, param: str, value: Any
+) -> None:
     error = GenerationFailed("the guide is no usable regex: unclosed group")
     backend = FakeBackend(REPLY, fails_at=0, error=error)
-    body = {"messages": user("Hi"), "response_format": {"type": "regex", "pattern": "("}}
+    asked = {"messages": user("Hi")} if "chat" in path else {"prompt": "Hi"}
     async with server(served(backend)) as client:
-        response = await client.post("/v1/chat/completions", json=body)
+        response = await client.post(path, json={**asked, param: value})
     assert response.status_code == 400
-    assert response.json()["error"]["param"] == "response_format"
+    assert response.json()["error"]["param"] == param
 
 
 async def test_an_error_in_mid_stream_is_the_last_event() -> None:

@@ -30,7 +30,7 @@ from enginix.gateway.prompt.parameters import (
     unsupported,
 )
 from enginix.gateway.prompt.prepare import Options
-from enginix.gateway.prompt.structured_output import guide_of
+from enginix.gateway.prompt.structured_output import guide_of, guide_param_of
 from enginix.gateway.schema.chat import (
     AllowedChoice,
     ChatRequest,
@@ -114,6 +114,7 @@ def options_of(chat: ChatRequest, sent: Mapping[str, Any] | None, guide: Guide |
         sent=sent,
         sampling=chat,
         guide=guide,
+        guide_param=guide_param_of(chat),
         choices=chat.n or 1,
         max_tokens=chat.max_completion_tokens or chat.max_tokens,
         stop=stop_strings(chat.stop),

@@ -31,7 +31,7 @@ from enginix.gateway.prompt.parameters import (
     unsupported,
 )
 from enginix.gateway.prompt.prepare import Options, check_choices, check_limits, generation_of
-from enginix.gateway.prompt.structured_output import guide_of
+from enginix.gateway.prompt.structured_output import guide_of, guide_param_of
 from enginix.gateway.schema.completions import CompletionRequest
 from enginix.generation.reply import ReplyFormat
 
@@ -116,6 +116,7 @@ def options_of(completion: CompletionRequest) -> Options:
         id_prefix="cmpl-",
         sampling=completion,
         guide=guide_of(completion),
+        guide_param=guide_param_of(completion),
         choices=completion.n or 1,
         max_tokens=completion.max_tokens,
         stop=stop_strings(completion.stop),

@@ -25,6 +25,11 @@ def guide_of(fields: GuidedFields) -> Guide | None:
     return _only_guide(fields, MAKERS)
 
 
+def guide_param_of(fields: GuidedFields) -> str:
+    """The field that asks for it: of the many, the one that an error has to name."""
+    return next((name for name in MAKERS if getattr(fields, name)), "response_format")
+
+
 def _only_guide(fields: Schema, makers: Makers, where: str = "") -> Guide | None:
     guided_fields: dict[str, Guide | None] = {}
     for name, make in makers.items():
