@@ -75,3 +75,42 @@ def test_a_custom_tool_is_called_with_text(gateway: RunningGateway) -> None:
     for item in response["output"]:
         assert (item["type"], item["status"]) == ("custom_tool_call", "completed")
         assert isinstance(item["input"], str)
+
+
+def test_langchains_schema_of_a_class_gets_its_fields_and_no_others(
+    gateway: RunningGateway,
+) -> None:
+    joke = {
+        "type": "object",
+        "properties": {
+            "setup": {"title": "Setup", "type": "string"},
+            "punchline": {"title": "Punchline", "type": "string"},
+        },
+        "required": ["setup", "punchline"],
+    }
+    named = {"name": "Joke", "description": "Joke to tell user.", "strict": False, "schema": joke}
+    (choice,) = post(
+        gateway,
+        "/v1/chat/completions",
+        messages=[{"role": "user", "content": "Tell me a joke about cats."}],
+        response_format={"type": "json_schema", "json_schema": named},
+        max_tokens=300,
+    )["choices"]
+    assert choice["finish_reason"] == "stop"
+    assert set(json.loads(choice["message"]["content"])) == {"setup", "punchline"}
+
+
+def test_lm_evals_request_gets_each_prompts_log_probabilities(gateway: RunningGateway) -> None:
+    """It adds up those of an answer, without the one token that it had to ask for."""
+    texts = ["The capital of France is Paris", "The capital of France is a Turtle"]
+    prompts = [post(gateway, "/tokenize", prompt=text)["tokens"] for text in texts]
+    asked = {"prompt": prompts, "max_tokens": 1, "logprobs": 1, "seed": 1234, "echo": True}
+    choices = post(gateway, "/v1/completions", **asked)["choices"]
+    found = [choice["logprobs"] for choice in choices]
+    assert [len(each["token_logprobs"]) for each in found] == [len(ids) + 1 for ids in prompts]
+    paris, turtle = (sum(each["token_logprobs"][1:-1]) for each in found)
+    assert turtle < paris < 0
+    for each in found:
+        assert each["top_logprobs"][0] is each["token_logprobs"][0] is None
+        for logprob, top in zip(each["token_logprobs"][1:], each["top_logprobs"][1:], strict=True):
+            assert logprob <= max(top.values())
