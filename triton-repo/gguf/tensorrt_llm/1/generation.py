@@ -68,19 +68,15 @@ class Generation:
 class Slot:
     """One of llama.cpp's sequences: the tokens it has seen, and its current request."""
 
-    __slots__ = ("generation", "number", "seen", "unread")
+    __slots__ = ("generation", "number", "seen", "unread", "unscored")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.seen: list[int] = []
         self.unread: list[int] = []
         self.generation: Generation | None = None
-
-    @property
-    def unscored(self) -> PromptScores | None:
-        """The scores of its prompt, if some are still missing."""
-        scores = self.generation.scores if self.generation else None
-        return scores if scores is not None and scores.missing else None
+        self.unscored: PromptScores | None = None
+        """The scores of its prompt, while some are missing."""
 
     def shared_with(self, prompt: Sequence[int]) -> int:
         """How many tokens at the start of `prompt` this sequence already holds."""

@@ -226,6 +226,9 @@ def _highest(logits: np.ndarray, count: int) -> list[int]:
     """The tokens with the highest logits, the highest first."""
     if not count:
         return []
+    if count == 1:
+        # What harnesses ask for at every place of a prompt: a tenth of the time.
+        return [int(np.argmax(logits))]
     count = min(count, len(logits))
     found = np.argpartition(logits, -count)[-count:]
     ordered: list[int] = found[np.argsort(-logits[found], kind="stable")].tolist()

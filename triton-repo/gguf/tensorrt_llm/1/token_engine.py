@@ -104,13 +104,14 @@ class TokenEngine:
             prompt = generation.request.prompt_ids
             # Of those that know nothing of it, the one whose own prompt is longest ago.
             slot = max(free, key=lambda slot: slot.shared_with(prompt))
-            # The last token is always read again: its logits are where the answer begins. The
-            # logits of all others are gone, too.
-            known = min(slot.shared_with(prompt), len(prompt) - 1)
-            known = 0 if generation.scores else known
+            # The last token is always read again: its logits are where the answer begins. Scores
+            # need the logits of all.
+            known = 0 if generation.scores else min(slot.shared_with(prompt), len(prompt) - 1)
             known = known if self.model.forget(slot.number, known) else 0
             slot.seen, slot.unread = list(prompt[:known]), list(prompt[known:])
             slot.generation = generation
+            scores = generation.scores
+            slot.unscored = scores if scores and scores.missing else None
             generation.reused = known
 
     def _step(self) -> None:
@@ -145,6 +146,7 @@ class TokenEngine:
                 continue
             if (scores := slot.unscored) is not None:
                 scores.read(len(slot.seen), self.model.rows_of(slot.number))
+                slot.unscored = scores if scores.missing else None
             slot.seen += slot.unread[:count]
             del slot.unread[:count]
             if not slot.unread:
@@ -200,7 +202,7 @@ class TokenEngine:
     def _end(self, slot: Slot, output: Output) -> None:
         generation = slot.generation
         assert generation is not None, "only a slot in use ends"
-        slot.generation = None
+        slot.generation = slot.unscored = None
         slot.unread.clear()
         # In order of last use.
         self._slots.remove(slot)
