@@ -18,6 +18,7 @@ from fakes.hostile_http2 import (
     WINDOW_UPDATE,
     Peer,
     frame,
+    grpc_message,
     hostile,
     response_headers,
     settings,
@@ -134,6 +135,26 @@ async def test_what_a_taker_raises_ends_the_request_at_the_server(connect: Conne
             await read(client, taker, seen)
         seen += await ids(client)
     assert seen == [1, 7]
+
+
+async def test_a_message_that_is_refused_after_others_of_its_read_ends_the_request(
+    connect: Connect,
+) -> None:
+    taker = Taker()
+
+    async def script(peer: Peer) -> None:
+        stream = await begin(peer, taker)
+        peer.send(frame(DATA, 0, stream, tokens(2)))
+        await taker.some.wait()
+        refused = frame(DATA, 0, stream, grpc_message(b"of no use", compressed=1))
+        peer.send(frame(DATA, 0, stream, tokens(3)) + refused)
+        await peer.gone()
+
+    seen: list[int] = []
+    async with hostile(script) as address, asyncio.timeout(20):
+        with pytest.raises(GenerationFailed, match="compressed"):
+            await read(connect(address), taker, seen)
+    assert (taker.ids, seen) == ([2], [1, 3])
 
 
 async def test_the_window_is_restored_for_what_is_taken(connect: Connect) -> None:

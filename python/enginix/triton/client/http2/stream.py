@@ -124,16 +124,16 @@ class Stream:
         waiter = self._waiter
         if waiter is None:
             return
-        taken = False
+        taken, over = False, self._ended or self._failure is not None
         try:
             if found := self.found:
                 assert self._lane is not None, "it has found them"
                 self.found = []
                 self._lane.pass_on(found)
-                taken = not self._messages and not self._ended and self._failure is None
+                taken = not self._messages and not over
                 if self._lane.texts is not self.texts:
                     self.head = b""
-            if self._offer is not None and self._messages and not self._ended:
+            if self._offer is not None and self._messages and not over:
                 taken = self._offer(self._messages)
         except Exception as error:
             self._failure, taken = error, False
