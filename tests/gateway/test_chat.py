@@ -7,6 +7,8 @@ import pytest
 from fakes.backend import EVERYTHING, FakeBackend
 from gateway.harness import events, ids, served, server, user
 
+from enginix.errors import GenerationFailed
+
 WEATHER = {
     "type": "function",
     "function": {
@@ -416,6 +418,21 @@ async def test_a_schema_that_allows_further_fields_stays_as_it_is() -> None:
     guide = backend.asked[0].sampling.guide
     assert guide is not None
     assert json.loads(guide.text) == schema
+
+
+@pytest.mark.parametrize(
+    "schema", ["{bad", '{"properties": {}, "required": [["a"]]}', '{"properties": {}, "allOf": 1}']
+)
+@pytest.mark.parametrize("tools", [[], [WEATHER]])
+async def test_the_engine_judges_a_schema_that_is_none(
+    schema: str, tools: list[dict[str, Any]]
+) -> None:
+    error = GenerationFailed("the guide is no usable json_schema")
+    backend = FakeBackend(ids("{}"), fails_at=0, error=error)
+    async with server(served(backend)) as client:
+        body = {"messages": user("Hi"), "guided_json": schema, "tools": tools}
+        response = await client.post("/v1/chat/completions", json=body)
+    assert response.status_code == 400, response.text
 
 
 async def test_requested_reasoning_is_unconstrained_before_a_guided_answer() -> None:

@@ -142,6 +142,7 @@ def test_schemas_nested_without_end_are_refused() -> None:
 A = {"type": "object", "properties": {"a": {"const": 1}}, "required": ["a"]}
 B = {"type": "object", "properties": {"b": {"const": 2}}, "required": ["b"]}
 KIND = {"kind": {"enum": ["a", "b"]}}
+KINDS = {"type": "object", "properties": KIND}
 
 
 @pytest.mark.parametrize(
@@ -158,7 +159,25 @@ KIND = {"kind": {"enum": ["a", "b"]}}
         ({**A, "anyOf": [{"allOf": [B]}, {"required": ["a"]}]}, {"a": 1, "b": 2}),
         ({**A, "if": A, "then": B}, {"a": 1, "b": 2}),
         ({**A, "dependentSchemas": {"a": B}}, {"a": 1, "b": 2}),
+        (
+            {"allOf": [{"$ref": "#/$defs/A"}, B], "$defs": {"A": {"$ref": "#/$defs/C"}, "C": A}},
+            {"a": 1, "b": 2},
+        ),
+        (
+            {"allOf": [{"$ref": "#/$defs/A"}, B], "$defs": {"A": {"anyOf": [A, KINDS]}}},
+            {"a": 1, "b": 2},
+        ),
+        ({**B, "$ref": "#/$defs/A/anyOf/0", "$defs": {"A": {"anyOf": [A]}}}, {"a": 1, "b": 2}),
+        ({"required": ["z"], "$ref": "#/$defs/A", "$defs": {"A": A}}, {"a": 1, "z": 0}),
+        ({"anyOf": [A], "$ref": "#/$defs/B", "$defs": {"B": B}}, {"a": 1, "b": 2}),
+        ({"required": ["z"], "if": A, "then": B}, {"a": 1, "b": 2, "z": 0}),
+        ({"required": ["z"], "anyOf": [A, B]}, {"a": 1, "z": 0}),
         ({**A, "required": ["a", "z"]}, {"a": 1, "z": 0}),
+        ({**A, "anyOf": [{"required": ["y"]}, {"required": ["z"]}]}, {"a": 1, "z": 0}),
+        ({**A, "allOf": [{"required": ["z"]}]}, {"a": 1, "z": 0}),
+        ({**A, "if": A, "then": {"required": ["z"]}}, {"a": 1, "z": 0}),
+        ({**A, "dependentSchemas": {"a": {"required": ["z"]}}}, {"a": 1, "z": 0}),
+        ({**A, "minProperties": 2}, {"a": 1, "z": 0}),
         ({**A, "not": {"properties": {"a": {"const": 2}}}}, {"a": 1}),
     ],
 )
@@ -180,6 +199,12 @@ def test_properties_from_several_schemas_stay_possible(
             "$defs": {"A": A},
         },
         {**A, "anyOf": [{"required": ["a"]}, {"required": ["b"]}]},
+        {"required": ["a"], "anyOf": [A, B]},
+        {
+            "required": ["a"],
+            "oneOf": [{"$ref": "#/$defs/A"}, {"$ref": "#/$defs/B"}],
+            "$defs": {"A": A, "B": B},
+        },
     ],
 )
 def test_objects_of_one_place_are_closed(parameters: dict[str, Any]) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+
+from enginix.chat.tools.schema_parts import CHOICES, BadReference, listed, referenced
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +57,16 @@ def closed(schema: Any) -> Any:
 
     JSON Schema allows others by default; a small model would invent them until its tokens ran out.
     """
-    return _closed(schema, frozenset(_shared_references(schema)), "#", shared=False)
+    return _closed(schema, _all_shared_references(schema), "#", shared=False)
 
 
 def _closed(schema: Any, references: frozenset[str], at: str, *, shared: bool) -> Any:
     """`shared`: other schemas describe the same object, and may name further properties."""
     if isinstance(schema, list):
-        return [_closed(value, references, "", shared=shared) for value in schema]
+        return [
+            _closed(value, references, f"{at}/{place}", shared=shared)
+            for place, value in enumerate(schema)
+        ]
     if not isinstance(schema, Mapping):
         return schema
     shared = shared or at in references
@@ -82,13 +88,37 @@ def _closed(schema: Any, references: frozenset[str], at: str, *, shared: bool) -
 
 
 def _may_be_closed(schema: Mapping[str, Any]) -> bool:
-    properties, required = schema.get("properties"), schema.get("required")
+    properties, least = schema.get("properties"), schema.get("minProperties")
     if not isinstance(properties, Mapping) or OPEN.intersection(schema):
         return False
     if any(_names_properties(schema[keyword]) for keyword in IN_PLACE.intersection(schema)):
         return False
+    if isinstance(least, int | float) and least > len(properties):
+        return False
     # A required property without a description would become impossible.
-    return not isinstance(required, list) or all(name in properties for name in required)
+    return _has_all_required(schema, properties)
+
+
+def _has_all_required(schema: Any, properties: Mapping[str, Any]) -> bool:
+    """Whether an object with no others than `properties` can have what `schema` requires."""
+    if not isinstance(schema, Mapping):
+        return True
+    required = schema.get("required")
+    if isinstance(required, list) and not _has_names(properties, required):
+        return False
+    for keyword in IN_PLACE.intersection(schema):
+        below = schema[keyword]
+        if keyword == "dependentSchemas" and isinstance(below, Mapping):
+            below = [*below.values()]
+        below = below if isinstance(below, list) else [below]
+        enough = any if keyword in CHOICES and below else all
+        if not enough(_has_all_required(each, properties) for each in below):
+            return False
+    return True
+
+
+def _has_names(properties: Mapping[str, Any], names: list[Any]) -> bool:
+    return all(isinstance(name, str) and name in properties for name in names)
 
 
 def _names_properties(schema: Any) -> bool:
@@ -102,10 +132,37 @@ def _names_properties(schema: Any) -> bool:
 
 def _shares(schema: Mapping[str, Any], keyword: str) -> bool:
     """Whether the schema under `keyword` describes an object that others describe too."""
-    if keyword == "allOf":
-        parts = schema["allOf"]
-        return "properties" in schema or (isinstance(parts, list) and len(parts) > 1)
-    return keyword in IN_PLACE and ("properties" in schema or "allOf" in schema)
+    if keyword not in IN_PLACE:
+        return False
+    if keyword not in (*CHOICES, "allOf") or not SHARING.isdisjoint(schema.keys() - {keyword}):
+        return True
+    several = keyword == "allOf" and len(listed(schema, keyword)) > 1
+    return several or _requires_others(schema, keyword)
+
+
+def _requires_others(schema: Mapping[str, Any], keyword: str) -> bool:
+    """Whether a schema requires properties that its parts under `keyword` do not name."""
+    required = schema.get("required")
+    if not isinstance(required, list):
+        return False
+    parts = (
+        part.get("properties") for part in listed(schema, keyword) if isinstance(part, Mapping)
+    )
+    named = [_has_names(each, required) for each in parts if isinstance(each, Mapping)]
+    return bool(named) and not (any if keyword in CHOICES else all)(named)
+
+
+def _all_shared_references(schema: Any) -> frozenset[str]:
+    """Those in schemas that share an object with others, and where these lead in the same place."""
+    found: set[str] = set()
+    left = [*_shared_references(schema)]
+    while left:
+        target = left.pop()
+        if target not in found:
+            found.add(target)
+            with suppress(BadReference):
+                left += _shared_references(referenced(target, schema), shared=True)
+    return frozenset(found)
 
 
 def _shared_references(schema: Any, *, shared: bool = False) -> Iterator[str]:
@@ -116,7 +173,9 @@ def _shared_references(schema: Any, *, shared: bool = False) -> Iterator[str]:
     if not isinstance(schema, Mapping):
         return
     target = schema.get("$ref")
-    if isinstance(target, str) and (shared or "properties" in schema or "allOf" in schema):
+    if isinstance(target, str) and (
+        shared or "required" in schema or not SHARING.isdisjoint(schema.keys() - {"$ref"})
+    ):
         yield target
     for keyword, value in schema.items():
         below = (shared and keyword in IN_PLACE) or _shares(schema, keyword)
@@ -137,6 +196,8 @@ NAMED = frozenset(("properties", "patternProperties", "$defs", "definitions", "d
 # Keywords whose schemas describe the object they occur in; conditions stay unchanged.
 IN_PLACE = frozenset(("allOf", "anyOf", "oneOf", "then", "else", "dependentSchemas"))
 CONDITIONS = frozenset(("if", "not"))
+# Keywords that make what stands beside them one of several schemas of an object.
+SHARING = IN_PLACE.union(("properties", "$ref"))
 # Keywords that already state which other properties are allowed.
 OPEN = frozenset(("additionalProperties", "patternProperties", "unevaluatedProperties", "$ref"))
 

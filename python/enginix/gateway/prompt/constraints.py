@@ -132,7 +132,11 @@ def _either(format: ReplyFormat, answer: Guide) -> Guide | None:
     """One guide for either an answer or a call, in formats where only a schema tells which."""
     if format.tools is None or answer.kind not in ("json", JSON_SCHEMA):
         return None
-    schema = orjson.loads(answer.text) if answer.text else ANY_OBJECT
+    try:
+        schema = orjson.loads(answer.text) if answer.text else ANY_OBJECT
+    except orjson.JSONDecodeError:
+        # The engine reports the error.
+        return None
     functions = functions_of(format.definitions, strict_only=False)
     either = answer_or_call(format.tools, functions, schema)
     return Guide(either.kind, either.text) if either else None
