@@ -28,6 +28,7 @@ class Server:
     hangs: Callable[[int, float], bool] = lambda number, now: False
     stalls: tuple[tuple[float, float], ...] = ()
     works: Callable[[float], float] = lambda now: 0.0
+    waits: Callable[[float], float] = lambda now: 0.0
     delay: float = 0.05
     requests: int = 0
 
@@ -96,7 +97,8 @@ class Simulation:
 
     def _probe(self) -> None:
         self.probes += 1
-        number = self.detector.started(self.now, self.server.works(self.now))
+        server = self.server
+        number = self.detector.started(self.now, server.works(self.now), server.waits(self.now))
         answer = self.server.answer_at(self.now)
         if answer <= self.now + PROBE_SECONDS:
             self._at(answer, lambda: self.detector.answered(number, self.now))
@@ -104,7 +106,11 @@ class Simulation:
         self._at(
             self.now + PROBE_SECONDS,
             lambda: self.detector.failed(
-                number, self.now, self.server.works(self.now), "no token within 2 s"
+                number,
+                self.now,
+                server.works(self.now),
+                "no token within 2 s",
+                server.waits(self.now),
             ),
         )
 
@@ -214,6 +220,30 @@ def test_a_server_that_computes_for_ever_without_a_token_is_wedged_too() -> None
     assert verdict is not None
     assert "it was busy for" in verdict
     assert 165 <= simulation.now <= 190
+
+
+def overloaded(since: float, until: float, share: float) -> Server:
+    """Nobody gets an answer meanwhile, and no processor is free for that share of the time."""
+    return Server(
+        stalls=((since, until),),
+        works=lambda now: 0.05 * now,
+        waits=lambda now: share * max(0.0, min(now, until) - since),
+    )
+
+
+def test_a_server_for_which_no_processor_is_free_is_not_dead() -> None:
+    assert Simulation(overloaded(100.0, 160.0, 0.9)).run() is None
+
+
+def test_a_server_that_waits_little_for_a_processor_is_found_dead_in_ten_seconds() -> None:
+    simulation = Simulation(overloaded(100.0, 160.0, 0.3))
+    assert "3 times in a row" in (simulation.run() or "")
+    assert simulation.now - 100 <= 10
+
+
+def test_a_machine_without_a_free_processor_is_given_two_minutes() -> None:
+    simulation = Simulation(overloaded(100.0, NEVER, 0.9))
+    assert "this machine had no processor free for 12" in (simulation.run() or "")
 
 
 def test_flowing_tokens_are_proof_enough_and_nobody_probes() -> None:

@@ -27,12 +27,13 @@ class Vitals:
     """How a running server is observed.
 
     `probe` returns once a token came out and raises BackendError otherwise; `processor_seconds`
-    counts all its processes.
+    counts all its processes, and `processor_waits` how long they, or this one, were kept waiting.
     """
 
     probe: Probe
     traffic: Callable[[], Awaitable[Seen]]
     processor_seconds: Callable[[], float]
+    processor_waits: Callable[[], float] = lambda: 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +71,11 @@ async def until_dead(vitals: Vitals, policy: Policy = POLICY, clock: Clock = CLO
 
 
 async def _probe(detector: WedgeDetector, vitals: Vitals, clock: Clock) -> None:
-    number = detector.started(clock.now(), vitals.processor_seconds())
+    spent, waited = vitals.processor_seconds, vitals.processor_waits
+    number = detector.started(clock.now(), spent(), waited())
     try:
         await vitals.probe()
     except BackendError as error:
-        detector.failed(number, clock.now(), vitals.processor_seconds(), str(error))
+        detector.failed(number, clock.now(), spent(), str(error), waited())
     else:
         detector.answered(number, clock.now())

@@ -46,12 +46,9 @@ class RestartingServer:
     ) -> None:
         self.process = ServerProcess(spec)
         self.restarts = 0
-        self._vitals = (
-            Vitals(probe, traffic or _unknown, self.process.processor_seconds) if probe else None
-        )
-        self._rare = (
-            Vitals(rare_probe, _unknown, self.process.processor_seconds) if rare_probe else None
-        )
+        work = self.process.processor_seconds, self.process.processor_waits
+        self._vitals = Vitals(probe, traffic or _unknown, *work) if probe else None
+        self._rare = Vitals(rare_probe, _unknown, *work) if rare_probe else None
         self._policy = policy
         self._backoff = backoff
         self._task: asyncio.Task[None] | None = None

@@ -18,8 +18,9 @@ from typing import IO
 from enginix.errors import ProcessError, StartFailed
 from enginix.marked import end_marked
 from enginix.ports import until_free
-from enginix.process import describe_exit, end_tree, processor_seconds, start
+from enginix.process import descendants, describe_exit, end_tree, processor_seconds, start
 from enginix.serve.log import RotatingLog
+from enginix.serve.processor_waits import ProcessorWaits
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ class ServerProcess:
         self.log = RotatingLog(spec.log)
         self.change = asyncio.Event()
         """Set when the state changes; each state has a new one."""
+        self._waits = ProcessorWaits()
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -95,6 +97,11 @@ class ServerProcess:
     def processor_seconds(self) -> float:
         """Processor time of all its processes so far."""
         return processor_seconds(self._process.pid) if self._process else 0.0
+
+    def processor_waits(self) -> float:
+        """Seconds for which they, or this process that watches them, were ready but not run."""
+        pids = [self._process.pid, *descendants(self._process.pid)] if self._process else []
+        return self._waits.seconds([*pids, os.getpid()])
 
     async def start(self) -> None:
         """Return once it is ready; StartFailed quotes its log if that fails."""

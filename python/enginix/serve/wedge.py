@@ -7,7 +7,8 @@ Pure: the caller passes the time. Three findings end a server:
 - partly dead: probes hang while later ones are answered. One good answer does not clear the hung
   ones: with one of four sender threads blocked, three of four requests work.
 
-Busy is not dead: a server that reads long prompts delays all probes alike, and in their order.
+Busy is not dead: a server that reads long prompts delays all probes alike, and in their order. Nor
+is one for which no processor is free: the machine has too much work, and a restart makes more.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ class Policy:
     """How long a server that works may produce no token."""
     working: float = 0.2
     """Processor seconds per second that count as work: an idle server's timers need far less."""
+    starved: float = 0.5
+    """Seconds per second without a free processor that count like work, its own or ours: who is
+    not run cannot answer, and who is not run in time takes an answer for none."""
     burst: tuple[int, ...] = (5, 3, 7, 2, 6)
     """Probes at each look after a suspicion: each of eight senders is hit at least twice.
 
@@ -54,6 +58,7 @@ class Policy:
 class _Probe:
     started: float
     spent: float
+    starved: float
     overtaken: int = 0
 
 
@@ -102,11 +107,14 @@ class WedgeDetector:
     def next_look(self) -> float:
         return self.policy.look_again if self._to_send else self.policy.look_every
 
-    def started(self, now: float, spent: float) -> int:
-        """Record that a probe is sent; return its number. `spent`: the server's processor time."""
+    def started(self, now: float, spent: float, starved: float = 0.0) -> int:
+        """Record that a probe is sent; return its number.
+
+        `spent`: the server's processor time. `starved`: how long it or we wanted one in vain.
+        """
         self.now = self._last_probe = now
         self._count += 1
-        self._open[self._count] = _Probe(now, spent)
+        self._open[self._count] = _Probe(now, spent, starved)
         return self._count
 
     def answered(self, number: int, now: float) -> None:
@@ -121,7 +129,9 @@ class WedgeDetector:
         self._progressed()
         self._answered.append(now)
 
-    def failed(self, number: int, now: float, spent: float, reason: str) -> None:
+    def failed(
+        self, number: int, now: float, spent: float, reason: str, starved: float = 0.0
+    ) -> None:
         """Record that a probe got an error, or no token within its deadline."""
         self.now = now
         probe = self._open.pop(number)
@@ -130,7 +140,7 @@ class WedgeDetector:
             self._hung.append(now)
             self._count_hung(reason)
         elif self._progress <= probe.started:
-            self._strike(probe, spent, reason)
+            self._strike(probe, spent, starved, reason)
         elif waited:
             # It hung while tokens came out: the sign of a partly dead server.
             self._suspect()
@@ -156,15 +166,17 @@ class WedgeDetector:
         # The next probes must not wait for the first one's deadline.
         return int(waiting < self.policy.strikes and quiet >= self.policy.probe_again)
 
-    def _strike(self, probe: _Probe, spent: float, reason: str) -> None:
+    def _strike(self, probe: _Probe, spent: float, starved: float, reason: str) -> None:
         elapsed = max(self.now - probe.started, 1e-9)
         worked = spent - probe.spent >= self.policy.working * elapsed
+        unserved = starved - probe.starved >= self.policy.starved * elapsed
         silent = self.now - self._progress
-        if worked and silent < self.policy.busy:
+        if (worked or unserved) and silent < self.policy.busy:
             self._strikes = 0
             return
-        if worked:
-            self.verdict = f"it was busy for {silent:.0f} s and no token came out: {reason}"
+        if worked or unserved:
+            what = "it was busy" if worked else "this machine had no processor free"
+            self.verdict = f"{what} for {silent:.0f} s and no token came out: {reason}"
             return
         if probe.started - self._struck < self.policy.apart:
             # Probes that were sent together are hit by the same short freeze.
