@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -83,3 +84,26 @@ def test_an_installed_wheel_finds_its_own_files(tmp_path: Path) -> None:
 
 def test_the_package_holds_no_link() -> None:
     assert not [path for path in PACKAGE.rglob("*") if path.is_symlink()]
+
+
+# What Nix' builders run, which leave the serve side out (nix/packages/enginix-builder.nix).
+BUILD_SIDE = """
+import importlib, sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith(tuple(sys.argv[1].split())):
+            raise ModuleNotFoundError(f"No module named {name!r}")
+sys.meta_path.insert(0, Missing())
+for module in "cli.main", "cli.engine", "cli.checkpoint", "checkpoint.download":
+    importlib.import_module(f"enginix.{module}")
+"""
+
+
+def test_the_build_side_is_imported_without_the_serve_side() -> None:
+    nix = (ROOT / "nix" / "packages" / "enginix-builder.nix").read_text()
+    without = [f"enginix.{name}" for name in re.findall(r"/python/enginix/(\w+)\n", nix)]
+    assert "enginix.gateway" in without
+    done = subprocess.run(
+        [sys.executable, "-c", BUILD_SIDE, " ".join(without)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr

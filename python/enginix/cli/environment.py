@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from enginix.errors import UsageError
-from enginix.gateway.keys.key import fault_of
 from enginix.runtimes.runtime import runtime_variable
 
 # A program that serves or builds a model may run a checkpoint's code, or parse untrusted files. So
@@ -85,6 +84,9 @@ def openai_key() -> str | None:
 
 
 def _sendable(key: str, variable: str) -> str:
+    # Nix' builders have this module and no gateway.
+    from enginix.gateway.keys.key import fault_of
+
     if fault := fault_of(key):
         raise UsageError(f"{variable}: a key {fault}")
     return key
