@@ -7,6 +7,7 @@ import gc
 import json
 import socket
 import tracemalloc
+from array import array
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -32,6 +33,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/responses": {"input": "Hi", "store": False},
     "/v1/messages": {"messages": user("Hi"), "max_tokens": 99},
 }
+LONG = 1000
 TEXT = ids("one two three ~")
 INPUTS = frozenset({"input_ids", "temperature", "runtime_top_k", "runtime_top_p"})
 TENSOR_NAMES = TensorNames("model", INPUTS, frozenset({"output_ids"}))
@@ -60,7 +62,7 @@ async def on_triton(ends: bool) -> AsyncIterator[Model]:
 
     async with hostile(script) as address:
         client = TritonClient(address, "model", tensor_names=TENSOR_NAMES)
-        yield served(TritonBackend("Triton", client))
+        yield served(TritonBackend("Triton", client), context=1 << 16)
 
 
 @asynccontextmanager
@@ -161,6 +163,27 @@ async def test_an_open_stream_keeps_neither_its_headers_nor_its_body(made: Made)
     assert kept.count(in_body) <= 1
 
 
+async def test_an_open_stream_on_triton_keeps_no_tokens_of_its_prompt() -> None:
+    # All of them fit into one window.
+    prompt = request(CHAT, messages=user("a " * LONG))
+    async with on_triton(False) as model, server(model) as client:
+        port = client.base_url.port
+        assert port is not None
+        # Parts of prompts are remembered, those of this one once.
+        first = await opened(port, prompt)
+        before = long_prompts()
+        clients = [await opened(port, prompt) for _ in range(3)]
+        kept = long_prompts() - before
+        for each in (first, *clients):
+            each.close()
+    assert kept == 0
+
+
+def long_prompts() -> int:
+    gc.collect()
+    return sum(isinstance(each, array) and len(each) > LONG for each in gc.get_objects())
+
+
 def texts() -> list[str | bytes]:
     """All that containers hold."""
     held = gc.get_referents(*gc.get_objects())
@@ -178,7 +201,7 @@ async def kept_by_each(streams: int) -> float:
         await stream(port, CHAT, ends=False)
         gc.collect()
         tracemalloc.start()
-        clients = [await opened(port) for _ in range(streams)]
+        clients = [await opened(port, request(CHAT)) for _ in range(streams)]
         gc.collect()
         theirs = [tracemalloc.Filter(False, each) for each in (__file__, "*/fakes/*")]
         found = tracemalloc.take_snapshot().filter_traces(theirs).statistics("filename")
@@ -188,13 +211,13 @@ async def kept_by_each(streams: int) -> float:
     return sum(each.size for each in found) / streams
 
 
-async def opened(port: int) -> socket.socket:
+async def opened(port: int, message: bytes) -> socket.socket:
     """A stream that has begun; its client keeps nothing of it."""
     loop = asyncio.get_running_loop()
     client = socket.socket()
     client.setblocking(False)
     await loop.sock_connect(client, ("127.0.0.1", port))
-    await loop.sock_sendall(client, request(CHAT))
+    await loop.sock_sendall(client, message)
     async with asyncio.timeout(20):
         while b"~" not in await loop.sock_recv(client, 1 << 16):
             pass

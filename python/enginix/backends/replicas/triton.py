@@ -78,6 +78,8 @@ class ReplicatedTriton:
                         replica.retried()
                         continue
                     self._replicas.remember(blocks, replica)
+                    # No other replica gets it any more, nor is its prompt kept.
+                    del request, sent
                     try:
                         replica.token_came()
                         yield chunks

@@ -37,6 +37,7 @@ class Choice:
         "_one_call",
         "_prefill",
         "_prompt_ids",
+        "_prompt_tokens",
         "_reasons",
         "_reply",
         "_thinks",
@@ -54,7 +55,9 @@ class Choice:
         self._tokenizer = model.tokenizer
         self._reply, self._prefill = reply_stream(model, format)
         self._most_tokens = request.max_tokens
-        self._prompt_ids = request.prompt_ids
+        self._prompt_tokens = len(request.prompt_ids)
+        # Only for their scores: a long prompt is not kept for as long as its answer lasts.
+        self._prompt_ids = request.prompt_ids if request.prompt_logprobs else ()
         self._tokens_per_block = model.tokens_per_block
         self.cached_tokens: int | None = None
         self._tools = bool(format.definitions)
@@ -128,7 +131,7 @@ class Choice:
     def _read_reused(self, blocks: int) -> None:
         if self._tokens_per_block is not None:
             # The last block may be used in part, and the last token is always read again.
-            tokens = min(blocks * self._tokens_per_block, len(self._prompt_ids) - 1)
+            tokens = min(blocks * self._tokens_per_block, self._prompt_tokens - 1)
             self.cached_tokens = max(0, tokens)
 
     def _echo(self, prompt: Sequence[ScoredToken], events: list[ReplyEvent]) -> None:

@@ -26,23 +26,24 @@ from enginix.generation.reply import (
 from enginix.generation.request import Origin, TokenChunk, TokenRequest
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TokenGeneration:
     """A request to a model with an engine here; each of `requests` becomes one choice."""
 
     id: str
     model: EngineModel
     requests: tuple[TokenRequest, ...]
+    """None any more once `replies` has them: a prompt is kept only until its model has it."""
     format: ReplyFormat = field(default_factory=ReplyFormat)
     prompt_tokens: int = 0
     prompts: int = 1
     """Each has equally many of `requests`, one after the other."""
     guide_param: str = "response_format"
     """The dialect's name of the format that an answer must have."""
+    choices: int = field(init=False)
 
-    @property
-    def choices(self) -> int:
-        return len(self.requests)
+    def __post_init__(self) -> None:
+        self.choices = len(self.requests)
 
     @property
     def counts(self) -> bool:
@@ -51,13 +52,13 @@ class TokenGeneration:
     def replies(
         self, origin: Origin, arrived: Sequence[Arrived], delivery: Delivery | None = None
     ) -> Replies:
-        told = self
+        requests, self.requests = self.requests, ()
         if origin.trace:
-            requests = tuple(replace(each, trace=origin.trace) for each in self.requests)
-            told = replace(self, requests=requests)
-        if len(self.requests) == 1:
-            return _choice(told, 0, arrived[0], delivery)
-        return _choices(told, arrived)
+            requests = tuple(replace(each, trace=origin.trace) for each in requests)
+        if len(requests) == 1:
+            return _choice(self, requests[0], 0, arrived[0], delivery)
+        each = zip(requests, range(len(requests)), arrived, strict=True)
+        return _choices([_choice(self, *one) for one in each])
 
 
 class _Ended(Exception):
@@ -68,19 +69,23 @@ class _Ended(Exception):
 
 
 async def _choice(
-    generation: TokenGeneration, index: int, arrived: Arrived, delivery: Delivery | None = None
+    generation: TokenGeneration,
+    request: TokenRequest,
+    index: int,
+    arrived: Arrived,
+    delivery: Delivery | None = None,
 ) -> Replies:
-    request = generation.requests[index]
     if request.max_tokens == 0 and not request.prompt_logprobs:
         # Only the prompt's count was asked for.
         yield index, [Finished("length", 0)]
         return
     choice = Choice(generation.model, generation.format, request)
-    if delivery is not None and generation.format.phases is None:
-        taking = _Taking(choice, arrived, delivery)
-        request = replace(request, take=taking.take, lane=taking)
+    taking = None if delivery is None else _Taking(choice, arrived, delivery)
+    arrivals = _arrivals(generation, request, taking)
+    guided = request.sampling.guide is not None or generation.format.phases is not None
+    del request
     try:
-        async with aclosing(_arrivals(generation, request)) as arrivals:
+        async with aclosing(arrivals):
             async for chunks in arrivals:
                 before = choice.tokens
                 events = choice.read(chunks)
@@ -98,14 +103,21 @@ async def _choice(
         yield index, end.events
         return
     except GenerationFailed as error:
-        # Only the engine knows which guides it can follow, and may refuse one in mid-answer.
-        guided = request.sampling.guide is not None or generation.format.phases is not None
-        if not guided or "guide" not in str(error):
-            raise
-        raise RequestError(str(error), param=generation.guide_param, code="invalid_value") from None
+        raise (_as_mistake(error, generation.guide_param) if guided else error) from None
     raise GenerationFailed(
         f"{generation.model.backend.name} ended its answer without saying that it was over"
     )
+
+
+def _as_mistake(error: GenerationFailed, guide_param: str) -> GenerationFailed | RequestError:
+    """The client's, if its guide was refused.
+
+    Only the engine knows which guides it can follow, and may refuse one late: after the
+    reasoning, or after a schema's first tokens.
+    """
+    if "guide" not in str(error):
+        return error
+    return RequestError(str(error), param=guide_param, code="invalid_value")
 
 
 class _Taking(Lane):
@@ -167,31 +179,33 @@ class _Taking(Lane):
 
 
 def _arrivals(
-    generation: TokenGeneration, request: TokenRequest
+    generation: TokenGeneration, request: TokenRequest, taking: _Taking | None
 ) -> AsyncGenerator[list[TokenChunk], None]:
     if request.max_tokens == 0:
         # An engine that scores a prompt generates at least one token; the choice ends before it.
         request = replace(request, max_tokens=1)
     if generation.format.phases is not None:
         return PhasedReply(generation.model, generation.format, request).chunks()
+    if taking is not None:
+        request = replace(request, take=taking.take, lane=taking)
     return generation.model.backend.generate(request)
 
 
-async def _choices(generation: TokenGeneration, arrived: Sequence[Arrived]) -> Replies:
+async def _choices(choices: Sequence[Replies]) -> Replies:
     # As many places as choices: when the reader stops, the choices stop too.
     queue: asyncio.Queue[tuple[int, list[ReplyEvent] | BaseException | None]]
-    queue = asyncio.Queue(generation.choices)
+    queue = asyncio.Queue(len(choices))
 
-    async def pump(index: int) -> None:
+    async def pump(index: int, choice: Replies) -> None:
         try:
-            async with aclosing(_choice(generation, index, arrived[index])) as replies:
+            async with aclosing(choice) as replies:
                 async for item in replies:
                     await queue.put(item)
             await queue.put((index, None))
         except Exception as error:
             await queue.put((index, error))
 
-    pumps = [asyncio.create_task(pump(index)) for index in range(generation.choices)]
+    pumps = [asyncio.create_task(pump(index, each)) for index, each in enumerate(choices)]
     try:
         left = len(pumps)
         while left:

@@ -75,7 +75,9 @@ class TritonClient:
             partial(build_stop, request.request_id, tensor_names),
             sampled(request.trace),
         )
-        offer = None if request.take is None else reader.offering(request.take, request.lane)
+        request_id, take, lane = request.request_id, request.take, request.lane
+        offer = None if take is None else reader.offering(take, lane)
+        del request, take
         complete = False
         try:
             while chunks:
@@ -89,7 +91,7 @@ class TritonClient:
                     raise reader.failure
                 # Usually the last: what comes until then is taken.
                 del chunks
-                messages = await call.receive(self._limits.next_token, offer, request.lane)
+                messages = await call.receive(self._limits.next_token, offer, lane)
                 chunks = reader.read(messages)
             raise GenerationFailed(
                 f"Triton at {self.address} ended the stream before the last token"
@@ -98,7 +100,7 @@ class TritonClient:
             raise self._timed_out(self._limits.next_token) from None
         finally:
             if not complete:
-                call.leave(build_stop(request.request_id, tensor_names))
+                call.leave(build_stop(request_id, tensor_names))
 
     @property
     def late_tokens(self) -> int:
