@@ -6,6 +6,7 @@ stub: every fourth request hung, and nothing else showed it. A dead process is n
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import threading
 import time
@@ -14,6 +15,9 @@ from collections.abc import Callable
 # A send takes 130 us, and a machine under the heaviest load makes some hundred milliseconds of it.
 LONGEST_SEND = 10.0
 LOOK_SECONDS = 1.0
+# How long saying so may take.
+LOG_SECONDS = 2.0
+STDERR = 2
 
 
 def end_when_stuck(
@@ -49,5 +53,8 @@ def _watch(
         # After the whole process was frozen, sends get their time again.
         frozen, before = now - before > 2 * look, now
         if not frozen and stuck(now) > longest:
+            # What keeps the send may keep Triton's log, too, and that keeps Python's lock: this
+            # ends the process without either, and says where each thread waits.
+            faulthandler.dump_traceback_later(LOG_SECONDS, exit=True, file=STDERR)
             log(f"a response was not taken within {longest:g} s; this process ends, to be replaced")
             os._exit(1)
