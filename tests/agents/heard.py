@@ -88,7 +88,9 @@ def of_items(items: list[dict[str, Any]], status: str) -> Heard:
         if item["type"] == "message":
             heard.text += "".join(part["text"] for part in item["content"])
         elif item["type"] == "reasoning":
-            heard.thought += "".join(part["text"] for part in item["content"])
+            # The summary, where the agent asks for one.
+            said = item.get("content") or item["summary"]
+            heard.thought += "".join(part["text"] for part in said)
         else:
             assert item["type"] == "function_call", item
             call = HeardCall(item["call_id"], item["name"], item["arguments"])

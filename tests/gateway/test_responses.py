@@ -79,6 +79,23 @@ async def test_deltas_add_up_to_the_done_events_and_the_response() -> None:
         assert deltas == done == whole
 
 
+async def test_a_client_that_asks_for_a_summary_gets_the_reasoning_there() -> None:
+    asked = {"reasoning": {"summary": "auto"}}
+    found = await stream(FakeBackend(ids(THOUGHT)), **asked)
+    name = "response.reasoning_summary_text"
+    deltas = [event["delta"] for event in found if event["type"] == f"{name}.delta"]
+    (done,) = [event for event in found if event["type"] == f"{name}.done"]
+    assert "".join(deltas) == done["text"] == "I know that."
+    assert done["summary_index"] == 0
+    parts = [event["type"] for event in found if "reasoning_summary_part" in event["type"]]
+    assert [part.rsplit(".", 1)[1] for part in parts] == ["added", "done"]
+    item = (await ask(FakeBackend(ids(THOUGHT)), **asked))["output"][0]
+    assert item["summary"] == [{"type": "summary_text", "text": "I know that."}]
+    assert "content" not in item
+    last = found[-1]["response"]["output"][0]
+    assert last["summary"] == item["summary"]
+
+
 async def test_a_streamed_call_is_announced_spelled_and_closed() -> None:
     found = await stream(FakeBackend(ids(CALL)), tools=[WEATHER])
     added = next(event for event in found if event["type"] == "response.output_item.added")

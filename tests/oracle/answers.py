@@ -13,6 +13,7 @@ ROUTES: tuple[tuple[str, str, str, str | None], ...] = (
     ("POST", "/v1/chat/completions", "ChatCompletion", "ChatCompletionChunk"),
     ("POST", "/v1/completions", "Completion", "CompletionChunk"),
     ("POST", "/v1/responses", "Response", None),
+    ("POST", "/v1/responses/input_tokens", "InputTokenCount", None),
     ("GET", "/v1/responses/[^/]+", "Response", None),
     ("POST", "/v1/messages", "Message", None),
     ("POST", "/v1/messages/count_tokens", "MessageTokensCount", None),

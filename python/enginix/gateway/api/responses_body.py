@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from secrets import token_hex
-from typing import Any
+from typing import Any, NamedTuple
 
 from enginix.chat.events import Answer, Event, Reasoning
 from enginix.gateway.api.responses_calls import PREFIXES, call_fields
@@ -17,10 +17,28 @@ from enginix.generation.reply import TokenLogprob, Usage
 
 Item = dict[str, Any]
 
-# Kind of a part -> what its item's ids begin with, its content's type, its delta's event.
-MESSAGE = ("msg", "output_text", "response.output_text")
-REASONING = ("rs", "reasoning_text", "response.reasoning_text")
-CALL = ("fc", "", "response.function_call_arguments")
+
+class Kind(NamedTuple):
+    """Of a part: what its item's ids begin with, its content's type, and its events' names."""
+
+    prefix: str
+    content: str = ""
+    text_event: str = ""
+    part_event: str = "response.content_part"
+    place: str = "content_index"
+
+
+MESSAGE = Kind("msg", "output_text", "response.output_text")
+REASONING = Kind("rs", "reasoning_text", "response.reasoning_text")
+# Clients that ask for a summary show nothing else of the reasoning: they get all of it there.
+SUMMARY = Kind(
+    "rs",
+    "summary_text",
+    "response.reasoning_summary_text",
+    "response.reasoning_summary_part",
+    "summary_index",
+)
+CALL = Kind("fc", text_event="response.function_call_arguments")
 
 
 class ResponseBody:
@@ -35,6 +53,8 @@ class ResponseBody:
         self._toolbox = toolbox or Toolbox()
         self._ids: dict[int, str] = {}
         self._echo = echo(request, model)
+        shown = request.reasoning is not None and request.reasoning.summary is not None
+        self._reasoning = SUMMARY if shown else REASONING
 
     def body(
         self,
@@ -70,13 +90,13 @@ class ResponseBody:
         if part.call is not None:
             fields = call_fields(self.tool(part), part.call.name, part.text)
             return None if fields is None else {**item, "call_id": part.call.id, **fields}
-        return {**item, **spoken(part, [self.content(part)])}
+        return {**item, **self._spoken(part, [self.content(part)])}
 
     def started_item(self, part: Part) -> Item:
         """The item as a stream starts it, without its content."""
         item: Item = {"id": self.item_id(part), "status": "in_progress"}
         if part.call is None:
-            return {**item, **spoken(part, [])}
+            return {**item, **self._spoken(part, [])}
         tool = self.tool(part)
         empty = {"name": tool.name if tool else part.call.name}
         if tool and tool.namespace:
@@ -88,15 +108,30 @@ class ResponseBody:
         return {**item, "call_id": part.call.id, **kind, **empty}
 
     def content(self, part: Part) -> dict[str, Any]:
-        content = content_of(part, part.text)
+        content = self.content_of(part, part.text)
         if part.scored:
             content["logprobs"] = logprobs_of(part.scored)
         return content
 
+    def content_of(self, part: Part, text: str) -> dict[str, Any]:
+        content = {"type": self.kind_of(part).content, "text": text}
+        return {**content, "annotations": [], "logprobs": []} if part.kind is Answer else content
+
+    def kind_of(self, part: Part) -> Kind:
+        kind: type[Event] = part.kind
+        return MESSAGE if kind is Answer else self._reasoning if kind is Reasoning else CALL
+
+    def _spoken(self, part: Part, content: list[dict[str, Any]]) -> Item:
+        if part.kind is not Reasoning:
+            return {"type": "message", "role": "assistant", "content": content}
+        if self._reasoning is SUMMARY:
+            return {"type": "reasoning", "summary": content}
+        return {"type": "reasoning", "summary": [], "content": content}
+
     def item_id(self, part: Part) -> str:
         if part.index not in self._ids:
             tool = self.tool(part)
-            prefix = PREFIXES[tool.kind] if tool else kind_of(part)[0]
+            prefix = PREFIXES[tool.kind] if tool else self.kind_of(part).prefix
             self._ids[part.index] = f"{prefix}_{token_hex(16)}"
         return self._ids[part.index]
 
@@ -151,23 +186,6 @@ def shown(tool: Tool) -> dict[str, Any]:
 def part_status(part: Part, parts: Sequence[Part], incomplete: str | None) -> str:
     cut = incomplete and part is parts[-1]
     return "incomplete" if cut or not part.whole else "completed"
-
-
-def kind_of(part: Part) -> tuple[str, str, str]:
-    kind: type[Event] = part.kind
-    return MESSAGE if kind is Answer else REASONING if kind is Reasoning else CALL
-
-
-def spoken(part: Part, content: list[dict[str, Any]]) -> Item:
-    if part.kind is Reasoning:
-        return {"type": "reasoning", "summary": [], "content": content}
-    return {"type": "message", "role": "assistant", "content": content}
-
-
-def content_of(part: Part, text: str) -> dict[str, Any]:
-    if part.kind is Reasoning:
-        return {"type": "reasoning_text", "text": text}
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 
 def usage_of(usage: Usage) -> dict[str, Any]:

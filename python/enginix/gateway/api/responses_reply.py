@@ -11,7 +11,7 @@ import orjson
 from enginix.chat.events import Answer, Reasoning
 from enginix.chat.pieces import PlainEvents
 from enginix.gateway.api.custom_input import InputText
-from enginix.gateway.api.responses_body import ResponseBody, content_of, kind_of, logprobs_of
+from enginix.gateway.api.responses_body import ResponseBody, logprobs_of
 from enginix.gateway.http.document import WholeChoice
 from enginix.gateway.http.errors import Failure
 from enginix.gateway.reply.parts import Part, Parts
@@ -111,7 +111,8 @@ class ResponseStream:
         self._silent = tool is not None and tool.kind not in ("function", "custom")
         if self._silent:
             return b""
-        name = f"{INPUT if self._input else kind_of(part)[2]}.delta"
+        kind = self._body.kind_of(part)
+        name = f"{INPUT if self._input else kind.text_event}.delta"
         # Everything of a delta but its number and its text.
         self._before = b'event: %b\ndata: {"type":"%b","sequence_number":' % (
             name.encode(),
@@ -125,13 +126,13 @@ class ResponseStream:
         added = self._added(part)
         if part.call is not None:
             return added
-        content = content_of(part, "")
-        return added + self._event("response.content_part.added", **self._place(part), part=content)
+        content = self._body.content_of(part, "")
+        return added + self._event(f"{kind.part_event}.added", **self._place(part), part=content)
 
     def _delta_with_logprobs(self, part: Part, text: str) -> bytes:
         logprobs = logprobs_of(part.scored[self._scored_sent :])
         self._scored_sent = len(part.scored)
-        name = f"{kind_of(part)[2]}.delta"
+        name = f"{self._body.kind_of(part).text_event}.delta"
         return self._event(name, **self._place(part), logprobs=logprobs, delta=text)
 
     def _close(self, status: str) -> bytes:
@@ -163,12 +164,12 @@ class ResponseStream:
         if part.call is not None:
             added = {**item, "status": "in_progress"}
             return self._event("response.output_item.added", output_index=part.index, item=added)
-        (content,) = item["content"]
+        (content,) = item.get("content") or item["summary"]
         logprobs = {"logprobs": content["logprobs"]} if part.kind is Answer else {}
-        name = f"{kind_of(part)[2]}.done"
-        return self._event(name, **place, text=part.text, **logprobs) + self._event(
-            "response.content_part.done", **place, part=content
-        )
+        kind = self._body.kind_of(part)
+        return self._event(
+            f"{kind.text_event}.done", **place, text=part.text, **logprobs
+        ) + self._event(f"{kind.part_event}.done", **place, part=content)
 
     def _added(self, part: Part) -> bytes:
         item = self._body.started_item(part)
@@ -176,7 +177,7 @@ class ResponseStream:
 
     def _place(self, part: Part) -> dict[str, Any]:
         place: dict[str, Any] = {"item_id": self._body.item_id(part), "output_index": part.index}
-        return place if part.call is not None else {**place, "content_index": 0}
+        return place if part.call is not None else {**place, self._body.kind_of(part).place: 0}
 
     def _event(self, name: str, /, **fields: Any) -> bytes:
         data = {"type": name, "sequence_number": self._number, **fields}
