@@ -143,7 +143,8 @@ class Configuration:
     changing: str | None = None
     """What is being changed right now."""
     failed: dict[str, str] = field(default_factory=dict)
-    """By model, why the last change of it did not succeed."""
+    """By model, why the last change of it did not succeed, until it is as the files say after all.
+    """
 
 
 @dataclass(frozen=True, slots=True)

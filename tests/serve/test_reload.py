@@ -214,6 +214,30 @@ async def test_a_new_model_that_does_not_start_leaves_the_others_alone(place: Pl
     assert {pids(mended)[name] == pids(status)[name] for name in "abc"} == {True}
 
 
+async def test_why_a_model_failed_is_told_until_it_serves_after_all(place: Place) -> None:
+    broken = {"max_batch_size": BROKEN}
+    failed = await place.reload(a={}, broken=broken, b={}, c={})
+    assert "broken" in failed["configuration"]["failed"]["broken"]
+    # Another one changes.
+    later = await place.reload(a={}, broken=broken, b={"max_batch_size": 2}, c={})
+    assert later["configuration"]["failed"] == failed["configuration"]["failed"]
+    # What it needs is there now, and the next try finds it.
+    program = place.home / "runtimes" / "madeup" / "bin" / "madeup-serve"
+    program.write_text(program.read_text().replace(str(BROKEN), "nothing"))
+    mended = await place.until(lambda status: row(status, "broken")["status"] == "loaded")
+    assert mended["configuration"]["failed"] == {}
+
+
+async def test_a_model_that_failed_and_was_unloaded_by_hand_is_no_longer_told_of(
+    place: Place,
+) -> None:
+    status = await place.reload(a={}, broken={"max_batch_size": BROKEN}, b={}, c={})
+    assert "broken" in status["configuration"]["failed"]
+    unloaded = await place.client.post("/v1/models/unload", json={"model": "broken"})
+    assert unloaded.status_code == 200
+    assert (await place.status())["configuration"]["failed"] == {}
+
+
 async def test_two_models_swap_their_engines_and_their_ports(place: Place) -> None:
     two = {"model_path": str(place.home / "models" / "two")}
     await place.reload(a={}, b=two)

@@ -38,6 +38,7 @@ from enginix.serve.profile import Profile, check
 from enginix.serve.requested_models import RequestedModels
 from enginix.serve.run_directory import write_files
 from enginix.serve.scheduler import ModelScheduler
+from enginix.serve.server_process import State
 from enginix.serve.servers import SERVERS, ports_of
 from enginix.serve.traffic import Traffic
 from enginix.supervision import Configuration
@@ -67,8 +68,6 @@ class Plan:
 
 
 class Reloader:
-    """Its `configuration` is what operators are told."""
-
     def __init__(
         self,
         sources: Sources,
@@ -85,7 +84,22 @@ class Reloader:
         self._requested = requested
         self._traffic = traffic
         names = [str(path) for path in sources.files.paths]
-        self.configuration = Configuration(names, sources.files.watched, round(time.time(), 3))
+        self._configuration = Configuration(names, sources.files.watched, round(time.time(), 3))
+
+    @property
+    def configuration(self) -> Configuration:
+        """What operators are told."""
+        failed = self._configuration.failed
+        left = {name: why for name, why in failed.items() if not self._is_mended(name)}
+        return replace(self._configuration, failed=left)
+
+    def _is_mended(self, name: str) -> bool:
+        """Whether a model is as the file has it after all, or an operator has unloaded it."""
+        model = self._scheduler.models.get(name)
+        wanted = next((one for one in self._profile.models if one.name == name), None)
+        if model is None or wanted is None:
+            return model is None and wanted is None
+        return model.entry == wanted and model.server.state in (State.LOADED, State.IDLE)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -103,8 +117,13 @@ class Reloader:
         self._tell(error=why, changing=None)
 
     async def _take_up(self, plan: Plan) -> None:
-        self._tell(error=None, failed={}, changing=str(plan.changes) or None)
-        files = " and ".join(self.configuration.files) or "no file"
+        # What is not changed now is as it was, and so are the reasons.
+        touched = {*plan.servers, *plan.changes.removed}
+        failed = {
+            name: why for name, why in self.configuration.failed.items() if name not in touched
+        }
+        self._tell(error=None, failed=failed, changing=str(plan.changes) or None)
+        files = " and ".join(self._configuration.files) or "no file"
         logger.info("read %s again: %s", files, plan.changes or "nothing has changed")
         await self._apply(plan.profile, plan.changes, plan.servers)
 
@@ -185,7 +204,7 @@ class Reloader:
             await work
         except EnginixError as error:
             logger.error("%s was not %s: %s", name, what, error)
-            self._tell(failed={**self.configuration.failed, name: str(error)})
+            self._tell(failed={**self._configuration.failed, name: str(error)})
 
     async def _redefine(self, server: ModelServer, load: bool) -> None:
         name = server.entry.name
@@ -220,4 +239,4 @@ class Reloader:
             logger.error("%s", error)
 
     def _tell(self, **changes: Any) -> None:
-        self.configuration = replace(self.configuration, **changes)
+        self._configuration = replace(self._configuration, **changes)
