@@ -19,6 +19,7 @@ class Limits:
     # more, the connection is closed.
     silence: float = 3.0
     patience: float = 3.0
-    max_message_bytes: int = 4 << 20
+    # A prompt's log probabilities are one message: 164 bytes for a token with its 20 likeliest.
+    max_message_bytes: int = 32 << 20
     # How many unread bytes one stream may hold before the server has to stop sending.
     window_bytes: int = 64 << 10
