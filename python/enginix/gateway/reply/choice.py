@@ -136,10 +136,15 @@ class Choice:
 
     def _echo(self, prompt: Sequence[ScoredToken], events: list[ReplyEvent]) -> None:
         """The prompt's own tokens, before the answer's."""
+        likely = {token for each in prompt for token, _ in each.top}
+        # A prompt may have hundreds of thousands of places, of few tokens: each is spelled once.
+        spelled = {token: self._spelled(token, None) for token in likely.union(self._prompt_ids)}
         first, *others = self._prompt_ids
-        start = {**self._spelled(first, None), "top_logprobs": None}
-        places = (self._logprob(token, *each) for token, each in zip(others, prompt, strict=True))
-        events.append(Logprobs((start, *places)))
+        places: list[TokenLogprob] = [{**spelled[first], "top_logprobs": None}]
+        for token, (logprob, top) in zip(others, prompt, strict=True):
+            likeliest = [{**spelled[each], "logprob": its} for each, its in top]
+            places.append({**spelled[token], "logprob": logprob, "top_logprobs": likeliest})
+        events.append(Logprobs(tuple(places)))
         events.append(Answer(self._tokenizer.decode(self._prompt_ids)))
 
     def _logprob(
