@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -59,6 +60,22 @@ def test_an_engine_is_where_the_server_will_look_with_limits_that_are_no_toys(
     assert "KV cache 0.03 GB, all of it at once" in capsys.readouterr().out
     assert main(["engine", "verify", str(tmp_path / "out")]) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint", "out"}
+
+
+def test_a_rebuild_shows_the_command_that_builds_the_same_engine_again(
+    build: Build, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = copied(tmp_path)
+    assert build("--checkpoint", checkpoint, "--max-input-len", 5000) == 0
+    assert main(["engine", "rebuild", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert "is of kind edge-llm, which is not rebuilt from a manifest" in error
+    _, shown = error.split("where DIR has its source files: enginix ")
+    words = [str(checkpoint) if word == "DIR" else word for word in shlex.split(shown)]
+    assert main([*words, "--out", str(tmp_path / "again")]) == 0
+    first, second = (read_manifest(tmp_path / name) for name in ("out", "again"))
+    assert first.limits.max_num_tokens == 5000
+    assert (second.limits, second.recipe) == (first.limits, first.recipe)
 
 
 def refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from fnmatch import fnmatchcase
@@ -55,8 +56,9 @@ def require_rebuildable(where: Path, manifest: Manifest) -> Recipe:
     """The recipe, after a check that the manifest records all that a rebuild needs."""
     if manifest.kind not in NOT_COMPARED:
         raise EngineError(
-            f"{where} is of kind {manifest.kind}, which is not rebuilt from a manifest; build it "
-            "from its checkpoint with `enginix engine build`"
+            f"{where} is of kind {manifest.kind}, which is not rebuilt from a manifest: there "
+            "would be nothing to compare, and its builder wants the GPU that will serve it. Build "
+            f"it there{_command_of(manifest)}"
         )
     if not manifest.source.files:
         raise EngineError(
@@ -69,6 +71,19 @@ def require_rebuildable(where: Path, manifest: Manifest) -> Recipe:
             "build the engine again with `enginix engine build`"
         )
     return manifest.recipe or Recipe(command=[])
+
+
+def _command_of(manifest: Manifest) -> str:
+    """The recorded command that builds it, with its source."""
+    if manifest.recipe is None or not manifest.recipe.command:
+        return " with `enginix engine build`"
+    source, fetched = "DIR", "where DIR has its source files"
+    if manifest.source.repo:
+        revision = f"@{manifest.source.revision}" if manifest.source.revision else ""
+        source = f"{manifest.source.repo}{revision}"
+        fetched = f"after `enginix pull {source}`"
+    words = [source if word == "CHECKPOINT" else word for word in manifest.recipe.command]
+    return f", {fetched}: {shlex.join(words)}"
 
 
 def job_of(manifest: Manifest, checkpoint: Path) -> Job:

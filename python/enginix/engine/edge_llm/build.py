@@ -246,8 +246,9 @@ def _recipe(job: Job, facts: Mapping[str, Any], context: BuildContext) -> Recipe
     names = {os.path.realpath(job.checkpoint): "CHECKPOINT", str(facts["path"]): "ENGINE"}
     libraries = {LIBRARY: facts["edge_llm"], "nvidia-driver": facts["driver"]}
     experts = {"requantize_experts": "true"} if context.requantize_experts else {}
+    accepted = ["--requantize-experts"] if experts else []
     return Recipe(
-        command=job.command(KIND),
+        command=[*job.command(KIND, max_input_len=job.limits.max_num_tokens), *accepted],
         program=[PROGRAM, *(names.get(each, each) for each in facts["arguments"])],
         options=experts,
         libraries={name: version for name, version in libraries.items() if version},
