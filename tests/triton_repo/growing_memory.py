@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, sys.argv[1])
 
-from generation import Output, Request
+from engine_request import Output, Request
 from llama_model import LlamaModel
 from token_engine import TokenEngine
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from generation import Slot
+from engine_request import Slot
 from prompt_share import (
     FIRST_PROMPT_SHARE,
     LEAST_PROMPT_SHARE,

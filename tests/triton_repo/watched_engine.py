@@ -15,7 +15,7 @@ from typing import ClassVar
 
 sys.path.insert(0, sys.argv[1])
 
-from generation import Output, Request
+from engine_request import Output, Request
 from llama_cpp import LlamaError
 from llama_model import LlamaModel
 from token_engine import TokenEngine

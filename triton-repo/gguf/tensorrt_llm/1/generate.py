@@ -13,7 +13,7 @@ import sys
 from concurrent.futures import Future
 from pathlib import Path
 
-from generation import Output, Request
+from engine_request import Output, Request
 from llama_cpp import LlamaError
 from llama_model import LlamaModel
 from token_engine import TokenEngine

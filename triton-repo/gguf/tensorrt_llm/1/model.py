@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import triton_python_backend_utils as pb_utils
+from engine_request import Output, Request
 from gauges import Gauges
-from generation import Output, Request
 from guided_starts import GuidedStarts
 from llama_cpp import LlamaError
 from llama_model import LlamaModel

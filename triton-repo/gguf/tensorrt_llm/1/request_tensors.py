@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from generation import Request
+from engine_request import Request
 from llama_cpp import LlamaError
 from sampling import Sampling
 

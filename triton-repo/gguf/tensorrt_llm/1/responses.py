@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from generation import Generation, Output
+from engine_request import Generation, Output
 from request_tensors import Asked
 from stop_words import Sampled
 from whole_characters import WholeCharacters

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from generation import Generation
+from engine_request import Generation
 from responses import Reply
 
 

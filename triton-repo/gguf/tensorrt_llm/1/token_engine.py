@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
 
-from generation import CANCELLED, Deliver, Generation, Output, Request, Slot
+from engine_request import CANCELLED, Deliver, Generation, Output, Request, Slot
 from llama_cpp import LlamaError
 from llama_model import NO_ROOM, LlamaModel
 from prompt_scores import SCORED_STEP
