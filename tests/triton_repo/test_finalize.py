@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 from collections.abc import Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from fakes.token_triton import TokenTriton, served_repository
 
 from enginix.manifest import read_manifest
 from enginix.runtimes.runtime import Runtime
-from enginix.triton.client.client import TritonClient
+from enginix.triton.client.client import TokenRequest, TritonClient
 from enginix.triton.server.repository import RenderOptions, render_repository
 from tests.triton_repo.conftest import Asker
 
@@ -44,14 +45,23 @@ class Unloading:
         await Asker(client, evals)(max_tokens=5)
         await client.close()
 
-    def unload(self) -> None:
-        """Return when the model's process has ended."""
+    @contextmanager
+    def ending(self) -> Iterator[None]:
+        """When the block ends, the model's process, as it is now, ends or has ended."""
         model = os.pidfd_open(int(self.process.read_text()))
-        url = f"{self.server.http}/v2/repository/models/tensorrt_llm/unload"
-        httpx.post(url).raise_for_status()
+        yield
         ended, _, _ = select.select([model], [], [], 30)
         os.close(model)
         assert ended
+
+    def unload(self) -> None:
+        """Return when the model's process has ended."""
+        with self.ending():
+            self.post("unload")
+
+    def post(self, what: str) -> None:
+        url = f"{self.server.http}/v2/repository/models/tensorrt_llm/{what}"
+        httpx.post(url).raise_for_status()
 
     def metrics(self) -> str:
         return httpx.get(self.server.metrics).text
@@ -77,7 +87,21 @@ async def test_a_model_that_has_answered_ends_without_a_crash(
     assert unloading.crashes.read_text() == ""
 
 
-def test_a_model_that_was_unloaded_has_no_gauges_on_the_metrics_page(unloading: Unloading) -> None:
-    assert GAUGES in unloading.metrics()
+def test_a_model_that_was_unloaded_shows_that_nothing_runs(unloading: Unloading) -> None:
     unloading.unload()
-    assert GAUGES not in unloading.metrics()
+    running = [line for line in unloading.metrics().splitlines() if '"active"' in line]
+    assert [line.rpartition(" ")[2] for line in running] == ["0"]
+
+
+async def test_a_model_that_is_loaded_while_the_former_one_ends_keeps_its_gauges(
+    unloading: Unloading, evals: list[dict[str, Any]]
+) -> None:
+    client = TritonClient(unloading.server.address, vocabulary=2048)
+    request = TokenRequest(evals[0]["prompt_ids"], 500)
+    with unloading.ending():
+        async with aclosing(client.generate(request)) as answer:
+            await anext(answer)
+            unloading.post("unload")
+            unloading.post("load")
+    assert GAUGES in unloading.metrics()
+    await client.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import triton_python_backend_utils as pb_utils
 from token_engine import Load
 
@@ -34,10 +36,13 @@ class Gauges:
         self._shown = load
 
     def close(self) -> None:
-        """Take them off the page; without this Triton's stub crashes when the interpreter ends.
+        """Nothing runs any more.
 
-        An object that is deleted asks Triton to forget it, and by then the stub has let go of the
-        memory that it shares with Triton. A family must outlive its metrics.
+        The objects are kept for ever, because one that is deleted asks Triton to forget its gauge.
+        When the interpreter ends, the stub has let go of the memory for that, and crashes. Earlier,
+        Triton would free what a model that was loaded meanwhile shows under the same labels, and
+        that one's next value would be written into freed memory.
         """
-        del self._gauges
-        del self._family
+        self.show(Load(0, 0))
+        for each in (self._family, *self._gauges.values()):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(each))
