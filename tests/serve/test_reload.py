@@ -26,6 +26,7 @@ from enginix.serve.profile import GatewayEntry, Profile
 from enginix.serve.reload import Sources
 from enginix.serve.servers import SERVERS
 from enginix.serve.up import running_profile
+from enginix.supervision import FOLLOW, Report, decode_news, encode
 from tests.conftest import free_ports
 
 SECONDS = 60
@@ -153,6 +154,24 @@ async def test_models_come_go_and_change_while_another_streams_on(place: Place) 
     assert (await place.ask("b")).status_code == 404
     assert (await place.ask("c")).status_code == 200
     assert pids(await place.status())["a"] == before["a"]
+
+
+async def test_a_reload_is_over_once_every_gateway_serves_what_it_brought(place: Place) -> None:
+    (control,) = place.home.glob("run/*/control")
+    reader, writer = await asyncio.open_unix_connection(control)
+    writer.write(FOLLOW)
+    # Another gateway, which has not opened the new model yet.
+    before = decode_news(await reader.readline()).generation
+    writer.write(encode(Report(before, {})))
+    place.write(a={}, b={}, c={})
+    place.files.asked.set()
+    here = await place.until(
+        lambda status: any(one["id"] == "c" and one["healthy"] for one in status["models"])
+    )
+    assert here["configuration"]["changing"]
+    writer.write(encode(Report(before + 1_000, {})))
+    await place.until(lambda status: status["configuration"]["changing"] is None)
+    writer.close()
 
 
 async def test_a_broken_file_changes_nothing_and_says_so_until_a_good_one_replaces_it(

@@ -47,8 +47,6 @@ logger = logging.getLogger(__name__)
 
 # The kernel's limit for a socket's path is 108 bytes with its end.
 LONGEST_PATH = 107
-# How long an answer waits for gateways that are slow to open a model.
-SEEN_SECONDS = 5.0
 # A word after "api key", "token" or "Bearer", and the forms of Hugging Face's and OpenAI's keys.
 KEY = re.compile(
     r"""((?:api[-_ ]?keys?|hf_token|auth[-_]token|password|secret)["']?[\s:=\[("']+|bearer\s+)"""
@@ -148,8 +146,7 @@ class Control:
         name = await self._change(call)
         subscribers = self._scheduler.subscribers
         if not (isinstance(call, Load) and call.by_request):
-            # The next request may go to any gateway: all of them must know of the change.
-            await subscribers.all_seen(SEEN_SECONDS)
+            await subscribers.all_seen()
         servers = {name: self._status(self._scheduler.find(name))}
         return supervision.encode(Changed(name, subscribers.generation, servers))
 

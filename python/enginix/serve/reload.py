@@ -187,6 +187,7 @@ class Reloader:
             await self._step(name, "added", self._change(servers[name], name in wanted))
         scheduler.arrange([entry.name for entry in new.models])
         self._write_rows()
+        await scheduler.subscribers.all_seen()
         self._tell(since=round(time.time(), 3), changing=None)
 
     def _is_wanted(self, server: ModelServer) -> bool:

@@ -12,6 +12,9 @@ from contextlib import suppress
 from enginix import supervision
 from enginix.supervision import ModelNews, News, Report
 
+# How long an answer waits for gateways that are slow to open a model.
+SEEN_SECONDS = 5.0
+
 
 class Subscribers:
     """Every gateway process that follows."""
@@ -67,10 +70,13 @@ class Subscribers:
             return self.running(model)
         return 0
 
-    async def all_seen(self, seconds: float) -> None:
-        """Wait until every gateway has seen the latest news, or for so long."""
+    async def all_seen(self) -> None:
+        """Wait until every gateway acts on the latest news, or for SEEN_SECONDS.
+
+        The next request may go to any of them.
+        """
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(SEEN_SECONDS):
                 while not self._all_have_seen():
                     await self._change.wait()
 

@@ -109,6 +109,16 @@ async def test_health_is_red_while_no_token_comes_out_and_liveness_stays_green()
     assert (live.status_code, models.status_code) == (200, 200)
 
 
+async def test_a_model_answers_as_soon_as_it_is_back_whatever_the_last_probe_found() -> None:
+    backend = FakeBackend(ids("Hello"))
+    backend.probe_error = BackendUnavailable("nobody there")
+    async with server(served(backend)) as client:
+        assert (await client.get("/health")).status_code == 503
+        backend.probe_error = None
+        answer = await client.post("/v1/chat/completions", json={"messages": user("Hi")})
+    assert answer.status_code == 200
+
+
 async def test_tokens_of_real_traffic_turn_health_green() -> None:
     backend = FakeBackend(ids("Hello"))
     async with server(served(backend)) as client:

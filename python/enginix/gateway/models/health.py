@@ -83,6 +83,12 @@ class Liveness:
             return Health(False, self._suspect or self._probed.reason)
         return Health(True, "the last probe succeeded, the next is in progress")
 
+    async def health_now(self) -> Health:
+        """The same, but by a new probe after one that failed: the model may just have started."""
+        if not self._probed.ok:
+            self._probed_at = -float("inf")
+        return await self.health()
+
     async def close(self) -> None:
         if self._probing:
             self._probing.cancel()

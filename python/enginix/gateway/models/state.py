@@ -252,7 +252,7 @@ async def _refuse_if_down(state: ModelState, model: NamedModel) -> None:
     if state.model is not model:
         # The prompt was made for the one that had its name before.
         raise BackendUnavailable(f"{model.name} has changed meanwhile; send the request again")
-    if state.liveness.down and not (health := await state.liveness.health()).ok:
+    if state.liveness.down and not (health := await state.liveness.health_now()).ok:
         raise BackendUnavailable(health.reason)
 
 
