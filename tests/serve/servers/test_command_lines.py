@@ -54,7 +54,7 @@ def test_llama_server_is_given_the_file_and_spins_for_a_moment_only() -> None:
         *("python", "server.py", "--model=/e/model.gguf", "--alias=tiny"),
         *("--host=127.0.0.1", "--port=5", "--parallel=2"),
     ]
-    assert command.env == {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "30000"}
+    assert command.env == {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "300000"}
 
 
 def test_an_option_without_a_value_is_a_bare_flag_in_each_program_s_spelling() -> None:
