@@ -45,8 +45,8 @@ def link_backends(runtime: Runtime, directory: Path) -> None:
 
 # llama.cpp's threads wait for each other some 400 times a step: asleep at once, they would spend a
 # tenth to a half of it on waking up; awake until the next step, they would take the cores from
-# everything else on the machine. So they spin for some milliseconds, as OpenMP's own default is: that
-# outlasts what Triton and the gateway do with a token, and the longest parts of a large model's step.
+# everything else on the machine. So they spin for some milliseconds, as OpenMP's own default is.
+# That outlasts what Triton and the gateway do with a token, and the waits of a large model's step.
 OPENMP = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "300000"}
 
 
