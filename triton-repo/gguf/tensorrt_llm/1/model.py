@@ -50,13 +50,13 @@ class TritonPythonModel:
         )
         self._engine = TokenEngine(model)
         self._gauges = Gauges(args["model_name"], args["model_version"], model.parallel)
-        self._senders = Senders(int(parameters["sender_threads"]))
-        self._end_watchdog = end_when_stuck(self._senders.stuck, pb_utils.Logger.log_error)
         period = int(parameters["cancellation_check_period_ms"]) / 1000
+        self._running = Running(period, self._engine.cancel, self._show_load)
+        self._senders = Senders(int(parameters["sender_threads"]), self._running.after_response)
+        self._end_watchdog = end_when_stuck(self._senders.stuck, pb_utils.Logger.log_error)
         self._guided = GuidedStarts("guided-starts")
         share = min(1.0, SLOW_GUIDES_SHARE * len(os.sched_getaffinity(0)))
         self._slowly_guided = GuidedStarts("slowly-guided-starts", share=share)
-        self._running = Running(period, self._engine.cancel, self._show_load)
 
     def execute(self, requests: list[Any]) -> None:
         for request in requests:

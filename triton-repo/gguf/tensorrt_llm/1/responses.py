@@ -37,13 +37,16 @@ OUTPUT_TYPES = {
     "text_ids": np.int32,
     "text_context_ids": np.int32,
 }
+IDS_ONLY = frozenset(["output_ids"])
 
 Queue = SimpleQueue["tuple[Reply, Output] | None"]
 
 
 class Senders:
-    def __init__(self, count: int) -> None:
-        self._senders = [Sender() for _ in range(count)]
+    """`count` threads; each calls `sent` after a response that was not a reply's last one."""
+
+    def __init__(self, count: int, sent: Callable[[Reply], None]) -> None:
+        self._senders = [Sender(sent) for _ in range(count)]
         self._next = cycle(self._senders)
 
     def queue(self) -> Queue:
@@ -65,8 +68,9 @@ class Senders:
 class Sender:
     """One thread, and when its pending send started."""
 
-    def __init__(self) -> None:
+    def __init__(self, sent: Callable[[Reply], None]) -> None:
         self.queue: Queue = SimpleQueue()
+        self._sent = sent
         self._since: float | None = None
         self.thread = threading.Thread(target=self._send_all, name="sender", daemon=True)
         self.thread.start()
@@ -81,6 +85,8 @@ class Sender:
             self._since = time.monotonic()
             try:
                 reply.send(output)
+                if not output.final:
+                    self._sent(reply)
             except Exception as error:
                 # The thread's other requests must continue, and this one must end.
                 pb_utils.Logger.log_error(f"a response could not be sent: {error!r}")
@@ -102,6 +108,8 @@ class Reply:
         self.request_id = request_id
         self.generation: Generation | None = None
         """Set before it can have an output; None when the answer has ended."""
+        self.asked_at = self.sent_at = time.monotonic()
+        """When Triton was last asked whether the client has left, and last given a response."""
         # None when the answer has ended: what is left of it when the interpreter ends must not
         # hold memory that Triton's stub shares with Triton.
         self._sender: Any = sender
@@ -115,6 +123,7 @@ class Reply:
         self._ending = threading.Lock()
 
     def is_cancelled(self) -> bool:
+        self.asked_at = time.monotonic()
         # After the last response Triton has freed the object that this would query.
         with self._ending:
             if self._sender is not None and self._sender.is_cancelled():
@@ -158,6 +167,10 @@ class Reply:
         return sender
 
     def _tensors(self, tokens: Sequence[Sampled], prompt: Sequence[int], final: bool) -> list[Any]:
+        if self._asked.outputs == IDS_ONLY:
+            # What gateways ask for, with every token.
+            ids = [*prompt, *(sampled.token for sampled in tokens)]
+            return [pb_utils.Tensor("output_ids", np.array([[ids]], np.int32))]
         values = self._values(tokens, prompt, final)
         # Only what was requested: Triton's stub drops the rest while Python may be running
         # elsewhere, which is a crash with Python 3.12 and luck with 3.11.
