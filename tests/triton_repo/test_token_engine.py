@@ -74,6 +74,14 @@ def test_what_the_answers_alone_take_is_not_the_prompts() -> None:
     assert share.tokens(answers=8) == 48
 
 
+def test_answers_beside_a_prompt_take_what_as_many_took_alone() -> None:
+    share = running(512)
+    share.learn(0, 8, 0.25)
+    share.learn(0, 1, 0.01)
+    share.learn(32, 7, 0.3125)
+    assert share.tokens(answers=7) == 48
+
+
 def test_answers_that_took_longer_alone_leave_the_prompts_a_cost() -> None:
     share = running(512)
     share.learn(0, 8, 5.0)

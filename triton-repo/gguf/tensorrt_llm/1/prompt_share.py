@@ -24,7 +24,7 @@ class PromptShare:
         self._most = most
         self._least = min(least, most)
         self._seconds_per_token = 0.0
-        self._answers_alone = 0.0
+        self._alone: dict[int, float] = {}
         self._is_first = True
 
     def pause(self) -> None:
@@ -46,12 +46,18 @@ class PromptShare:
         """From a step that read so many tokens of prompts, beside so many answers."""
         first, self._is_first = self._is_first, False
         if not read:
-            self._answers_alone = seconds
+            self._alone[answers] = seconds
         # What a few tokens take says nothing about many.
         elif read >= self._least and not first:
-            alone = self._answers_alone if answers else 0.0
+            alone = self._answers_alone(answers)
             # A token of a prompt is some eight times cheaper than one of an answer.
             least = seconds * read / (read + 8 * answers) / 2
             found = max(seconds - alone, least) / read
             known = self._seconds_per_token or found
             self._seconds_per_token = (known + found) / 2
+
+    def _answers_alone(self, answers: int) -> float:
+        """Seconds of a step with so many answers and no prompt, or with as many as were seen."""
+        if not answers or not self._alone:
+            return 0.0
+        return self._alone[min(self._alone, key=lambda known: abs(known - answers))]

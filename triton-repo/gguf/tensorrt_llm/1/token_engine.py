@@ -35,7 +35,9 @@ class TokenEngine:
 
     def __init__(self, model: LlamaModel) -> None:
         self.model = model
-        self._slots = [Slot(number) for number in range(model.parallel)]
+        self._by_number = [Slot(number) for number in range(model.parallel)]
+        # In order of last use.
+        self._slots = list(self._by_number)
         least = SMALL_PROMPT_SHARE if model.is_small else LEAST_PROMPT_SHARE
         self._prompt_share = PromptShare(model.prompt_tokens, least)
         self._waiting: deque[Generation] = deque()
@@ -117,9 +119,12 @@ class TokenEngine:
     def _step(self) -> None:
         """Read a batch of unread tokens; sample for each sequence that has read all its tokens."""
         # Answers come before prompts: they need one token each, and clients are reading them.
-        answers = [(slot, 1) for slot in self._slots if len(slot.unread) == 1]
-        prompts = self._share_out(self._prompt_share.tokens(len(answers)))
-        parts = sorted(answers + prompts, key=lambda part: part[0].number)
+        reading = [slot for slot in self._by_number if slot.unread]
+        parts = [(slot, 1) for slot in reading if len(slot.unread) == 1]
+        answers = len(parts)
+        if answers < len(reading):
+            parts += self._share_out(self._prompt_share.tokens(answers))
+            parts.sort(key=lambda part: part[0].number)
         self.model.batch.clear()
         for slot, count in parts:
             whole = count == len(slot.unread)
@@ -138,8 +143,8 @@ class TokenEngine:
         code = self.model.decode()
         if code == NO_ROOM and self._make_room():
             return
-        read = sum(count for _, count in prompts)
-        self._prompt_share.learn(read, len(answers), time.perf_counter() - started)
+        read = self.model.batch.size - answers
+        self._prompt_share.learn(read, answers, time.perf_counter() - started)
         for slot, count in parts:
             if code:
                 self._fail(slot, f"llama.cpp could not decode the request (code {code})")
@@ -204,7 +209,6 @@ class TokenEngine:
         assert generation is not None, "only a slot in use ends"
         slot.generation = slot.unscored = None
         slot.unread.clear()
-        # In order of last use.
         self._slots.remove(slot)
         self._slots.append(slot)
         generation.sampler.close()
