@@ -1,10 +1,11 @@
 """The CPU default against what a user would pick instead: llama-server with the same GGUF file.
 
-    python benchmarks/cpu_default.py [--engine DIR] [--parallel 1 8] [--rounds 3]
+    python benchmarks/cpu_default.py [--engine DIR] [--parallel 1 8] [--rounds 3] [--busy 1]
 
 Without an engine it makes one of about 106 M random parameters. Both servers run all the time and
 are asked in turns, with prompts that neither has seen; both answer to the last token, in SSE. The
-Triton road is the whole one: gateway, Triton, model.
+Triton road is the whole one: gateway, Triton, model. `--busy` programs that never sleep run beside
+them, in a session each, as an editor's indexer or a compiler would.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 
@@ -133,6 +135,7 @@ def main() -> None:
         print(
             f"load {os.getloadavg()[0]:.1f}; {arguments.prompt} tokens in, {arguments.tokens} out"
         )
+        stack.enter_context(busy(arguments.busy))
         print(f"{'parallel':>8} {'server':<13} {'tokens/s':>9} {'first token, ms':>16}")
         for parallel in arguments.parallel:
             seen: dict[str, list[tuple[float, float]]] = {name: [] for name in found}
@@ -152,6 +155,18 @@ def main() -> None:
             print(f"{'':8} {'ratio':<13} {ratios[0]:9.2f} {ratios[1]:16.2f}")
 
 
+@contextmanager
+def busy(programs: int) -> Iterator[None]:
+    command = [sys.executable, "-c", "while True: pass"]
+    running = [subprocess.Popen(command, start_new_session=True) for _ in range(programs)]
+    try:
+        yield
+    finally:
+        for each in running:
+            each.kill()
+            each.wait()
+
+
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -161,6 +176,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--prompt", type=int, default=64, help="tokens (%(default)s)")
     parser.add_argument("--tokens", type=int, default=96, help="of an answer (%(default)s)")
+    parser.add_argument("--busy", type=int, default=0, metavar="N", help="programs beside them")
     parser.add_argument("--seed", type=int, default=1, help="of the prompts (%(default)s)")
     return parser.parse_args()
 

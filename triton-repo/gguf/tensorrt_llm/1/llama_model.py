@@ -11,6 +11,7 @@ import numpy as np
 from guide_cache import GuideCache
 from guides import KINDS, Vocabulary
 from llama_cpp import LlamaError, load_library
+from placement import Placement
 from sampling import Chain, Sampler, Sampling, check_sampling
 from stop_words import Sampled
 from threads import default_threads, is_small, threads_for
@@ -61,6 +62,8 @@ class LlamaModel:
         self.room = min(first_room, context) if self.is_small else context
         self._threads = threads or threads_for(path)
         self._deep_threads = threads or default_threads()
+        self._placement = Placement()
+        self._threads_set = 0
         self._context = self._make_context(self.room)
         self._memory = self._library.llama_get_memory(self._context)
         self.vocabulary = self._library.llama_model_get_vocab(self._model)
@@ -155,7 +158,7 @@ class LlamaModel:
         except LlamaError:
             return False
         self._library.llama_free(self._context)
-        self.room, self._context = room, context
+        self.room, self._context, self._threads_set = room, context, 0
         self._memory = self._library.llama_get_memory(context)
         self._logits_address = 0
         return True
@@ -163,7 +166,14 @@ class LlamaModel:
     def decode(self) -> int:
         """Run a step; return 0, NO_ROOM, or llama.cpp's error code."""
         threads = self._deep_threads if self.batch.is_deep else self._threads
+        if threads == self._threads_set:
+            return self._decode()
         self._library.llama_set_n_threads(self._context, threads, threads)
+        self._threads_set = threads
+        with self._placement.step(threads):
+            return self._decode()
+
+    def _decode(self) -> int:
         code: int = self._library.llama_decode(self._context, self.batch.as_parameter())
         return code
 

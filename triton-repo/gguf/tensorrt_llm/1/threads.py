@@ -24,9 +24,15 @@ def threads_for(model: Path) -> int:
 
 def default_threads(system: Path = Path("/sys")) -> int:
     """The physical cores this process may use: a second thread per core only slows it down."""
-    allowed = os.sched_getaffinity(0)
-    cores = {_core(system, cpu) for cpu in allowed}
-    return max(1, min(len(cores), _quota(system)))
+    return max(1, min(len(cores(system)), _quota(system)))
+
+
+def cores(system: Path = Path("/sys")) -> list[frozenset[int]]:
+    """The processors of each physical core, those only that the calling thread may use."""
+    found: dict[tuple[str, ...], set[int]] = {}
+    for cpu in sorted(os.sched_getaffinity(0)):
+        found.setdefault(_core(system, cpu), set()).add(cpu)
+    return [frozenset(cpus) for cpus in found.values()]
 
 
 def _core(system: Path, cpu: int) -> tuple[str, ...]:
