@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from subprocess import PIPE, STDOUT
 from typing import Any
@@ -19,8 +20,11 @@ import enginix.serve
 from enginix.backends.openai.server import OpenAIBackend
 from enginix.gateway.models.registry import PassthroughModel
 from enginix.runtimes.runtime import Runtime
+from enginix.serve.llama_server import physical_cores
 from tests.conftest import Log, free_ports
 
+CORES = physical_cores()
+several_cores = pytest.mark.skipif(CORES == 1, reason="this machine has one core")
 PROGRAM = Path(enginix.serve.__path__[0]) / "llama_server.py"
 QUESTION = user("What is the capital of France?")
 TOOL = {
@@ -39,20 +43,28 @@ TOOL = {
 RAW = {"reasoning_format": "none", "temperature": 0, "max_tokens": 100}
 
 
-@pytest.fixture(scope="module")
-def llama_server(runtime: Runtime, demo_engine: Path) -> Iterator[str]:
+@contextmanager
+def serving(runtime: Runtime, engine: Path, threads: int) -> Iterator[tuple[str, int]]:
+    """Its URL and its process."""
     (port,) = free_ports(1)
-    command = [str(runtime.python), str(PROGRAM), f"--model={demo_engine}/model.gguf"]
-    command += ["--alias=demo", f"--port={port}", "--threads=1", "--parallel=2"]
+    command = [str(runtime.python), str(PROGRAM), f"--model={engine}/model.gguf"]
+    command += ["--alias=demo", f"--port={port}", f"--threads={threads}", "--parallel=2"]
+    command.append("--keep-to-cores")
     process = subprocess.Popen(command, stdout=PIPE, stderr=STDOUT, text=True)
     log = Log(process)
     try:
         assert log.says("llama-server serves"), log.text()
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{port}", process.pid
     finally:
         process.kill()
         process.wait()
         log.close()
+
+
+@pytest.fixture(scope="module")
+def llama_server(runtime: Runtime, demo_engine: Path) -> Iterator[str]:
+    with serving(runtime, demo_engine, threads=1) as (url, _):
+        yield url
 
 
 @asynccontextmanager
@@ -126,3 +138,25 @@ async def test_every_dialect_has_the_same_answer(llama_server: str, model: str) 
     assert done["output"][-1]["content"][0]["text"].strip().endswith("Paris.")
     assert done["usage"]["input_tokens"] == count["input_tokens"]
     assert messages[-1]["type"] == "message_stop"
+
+
+def allowed(process: int) -> set[frozenset[int]]:
+    """The sets of processors that its threads may use."""
+    threads = Path(f"/proc/{process}/task").iterdir()
+    return {frozenset(os.sched_getaffinity(int(thread.name))) for thread in threads}
+
+
+@several_cores
+def test_as_many_threads_as_cores_keep_to_one_each(runtime: Runtime, demo_engine: Path) -> None:
+    with serving(runtime, demo_engine, threads=CORES) as (url, process):
+        asked = {"prompt": "The capital", "max_tokens": 2}
+        assert httpx.post(f"{url}/v1/completions", json=asked, timeout=30).status_code == 200
+        own = allowed(process)
+    assert len(own) == CORES
+    assert sum(map(len, own)) == len(frozenset().union(*own))
+
+
+@several_cores
+def test_fewer_threads_than_cores_run_anywhere(runtime: Runtime, demo_engine: Path) -> None:
+    with serving(runtime, demo_engine, threads=1) as (_, process):
+        assert allowed(process) == {frozenset(os.sched_getaffinity(0))}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from enginix.cli import environment
@@ -50,6 +49,5 @@ def generator() -> Generator:
     return Generator(
         python=runtime.python,
         program=TEMPLATES / GENERATE,
-        threads=len(os.sched_getaffinity(0)),
         environment=environment.for_child(),
     )

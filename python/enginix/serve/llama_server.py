@@ -7,24 +7,28 @@ needs nothing else of this package.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import signal
 import sys
 from contextlib import suppress
-
-# Outside its runtime this module is only imported, never run.
-import xllamacpp  # type: ignore[import-not-found]
+from pathlib import Path
+from typing import Any
 
 SMALL_BYTES = 32 << 20
-POOLING = {
-    kind: getattr(xllamacpp.llama_pooling_type, f"LLAMA_POOLING_TYPE_{kind.upper()}")
-    for kind in ("mean", "cls", "last", "rank")
-}
+SYSTEM = Path("/sys")
 
 
 def main() -> None:
     args = parsed()
+    threads = threads_for(args)
+    if args.keep_to_cores and threads == physical_cores() > 1:
+        keep_to_cores()
+    # OpenMP reads its settings when this loads it.
+    import xllamacpp  # type: ignore[import-not-found]
+
     parameters = xllamacpp.CommonParams()
+    parameters.cpuparams.n_threads = threads
     parameters.model.path = args.model
     parameters.model_alias = {args.alias}
     parameters.hostnames = [args.host]
@@ -32,15 +36,16 @@ def main() -> None:
     parameters.n_parallel = args.parallel
     # Concurrent requests share the context.
     parameters.n_ctx = args.context * args.parallel
-    # A step of a small model is over before a second thread has woken.
-    few = os.path.getsize(args.model) < SMALL_BYTES if os.path.isfile(args.model) else False
-    parameters.cpuparams.n_threads = args.threads or (1 if few else os.cpu_count() or 1)
     parameters.endpoint_metrics = True
     # Its own default is 8 GiB, which it fills by 80 MB a minute under load.
     parameters.cache_ram_mib = args.cache_mb
-    draft_ahead(parameters, args)
-    have_adapters(parameters, args)
-    pool(parameters, args)
+    draft_ahead(xllamacpp, parameters, args)
+    have_adapters(xllamacpp, parameters, args)
+    pool(xllamacpp, parameters, args)
+    serve(xllamacpp, parameters, args)
+
+
+def serve(xllamacpp: Any, parameters: Any, args: argparse.Namespace) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     server = xllamacpp.Server(parameters)
     if args.task == "embed" and "error" in (made := server.handle_embeddings({"input": "a"})):
@@ -59,7 +64,39 @@ def main() -> None:
     os._exit(0)
 
 
-def pool(parameters: xllamacpp.CommonParams, args: argparse.Namespace) -> None:
+def threads_for(args: argparse.Namespace) -> int:
+    if args.threads:
+        return int(args.threads)
+    # A step of a small model is over before a second thread has woken.
+    if os.path.isfile(args.model) and os.path.getsize(args.model) < SMALL_BYTES:
+        return 1
+    return min(physical_cores(), quota())
+
+
+def physical_cores() -> int:
+    """Those this process may use: a second thread on one only slows it down."""
+    cores = set()
+    for cpu in os.sched_getaffinity(0):
+        siblings = SYSTEM / f"devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"
+        cores.add(siblings.read_text() if siblings.is_file() else str(cpu))
+    return len(cores)
+
+
+def quota() -> int:
+    """The cores its container may keep busy."""
+    with suppress(OSError, ValueError):
+        quota, period = (SYSTEM / "fs/cgroup/cpu.max").read_text().split()
+        return max(1, math.ceil(int(quota) / int(period)))
+    return os.cpu_count() or 1
+
+
+def keep_to_cores() -> None:
+    """Beside one busy program Linux may leave two threads on one core, each awake for the other."""
+    os.putenv("OMP_PROC_BIND", "close")
+    os.putenv("OMP_PLACES", "cores")
+
+
+def pool(xllamacpp: Any, parameters: Any, args: argparse.Namespace) -> None:
     if args.task == "generate":
         return
     parameters.embedding = True
@@ -69,10 +106,11 @@ def pool(parameters: xllamacpp.CommonParams, args: argparse.Namespace) -> None:
     parameters.kv_unified = True
     pooling = "rank" if args.task == "rerank" else args.pooling
     if pooling:
-        parameters.pooling_type = POOLING[pooling]
+        kind = f"LLAMA_POOLING_TYPE_{pooling.upper()}"
+        parameters.pooling_type = getattr(xllamacpp.llama_pooling_type, kind)
 
 
-def have_adapters(parameters: xllamacpp.CommonParams, args: argparse.Namespace) -> None:
+def have_adapters(xllamacpp: Any, parameters: Any, args: argparse.Namespace) -> None:
     if not args.lora:
         return
     # None of them is applied until a request chooses it.
@@ -81,7 +119,7 @@ def have_adapters(parameters: xllamacpp.CommonParams, args: argparse.Namespace) 
     parameters.cache_prompt, parameters.cache_ram_mib = False, 0
 
 
-def draft_ahead(parameters: xllamacpp.CommonParams, args: argparse.Namespace) -> None:
+def draft_ahead(xllamacpp: Any, parameters: Any, args: argparse.Namespace) -> None:
     if not args.spec_type:
         return
     speculative = parameters.speculative
@@ -110,6 +148,11 @@ def parsed() -> argparse.Namespace:
     )
     parser.add_argument("--threads", type=int, default=0, help="one a core by default")
     parser.add_argument(
+        "--keep-to-cores",
+        action="store_true",
+        help="each thread stays on a core of its own, where there is one for each",
+    )
+    parser.add_argument(
         "--task", choices=("generate", "embed", "rerank"), default="generate", help="(%(default)s)"
     )
     parser.add_argument(
@@ -117,6 +160,12 @@ def parsed() -> argparse.Namespace:
         choices=("mean", "cls", "last"),
         help="how an embedding is made of those of its tokens; by default as the file says",
     )
+    add_drafts(parser)
+    parser.add_argument("--lora", action="append", default=[], help="a GGUF adapter; repeatable")
+    return parser.parse_args()
+
+
+def add_drafts(parser: argparse.ArgumentParser) -> None:
     drafts = ("draft-simple", "draft-eagle3", "draft-mtp", "ngram-simple")
     parser.add_argument("--spec-type", choices=drafts, help="draft tokens ahead, by this method")
     parser.add_argument("--spec-draft-model", default="", help="the GGUF file that drafts")
@@ -129,8 +178,6 @@ def parsed() -> argparse.Namespace:
         default=3,
         help="tokens at the text's end that ngram looks for in the text (%(default)s)",
     )
-    parser.add_argument("--lora", action="append", default=[], help="a GGUF adapter; repeatable")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def test_llama_server_is_given_the_file_and_spins_for_a_moment_only() -> None:
     command = LLAMACPP.command(["python", "server.py"], entry, "/e/model.gguf", UNUSED)
     assert command.argv == [
         *("python", "server.py", "--model=/e/model.gguf", "--alias=tiny"),
-        *("--host=127.0.0.1", "--port=5", "--parallel=2"),
+        *("--host=127.0.0.1", "--port=5", "--keep-to-cores", "--parallel=2"),
     ]
     assert command.env == {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "300000"}
 

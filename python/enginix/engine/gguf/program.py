@@ -15,9 +15,6 @@ from typing import Any
 from enginix import process
 from enginix.errors import BuildError
 
-# Below this size a model answers at once, and more threads would only slow it down.
-SMALL_MODEL_BYTES = 64_000_000
-
 
 @dataclass(frozen=True, slots=True)
 class Generator:
@@ -25,7 +22,8 @@ class Generator:
 
     python: Path
     program: Path
-    threads: int
+    threads: int = 0
+    """0: as many as suit the model and this machine."""
     deadline: float = 1800.0
     """Seconds until the first answer, and from each to the next."""
     environment: Mapping[str, str] | None = None
@@ -58,8 +56,6 @@ def run_program(
 
 
 def _argv(generator: Generator, model: Path, context: int) -> list[str]:
-    # More threads than free cores slow a small model down by an order of magnitude.
-    is_small = model.stat().st_size < SMALL_MODEL_BYTES
     return [
         str(generator.python),
         # The caller's PYTHONPATH and user packages would shadow the runtime's own.
@@ -69,7 +65,7 @@ def _argv(generator: Generator, model: Path, context: int) -> list[str]:
         "--model",
         str(model),
         "--threads",
-        str(1 if is_small else generator.threads),
+        str(generator.threads),
         "--context",
         str(context),
     ]

@@ -30,6 +30,7 @@ def _command(program: Sequence[str], entry: ModelEntry, model: str, _settings: P
             f"--alias={entry.name}",
             f"--host={LOOPBACK}",
             f"--port={entry.http_port}",
+            "--keep-to-cores",
             *([f"--task={entry.task}"] if entry.task != "generate" else []),
             *flags(entry.options),
             *([f"--context={entry.max_model_len}"] if entry.max_model_len else []),
