@@ -129,9 +129,7 @@ class Sampler:
         """
         self._constrain(logits)
         # The chain copies the whole vocabulary into its own form: too dear for a maximum.
-        token = (
-            int(np.argmax(logits)) if self._chain is None else self._chain.sample(context, place)
-        )
+        token = int(logits.argmax()) if self._chain is None else self._chain.sample(context, place)
         self._count += 1
         if self._guide is not None:
             self._guide.accept(token)
@@ -228,7 +226,7 @@ def _highest(logits: np.ndarray, count: int) -> list[int]:
         return []
     if count == 1:
         # What harnesses ask for at every place of a prompt: a tenth of the time.
-        return [int(np.argmax(logits))]
+        return [int(logits.argmax())]
     count = min(count, len(logits))
     found = np.argpartition(logits, -count)[-count:]
     ordered: list[int] = found[np.argsort(-logits[found], kind="stable")].tolist()

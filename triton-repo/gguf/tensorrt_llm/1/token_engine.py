@@ -94,7 +94,8 @@ class TokenEngine:
                 self._inbox.get()()
 
     def _read_inbox(self) -> None:
-        idle = not (any(slot.generation for slot in self._slots) or self._waiting or self._outbox)
+        # Amid answers the outbox is never empty: no need to look any further.
+        idle = not (self._outbox or self._waiting or any(slot.generation for slot in self._slots))
         while idle or not self._inbox.empty():
             self._inbox.get()()
             idle = False
