@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.backend import FakeBackend
+from gateway.harness import served
 from waiting import until
 
 from enginix import process
@@ -59,6 +61,14 @@ def children() -> list[int]:
         for pid in process.descendants(os.getpid())
         if process.birth_of(pid) and b"enginix.chat.rendering" in _command(pid)
     ]
+
+
+@pytest.fixture(autouse=True)
+async def nobody_elses() -> None:
+    """End those of tests before, whose event loops are closed."""
+    for pid in children():
+        os.kill(pid, signal.SIGKILL)
+    await until(lambda: not children())
 
 
 def _command(pid: int) -> bytes:
@@ -137,3 +147,10 @@ async def test_an_idle_process_ends() -> None:
         await renderer.render(TEMPLATE, said("yes"))
         await until(lambda: not children())
         assert "<user>again" in await renderer.render(TEMPLATE, said("again"))
+
+
+async def test_a_models_process_ends_with_the_model() -> None:
+    model = served(FakeBackend())
+    assert await model.render_process.render(TEMPLATE, said("Hi")) == "<s><user>Hi"
+    await model.close()
+    assert not children()

@@ -48,6 +48,10 @@ class EngineModel:
     # OpenAI's `created`; the engine itself carries no time, so that builds are reproducible.
     created: int = field(default_factory=lambda: int(time.time()))
 
+    async def close(self) -> None:
+        await self.render_process.close()
+        await self.backend.close()
+
     @property
     def task(self) -> str:
         return "generate"

@@ -65,6 +65,9 @@ class Model(NamedModel, Protocol):
 
     @property
     def backend(self) -> Server: ...
+    async def close(self) -> None:
+        """Let go of the server, and end what was started for this model."""
+
     @property
     def parent(self) -> str | None:
         """The model that it is an adapter of; None if it is none."""

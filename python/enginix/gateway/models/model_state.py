@@ -18,7 +18,7 @@ from enginix.gateway.models.record import RequestRecord, TokenTimes
 from enginix.gateway.models.running import RunningRequest
 from enginix.gateway.models.server_metrics import ANSWER_SECONDS, ServerMetrics
 from enginix.gateway.models.speed import Speed
-from enginix.generation.backend import Replica, Server
+from enginix.generation.backend import Replica
 from enginix.supervision import Availability, ServerStatus, replica_key
 
 # A connection to a server that was away is tried again every two seconds.
@@ -92,12 +92,12 @@ class ModelState:
         self.admission.leave(key)
 
     async def close(self) -> None:
-        await _closed([], self.liveness, self.model.backend)
+        await _closed([], self.liveness, self.model)
 
     def closed_later(self) -> Coroutine[Any, Any, None]:
         """Closes what the model has now, once the requests that run now are done."""
         tasks = [request.task for request in self.requests]
-        return _closed(tasks, self.liveness, self.model.backend)
+        return _closed(tasks, self.liveness, self.model)
 
     async def generates(self, server: ServerStatus | None) -> bool | None:
         """Whether tokens come out; None for a model that is not loaded, or not for the first time.
@@ -153,15 +153,13 @@ class ModelState:
             yield replica_key(self.model.name, replica.address), Traffic(replica.running)
 
 
-async def _closed(
-    requests: Sequence[asyncio.Task[Any]], liveness: Liveness, backend: Server
-) -> None:
+async def _closed(requests: Sequence[asyncio.Task[Any]], liveness: Liveness, model: Model) -> None:
     try:
         if requests:
             await asyncio.wait(requests)
     finally:
         await liveness.close()
-        await backend.close()
+        await model.close()
 
 
 async def _returned(replica: Replica) -> None:

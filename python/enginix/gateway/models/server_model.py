@@ -38,6 +38,9 @@ class ServerModel:
     strict: StrictServer | None = None
     """What its server takes, if that is less than others do. It gets chats only, and streams."""
 
+    async def close(self) -> None:
+        await self.backend.close()
+
     @property
     def task(self) -> str:
         """What it does: generate, embed or rerank."""

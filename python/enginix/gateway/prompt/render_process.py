@@ -61,6 +61,8 @@ class RenderProcess:
 
     async def close(self) -> None:
         """End the process, if there is one."""
+        if self._idle is not None and self._idle is not asyncio.current_task():
+            self._idle.cancel()
         child, self._child = self._child, None
         if child is not None:
             await process.end_tree(child, grace=0)
