@@ -111,7 +111,7 @@ async def test_health_is_red_while_no_token_comes_out_and_liveness_stays_green()
 
 async def test_a_model_answers_as_soon_as_it_is_back_whatever_the_last_probe_found() -> None:
     backend = FakeBackend(ids("Hello"))
-    backend.probe_error = BackendUnavailable("nobody there")
+    backend.probe_error = BackendUnavailable("connection refused")
     async with server(served(backend)) as client:
         assert (await client.get("/health")).status_code == 503
         backend.probe_error = None

@@ -64,7 +64,7 @@ def children() -> list[int]:
 
 
 @pytest.fixture(autouse=True)
-async def nobody_elses() -> None:
+async def no_leftovers() -> None:
     """End those of tests before, whose event loops are closed."""
     for pid in children():
         os.kill(pid, signal.SIGKILL)

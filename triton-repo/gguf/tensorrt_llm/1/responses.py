@@ -37,7 +37,6 @@ OUTPUT_TYPES = {
     "text_ids": np.int32,
     "text_context_ids": np.int32,
 }
-IDS_ONLY = frozenset(["output_ids"])
 
 Queue = SimpleQueue["tuple[Reply, Output] | None"]
 
@@ -167,10 +166,6 @@ class Reply:
         return sender
 
     def _tensors(self, tokens: Sequence[Sampled], prompt: Sequence[int], final: bool) -> list[Any]:
-        if self._asked.outputs == IDS_ONLY:
-            # What gateways ask for, with every token.
-            ids = [*prompt, *(sampled.token for sampled in tokens)]
-            return [pb_utils.Tensor("output_ids", np.array([[ids]], np.int32))]
         values = self._values(tokens, prompt, final)
         # Only what was requested: Triton's stub drops the rest while Python may be running
         # elsewhere, which is a crash with Python 3.12 and luck with 3.11.
