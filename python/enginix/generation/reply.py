@@ -27,7 +27,7 @@ class Phases:
     """The closing tag and what follows it: the model reasons first, and continues after these."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ReplyFormat:
     """How tokens become events. Without formats all text is the answer."""
 
@@ -67,7 +67,7 @@ class Counted(NamedTuple):
     tokens: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Finished:
     """The last event of a choice."""
 
@@ -133,7 +133,7 @@ class Delivery(Protocol):
         """The bytes of each of `events` until others are encoded; None if they must be, too."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Usage:
     prompt_tokens: int
     completion_tokens: int

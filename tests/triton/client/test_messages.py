@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from tritonclient.grpc import service_pb2
 from enginix.errors import BackendUnavailable, GenerationFailed, RequestError
 from enginix.generation.request import Guide, Sampling, TokenChunk, TokenRequest
 from enginix.triton.client.messages import build_request, supported
-from enginix.triton.client.responses import Reader, read_chunk
+from enginix.triton.client.responses import Layouts, Reader, read_chunk
 from enginix.triton.client.tensor_names import TensorNames
 
 INPUTS = """
@@ -54,11 +55,13 @@ def response(
     name: str = "m",
     reused: int | None = None,
     at: int = 0,
+    request_id: str = "",
 ) -> bytes:
     """With `reused` it has the statistics that TensorRT-LLM adds to every response, as of `at`."""
     message = service_pb2.ModelStreamInferResponse()
     answer = message.infer_response
     answer.model_name = name
+    answer.id = request_id
     answer.parameters["triton_final_response"].bool_param = final
     answer.outputs.add(name="output_ids", datatype="INT32", shape=[1, 1, len(ids)])
     answer.raw_output_contents.append(struct.pack(f"<{len(ids)}i", *ids))
@@ -251,15 +254,18 @@ def test_chunks_before_an_error_are_read_first() -> None:
     assert isinstance(reader.failure, GenerationFailed)
 
 
-messages = st.builds(
-    response,
-    st.lists(st.integers(-(2**31), 2**31 - 1), max_size=3),
-    final=st.booleans(),
-    logprobs=st.none() | st.lists(st.floats(width=32, allow_nan=False), max_size=3),
-    name=st.sampled_from(["m", "n", "model\x32\x04\x01\x00\x00\x00"]),
-    reused=st.none() | st.integers(0, 2),
-    at=st.integers(0, 2**31),
+contents = st.fixed_dictionaries(
+    {
+        "ids": st.lists(st.integers(-(2**31), 2**31 - 1), max_size=3),
+        "final": st.booleans(),
+        "logprobs": st.none() | st.lists(st.floats(width=32, allow_nan=False), max_size=3),
+        "name": st.sampled_from(["m", "n", "model\x32\x04\x01\x00\x00\x00"]),
+        "reused": st.none() | st.integers(0, 2),
+        "at": st.integers(0, 2**31),
+    }
 )
+messages = contents.map(lambda content: response(**content))
+request_ids = st.sampled_from(["", "m", "model", "chat-1", "chat-2", "ch\u00e4t-", "chat-10"])
 
 
 @given(st.lists(messages, max_size=12), st.integers(1, 5))
@@ -273,6 +279,30 @@ def test_the_fast_path_reads_what_protobuf_reads(all_: list[bytes], batch: int) 
     assert [one._replace(reused_blocks=None) for one in found] == [
         one._replace(reused_blocks=None) for one in expected
     ]
+
+
+@given(st.lists(st.tuples(request_ids, st.lists(contents, max_size=5)), max_size=8))
+def test_what_one_response_has_taught_reads_others_as_protobuf_does(
+    responses: list[tuple[str, list[dict[str, Any]]]],
+) -> None:
+    layouts = Layouts()
+    for request_id, each in responses:
+        sent = [response(**content, request_id=request_id) for content in each]
+        found = Reader(request_id, layouts).read(sent)
+        expected = [read_chunk(one) for one in sent]
+        assert found[:1] == expected[:1]
+        assert [one._replace(reused_blocks=None) for one in found] == [
+            one._replace(reused_blocks=None) for one in expected
+        ]
+
+
+def test_a_response_reads_its_second_message_as_another_response_was_read() -> None:
+    layouts = Layouts()
+    Reader("chat-1", layouts).read([response([7], request_id="chat-1")])
+    later = Reader("chat-2", layouts)
+    later.read([response([8], reused=3, request_id="chat-2")])
+    offer = later.offering(lambda ids: ids == [(9,)])
+    assert offer([response([9], request_id="chat-2")])
 
 
 @given(st.lists(st.integers(-(2**31), 2**31 - 1), min_size=1, max_size=50))

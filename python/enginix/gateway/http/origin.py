@@ -42,15 +42,15 @@ class BrowserGuard:
         return app(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> RequestError | None:
-        if self._hosts:
-            for host in Headers(scope=scope).getlist("host"):
+        of_browser = False
+        for name, value in scope["headers"]:
+            if name == b"host" and self._hosts:
+                host = value.decode("latin-1")
                 if host_name(host) not in self._hosts:
                     return UnknownHost(host)
-        if scope["method"] in READ_ONLY or not any(
-            name in OF_BROWSERS for name, _ in scope["headers"]
-        ):
-            return None
-        if not self._checks_origin(scope):
+            elif name in OF_BROWSERS:
+                of_browser = True
+        if not of_browser or scope["method"] in READ_ONLY or not self._checks_origin(scope):
             return None
         return self._foreign(Headers(scope=scope))
 

@@ -63,22 +63,22 @@ class Opening:
         period = self._period
         if period is None:
             return await work
-        comments: list[asyncio.Task[None]] = []
+        comments: list[tuple[asyncio.Task[None], asyncio.Lock]] = []
         loop = asyncio.get_running_loop()
-        writing = asyncio.Lock()
-        # A task only once it is needed: most first tokens come before.
-        timer = loop.call_later(
-            period,
-            lambda: comments.append(
-                loop.create_task(self._comment(send, comment, period, writing))
-            ),
-        )
+
+        def begin_comments() -> None:
+            writing = asyncio.Lock()
+            task = loop.create_task(self._comment(send, comment, period, writing))
+            comments.append((task, writing))
+
+        # Only once they are needed: most first tokens come before.
+        timer = loop.call_later(period, begin_comments)
         try:
             return await work
         finally:
             timer.cancel()
-            if comments:
-                await _end(comments[0], writing)
+            for task, writing in comments:
+                await _end(task, writing)
 
     async def _comment(
         self, send: Send, comment: bytes, period: float, writing: asyncio.Lock

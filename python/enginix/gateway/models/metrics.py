@@ -190,8 +190,9 @@ class Metrics:
         self._replicas.follow(model, replica)
 
     def report_tokens(self, model: str, times: TokenTimes) -> None:
-        self._of(self._generated, model).inc(times.tokens)
-        self._of(self._gaps, model).add(times.gaps, times.gap_seconds)
+        if times.tokens:
+            self._of(self._generated, model).inc(times.tokens)
+            self._of(self._gaps, model).add(times.gaps, times.gap_seconds)
 
     def report_late_tokens(self, model: str, tokens: int) -> None:
         self._late.labels(model).inc(tokens)

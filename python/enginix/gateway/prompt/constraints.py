@@ -25,7 +25,7 @@ END_OF_REASONING = "</think>\n\n"
 ANY_OBJECT = {"type": "object"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Constraints:
     """The constraints a request asks for."""
 

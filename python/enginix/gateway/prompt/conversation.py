@@ -29,7 +29,7 @@ MANY_MESSAGES = 400
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Conversation:
     """The input of the chat template, and how to parse the reply."""
 
@@ -69,7 +69,7 @@ def _characters(value: Any) -> int:
     return sum(map(_characters, value)) if isinstance(value, (list, tuple)) else 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Prompt:
     ids: array[int]
     format: ReplyFormat

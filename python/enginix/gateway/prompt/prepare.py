@@ -20,7 +20,7 @@ from enginix.generation.reply import ReplyFormat
 from enginix.generation.request import Guide, Sampling, TokenRequest
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Options:
     """All options of the answers that are not part of the conversation."""
 

@@ -187,7 +187,7 @@ def _arrivals(
     if generation.format.phases is not None:
         return PhasedReply(generation.model, generation.format, request).chunks()
     if taking is not None:
-        request = replace(request, take=taking.take, lane=taking)
+        request.take, request.lane = taking.take, taking
     return generation.model.backend.generate(request)
 
 

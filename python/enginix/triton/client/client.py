@@ -20,7 +20,7 @@ from enginix.triton.client.control import TritonControl
 from enginix.triton.client.grpc_aio import GrpcAioTransport
 from enginix.triton.client.http2.channel import Http2Transport
 from enginix.triton.client.messages import build_request, build_stop, supported
-from enginix.triton.client.responses import Reader
+from enginix.triton.client.responses import Layouts, Reader
 from enginix.triton.client.tensor_names import TensorNames, TensorNamesOfModel
 from enginix.triton.client.transport import Call, Transport
 
@@ -61,6 +61,7 @@ class TritonClient:
         self._transport = TRANSPORTS[transport](addresses, self._limits)
         self._controls = [TritonControl(one) for one in addresses]
         self._tensor_names = TensorNamesOfModel(self._controls, model, tensor_names)
+        self._layouts = Layouts()
 
     async def generate(self, request: TokenRequest) -> AsyncGenerator[list[TokenChunk], None]:
         """Yield every chunk that has arrived since the last item; closing the generator cancels.
@@ -69,14 +70,11 @@ class TritonClient:
         GenerationFailed; RequestError for an option the model has no tensor for.
         """
         tensor_names = await self.tensor_names()
-        # The message holds the prompt, and is not kept once it is sent.
-        call, chunks, reader = await self._start(
-            build_request(request, tensor_names, self._vocabulary),
-            partial(build_stop, request.request_id, tensor_names),
-            sampled(request.trace),
-        )
         request_id, take, lane = request.request_id, request.take, request.lane
+        reader = Reader(request_id, self._layouts)
+        call, chunks = await self._start(request, tensor_names, reader)
         offer = None if take is None else reader.offering(take, lane)
+        # It holds the prompt.
         del request, take
         complete = False
         try:
@@ -127,13 +125,16 @@ class TritonClient:
             await control.close()
 
     async def _start(
-        self, message: bytes, stop: Callable[[], bytes | None], metadata: Headers
-    ) -> tuple[Call, list[TokenChunk], Reader]:
+        self, request: TokenRequest, tensor_names: TensorNames, reader: Reader
+    ) -> tuple[Call, list[TokenChunk]]:
         """Send the request and wait for its first chunks; retry elsewhere until there are some."""
+        message = build_request(request, tensor_names, self._vocabulary)
+        stop = partial(build_stop, request.request_id, tensor_names)
+        metadata = sampled(request.trace)
         until = asyncio.get_running_loop().time() + self._limits.first_token
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return await self._attempt(message, stop, until, metadata)
+                return await self._attempt(message, stop, until, metadata, reader)
             except BackendUnavailable as error:
                 # After a restart it may be another version of the model.
                 self._tensor_names.invalidate()
@@ -143,15 +144,19 @@ class TritonClient:
         raise AssertionError("the last attempt returns or raises")
 
     async def _attempt(
-        self, message: bytes, stop: Callable[[], bytes | None], until: float, metadata: Headers
-    ) -> tuple[Call, list[TokenChunk], Reader]:
+        self,
+        message: bytes,
+        stop: Callable[[], bytes | None],
+        until: float,
+        metadata: Headers,
+        reader: Reader,
+    ) -> tuple[Call, list[TokenChunk]]:
         call = None
         try:
             async with asyncio.timeout_at(until):
                 call = await self._transport.open(message, metadata)
-            reader = Reader()
             left = until - asyncio.get_running_loop().time()
-            return call, reader.read(await call.receive(left)), reader
+            return call, reader.read(await call.receive(left))
         except BaseException as error:
             if call is not None:
                 call.leave(stop())

@@ -58,25 +58,64 @@ def build_request(
     request: TokenRequest, tensor_names: TensorNames, vocabulary: int | None
 ) -> bytes:
     """The one message of a stream; `vocabulary` is the width of the logit_bias tensor."""
-    message = service_pb2.ModelInferRequest(model_name=tensor_names.model, id=request.request_id)
-    for name, datatype, shape, raw in _tensors(request, tensor_names, vocabulary):
-        message.inputs.add(name=name, datatype=datatype, shape=shape)
-        message.raw_input_contents.append(raw)
+    common = _common(
+        tensor_names,
+        request.end_id,
+        tuple(request.stop_ids),
+        request.logprobs,
+        request.top_logprobs,
+        request.prompt_logprobs,
+    )
+    message = service_pb2.ModelInferRequest(id=request.request_id)
+    _add(message, _tensors(request, tensor_names, vocabulary))
+    # Two messages in a row are read as one that has the fields and the list items of both.
+    serialized: bytes = common + message.SerializeToString()
+    return serialized
+
+
+@lru_cache(maxsize=64)
+def _common(
+    tensor_names: TensorNames,
+    end_id: int | None,
+    stop_ids: tuple[int, ...],
+    logprobs: bool,
+    top_logprobs: int,
+    prompt_logprobs: bool,
+) -> bytes:
+    """What most requests to a model have in common."""
+    message = service_pb2.ModelInferRequest(model_name=tensor_names.model)
+    _add(message, [_scalar("streaming", "BOOL", "?", True)])
     message.outputs.add(name="output_ids")
-    if request.logprobs:
+    if end_id is not None:
+        _add(message, [_scalar("end_id", "INT32", "i", end_id)])
+    if stop_ids:
+        _add(message, [_stop_words(stop_ids)])
+    if logprobs:
+        _add(message, [_scalar("return_log_probs", "BOOL", "?", True)])
         message.outputs.add(name="output_log_probs")
-    if request.top_logprobs:
+    if top_logprobs:
+        name = _name(OTHERS["top_logprobs"], "top_logprobs", tensor_names)
+        _add(message, [_scalar(name, "INT32", "i", top_logprobs, "top_logprobs")])
         message.outputs.add(name="top_log_prob_ids")
         message.outputs.add(name="top_log_probs")
-    if request.prompt_logprobs:
+    if prompt_logprobs:
+        name = _name(OTHERS["prompt_logprobs"], "prompt_logprobs", tensor_names)
+        _add(message, [_scalar(name, "BOOL", "?", True)])
         for name in PROMPT_OUTPUTS:
             message.outputs.add(name=name)
     if tensor_names.states_reuse:
+        _add(message, [_scalar(STATISTICS, "BOOL", "?", True)])
         message.outputs.add(name=REUSED)
     # Without it, a model that ends with an empty response ends unnoticed.
     message.parameters["triton_enable_empty_final_response"].bool_param = True
     serialized: bytes = message.SerializeToString()
     return serialized
+
+
+def _add(message: Any, tensors: Iterable[Tensor]) -> None:
+    for name, datatype, shape, raw in tensors:
+        message.inputs.add(name=name, datatype=datatype, shape=shape)
+        message.raw_input_contents.append(raw)
 
 
 def build_stop(request_id: str, tensor_names: TensorNames) -> bytes | None:
@@ -100,21 +139,6 @@ def _tensors(
     yield "input_ids", "INT32", (1, count), _packed_ids(request.prompt_ids)
     yield _scalar("input_lengths", "INT32", "i", count)
     yield _scalar("request_output_len", "INT32", "i", request.max_tokens)
-    yield _scalar("streaming", "BOOL", "?", True)
-    if request.end_id is not None:
-        yield _scalar("end_id", "INT32", "i", request.end_id)
-    if request.stop_ids:
-        yield _stop_words(request.stop_ids)
-    if request.logprobs:
-        yield _scalar("return_log_probs", "BOOL", "?", True)
-    if request.top_logprobs:
-        name = _name(OTHERS["top_logprobs"], "top_logprobs", tensor_names)
-        yield _scalar(name, "INT32", "i", request.top_logprobs, "top_logprobs")
-    if request.prompt_logprobs:
-        name = _name(OTHERS["prompt_logprobs"], "prompt_logprobs", tensor_names)
-        yield _scalar(name, "BOOL", "?", True)
-    if tensor_names.states_reuse:
-        yield _scalar(STATISTICS, "BOOL", "?", True)
     yield from _sampling(request.sampling, tensor_names, vocabulary)
 
 
