@@ -56,7 +56,7 @@ class Layout(NamedTuple):
 
 
 class Layouts:
-    """Those of one model, which all responses share: to verify one costs a tenth of a request."""
+    """Those of one model: what one response has verified, the next ones need not."""
 
     def __init__(self) -> None:
         # The oldest leave: a model that is loaded anew may send other tensors.
