@@ -43,6 +43,8 @@ OTHERS = {
 # What every request must have, a stop too.
 STOP_INPUTS = ("input_ids", "input_lengths", "request_output_len")
 ONE = struct.pack("<i", 1)
+# More than models end their answers with.
+FEW_STOP_IDS = 16
 
 Tensor = tuple[str, str, tuple[int, ...], bytes]
 
@@ -58,10 +60,13 @@ def build_request(
     request: TokenRequest, tensor_names: TensorNames, vocabulary: int | None
 ) -> bytes:
     """The one message of a stream; `vocabulary` is the width of the logit_bias tensor."""
-    common = _common(
+    stop_ids = tuple(request.stop_ids)
+    # A client may send millions of them, which are not kept.
+    common_of = _common if len(stop_ids) <= FEW_STOP_IDS else _common.__wrapped__
+    common = common_of(
         tensor_names,
         request.end_id,
-        tuple(request.stop_ids),
+        stop_ids,
         request.logprobs,
         request.top_logprobs,
         request.prompt_logprobs,
