@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections import deque
 from collections.abc import Iterable, Sequence
 from math import prod
 from typing import Any, NamedTuple
@@ -30,7 +29,7 @@ OUTPUTS = {
 FINAL = "triton_final_response"
 # Shared: most messages hold one id.
 ONE_ID = struct.Struct("<i")
-# How many kinds of messages one response's reader remembers.
+# How many kinds of messages a reader learns from its response, and how many all of them share.
 MAX_KNOWN = 8
 
 
@@ -50,9 +49,9 @@ class Layout(NamedTuple):
 
     size: int
     id_size: int
+    states_reuse: bool
     before: bytes
     after: bytes
-    ids: struct.Struct
 
 
 class Layouts:
@@ -60,20 +59,24 @@ class Layouts:
 
     def __init__(self) -> None:
         # The oldest leave: a model that is loaded anew may send other tensors.
-        self._all: deque[Layout] = deque(maxlen=MAX_KNOWN)
+        self._all: dict[Layout, struct.Struct] = {}
 
-    def known(self, request_id: bytes) -> tuple[Known, ...]:
-        """The messages of the request with this id."""
+    def known(self, request_id: bytes, reuse_stated: bool) -> tuple[Known, ...]:
+        """The messages of the request with this id, but none that would be first to state it."""
         return tuple(
-            Known(size, before + request_id + after, ids)
-            for size, id_size, before, after, ids in self._all
-            if id_size == len(request_id)
+            Known(each.size, each.before + request_id + each.after, ids)
+            for each, ids in self._all.items()
+            if each.id_size == len(request_id) and (reuse_stated or not each.states_reuse)
         )
 
-    def add(self, known: Known, request_id: bytes) -> None:
+    def add(self, known: Known, request_id: bytes, states_reuse: bool) -> None:
         if known.head.count(request_id) == 1:
             before, _, after = known.head.partition(request_id)
-            self._all.append(Layout(known.size, len(request_id), before, after, known.ids))
+            layout = Layout(known.size, len(request_id), states_reuse, before, after)
+            # Responses that run at the same time learn the same.
+            self._all[layout] = known.ids
+            if len(self._all) > MAX_KNOWN:
+                del self._all[next(iter(self._all))]
 
 
 class Reader:
@@ -81,18 +84,21 @@ class Reader:
 
     Nearly all of them differ only in the bytes of their token ids and, from TensorRT-LLM, of the
     statistics that follow these. Once that is verified for one message, others of its size are
-    read without protobuf, which costs five times as much. Never the first: its statistics count.
+    read without protobuf, which costs five times as much. Never the first with ids, nor the first
+    with statistics: these count.
     """
 
-    __slots__ = ("_id", "_known", "_lane", "_last", "_layouts", "_take", "failure")
+    __slots__ = ("_id", "_known", "_lane", "_last", "_layouts", "_room", "_take", "failure")
 
     def __init__(self, request_id: str = "", layouts: Layouts | None = None) -> None:
         self._id = request_id.encode()
         self._layouts = layouts or Layouts()
         # The error in the message after the chunks that `read` returned last.
         self.failure: BackendError | None = None
-        # Few, and a dictionary takes 0.2 KB. None before the first message.
+        # Few, and a dictionary takes 0.2 KB. None before the first ids.
         self._known: tuple[Known, ...] | None = None
+        # How many it may still learn, whatever others have taught.
+        self._room = MAX_KNOWN
         # Of the last message that was offered: nearly every next one is like it.
         self._last = NONE_KNOWN
         self._take: Take | None = None
@@ -107,8 +113,6 @@ class Reader:
                     chunks.append(TokenChunk(known.ids.unpack_from(message, len(known.head))))
                     continue
                 chunks.append(read_chunk(message))
-                if self._known is None:
-                    self._known = self._layouts.known(self._id)
                 self._learn(message, chunks[-1])
         except BackendError as error:
             if not chunks:
@@ -143,21 +147,25 @@ class Reader:
         return None
 
     def _learn(self, message: bytes, chunk: TokenChunk) -> None:
-        if (
-            not chunk.ids
-            or chunk.final
-            or chunk.logprobs is not None
-            or self._known is None
-            or len(self._known) == MAX_KNOWN
-            or self._find(message) is not None
-        ):
+        if not chunk.ids:
+            return
+        states_reuse = chunk.reused_blocks is not None
+        if self._known is None:
+            self._known = self._layouts.known(self._id, states_reuse)
+        if not self._room or _holds_more(chunk) or self._find(message) is not None:
             return
         ids = ONE_ID if len(chunk.ids) == 1 else struct.Struct(f"<{len(chunk.ids)}i")
         start = message.find(ids.pack(*chunk.ids))
         if start >= 0 and _is_head(message, start, ids, chunk):
             known = Known(len(message), message[:start], ids)
             self._known += (known,)
-            self._layouts.add(known, self._id)
+            self._room -= 1
+            self._layouts.add(known, self._id, states_reuse)
+
+
+def _holds_more(chunk: TokenChunk) -> bool:
+    """Whether there is more in it than ids and statistics."""
+    return chunk.final or chunk.logprobs is not None or bool(chunk.top) or chunk.prompt is not None
 
 
 def _is_head(message: bytes, start: int, ids: struct.Struct, chunk: TokenChunk) -> bool:
