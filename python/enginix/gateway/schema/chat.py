@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field
 from enginix.gateway.schema.fields import (
     Count,
     Integer,
+    Items,
     Positive,
     Priority,
     SamplingFields,
@@ -60,12 +61,12 @@ ToolCall = Annotated[FunctionToolCall | CustomToolCall, BeforeValidator(chat_cal
 
 class ChatMessage(Schema):
     role: Role
-    content: str | list[Annotated[Part, only_known(TEXTS)]] | None = None
+    content: str | Items[Annotated[Part, only_known(TEXTS)]] | None = None
     name: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
     thinking: str | None = None
-    tool_calls: list[ToolCall] | None = None
+    tool_calls: Items[ToolCall] | None = None
     tool_call_id: str | None = None
 
 
@@ -121,7 +122,7 @@ class NamedCustom(Schema):
 
 class AllowedTools(Schema):
     mode: Literal["auto", "required"]
-    tools: Annotated[list[NamedTool | NamedCustom], Field(min_length=1)]
+    tools: Annotated[Items[NamedTool | NamedCustom], Field(min_length=1)]
 
 
 class AllowedChoice(Schema):
@@ -148,7 +149,7 @@ class ResponseFormat(Schema):
     ebnf: str | None = None
 
 
-Choices = Annotated[list[str], Field(min_length=1)]
+Choices = Annotated[Items[str], Field(min_length=1)]
 
 
 class StructuredOutputs(Schema):
@@ -180,17 +181,17 @@ class ChatRequest(SamplingFields, GuidedFields):
     model: str | None = None
     engine: str | None = None
     """Selects one of the engines that serve the model."""
-    messages: list[ChatMessage]
+    messages: Items[ChatMessage]
     priority: Priority | None = None
     n: Count | None = None
-    stop: str | list[str] | None = None
+    stop: str | Items[str] | None = None
     max_tokens: Positive | None = None
     max_completion_tokens: Positive | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[Integer, Field(ge=0, le=20)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    tools: list[Tool] | None = None
+    tools: Items[Tool] | None = None
     tool_choice: Annotated[
         Literal["none", "auto", "required"] | NamedTool | NamedCustom | AllowedChoice | None,
         BeforeValidator(chat_choice),
@@ -203,7 +204,7 @@ class ChatRequest(SamplingFields, GuidedFields):
     functions: Any = None
     function_call: Any = None
     audio: Any = None
-    modalities: list[str] | None = None
+    modalities: Items[str] | None = None
     best_of: Integer | None = None
     use_beam_search: bool | None = None
     prompt_logprobs: Any = None

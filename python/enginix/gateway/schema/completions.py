@@ -10,6 +10,7 @@ from enginix.gateway.schema.chat import GuidedFields
 from enginix.gateway.schema.fields import (
     Count,
     Integer,
+    Items,
     NotNegative,
     Priority,
     SamplingFields,
@@ -21,11 +22,11 @@ class CompletionRequest(SamplingFields, GuidedFields):
     model: str | None = None
     engine: str | None = None
     """Selects one of the engines that serve the model."""
-    prompt: str | list[str] | list[Integer] | list[list[Integer]]
+    prompt: str | Items[str] | Items[Integer] | Items[Items[Integer]]
     priority: Priority | None = None
     n: Count | None = None
     best_of: Count | None = None
-    stop: str | list[str] | None = None
+    stop: str | Items[str] | None = None
     max_tokens: NotNegative | None = None
     logprobs: Annotated[Integer, Field(ge=0, le=20)] | None = None
     echo: bool | None = None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from enginix.gateway.schema.fields import Count, Schema, Token
+from enginix.gateway.schema.fields import Count, Items, Schema, Token
 
 
 class EmbeddingsRequest(Schema):
     model: str | None = None
     engine: str | None = None
-    input: str | list[str] | list[Token] | list[list[Token]]
+    input: str | Items[str] | Items[Token] | Items[Items[Token]]
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Count | None = None
 
@@ -23,5 +23,5 @@ class RerankRequest(Schema):
     model: str | None = None
     engine: str | None = None
     query: str
-    documents: list[str | Document]
+    documents: Items[str | Document]
     top_n: Count | None = None

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 
 class Schema(BaseModel):
@@ -12,6 +19,19 @@ class Schema(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
 
+
+Value = TypeVar("Value")
+
+
+def _one_by_one(value: Any, validated: ValidatorFunctionWrapHandler) -> Any:
+    if not isinstance(value, dict):
+        return validated(value)
+    return {name: validated({name: each})[name] for name, each in value.items()}
+
+
+# Both end at the first mistake: each takes a kilobyte or two, and a body has room for millions.
+Items = Annotated[list[Value], Field(fail_fast=True)]
+Entries = Annotated[dict[str, Value], WrapValidator(_one_by_one)]
 
 # The range of an engine's tensors.
 MAX_INT32 = 2**31 - 1
@@ -66,7 +86,7 @@ class SamplingFields(Schema):
     repetition_penalty: Annotated[float, Field(ge=0.01, le=100)] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
-    logit_bias: dict[str, float] | None = None
+    logit_bias: Entries[float] | None = None
     min_tokens: NotNegative | None = None
     ignore_eos: bool | None = None
-    stop_token_ids: list[Token] | None = None
+    stop_token_ids: Items[Token] | None = None

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from enginix.gateway.schema.fields import Fraction, Integer, Positive, Priority, Schema, TopK
+from enginix.gateway.schema.fields import Fraction, Integer, Items, Positive, Priority, Schema, TopK
 
 
 class InferenceRequest(Schema):
@@ -19,6 +19,6 @@ class InferenceRequest(Schema):
     topP: Fraction = 0.95
     topK: TopK | None = None
     seed: Integer | None = None
-    stop: str | list[str] | None = None
+    stop: str | Items[str] | None = None
     stream: bool = True
     priority: Priority | None = None

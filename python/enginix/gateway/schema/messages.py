@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from enginix.gateway.schema.fields import Fraction, Integer, NotNegative, Priority, Schema
+from enginix.gateway.schema.fields import Fraction, Integer, Items, NotNegative, Priority, Schema
 from enginix.gateway.schema.lenient import messages_choice, messages_tool
 
 
@@ -34,7 +34,7 @@ class ToolUseBlock(Schema):
 
 class ToolResultBlock(Schema):
     tool_use_id: str | None = None
-    content: str | list[Block] | None = None
+    content: str | Items[Block] | None = None
 
 
 class ImageBlock(Schema):
@@ -44,7 +44,7 @@ class ImageBlock(Schema):
 class DocumentSource(Schema):
     type: str
     data: str | None = None
-    content: str | list[Block] | None = None
+    content: str | Items[Block] | None = None
 
 
 class DocumentBlock(Schema):
@@ -56,7 +56,7 @@ class DocumentBlock(Schema):
 class SearchResultBlock(Schema):
     source: str | None = None
     title: str | None = None
-    content: list[Block] = Field(default_factory=list)
+    content: Items[Block] = Field(default_factory=list)
 
 
 class ToolReferenceBlock(Schema):
@@ -69,7 +69,7 @@ class CompactionBlock(Schema):
 
 class Message(Schema):
     role: Literal["user", "assistant", "system"]
-    content: str | list[Block] | None = None
+    content: str | Items[Block] | None = None
 
 
 class Tool(Schema):
@@ -116,9 +116,9 @@ class CountRequest(Schema):
     """The body of /v1/messages/count_tokens."""
 
     model: str | None = None
-    messages: Annotated[list[Message], Field(min_length=1)]
-    system: str | list[Block] | None = None
-    tools: list[Annotated[Tool, BeforeValidator(messages_tool)]] | None = None
+    messages: Annotated[Items[Message], Field(min_length=1)]
+    system: str | Items[Block] | None = None
+    tools: Items[Annotated[Tool, BeforeValidator(messages_tool)]] | None = None
     tool_choice: Annotated[ToolChoice | None, BeforeValidator(messages_choice)] = None
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
@@ -127,7 +127,7 @@ class CountRequest(Schema):
 class MessagesRequest(CountRequest):
     priority: Priority | None = None
     max_tokens: NotNegative
-    stop_sequences: list[str] | None = None
+    stop_sequences: Items[str] | None = None
     stream: bool | None = None
     temperature: Fraction | None = None
     top_p: Fraction | None = None

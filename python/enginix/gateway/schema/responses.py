@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from enginix.gateway.schema.fields import (
+    Entries,
     Integer,
+    Items,
     Positive,
     Priority,
     SamplingFields,
@@ -32,7 +34,7 @@ class Part(Schema):
 
 
 AnyPart = Annotated[Part, only_known(TEXTS | {"input_image"})]
-Content = str | list[AnyPart] | None
+Content = str | Items[AnyPart] | None
 
 
 class Item(Schema):
@@ -49,8 +51,8 @@ class MessageItem(Schema):
 
 
 class ReasoningItem(Schema):
-    content: list[AnyPart] | None = None
-    summary: list[AnyPart] | None = None
+    content: Items[AnyPart] | None = None
+    summary: Items[AnyPart] | None = None
 
 
 class CallItem(Schema):
@@ -85,7 +87,7 @@ class ShellOutput(Schema):
 
 class ShellOutputItem(Schema):
     call_id: str | None = None
-    output: str | list[ShellOutput] | None = None
+    output: str | Items[ShellOutput] | None = None
 
 
 class PatchOutputItem(Schema):
@@ -114,12 +116,12 @@ class ToolsItem(Schema):
 
     call_id: str | None = None
     execution: str | None = None
-    tools: list[AnyTool] | None = None
+    tools: Items[AnyTool] | None = None
 
 
 class NamespaceTool(Schema):
     name: str | None = None
-    tools: list[AnyTool] = Field(default_factory=list)
+    tools: Items[AnyTool] = Field(default_factory=list)
 
 
 class SearchTool(Schema):
@@ -139,7 +141,7 @@ class ToolChoice(Schema):
     name: str | None = None
     namespace: str | None = None
     mode: Literal["auto", "required"] | None = None
-    tools: list[ToolChoice] | None = None
+    tools: Items[ToolChoice] | None = None
 
 
 class Reasoning(Schema):
@@ -162,7 +164,7 @@ class Text(Schema):
 
 class ResponseRequest(SamplingFields):
     model: str | None = None
-    input: str | list[Item]
+    input: str | Items[Item]
     instructions: str | None = None
     previous_response_id: str | None = None
     priority: Priority | None = None
@@ -172,15 +174,15 @@ class ResponseRequest(SamplingFields):
     max_output_tokens: Positive | None = None
     max_tool_calls: Integer | None = None
     top_logprobs: Annotated[Integer, Field(ge=0, le=20)] | None = None
-    tools: list[AnyTool] | None = None
+    tools: Items[AnyTool] | None = None
     tool_choice: Annotated[
         Literal["none", "auto", "required"] | ToolChoice | None, BeforeValidator(responses_choice)
     ] = None
     parallel_tool_calls: bool | None = None
     reasoning: Reasoning | None = None
     text: Text | None = None
-    include: list[str] | None = None
-    metadata: dict[str, str] | None = None
+    include: Items[str] | None = None
+    metadata: Entries[str] | None = None
     truncation: Literal["auto", "disabled"] | None = None
     user: str | None = None
     safety_identifier: str | None = None
@@ -194,4 +196,4 @@ class ResponseRequest(SamplingFields):
 class InputTokensRequest(ResponseRequest):
     """The body of /v1/responses/input_tokens."""
 
-    input: str | list[Item] = ""
+    input: str | Items[Item] = ""

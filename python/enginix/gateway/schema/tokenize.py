@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from enginix.gateway.schema.chat import ChatMessage, Tool
-from enginix.gateway.schema.fields import Integer, Schema
+from enginix.gateway.schema.fields import Integer, Items, Schema
 
 
 class TokenizeRequest(Schema):
@@ -13,8 +13,8 @@ class TokenizeRequest(Schema):
 
     model: str | None = None
     prompt: str | None = None
-    messages: list[ChatMessage] | None = None
-    tools: list[Tool] | None = None
+    messages: Items[ChatMessage] | None = None
+    tools: Items[Tool] | None = None
     add_special_tokens: bool = True
     add_generation_prompt: bool = True
     chat_template_kwargs: dict[str, Any] | None = None
@@ -23,4 +23,4 @@ class TokenizeRequest(Schema):
 
 class DetokenizeRequest(Schema):
     model: str | None = None
-    tokens: list[Integer]
+    tokens: Items[Integer]
