@@ -147,6 +147,13 @@ async def test_the_sampling_of_local_servers_reaches_the_engine() -> None:
     assert 5 in asked.stop_ids
 
 
+async def test_a_token_that_is_given_often_ends_an_answer_once() -> None:
+    backend = FakeBackend(ids("Paris."))
+    await ask(backend, stop_token_ids=[7, 5] * 1000)
+    (asked,) = backend.asked
+    assert [token for token in asked.stop_ids if token in (5, 7)] == [7, 5]
+
+
 async def test_items_become_messages_that_templates_read() -> None:
     backend = FakeBackend(ids("Mild."))
     await ask(

@@ -195,7 +195,8 @@ def _token_request(
     # if the model ended at once, that would be the prompt's.
     ignore_end = options.ignore_end or (options.echo and options.max_tokens == 1)
     end_ids = () if ignore_end else model.tokenizer.stop_token_ids
-    end_ids += tuple(token for token in options.stop_token_ids if token not in end_ids)
+    # Each once: a body has room for millions, and an engine makes a word of every one.
+    end_ids = tuple(dict.fromkeys((*end_ids, *options.stop_token_ids)))
     return TokenRequest(
         prompt_ids=prompt.ids,
         max_tokens=min(limit for limit in max_token_limits if limit is not None),
