@@ -67,6 +67,14 @@ async def test_a_client_of_http_1_0_gets_a_stream_without_chunks() -> None:
     assert lines[-2:] == ["data: [DONE]", ""]
 
 
+async def test_a_client_of_http_1_0_is_not_told_to_continue() -> None:
+    async with connected(FakeBackend(ids("One"))) as (reader, writer):
+        head, _, body = request().replace(b"HTTP/1.1", b"HTTP/1.0").partition(b"\r\n\r\n")
+        writer.write(head + b"\r\nexpect: 100-continue\r\n\r\n" + body)
+        answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 200")
+
+
 @pytest.mark.parametrize("stream", [True, False])
 async def test_the_head_of_an_answer_leaves_with_its_first_bytes(stream: bool) -> None:
     async with connected(FakeBackend(ids("One two"))) as (reader, writer):
@@ -95,6 +103,18 @@ async def test_garbage_after_a_request_does_not_affect_it() -> None:
         assert await status(reader) == 200
         writer.write(b"\x00" * 100)
         assert b"200" not in await reader.read()
+
+
+@pytest.mark.parametrize("between", [b"", request()])
+async def test_garbage_amid_a_stream_ends_it_without_another_answer(between: bytes) -> None:
+    backend = FakeBackend(ids("One two three"), stops_at=2)
+    async with connected(backend) as (reader, writer):
+        writer.write(request(stream=True) + between)
+        await reader.readuntil(b"data: ")
+        writer.write(b"\x00" * 100)
+        rest = await reader.read()
+        await backend.idle.wait()
+    assert b"HTTP/1.1" not in rest
 
 
 async def test_an_incomplete_body_causes_no_generation() -> None:

@@ -94,12 +94,24 @@ class BoundedHttp(HttpToolsProtocol):
         self.cycle.message_event = Event()  # type: ignore[assignment]
         if self.scope["http_version"] == "1.0":
             self.cycle.transport = Unchunked(self.transport)  # type: ignore[assignment]
+            # It would read "100 Continue" as the answer.
+            self.cycle.waiting_for_100_continue = False
         note_cycle(self.cycle)
         # uvicorn reports a disconnect to the newest request only, not to earlier ones.
         if before is not None and not before.response_complete:
             self._unanswered.append(before)
         while self._unanswered and self._unanswered[0].response_complete:
             del self._unanswered[0]
+
+    def send_400_response(self, msg: str) -> None:
+        # Amid another answer it would be read as a part of that.
+        if any(
+            each is not None and each.response_started and not each.response_complete
+            for each in (*self._unanswered, self.cycle)
+        ):
+            self.transport.close()
+        else:
+            super().send_400_response(msg)
 
     def _begin_head(self) -> None:
         self._head_bytes = 0
