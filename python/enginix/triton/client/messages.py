@@ -43,8 +43,6 @@ OTHERS = {
 # What every request must have, a stop too.
 STOP_INPUTS = ("input_ids", "input_lengths", "request_output_len")
 ONE = struct.pack("<i", 1)
-# More than models end their answers with.
-FEW_STOP_IDS = 16
 
 Tensor = tuple[str, str, tuple[int, ...], bytes]
 
@@ -60,13 +58,9 @@ def build_request(
     request: TokenRequest, tensor_names: TensorNames, vocabulary: int | None
 ) -> bytes:
     """The one message of a stream; `vocabulary` is the width of the logit_bias tensor."""
-    stop_ids = tuple(request.stop_ids)
-    # A client may send millions of them, which are not kept.
-    common_of = _common if len(stop_ids) <= FEW_STOP_IDS else _common.__wrapped__
-    common = common_of(
+    common = _common(
         tensor_names,
         request.end_id,
-        stop_ids,
         request.logprobs,
         request.top_logprobs,
         request.prompt_logprobs,
@@ -82,19 +76,16 @@ def build_request(
 def _common(
     tensor_names: TensorNames,
     end_id: int | None,
-    stop_ids: tuple[int, ...],
     logprobs: bool,
     top_logprobs: int,
     prompt_logprobs: bool,
 ) -> bytes:
-    """What most requests to a model have in common."""
+    """What most requests to a model have in common; nothing in it is as long as a client likes."""
     message = service_pb2.ModelInferRequest(model_name=tensor_names.model)
     _add(message, [_scalar("streaming", "BOOL", "?", True)])
     message.outputs.add(name="output_ids")
     if end_id is not None:
         _add(message, [_scalar("end_id", "INT32", "i", end_id)])
-    if stop_ids:
-        _add(message, [_stop_words(stop_ids)])
     if logprobs:
         _add(message, [_scalar("return_log_probs", "BOOL", "?", True)])
         message.outputs.add(name="output_log_probs")
@@ -144,6 +135,8 @@ def _tensors(
     yield "input_ids", "INT32", (1, count), _packed_ids(request.prompt_ids)
     yield _scalar("input_lengths", "INT32", "i", count)
     yield _scalar("request_output_len", "INT32", "i", request.max_tokens)
+    if request.stop_ids:
+        yield _stop_words(request.stop_ids)
     yield from _sampling(request.sampling, tensor_names, vocabulary)
 
 
