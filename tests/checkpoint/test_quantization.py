@@ -66,6 +66,18 @@ RECORDED = {
     "fp8-blocks": QuantizationFound(
         Quantization("FP8_BLOCK_SCALES", None, 128, ["lm_head"]), "fp8"
     ),
+    "fp8-blocks-modelopt-experts": QuantizationFound(
+        Quantization(
+            "MIXED_PRECISION", None, 16, ["*.attn.*", "*.ffn.shared_experts.*", "head", "mtp.*"]
+        ),
+        "modelopt",
+        {f"layers.{index}.ffn.experts": Quantization("NVFP4", None, 16) for index in range(2)},
+    ),
+    "compressed-tensors-mxfp4": QuantizationFound(
+        Quantization("W4A16_MXFP4", None, 32, ["re:.*self_attn.*", "re:.*lm_head.*"]),
+        "compressed-tensors",
+        stores_input_scales=False,
+    ),
     "mxfp4": QuantizationFound(
         Quantization("W4A16_MXFP4", None, 32, ["model.layers.*.self_attn", "lm_head"]), "mxfp4"
     ),

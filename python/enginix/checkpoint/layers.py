@@ -148,11 +148,10 @@ class StatedQuantizations:
         self._mixed = layers
         self._is_excluded = NamePatterns(quantization.exclude)
         self._patterns = [
-            # compressed-tensors can also target a class of modules: all linear ones.
-            (NamePatterns(["*" if name == "Linear" else name]), each)
-            for name, each in layers.items()
-            if is_pattern(name) or name == "Linear"
+            (NamePatterns([name]), each) for name, each in layers.items() if is_pattern(name)
         ]
+        # compressed-tensors can also target a class of modules; a layer's name takes precedence.
+        self._rest = layers.get("Linear", PLAIN_LAYER)
 
     def of(self, name: str) -> Quantization:
         """The layer's quantization; its algorithm is None if it is not quantized."""
@@ -164,7 +163,7 @@ class StatedQuantizations:
             if outer in self._mixed:
                 return self._mixed[outer]
         found = (each for pattern, each in self._patterns if pattern.match(name))
-        return next(found, PLAIN_LAYER)
+        return next(found, self._rest)
 
 
 class NamePatterns:

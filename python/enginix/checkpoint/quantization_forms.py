@@ -53,6 +53,9 @@ def by_method(where: str, stated: Mapping[str, Any]) -> QuantizationFound:
             return modelopt(where, stated)
         case "compressed-tensors":
             return compressed_tensors(where, stated)
+        case "fp8" if "quant_algo" in stated:
+            # A checkpoint in DeepSeek's form, of whose layers ModelOpt has quantized some.
+            return modelopt(where, stated)
         case "fp8":
             return fp8(where, stated)
         case "nvfp4" | "mxfp4" | "mxfp8":
@@ -178,7 +181,12 @@ def _group(where: str, group: Mapping[str, Any]) -> Quantization:
     if "quant_algo" in weights:
         return Quantization(_algorithm(where, weights["quant_algo"]), None, size)
     strategy = weights.get("strategy")
-    match (weights.get("type"), weights.get("num_bits"), (inputs or {}).get("num_bits")):
+    input_bits = (inputs or {}).get("num_bits")
+    match (weights.get("type"), weights.get("num_bits"), input_bits):
+        case ("float", 4, _) if size == MX_GROUP_SIZE:
+            algo = f"W4A{input_bits or 16}_MXFP4"
+        case ("float", 8, _) if size == MX_GROUP_SIZE:
+            algo = "MXFP8"
         case ("float", 4, 4):
             algo, size = "NVFP4", size or NVFP4_GROUP_SIZE
         case ("float", 4, 8):
@@ -191,7 +199,7 @@ def _group(where: str, group: Mapping[str, Any]) -> Quantization:
             algo = "FP8_PER_CHANNEL_PER_TOKEN"
         case ("float", 8, _):
             algo = "FP8"
-        case (kind, bits, input_bits):
+        case (kind, bits, _):
             algo = f"{str(kind).upper()}_W{bits}A{input_bits or 16}"
     return Quantization(algo, None, size)
 
