@@ -40,6 +40,7 @@ from enginix.manifest import KINDS, Limits
 DEMO = DIRECTORY / "checkpoints/demo"
 Q0 = "model.layers.0.self_attn.q_proj"
 LLAMA = "LlamaForCausalLM"
+DENSE = {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"}
 
 
 def inspected(directory: Path, ranks: int = 1, **options: Any) -> Inspection:
@@ -435,6 +436,54 @@ def test_stacked_projections_with_different_scales_are_refused(tmp_path: Path) -
     found = inspect_llama(tmp_path, {f"{Q0}.weight_scale_2": number(0.75)})
     assert "differ in weight_scale_2" in found.refusals("tensorrt-llm")[-1]
     assert found.refusals("gguf") == []
+
+
+@pytest.mark.parametrize("architecture", sorted(MODELS.keys() - DENSE))
+def test_quantized_layers_that_no_build_knows_are_refused_for_tensorrt_llm(
+    tmp_path: Path, architecture: str
+) -> None:
+    tensors, settings = MODELS[architecture]
+    write_model(tmp_path, config(architecture, **settings), tensors(True), quantized=True)
+    refusals = inspected(tmp_path).refusals("tensorrt-llm")
+    assert any(f"lays out this {architecture}; use the engine kind" in each for each in refusals)
+
+
+@pytest.mark.parametrize("architecture", sorted(MODELS.keys() - DENSE))
+def test_plain_layers_of_any_known_model_are_built_by_tensorrt_llm(
+    tmp_path: Path, architecture: str
+) -> None:
+    tensors, settings = MODELS[architecture]
+    write_model(tmp_path, config(architecture, **settings), tensors(False), quantized=False)
+    assert inspected(tmp_path).refusals("tensorrt-llm") == []
+
+
+def test_biases_in_the_attention_are_refused_for_tensorrt_llm(tmp_path: Path) -> None:
+    biases = {
+        f"model.layers.{index}.{name}.bias": plain(rows)
+        for index in range(2)
+        for name, (rows, _) in LINEAR.items()
+    }
+    found = inspect_llama(tmp_path, biases, attention_bias=True)
+    assert found.damage == ()
+    assert "without additional biases" in found.refusals("tensorrt-llm")[0]
+
+
+def test_a_kv_cache_that_no_build_takes_is_refused_for_tensorrt_llm(tmp_path: Path) -> None:
+    inspect_llama(tmp_path, {})
+    stated = NVFP4["quantization"] | {"kv_cache_quant_algo": "NVFP4"}
+    write_json(tmp_path / "hf_quant_config.json", {"quantization": stated})
+    assert "its KV cache is NVFP4, but" in inspected(tmp_path).refusals("tensorrt-llm")[0]
+
+
+def test_partly_quantized_attention_is_refused_for_tensorrt_llm(tmp_path: Path) -> None:
+    key = "model.layers.1.self_attn.k_proj"
+    gone = {f"{key}.{suffix}": None for suffix in ("weight_scale", "weight_scale_2", "input_scale")}
+    inspect_llama(tmp_path, {**gone, f"{key}.weight": plain(*LINEAR["self_attn.k_proj"])})
+    stated = NVFP4["quantization"] | {"exclude_modules": ["lm_head", key]}
+    write_json(tmp_path / "hf_quant_config.json", {"quantization": stated})
+    found = inspected(tmp_path)
+    assert found.damage == ()
+    assert "only some of q_proj, k_proj, v_proj of" in found.refusals("tensorrt-llm")[0]
 
 
 def test_inputs_not_divisible_by_64_are_refused_for_gguf(tmp_path: Path) -> None:

@@ -79,6 +79,18 @@ FAMILIES: dict[str, Family] = {
 }
 
 
+def is_dense(family: Family) -> bool:
+    """Whether its projections are separate matrices, and no layer has experts."""
+    return not family.fused and family.experts is None
+
+
+def has_plain_layers(architecture: str, config: Mapping[str, Any]) -> bool:
+    """Whether the linear layers are those of a dense Llama, with no biases but Qwen2's own."""
+    family = FAMILIES.get(architecture)
+    biased = any(config.get(key) is True for key in ("attention_bias", "mlp_bias"))
+    return family is not None and is_dense(family) and not biased
+
+
 def read_sizes(path: Path, config: Mapping[str, Any]) -> Sizes:
     """`path` is config.json's, for messages; CheckpointDamaged names the invalid key."""
     text = config.get("text_config")

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from enginix.checkpoint import engine_kinds
-from enginix.checkpoint.architecture import LinearLayer, Sizes
+from enginix.checkpoint.architecture import LinearLayer, Sizes, has_plain_layers
 from enginix.checkpoint.load import Checkpoint
 from enginix.checkpoint.parallelism import broken_tiles, too_many_ranks, undivided
+
+QKV = ("q_proj", "k_proj", "v_proj")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +73,53 @@ def _refuse_tensorrt_llm(model: CheckedModel) -> Iterator[str]:
             "backend reads; use the engine kind llmapi, or a ModelOpt checkpoint"
         )
     elif model.algo not in engine_kinds.TENSORRT_LLM_ALGORITHMS:
-        yield f"TensorRT-LLM engines are built from NVFP4, FP8 or plain weights, not {model.algo}"
+        yield (
+            f"TensorRT-LLM engines are built from NVFP4, FP8 or plain weights, not {model.algo}; "
+            "use the engine kind llmapi"
+        )
     elif model.algo and not model.checkpoint.stores_input_scales:
         yield (
             "its activations are quantized dynamically or not at all: no input_scale is stored, "
             "and TensorRT-LLM's engines need one; quantize it with calibration, or use the engine "
             "kind llmapi"
         )
+    if model.algo in engine_kinds.TENSORRT_LLM_ALGORITHMS[1:] and model.format == "modelopt":
+        yield from _refuse_quantized_layers(model)
     if model.sizes:
         uneven = list(undivided(model.sizes, model.ranks))
         if model.algo:
             uneven += too_many_ranks(model.sizes, model.ranks)
         yield from uneven or broken_tiles(model.layers, model.algorithms, model.ranks)
     yield from _unequal_scales(model)
+
+
+def _refuse_quantized_layers(model: CheckedModel) -> Iterator[str]:
+    """Quantized layers are compared after their conversion, so enginix must know them."""
+    cache = model.checkpoint.quantization.kv_cache_algo
+    if not has_plain_layers(model.architecture, model.checkpoint.config):
+        yield (
+            f"enginix builds {model.algo} engines of dense Llama, Mistral, Qwen2 and Qwen3 without "
+            f"additional biases, and does not know how TensorRT-LLM lays out this "
+            f"{model.architecture}; use the engine kind llmapi"
+        )
+    if cache not in (None, "FP8"):
+        yield (
+            f"its KV cache is {cache}, but TensorRT-LLM's engines are built with FP8 or none; use "
+            "the engine kind llmapi"
+        )
+    for block in _attention_blocks(model):
+        if len({model.algorithms.get(f"{block}.{role}") for role in QKV}) > 1:
+            yield (
+                f"only some of {', '.join(QKV)} of {block} are quantized, and TensorRT-LLM stacks "
+                "them into one matrix; use the engine kind llmapi"
+            )
+            return
+
+
+def _attention_blocks(model: CheckedModel) -> Iterator[str]:
+    for layer in model.layers:
+        if layer.role == QKV[0]:
+            yield layer.name.rpartition(".")[0]
 
 
 def _doubt_tensorrt_llm(model: CheckedModel) -> Iterator[str]:
@@ -207,14 +243,10 @@ def _nothing(_: CheckedModel) -> Iterator[str]:
 
 def _unequal_scales(model: CheckedModel) -> Iterator[str]:
     """TensorRT-LLM uses the largest scale for stacked q, k and v and does not rescale weights."""
-    for layer in model.layers:
-        if layer.role != "q_proj" or model.algorithms[layer.name] != "NVFP4":
+    for block in _attention_blocks(model):
+        if model.algorithms[f"{block}.{QKV[0]}"] != "NVFP4":
             continue
-        block = layer.name.rpartition(".")[0]
-        scales = {
-            model.scales.get(f"{block}.{role}.weight_scale_2")
-            for role in ("q_proj", "k_proj", "v_proj")
-        }
+        scales = {model.scales.get(f"{block}.{role}.weight_scale_2") for role in QKV}
         if len(scales - {None}) > 1:
             yield (
                 f"q_proj, k_proj and v_proj of {block} differ in weight_scale_2, and TensorRT-LLM "

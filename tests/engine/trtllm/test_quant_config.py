@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -75,17 +74,6 @@ def test_packed_weights_without_a_stated_quantization_are_refused(
     copy = shutil.copytree(checkpoint, tmp_path / "c")
     (copy / "hf_quant_config.json").unlink()
     with pytest.raises(CheckpointDamaged, match=r"is U8, but no file states how it is quantized"):
-        config_of(open_checkpoint(copy))
-
-
-def test_another_algorithm_is_refused_with_the_kind_that_takes_it(
-    checkpoint: Path, tmp_path: Path
-) -> None:
-    copy = shutil.copytree(checkpoint, tmp_path / "c")
-    stated = json.loads((copy / "hf_quant_config.json").read_text())
-    stated["quantization"]["quant_algo"] = "W4A16_AWQ"
-    (copy / "hf_quant_config.json").write_text(json.dumps(stated))
-    with pytest.raises(CheckpointUnsupported, match=r"W4A16_AWQ.*choose the llmapi kind"):
         config_of(open_checkpoint(copy))
 
 

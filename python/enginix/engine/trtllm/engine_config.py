@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from enginix.checkpoint.architecture import FAMILIES, Sizes
-from enginix.engine.trtllm.modules import Decoder, is_dense
+from enginix.checkpoint.architecture import FAMILIES, Sizes, is_dense
+from enginix.engine.trtllm.modules import Decoder
 from enginix.engine.trtllm.quant_config import NEVER_QUANTIZED
 from enginix.engine.trtllm.rank_tensors import (
     DTYPES,

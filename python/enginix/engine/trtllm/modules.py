@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from enginix.checkpoint.architecture import FAMILIES, Family, Sizes, read_sizes
+from enginix.checkpoint.architecture import FAMILIES, Sizes, has_plain_layers, read_sizes
 from enginix.checkpoint.load import Checkpoint
 from enginix.hub_files import CONFIG_FILE
 
@@ -46,19 +46,13 @@ class Module:
 
 def read_decoder(checkpoint: Checkpoint) -> Decoder | None:
     """None for an architecture whose TensorRT-LLM tensors enginix does not know."""
-    family = FAMILIES.get(checkpoint.architecture)
-    if family is None or not is_dense(family):
+    if not has_plain_layers(checkpoint.architecture, checkpoint.config):
         return None
-    if any(checkpoint.config.get(key) is True for key in ("attention_bias", "mlp_bias")):
-        return None
+    family = FAMILIES[checkpoint.architecture]
     sizes = read_sizes(checkpoint.directory / CONFIG_FILE, checkpoint.config)
     if not sizes.context:
         sizes = replace(sizes, context=DEFAULT_CONTEXT[checkpoint.architecture])
     return Decoder(sizes, family.query_key_norm, family.qkv_bias)
-
-
-def is_dense(family: Family) -> bool:
-    return not family.fused and family.experts is None
 
 
 def linear_modules(decoder: Decoder, ranks: int) -> Iterator[Module]:

@@ -23,7 +23,6 @@ NEVER_QUANTIZED = (
     "*fused_a",
 )
 PACKED_TYPES = ("U8", "F8_E4M3")
-ALGORITHMS = ("NVFP4", "FP8")
 
 
 def quant_config(checkpoint: Checkpoint, decoder: Decoder | None) -> dict[str, Any] | None:
@@ -32,17 +31,7 @@ def quant_config(checkpoint: Checkpoint, decoder: Decoder | None) -> dict[str, A
     if found.algo is None:
         _require_plain(checkpoint)
         return None
-    if found.algo not in ALGORITHMS or checkpoint.format != "modelopt" or decoder is None:
-        raise CheckpointUnsupported(
-            f"{checkpoint.directory} is a {checkpoint.architecture} quantized with {found.algo} "
-            f"(layout: {checkpoint.format}); the tensorrt-llm kind takes dense Llama, Mistral, "
-            "Qwen2 and Qwen3 with ModelOpt's NVFP4 or FP8: choose the llmapi kind"
-        )
-    if found.kv_cache_algo not in (None, "FP8"):
-        raise CheckpointUnsupported(
-            f"{checkpoint.directory}: the KV cache is {found.kv_cache_algo}, but the tensorrt-llm "
-            "kind takes FP8 or none; choose the llmapi kind"
-        )
+    assert decoder is not None, "its inspection refuses other quantized models"
     return {
         "quant_algo": found.algo,
         "kv_cache_quant_algo": found.kv_cache_algo,
