@@ -172,6 +172,35 @@ def test_a_rope_base_that_transformers_overlooked_is_found(
         bench.build(checkpoint=newer)
 
 
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}
+
+
+def test_a_rope_scaling_that_transformers_overlooked_is_found(bench: Bench, tmp_path: Path) -> None:
+    newer = write_checkpoint(tmp_path / "newer", Shape(family="llama"))
+    config = json.loads((newer / "config.json").read_text())
+    # Its theta has both names, as after the advice for an overlooked one.
+    theta = config.setdefault("rope_theta", 10000.0)
+    config["rope_parameters"] = {"rope_theta": theta, **LLAMA3}
+    (newer / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ConversionWrong, match=r"rotary_scaling.* = \{\} from .*'llama3'"):
+        bench.build(checkpoint=newer)
+    (newer / "config.json").write_text(json.dumps(config | {"rope_scaling": LLAMA3}))
+    bench.build(checkpoint=newer)
+
+
+def test_a_head_size_of_null_is_that_of_the_hidden_size(bench: Bench, tmp_path: Path) -> None:
+    mistral = write_checkpoint(tmp_path / "mistral", Shape(family="mistral", head_dim=32))
+    config = json.loads((mistral / "config.json").read_text())
+    (mistral / "config.json").write_text(json.dumps(config | {"head_dim": None}))
+    assert bench.build(ranks=1, checkpoint=mistral).parallelism.tp == 1
+
+
 def test_ranks_without_whole_tiles_of_scales_are_refused_before_the_conversion(
     bench: Bench,
 ) -> None:

@@ -16,12 +16,15 @@ from enginix.engine.trtllm.log import LogEvent
 from enginix.engine.trtllm.rank_tensors import RankTensor, check_rank_file
 from enginix.engine.trtllm.watchdog import Patience, Task, watch
 from enginix.errors import BuildIncomplete, ConversionWrong
-from enginix.hub_files import read_object
+from enginix.hub_files import read_object, without_nulls
 from enginix.memory import available_memory
 from enginix.records import write_json
 
 CONVERTER = Path(__file__).with_name("convert.py")
 """A program for TensorRT-LLM's Python, which enginix never imports."""
+
+# The keys of rope_parameters and rope_scaling that are compared otherwise.
+NOT_SCALING = ("rope_type", "type", "rope_theta")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +103,8 @@ def check_config(conversion: Conversion, path: Path) -> None:
         raise ConversionWrong(f"the conversion left no {path}; convert again")
     for key, expected in _promised_config(conversion).items():
         if written.get(key) != expected:
-            raise ConversionWrong(
-                f"TensorRT-LLM read {key} = {written.get(key)!r} from the checkpoint, which states "
-                f"{expected!r}; its transformers is too old for this config.json: add the value "
-                "under its older name there; nothing was built from it"
-            )
+            raise _overlooked(key, written.get(key), expected)
+    _check_rope_scaling(conversion.checkpoint.config, written)
     stated = conversion.quant_config or {"quant_algo": None, "kv_cache_quant_algo": None}
     found = written.get("quantization") or {}
     for key, value in stated.items():
@@ -113,6 +113,30 @@ def check_config(conversion: Conversion, path: Path) -> None:
                 f"the rank checkpoint has {key} = {found.get(key)!r}, expected {value!r}; "
                 "this TensorRT-LLM ignored its QuantConfig, and nothing was built from it"
             )
+
+
+def _overlooked(key: str, found: object, expected: object) -> ConversionWrong:
+    return ConversionWrong(
+        f"TensorRT-LLM read {key} = {found!r} from the checkpoint, which states {expected!r}; its "
+        "transformers is too old for this config.json: add the value under its older name there; "
+        "nothing was built from it"
+    )
+
+
+def _check_rope_scaling(config: Mapping[str, Any], written: Mapping[str, Any]) -> None:
+    stated = config.get("rope_parameters") or config.get("rope_scaling")
+    expected, found = _rope_scaling(stated), _rope_scaling(written.get("rotary_scaling"))
+    if "rotary_scaling" in written and any(found.get(key) != expected[key] for key in expected):
+        raise _overlooked("rotary_scaling (rope_scaling)", found, expected)
+
+
+def _rope_scaling(stated: object) -> dict[str, Any]:
+    """The type and the numbers of a scaling in either spelling; empty if nothing is scaled."""
+    if not isinstance(stated, dict):
+        return {}
+    kind = stated.get("rope_type", stated.get("type", "default"))
+    numbers = {key: value for key, value in stated.items() if key not in NOT_SCALING}
+    return {} if kind == "default" else {"rope_type": kind, **without_nulls(numbers)}
 
 
 def _promised_config(conversion: Conversion) -> dict[str, Any]:

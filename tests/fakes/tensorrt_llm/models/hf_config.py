@@ -37,7 +37,9 @@ def read_hf_config(directory: Path) -> dict:
             "does not recognize this architecture."
         )
     config.setdefault("num_key_value_heads", config["num_attention_heads"])
-    config.setdefault("head_dim", config["hidden_size"] // config["num_attention_heads"])
+    if config.get("head_dim") is None:
+        # As transformers writes it for Mistral; `PretrainedConfig` then computes it.
+        config["head_dim"] = config["hidden_size"] // config["num_attention_heads"]
     config.setdefault("rope_theta", ROPE_THETA.get(kind, 10000.0))
     config.setdefault("tie_word_embeddings", False)
     config.setdefault("max_position_embeddings", CONTEXT.get(kind, 2048))
