@@ -355,6 +355,12 @@ def test_an_unknown_architecture_is_checked_as_far_as_its_tensors_allow(tmp_path
     assert "up_proj.input_scale is missing" in inspected(tmp_path).damage[0]
 
 
+def test_packed_layers_whose_quantization_no_file_states_are_damaged(tmp_path: Path) -> None:
+    tensors = nvfp4("backbone.layers.0.mixer.up_proj", 64, 64)
+    write_model(tmp_path, {"architectures": ["NemotronHForCausalLM"]}, tensors, quantized=False)
+    assert "up_proj.weight is U8, but no file states how it is" in inspected(tmp_path).damage[0]
+
+
 def test_a_wrong_exclusion_expression_is_refused(tmp_path: Path) -> None:
     write_model(tmp_path, config(LLAMA), llama(quantized=True), quantized=True)
     stated = NVFP4["quantization"] | {"exclude_modules": ["re:["]}
@@ -644,6 +650,12 @@ def test_a_rank_holds_its_share_of_layers_and_all_of_the_rest() -> None:
     )
     assert whole.rank_weights == whole.weights
     assert half.rank_weights == (whole.weights - norms_and_embedding) // 2 + norms_and_embedding
+
+
+def test_a_rank_of_an_unknown_architecture_holds_its_share_of_every_matrix(tmp_path: Path) -> None:
+    tensors = {"layers.0.mixer.weight": plain(HIDDEN, HIDDEN), "layers.0.norm.weight": plain(8)}
+    write_model(tmp_path, config("NovelForCausalLM"), tensors, quantized=False)
+    assert inspected(tmp_path, 4).estimate.rank_weights == HIDDEN * HIDDEN * 2 // 4 + 8 * 2
 
 
 def test_the_kv_cache_is_counted_at_the_limits() -> None:

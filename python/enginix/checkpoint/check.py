@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from enginix.checkpoint.architecture import LinearLayer, Sizes
 from enginix.checkpoint.layers import (
+    FLOAT8,
     PLAIN,
     PLAIN_LAYER,
     PLAIN_TYPES,
@@ -25,6 +26,9 @@ KV_SCALES = (
     ("self_attn.k_proj.k_scale", "self_attn.k_scale", "self_attn.attn.k_scale"),
     ("self_attn.v_proj.v_scale", "self_attn.v_scale", "self_attn.attn.v_scale"),
 )
+
+
+PACKED_TYPES = ("U8", *FLOAT8)
 
 
 class Findings:
@@ -119,6 +123,19 @@ class TensorCheck:
             self.notes.add(
                 f"the KV cache is {algo}, but no scales for it are stored: runtimes use 1.0"
             )
+
+    def undeclared(self) -> None:
+        """Find packed layers of a checkpoint that states no quantization."""
+        if self._checkpoint.quantization.algo is not None:
+            return
+        for name, _ in _quantized_names(self._tensors):
+            weight = self._tensors.get(f"{name}.weight")
+            if weight is not None and weight.dtype in PACKED_TYPES:
+                self.damage.add(
+                    f"is {weight.dtype}, but no file states how it is quantized; download "
+                    "hf_quant_config.json too",
+                    weight.name,
+                )
 
     def leftovers(self) -> None:
         for name in sorted(self._tensors.keys() - self._seen):

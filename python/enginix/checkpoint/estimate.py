@@ -58,7 +58,7 @@ def estimate(
 ) -> Estimate:
     tensors, kv_cache_algo = checkpoint.tensors, checkpoint.quantization.kv_cache_algo
     weights = sum(tensor.size_bytes for tensor in tensors.values())
-    rank_weights = _rank_weights(tensors, layers, ranks)
+    rank_weights = _rank_weights(tensors, layers if sizes else None, ranks)
     per_token = _kv_cache_per_token(sizes, kv_cache_algo, ranks) if sizes else None
     one = None if per_token is None else round(per_token * limits.max_seq_len)
     # TensorRT-LLM's checkpoint holds the block scales twice, plain and interleaved.
@@ -78,14 +78,17 @@ def estimate(
 
 
 def _rank_weights(
-    tensors: Mapping[str, TensorInfo], layers: Iterable[LinearLayer], ranks: int
+    tensors: Mapping[str, TensorInfo], layers: Iterable[LinearLayer] | None, ranks: int
 ) -> int:
-    """Linear layers are divided, everything else is on every rank."""
-    divided = {layer.name for layer in layers if layer.split != "none"}
+    """Linear layers are divided, everything else is on every rank.
+
+    Without `layers`, of an unknown architecture, every matrix counts as divided.
+    """
+    divided = {layer.name for layer in layers or () if layer.split != "none"}
     total = 0.0
     for name, tensor in tensors.items():
-        share = ranks if name.rpartition(".")[0] in divided else 1
-        total += tensor.size_bytes / share
+        is_divided = len(tensor.shape) > 1 if layers is None else name.rpartition(".")[0] in divided
+        total += tensor.size_bytes / (ranks if is_divided else 1)
     return round(total)
 
 

@@ -121,6 +121,7 @@ def _check_unknown(check: TensorCheck, checkpoint: Checkpoint) -> tuple[LinearLa
         f"enginix does not know which tensors {checkpoint.architecture} must have; only the "
         "existing ones were checked"
     )
+    check.undeclared()
     layers = tuple(found_layers(checkpoint))
     for layer in layers:
         check.layer(layer)
