@@ -13,6 +13,7 @@ from pathlib import Path
 
 from enginix.checkpoint.load import hash_all
 from enginix.checkpoint.origin import Origin
+from enginix.checkpoint.stamps import require_unchanged, stamp_files
 from enginix.engine.output import new_output
 from enginix.engine.stages import Report, Stages
 from enginix.errors import BuildError
@@ -97,6 +98,18 @@ def build_engine(build: Build, out: Path, report: Report, *, replace_it: bool = 
             "what was there before is as it was"
         ) from error
     return manifest
+
+
+def from_unchanged_sources(job: Job, build: Build) -> Build:
+    """`build`, which fails if a source file is changed while it runs."""
+
+    def guarded(directory: Path, stages: Stages) -> Manifest:
+        before = stamp_files(job.checkpoint)
+        manifest = build(directory, stages)
+        require_unchanged(job.checkpoint, before)
+        return manifest
+
+    return guarded
 
 
 def sync_files(directory: Path) -> dict[str, int]:

@@ -26,6 +26,7 @@ from enginix.errors import (
     CheckpointDamaged,
     CheckpointUnsupported,
     EngineDamaged,
+    SourceChanged,
     UsageError,
 )
 from enginix.gguf_header import read_header
@@ -72,6 +73,33 @@ def test_the_manifest_is_what_was_built(make: Make, tmp_path: Path) -> None:
     assert (manifest.source.repo, manifest.source.revision) == ("a/b", "c" * 40)
     assert manifest.limits == Limits(4, 2048, 256)
     assert manifest.chat.tools == "hermes-json"
+
+
+@pytest.mark.parametrize("change", ["replaced", "written to", "removed", "added"])
+def test_a_source_file_that_changes_during_the_build_leaves_no_engine(
+    make: Make, tmp_path: Path, change: str
+) -> None:
+    checkpoint = make()
+    weights = checkpoint / "model.safetensors"
+
+    def load(directory: Path) -> list[list[int]]:
+        match change:
+            case "replaced":
+                shutil.copyfile(weights, checkpoint / "other")
+                os.replace(checkpoint / "other", weights)
+            case "written to":
+                with weights.open("r+b") as file:
+                    file.seek(-1, os.SEEK_END)
+                    file.write(b"\0")
+            case "removed":
+                (checkpoint / "added_tokens.json").unlink()
+            case "added":
+                (checkpoint / "special.model").write_bytes(b"")
+        return []
+
+    with pytest.raises(SourceChanged, match="was changed during the build; nothing of it"):
+        build(job(checkpoint, load_text=load), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_ends_that_only_the_configuration_names_end_the_engines_answers(

@@ -28,6 +28,7 @@ from enginix.errors import (
     CheckpointUnsupported,
     NotACheckpoint,
     OutputExists,
+    SourceChanged,
 )
 from enginix.manifest import Parallelism, check_files, read_manifest
 from enginix.marked import marked
@@ -104,6 +105,21 @@ def test_finished_engines_are_kept_too(bench: Bench) -> None:
     bench.build()
     bench.build(replace_it=True)
     assert bench.summary("convert") == bench.summary("build") == KEPT
+
+
+def test_weights_replaced_during_the_conversion_leave_nothing_to_resume_from(
+    bench: Bench, checkpoint: Path, tmp_path: Path
+) -> None:
+    source = shutil.copytree(checkpoint, tmp_path / "source")
+    weights, converter = source / "model.safetensors", bench.python
+    bench.python = tmp_path / "python"
+    bench.python.write_text(f'#!/bin/sh\ntouch {weights}\nexec {converter} "$@"\n')
+    bench.python.chmod(0o755)
+    with pytest.raises(SourceChanged, match=r"model\.safetensors was changed during the build"):
+        bench.build(checkpoint=source)
+    bench.python = converter
+    bench.build(checkpoint=source)
+    assert bench.summary("convert") != KEPT
 
 
 def test_another_number_of_ranks_starts_over(bench: Bench) -> None:

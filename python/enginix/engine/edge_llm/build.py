@@ -20,7 +20,7 @@ from enginix.checkpoint.engine_kinds import EDGE_LLM_EXPERTS
 from enginix.checkpoint.inspect import Inspection, inspect_checkpoint
 from enginix.checkpoint.load import hash_files, open_checkpoint
 from enginix.checkpoint.support import has_nvfp4_experts
-from enginix.engine.build import Build, Job
+from enginix.engine.build import Build, Job, from_unchanged_sources
 from enginix.engine.chat_format import chat_format
 from enginix.engine.edge_llm.bundle import (
     CONFIG_FILE,
@@ -110,7 +110,7 @@ def edge_llm_build(job: Job, context: BuildContext) -> Build:
             recipe=_recipe(job, facts, context),
         )
 
-    return build
+    return from_unchanged_sources(job, build)
 
 
 def require_limits(limits: Limits) -> None:

@@ -13,7 +13,7 @@ from gguf import GGUFWriter
 from enginix import __version__
 from enginix.checkpoint.inspect import inspect_checkpoint
 from enginix.checkpoint.load import Checkpoint, hash_files, open_checkpoint
-from enginix.engine.build import Build, Job
+from enginix.engine.build import Build, Job, from_unchanged_sources
 from enginix.engine.chat_format import chat_format
 from enginix.engine.gguf.answers import NEW_TOKENS, compare_answers, record_answers
 from enginix.engine.gguf.hyperparameters import Hyperparameters, read_hyperparameters
@@ -100,7 +100,7 @@ def gguf_build(job: Job, generator: Generator | None) -> Build:
             recipe=Recipe(job.command("gguf"), libraries={**libraries(), **text.libraries}),
         )
 
-    return build
+    return from_unchanged_sources(job, build)
 
 
 def libraries() -> dict[str, str]:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from enginix import __version__
-from enginix.engine.build import Build, Job
+from enginix.checkpoint.stamps import require_unchanged
+from enginix.engine.build import Build, Job, from_unchanged_sources
 from enginix.engine.output import new_output, require_space
 from enginix.engine.stages import Report, Stage, Stages
 from enginix.engine.text.staging import stage_text
@@ -75,7 +76,7 @@ def tensorrt_llm_build(job: Job, options: Options, context: BuildContext) -> Bui
         program = _spec(plan, converted, paths)
         return replace(plan.manifest(builder), recipe=recipe(plan, program, hashes))
 
-    return build
+    return from_unchanged_sources(job, build)
 
 
 def ask_versions(options: Options, context: BuildContext) -> BuiltWith:
@@ -150,6 +151,7 @@ def _convert(
     reports = asyncio.run(
         convert_ranks(plan.conversion(), paths, options.patience, options.workers, stage.progress)
     )
+    require_unchanged(plan.job.checkpoint, plan.stamps)
     cache.finish(paths.rank_checkpoint.name, key, {"reports": reports})
     stage.children_memory = max(report["peak_memory"] for report in reports)
     compared = "every tensor compared" if plan.decoder else "tensors not compared: unknown names"

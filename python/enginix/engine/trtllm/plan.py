@@ -10,6 +10,7 @@ from typing import Any
 from enginix import __version__
 from enginix.checkpoint.inspect import Inspection, inspect_checkpoint
 from enginix.checkpoint.load import open_checkpoint
+from enginix.checkpoint.stamps import Stamps, stamp_files
 from enginix.engine.build import Job
 from enginix.engine.chat_format import chat_format
 from enginix.engine.trtllm.conversion import Conversion
@@ -54,6 +55,8 @@ class Plan:
     quant_config: dict[str, Any] | None
     decoder: Decoder | None
     hashes: dict[str, str]
+    stamps: Stamps
+    """Of the source files, before they were read."""
 
     def conversion(self) -> Conversion:
         quantization = quantization_of(self.quant_config)
@@ -114,6 +117,7 @@ def read_plan(job: Job, options: Options, cache: StageCache, text: Path | None =
 
     `text` holds the tokenizer, if it is not the checkpoint's own.
     """
+    stamps = stamp_files(job.checkpoint)
     checkpoint = open_checkpoint(job.checkpoint)
     inspection = inspect_checkpoint(
         checkpoint, tensor_parallel=job.tensor_parallel, limits=job.limits
@@ -129,7 +133,7 @@ def read_plan(job: Job, options: Options, cache: StageCache, text: Path | None =
     has_own = (checkpoint.directory / TOKENIZER_FILE).exists()
     if has_own or text:
         read_vocabulary(checkpoint.directory if has_own or not text else text)
-    hashes = cache.source_hashes(checkpoint.directory)
+    hashes = cache.source_hashes(checkpoint.directory, stamps)
     job.source(hashes)
     decoder = read_decoder(checkpoint)
     return Plan(
@@ -141,6 +145,7 @@ def read_plan(job: Job, options: Options, cache: StageCache, text: Path | None =
         quant_config=quant_config(checkpoint, decoder),
         decoder=decoder,
         hashes=hashes,
+        stamps=stamps,
     )
 
 

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from enginix.checkpoint.load import hash_files, source_files
+from enginix.checkpoint.load import hash_all
+from enginix.checkpoint.stamps import Stamps
 from enginix.errors import BuildError
 from enginix.records import write_json
 
@@ -47,15 +48,14 @@ class StageCache:
         files = {path.name: path.stat().st_size for path in sorted(directory.iterdir())}
         write_json(self._note(stage), {"key": key, "files": files, "facts": dict(result)})
 
-    def source_hashes(self, checkpoint: Path) -> dict[str, str]:
+    def source_hashes(self, checkpoint: Path, stamps: Stamps) -> dict[str, str]:
         """sha256 of every source file; computed again only if a file has changed."""
-        stamps = {name: _stamp(checkpoint / name) for name in source_files(checkpoint)}
         path = self.directory / "sources.json"
         note = _read(path)
         if note.get("stamps") == stamps:
             known: dict[str, str] = note["hashes"]
             return known
-        hashes = hash_files(checkpoint)
+        hashes = hash_all(checkpoint, stamps)
         write_json(path, {"stamps": stamps, "hashes": hashes})
         return hashes
 
@@ -103,11 +103,6 @@ def _remove_empty(directory: Path) -> None:
 def fingerprint(inputs: Mapping[str, Any]) -> str:
     """A hash of the inputs; a stage whose inputs changed is repeated."""
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
-
-
-def _stamp(path: Path) -> list[int]:
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns]
 
 
 def _size(path: Path) -> int:
