@@ -10,12 +10,15 @@ import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from engine.trtllm.conftest import Bench, job_of, surroundings
+from engine.trtllm.conftest import LIMITS, Bench, job_of, surroundings
 from fakes.made_checkpoint import DEMO
 from fakes.random_checkpoint import Shape, write_checkpoint
 
+from enginix.checkpoint.inspect import inspect_checkpoint
+from enginix.checkpoint.load import open_checkpoint
 from enginix.engine.build import build_engine
 from enginix.engine.stages import StageFinished
 from enginix.engine.trtllm.build import BuildContext, tensorrt_llm_build
@@ -99,6 +102,22 @@ def test_a_failed_build_resumes_at_the_stage_that_failed(bench: Bench) -> None:
     bench.build()
     assert bench.summary("convert") == KEPT
     assert bench.summary("build").startswith("2 engines")
+
+
+def test_a_failed_build_resumes_on_a_disk_that_its_finished_stages_have_filled(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(BuildCrashed):
+        bench.build(environment=surroundings(mode="crash"))
+    kept = sum(path.stat().st_size for path in bench.work.rglob("*") if path.is_file())
+    found = inspect_checkpoint(open_checkpoint(bench.checkpoint), tensor_parallel=2, limits=LIMITS)
+    needed = found.estimate.disk - kept
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=needed - 1))
+    with pytest.raises(BuildError, match="free some space"):
+        bench.build()
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=needed))
+    bench.build()
+    assert bench.summary("convert") == KEPT
 
 
 def test_finished_engines_are_kept_too(bench: Bench) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from engine.trtllm.conftest import PATIENCE
@@ -131,6 +133,19 @@ def test_every_failure_has_its_own_message(
         run_build(mode=mode, ranks=ranks)
     assert is_alone(tmp_path)
     assert (tmp_path / "logs" / "build.log").stat().st_size
+
+
+def test_a_disk_too_full_for_the_log_is_the_reason(
+    run_build: RunBuild, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = tmp_path / "python"
+    silent.write_text("#!/bin/sh\nexit 1\n")
+    silent.chmod(0o755)
+    with pytest.raises(BuildCrashed):
+        run_build(program=silent)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=4096))
+    with pytest.raises(DiskFull, match=r"has 0\.0 GB free now"):
+        run_build(program=silent)
 
 
 def test_a_machine_without_a_gpu_is_reported(run_build: RunBuild) -> None:

@@ -125,8 +125,18 @@ def _inspect(
             note = text.note
         plan = read_plan(job, options, cache, engine)
         stage.summary = "; ".join(filter(None, (plan.summary(), note)))
-        require_space(paths.directory, plan.inspection.estimate.disk)
+        _require_space(plan, paths, cache, engine)
     return plan
+
+
+def _require_space(plan: Plan, paths: BuildPaths, cache: StageCache, engine: Path | None) -> None:
+    """The files of an earlier build are kept or replaced, so they count as free."""
+    disk = plan.inspection.estimate.disk
+    needed = disk // 2 if plan.options.rank_checkpoint else disk
+    require_space(paths.directory, needed - cache.size())
+    if engine and engine.stat().st_dev != paths.directory.stat().st_dev:
+        # The engine is copied there, not linked.
+        require_space(engine, disk // 2)
 
 
 def _converted(plan: Plan, paths: BuildPaths, cache: StageCache, stages: Stages) -> Converted:

@@ -23,6 +23,9 @@ from enginix.errors import (
 from enginix.memory import total_memory
 from enginix.process import describe_exit
 
+# A disk with less free space than this is full.
+FULL_BYTES = 1_000_000
+
 KILLED = (-9, 128 + 9)
 
 NO_GPU = re.compile(
@@ -71,8 +74,10 @@ def explain(ended: Ended) -> EnginixError:
         return NoGpu(ended.program, _first(messages, NO_GPU))
     if NUMPY.search(text):
         return NumpyMismatch(ended.program, ended.log)
-    if NO_SPACE.search(text):
-        return DiskFull(ended.program, ended.log.parent, free_space(ended.log.parent))
+    free = free_space(ended.log.parent)
+    # On a full disk a program cannot even log its reason.
+    if NO_SPACE.search(text) or (not messages and free < FULL_BYTES):
+        return DiskFull(ended.program, ended.log.parent, free)
     if ended.returncode in KILLED or WORKER_KILLED.search(text):
         return OutOfMemory(ended.program, ended.memory_needed, total_memory(), ended.log)
     if GPU_MEMORY.search(text):

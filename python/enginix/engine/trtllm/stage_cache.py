@@ -35,6 +35,11 @@ class StageCache:
         result: dict[str, Any] = note["facts"]
         return result
 
+    def size(self) -> int:
+        """Bytes of all files, also those of a stage that did not finish."""
+        files = (path.stat() for path in self.directory.rglob("*") if path.is_file())
+        return sum(status.st_size for status in files)
+
     def begin(self, stage: str) -> Path:
         """An empty directory for the stage's files."""
         self._note(stage).unlink(missing_ok=True)
