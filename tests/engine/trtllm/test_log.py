@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from io import FileIO
+from pathlib import Path
+
 import pytest
 
 from enginix.engine.trtllm.log import (
+    MAX_LINE,
+    MAX_MESSAGE,
+    MAX_READ,
     AllBuilt,
     Banner,
     Failed,
     LogEvent,
     LogReader,
+    LogTail,
     RankCompiled,
     RankWriting,
     RankWritten,
@@ -71,6 +78,29 @@ def test_the_summary_of_a_failure_does_not_hide_its_cause() -> None:
         "AssertionError: Engine building failed, please check error log.\n"
     )
     assert read(text) == [Failed("OSError: [Errno 28] No space left on device")]
+
+
+def test_a_line_without_an_end_is_kept_to_a_length() -> None:
+    reader = LogReader()
+    for _ in range(3 * MAX_LINE // 1000):
+        reader.feed("x" * 1000)
+    assert reader.feed("\nRuntimeError: no way\n") == [Failed("RuntimeError: no way")]
+    reader.feed("RuntimeError: " + "y" * 3 * MAX_LINE)
+    assert reader.finish() == [Failed("RuntimeError: " + "y" * (MAX_MESSAGE - 14))]
+
+
+def test_of_a_log_that_grows_too_fast_the_end_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text("RuntimeError: first\n")
+    with FileIO(path) as file:
+        tail = LogTail(file)
+        assert tail.read() == [Failed("RuntimeError: first")]
+        with path.open("a") as log:
+            log.write("RuntimeError: skipped\n")
+            log.write("x\n" * MAX_READ)
+            log.write("RuntimeError: l\xe4st")
+        assert tail.read() == []
+        assert tail.finish() == [Failed("RuntimeError: l\xe4st")]
 
 
 def test_a_progress_bar_is_no_event() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import pytest
 from engine.trtllm.conftest import PATIENCE
 
 from enginix.engine.trtllm.command import MARK, build_environment
+from enginix.engine.trtllm.log import Failed, LogEvent
 from enginix.engine.trtllm.orphans import family, is_open
 from enginix.engine.trtllm.watchdog import (
+    MAX_WARNINGS,
     Observation,
     Outcome,
     Patience,
@@ -125,6 +128,26 @@ async def test_a_program_that_prints_for_ever_meets_its_deadline(tmp_path: Path)
     with pytest.raises(DeadlinePassed, match=r"still busy after 1 s.*its log is"):
         await run(task(tmp_path, code), Patience(deadline=1))
     assert not marked(MARK, str(tmp_path))
+
+
+FLOODS = """
+line = '[03/12/2026-10:21:08] [TRT-LLM] [W] warning %d of many' + 'x' * 1000
+for number in range(100_000):
+    print(line % number)
+print('RuntimeError: no way')
+"""
+
+
+async def test_a_program_that_prints_megabytes_is_read_in_little_memory(tmp_path: Path) -> None:
+    warned: list[LogEvent] = []
+    tracemalloc.start()
+    outcome = await watch(task(tmp_path, FLOODS), PATIENCE, warned.append)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (tmp_path / "log").stat().st_size > 100_000_000
+    assert peak < 50_000_000
+    assert list(outcome.events)[-1] == Failed("RuntimeError: no way")
+    assert len(warned) == MAX_WARNINGS + 1
 
 
 async def test_the_log_is_kept_completely(tmp_path: Path) -> None:

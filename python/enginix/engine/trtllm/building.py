@@ -51,7 +51,6 @@ async def build_ranks(
         # Files from before the build must not count as built.
         path.unlink(missing_ok=True)
     mark = f"{paths.directory}:build"
-    written: set[str] = set()
     done = 0.0
 
     def report(event: LogEvent) -> None:
@@ -61,9 +60,7 @@ async def build_ranks(
                 done += COMPILED_SHARE / spec.ranks
             case RankWritten():
                 done += (1 - COMPILED_SHARE) / spec.ranks
-            case Warned(text) if text not in written:
-                # Every rank says the same.
-                written.add(text)
+            case Warned(text):
                 warn(text)
         progress(min(done, 1.0))
 

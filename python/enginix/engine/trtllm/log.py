@@ -6,8 +6,11 @@ prefix. Of a traceback, only the last line matters.
 
 from __future__ import annotations
 
+import os
 import re
+from codecs import getincrementaldecoder
 from dataclasses import dataclass
+from io import FileIO
 
 from enginix.engine.trtllm.rank_tensors import ROPE_TABLES
 
@@ -72,6 +75,12 @@ class Failed:
     text: str
 
 
+# Read at once, about half a second's work: a program that prints without end must not fill the
+# memory of the one that watches it.
+MAX_READ = 8_000_000
+MAX_LINE = 64_000
+MAX_MESSAGE = 2_000
+
 LogEvent = Banner | RankCompiled | RankWriting | RankWritten | AllBuilt | Warned | Failed
 
 
@@ -82,12 +91,34 @@ class LogReader:
         self._rest = ""
 
     def feed(self, text: str) -> list[LogEvent]:
-        *lines, self._rest = re.split(r"[\r\n]", self._rest + text)
-        return [event for line in lines for event in _read(line)]
+        *lines, rest = re.split(r"[\r\n]", self._rest + text)
+        self._rest = rest[:MAX_LINE]
+        return [event for line in lines for event in _read(line[:MAX_LINE])]
 
     def finish(self) -> list[LogEvent]:
         rest, self._rest = self._rest, ""
         return _read(rest)
+
+
+class LogTail:
+    """Reads a growing log. Of what comes faster than it is read, the oldest is skipped."""
+
+    def __init__(self, file: FileIO) -> None:
+        self._file = file
+        self._reader = LogReader()
+        self._decoder = getincrementaldecoder("utf-8")("replace")
+
+    def read(self) -> list[LogEvent]:
+        start = os.fstat(self._file.fileno()).st_size - MAX_READ
+        if start <= self._file.tell():
+            return self._reader.feed(self._decoder.decode(self._file.read(MAX_READ)))
+        self._file.seek(start)
+        _, _, whole_lines = self._file.read(MAX_READ).partition(b"\n")
+        self._reader = LogReader()
+        return self._reader.feed(self._decoder.decode(whole_lines))
+
+    def finish(self) -> list[LogEvent]:
+        return self.read() + self._reader.finish()
 
 
 def _read(line: str) -> list[LogEvent]:
@@ -97,9 +128,9 @@ def _read(line: str) -> list[LogEvent]:
     text = match["text"].strip()
     match match["level"]:
         case "W" if not _is_routine(text):
-            return [Warned(text)]
+            return [Warned(text[:MAX_MESSAGE])]
         case "E" | "F":
-            return [Failed(text)]
+            return [Failed(text[:MAX_MESSAGE])]
     if writing := WRITING.match(text):
         return [RankWriting(int(writing["rank"]))]
     if text.startswith("Engine generation completed"):
@@ -120,4 +151,4 @@ def _read_foreign(line: str) -> list[LogEvent]:
     if banner := BANNER.match(line):
         return [Banner(banner["version"])]
     is_error = EXCEPTION.match(line) or "No module named" in line
-    return [Failed(line)] if is_error and not line.startswith(ECHOES) else []
+    return [Failed(line[:MAX_MESSAGE])] if is_error and not line.startswith(ECHOES) else []

@@ -10,13 +10,15 @@ import asyncio
 import os
 import signal
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from io import FileIO
 from pathlib import Path
 
 from enginix.engine.trtllm.command import MARK
-from enginix.engine.trtllm.log import LogEvent, LogReader
+from enginix.engine.trtllm.log import LogEvent, LogTail, Warned
 from enginix.engine.trtllm.orphans import family, is_open
 from enginix.errors import BuildStalled, DeadlinePassed
 from enginix.marked import end_marked
@@ -24,6 +26,9 @@ from enginix.memory import resident_memory
 from enginix.process import started
 
 OBSERVE_EVERY = 0.2
+MAX_EVENTS = 10_000
+# Different warnings that are passed on; all of them are in the log.
+MAX_WARNINGS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +112,12 @@ class Task:
 
 @dataclass(slots=True)
 class Outcome:
-    """`returncode` None: it was stopped because everything was complete."""
+    """`returncode` None: it was stopped because everything was complete. Of very many events, the
+    first are forgotten."""
 
     returncode: int | None = None
     peak_memory: int = 0
-    events: list[LogEvent] = field(default_factory=list)
+    events: deque[LogEvent] = field(default_factory=lambda: deque(maxlen=MAX_EVENTS))
 
 
 async def watch(
@@ -123,16 +129,23 @@ async def watch(
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> Outcome:
     """Run `task` until it exits or is complete; in any case, stop all that it started."""
-    outcome, reader = Outcome(), LogReader()
+    outcome, warned = Outcome(), set[LogEvent]()
 
-    def read(text: str) -> None:
-        for event in reader.feed(text):
-            outcome.events.append(event)
+    def take(events: list[LogEvent]) -> None:
+        for event in events:
+            if not isinstance(event, Warned):
+                outcome.events.append(event)
+            elif event in warned or len(warned) == MAX_WARNINGS:
+                # Every rank says the same.
+                continue
+            else:
+                warned.add(event)
             report(event)
 
     await end_marked(MARK, task.mark)
     # A file, not a pipe: an orphan that holds a pipe open would keep it from ending.
-    with task.log.open("w+b") as log, task.log.open(encoding="utf-8", errors="replace") as tail:
+    with task.log.open("w+b") as log, FileIO(task.log) as file:
+        tail = LogTail(file)
         try:
             async with started(
                 task.argv,
@@ -148,7 +161,7 @@ async def watch(
                 while True:
                     pids = family(child.pid, task.mark)
                     outcome.peak_memory = max(outcome.peak_memory, resident_memory(pids))
-                    read(tail.read())
+                    take(tail.read())
                     verdict = policy.decide(
                         clock(), _observe(task, pids, child.returncode is not None)
                     )
@@ -158,7 +171,7 @@ async def watch(
                 outcome.returncode = child.returncode
         finally:
             await asyncio.shield(end_marked(MARK, task.mark))
-        read(tail.read() + "\n")
+        take(tail.finish())
     if verdict is Verdict.STALLED:
         raise BuildStalled(task.program, patience.silence, task.log)
     if verdict is Verdict.LATE:
