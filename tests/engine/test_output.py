@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,16 @@ def test_an_output_that_exists_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputExists, match="exists already; name another --out"):
         build(tmp_path / "out")
     assert (tmp_path / "out" / "model.gguf").read_text() == "old"
+
+
+def test_a_build_that_waited_for_another_one_is_refused_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ExitStack() as other:
+        other.enter_context(new_output(tmp_path / "out", replace=False)).joinpath("a").touch()
+        monkeypatch.setattr(time, "sleep", lambda seconds: other.close())
+        with pytest.raises(OutputExists), new_output(tmp_path / "out", replace=False):
+            pytest.fail("it has begun")
 
 
 def test_an_empty_directory_is_taken(tmp_path: Path) -> None:

@@ -38,6 +38,8 @@ def new_output(out: Path, *, replace: bool) -> Iterator[Path]:
     created = _make_parents(out.parent)
     try:
         with _building(out) as building:
+            # Another build may have ended while this one waited for its lock.
+            require_free(out, replace=replace)
             yield building
             _sync(building)
             _take_place(building, out, replace=replace)
