@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -262,3 +264,20 @@ def test_a_perplexity_that_json_has_no_number_for_is_refused(number: str, tmp_pa
 
     with pytest.raises(EngineDamaged, match="perplexity: expected a finite number"):
         read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("read", [read_manifest, manifest_hash])
+@pytest.mark.parametrize("what", ["fifo", "device", "directory"])
+def test_a_manifest_that_is_no_file_is_refused(
+    tmp_path: Path, read: Callable[[Path], object], what: str
+) -> None:
+    path = tmp_path / "manifest.json"
+    match what:
+        case "fifo":
+            os.mkfifo(path)
+        case "device":
+            path.symlink_to("/dev/zero")
+        case _:
+            path.mkdir()
+    with pytest.raises(EngineDamaged, match=r"manifest\.json is not a regular file"):
+        read(tmp_path)

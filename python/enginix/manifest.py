@@ -12,6 +12,8 @@ import hashlib
 import json
 import math
 import os
+import stat
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -156,6 +158,7 @@ class Manifest:
 
 def read_manifest(directory: Path) -> Manifest:
     try:
+        _require_regular(directory / FILE_NAME)
         return read_manifest_file(directory / FILE_NAME)
     except FileNotFoundError:
         raise NotAnEngine(directory) from None
@@ -183,11 +186,20 @@ def read_manifest_file(path: Path) -> Manifest:
     return manifest
 
 
+def _require_regular(path: Path) -> None:
+    """Reading a FIFO blocks for ever, and a device fills the memory."""
+    # What cannot be looked at is reported by whoever reads it.
+    with suppress(OSError):
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise engine_damaged(f"{path} is not a regular file")
+
+
 def manifest_hash(directory: Path) -> str:
     """SHA-256 of the engine's manifest, in hexadecimal: what tells one engine from another.
 
     It is that of the manifest as it was built: a later measurement does not change it.
     """
+    _require_regular(directory / FILE_NAME)
     data = read_json(directory / FILE_NAME, engine_damaged)
     if isinstance(data, dict):
         data.pop(ACCURACY, None)

@@ -126,6 +126,14 @@ def test_a_directory_that_is_no_engine_is_never_replaced(tmp_path: Path) -> None
     assert (tmp_path / "thesis" / "chapter-1").exists()
 
 
+def test_a_directory_whose_manifest_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    os.mkfifo(tmp_path / "out" / "manifest.json")
+
+    with pytest.raises(BuildError, match=r"it holds no manifest\.json of an engine"):
+        build(tmp_path / "out", replace=True)
+
+
 def test_an_engine_with_something_foreign_in_it_is_not_replaced(tmp_path: Path) -> None:
     build(tmp_path / "out")
     (tmp_path / "out" / "notes.txt").write_text("irreplaceable")

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from enginix import manifest
 from enginix.errors import BuildError, OutputExists
+from enginix.plain_files import read_text
 
 # A process that a killed build was about to start holds its lock until it is a program of its own.
 LOCK_SECONDS = 2.0
@@ -79,7 +80,7 @@ def _not_an_engine(out: Path) -> str | None:
     if not out.is_dir():
         return "it is not a directory"
     try:
-        data = json.loads((out / manifest.FILE_NAME).read_text(encoding="utf-8"))
+        data = json.loads(read_text(out / manifest.FILE_NAME))
         recorded = {manifest.FILE_NAME, *data["files"]} if data["schema_version"] else set()
     except (OSError, ValueError, KeyError, TypeError):
         return f"it holds no {manifest.FILE_NAME} of an engine"
