@@ -105,6 +105,11 @@ def test_another_schema_version_names_both(tmp_path: Path, content: str) -> None
             "limits: max_batch_size: expected a whole number, got '16'",
         ),
         ({"parallelism": {"tp": True}}, "tp: expected a whole number, got True"),
+        ({"parallelism": {"tp": 0}}, "parallelism: tp: expected at least 1, got 0"),
+        (
+            {"limits": {"max_batch_size": 4, "max_seq_len": -1, "max_num_tokens": 64}},
+            "limits: max_seq_len: expected at least 1, got -1",
+        ),
         ({"source": []}, "source: expected an object"),
         ({"files": {"a": None}}, r"files\.a: expected a whole number, got None"),
         (

@@ -180,6 +180,7 @@ def read_manifest_file(path: Path) -> Manifest:
         raise engine_damaged(
             f"{path}: kind: expected one of {', '.join(KINDS)}, got {manifest.kind!r}"
         )
+    _check_numbers(manifest, path)
     _check_names(manifest, path)
     if manifest.accuracy and not math.isfinite(manifest.accuracy.perplexity):
         raise engine_damaged(f"{path}: accuracy: perplexity: expected a finite number")
@@ -267,6 +268,13 @@ def require_within(directory: Path) -> None:
                 f"{path} is a link that leads out of the engine, to {os.path.realpath(path)}; put "
                 "a copy of the file there, or build the engine again"
             )
+
+
+def _check_numbers(manifest: Manifest, path: Path) -> None:
+    for where, record in (("parallelism", manifest.parallelism), ("limits", manifest.limits)):
+        for name, number in asdict(record).items():
+            if number < 1:
+                raise engine_damaged(f"{path}: {where}: {name}: expected at least 1, got {number}")
 
 
 def _check_names(manifest: Manifest, path: Path) -> None:

@@ -426,7 +426,15 @@ def test_a_missing_runtime_is_found_before_anything_is_fetched(
     assert hub.requests == []
 
 
-@pytest.mark.parametrize("options", [{}, {"dtype": "bfloat16", "max_input_len": "many"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"dtype": "bfloat16", "max_input_len": "many"},
+        {"dtype": "bfloat16", "workers": "-3"},
+        {"dtype": "int3"},
+    ],
+)
 def test_invalid_recorded_options_are_one_sentence(
     trtllm: Path, rebuild: Enginix, checkpoint: Path, options: dict[str, str]
 ) -> None:

@@ -30,6 +30,7 @@ from enginix.engine.rebuild import (
 )
 from enginix.engine.trtllm.build import ask_versions, tensorrt_llm_build
 from enginix.engine.trtllm.plan import Options
+from enginix.engine.trtllm.rank_tensors import DTYPES
 from enginix.errors import BuildError, EngineDamaged, NotACheckpoint, NotAnEngine
 from enginix.manifest import BuiltWith, Manifest, Recipe, read_manifest, read_manifest_file
 
@@ -154,12 +155,14 @@ def _build(
 
 
 def _options(where: Path, recipe: Recipe) -> Options:
-    length, workers = (recipe.options.get(name) for name in ("max_input_len", "workers"))
     try:
+        dtype = recipe.options["dtype"]
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype is {dtype!r}")
         return Options(
-            dtype=recipe.options["dtype"],
-            max_input_len=int(length) if length else None,
-            workers=int(workers) if workers else None,
+            dtype=dtype,
+            max_input_len=_number(recipe, "max_input_len"),
+            workers=_number(recipe, "workers"),
             rank_hashes=recipe.rank_checkpoint,
         )
     except (KeyError, ValueError) as error:
@@ -167,6 +170,13 @@ def _options(where: Path, recipe: Recipe) -> Options:
             f"{where}: recipe: options: {recipe.options} are not build options ({error}); build "
             "the engine again with `enginix engine build`"
         ) from error
+
+
+def _number(recipe: Recipe, name: str) -> int | None:
+    value = recipe.options.get(name)
+    if value is not None and int(value) < 1:
+        raise ValueError(f"{name} is {value}")
+    return None if value is None else int(value)
 
 
 def _print_differences(manifest: Manifest, now: BuiltWith, libraries: dict[str, str]) -> None:
