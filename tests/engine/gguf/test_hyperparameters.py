@@ -80,6 +80,8 @@ def test_rotary_scaling_of_transformers_5_is_read(make: Make) -> None:
         ({"rope_scaling": {"rope_type": "longrope"}}, "'longrope'"),
         ({"rope_scaling": {"rope_type": "llama3"}}, "'llama3'"),
         ({"rope_scaling": {**YARN, "attention_factor": 1.5}}, "attention_factor 1.5"),
+        ({"partial_rotary_factor": 0.5}, "a part of each head"),
+        ({"rope_parameters": {"partial_rotary_factor": 0.25}}, "a part of each head"),
         ({"rope_parameters": {"full_attention": {"rope_theta": 1.0}}}, "each type of layer"),
     ],
 )

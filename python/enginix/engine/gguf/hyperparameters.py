@@ -151,6 +151,8 @@ def _rope(config: _Config, architecture: str) -> Rope:
     table = config.table("rope_parameters" if config.get("rope_parameters") else "rope_scaling")
     if any(isinstance(value, dict) for value in table.values()):
         raise config.unsupported("rotary embeddings for each type of layer")
+    if any(each.number("partial_rotary_factor", 1.0) != 1.0 for each in (config, table)):
+        raise config.unsupported("embeddings that rotate a part of each head")
     kind = table.get("rope_type", table.get("type", "default"))
     # Only llama.cpp's Llama reads the factors of llama3's scaling.
     is_foreign = kind == "llama3" and architecture != "llama"
