@@ -32,6 +32,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from enginix.catalog.load import DIRECTORY
+from enginix.checkpoint.architecture import sliding_window
 from enginix.checkpoint.inspect import Inspection, inspect_checkpoint
 from enginix.checkpoint.load import open_checkpoint
 from enginix.errors import CheckpointDamaged, CheckpointUnsupported, EnginixError
@@ -227,9 +228,37 @@ def test_a_third_layer_that_only_the_configuration_knows_is_missing(tmp_path: Pa
     assert any("model.layers.2.self_attn.q_proj.weight" in line for line in found.damage)
 
 
+def test_a_third_layer_that_the_configuration_does_not_count_is_damage(tmp_path: Path) -> None:
+    more = {f"model.layers.2.{name}.weight": plain(8) for name in ("input_layernorm", "mlp.up")}
+    found = inspect_llama(tmp_path, more)
+    assert found.damage == (
+        "model.layers.2.input_layernorm.weight and 1 more: is of a further layer, but config.json "
+        "states 2",
+    )
+
+
 def test_a_tied_output_head_needs_no_tensor(tmp_path: Path) -> None:
     found = inspect_llama(tmp_path, {"lm_head.weight": None}, tie_word_embeddings=True)
     assert (found.damage, found.notes) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("architecture", "settings", "window"),
+    [
+        ("MistralForCausalLM", {"sliding_window": 4096}, 4096),
+        ("MistralForCausalLM", {"sliding_window": None}, None),
+        ("Qwen3ForCausalLM", {"sliding_window": 4096}, None),
+        ("Qwen3ForCausalLM", {"sliding_window": 4096, "use_sliding_window": False}, None),
+        ("Qwen3ForCausalLM", {"sliding_window": 4096, "use_sliding_window": True}, 4096),
+        ("LlamaForCausalLM", {"sliding_window": 4096}, None),
+        # Its converter passes the windows of its layers to the runtime.
+        ("Gemma3ForCausalLM", {"sliding_window": 512}, None),
+    ],
+)
+def test_a_sliding_window_is_read_as_the_model_uses_it(
+    architecture: str, settings: dict[str, Any], window: int | None
+) -> None:
+    assert sliding_window(architecture, settings) == window
 
 
 def test_a_tied_qwen3_head_gets_a_warning_for_tensorrt_llm(tmp_path: Path) -> None:

@@ -78,6 +78,9 @@ FAMILIES: dict[str, Family] = {
     "Qwen3MoeForCausalLM": Family(query_key_norm=True, experts=Experts()),
 }
 
+WINDOWED = FAMILIES.keys() - {"LlamaForCausalLM"}
+"""Those whose attention may have a sliding window, which TensorRT-LLM's converter ignores."""
+
 
 def is_dense(family: Family) -> bool:
     """Whether its projections are separate matrices, and no layer has experts."""
@@ -89,6 +92,16 @@ def has_plain_layers(architecture: str, config: Mapping[str, Any]) -> bool:
     family = FAMILIES.get(architecture)
     biased = any(config.get(key) is True for key in ("attention_bias", "mlp_bias"))
     return family is not None and is_dense(family) and not biased
+
+
+def sliding_window(architecture: str, config: Mapping[str, Any]) -> int | None:
+    """How many tokens each token of a known model attends to, if not to all before it."""
+    if architecture not in WINDOWED:
+        return None
+    window = config.get("sliding_window")
+    # Mistral has no switch, and Qwen's is off unless stated.
+    is_used = config.get("use_sliding_window", not architecture.startswith("Qwen"))
+    return window if type(window) is int and is_used is True else None
 
 
 def read_sizes(path: Path, config: Mapping[str, Any]) -> Sizes:

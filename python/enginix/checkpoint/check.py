@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from enginix.checkpoint.architecture import LinearLayer, Sizes
@@ -28,6 +29,7 @@ KV_SCALES = (
 )
 
 
+LAYER = re.compile(r"model\.layers\.(\d{1,9})\.")
 PACKED_TYPES = ("U8", *FLOAT8)
 
 
@@ -137,8 +139,13 @@ class TensorCheck:
                     weight.name,
                 )
 
-    def leftovers(self) -> None:
+    def leftovers(self, sizes: Sizes) -> None:
         for name in sorted(self._tensors.keys() - self._seen):
+            if (layer := LAYER.match(name)) and int(layer[1]) >= sizes.layers:
+                self.damage.add(
+                    f"is of a further layer, but {CONFIG_FILE} states {sizes.layers}", name
+                )
+                continue
             self.notes.add(f"is not part of {self._checkpoint.architecture} and not used", name)
 
     def scale_values(self) -> None:

@@ -112,7 +112,7 @@ def _check_known(
     for name, shape in other_tensors(family, sizes):
         check.plain(name, shape)
     check.kv_scales(sizes)
-    check.leftovers()
+    check.leftovers(sizes)
     return layers
 
 

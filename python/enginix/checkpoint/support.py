@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from enginix.checkpoint import engine_kinds
-from enginix.checkpoint.architecture import LinearLayer, Sizes, has_plain_layers
+from enginix.checkpoint.architecture import LinearLayer, Sizes, has_plain_layers, sliding_window
 from enginix.checkpoint.load import Checkpoint
 from enginix.checkpoint.parallelism import broken_tiles, too_many_ranks, undivided
 
@@ -127,6 +127,11 @@ def _doubt_tensorrt_llm(model: CheckedModel) -> Iterator[str]:
         yield (
             "the output head is tied to the embedding, and TensorRT-LLM's Qwen3 converter has no "
             "rule for that: lm_head may come out missing"
+        )
+    if window := sliding_window(model.architecture, model.checkpoint.config):
+        yield (
+            f"each token attends to {window} tokens, which an engine does not keep to: it is built "
+            "for no more than that"
         )
 
 

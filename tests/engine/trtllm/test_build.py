@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -237,6 +238,20 @@ def test_a_context_longer_than_the_models_is_refused(bench: Bench, checkpoint: P
     workshop = BuildContext(bench.python, {}, bench.work, print)
     with pytest.raises(CheckpointUnsupported, match="made for 4096 positions"):
         build_engine(tensorrt_llm_build(long, Options(), workshop), bench.out, print)
+
+
+def test_a_context_longer_than_a_sliding_window_is_refused(bench: Bench, tmp_path: Path) -> None:
+    mistral = write_checkpoint(tmp_path / "c", Shape(family="mistral"))
+    config = json.loads((mistral / "config.json").read_text())
+    for window, is_refused in ((LIMITS.max_seq_len - 1, True), (LIMITS.max_seq_len, False)):
+        (mistral / "config.json").write_text(json.dumps(config | {"sliding_window": window}))
+        with (
+            pytest.raises(CheckpointUnsupported, match="use at most --max-seq-len 1023")
+            if is_refused
+            else nullcontext()
+        ):
+            bench.build(checkpoint=mistral)
+        assert bench.out.exists() is not is_refused
 
 
 def test_a_refused_build_leaves_no_work_directory(bench: Bench) -> None:

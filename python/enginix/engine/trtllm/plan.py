@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from enginix import __version__
+from enginix.checkpoint.architecture import sliding_window
 from enginix.checkpoint.inspect import Inspection, inspect_checkpoint
 from enginix.checkpoint.load import open_checkpoint
 from enginix.checkpoint.stamps import Stamps, stamp_files
@@ -124,12 +125,7 @@ def read_plan(job: Job, options: Options, cache: StageCache, text: Path | None =
     )
     inspection.require("tensorrt-llm")
     limits = inspection.limits
-    sizes = inspection.sizes
-    if sizes and sizes.context and limits.max_seq_len > sizes.context:
-        raise CheckpointUnsupported(
-            f"{job.checkpoint}: max_seq_len is {limits.max_seq_len}, but the model was made for "
-            f"{sizes.context} positions; use at most that"
-        )
+    _require_context(job, inspection)
     has_own = (checkpoint.directory / TOKENIZER_FILE).exists()
     if has_own or text:
         read_vocabulary(checkpoint.directory if has_own or not text else text)
@@ -147,6 +143,23 @@ def read_plan(job: Job, options: Options, cache: StageCache, text: Path | None =
         hashes=hashes,
         stamps=stamps,
     )
+
+
+def _require_context(job: Job, inspection: Inspection) -> None:
+    checkpoint, length = inspection.checkpoint, inspection.limits.max_seq_len
+    sizes = inspection.sizes
+    if sizes and sizes.context and length > sizes.context:
+        raise CheckpointUnsupported(
+            f"{job.checkpoint}: max_seq_len is {length}, but the model was made for "
+            f"{sizes.context} positions; use at most that"
+        )
+    window = sliding_window(checkpoint.architecture, checkpoint.config)
+    if window and length > window:
+        raise CheckpointUnsupported(
+            f"{job.checkpoint}: max_seq_len is {length}, but each token attends to {window} tokens "
+            f"(sliding_window), and the engine would attend to all; use at most --max-seq-len "
+            f"{window}, or the engine kind llmapi"
+        )
 
 
 def _dtype(requested: str, config: Mapping[str, Any]) -> str:
