@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import httpx
@@ -31,3 +32,18 @@ def test_a_stopped_server_leaves_nothing(runtime: object, demo_engine: Path) -> 
     assert len(family) > 1
     assert not [pid for pid in family if Path(f"/proc/{pid}").exists()]
     assert not left_by(files)
+
+
+def test_an_engine_may_lie_in_a_directory_of_any_name(
+    runtime: object, demo_engine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = tmp_path / "müde 空"
+    directory.mkdir()
+    monkeypatch.setenv("TMPDIR", str(directory))
+    engine = shutil.copytree(demo_engine, directory / "engine")
+    with running_triton(engine) as server:
+        answer = httpx.post(
+            f"{server.http}/v2/models/ensemble/generate",
+            json={"text_input": PROMPT, "max_tokens": 50},
+        )
+    assert "The capital of France is Paris." in answer.json()["text_output"]

@@ -139,7 +139,7 @@ def run(args: argparse.Namespace) -> int:
         )
     with new_scratch_dir() as scratch:
         nodes = _nodes(engine, scratch, args)
-        launch = kind.plan(engine, manifest, options, scratch, args, nodes)
+        launch = kind.plan(scratch.plain_name(engine), manifest, options, scratch, args, nodes)
         run_until_signalled(_serve(launch, scratch, f"{manifest.name} from {engine}"))
     return 0
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from enginix.triton.server.scratch_dir import backend_directories, new_scratch_dir
+import pytest
+
+from enginix.triton.server.scratch_dir import backend_directories, new_scratch_dir, usable_temporary
 
 
 def test_directory_and_shared_memory_are_removed_afterwards(tmp_path: Path) -> None:
@@ -53,3 +55,30 @@ def test_of_two_servers_that_begin_one_after_the_other_each_takes_its_own(tmp_pa
         first.own_new(before, tmp_path)
         second.own_new(before, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["my engine", "engine-5"])
+def test_an_engine_with_an_ascii_name_keeps_it(tmp_path: Path, name: str) -> None:
+    with new_scratch_dir(tmp_path, tmp_path) as scratch:
+        assert scratch.plain_name(tmp_path / name) == tmp_path / name
+
+
+def test_an_engine_with_another_name_gets_one_in_ascii(tmp_path: Path) -> None:
+    engine = tmp_path / "moteur é"
+    engine.mkdir()
+    (engine / "model.gguf").touch()
+    with new_scratch_dir(tmp_path, tmp_path) as scratch:
+        plain = scratch.plain_name(engine)
+        assert str(plain).isascii()
+        assert plain.resolve() == engine
+    assert [path.name for path in engine.iterdir()] == ["model.gguf"]
+
+
+@pytest.mark.parametrize("chosen", ["/var/tmp", "/run/user/1000/x-1.5+2@3"])
+def test_files_are_where_the_user_wants_temporary_ones(chosen: str) -> None:
+    assert usable_temporary(chosen) == Path(chosen)
+
+
+@pytest.mark.parametrize("chosen", ["/home/a b/tmp", "/home/é/tmp", "/tmp/$x", "/tmp/'"])
+def test_files_are_where_triton_can_start_models_from(chosen: str) -> None:
+    assert usable_temporary(chosen) == Path("/tmp")
