@@ -11,9 +11,19 @@ def main() -> int:
     # may surface as anything. `sh` starts background jobs with SIGINT ignored.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave)
+    _open_closed_streams()
     from enginix.cli.main import main as run
 
     return run()
+
+
+def _open_closed_streams() -> None:
+    """Whatever is opened first would get the number of a standard stream that is closed."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            number = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8"))
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import json
+import os
 import platform
 from dataclasses import asdict
 from pathlib import Path
@@ -77,7 +78,7 @@ def _check(engine: Path | None) -> list[Finding]:
         *look_at_tensorrt_llm_version(version),
         *look_at_edge_llm(gpus, platform.machine()),
         *look_at_triton_cpu(_triton_cpu()),
-        *look_at_nix(getpass.getuser()),
+        *look_at_nix(_user()),
         *look_at_ports([ports.http, ports.grpc, ports.metrics, ports.gateway]),
         *look_at_disk(environment.cache_home(), [Path("/nix/store")]),
         *look_at_shared_memory(),
@@ -88,6 +89,14 @@ def _check(engine: Path | None) -> list[Finding]:
     if engine is not None:
         findings += look_at_engine(engine, Machine(gpus, version))
     return findings
+
+
+def _user() -> str:
+    """Their name, or their number where only a container knows them."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def _libraries() -> list[Finding]:

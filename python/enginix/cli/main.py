@@ -70,8 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             return _run(arguments)
         finally:
-            if sys.stdout:
-                sys.stdout.flush()
+            sys.stdout.flush()
     except UsageError as error:
         print(f"enginix: {error}", file=sys.stderr)
         return 2
@@ -85,13 +84,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\nenginix: interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
     except BrokenPipeError:
-        # The reader has closed the pipe (`enginix models | head`). Python would fail again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader has closed the pipe (`enginix models | head`).
+        _drop_output()
         return 128 + signal.SIGPIPE
+    except RuntimeError:
+        if os.path.expanduser("~") != "~":
+            raise
+        # pathlib's, of a user that only a container knows.
+        print(
+            f"enginix: HOME is not set, and user {os.getuid()} has no home directory; set HOME",
+            file=sys.stderr,
+        )
+        return 1
     except OSError as error:
         if "-v" in arguments or "--verbose" in arguments:
             raise
-        print(f"enginix: {_about_file(error)}", file=sys.stderr)
+        print(f"enginix: {_about_output(error) or _about_file(error)}", file=sys.stderr)
         return 1
 
 
@@ -160,14 +168,29 @@ def _accept_any_text() -> None:
         sys.stdout.reconfigure(errors="replace")
 
 
+def _drop_output() -> None:
+    """Discard what standard output has not taken: Python would fail again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _about_output(error: OSError) -> str:
+    """What is wrong with standard output; empty if it was something else that failed."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _drop_output()
+        return f"standard output cannot be written: {error.strerror}"
+    return ""
+
+
 def _about_file(error: OSError) -> str:
     """What failed on which file, and what to do if enginix keeps the file."""
     from enginix.cli.environment import cache_home
 
     if not error.filename:
-        return str(error)
+        return error.strerror or str(error)
     path, home = Path(str(error.filename)), cache_home()
     text = f"{path}: {error.strerror}"
-    if home in (path, *path.parents):
+    if home in (path, *path.parents) or path in home.parents:
         return f"{text}; enginix keeps its files in {home}: make it writable, or set ENGINIX_HOME"
     return text
