@@ -46,7 +46,7 @@ def test_a_port_of_ipv6_is_free_or_taken_as_one_of_ipv4_is() -> None:
     require_port_free("::", port, "--port")
 
 
-@pytest.mark.parametrize("port", [-1, 65536])
+@pytest.mark.parametrize("port", [0, -1, 65536])
 def test_a_number_that_is_no_port_is_refused_with_its_option(port: int) -> None:
     with pytest.raises(UsageError, match=f"--port is {port}; expected a port from 1 to 65535"):
         require_port_free("127.0.0.1", port, "--port")
@@ -55,4 +55,4 @@ def test_a_number_that_is_no_port_is_refused_with_its_option(port: int) -> None:
 @pytest.mark.parametrize("host", ["192.0.2.7", "no-such-host.invalid"])
 def test_an_address_of_no_machine_here_is_not_called_a_taken_port(host: str) -> None:
     with pytest.raises(UsageError, match=rf"--host {host} cannot be listened on: .*0\.0\.0\.0"):
-        require_port_free(host, 0, "--port")
+        require_port_free(host, 9000, "--port")

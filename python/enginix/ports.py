@@ -57,6 +57,9 @@ def require_port_free(host: str, port: int, flag: str) -> None:
 
     Raise UsageError if it is no port, or `host` no address of this machine.
     """
+    if not port:
+        # The kernel would take it for any free one, which no client could know.
+        raise UsageError(f"{flag} is 0; expected a port from 1 to 65535")
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

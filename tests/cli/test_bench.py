@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,3 +72,16 @@ def test_two_files_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
     [row] = [line for line in capsys.readouterr().out.splitlines() if "output tokens/s" in line]
     assert row.split() == ["8", "output", "tokens/s", "2000", "5000", "2.50"]
+
+
+@pytest.mark.parametrize("option", ["--json", "--warm-up"])
+def test_what_cannot_be_done_is_refused_before_the_measurement(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    value = {"--json": str(tmp_path / "nowhere" / "a.json"), "--warm-up": "-1"}[option]
+    # Nothing answers there: this would be the error of a measurement.
+    with suppress(SystemExit):
+        assert main(["bench", "http://127.0.0.1:1", f"{option}={value}"]) == 2
+    message = capsys.readouterr().err
+    assert option in message
+    assert "127.0.0.1" not in message

@@ -88,6 +88,9 @@ def test_without_options_the_gateways_own_settings_apply(monkeypatch: pytest.Mon
     ("entry", "message"),
     [
         (GatewayEntry(max_running=0), "--max-running is 0; expected more than 0"),
+        (GatewayEntry(max_waiting=-1), "--max-waiting is -1; expected 0 or more"),
+        (GatewayEntry(drain_seconds=float("nan")), "--drain-seconds is nan; expected 0 or more"),
+        (GatewayEntry(shutdown_delay_seconds=-2), "--shutdown-delay is -2; expected 0 or more"),
         (GatewayEntry(max_body_mb=float("nan")), "--max-body-mb is nan; expected more than 0"),
         (GatewayEntry(max_body_mb=float("inf")), "--max-body-mb is inf; expected a number"),
         (GatewayEntry(cors_origins=["chat"]), "--cors-origin chat: expected https://HOST"),

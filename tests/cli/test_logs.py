@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from enginix.cli.logs import Followed, find_logs, last_run
+from enginix.cli.logs import Followed, find_logs, last_run, show
+from enginix.cli.main import main
 from enginix.errors import UsageError
 
 
@@ -74,3 +75,18 @@ def test_a_rotated_log_is_read_from_its_start(tmp_path: Path) -> None:
     followed.new_lines()
     path.write_text("new\n")
     assert followed.new_lines() == ["new"]
+
+
+@pytest.mark.parametrize(("limit", "shown"), [(0, []), (1, ["two"]), (9, ["one", "two"])])
+def test_as_many_of_the_last_lines_are_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], limit: int, shown: list[str]
+) -> None:
+    path = tmp_path / "a.log"
+    path.write_text("one\ntwo\n")
+    show([Followed(path)], 1, limit)
+    assert capsys.readouterr().out.splitlines() == [f"a | {line}" for line in shown]
+
+
+def test_a_negative_number_of_lines_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["logs", "-n", "-5"]) == 2
+    assert "--lines is -5; expected 0 or more" in capsys.readouterr().err

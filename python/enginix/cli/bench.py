@@ -55,7 +55,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--duration", type=positive, metavar="S", help="per level, in seconds")
     parser.add_argument(
-        "--warm-up", type=int, metavar="N", help="not counted, per level (default: concurrency)"
+        "--warm-up",
+        type=count_or_none,
+        metavar="N",
+        help="not counted, per level (default: concurrency)",
     )
     add_request_options(parser)
     parser.add_argument(
@@ -96,6 +99,9 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.plot:
         require_matplotlib()
+    for flag, path in (("--json", args.json), ("--plot", args.plot)):
+        if path and not path.absolute().parent.is_dir():
+            raise UsageError(f"{flag} {path}: there is no directory {path.absolute().parent}")
     url = args.url or find_gateway(None)
     target = Target(url, key_for_server(url), seconds=args.timeout)
     model = args.model or only_model(target.models(), url)
@@ -199,6 +205,10 @@ def count(text: str) -> int:
         if (count := int(text)) > 0:
             return count
     raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
+
+
+def count_or_none(text: str) -> int:
+    return 0 if text == "0" else count(text)
 
 
 def positive(text: str) -> float:

@@ -37,6 +37,7 @@ ABOVE_ZERO = (
     "next_token_seconds",
     "stalled_seconds",
 )
+NOT_BELOW_ZERO = ("max_waiting", "shutdown_delay_seconds", "drain_seconds")
 
 Value = TypeVar("Value")
 
@@ -145,6 +146,10 @@ def settings_of(entry: GatewayEntry, supervisor: Path | None = None) -> Settings
         # NaN is neither more nor less.
         if value is not None and not value > 0:
             raise UsageError(f"{flag_of(name)} is {value:g}; expected more than 0")
+    for name in NOT_BELOW_ZERO:
+        value = getattr(entry, name)
+        if value is not None and not value >= 0:
+            raise UsageError(f"{flag_of(name)} is {value:g}; expected 0 or more")
     if entry.max_body_mb == float("inf"):
         raise UsageError(f"{flag_of('max_body_mb')} is inf; expected a number of megabytes")
     keys, key_file = environment.api_keys(), None

@@ -22,15 +22,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "profile",
         nargs="?",
+        metavar="PROFILE",
         help="or a model (default: what runs; if nothing does, list the logs)",
     )
-    parser.add_argument("server", nargs="?", help="a model, or gateway (default: all)")
+    parser.add_argument(
+        "server", nargs="?", metavar="SERVER", help="a model, or gateway (default: all)"
+    )
     parser.add_argument("-n", "--lines", type=int, default=20, help="lines per log (%(default)s)")
     parser.add_argument("-f", "--follow", action="store_true", help="follow until Ctrl-C")
     add_url(parser)
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.lines < 0:
+        raise UsageError(f"--lines is {args.lines}; expected 0 or more")
     home = environment.cache_home()
     directory = _directory(home, args)
     if directory is None:
@@ -115,5 +120,5 @@ class Followed:
 def show(logs: Sequence[Followed], width: int, limit: int | None = None) -> None:
     for log in logs:
         lines = log.new_lines()
-        for line in lines if limit is None else lines[-limit:]:
+        for line in lines if limit is None else lines[max(len(lines) - limit, 0) :]:
             print(f"{log.path.stem:<{width}} | {line}", flush=True)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from enginix.cli.find_engine import find_engine
-from enginix.errors import OutputExists
+from enginix.errors import OutputExists, UsageError
 from enginix.manifest import check_files, read_manifest
 from enginix.triton.server.repository import RenderOptions, render_repository
 
@@ -20,6 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.threads < 0:
+        raise UsageError(f"--threads is {args.threads}; expected 0 or more")
     engine = find_engine(args.engine)
     manifest = read_manifest(engine)
     check_files(engine, manifest)

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from enginix.errors import StartFailed
+from enginix.errors import StartFailed, UsageError
 from enginix.process import descendants
 from enginix.triton.server.command import Installation, ServerOptions, tritonserver_command
-from enginix.triton.server.launch import Launch, launched
+from enginix.triton.server.launch import Launch, launched, require_ports_free
+from tests.conftest import free_ports
 
 HANGS_AND_IGNORES_SIGNALS = """
 import signal
@@ -84,3 +85,10 @@ async def test_a_server_that_hangs_and_ignores_signals_is_killed_at_the_deadline
         async with launched(launch(HANGS_AND_IGNORES_SIGNALS, deadline=0.3), answers(False)):
             pass
     assert set(descendants(os.getpid())) <= set(before)
+
+
+def test_two_services_on_one_port_are_refused() -> None:
+    port, other = free_ports(2)
+    options = ServerOptions(http_port=port, grpc_port=other, metrics_port=port)
+    with pytest.raises(UsageError, match=f"--http-port and --metrics-port are both {port}"):
+        require_ports_free(options)

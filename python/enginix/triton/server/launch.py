@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from signal import SIGTERM
 
-from enginix.errors import ProcessError, StartFailed
+from enginix.errors import ProcessError, StartFailed, UsageError
 from enginix.ports import require_port_free
 from enginix.process import describe_exit, end_tree, kill, started
 from enginix.triton.server.command import ServerOptions
@@ -96,9 +96,17 @@ class Server:
 
 
 def require_ports_free(options: ServerOptions) -> None:
-    require_port_free(options.host, options.http_port, "--http-port")
-    require_port_free(options.host, options.grpc_port, "--grpc-port")
-    require_port_free(options.host, options.metrics_port, "--metrics-port")
+    ports = {
+        "--http-port": options.http_port,
+        "--grpc-port": options.grpc_port,
+        "--metrics-port": options.metrics_port,
+    }
+    for flag, port in ports.items():
+        require_port_free(options.host, port, flag)
+    flags: dict[int, str] = {}
+    for flag, port in ports.items():
+        if (other := flags.setdefault(port, flag)) != flag:
+            raise UsageError(f"{other} and {flag} are both {port}; expected three ports")
 
 
 @asynccontextmanager
