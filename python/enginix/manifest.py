@@ -161,6 +161,8 @@ def read_manifest(directory: Path) -> Manifest:
         _require_regular(directory / FILE_NAME)
         return read_manifest_file(directory / FILE_NAME)
     except FileNotFoundError:
+        if not directory.exists():
+            raise NotAnEngine(directory, "it does not exist") from None
         raise NotAnEngine(directory) from None
     except NotADirectoryError:
         raise NotAnEngine(directory, "it is not a directory") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from enginix.manifest import (
     Parallelism,
     Quantization,
     Source,
+    read_manifest,
     write_manifest,
 )
 
@@ -145,3 +147,19 @@ def test_an_engine_that_is_not_built_is_answered_with_the_command_that_builds_it
     place = home / "enginix" / "engines" / "qwen3-32b"
     with pytest.raises(NotAnEngine, match=f"`enginix engine build qwen3-32b --out {place}`"):
         find_engine("qwen3-32b")
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, Path.touch])
+def test_a_word_that_is_no_name_but_a_file_here_means_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], None]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path / "something")
+    found = find_engine("something")
+    with pytest.raises(NotAnEngine, match="something is not an enginix engine: it"):
+        read_manifest(found)
+
+
+def test_a_directory_that_does_not_exist_is_said_not_to(tmp_path: Path) -> None:
+    with pytest.raises(NotAnEngine, match="nowhere is not an enginix engine: it does not exist"):
+        read_manifest(find_engine(f"{tmp_path}/nowhere"))

@@ -22,7 +22,13 @@ def find_engine(word: str | None) -> Path:
     if "/" in word or (directory / FILE_NAME).is_file():
         return directory.absolute()
     # A word that is not a path must be a name; the error for an unknown one suggests names.
-    name = _known_name(word)
+    try:
+        name = _known_name(word)
+    except ModelUnknown:
+        if not directory.exists():
+            raise
+        # The caller that opens it reports what it is instead of an engine.
+        return directory.absolute()
     if given := given_engine(name):
         return given
     places = [parent / name for parent in _parents()]
