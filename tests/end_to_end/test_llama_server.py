@@ -160,3 +160,15 @@ def test_as_many_threads_as_cores_keep_to_one_each(runtime: Runtime, demo_engine
 def test_fewer_threads_than_cores_run_anywhere(runtime: Runtime, demo_engine: Path) -> None:
     with serving(runtime, demo_engine, threads=1) as (_, process):
         assert allowed(process) == {frozenset(os.sched_getaffinity(0))}
+
+
+def test_a_file_that_is_no_gguf_ends_in_a_sentence(runtime: Runtime, tmp_path: Path) -> None:
+    file = tmp_path / "broken.gguf"
+    file.write_bytes(b"GGUF, but not for long")
+    command = [runtime.python, PROGRAM, f"--model={file}", "--alias=broken", "--port=1"]
+    done = subprocess.run(command, stdout=PIPE, stderr=STDOUT, text=True, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout
+    assert done.stdout.splitlines()[-1] == (
+        f"llama.cpp cannot serve {file}; expected a complete GGUF file"
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import socket
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from enginix.catalog.load import find_model, load_catalog
 from enginix.cli.main import main
 from enginix.deploy.kubernetes.release import KINDS, release_of
 from enginix.engine.oci_image import image_name, write_image
-from enginix.errors import EngineDamaged
+from enginix.errors import BuildError, EngineDamaged
 from enginix.manifest import (
     BuiltWith,
     Limits,
@@ -185,6 +186,15 @@ def test_a_damaged_engine_leaves_no_image(engine: Path, tmp_path: Path) -> None:
     with pytest.raises(EngineDamaged, match=r"model\.gguf has sha256 .*build the engine again"):
         write_image(engine, tmp_path / "image", "amd64")
     assert {path.name for path in tmp_path.iterdir()} == {"engine"}
+
+
+def test_a_file_that_cannot_be_read_is_named(engine: Path, tmp_path: Path) -> None:
+    # Root reads every file, but opens no socket.
+    (engine / "extra" / "a").unlink()
+    with socket.socket(socket.AF_UNIX) as unreadable:
+        unreadable.bind(str(engine / "extra" / "a"))
+        with pytest.raises(BuildError, match=r"extra/a cannot be read: No such device or address"):
+            write_image(engine, tmp_path / "image", "amd64")
 
 
 def test_the_command_says_how_the_image_gets_to_a_registry(

@@ -50,6 +50,8 @@ def write_image(engine: Path, out: Path, architecture: str) -> Manifest:
             require_space(layout, sum(manifest.files.values()) + MARGIN)
             _write_layout(layout, engine, manifest, architecture)
     except OSError as error:
+        if error.filename and engine in Path(error.filename).parents:
+            raise BuildError(f"{error.filename} cannot be read: {error.strerror}") from error
         raise BuildError(
             f"the image cannot be written to {out}: {error.strerror or error}"
         ) from error

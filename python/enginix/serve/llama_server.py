@@ -47,7 +47,13 @@ def main() -> None:
 
 def serve(xllamacpp: Any, parameters: Any, args: argparse.Namespace) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
-    server = xllamacpp.Server(parameters)
+    try:
+        server = xllamacpp.Server(parameters)
+    except RuntimeError:
+        # It says no more than that; the lines before are llama.cpp's own.
+        sys.stderr.write(f"llama.cpp cannot serve {args.model}; expected a complete GGUF file\n")
+        sys.stderr.flush()
+        os._exit(1)
     if args.task == "embed" and "error" in (made := server.handle_embeddings({"input": "a"})):
         sys.stderr.write(
             f"{args.model} makes no embeddings: {made['error']['message']}; expected a file that "
