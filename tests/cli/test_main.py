@@ -72,6 +72,25 @@ def helps(parser: argparse.ArgumentParser) -> Iterator[str]:
                 yield from helps(child)
 
 
+def options(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.Action]]:
+    for action in parser._actions:
+        yield parser.prog, action
+        if isinstance(action, argparse._SubParsersAction):
+            for child in action.choices.values():
+                yield from options(child)
+
+
+def test_the_help_explains_every_option() -> None:
+    found = list(options(build_parser(COMMANDS)))
+    silent = [
+        f"{command} {'/'.join(action.option_strings) or action.metavar}"
+        for command, action in found
+        if not action.help and not isinstance(action, argparse._SubParsersAction)
+    ]
+    assert len(found) > 300
+    assert silent == []
+
+
 def test_every_help_fits_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     lines = [line for text in helps(build_parser(COMMANDS)) for line in text.splitlines()]
@@ -89,6 +108,8 @@ def test_every_help_fits_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
         (["up", "qwen3-32b"], "to serve that model: enginix up --model qwen3-32b"),
         (["up", "--model", "qwen3-32"], "did you mean qwen3-32b"),
         (["engine", "build", "dmeo", "--out=x"], "did you mean demo"),
+        (["up", "demo", "--prot=9001"], "did you mean --port"),
+        (["engine", "build", "--chekpoint", "x"], "did you mean --checkpoint"),
     ],
 )
 def test_a_misspelt_name_is_answered_with_the_nearest_ones(arguments: list[str], hint: str) -> None:
@@ -176,6 +197,23 @@ def test_an_unknown_command_names_the_known_ones() -> None:
     done = enginix("cook")
     assert done.returncode == 2
     assert "models" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments", [["engine", "show", "demo", "more"], ["keys", "add", "a", "b"]]
+)
+def test_a_word_too_many_is_answered_with_the_usage_of_its_command(arguments: list[str]) -> None:
+    done = enginix(*arguments)
+    command = f"enginix {' '.join(arguments[:2])}"
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"usage: {command} ")
+    assert done.stderr.endswith(f"{command}: error: unrecognized arguments: {arguments[3]}\n")
+
+
+def test_the_doctor_writes_a_finding_as_one_line_into_a_pipe(tmp_path: Path) -> None:
+    home = tmp_path / ("long-" * 30)
+    lines = enginix("doctor", env={"ENGINIX_HOME": str(home)}).stdout.splitlines()
+    assert [line for line in lines if "GiB free in" in line and str(home) in line]
 
 
 def test_the_catalogue_is_a_table() -> None:

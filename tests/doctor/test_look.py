@@ -91,6 +91,11 @@ def test_a_place_that_does_not_exist_yet_is_measured_where_it_will_be(tmp_path: 
     assert "GiB free in" in finding.found
 
 
+def test_the_doctor_says_nothing_of_a_store_that_does_not_exist(tmp_path: Path) -> None:
+    findings = look_at_disk(tmp_path, [tmp_path / "nix" / "store"])
+    assert [finding.found.rpartition(" ")[2] for finding in findings] == [str(tmp_path)]
+
+
 def test_missing_shared_memory_is_reported(tmp_path: Path) -> None:
     (finding,) = look_at_shared_memory(tmp_path / "shm")
     assert finding.level is Level.RED

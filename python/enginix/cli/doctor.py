@@ -115,7 +115,13 @@ def _triton_cpu() -> Path | None:
 
 def _show(findings: list[Finding]) -> None:
     console = Console()
+    if not console.is_terminal:
+        # In a file or a pipe nothing is wrapped.
+        console.width = 1 << 16
     table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column()
+    table.add_column()
+    table.add_column(overflow="fold")
     for finding in findings:
         mark = f"[{finding.level.value}]{MARKS[finding.level]}[/]"
         fix = f"\n→ {finding.fix}" if finding.fix else ""

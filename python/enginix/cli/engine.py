@@ -58,14 +58,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     engine_rebuild.add_arguments(rebuild)
     verify = commands.add_parser("verify", help="check an engine against its manifest")
-    verify.add_argument("directory", type=find_directory, metavar="DIR|NAME")
+    verify.add_argument(
+        "directory", type=find_directory, metavar="DIR|NAME", help="the engine to check"
+    )
     engine_trtllm.add_verify_arguments(verify)
     verify.add_argument(
         "--run", dest="run_check", action="store_true", help="also run the checks that it records"
     )
     verify.set_defaults(action=_verify)
     show = commands.add_parser("show", help="describe an engine")
-    show.add_argument("directory", type=find_directory, metavar="DIR|NAME")
+    show.add_argument(
+        "directory", type=find_directory, metavar="DIR|NAME", help="the engine to describe"
+    )
     show.add_argument("--json", action="store_true", help="print the manifest as JSON")
     show.set_defaults(action=show_engine)
     oci = commands.add_parser("oci", help="write an engine as an OCI image, to mount as a volume")

@@ -17,7 +17,9 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("engine", type=find_directory, metavar="DIR|NAME")
+    parser.add_argument(
+        "engine", type=find_directory, metavar="DIR|NAME", help="the engine to write"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new directory")
     parser.set_defaults(action=write_engine_image)
 

@@ -58,7 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     types = sorted(MODEL_TYPES)
     text = f"refuse any other type: {', '.join(types)}"
     group.add_argument("--model-type", choices=types, metavar="TYPE", help=text)
-    group.add_argument("--dtype", choices=["auto", "bfloat16", "float16"], default="auto")
+    group.add_argument(
+        "--dtype",
+        choices=["auto", "bfloat16", "float16"],
+        default="auto",
+        help="of what is not quantized (auto: as in the checkpoint)",
+    )
     group.add_argument("--max-num-tokens", type=int, metavar="N", help="tokens per step")
     group.add_argument("--max-input-len", type=int, metavar="N", help="tokens per prompt")
     group.add_argument("--max-output-len", type=int, metavar="N", help="tokens per answer")
@@ -67,8 +72,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--work-dir", type=Path, metavar="DIR", help="keep finished stages there")
     group.add_argument("--keep-work", action="store_true", help="keep them after success")
     patience = Patience()
-    group.add_argument("--silence-limit", type=float, metavar="SECONDS", default=patience.silence)
-    group.add_argument("--deadline", type=float, metavar="SECONDS", default=patience.deadline)
+    group.add_argument(
+        "--silence-limit",
+        type=float,
+        metavar="SECONDS",
+        default=patience.silence,
+        help="end a builder that prints and writes nothing for so long (%(default)g)",
+    )
+    group.add_argument(
+        "--deadline",
+        type=float,
+        metavar="SECONDS",
+        default=patience.deadline,
+        help="end it after so long, whatever it does (%(default)g)",
+    )
 
 
 def source_job(args: argparse.Namespace) -> Job:

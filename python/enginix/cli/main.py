@@ -13,7 +13,7 @@ import sys
 import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from enginix import __version__
 from enginix.cli.file_limit import raise_file_limit
@@ -154,6 +154,17 @@ def build_parser(complete: Collection[str]) -> argparse.ArgumentParser:
 
 class Parser(argparse.ArgumentParser):
     """Suggests the nearest choices for a word that is none of them."""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """argparse reports these words of a command as those of `enginix`, with its usage."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown and self._subparsers is None:
+            hint = did_you_mean(unknown[0].partition("=")[0], self._option_string_actions)
+            message = f"unrecognized arguments: {' '.join(unknown)}"
+            self.error(f"{message}; {hint}" if hint else message)
+        return found, unknown
 
     def error(self, message: str) -> NoReturn:
         if found := INVALID_CHOICE.search(message):

@@ -46,7 +46,7 @@ def look_at_ports(ports: Iterable[int]) -> list[Finding]:
 def look_at_disk(home: Path, others: Iterable[Path] = ()) -> list[Finding]:
     """`home` must be writable; enough space matters in all of them."""
     findings = []
-    for place in (home, *others):
+    for place in (home, *filter(Path.exists, others)):
         existing = next(path for path in (place, *place.parents) if path.exists())
         if place == home and not (existing.is_dir() and os.access(existing, os.W_OK)):
             text = f"{place}, where enginix keeps its files, cannot be written"
