@@ -139,8 +139,7 @@ def gateway_entry(args: argparse.Namespace, base: GatewayEntry) -> GatewayEntry:
     return replace(base, **given)
 
 
-def settings_of(entry: GatewayEntry, supervisor: Path | None = None) -> Settings:
-    """Raise UsageError for a value that no gateway accepts."""
+def _check_numbers(entry: GatewayEntry) -> None:
     for name in ABOVE_ZERO:
         value = getattr(entry, name)
         # NaN is neither more nor less.
@@ -152,6 +151,11 @@ def settings_of(entry: GatewayEntry, supervisor: Path | None = None) -> Settings
             raise UsageError(f"{flag_of(name)} is {value:g}; expected 0 or more")
     if entry.max_body_mb == float("inf"):
         raise UsageError(f"{flag_of('max_body_mb')} is inf; expected a number of megabytes")
+
+
+def settings_of(entry: GatewayEntry, supervisor: Path | None = None) -> Settings:
+    """Raise UsageError for a value that no gateway accepts."""
+    _check_numbers(entry)
     keys, key_file = environment.api_keys(), None
     if entry.api_keys and has_names(entry.api_keys):
         key_file = Path(entry.api_keys)
