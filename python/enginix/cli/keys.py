@@ -186,6 +186,7 @@ def without_table(text: str, name: str) -> str:
 @contextmanager
 def _changing(path: Path, *, create: bool = False) -> Iterator[tuple[str, Mapping[str, Key]]]:
     """The file's text and keys, while no other command changes it."""
+    is_new = not path.exists()
     try:
         lock = hold_soon(path, os.O_CREAT if create else 0)
     except OSError as error:
@@ -195,6 +196,10 @@ def _changing(path: Path, *, create: bool = False) -> Iterator[tuple[str, Mappin
     try:
         text = _text(path)
         yield text, parse_keys(text, path)
+    except BaseException:
+        if is_new:
+            path.unlink(missing_ok=True)
+        raise
     finally:
         os.close(lock)
 
@@ -217,7 +222,17 @@ def _replace(path: Path, text: str, expected: Mapping[str, Key]) -> None:
             f"{path} is written in a way that this command cannot change; expected a table such "
             "as [keys.alice] for each key; edit it by hand"
         )
-    owner, partial = path.stat(), path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        _write(path, partial, text)
+    except OSError as error:
+        raise UsageError(f"--file {path} cannot be written: {error.strerror}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _write(path: Path, partial: Path, text: str) -> None:
+    owner = path.stat()
     partial.unlink(missing_ok=True)
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:

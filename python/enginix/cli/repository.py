@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 from pathlib import Path
 
 from enginix.cli.find_engine import find_engine
-from enginix.errors import OutputExists, UsageError
+from enginix.errors import UsageError
 from enginix.manifest import check_files, read_manifest
 from enginix.triton.server.repository import RenderOptions, render_repository
 
@@ -26,7 +27,11 @@ def run(args: argparse.Namespace) -> int:
     manifest = read_manifest(engine)
     check_files(engine, manifest)
     if args.out.exists():
-        raise OutputExists(args.out)
-    render_repository(engine, manifest, args.out, RenderOptions(threads=args.threads))
+        raise UsageError(f"--out {args.out} exists; name a new directory, or remove this one")
+    try:
+        render_repository(engine, manifest, args.out, RenderOptions(threads=args.threads))
+    except OSError as error:
+        shutil.rmtree(args.out, ignore_errors=True)
+        raise UsageError(f"--out {args.out} cannot be written: {error.strerror}") from None
     print(f"{args.out}: {', '.join(sorted(path.name for path in args.out.iterdir()))}")
     return 0

@@ -65,8 +65,10 @@ def write_folder(files: Mapping[str, Documents], out: Path) -> None:
             path.write_text("---\n".join(map(to_yaml, documents)), encoding="utf-8")
         partial.chmod(0o755)
         os.replace(partial, out)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(partial)
+        if isinstance(error, OSError):
+            raise UsageError(f"--out {out} cannot be written: {error.strerror}") from None
         raise
 
 
