@@ -167,6 +167,13 @@ def test_a_home_that_cannot_be_written_is_one_line_that_says_what_to_do(
     assert done.stderr.count("\n") == 1
 
 
+def test_a_home_whose_parents_cannot_be_made_is_one_line_that_says_what_to_do() -> None:
+    done = enginix("setup", "triton-cpu", env={"ENGINIX_HOME": "/proc/nothing/enginix"})
+    assert done.returncode == 1
+    assert done.stderr.startswith("enginix: /proc/nothing: No such file or directory; ")
+    assert done.stderr.endswith("make it writable, or set ENGINIX_HOME\n")
+
+
 def test_the_doctor_finds_a_home_that_cannot_be_written_red(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done = enginix("doctor", "--json", env={"ENGINIX_HOME": str(tmp_path / "file" / "home")})
