@@ -90,3 +90,12 @@ def test_as_many_of_the_last_lines_are_shown(
 def test_a_negative_number_of_lines_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["logs", "-n", "-5"]) == 2
     assert "--lines is -5; expected 0 or more" in capsys.readouterr().err
+
+
+def test_where_nothing_has_run_it_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ENGINIX_HOME", str(tmp_path))
+    monkeypatch.delenv("ENGINIX_URL", raising=False)
+    assert main(["logs"]) == 0
+    assert capsys.readouterr().err == f"there are no logs in {tmp_path / 'logs'}\n"

@@ -39,8 +39,11 @@ def run(args: argparse.Namespace) -> int:
     home = environment.cache_home()
     directory = _directory(home, args)
     if directory is None:
-        for path in sorted((home / "logs").glob("*/*/*.log")):
+        found = sorted((home / "logs").glob("*/*/*.log"))
+        for path in found:
             print(path)
+        if not found:
+            print(f"there are no logs in {home / 'logs'}", file=sys.stderr)
         return 0
     logs = find_logs(directory, args.server)
     followed = [Followed(path) for path in logs]
