@@ -525,6 +525,17 @@ class ResourceNotFound(RequestError):
     pass
 
 
+class ThreadNotFound(ResourceNotFound):
+    """Anthropic's clients send the whole conversation again for this code alone."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this server keeps no threads; send the whole conversation as messages",
+            param="thread.previous_message_id",
+            code="thread_not_found",
+        )
+
+
 class RequestStopped(RequestError):
     def __init__(self) -> None:
         super().__init__("an operator of this server stopped the request", code="request_stopped")

@@ -10,6 +10,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from enginix.errors import ThreadNotFound
 from enginix.gateway.api.messages_input import plain_conversation
 from enginix.gateway.api.messages_reply import MessageDocument, MessageStream
 from enginix.gateway.api.messages_tools import function_tools
@@ -40,6 +41,8 @@ async def answer_message(request: Request) -> Response:
     """The reply when this gateway writes the dialect, not the model's own server."""
     gateway = gateway_of(request)
     asked = await read(request, MessagesRequest)
+    if asked.thread and asked.thread.type == "continue":
+        raise ThreadNotFound
     model = models_of(request).resolve(asked.model)
     conversation = await beside_loop(request, conversation_of, asked, model)
     note_prompt(request, conversation.messages)

@@ -112,6 +112,9 @@ ANTHROPIC_TYPES = {
     504: "timeout_error",
 }
 
+# Codes that Anthropic's clients act on; they know no others of ours.
+ANTHROPIC_CODES = frozenset({"thread_not_found"})
+
 # Our messages for the router's errors.
 ROUTING = {
     404: ("there is nothing at this path; /openapi.json lists all paths", "not_found"),
@@ -229,7 +232,10 @@ def anthropic_error(failure: Failure) -> bytes:
     message = failure.message if named else f"{failure.param}: {failure.message}"
     message = failure.anthropic_message or message
     kind = ANTHROPIC_TYPES.get(failure.status, ANTHROPIC_TYPES[500])
-    return orjson.dumps({"type": "error", "error": {"type": kind, "message": message}})
+    error: dict[str, object] = {"type": kind, "message": message}
+    if failure.code in ANTHROPIC_CODES:
+        error["details"] = {"error_code": failure.code}
+    return orjson.dumps({"type": "error", "error": error})
 
 
 def speaks_anthropic(path: str) -> bool:

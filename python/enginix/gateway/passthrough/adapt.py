@@ -112,7 +112,8 @@ def must_translate(path: str, sent: Mapping[str, Any]) -> bool:
         return customs or (bool(sent.get("stop")) and not keeps_stop_strings(sent))
     if path in (MESSAGES, COUNT):
         strange = any(kind not in BLOCKS for kind in _block_types(sent))
-        return strange or (path == MESSAGES and bool(sent.get("stop_sequences")))
+        beyond = bool(sent.get("stop_sequences")) or continues_thread(sent)
+        return strange or (path == MESSAGES and beyond)
     if path == RESPONSES and not sent.get("previous_response_id"):
         # Only the server can continue a conversation that it has stored.
         tools = {*_types(sent.get("tools"))}
@@ -122,6 +123,12 @@ def must_translate(path: str, sent: Mapping[str, Any]) -> bool:
         strange = any(kind not in ITEMS for kind in _types(sent.get("input"), default="message"))
         return strange and tools <= {"function"}
     return False
+
+
+def continues_thread(sent: Mapping[str, Any]) -> bool:
+    """Whether the messages are one turn's: servers that keep no threads would answer it alone."""
+    thread = sent.get("thread")
+    return isinstance(thread, dict) and thread.get("type") == "continue"
 
 
 def keeps_stop_strings(sent: Mapping[str, Any]) -> bool:

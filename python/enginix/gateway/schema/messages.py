@@ -112,6 +112,12 @@ class OutputConfig(Schema):
     format: OutputFormat | None = None
 
 
+class Thread(Schema):
+    """`type` is "create", or "continue" if the messages are only those of a new turn."""
+
+    type: str
+
+
 class CountRequest(Schema):
     """The body of /v1/messages/count_tokens."""
 
@@ -129,6 +135,7 @@ class MessagesRequest(CountRequest):
     max_tokens: NotNegative
     stop_sequences: Items[str] | None = None
     stream: bool | None = None
+    thread: Thread | None = None
     temperature: Fraction | None = None
     top_p: Fraction | None = None
     top_k: NotNegative | None = None
