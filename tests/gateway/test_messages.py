@@ -56,6 +56,22 @@ async def test_reasoning_and_answer_are_blocks() -> None:
     assert message["usage"]["output_tokens"] == len(ids(THOUGHT))
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_every_thinking_block_has_a_signature_of_its_own(streamed: bool) -> None:
+    backend, thinking = FakeBackend(ids(THOUGHT)), {"type": "adaptive"}
+    signatures = []
+    for _ in range(2):
+        if streamed:
+            events = [data for _, data in await stream(backend, thinking=thinking)]
+            deltas = [data["delta"] for data in events if data["type"] == "content_block_delta"]
+            signatures += [each["signature"] for each in deltas if "signature" in each]
+        else:
+            (block, _) = (await ask(backend, thinking=thinking))["content"]
+            signatures.append(block["signature"])
+    assert len({*signatures}) == 2
+    assert all(signatures)
+
+
 async def test_a_call_is_a_block_with_its_input() -> None:
     message = await ask(FakeBackend(ids(CALL)), tools=[WEATHER])
     (block,) = message["content"]

@@ -87,7 +87,7 @@ class MessageStream:
             b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,'
             b'"delta":{"type":"%b","%b":' % (part.index, kind.encode(), field.encode())
         )
-        block = block_of(part, empty=True)
+        block = block_of(part, "")
         return event("content_block_start", {"index": part.index, "content_block": block})
 
     def _close(self) -> bytes:
@@ -96,7 +96,8 @@ class MessageStream:
             return b""
         signed = b""
         if part.kind is Reasoning:
-            delta = {"type": "signature_delta", "signature": ""}
+            signature = signature_of(self._generation, part)
+            delta = {"type": "signature_delta", "signature": signature}
             signed = event("content_block_delta", {"index": part.index, "delta": delta})
         return signed + event("content_block_stop", {"index": part.index})
 
@@ -109,7 +110,11 @@ class MessageDocument:
         (choice,) = choices
         # An input is an object: half of one cannot be shown, and must not be made up. A stream
         # shows how far it came.
-        blocks = [block_of(part) for part in choice.parts if part.whole]
+        blocks = [
+            block_of(part, part.text, signature_of(self._generation, part))
+            for part in choice.parts
+            if part.whole
+        ]
         return envelope(self._generation, blocks, choice.finished, counts(usage))
 
 
@@ -148,20 +153,24 @@ def stop_of(finished: Finished | None) -> dict[str, str | None]:
     return {"stop_reason": STOP_REASONS[finished.reason], "stop_sequence": None}
 
 
-def block_of(part: Part, *, empty: bool = False) -> dict[str, Any]:
-    """A content block; `empty` gives it without content, as a stream starts it."""
-    text = "" if empty else part.text
+def block_of(part: Part, text: str, signature: str = "") -> dict[str, Any]:
+    """A content block; a stream starts it without text."""
     if part.kind is Answer:
         return {"type": "text", "text": text}
     if part.kind is Reasoning:
-        return {"type": "thinking", "thinking": text, "signature": ""}
+        return {"type": "thinking", "thinking": text, "signature": signature}
     assert part.call is not None, "the third kind of part is a call"
     return {
         "type": "tool_use",
         "id": part.call.id,
         "name": part.call.name,
-        "input": {} if empty else arguments_of(text),
+        "input": arguments_of(text) if text else {},
     }
+
+
+def signature_of(generation: GenerationRequest, part: Part) -> str:
+    """Signs nothing, but clients keep thinking by its signature and leave out what has none."""
+    return f"{generation.id}-{part.index}"
 
 
 def arguments_of(text: str) -> Any:
