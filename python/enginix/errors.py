@@ -404,14 +404,14 @@ class PromptTooLong(RequestError):
         counted_all: bool = True,
         words: str | None = None,
     ) -> None:
-        least = "" if counted_all else "at least "
-        super().__init__(
-            words
-            or f"This model's maximum context length is {context} tokens, and the prompt has "
-            f"{least}{prompt_tokens} tokens; reduce the length of the messages or of the prompt",
-            param=param,
-            code="context_length_exceeded",
+        least, code = "" if counted_all else "at least ", "context_length_exceeded"
+        message = words or (
+            f"This model's maximum context length is {context} tokens, and the prompt has "
+            f"{least}{prompt_tokens} tokens; reduce the length of the messages or of the prompt"
         )
+        # Exceptions of OpenAI's client have only the message as their text, where others look for
+        # the code.
+        super().__init__(f"{message} ({code})", param=param, code=code)
         numbers = f"{prompt_tokens} tokens > {context} maximum"
         self.anthropic_message = f"prompt is too long: {words or numbers}"
 

@@ -55,6 +55,15 @@ async def test_a_prompt_that_is_too_long_gets_the_message_that_agents_parse(
     assert int(found[2]) > int(found[1]) == 512
 
 
+async def test_the_text_of_the_clients_exception_has_the_code() -> None:
+    openai = pytest.importorskip("openai", reason="not packaged everywhere")
+    async with server(served(FakeBackend(ids("Hi")), context=512)) as http:
+        client = openai.AsyncOpenAI(base_url=f"{http.base_url}/v1", api_key="x", max_retries=0)
+        with pytest.raises(openai.BadRequestError, match="context_length_exceeded"):
+            await client.chat.completions.create(model="demo", messages=user(LONG))
+        await client.close()
+
+
 REFUSALS = [
     (
         400,
