@@ -140,6 +140,33 @@ async def test_every_dialect_has_the_same_answer(llama_server: str, model: str) 
     assert messages[-1]["type"] == "message_stop"
 
 
+SCHEMA = {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"]}
+FORMAT = {"type": "json_schema", "name": "x", "schema": SCHEMA}
+
+
+async def test_every_dialect_enforces_a_schema(llama_server: str) -> None:
+    asked: dict[str, Any] = {"model": "own", "temperature": 0}
+    shaped = {"messages": QUESTION, "max_tokens": 200, "output_config": {"format": FORMAT}}
+    question = QUESTION[0]["content"]
+    async with gateway(llama_server) as client:
+        message = await client.post("/v1/messages", json={**asked, **shaped})
+        body = {**asked, "input": question, "text": {"format": FORMAT}}
+        response = await client.post("/v1/responses", json=body)
+    answers = (message.json()["content"][-1], response.json()["output"][-1]["content"][0])
+    assert [json.loads(answer["text"]).keys() for answer in answers] == [{"a"}, {"a"}]
+
+
+async def test_a_message_that_is_to_call_nothing_calls_nothing(llama_server: str) -> None:
+    tool = {"name": "get_weather", "input_schema": TOOL["function"]["parameters"]}
+    asked: dict[str, Any] = {"model": "own", "temperature": 0, "max_tokens": 100, "tools": [tool]}
+    asked["messages"] = user("What is the weather in Paris?")
+    async with gateway(llama_server) as client:
+        free = await client.post("/v1/messages", json=asked)
+        held = await client.post("/v1/messages", json={**asked, "tool_choice": {"type": "none"}})
+    reasons = [answer.json()["stop_reason"] for answer in (free, held)]
+    assert reasons == ["tool_use", "end_turn"]
+
+
 def allowed(process: int) -> set[frozenset[int]]:
     """The sets of processors that its threads may use."""
     threads = Path(f"/proc/{process}/task").iterdir()

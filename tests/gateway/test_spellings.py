@@ -167,6 +167,16 @@ async def test_a_billing_line_is_not_passed_on(system: Any) -> None:
     assert "Be brief." in json.dumps(asked)
 
 
+async def test_a_messages_schema_may_have_its_earlier_name() -> None:
+    backend = FakeBackend(ids('{"city": "Rome"}'))
+    format = {"type": "json_schema", "schema": SCHEMA}
+    async with server(served(backend)) as client:
+        await client.post(MESSAGES, json={**BASE[MESSAGES], "output_format": format})
+    guide = backend.asked[0].sampling.guide
+    assert guide
+    assert "city" in guide.text
+
+
 async def test_all_thoughts_of_a_turn_are_kept_in_their_order() -> None:
     result = {"type": "tool_result", "tool_use_id": "t", "content": "10 C"}
     turn = [

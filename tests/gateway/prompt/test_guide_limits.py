@@ -77,6 +77,7 @@ HUGE = {"type": "array", "minItems": 10**9}
         ({"response_format": {"type": "json_schema", "json_schema": {"schema": HUGE}}}, None),
         ({"text": {"format": {"type": "json_schema", "schema": HUGE}}}, "text.format.schema"),
         ({"output_config": {"format": {"schema": HUGE}}}, "output_config.format.schema"),
+        ({"output_format": {"schema": HUGE}}, "output_format.schema"),
         ({"structured_outputs": {"json": json.dumps(HUGE)}}, "structured_outputs.json"),
         ({"structured_outputs": {"choice": ["a"] * 10_001}}, "structured_outputs.choice"),
         ({"guided_regex": "a{99999}"}, "guided_regex"),

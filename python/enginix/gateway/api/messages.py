@@ -110,12 +110,12 @@ def options_of(asked: MessagesRequest) -> Options:
         ),
         guide=guide_of(asked),
         max_tokens=asked.max_tokens,
-        guide_param="output_config.format",
+        guide_param="output_format" if asked.output_format else "output_config.format",
         stop=stop_strings(asked.stop_sequences),
         stop_param="stop_sequences",
     )
 
 
 def guide_of(asked: CountRequest) -> Guide | None:
-    format = asked.output_config.format if asked.output_config else None
+    format = (asked.output_config and asked.output_config.format) or asked.output_format
     return Guide("json_schema", orjson.dumps(format.schema_).decode()) if format else None

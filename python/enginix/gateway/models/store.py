@@ -44,6 +44,9 @@ class ResponseStore:
             _, oldest = self._stored.popitem(last=False)
             self._forget(oldest)
 
+    def has(self, id: object) -> bool:
+        return isinstance(id, str) and id in self._stored
+
     def get(self, id: str, param: str = "response_id") -> StoredResponse:
         try:
             return self._stored[id]

@@ -112,8 +112,7 @@ def must_translate(path: str, sent: Mapping[str, Any]) -> bool:
         return customs or (bool(sent.get("stop")) and not keeps_stop_strings(sent))
     if path in (MESSAGES, COUNT):
         strange = any(kind not in BLOCKS for kind in _block_types(sent))
-        beyond = bool(sent.get("stop_sequences")) or continues_thread(sent)
-        return strange or (path == MESSAGES and beyond)
+        return strange or (path == MESSAGES and has_more_than_servers_read(sent))
     if path == RESPONSES and not sent.get("previous_response_id"):
         # Only the server can continue a conversation that it has stored.
         tools = {*_types(sent.get("tools"))}
@@ -121,14 +120,27 @@ def must_translate(path: str, sent: Mapping[str, Any]) -> bool:
             return True
         # A server that runs tools reads their items.
         strange = any(kind not in ITEMS for kind in _types(sent.get("input"), default="message"))
-        return strange and tools <= {"function"}
+        return (strange or has_format(sent)) and tools <= {"function"}
     return False
 
 
-def continues_thread(sent: Mapping[str, Any]) -> bool:
-    """Whether the messages are one turn's: servers that keep no threads would answer it alone."""
-    thread = sent.get("thread")
-    return isinstance(thread, dict) and thread.get("type") == "continue"
+def has_more_than_servers_read(sent: Mapping[str, Any]) -> bool:
+    """Whether a message has what servers ignore or mistake, and would answer another one."""
+    config = sent.get("output_config")
+    return bool(
+        sent.get("stop_sequences")
+        or sent.get("output_format")
+        or (isinstance(config, dict) and config.get("format"))
+        or _type(messages_choice(sent.get("tool_choice"))) == "none"
+        or _type(sent.get("thinking")) == "disabled"
+        or _type(sent.get("thread")) == "continue"
+    )
+
+
+def has_format(sent: Mapping[str, Any]) -> bool:
+    """Whether a response is to be JSON, which llama-server ignores."""
+    text = sent.get("text")
+    return isinstance(text, dict) and _type(text.get("format")) not in ("", "text")
 
 
 def keeps_stop_strings(sent: Mapping[str, Any]) -> bool:
@@ -155,4 +167,8 @@ def _block_types(sent: Mapping[str, Any]) -> Iterator[str]:
 def _types(items: Any, default: str = "") -> Iterator[str]:
     for item in items if isinstance(items, list) else ():
         if isinstance(item, dict):
-            yield str(item.get("type", default))
+            yield _type(item, default)
+
+
+def _type(item: Any, default: str = "") -> str:
+    return str(item.get("type", default)) if isinstance(item, dict) else default

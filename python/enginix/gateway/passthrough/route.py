@@ -72,7 +72,9 @@ def pass_to(
     if not (isinstance(name, NAMED) and isinstance(engine, NAMED)):
         return None
     model = models.resolve(name, engine, task="generate")
-    if not model.takes_messages:
+    continued = sent.get("previous_response_id")
+    # What was answered here can only be continued here.
+    if not model.takes_messages or (fallback and gateway.responses.has(continued)):
         return None
     # Before any request to the server.
     check_body(sent, gateway.settings.request.passed_on)

@@ -34,6 +34,7 @@ SCHEMAS = (
     ("response_format", "schema"),
     ("text", "format", "schema"),
     ("output_config", "format", "schema"),
+    ("output_format", "schema"),
     ("structured_outputs", "json"),
     ("guided_json",),
     ("json_schema",),

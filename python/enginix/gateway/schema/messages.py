@@ -128,6 +128,8 @@ class CountRequest(Schema):
     tool_choice: Annotated[ToolChoice | None, BeforeValidator(messages_choice)] = None
     thinking: Thinking | None = None
     output_config: OutputConfig | None = None
+    output_format: OutputFormat | None = None
+    """The earlier name of `output_config.format`."""
 
 
 class MessagesRequest(CountRequest):
