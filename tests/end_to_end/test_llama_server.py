@@ -72,7 +72,7 @@ async def gateway(url: str) -> AsyncIterator[httpx.AsyncClient]:
     """Parsed by llama-server as the model `own`, and by our parsers as `ours`."""
     formats: dict[str, Any] = {"reasoning": "think-tags", "tools": "hermes-json"}
     own, ours = (
-        PassthroughModel(name, OpenAIBackend("llama-server", url, "demo"), "llama-server", **more)
+        PassthroughModel(name, OpenAIBackend("llama-server", url, "demo"), "llamacpp", **more)
         for name, more in (("own", {}), ("ours", formats))
     )
     async with server(own, ours) as client:
@@ -140,6 +140,22 @@ async def test_every_dialect_has_the_same_answer(llama_server: str, model: str) 
     assert messages[-1]["type"] == "message_stop"
 
 
+async def test_the_openai_package_streams_a_response_and_continues_it(llama_server: str) -> None:
+    openai = pytest.importorskip("openai", reason="not packaged everywhere")
+    async with gateway(llama_server) as http:
+        client = openai.AsyncOpenAI(base_url=f"{http.base_url}/v1", api_key="x", max_retries=0)
+        asked = {"model": "own", "temperature": 0}
+        async with client.responses.stream(**asked, input=QUESTION) as stream:
+            first = await stream.get_final_response()
+        second = await client.responses.create(
+            **asked, input="And of Spain?", previous_response_id=first.id, max_output_tokens=3
+        )
+        await client.close()
+    assert first.output_text.strip().endswith("Paris.")
+    assert second.usage.input_tokens > first.usage.input_tokens
+    assert second.status == "incomplete"
+
+
 SCHEMA = {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"]}
 FORMAT = {"type": "json_schema", "name": "x", "schema": SCHEMA}
 
@@ -165,6 +181,19 @@ async def test_a_message_that_is_to_call_nothing_calls_nothing(llama_server: str
         held = await client.post("/v1/messages", json={**asked, "tool_choice": {"type": "none"}})
     reasons = [answer.json()["stop_reason"] for answer in (free, held)]
     assert reasons == ["tool_use", "end_turn"]
+
+
+PIXEL = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+
+
+async def test_an_image_is_the_requests_mistake_where_the_model_reads_none(
+    llama_server: str,
+) -> None:
+    async with gateway(llama_server) as client:
+        asked = {"model": "own", "messages": [{"role": "user", "content": [PIXEL]}]}
+        answer = await client.post("/v1/chat/completions", json=asked)
+    assert (answer.status_code, answer.json()["error"]["type"]) == (400, "invalid_request_error")
+    assert "image input is not supported" in answer.json()["error"]["message"]
 
 
 def allowed(process: int) -> set[frozenset[int]]:

@@ -18,27 +18,30 @@ FORMAT = {"type": "json_schema", "schema": SCHEMA}
 TOOL = {"name": "look", "input_schema": SCHEMA}
 
 
-def speaking(events: list[bytes], url: str, stand_in: ChatServer) -> PassthroughModel:
+def speaking(
+    events: list[bytes], url: str, stand_in: ChatServer, engine: str = "vllm"
+) -> PassthroughModel:
     """A model of a server that has all three dialects."""
     stand_in.routes[RESPONSES] = stand_in.routes[MESSAGES] = lambda _: b"{}"
     stand_in.routes[CHAT] = lambda _: events
-    return PassthroughModel("ours", OpenAIBackend("stand-in", url, "theirs"), "llama-server")
+    return PassthroughModel("ours", OpenAIBackend("stand-in", url, "theirs"), engine)
 
 
-async def asked(path: str, *bodies: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """What the server is sent for these requests."""
+async def asked(
+    path: str, body: dict[str, Any], engine: str = "vllm"
+) -> tuple[str, dict[str, Any]]:
+    """What the server is sent for this request."""
     async with chat_server() as (stand_in, url):
-        model = speaking(completion(*texts('{"a": 1}')), url, stand_in)
+        model = speaking(completion(*texts('{"a": 1}')), url, stand_in, engine)
         async with server(model) as client:
-            for body in bodies:
-                answer = await client.post(path, json={"model": "ours", **body})
-                assert answer.status_code == 200, answer.text
-        return stand_in.asked
+            answer = await client.post(path, json={"model": "ours", **body})
+            assert answer.status_code == 200, answer.text
+    (found,) = stand_in.asked
+    return found
 
 
 async def asked_for_a_message(**more: Any) -> tuple[str, dict[str, Any]]:
-    (found,) = await asked(MESSAGES, {"max_tokens": 9, "messages": user("Hi"), **more})
-    return found
+    return await asked(MESSAGES, {"max_tokens": 9, "messages": user("Hi"), **more})
 
 
 @pytest.mark.parametrize(
@@ -69,14 +72,17 @@ async def test_a_message_of_which_servers_read_all_is_passed_on() -> None:
 
 @pytest.mark.parametrize("format", [{"name": "x", **FORMAT}, {"type": "json_object"}])
 async def test_a_responses_format_is_enforced_by_the_server(format: dict[str, Any]) -> None:
-    ((path, body),) = await asked(RESPONSES, {"input": "Hi", "text": {"format": format}})
+    path, body = await asked(RESPONSES, {"input": "Hi", "text": {"format": format}})
     assert (path, body["response_format"]["type"]) == (CHAT, format["type"])
 
 
-async def test_a_response_of_plain_text_is_passed_on() -> None:
+@pytest.mark.parametrize(("engine", "where"), [("vllm", RESPONSES), ("llamacpp", CHAT)])
+async def test_a_response_of_plain_text_is_passed_on_except_to_llama_server(
+    engine: str, where: str
+) -> None:
     plain = {"format": {"type": "text"}, "verbosity": "low"}
-    ((path, _),) = await asked(RESPONSES, {"input": "Hi", "text": plain})
-    assert path == RESPONSES
+    path, _ = await asked(RESPONSES, {"input": "Hi", "text": plain}, engine)
+    assert path == where
 
 
 async def test_a_response_that_was_translated_is_continued_with_its_conversation() -> None:

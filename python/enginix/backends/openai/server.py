@@ -196,7 +196,8 @@ def error_in_event(name: str, event: dict[str, Any]) -> EnginixError | None:
 UNREADABLE_OUTPUT = "does not match the expected"
 
 # llama-server reports these as its own errors (500), but the request causes them: the template
-# refuses the conversation, a field has the wrong type, a schema or grammar is invalid.
+# refuses the conversation, a field has the wrong type, a schema or grammar is invalid, the model
+# reads no images.
 CLIENT_MISTAKES = (
     "Jinja Exception",
     "json.exception",
@@ -208,6 +209,7 @@ CLIENT_MISTAKES = (
     "roles must alternate",
     "Invalid tool_choice",
     "Cannot use",
+    "input is not supported",
 )
 
 

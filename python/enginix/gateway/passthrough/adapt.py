@@ -42,6 +42,8 @@ ITEMS = frozenset({"message", "reasoning", "function_call", "function_call_outpu
 CLIENT_TOOLS = frozenset(
     {"namespace", "custom", "tool_search", "local_shell", "shell", "apply_patch"}
 )
+# Engines whose servers make responses of chats, and leave fields of their events out.
+CHATS_ONLY = frozenset({"llamacpp"})
 # Fields of a chat whose answers this gateway can write completely.
 CHATS = ChatRequest.model_fields.keys() | ANNOTATIONS
 
@@ -67,6 +69,7 @@ def passthrough(
         separates
         or model.backend.lacks(path)
         or must_translate(path, sent)
+        or (path == RESPONSES and model.engine in CHATS_ONLY)
         # llama-server translates these itself, and drops the field that chooses the adapter.
         or (path == MESSAGES and model.parent is not None and bool(model.fields))
     )
