@@ -16,7 +16,7 @@ from fakes.chat_server import chat_server, completion, texts
 from gateway.harness import ids, served, server
 from gateway.test_translation import relayed
 
-from enginix.gateway.http.body import DEEPEST
+from enginix.gateway.http.nesting import DEEPEST, MOST_PARTS
 
 # Path -> bodies of it, with DEEP where any JSON fits.
 TOOL = '{"type": "function", "function": {"name": "f", "parameters": {"a": DEEP}}}'
@@ -109,6 +109,22 @@ async def test_a_body_that_is_too_deep_is_refused_with_the_limit(
                 answer = await client.post(path, content=content.encode(), headers=JSON)
                 assert answer.status_code == 400, (path, body, levels, answer.text)
                 assert f"{DEEPEST} levels deep" in answer.text, (path, body, levels, answer.text)
+
+
+@pytest.mark.parametrize("part", ["{}", "[]", '{"a":[]}'])
+async def test_a_body_of_too_many_parts_is_refused_with_the_limit(
+    client: httpx.AsyncClient, part: str
+) -> None:
+    many = f"[{','.join([part] * MOST_PARTS)}]"
+    for path, bodies in BODIES.items():
+        answer = await client.post(path, content=bodies[0].replace("DEEP", many), headers=JSON)
+        assert answer.status_code == 400, (path, answer.text)
+        assert f"more than {MOST_PARTS} objects and lists" in answer.text, (path, answer.text)
+
+
+async def test_a_prompt_of_very_many_token_ids_has_few_parts(client: httpx.AsyncClient) -> None:
+    answer = await client.post("/v1/completions", json={"prompt": [3] * (MOST_PARTS + 1)})
+    assert "objects and lists" not in answer.text
 
 
 @pytest.mark.parametrize("kind", NESTS)

@@ -9,9 +9,9 @@ import orjson
 
 from enginix.chat.events import Answer, Event, Reasoning
 from enginix.chat.pieces import PlainEvents
-from enginix.gateway.http.body import is_deep
 from enginix.gateway.http.document import WholeChoice
 from enginix.gateway.http.errors import Failure, anthropic_error
+from enginix.gateway.http.nesting import is_deep
 from enginix.gateway.models.model import GenerationRequest
 from enginix.gateway.reply.parts import Part, Parts
 from enginix.generation.reply import (

@@ -13,15 +13,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Scope
 
 from enginix.errors import BodyTooLarge, BodyTooSlow, NotDeclaredJson, RequestError
+from enginix.gateway.http.nesting import DEEPEST, check_nesting, too_deep
 from enginix.gateway.http.scope import gateway_of, header_in, record_of
 from enginix.gateway.http.writing import cycle_of
 from enginix.gateway.schema.fields import MAX_INT32
 
 # Larger bodies are parsed beside the event loop, so that running streams go on.
 LARGE_BODY = 128 << 10
-# What is read may have to be written again, in a schema or a response. orjson writes 254 levels;
-# before 3.12 it corrupted the heap from some 180 on. No client's schema comes near this limit.
-DEEPEST = 100
 DOCUMENT = "enginix.document"
 # How many times the limit is read of a body that is too large, so that its client gets the error.
 DISCARD_FACTOR = 8
@@ -170,11 +168,11 @@ def decoded(body: bytes) -> Any:
     except orjson.JSONDecodeError as error:
         # The decoder has its own nesting limit, far above ours.
         if "depth" in str(error):
-            raise _too_deep() from None
+            raise too_deep() from None
         raise RequestError(f"the body is not JSON: {error}", code="invalid_json") from None
     # Most are not even large enough for it.
-    if body.count(b"{") + body.count(b"[") > DEEPEST and is_deep(data):
-        raise _too_deep()
+    if body.count(b"{") + body.count(b"[") > DEEPEST:
+        check_nesting(data)
     return data
 
 
@@ -189,28 +187,6 @@ def checked(data: Any, schema: type[Schema], where: str = "") -> Schema:
 def parse_part(part: BaseModel, schema: type[Schema], where: str) -> Schema:
     """A part of the body, of any fields, as the schema of its type; `where` is its path."""
     return checked(part.model_extra or {}, schema, where)
-
-
-def _too_deep() -> RequestError:
-    return RequestError(
-        f"the body is nested more than {DEEPEST} levels deep; send a flatter one",
-        code="invalid_json",
-    )
-
-
-def is_deep(data: Any) -> bool:
-    """Whether JSON is nested deeper than what can be written again."""
-    level = [data]
-    for _ in range(DEEPEST):
-        level = [
-            child
-            for value in level
-            if value.__class__ is dict or value.__class__ is list
-            for child in (value.values() if value.__class__ is dict else value)
-        ]
-        if not level:
-            return False
-    return True
 
 
 def _announced(request: Request) -> int:
