@@ -197,8 +197,9 @@ def _changing(path: Path, *, create: bool = False) -> Iterator[tuple[str, Mappin
         text = _text(path)
         yield text, parse_keys(text, path)
     except BaseException:
-        if is_new:
-            path.unlink(missing_ok=True)
+        # Another command may have created it, and added a key.
+        if is_new and path.is_file() and not path.stat().st_size:
+            path.unlink()
         raise
     finally:
         os.close(lock)
@@ -226,9 +227,8 @@ def _replace(path: Path, text: str, expected: Mapping[str, Key]) -> None:
     try:
         _write(path, partial, text)
     except OSError as error:
-        raise UsageError(f"--file {path} cannot be written: {error.strerror}") from None
-    finally:
         partial.unlink(missing_ok=True)
+        raise UsageError(f"--file {path} cannot be written: {error.strerror}") from None
 
 
 def _write(path: Path, partial: Path, text: str) -> None:
@@ -242,6 +242,7 @@ def _write(path: Path, partial: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+    # From here on the next command has its turn: what is locked is the file that this one replaces.
     partial.replace(path)
 
 

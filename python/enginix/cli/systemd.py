@@ -85,10 +85,10 @@ def _service(args: argparse.Namespace) -> Service:
     # Its file of keys may be one that only root reads.
     settings = settings_of(replace(profile.gateway, api_keys=""))
     drain = settings.load.shutdown_delay + settings.load.drain
-    if not 0 <= drain < LONGEST_DRAIN:
+    if drain >= LONGEST_DRAIN:
         raise UsageError(
-            f"--drain-seconds and --shutdown-delay are {drain:g} together; expected 0 or more, and "
-            "less than a day, which systemd is to wait"
+            f"--drain-seconds and --shutdown-delay are {drain:g} together; expected less than a "
+            "day, which systemd is to wait"
         )
     return Service(
         name=args.name or f"enginix-{profile.name}",
