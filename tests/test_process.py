@@ -85,6 +85,24 @@ async def test_a_child_dies_with_a_killed_parent() -> None:
     assert not is_running(child)
 
 
+# Can handle a hangup only once it has been told to go on.
+SLOW_TO_LISTEN = """
+import signal
+input()
+signal.signal(signal.SIGHUP, lambda *_: print("heard", flush=True))
+signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])
+"""
+
+
+async def test_a_held_signal_waits_until_the_program_can_handle_it() -> None:
+    argv = [sys.executable, "-c", SLOW_TO_LISTEN]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    async with started(argv, **pipes, held=[signal.SIGHUP]) as child:
+        child.send_signal(signal.SIGHUP)
+        output, _ = await child.communicate(b"go on\n")
+    assert (child.returncode, output) == (0, b"heard\n")
+
+
 async def test_a_missing_program_is_named() -> None:
     with pytest.raises(ProcessError, match="cannot start 'no-such-program'"):
         async with started(["no-such-program"]):

@@ -51,9 +51,9 @@ def _reap() -> None:
             pass
 
 
-def _die_with(parent: int, number: signal.Signals) -> None:
-    """Called in the child before exec."""
-    _libc.prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
+def _before_exec(parent: int, orphaned: signal.Signals, held: Sequence[signal.Signals]) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, held)
+    _libc.prctl(PR_SET_PDEATHSIG, orphaned, 0, 0, 0)
     if os.getppid() != parent:
         # The parent died before prctl, so the kernel sends no signal.
         os._exit(1)
@@ -68,14 +68,15 @@ async def start(
     stdout: Output = None,
     stderr: Output = None,
     orphaned: signal.Signals = signal.SIGKILL,
+    held: Sequence[signal.Signals] = (),
     limit: int = 1 << 16,
 ) -> asyncio.subprocess.Process:
     """Start `argv` in its own session; prefer `started`, which also ends it.
 
     `orphaned` is the signal sent when this process dies. SIGKILL, because a server that is asked
     to end drains its requests, holds its ports, and may be frozen; use a softer signal only for
-    programs that must end their own processes, which nothing else would find. A line of its
-    output may have `limit` bytes.
+    programs that must end their own processes, which nothing else would find. Signals in `held`
+    wait until the program unblocks them. A line of its output may have `limit` bytes.
     """
     try:
         return await asyncio.create_subprocess_exec(
@@ -87,7 +88,7 @@ async def start(
             stderr=stderr,
             start_new_session=True,
             limit=limit,
-            preexec_fn=partial(_die_with, os.getpid(), orphaned),
+            preexec_fn=partial(_before_exec, os.getpid(), orphaned, held),
         )
     except PermissionError as error:
         raise ProcessError(f"cannot start {argv[0]!r}: it is not executable") from error
@@ -124,13 +125,21 @@ async def started(
     stderr: Output = None,
     grace: float = 10.0,
     orphaned: signal.Signals = signal.SIGKILL,
+    held: Sequence[signal.Signals] = (),
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """A running child that is ended with all its descendants when the block ends.
 
     `grace` is the seconds between SIGTERM and SIGKILL.
     """
     child = await start(
-        argv, env=env, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr, orphaned=orphaned
+        argv,
+        env=env,
+        cwd=cwd,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        orphaned=orphaned,
+        held=held,
     )
     try:
         yield child

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -11,9 +12,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.conftest import RunningTriton, logged_program
+from enginix.process import descendants
+from tests.conftest import RunningTriton, free_ports, logged_program
 from tests.end_to_end.gateway_process import RunningGateway, running_gateway
 from tests.end_to_end.test_triton_killed import ports
+from tests.waiting import until
 
 pytestmark = pytest.mark.triton
 
@@ -50,6 +53,20 @@ def test_a_hangup_of_a_gateway_is_logged_and_breaks_no_stream(
                 assert "error" not in next(lines)
         assert gateway.process.poll() is None
         assert "restarting" not in gateway.log.text()
+
+
+async def test_a_hangup_ends_no_worker_that_still_starts(
+    triton_server: RunningTriton, demo_engine: Path
+) -> None:
+    (port,) = free_ports(1)
+    command = [sys.executable, "-m", "enginix", "openai", str(demo_engine), "--workers=2"]
+    command += [f"--triton={triton_server.grpc}", f"--port={port}"]
+    with logged_program(command, "(2 processes)", ends_within=30) as (gateway, log):
+        await until(lambda: len(descendants(gateway.pid)) == 2)
+        for worker in descendants(gateway.pid):
+            os.kill(worker, signal.SIGHUP)
+        await until(lambda: log.text().count("Application startup complete") == 2)
+        assert "restarting" not in log.text()
 
 
 def test_a_second_ctrl_c_ends_a_gateway_at_once_and_without_a_traceback(

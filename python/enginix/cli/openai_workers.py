@@ -61,7 +61,9 @@ def _send_hangup(pids: Iterable[int]) -> None:
 async def _keep_running(command: Sequence[str], metrics: str, grace: float, pids: set[int]) -> None:
     variables = environment.with_metrics_directory(metrics)
     while True:
-        async with started(command, env=variables, grace=grace) as worker:
+        # A hangup would end a worker that still starts.
+        held = [signal.SIGHUP]
+        async with started(command, env=variables, grace=grace, held=held) as worker:
             pids.add(worker.pid)
             why = await _ended(worker, metrics)
             pids.discard(worker.pid)

@@ -86,6 +86,8 @@ def handle_hangup(ask: Callable[[], object], end: Callable[[], object]) -> None:
             loop.call_later(LEAVING_SECONDS, end_if_gone)
 
     loop.add_signal_handler(signal.SIGHUP, hangup)
+    # A worker is started with it held.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])
 
 
 def hangup_is_ignored() -> bool:
