@@ -221,18 +221,6 @@ def birth_of(pid: int) -> int | None:
     return None if fields[0] == "Z" else int(fields[19])
 
 
-def variable_of(pid: int, name: str) -> str | None:
-    """An environment variable from a process's start."""
-    try:
-        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:
-        return None
-    values = (
-        entry.partition(b"=")[2] for entry in variables if entry.startswith(f"{name}=".encode())
-    )
-    return next((value.decode(errors="replace") for value in values), None)
-
-
 def processor_seconds(pid: int) -> float:
     """CPU seconds used so far by a process and its running descendants."""
     ticks = 0

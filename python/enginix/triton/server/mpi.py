@@ -10,8 +10,9 @@ import re
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from enginix.process import descendants, variable_of
+from enginix.process import descendants
 
 MAX_LINES = 8
 
@@ -52,7 +53,7 @@ def mpirun_command(
 def leader(mpirun: int) -> int | None:
     """Process id of rank 0, below the mpirun with that process id."""
     # Parents come before children: rank 0 before the stubs it started.
-    ranks = (pid for pid in descendants(mpirun) if variable_of(pid, RANK) == "0")
+    ranks = (pid for pid in descendants(mpirun) if _variable_of(pid, RANK) == "0")
     return next(ranks, None)
 
 
@@ -130,3 +131,15 @@ class CrashExcerpt:
     def _quote(self, rank: int) -> str:
         lines = self.of(rank)
         return ":".join([", its last lines", *(f"\n  {line}" for line in lines)]) if lines else ""
+
+
+def _variable_of(pid: int, name: str) -> str | None:
+    """An environment variable from a process's start."""
+    try:
+        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return None
+    values = (
+        entry.partition(b"=")[2] for entry in variables if entry.startswith(f"{name}=".encode())
+    )
+    return next((value.decode(errors="replace") for value in values), None)
