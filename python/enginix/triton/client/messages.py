@@ -119,11 +119,8 @@ def build_stop(request_id: str, tensor_names: TensorNames) -> bytes | None:
     if not request_id or tensor_names.input("stop") is None:
         return None
     message = service_pb2.ModelInferRequest(model_name=tensor_names.model, id=request_id)
-    for name in STOP_INPUTS:
-        message.inputs.add(name=name, datatype="INT32", shape=(1, 1))
-        message.raw_input_contents.append(ONE)
-    message.inputs.add(name="stop", datatype="BOOL", shape=(1, 1))
-    message.raw_input_contents.append(b"\1")
+    _add(message, ((name, "INT32", (1, 1), ONE) for name in STOP_INPUTS))
+    _add(message, [_scalar("stop", "BOOL", "?", True)])
     serialized: bytes = message.SerializeToString()
     return serialized
 
